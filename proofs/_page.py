@@ -59,8 +59,12 @@ from another check with what that concludes, even where it is written in other s
 place of symbols, they are put into the assumptions and hypotheses of that check too, and what a number stands for is an
 assumption of everything that follows: the *assuming* line has all of it, compared by what it says and not by its name.
 What remains for the reader is to read that line, and what a side condition means: that ||G||_2 <= g is the same as
-G^T G = g^2 I - F^T F for some F, for instance, which is how the check behind the schema says it. A check is PROVED when
-all facts it names are proved, and PROVED UNDER them otherwise.
+G^T G = g^2 I - F^T F for some F, for instance, which is how the check behind the schema says it. In `proofs.json`
+`said` tells which of the assumptions of that check each side condition stands for, and both checkers require all of
+them. A check is PROVED when all facts it names are proved, and PROVED UNDER them otherwise.
+
+The witness of a check satisfies its own assumptions and hypotheses, and no values are looked for at which those hold
+too that it takes over with conclusions of others: whether all of an *assuming* line can hold at once is for the reader.
 
 ## The third judge
 

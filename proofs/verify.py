@@ -4,15 +4,15 @@
 
 A check is accepted if what must vanish does; if each coefficient of its proof is non-negative by the signs of its
 symbols and divides by nothing that may vanish; if each conclusion that it uses is another accepted check, without a
-circle, whose assumptions it makes or prints; if its label names what it rests on; and if its assumptions and hypotheses
-hold at its witness. What has to be read to trust it: this file, and the statements in the other.
+circle, whose assumptions it makes or prints, or a fact that one shows, whose side conditions say all that this assumes;
+if its label names the other facts; and if its assumptions and hypotheses hold at its witness. To trust it, read this
+file and the statements in the other.
 """
-
 import json
 import sys
 from fractions import Fraction
 
-FUNCTIONS = ("tr", "id", "zero", "sqrt", "grad", "diff")
+FUNCTIONS = {"tr": 1, "id": 1, "zero": 2, "sqrt": 1, "grad": 2, "diff": None, "?": None}  # with how many arguments
 SIGNS = {"positive": lambda x: x > 0, "nonnegative": lambda x: x >= 0, "real": lambda x: True}
 SIGNS["dimension"] = lambda x: x >= 1 and x % 1 == 0
 KINDS = {"identity": ("==",), "scalar": ("==", "<="), "implies": ("<=",), "sos": ("<=",)}
@@ -37,14 +37,14 @@ def read(text):  # read ``a*(b + 1/2)^2 - tr(A^T*B)``; a tree is a Fraction, a n
             require(take(")"), f"a bracket is open in {text!r}")
             tree = ("call", token, *parts) if token != "(" else parts[0]
         while take("^"):
-            sign = -1 if take("-") else 1
-            tree = ("T", tree) if take("T") else ("^", tree, sign * int(left.pop(0)))
+            tree = ("T", tree) if take("T") else ("^", tree, (-1 if take("-") else 1) * int(left.pop(0)))
         return tree
     tree = chain("+-", product)
     require(left == ["end"], f"cannot read {text!r} at {left[0]!r}")
     return tree
 def names_in(tree):
     return {tree} if isinstance(tree, str) else set().union(*map(names_in, tree[1:] if isinstance(tree, tuple) else ()))
+def sides(part): return read(part["lhs"]), read(part["rhs"])
 # Polynomials: {monomial: int or Fraction}; a monomial is a sorted tuple of (unknown, exponent). In a matrix each has
 # one unknown ("word", letters), a letter being (name, transposed); the others commute with it. An int divides no int.
 def added(parts):
@@ -53,14 +53,12 @@ def added(parts):
     return {key: value for key, value in result.items() if value}
 def plus(a, b, factor=1): return added((a, {key: factor * value for key, value in b.items()}))
 def times(a, b):
-    if a == ONE or b == ONE: return b if a == ONE else a
-    result = {}
+    products = []
     for (k, v), (q, w) in ((x, y) for x in a.items() for y in b.items()):
         powers = dict(k)
         for unknown, exponent in q: powers[unknown] = powers.get(unknown, 0) + exponent
-        key = tuple(sorted(power for power in powers.items() if power[1]))
-        result[key] = result.get(key, 0) + v * w
-    return {key: value for key, value in result.items() if value}
+        products.append({tuple(sorted(power for power in powers.items() if power[1])): v * w})
+    return added(products)
 def unknown(*what, exponent=1): return {((what, exponent),): 1} if exponent else ONE
 def split(polynomial, what):
     for key, value in polynomial.items(): yield dict(key).get(what, 0), {tuple(p for p in key if p[0] != what): value}
@@ -72,33 +70,33 @@ class Algebra:
     """The symbols of one check, their signs, shapes and assumptions, and how to calculate with them."""
     def __init__(self, check):
         self.signs, self.matrices, self.forms = check["scalars"], check["matrices"], check["forms"]
-        names = [*self.signs, *self.matrices, *self.forms]
-        require(len({*names, *FUNCTIONS}) == len(names) + len(FUNCTIONS), "two symbols have one name")
+        names = [*self.signs, *self.matrices, *self.forms, *FUNCTIONS]
+        require(len({*names}) == len(names), "two symbols have one name")
         require(all(sign in SIGNS for sign in self.signs.values()), f"signs are {', '.join(SIGNS)}")
-        for s in self.matrices.values():
-            require(s[0] == s[1] if s[2:] == ["symmetric"] else s[2:] == [], "a shape is rows, columns, symmetric")
-        self.quotients, self.rules, self.gaps, self.known, self.moved = [], [], [], {}, {}
+        self.quotients, self.divided, self.rules, self.gaps = [], [], [], []
+        self.known, self.moved, self.steps = {}, {}, 0
         equations = [[read(side) for side in pair] for a in check["assumptions"] for pair in a["equations"]]
         self.meaning = {left: right for left, right in equations if left in self.signs}
         require(len(self.meaning) == sum(left in self.signs for left, _ in equations), "a scalar is defined twice")
+        require(names_in(("", *self.meaning.values())) <= {*self.signs, "sqrt"}, "a scalar is defined by a matrix")
         spaces = [*self.matrices.items(), *self.forms.items()]
         self.shapes = {name: tuple(self.scalar(read(d)) for d in shape[:2]) for name, shape in spaces}
-        sizes = set().union(*(names_in(read(d)) for _, shape in spaces for d in shape[:2]))
-        require(all(self.signs[size] == "dimension" for size in sizes), "a shape is not made of dimensions")
+        fit = all(s[2:] in ([], ["symmetric"] * (s[0] == s[1])) for _, s in spaces)
+        require(fit and all(self.is_size(read(d)) for _, s in spaces for d in s[:2]), "a shape is made of dimensions")
         self.nonzero = [self.scalar(read(text)) for text in check["nonzero"]]
         for left, right in [pair for pair in equations if pair[0] not in self.signs]:
             self.assume(*self.value(left), *self.value(right))
-    # Signs: 1 for positive, 0 for non-negative, -9 for not known.
-    def sign_of(self, what, exponent):
+    def is_size(self, tree):  # whether a tree is made of dimensions and positive integers, by sums and products
+        if isinstance(tree, tuple): return tree[0] in ("+", "*") and all(map(self.is_size, tree[1:]))
+        return self.signs.get(tree) == "dimension" or (isinstance(tree, Fraction) and SIGNS["dimension"](tree))
+    def sign_of(self, what, exponent):  # 1 for positive, 0 for non-negative, -9 for not known
         declared = self.signs[what[1]] if what[0] == "s" else None
-        if declared in ("positive", "dimension") or (what[0] == "inv" and self.sign(self.quotients[what[1]]) == 1):
-            return 1
-        return 0 if (declared == "nonnegative" and exponent > 0) or exponent % 2 == 0 else -9
+        above = declared in ("positive", "dimension") or (what[0] == "inv" and self.sign(self.quotients[what[1]]) == 1)
+        return 1 if above else 0 if (declared == "nonnegative" and exponent > 0) or exponent % 2 == 0 else -9
     def sign(self, polynomial):
         signs = [min([1 if value > 0 else -9, *(self.sign_of(*p) for p in key)]) for key, value in polynomial.items()]
         return -9 if -9 in signs else max(signs, default=0)
-    def nonnegative(self, tree):
-        """Whether a tree is non-negative: by its structure, or expanded over a positive denominator."""
+    def nonnegative(self, tree):  # by its structure, or expanded over a positive denominator
         operation, *parts = tree if isinstance(tree, tuple) else ("",)
         itself = parts[:1] == ["tr"] and parts[1] == ("*", ("T", parts[1][-1]), parts[1][-1])
         square = itself or (operation == "^" and parts[1] == 2)
@@ -113,27 +111,25 @@ class Algebra:
         return self.nonnegative(tree) if sign == "nonnegative" else self.sign(v) == 1 and whole | (sign != "dimension")
     def inverse(self, polynomial):
         require(all(u[0] in ("s", "inv") for key in polynomial for u, _ in key), "a trace in a denominator")
-        safe = any(self.sign(p) == 1 or p in self.nonzero for p in (polynomial, plus({}, polynomial, -1)))
-        require(polynomial and safe, "a denominator may vanish")
+        both = (polynomial, plus({}, polynomial, -1))
+        require(polynomial and any(self.sign(p) == 1 or p in self.nonzero for p in both), "a denominator may vanish")
+        self.divided += [p for p in both if p in self.nonzero and p not in self.divided]
         if len(polynomial) == 1 and all(u[0] == "s" for key in polynomial for u, _ in key):
             return {tuple((u, -e) for u, e in key): Fraction(1) / value for key, value in polynomial.items()}
         if polynomial not in self.quotients: self.quotients.append(polynomial)
         return unknown("inv", self.quotients.index(polynomial))
     def raised(self, polynomial, exponent):
-        result, base = ONE, polynomial if exponent >= 0 else self.inverse(polynomial)
-        for _ in range(abs(int(exponent))): result = times(result, base)
-        return result
+        if exponent < 0: polynomial, exponent = self.inverse(polynomial), -exponent
+        return times(polynomial, self.raised(polynomial, exponent - 1)) if exponent else ONE
     def cleared(self, polynomial):  # multiply by the denominators: zero exactly if the polynomial is
         for i, divisor in reversed(list(enumerate(self.quotients))):
             parts = list(split(polynomial, ("inv", i)))
             top = max((exponent for exponent, _ in parts), default=0)
             polynomial = added(times(rest, self.raised(divisor, top - exponent)) for exponent, rest in parts)
         return polynomial
-    def flip(self, word):
-        return tuple((name, turned if self.matrices[name][2:] else not turned) for name, turned in reversed(word))
+    def flip(self, word): return tuple((name, t if self.matrices[name][2:] else not t) for name, t in reversed(word))
     def turns(self, word): return [w[i:] + w[:i] for w in (word, self.flip(word)) for i in range(len(word))]
-    def word(self, rows, word):
-        """Return a word as a matrix; what stands between two passages through dimension one is a scalar."""
+    def word(self, rows, word):  # as a matrix; what stands between two passages through dimension one is a scalar
         bounds = [rows, *(self.shapes[name][not turned] for name, turned in word)]
         thin, result = [i for i, dim in enumerate(bounds) if dim == ONE], ONE
         for start, stop in zip(thin, thin[1:]): result = times(result, unknown("tr", min(self.turns(word[start:stop]))))
@@ -150,15 +146,13 @@ class Algebra:
                 ((_, value),) = words(self.word(ONE, turned))
             result = plus(result, times(c, value))
         return result
-    def form(self, name, a, b):
-        pairs = ((times(c, d), sorted((v, w))) for v, c in words(a) for w, d in words(b))
-        return added(times(factor, unknown("form", name, *pair)) for factor, pair in pairs)
-    # Trees: value() returns (shape, polynomial); the shape of a scalar is None.
+    def form(self, of, a, b):
+        return added(times(times(c, d), unknown("form", of, *sorted((v, w)))) for v, c in words(a) for w, d in words(b))
     def scalar(self, tree, shape=None):
         found, polynomial = self.value(tree)
         require(found == shape, "a matrix of another shape, or in the place of a scalar")
         return polynomial
-    def value(self, tree):
+    def value(self, tree):  # return (shape, polynomial) of a tree; the shape of a scalar is None
         if isinstance(tree, Fraction): return None, plus({}, {(): tree if tree % 1 else int(tree)})
         if isinstance(tree, str):
             if tree in self.signs:
@@ -179,28 +173,30 @@ class Algebra:
             return (shape[0], other[1]), self.product(shape[0], a, b)
         return shape or other, times(a, b if tree[0] == "*" else self.inverse(b))
     def call(self, name, *parts):
+        require(FUNCTIONS.get(name) in (None, len(parts)), f"{name} has {len(parts)} arguments")
         if name == "sqrt":
-            require({parts[0]} & self.signs.keys() - self.meaning and self.signs[parts[0]] != "real", "no root of that")
-            return None, unknown("s", parts[0], exponent=Fraction(1, 2))
+            require({*parts} & self.signs.keys() - self.meaning and self.signs[parts[0]] != "real", "no root of that")
+            return None, unknown("s", *parts, exponent=Fraction(1, 2))
         if name in ("grad", "diff"):
-            along = dict(zip(parts[2::2], parts[3::2]))
+            along = dict(zip(parts[2::2], parts[3::2], strict=True))
+            require(len(along) == len(parts[2::2]), "one symbol moves in two directions")
             return self.gradient(*parts) if name == "grad" else self.derivative(parts[0], int(parts[1]), along)
         if name in self.forms: return None, self.form(name, *(self.scalar(part, self.shapes[name]) for part in parts))
         shapes, values = zip(*map(self.value, parts))
         if name == "tr":
             require(shapes[0] and shapes[0][0] == shapes[0][1], "the trace of what is not square")
             return None, self.trace(shapes[0][0], values[0])
-        require(name in ("id", "zero") and not any(shapes), f"{name} is no function of these")
+        require(name in ("id", "zero") and all(map(self.is_size, parts)), f"{name} is no function of these")
         return (values[0], values[-1]), self.word(values[0], ()) if name == "id" else {}
     def derivative(self, tree, order, along):  # return order! times the coefficient of step^order after X -> X + step E
-        step, before = ("step", len(self.moved)), self.moved
+        step, before, self.steps = ("step", self.steps), self.moved, self.steps + 1
+        require(along.keys() <= self.matrices.keys() and along, "only matrices move")
         moves = {name: times(unknown(*step), self.scalar(by, self.shapes[name])) for name, by in along.items()}
-        self.moved = before | moves
+        self.moved = before | {name: plus(move, before.get(name, {})) for name, move in moves.items()}
         (shape, value), self.moved = self.value(tree), before
         for factor in range(2, order + 1): value = plus({}, value, factor)
         return shape, added(rest for exponent, rest in split(value, step) if exponent == order)
-    def gradient(self, tree, name):
-        """Return the matrix Y whose inner product tr(E^T Y) with any direction E is the derivative along it."""
+    def gradient(self, tree, name):  # return the Y whose product tr(E^T Y) with any E is the derivative along E
         require(not self.matrices[name][2:], "a gradient in a symmetric matrix")
         self.matrices["?"], self.shapes["?"], result = self.matrices[name], self.shapes[name], {}
         for key, value in self.derivative(tree, 1, {name: "?"})[1].items():
@@ -210,8 +206,7 @@ class Algebra:
             result = plus(result, times({key: value}, part))
         del self.matrices["?"]
         return self.shapes[name], result
-    # Assumptions: rewriting from left to right
-    def assume(self, shape, left, other, right):
+    def assume(self, shape, left, other, right):  # read an assumption as a rule, from left to right
         if shape == (ONE, ONE) and other in (None, shape):
             left, right, shape, other = self.trace(ONE, left), self.trace(ONE, right) if other else right, None, None
         require(shape == other and list(left.values()) == [1], "an assumption is not word = matrix of its shape")
@@ -245,12 +240,9 @@ class Algebra:
             else: return polynomial
         raise ValueError("the assumptions rewrite without end")
     def vanishes(self, tree): return not self.cleared(self.reduced(self.value(tree)[1]))
-    # Values at a witness
-    def multiplied(self, word, values):
-        matrix = None
-        for name, turned in word:
-            b = list(zip(*values[name])) if turned else values[name]
-            matrix = [[sum(x * y for x, y in zip(row, c)) for c in zip(*b)] for row in matrix] if matrix else b
+    def multiplied(self, word, values):  # return a word at a witness
+        matrix, *others = [list(zip(*values[name])) if turned else values[name] for name, turned in word]
+        for b in others: matrix = [[sum(x * y for x, y in zip(row, c)) for c in zip(*b)] for row in matrix]
         return matrix
     def number(self, what, values):
         if what[0] in ("s", "inv"):
@@ -261,7 +253,9 @@ class Algebra:
     def at(self, polynomial, values):
         total = 0
         for key, value in polynomial.items():
-            for what, exponent in key: value *= self.number(what, values) ** exponent
+            for what, exponent in key:
+                x = self.number(what, values)
+                value *= root(x) ** int(2 * exponent) if exponent % 1 else x**exponent
             total += value
         return total
     def witness(self, values, premises):  # require that declarations, assumptions and hypotheses hold at given values
@@ -274,33 +268,37 @@ class Algebra:
         require(not any(self.at(gap, values) for gap in self.gaps), "an assumption fails at the witness")
         require(all(self.at(divisor, values) for divisor in self.nonzero), "a denominator vanishes at the witness")
         for p in premises:
-            gap = self.at(self.scalar(("-", read(p["rhs"]), read(p["lhs"]))), values)
+            gap = self.at(self.scalar(("-", *sides(p)[::-1])), values)
             require(gap == 0 if p["relation"] == "==" else gap >= 0, "a hypothesis fails at the witness")
+def root(x):
+    y = Fraction(round(x.numerator**0.5), round(x.denominator**0.5))
+    return y if y * y == x else require(False, f"the root of {x} at the witness is not rational")
 def inner(a, b): return sum(x * y for p, q in zip(a, b) for x, y in zip(p, q))
 def exact(value): return list(map(exact, value)) if isinstance(value, list) else Fraction(value)
 def shown(check):  # require that a check follows from its own assumptions and premises
     algebra, premises = Algebra(check), check.get("premises", {})
-    rest, relation = ("-", read(check["rhs"]), read(check["lhs"])), check["relation"]
+    rest, relation = ("-", *sides(check)[::-1]), check["relation"]
     require(relation in KINDS.get(check["kind"], ()), f"{check['kind']} with {relation}")
+    for t in (*algebra.meaning, *(s for part in (check, *premises.values()) for s in sides(part))): algebra.value(t)
+    algebra.nonzero = algebra.divided  # the proof divides by what the statement divides by, and by what never vanishes
     if check["kind"] == "scalar" and relation == "<=":
         rest = ("-", rest, read(check["sign"]))
         require(algebra.nonnegative(rest[2]), f"{check['sign']} is not provably >= 0")
     for name, p in premises.items():
-        same = all(algebra.vanishes(("-", read(p[side]), read(check[side]))) for side in ("lhs", "rhs"))
+        same = all(algebra.vanishes(("-", *pair)) for pair in zip(sides(p), sides(check)))
         require(p["source"] or p["facts"] or not same, f"the hypothesis {name} is the conclusion")
     for term in check.get("proof", []) if relation == "<=" else ():
         tree, used = read(term["coefficient"]), [premises[f["premise"]] for f in term["factors"] if "premise" in f]
         require(check["kind"] != "sos" or not used, "not only squares")
         require(any(p["relation"] == "==" for p in used) or algebra.nonnegative(tree), f"{term} may be negative")
-        for p in used: tree = ("*", tree, ("-", read(p["rhs"]), read(p["lhs"])))
+        for p in used: tree = ("*", tree, ("-", *sides(p)[::-1]))
         for of in [read(factor["square"]) for factor in term["factors"] if "square" in factor]:
             tree = ("*", tree, ("call", "tr", ("*", ("T", of), of)) if algebra.value(of)[0] else ("^", of, 2))
         rest = ("-", rest, tree)
     require(algebra.vanishes(rest), "what has to vanish does not")
     if premises or check["assumptions"]:
         algebra.witness({name: exact(value) for name, value in check["witness"].items()}, premises.values())
-def entry(part, puts=()):
-    """Return what an entry of `assumed` says after `puts` = {symbol: text}, and what its name contains."""
+def entry(part, puts=()):  # return what an entry of `assumed` says after {symbol: text}, and what its name contains
     kind, by = "{} is {}" if "meaning" in part else part["kind"], {key: read(text) for key, text in dict(puts).items()}
     name = kind.format(*part["texts"]) if "{" in kind else part["name"].split(" (")[0]
     return (part["kind"], *(put(read(text), by) for text in part["texts"])), "" if by and "{" in kind else name
@@ -314,35 +312,31 @@ def says(p, own, source, known, reason):  # require that p after `where` is its 
     declared, source = {kind: {} for kind in SYMBOLS}, whole(source)
     for part, gone in ((own, where), (source, puts), (p.get("symbols", {}), {})):
         for kind, name in ((k, name) for k in declared for name in part.get(k, {}).keys() - gone):
-            said = declared[kind].setdefault(name, part[kind][name])
-            require(said == part[kind][name], f"{name} is another symbol there")
+            require(declared[kind].setdefault(name, part[kind][name]) == part[kind][name], f"{name} is another symbol")
     algebra = Algebra({**declared, **{key: known.get(key, []) for key in ("assumptions", "nonzero")}})
-    for part, by in ((own, where), (source, puts)):
+    for part, by, said in ((own, where, p), (source, puts, source)) if where or puts else ():
+        require(not by or not names_in(("", *sides(said))) & {"grad", "diff"}, "nothing is put into a derivative")
         for name in by.keys() & {**part["matrices"], **part["scalars"]}:
             sign = part["scalars"].get(name, "symmetric" if part["matrices"].get(name, "")[2:] else "real")
             require(sign == "real" or algebra.fits(by[name], sign), f"{by[name]} is not as {name} is declared")
-    if "assumed" in source:  # a check; the sizes of a schema are those of what is put into it
-        spoken = names_in(("", read(source["lhs"]), read(source["rhs"]))) & {"grad", "diff"} | {*source["nonzero"]}
-        require(not puts or (not spoken and puts.keys() <= {n for k in declared for n in source[k]}), "put into what?")
-        for name, shape in {**source["matrices"], **source["forms"]}.items():
-            by = puts.get(name, name)
-            there = algebra.shapes[by] if name in source["forms"] else algebra.value(by)[0]
-            require(there == tuple(algebra.scalar(put(read(d), puts)) for d in shape[:2]), f"{name} has another shape")
-    same = all(algebra.vanishes(("-", put(read(p[s]), where), put(read(source[s]), puts))) for s in ("lhs", "rhs"))
+        for name, shape in {**part["matrices"], **part["forms"]}.items() if by else ():
+            there = algebra.shapes.get(by.get(name, name)) or algebra.value(by[name])[0]
+            require(there == tuple(algebra.scalar(put(read(d), by)) for d in shape[:2]), f"{name} has another shape")
+    if puts and "assumed" in source:
+        require(not source["nonzero"] and puts.keys() <= {n for k in declared for n in source[k]}, "put into what?")
+    same = all(algebra.vanishes(("-", put(a, where), put(b, puts))) for a, b in zip(sides(p), sides(source)))
     require(same and p["relation"] == source["relation"], reason)
-def instance(p, check, schema, judge):
-    """Require that p is an instance of the schema of a fact; return its side conditions."""
-    names, sides = names_in(("", read(schema["lhs"]), read(schema["rhs"]))), []
-    require(names <= {*p["put"], *FUNCTIONS}, "a symbol of the schema has no value")
+def instance(p, check, schema, judge):  # require that p is an instance of a schema; return its side conditions
+    require(names_in(("", *sides(schema))) <= {*p["put"], *FUNCTIONS}, "a symbol of the schema has no value")
+    found = [{"kind": "{} is read as " + what, "texts": [p["put"][name]]} for name, what in schema["read"].items()]
     for (template, *parts), by in zip(schema["sides"], p["by"], strict=True):
         require(not any(map(judge, by)), f"{by} do not pass, off which {template} is read")
-        sides.append({"kind": template, "texts": [p["put"].get(part, part) for part in parts]})
-    for name, what in schema["read"].items(): sides.append({"kind": "{} is read as " + what, "texts": [p["put"][name]]})
-    says(p, check, {**schema, **schema["symbols"]}, check, f"that is not {p['schema']}")
-    return sides
-def sourced(check, checks, judge, facts):
-    """Require that what a check takes from others is theirs, and that it prints all that it takes for granted."""
-    require(all(check["symbols"][k].get(n, d) == d for k in SYMBOLS for n, d in check[k].items()), "other symbols")
+        found.append({"kind": template, "texts": [p["put"].get(part, part) for part in parts]})
+    says(p, whole(check), {**schema, **schema["symbols"]}, check, f"that is not {p['schema']}")
+    return found
+def sourced(check, checks, judge, facts):  # require that what it takes from others is theirs, and printed if assumed
+    spoken, full = names_in(("", *(read(text) for part in check["assumed"] for text in part["texts"]))), whole(check)
+    require(spoken <= {*FUNCTIONS, *(name for k in SYMBOLS for name in full[k])}, "what is assumed is not declared")
     premises, used, known, inherited, own = check.get("premises", {}), [], set(), [], []
     for part in check["assumptions"]:
         own += [{**part, "kind": " ".join("==" for _ in part["equations"]), "texts": sum(part["equations"], [])}]
@@ -352,8 +346,8 @@ def sourced(check, checks, judge, facts):
         if p["source"]:
             source, refused = checks[p["source"]], judge(p["source"])
             require(not refused, f"{p['source']}, which it uses, is refused")
-            says(p, check, source, {} if p.get("put") else source, f"{p['source']} does not say that")
-            require(set(source["facts"]) <= set(p["facts"]), f"{p['source']} rests on more")
+            says(p, full, source, {} if p.get("put") else source, f"{p['source']} does not say that")
+            require({*source["facts"], *source["nonzero"]} <= {*p["facts"], *check["nonzero"]}, "it rests on more")
             inherited += [(part, p.get("put", {})) for part in source["assumed"]]
         elif p["facts"]:
             own += instance(p, check, facts[p["facts"][0]][3][p["schema"]], judge)
@@ -376,25 +370,31 @@ def verdicts(document):  # return for each exported check None if it is accepted
     def proved(fact):
         for part in facts[fact][3].values() if facts[fact][2] and fact not in proofs else ():
             require(part["source"].split(".")[0] == facts[fact][2] and not judge(part["source"]), "no proof of a fact")
-            says({**part, "symbols": {}}, part["symbols"], *[checks[part["source"]]] * 2, "a schema says too much")
+            check = checks[part["source"]]
+            says({**part, "symbols": {}}, part["symbols"], check, check, "a schema says too much")
+            silent = {a["name"] for a in check["assumed"]} - {*sum(part["said"], [])}
+            silent |= {w for w in part["where"].items() if isinstance(read(w[1]), tuple)} - {*part["read"].items()}
+            require(not silent and check["strength"] == "PROVED", f"{check['strength']}, and nobody says {silent}")
         return proofs.setdefault(fact, bool(facts[fact][2]))
     def judge(name):
         if name not in found:
             found[name] = "the proof goes in a circle"
             try:
-                unproved = [fact for fact in checks[name]["facts"] if not proved(fact)]
-                label = " UNDER ".join(["PROVED", *[", ".join(unproved)] * bool(unproved)])
-                require(checks[name]["strength"] == label, "another strength")
+                left = [fact for fact in checks[name]["facts"] if not proved(fact)]
+                require(checks[name]["strength"] == "PROVED" + f" UNDER {', '.join(left)}" * bool(left), "the label")
                 shown(checks[name])
                 found[name] = sourced(checks[name], checks, judge, facts)
             except Exception as error:
                 found[name] = f"{type(error).__name__}: {error}"
         return found[name]
     return {name: judge(name) for name in checks}
+def once(pairs): return dict(pairs) if len(dict(pairs)) == len(pairs) else require(False, f"{pairs} has a field twice")
 def main(path):
-    with open(path, encoding="utf-8") as file: found = verdicts(json.load(file))
+    with open(path, encoding="utf-8") as file: document = json.load(file, object_pairs_hook=once)
+    found = verdicts(document)
+    listed = {f"{name}.{check}" for name, theorem in document["theorems"].items() for check in theorem["checks"]}
+    found |= dict.fromkeys(listed ^ {*found, *document["not_exported"]}, "not both in the list of a theorem and there")
     refused = [f"REFUSED {name}: {reason}" for name, reason in found.items() if reason]
     print(*refused, f"{len(found) - len(refused)} of {len(found)} checks accepted", sep="\n")
-    return int(bool(refused))
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else __file__.replace("verify.py", "proofs.json")))
+    return int(bool(refused) or not found)
+if __name__ == "__main__": sys.exit(main([*sys.argv[1:], __file__.replace("verify.py", "proofs.json")][0]))

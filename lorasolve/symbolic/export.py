@@ -215,7 +215,7 @@ def _premise(premise: Premise, names: Mapping[int, str]) -> dict[str, Any]:
         placed_forms = [part for part in put.values() if isinstance(part, ex.Form)]
         parts = [ex.as_expr(part) for part in (*put.values(), *read) if not isinstance(part, ex.Form)]
         used["symbols"] = _declarations(parts, placed_forms)
-    return {key: value for key, value in used.items() if value} | {
+    return {key: value for key, value in used.items() if value or key == "by"} | {
         "lhs": text(premise.lhs),
         "relation": "==" if premise.equal else "<=",
         "rhs": text(premise.rhs),
@@ -239,6 +239,7 @@ def _schema(schema: Schema, names: Mapping[int, str]) -> dict[str, Any]:
         "rhs": text(schema.rhs),
         "facts": [],
         "sides": [[side.template, *map(text, side.parts)] for side in schema.sides],
+        "said": [[part.name for part in said] for said in schema.sides.values()],
         "source": None if schema.shown_by is None else _source(schema.shown_by, names),
         "where": _texts(schema.reading),
         "read": {text(symbol): text(value) for symbol, value in schema.reading.items() if not is_symbol(value)},

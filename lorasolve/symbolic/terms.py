@@ -139,7 +139,7 @@ class Fact:
 
 
 def placed(instance: Instance) -> dict[Any, Any]:
-    """Return what an instance puts in the place of the symbols of its schema.
+    """Return what an instance puts in the place of the symbols of its schema, their sizes included.
 
     Raises
     ------
@@ -155,6 +155,10 @@ def placed(instance: Instance) -> dict[Any, Any]:
             known = put.setdefault(symbol, part) if is_symbol(symbol) else symbol
             if known is not part and text(known) != text(part):
                 raise ValueError(f"sides: {text(symbol)} is {text(known)} and {text(part)}")
+    for symbol, value in [pair for pair in put.items() if isinstance(pair[0], ex.Symbol)]:
+        for size, actual in ((symbol.rows, value.rows), (symbol.cols, value.cols)):
+            if size.is_Symbol:
+                put.setdefault(size, actual)
     return put
 
 

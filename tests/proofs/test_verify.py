@@ -76,6 +76,16 @@ def test_false_twins_are_refused(name, pinned):
             assert not (twin.of_statement and "witness" in str(reason.value)), (check.name, twin.change)
 
 
+def test_an_instance_says_how_its_symbols_are_read_and_of_what_size_they_are(pinned):
+    content = copy.deepcopy(pinned)
+    (part,) = [p for c in content["checks"] if c["id"] == "theorem1.best_approximation" for p in c["premises"].values()]
+    part["put"]["m"] = "r_star"
+    assert "has another shape" in verify.verdicts(content)["theorem1.best_approximation"]
+    content = copy.deepcopy(pinned)
+    content["facts"]["Eckart-Young-Mirsky"][3]["closest"]["read"].pop("Y")
+    assert "L*R^T" in verify.verdicts(content)["theorem1.best_approximation"]
+
+
 # Corruptions: an edit of one token of one field.
 NUMBER, NAME = re.compile(r"\d+"), re.compile(r"[A-Za-z_]\w*")
 SIGNS = ["real", "nonnegative", "positive", "dimension"]

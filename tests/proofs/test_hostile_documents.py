@@ -1,0 +1,227 @@
+"""Documents written by hand that claim what is false, or what does not follow: the second checker refuses each."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from proofs import verify
+
+EMPTY = {"scalars": {}, "matrices": {}, "forms": {}}
+SIZES = {"m": "dimension", "n": "dimension"}
+XEF = {"X": ["m", "n"], "E": ["m", "n"], "F": ["m", "n"]}
+
+
+def check(lhs, relation, rhs, **fields):
+    """Return a check as the document says it, with nothing assumed unless it is given."""
+    base = {"id": "a.first", "says": "", "kind": "identity" if relation == "==" else "implies", "strength": "PROVED"}
+    base |= {"facts": [], "assumed": [], "symbols": EMPTY, "under": [], "nonzero": [], "assumptions": [], **EMPTY}
+    return base | {"lhs": lhs, "relation": relation, "rhs": rhs, "premises": {}, "proof": [], "witness": {}, **fields}
+
+
+def premise(lhs, relation, rhs, source=None, **fields):
+    return {"lhs": lhs, "relation": relation, "rhs": rhs, "facts": [], "source": source, **fields}
+
+
+def used(coefficient, *names):
+    return [{"coefficient": coefficient, "factors": [{"premise": name} for name in names]}]
+
+
+def square(of):
+    return [{"coefficient": "1", "factors": [{"square": of}]}]
+
+
+def reason(*checks, facts=None):
+    """Return why the last of the checks is refused."""
+    return verify.verdicts({"checks": list(checks), "facts": facts or {}})[checks[-1]["id"]]
+
+
+ALONE = {
+    "the identity matrix of size -1 would have a negative square": check("0", "<=", "-1", proof=square("id(-1)")),
+    "sizes that may be negative": check("n", "<=", "m", proof=square("id(m - n)"), scalars=SIZES),
+    "an identity matrix that is not square": check("tr(id(m, n)*id(m, n)^T)", "==", "m", scalars=SIZES),
+    "a trace of two matrices": check(
+        "tr(X, E)", "==", "tr(X)", scalars=SIZES, matrices={"X": ["m"] * 2, "E": ["m"] * 2}
+    ),
+    "the second derivative, which is 2 tr(E^T F)": check(
+        "diff(diff(tr(X^T*X), 1, X, E), 1, X, F)", "==", "0", scalars=SIZES, matrices=XEF
+    ),
+    "one symbol in two directions": check(
+        "diff(tr(X^T*X), 1, X, E, X, F)", "==", "2*tr(X^T*F)", scalars=SIZES, matrices=XEF
+    ),
+    "a number does not move with the matrix that it was computed from": check(
+        "diff(s, 1, X, E)",
+        "==",
+        "2*tr(X^T*E)",
+        scalars={**SIZES, "s": "real"},
+        matrices=XEF,
+        assumptions=[{"name": "s", "equations": [["s", "tr(X^T*X)"]]}],
+        assumed=[{"name": "s", "kind": "==", "texts": ["s", "tr(X^T*X)"]}],
+        witness={"m": "1", "n": "1", "s": "1", "X": [["1"]], "E": [["0"]], "F": [["0"]]},
+    ),
+    "an inverse transpose": check("X^-T", "==", "X^T", scalars=SIZES, matrices=XEF),
+    "x = 0, t = -1": check(
+        "0",
+        "<=",
+        "t",
+        scalars={"x": "real", "t": "real"},
+        nonzero=["x^2"],
+        premises={"h": premise("0", "<=", "x^2*t")},
+        assumed=[{"name": "h", "kind": "<=", "texts": ["0", "x^2*t"]}],
+        proof=used("1/x^2", "h"),
+        witness={"x": "1", "t": "1"},
+    ),
+}
+
+
+@pytest.mark.parametrize("false", ALONE.values(), ids=list(ALONE))
+def test_what_is_false_or_unreadable_is_refused(false):
+    assert reason(false)
+
+
+def test_a_second_derivative_is_the_derivative_of_the_first():
+    twice = "diff(diff(tr(X^T*X), 1, X, E), 1, X, F)"
+    assert reason(check(twice, "==", "2*tr(E^T*F)", scalars=SIZES, matrices=XEF)) is None
+
+
+H = {"name": "h", "kind": "<=", "texts": ["0", "x*t"]}
+
+
+def chain(**middle):
+    """Return 0 <= x t, x > 0 => 0 <= t, then the same without x in it, then the same for x of any sign."""
+    hypothesis = {"h": premise("0", "<=", "x*t")}
+    first = check("0", "<=", "t", scalars={"x": "positive", "t": "real"}, premises=hypothesis, assumed=[H])
+    first |= {"proof": used("1/x", "h"), "witness": {"x": "1", "t": "1"}}
+    second = check("0", "<=", "2*t", id="a.second", scalars={"t": "real"}, assumed=[H], proof=used("2", "c"), **middle)
+    second |= {"premises": {"c": premise("0", "<=", "t", "a.first")}, "witness": {"t": "1"}}
+    third = check("0", "<=", "t", id="a.third", scalars={"x": "real", "t": "real"}, assumed=[H], proof=used("1/2", "d"))
+    third |= {"premises": {**hypothesis, "d": premise("0", "<=", "2*t", "a.second")}, "witness": {"x": "1", "t": "1"}}
+    return first, second, third
+
+
+def declaring(**scalars):
+    return {"symbols": {**EMPTY, "scalars": scalars}}
+
+
+def test_the_sign_of_what_is_assumed_goes_along():
+    first, second, third = chain(**declaring(x="positive"))
+    assert reason(first, second) is None
+    assert "x is another symbol" in reason(first, second, third)  # x = t = -1
+    assert "x is another symbol" in reason(*chain(**declaring(x="real"))[:2])
+    assert "not declared" in reason(*chain()[:2])
+
+
+def test_what_a_source_divides_by_is_divided_by_here_too():
+    scalars = {"p": "real", "t": "real"}
+    h = {"name": "h", "kind": "<=", "texts": ["0", "(1 - p)^2*t"]}
+    first = check("0", "<=", "(1 - p)^2*t/(1 - p)^2", scalars=scalars, nonzero=["(1 - p)^2"], assumed=[h])
+    first |= {"premises": {"h": premise("0", "<=", "(1 - p)^2*t")}, "proof": used("1/(1 - p)^2", "h")}
+    first["witness"] = {"p": "0", "t": "1"}
+    second = check("0", "<=", "2*t", id="a.second", scalars={"t": "real"}, assumed=[h], **declaring(p="real"))
+    second |= {"premises": {"c": premise("0", "<=", "t", "a.first")}, "proof": used("2", "c"), "witness": {"t": "1"}}
+    assert reason(first) is None
+    assert "rests on more" in reason(first, second)  # p = 1, t = -1
+
+
+LENGTH = check("tr(X^T*X)", "<=", "2*tr(X^T*X)", scalars=SIZES, matrices={"X": ["m", "n"]}, proof=square("X"))
+
+
+def named(lhs, rhs, where, **fields):
+    """Return a check that uses LENGTH with names for its parts."""
+    part = premise("tr(S^T*S)" if "S" in where else "s", "<=", "2*c", "a.first", where=where)
+    part["symbols"] = {**EMPTY, "scalars": SIZES, "matrices": {"X": ["m", "n"]}}
+    assumed = [{"name": f"{a} is {b}", "kind": "==", "texts": [a, b], "meaning": True} for a, b in where.items()]
+    fields = {
+        "symbols": part["symbols"],
+        "assumed": assumed,
+        "premises": {"p": part},
+        "proof": used("1", "p"),
+        **fields,
+    }
+    return check(lhs, "<=", rhs, id="a.second", **fields)
+
+
+def test_a_name_of_a_matrix_has_its_shape():
+    where = {"S": "X", "c": "tr(X^T*X)"}
+    of_one_entry = named("tr(S)^2", "2*c", where, scalars={"c": "real"}, matrices={"S": ["1", "1"]})
+    of_one_entry["witness"] = {"c": "1", "S": [["1"]]}
+    assert "S has another shape" in reason(LENGTH, of_one_entry)
+
+
+def test_a_name_stays_what_it_is_where_a_matrix_moves():
+    moved = "diff(tr(X^T*X), 1, X, E)"
+    first = check(moved, "<=", f"tr(E^T*E) + {moved}", scalars=SIZES, matrices=XEF, proof=square("E"))
+    part = premise("diff(s, 1, X, E)", "<=", f"tr(E^T*E) + {moved}", "a.first", where={"s": "tr(X^T*X)"})
+    part["symbols"] = {**EMPTY, "scalars": SIZES, "matrices": XEF}
+    second = check("0", "<=", f"tr(E^T*E) + {moved}", id="a.second", scalars={**SIZES, "s": "real"}, matrices=XEF)
+    second |= {"premises": {"p": part}, "proof": used("1", "p")}
+    second["assumed"] = [{"name": "s is tr(X^T*X)", "kind": "==", "texts": ["s", "tr(X^T*X)"], "meaning": True}]
+    second["witness"] = {"m": "1", "n": "1", "s": "1", **{name: [["1"]] for name in XEF}}
+    assert "derivative" in reason(first, second)  # E = -X
+
+
+ODD = "{} is odd"
+SIDES, SAID = [[ODD, "t"]], [["t <= 0"]]
+NUMBER = {**EMPTY, "scalars": {"t": "real"}}
+
+
+def schema(source, sides=SIDES, said=SAID, where=None, read=None):
+    found = {"lhs": "t", "relation": "<=", "rhs": "0", "facts": [], "sides": sides, "said": said, "source": source}
+    return found | {"where": where or {}, "read": read or {}, "symbols": NUMBER}
+
+
+def instance(fact, *by, name="t <= 0", **fields):
+    assumed = [{"name": f"t is odd [{fact}]", "kind": ODD, "texts": ["t"], "fact": fact, "by": []}] * len(by)
+    part = premise("t", "<=", "0", facts=[fact], put={"t": "t"}, schema=name, by=list(by), symbols=NUMBER)
+    found = check("t", "<=", "0", scalars={"t": "real"}, facts=[fact], assumed=assumed, premises={"p": part}, **fields)
+    return found | {"proof": used("1", "p"), "witness": {"t": "-1"}}
+
+
+SHOWN = check("t", "<=", "0", scalars={"t": "real"}, premises={"t <= 0": premise("t", "<=", "0")})
+SHOWN |= {"lhs": "2*t", "proof": used("2", "t <= 0"), "witness": {"t": "-1"}}
+SHOWN["assumed"] = [{"name": "t <= 0", "kind": "<=", "texts": ["t", "0"]}]
+
+
+def fact(**fields):
+    return {"F": ["", "", "a", {"t <= 0": {**schema("a.first", **fields), "lhs": "2*t"}}]}
+
+
+def doubled(*by):
+    found = instance("F", *by, id="b.second")
+    found["premises"]["p"]["lhs"] = "2*t"
+    return {**found, "lhs": "2*t"}
+
+
+def test_a_side_condition_says_each_assumption_behind_a_fact():
+    assert reason(SHOWN, doubled([]), facts=fact()) is None
+    assert "nobody says {'t <= 0'}" in reason(SHOWN, doubled([]), facts=fact(said=[[]]))
+    assert "nobody says {'t <= 0'}" in reason(SHOWN, doubled(), facts=fact(sides=[], said=[]))
+
+
+def test_a_fact_shown_under_another_fact_does_not_count_as_proved():
+    guess = instance("G", [], strength="PROVED UNDER G")
+    facts = {"G": ["", "", "", {"t <= 0": schema(None, said=[[]])}]}
+    facts |= {"F": ["", "", "a", {"t <= 0": schema("a.first", said=[["t is odd [G]"]])}]}
+    assert reason(guess, facts=facts) is None
+    assert "PROVED UNDER G" in reason(guess, instance("F", [], id="b.second"), facts=facts)
+
+
+def run(tmp_path, text):
+    path = tmp_path / "proofs.json"
+    path.write_text(text, encoding="utf-8")
+    return verify.main(str(path))
+
+
+def test_a_check_that_was_taken_out_or_put_in_is_missed(tmp_path, capsys):
+    content = {"checks": [LENGTH], "facts": {}, "theorems": {"a": {"checks": ["first"]}}, "not_exported": {}}
+    assert run(tmp_path, json.dumps(content)) == 0
+    assert run(tmp_path, json.dumps({**content, "checks": []})) == 1
+    assert run(tmp_path, json.dumps({**content, "theorems": {"a": {"checks": []}}})) == 1
+    assert "REFUSED a.first: not both in the list of a theorem and there" in capsys.readouterr().out
+    assert run(tmp_path, json.dumps({**content, "checks": [], "theorems": {}})) == 1
+
+
+def test_a_field_that_is_written_twice_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="twice"):
+        run(tmp_path, '{"checks": [], "checks": []}')
