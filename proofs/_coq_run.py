@@ -47,14 +47,19 @@ def lemmas(content: Mapping[str, Any], names: Sequence[str]) -> tuple[dict[str, 
     A lemma whose statement, read back, is not that of the check is left out too.
     """
     found: dict[str, str] = {}
-    left_out = {name: reason for name, reason in content["not_exported"].items() if name.split(".")[0] in names}
+    left_out = {name: reason for name, reason in content["not_exported"].items() if _theorem(name) in names}
     for check in content["checks"]:
-        if check["id"].split(".")[0] in names:
+        if _theorem(check["id"]) in names:
             try:
                 found[check["id"]] = _read_back(check)
             except _coq.CoqError as reason:
                 left_out[check["id"]] = str(reason)
     return found, left_out
+
+
+def _theorem(check: str) -> str:
+    """Return the theorem of a check from its name in the document; a file may have dots and slashes in its name."""
+    return check.rpartition(".")[0]
 
 
 def _read_back(check: Mapping[str, Any]) -> str:
@@ -70,9 +75,10 @@ def write(found: Mapping[str, str], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for path in BY_HAND.glob("*.v"):
         shutil.copy(path, folder / path.name)
-    for theorem in {name.split(".")[0] for name in found}:
-        texts = [text for name, text in found.items() if name.split(".")[0] == theorem]
-        (folder / f"{theorem}_checks.v").write_text("\n".join([_coq.HEADER, *texts]), encoding="utf-8")
+    files = {name: re.sub(r"\W", "_", _theorem(name)) for name in found}
+    for file in dict.fromkeys(files.values()):
+        texts = [text for name, text in found.items() if files[name] == file]
+        (folder / f"{file}_checks.v").write_text("\n".join([_coq.HEADER, *texts]), encoding="utf-8")
 
 
 def judged(found: Mapping[str, str], folder: Path) -> Iterator[tuple[str, Verdict]]:

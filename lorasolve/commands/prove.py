@@ -61,7 +61,7 @@ class ProveCommand(Command):
             options = ", ".join("--" + name.replace("_", "-") for name in asked)
             raise ValueError(f"--list: expected without {options}: it checks and writes nothing")
         theorems = discover(proofs)
-        chosen = {Path(name).stem: _theorem(name, theorems) for name in args.names or theorems}
+        chosen = {_called(name, args.names, theorems): _theorem(name, theorems) for name in args.names or theorems}
         if args.list:
             listed = {name: theorem.title for name, theorem in chosen.items()}
             width = max(map(len, listed))
@@ -164,6 +164,13 @@ def _third_judge(content: Mapping[str, Any], names: list[str], args: argparse.Na
     used = after.children_user + after.children_system - before.children_user - before.children_system
     print(f"CPU time of Coq: {used:.0f} s, by the clock {after.elapsed - before.elapsed:.0f} s with {WORKERS} sessions")
     return all(verdict.accepted for verdict in verdicts.values() if verdict.judged)
+
+
+def _called(name: str, names: Sequence[str], theorems: Collection[str]) -> str:
+    """Return what a theorem is called: a file by its stem, or by its path if another theorem has that name."""
+    stem = Path(name).stem
+    others = {*theorems, *(Path(other).stem for other in names if other != name)}
+    return stem if name.endswith(".py") and stem not in others else name.removesuffix(".py")
 
 
 def _theorem(name: str, theorems: Mapping[str, Theorem]) -> Theorem:

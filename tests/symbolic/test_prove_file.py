@@ -14,6 +14,19 @@ from lorasolve.symbolic import Identity, dims, matrix, square
 TEMPLATE = (Path(next(iter(proofs.__path__))) / "_template.py").read_text(encoding="utf-8")
 
 
+# The template with another check, an instance of a fact that the theorem weyl proves.
+USES_WEYL = """
+from lorasolve.symbolic import Inequality, scalars
+from proofs.facts import DISTANCE, VALUE_AT_LEAST, VALUE_AT_MOST, WEYL
+
+a, b, d = scalars("a b d")
+MOVED = WEYL.instance("moved", VALUE_AT_LEAST(k, A, a), VALUE_AT_MOST(k, 2 * A, b), DISTANCE(A, 2 * A, d))
+TWINS = (mutant("constant", "3 a", {a: 2, b: 1, d: 1}, lhs=3 * a), dropped(MOVED))
+CHECKS = (Inequality("projection", "2 a <= 2 b + 2 d.", 2 * a, 2 * b + 2 * d, proof=[2 * MOVED], mutants=TWINS),)
+THEOREM = Theorem(__doc__, CHECKS, prose={})
+"""
+
+
 @pytest.fixture
 def run(tmp_path, capsys):
     def run(source):
@@ -61,6 +74,29 @@ def test_the_theorem_that_is_pointed_to_is_installed(run, capsys):
     (path,) = re.findall(r"defines no THEOREM; (.*) does\n", shown.err)
     assert main(["prove", path]) == 0
     assert "projection (sos): PROVED" in capsys.readouterr().out
+
+
+FALSE = TEMPLATE.replace("square(A),\n        proof", "square(A) / 3,\n        proof")
+
+
+def test_files_of_one_name_are_all_checked(tmp_path, capsys):
+    files = [tmp_path / folder / "mine.py" for folder in ("first", "second")]
+    for file, source in zip(files, (FALSE, TEMPLATE)):
+        file.parent.mkdir()
+        file.write_text(source, encoding="utf-8")
+    assert main(["prove", *map(str, files), "--brief"]) == 1
+    shown = capsys.readouterr().out
+    assert "2 theorems, 2 checks: 1 PROVED, 1 REFUTED" in shown and "FAILED: " + str(files[0])[:-3] in shown
+
+
+def test_a_file_may_have_the_name_of_a_theorem_that_it_uses(tmp_path, capsys):
+    file = tmp_path / "weyl.py"
+    file.write_text(TEMPLATE + USES_WEYL, encoding="utf-8")
+    written = tmp_path / "coq"
+    assert main(["prove", str(file), "weyl", "--brief", "--coq", str(written)]) == 0
+    assert "2 theorems, 4 checks: 4 PROVED" in capsys.readouterr().out
+    (lemmas,) = written.glob("*_weyl_checks.v")  # of the file, by its path
+    assert "Lemma" in lemmas.read_text(encoding="utf-8")
 
 
 def test_a_missing_file_is_named(capsys):
