@@ -75,7 +75,8 @@ from lorasolve.symbolic import rational as ra
 from proofs.facts import PAIRING_IS, PRODUCTS_IS, VON_NEUMANN
 
 m, n, r, k = dims("m n r k")
-lam, rho, s, y, mu = scalars("lambda rho s y mu")
+rho, s, y, mu = scalars("rho s y mu")
+lam = scalars("lambda", nonnegative=True)
 mu_u = scalars("mu_u", real=True)
 M, S = matrix("M", m, n), matrix("S", m, n)
 P, Q, W = matrix("P", m, k), matrix("Q", n, k), matrix("W", r, k)

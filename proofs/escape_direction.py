@@ -73,7 +73,8 @@ from lorasolve.symbolic import (
 from lorasolve.symbolic import rational as ra
 
 m, n, r, k = dims("m n r k")
-lam, rho, beta = scalars("lambda rho beta")
+rho, beta = scalars("rho beta")
+lam = scalars("lambda", nonnegative=True)
 s = scalars("s", real=True)
 sigma = rho**2
 A, B, G, hess = matrix("A", m, r), matrix("B", n, r), matrix("G", m, n), Form("hess", m, n)

@@ -57,7 +57,8 @@ from lorasolve.symbolic import (
 )
 
 m, n, r, k = dims("m n r k")
-lam, f0 = scalars("lambda f0")
+f0 = scalars("f0")
+lam = scalars("lambda", nonnegative=True)
 A, B, U, V = matrix("A", m, r), matrix("B", n, r), matrix("U", m, r), matrix("V", n, r)
 G, hess = matrix("G", m, n), Form("hess", m, n)
 D = U @ B.T + A @ V.T

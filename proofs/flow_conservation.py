@@ -58,7 +58,8 @@ from lorasolve.symbolic import (
 from proofs.facts import OPERATOR_NORM, SPECTRAL
 
 m, n, r = dims("m n r")
-lam, h, t, g, a, b, decay = scalars("lambda h t g a b c")
+h, t, g, a, b, decay = scalars("h t g a b c")
+lam = scalars("lambda", nonnegative=True)
 A, B, G, x = matrix("A", m, r), matrix("B", n, r), matrix("G", m, n), vector("x", r)
 GRAD_A, GRAD_B = G @ B + lam * A, G.T @ A + lam * B
 C = A.T @ A - B.T @ B

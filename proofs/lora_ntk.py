@@ -102,7 +102,8 @@ from lorasolve.symbolic import rational as ra
 from proofs.facts import DUAL_NORM, NUCLEAR, SPECTRAL
 
 m, n, r, k, w = dims("m n r k w")
-lam, t = scalars("lambda t")
+t = scalars("t")
+lam = scalars("lambda", nonnegative=True)
 size = m + n
 A, B, G = matrix("A", m, r), matrix("B", n, r), matrix("G", m, n)
 a, b, q = vector("a", m), vector("b", n), vector("q", r)

@@ -61,7 +61,8 @@ from lorasolve.symbolic import (
 from lorasolve.symbolic import rational as ra
 
 m, n, r, k = dims("m n r k")
-lam, f_value = scalars("lambda f")
+f_value = scalars("f")
+lam = scalars("lambda", nonnegative=True)
 A, B, P, Q, J = matrix("A", m, r), matrix("B", n, r), matrix("P", m, k), matrix("Q", n, k), matrix("J", r, k)
 Sigma, Root = matrix("Sigma", k, k, symmetric=True), matrix("Root", k, k, symmetric=True)
 half = Rational(1, 2)

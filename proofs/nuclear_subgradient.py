@@ -73,7 +73,7 @@ from lorasolve.symbolic import rational as ra
 
 m, n, k, q = dims("m n k q")
 half = sympy.Rational(1, 2)
-lam = scalars("lambda")
+lam = scalars("lambda", nonnegative=True)
 P, Q, Sigma = matrix("P", m, k), matrix("Q", n, k), matrix("Sigma", k, k, symmetric=True)
 K, F, U, V, T = matrix("K", m, n), matrix("F", n, n), matrix("U", m, q), matrix("V", n, q), matrix("T", q, q)
 X, Y, SLOPE = P @ Sigma @ Q.T, U @ T @ T.T @ V.T, P @ Q.T + K

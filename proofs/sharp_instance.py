@@ -91,7 +91,8 @@ from lorasolve.symbolic import rational as ra
 from proofs.facts import DUAL_NORM, NUCLEAR, SPECTRAL
 
 m, n, r, rs = dims("m n r r_star")
-t, lam, root, excess, kappa = scalars("t lambda q e kappa")
+t, root, excess, kappa = scalars("t q e kappa")
+lam = scalars("lambda", nonnegative=True)
 J1, J2, K1, K2 = matrix("J1", m, rs), matrix("J2", m, r), matrix("K1", n, rs), matrix("K2", n, r)
 U, V, Y = matrix("U", m, r), matrix("V", n, r), matrix("Y", m, n)
 E1, E2 = J1 @ K1.T, J2 @ K2.T

@@ -80,7 +80,8 @@ from lorasolve.symbolic import (
 from lorasolve.symbolic import rational as ra
 
 m, n, r, k = dims("m n r k")
-lam, c = scalars("lambda c")
+c = scalars("c")
+lam = scalars("lambda", nonnegative=True)
 A, B, G = matrix("A", m, r), matrix("B", n, r), matrix("G", m, n)
 P, Q, W = matrix("P", m, k), matrix("Q", n, k), matrix("W", r, k)
 Root, RootInv = matrix("Root", k, k, symmetric=True), matrix("RootInv", k, k, symmetric=True)

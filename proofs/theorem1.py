@@ -94,7 +94,8 @@ from proofs import escape_direction as ed
 from proofs.facts import ECKART_YOUNG, MONOTONICITY, RANK_AT_MOST, SUBGRADIENT, TRUNCATION
 
 m, n, rs, k = dims("m n r_star k")
-lam, alpha, beta, kappa, s, excess, slack, z = scalars("lambda alpha beta kappa s e c z")
+alpha, beta, kappa, s, excess, slack, z = scalars("alpha beta kappa s e c z")
+lam = scalars("lambda", nonnegative=True)
 sigma_r, sigma_star = scalars("sigma_r sigma_star")
 gap = sympy.Symbol("d", nonnegative=True)
 P1, P2, Q1, Q2 = matrix("P1", m, rs), matrix("P2", m, k), matrix("Q1", n, rs), matrix("Q2", n, k)

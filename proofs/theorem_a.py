@@ -92,7 +92,8 @@ from proofs.facts import MONOTONICITY, SUBGRADIENT
 m, n, k1, k2, q, r = la.m, la.n, la.k1, la.k2, la.q, la.r
 k = dims("k")
 t, sigma = la.t, la.sigma
-alpha, beta, lam, excess = scalars("alpha beta lambda e")
+alpha, beta, excess = scalars("alpha beta e")
+lam = scalars("lambda", nonnegative=True)
 X, XS, L1, L2, R1, R2, T1, T2 = la.X, la.XS, la.L1, la.L2, la.R1, la.R2, la.T1, la.T2
 E, DISTANCE, PERPENDICULAR = X - XS, la.DISTANCE, la.PERPENDICULAR
 Z, G, GS, g, gs = (matrix(name, m, n) for name in ("Z", "G", "Gstar", "g", "gstar"))

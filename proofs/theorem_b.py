@@ -488,6 +488,7 @@ CHECKS = (
 )
 
 PROSE = {
+    "lam = 0, where g = gstar = 0 and check softened says 0 <= 0": ("softened", "master"),
     "the mean value Pc (grad f(X) - grad f(X*)) Pr = H E, where H inherits the bounds as an average; beta = alpha is "
     "covered by larger beta, because the condition is strict": (
         "cocoercive",

@@ -55,7 +55,8 @@ from proofs.facts import DUAL_NORM, NUCLEAR, NUCLEAR_IS, NUCLEAR_SUBDIFFERENTIAL
 
 m, n = dims("m n")
 X1, X2, S1, S2, E1, E2, G1, G2 = (matrix(name, m, n) for name in ("X1", "X2", "S1", "S2", "E1", "E2", "G1", "G2"))
-lam, alpha = scalars("lambda alpha")
+alpha = scalars("alpha")
+lam = scalars("lambda", nonnegative=True)
 nu1, nu2 = scalars("nu_1 nu_2", nonnegative=True)
 f1, f2 = scalars("f_1 f_2", real=True)
 D = X1 - X2

@@ -11,6 +11,8 @@ import pytest
 import proofs
 from lorasolve._known import Known
 from lorasolve.symbolic import Identity, Inequality, ScalarCheck, discover
+from lorasolve.symbolic import expression as ex
+from lorasolve.symbolic.evaluate import symbols_of
 from proofs.facts import FACTS
 from proofs.statements import STATEMENTS
 
@@ -26,6 +28,18 @@ def test_everything_is_proved_and_every_mutant_refuted(name, reports):
         if not check.ok
     ]
     assert failures == [] and report.inconsistencies == []
+
+
+@pytest.mark.parametrize("name", THEOREMS)
+def test_what_is_said_for_lam_0_is_shown_for_it_or_left_to_prose(name):
+    theorem = THEOREMS[name]
+    said = theorem.sections["Statement"] + theorem.sections["Assumptions"]
+    if not any(words in said for words in ("lam >= 0", "lam = 0")):
+        return
+    pairs = [(getattr(check, "lhs", 0), getattr(check, "rhs", 0)) for check in theorem.checks]
+    numbers = {number for pair in pairs for number in symbols_of(*map(ex.as_expr, pair))[1]}
+    signs = {symbol.is_positive for symbol in numbers if str(symbol) == "lambda"}
+    assert not any(signs) or any("lam = 0" in left for left in theorem.prose), name
 
 
 def test_names_of_checks_are_unique_within_a_theorem():
