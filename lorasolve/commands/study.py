@@ -12,6 +12,7 @@ import tomllib
 import types
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ the file (TOML):
   [run]
   method = "adam+cosine"
   measure = ["certify", "verdict"]
-  max_iter = 1000           # and grad_tol, target, time_limit, max_calls
+  max_iter = 1000           # and grad_tol, target, time_limit, max_calls; others are the method's own
 """
 
 _SPANS: dict[str, Callable[..., np.ndarray[Any, Any]]] = {
@@ -64,7 +65,7 @@ _MODULE = "__study__"
 # Different errors that are counted, and those that are shown.
 _COUNTED_ERRORS, _SHOWN_ERRORS = 1000, 5
 _SHOWN_DAMAGE = 10
-_STOPPING = ("max_iter", "grad_tol", "target", "time_limit", "max_calls")
+_STOPPING = tuple(entry.name for entry in fields(StoppingRule))
 
 
 class StudyCommand(Command):
@@ -264,8 +265,7 @@ def read_study(path: str) -> Study:
         run = _table(document, "run")
         _known(run, ("method", "measure", "init", "keep_parameters", *_STOPPING), "run: ")
         limits = {name: run.pop(name) for name in _STOPPING if name in run}
-        stop = StoppingRule(**limits) if limits else None
-        return Study(_problem(_table(document, "problem"), pathlib.Path(path).parent), axes, stop=stop, **run)
+        return Study(_problem(_table(document, "problem"), pathlib.Path(path).parent), axes, stop=limits, **run)
     except (ValueError, TypeError) as error:
         raise type(error)(f"{path}: {error}") from error
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from .._files import PathLike
 from .._interruptions import TERMINATED, handled, is_part, patient
+from .._progress import Progress
 from .._threads import MOST_THREADS, get_threads
 from .._validate import Array, as_flag, as_integer, as_path
 from ..executors import Executor, Pool, registry
@@ -34,6 +35,8 @@ AHEAD = 2
 # A share of everything is committed this often.
 COMMIT_SECONDS = 10.0
 LARGEST_CHUNK = 20_000
+# Shown before there is a rate; with a million runs it takes a minute.
+_READING = "reading the runs that are there"
 # What is in progress at SIGTERM may take this long; schedulers kill 30 s after it.
 GRACE_SECONDS = 20.0
 
@@ -47,13 +50,14 @@ def do(
     threads: int | None = None,
     retry_failed: bool = False,
     progress: bool = False,
-) -> tuple[Store, frozenset[str] | None, bool]:
+) -> tuple[Store, frozenset[bytes] | None, frozenset[str] | None, bool]:
     """Do all cells that the store does not hold yet; the settings are those of :meth:`Study.run`.
 
     Returns
     -------
-    tuple of Store, frozenset of str or None, and bool
-        The store; the files that this call has written, if the store held nothing before; whether it was asked to stop.
+    tuple of Store, frozenset of bytes or None, frozenset of str or None, and bool
+        The store; the keys of all cells, or if the store held nothing before the files that this call has written;
+        whether it was asked to stop.
     """
     as_flag(retry_failed, "retry_failed")
     as_flag(progress, "progress")
@@ -61,12 +65,16 @@ def do(
     workers = executor.workers(n_jobs)
     share = max(1, get_threads() // workers) if threads is None else as_integer(threads, "threads", 1, MOST_THREADS)
     store = Store(as_path(path, "store"), create=True)
+    reading = Progress(work.label, progress)
+    if store.shards():
+        reading.show(0.0, _READING)
     store.tidy()
     worker = work.worker(store.path, share)
     # Made before anything runs: objectives may remember what they were asked.
     results = store.path.resolve()
     start = partial(work.worker, results, share)
-    pending, fresh = _pending(work, store, worker, retry_failed)
+    pending, keys = _pending(work, store, worker, retry_failed, reading)
+    reading.close()
     store.describe(asked=len(work), axes=work.axes_asked())
     try:
         with _stoppable(work.label) as asked:
@@ -77,16 +85,25 @@ def do(
             raise
         raise KeyboardInterrupt from None
     # Not all that are there now: another call may have begun on the same new store.
-    return store, frozenset(run.shards) if fresh else None, asked.is_set()
+    return store, keys, frozenset(run.shards) if keys is None else None, asked.is_set()
 
 
-def _pending(work: Work, store: Store, worker: Worker, retry_failed: bool) -> tuple[Array, bool]:
-    """Return the cells that the store does not hold, and whether it holds nothing at all."""
-    done = {bytes.fromhex(line.key) for line in store.lines() if line.ok or not retry_failed}
+def _pending(
+    work: Work, store: Store, worker: Worker, retry_failed: bool, reading: Progress
+) -> tuple[Array, frozenset[bytes] | None]:
+    """Return the cells that the store does not hold, and the keys of all, None if it holds nothing at all."""
+    done = set()
+    for line in store.lines():
+        reading.show(0.0, _READING)
+        if line.ok or not retry_failed:
+            done.add(bytes.fromhex(line.key))
     if not done and not store.shards():
-        return np.arange(len(work)), True
-    keys = (bytes.fromhex(worker.describe(index).key) for index in range(len(work)))
-    return np.array([index for index, key in enumerate(keys) if key not in done], np.int64), False
+        return np.arange(len(work)), None
+    keys = []
+    for index in range(len(work)):
+        reading.show(index / len(work), _READING)
+        keys.append(bytes.fromhex(worker.describe(index).key))
+    return np.array([index for index, key in enumerate(keys) if key not in done], np.int64), frozenset(keys)
 
 
 class _AtOnce(BaseException):

@@ -17,7 +17,7 @@ from .._threads import blas_threads
 from .._validate import Array
 from ..engine import method_and_start, solve
 from ..method import Method
-from ..monitor import StoppingRule, rule_of
+from ..monitor import StoppingRule
 from ..problem import Problem
 from ..result import Result
 from ..status import Status
@@ -223,7 +223,7 @@ class Describe:
         problem, problem_text, error = self._kept(self._problems, study.problem_axes, positions, self._problem)
         method, method_text, wrong = self._kept(self._methods, study.method_axes, positions, self._method)
         init, init_text, unfit = self._kept(self._inits, study.init_axes, positions, self._init)
-        stop = rule_of(study.stop) if method is None else rule_of(study.stop, method.optimizer)
+        stop = study.stop_of() if method is None else study.stop_of(method.optimizer)
         if stop not in self._rules:
             self._rules[stop] = rule_text(stop)
         what = f'"problem":{problem_text},"init":{init_text},"seed":{number}'

@@ -44,6 +44,8 @@ _TRYING = ".trying"
 _UNFINISHED_HEAD = re.compile(rf"\.{re.escape(_HEAD)}\..+")
 # HOST-PID-TOKEN-N.npy, and the hidden names under which it is written where there are no files without a name.
 _PARAMETERS = re.compile(r"(\.)?[^.].*-\d+-[0-9a-f]{8}-\d+\.npy(?(1)\..+)")
+# A line after its checksum.
+_BODY = re.compile(rb"((?:[0-9a-f]{2})+) (ok|error) ([^ ]+) (\{.*\})")
 # What another machine left behind is taken for abandoned after this time; on this one its process is asked for.
 _ABANDONED_SECONDS = 24 * 3600.0
 
@@ -63,7 +65,13 @@ class Line(NamedTuple):
     @property
     def record(self) -> dict[str, Any]:
         """The run as a document."""
-        document: dict[str, Any] = json.loads(self.text)
+        try:
+            document = json.loads(self.text)
+            whole = all(isinstance(document.get(name), dict) for name in ("run", "result", "made"))
+        except (ValueError, RecursionError):
+            whole = False
+        if not whole:
+            raise ValueError(f"store: the line of the run {self.key} holds no run, and this package did not write it")
         return {"key": self.key} | document
 
 
@@ -421,8 +429,11 @@ def _line(text: bytes) -> Line | str:
     check, _, body = text.partition(b" ")
     if _checksum(body).encode() != check:
         return "its checksum is wrong"
-    key, state, factors, document = body.split(b" ", 3)
-    return Line(key.decode(), state == b"ok", factors.decode(), document)
+    parts = _BODY.fullmatch(body)
+    if parts is None:
+        return "its checksum is right, and it holds no run: this package did not write it"
+    key, state, factors, document = parts.groups()
+    return Line(key.decode(), state == b"ok", factors.decode(errors="replace"), document)
 
 
 def _is_abandoned(path: pathlib.Path) -> bool:

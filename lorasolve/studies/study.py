@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
@@ -50,8 +51,9 @@ class Study(Work):
         are these functions of the package. The problem is the study's, also where the method has another adapter.
     init : str, Init, (A, B) or callable, optional
         The start in place of the method's own, or a function of axes that returns one.
-    stop : StoppingRule, optional
-        When a run ends; by default as its method says, which is when :func:`~lorasolve.solve` ends it.
+    stop : StoppingRule or mapping, optional
+        When a run ends; by default as its method says, which is when :func:`~lorasolve.solve` ends it. A mapping of
+        some limits, such as ``{"time_limit": 60}``, leaves the others as the method says.
     keep_parameters : bool
         Keep the factors of every run beside its numbers.
 
@@ -86,7 +88,7 @@ class Study(Work):
         measure: Any = (),
         *,
         init: Any = None,
-        stop: StoppingRule | None = None,
+        stop: StoppingRule | Mapping[str, Any] | None = None,
         keep_parameters: bool = True,
     ) -> None:
         self.axes = Axes(axes)
@@ -95,7 +97,7 @@ class Study(Work):
         self.problem = problem
         self.method = method
         self.init = init
-        self.stop = None if stop is None else rule_of(stop)
+        self.stop = _limits(stop) if isinstance(stop, Mapping) else None if stop is None else rule_of(stop)
         self.keep_parameters = as_flag(keep_parameters, "keep_parameters")
         self.measures = _measures(measure)
         _refuse_columns(self.axes, self.measures)
@@ -170,6 +172,12 @@ class Study(Work):
     def init_of(self, values: Mapping[str, Any]) -> Any:
         """Return the start at the values of a cell."""
         return self._made(self.init, "init", values)
+
+    def stop_of(self, optimizer: type[Optimizer] | Optimizer = Optimizer) -> StoppingRule:
+        """Return when runs of an optimizer end."""
+        if isinstance(self.stop, dict):
+            return replace(rule_of(None, optimizer), **self.stop)
+        return rule_of(self.stop, optimizer)
 
     def _made(self, given: Any, name: str, values: Mapping[str, Any]) -> Any:
         if self._uses[name] == [name] and not callable(given):
@@ -268,10 +276,9 @@ class Study(Work):
         StoreError
             If the store cannot be written, for example because the disk is full; what was written is safe.
         """
-        kept, shards, interrupted = do(
+        kept, keys, shards, interrupted = do(
             self, store, backend, n_jobs, threads=threads, retry_failed=retry_failed, progress=progress
         )
-        keys = self.keys() if shards is None else None
         return Runs(kept, keys, study=self, interrupted=interrupted, shards=shards)
 
     def runs(self, store: PathLike) -> Runs:
@@ -329,6 +336,16 @@ class _Digests:
 def _parameters(function: Any) -> list[str]:
     """Return the names of a function's arguments."""
     return list(inspect.signature(function).parameters)
+
+
+def _limits(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return some limits of a stopping rule, checked."""
+    known = [entry.name for entry in fields(StoppingRule)]
+    for name in given:
+        if name not in known:
+            raise ValueError(f"stop: unknown limit {name!r}.{suggest(str(name), known)}")
+    replace(StoppingRule(), **given)
+    return dict(given)
 
 
 def _settings(problem: Problem) -> list[str]:

@@ -35,6 +35,7 @@ from numpy.testing import assert_array_equal
 
 import lorasolve as ls
 from lorasolve._digest import digest
+from lorasolve._progress import Progress
 from lorasolve.io import write_json
 from lorasolve.multi import Separable
 from lorasolve.objectives import Denoising
@@ -98,6 +99,23 @@ def test_without_a_rule_a_run_ends_when_that_of_its_method_does(tmp_path):
         assert study.repeat(**record["run"]["cell"]).nit == alone.nit
         limits[method] = record["run"]["stop"]["max_iter"], record["run"]["stop"]["grad_tol"]
     assert limits == {"als": (500, 1e-6), "lbfgs": (10_000, 1e-8), "gd:step_size=0.1": (10_000, 1e-8)}
+
+
+def test_what_some_limits_leave_open_is_as_the_method_says(tmp_path):
+    """500 iterations are those of als, to a gradient a hundred times as large as others go to."""
+    rows, cols = np.nonzero(np.random.default_rng(0).random((12, 10)) < 0.6)
+    problem = ls.Problem(ls.objectives.MatrixCompletion(rows, cols, np.sin(rows + 2.0 * cols), (12, 10)), 3, 0.1)
+    study = ls.Study(problem, {"method": ["als", "lbfgs"]}, stop={"time_limit": 60})
+    rules = {r["run"]["cell"]["method"]: r["run"]["stop"] for r in study.run(tmp_path / "runs", "serial")}
+    found = {method: (rule["max_iter"], rule["grad_tol"], rule["time_limit"]) for method, rule in rules.items()}
+    assert found == {"als": (500, 1e-6, 60.0), "lbfgs": (10_000, 1e-8, 60.0)}
+    assert study.repeat(method="als").success
+    for wrong, message in (
+        ({"max_itr": 3}, "stop: unknown limit 'max_itr'. Did you mean 'max_iter'"),
+        ({"max_iter": 0}, "max_iter: expected"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ls.Study(problem, {"seed": [0]}, stop=wrong)
 
 
 def test_errors_are_results(whole):
@@ -756,6 +774,48 @@ def test_a_damaged_shard_loses_its_bad_lines_and_names_them(tmp_path):
     assert str(left.damaged[2]).endswith("was not written to its end")
     again = study.run(store, "serial")
     assert again.digest() == digest_before
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"x", b"00", b"00 ok -", b"gg ok - {}", b"00 ok - 7", b"0 ok - {}", b"00 fine - {}"]
+)
+def test_a_line_that_verifies_and_holds_no_run_is_damage(tmp_path, body):
+    """Anybody can write a checksum: it is BLAKE2b of 8 bytes, without a key."""
+    store = tmp_path / "runs"
+    study = plain(1)
+    before = study.run(store, "serial").digest()
+    check = hashlib.blake2b(body, digest_size=8).hexdigest().encode()
+    (store / "elsewhere-1-00000000.runs").write_bytes(check + b" " + body + b"\n")
+    assert [d.reason for d in ls.Runs.read(store).damaged] == [
+        "its checksum is right, and it holds no run: this package did not write it"
+    ]
+    assert study.run(store, "serial").digest() == before == ls.Runs.read(store).digest()
+
+
+@pytest.mark.parametrize(
+    "text", [b"{not JSON}", b"{}", b'{"run":{},"result":[],"made":{}}', b'{"a":' + b"[" * 10**5 + b"}"]
+)
+def test_a_line_of_other_content_is_refused_by_its_key(tmp_path, text):
+    store = tmp_path / "runs"
+    plain(1).run(store, "serial")
+    for state in (b"ok", b"error"):
+        body = b"%s %s - %s" % (b"0" * 32, state, text)
+        check = hashlib.blake2b(body, digest_size=8).hexdigest().encode()
+        (store / "elsewhere-1-00000000.runs").write_bytes(check + b" " + body + b"\n")
+        with pytest.raises(ValueError, match=r"store: the line of the run 0{32} holds no run, and this package did"):
+            ls.Runs.read(store).table()
+
+
+def test_reading_a_large_store_is_progress_too(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("lorasolve.studies._engine.Progress", functools.partial(Progress, log_seconds=0.0))
+    study = plain(3)
+    first = study.run(tmp_path / "runs", "serial", progress=True)
+    assert "reading" not in capsys.readouterr().err
+    assert study.run(tmp_path / "runs", "serial").digest() == first.digest()
+    assert "reading" not in capsys.readouterr().err
+    again = study.run(tmp_path / "runs", "serial", progress=True)
+    assert "study: 50 %, reading the runs that are there\n" in capsys.readouterr().err
+    assert again.digest() == first.digest()
 
 
 def test_a_store_of_another_version_and_another_folder_are_refused(tmp_path):
