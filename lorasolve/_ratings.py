@@ -168,15 +168,15 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
             if form.skip_missing and table.is_missing(fields):
                 skipped += 1
                 continue
-            if value is None or not math.isfinite(value):
-                hint = " (skip_missing leaves such lines out)" if table.is_missing(fields) else ""
+            row, col = (fields[place].strip() if place < len(fields) else "" for place in table.places[:2])
+            if value is None or not math.isfinite(value) or not (row and col):
+                hint = " (--skip-missing or skip_missing leaves such lines out)" if table.is_missing(fields) else ""
                 raise ValueError(
                     f"{path}, line {line}: expected row label, column label and a finite number separated by "
                     f"{table.delimiter!r}, got {table.delimiter.join(fields)[:60]!r}{hint}"
                 )
-            row, col, _ = table.places
-            rows.append(fields[row].strip())
-            cols.append(fields[col].strip())
+            rows.append(row)
+            cols.append(col)
             values.append(value)
             lines.append(line)
     if not values:

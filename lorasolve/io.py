@@ -216,8 +216,11 @@ def read_task(
     as_instance(form, "form", TextFormat)
     title = f"{name} on {pathlib.Path(path).name}"
     if pathlib.Path(path).suffix.lower() == ".npz":
-        if center or test_fraction or form != PLAIN:
-            raise ValueError("center, test_fraction, form: apply to ratings files only; use keys ending in '_test'")
+        given = {"center": center, "test_fraction": test_fraction, "form": form != PLAIN}
+        if any(given.values()):
+            names = ", ".join(name for name, is_given in given.items() if is_given)
+            hint = "; its keys ending in '_test' hold data out" if test_fraction else ""
+            raise ValueError(f"{names}: expected with a ratings file only, which {path} is not{hint}")
         return _task_from_arrays(name, path, title)
     if name != "completion":
         raise ValueError(f"{path}: objective {name!r} is read from an .npz archive")

@@ -253,6 +253,7 @@ def test_exit_codes_of_compare(data) -> None:
         (["solve", "--max-iter", "0"], "--max-iter: expected an integer >= 1, got 0"),
         (["solve", "--delimiter", ";"], "--delimiter: expected with a ratings file only"),
         (["solve", "--center", "--columns", "a", "b", "c"], "--center, --columns: expected with a ratings file only"),
+        (["complete", "r.csv", "--delimiter", '"'], "--delimiter: expected characters without quotes"),
         (["compare", "--jobs", "0"], "--jobs: expected an integer"),
         (["path", "--count", "0"], "--count: expected an integer from 1 to 100000, got 0"),
         (["path", "--lam", "0"], "--lam: expected a finite number in (0, inf), got 0.0"),
@@ -334,6 +335,8 @@ def test_no_certificate_exists(data, capsys) -> None:
         # Of the command's own options: its help names --require-certificate too, among the exit codes.
         (["diagnose", "x", "--quiet"], "unrecognized arguments: --quiet\n"),
         (["reproduce", "sharp", "--KM", "3"], "unrecognized arguments: --KM 3 (did you mean --KN?)"),
+        (["path", "ratings.csv"], "unrecognized arguments: ratings.csv (data are given as --objective NAME FILE)\n"),
+        (["path", "--method", "gd"], "unrecognized arguments: --method gd\n"),
         (["solve", "--max-iter", "many"], "--max-iter: invalid int value: 'many'"),
         (["solve", "--max-iter", "0"], "lorasolve solve: --max-iter: expected an integer >= 1, got 0"),
         (["solve", "--method", "nestrov"], "optimizer: unknown optimizer 'nestrov'. Did you mean 'nesterov'"),

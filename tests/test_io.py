@@ -89,6 +89,7 @@ def test_however_a_file_is_written(tmp_path: pathlib.Path, name: str, text: str,
     ("text", "form", "message"),
     [
         ("1,1,5\n1,2,\n", TextFormat(), r"r\.csv, line 2: .*skip_missing leaves such lines out"),
+        ("1,1,5\n1,2,NA\n", TextFormat(), r"r\.csv, line 2: .*--skip-missing"),
         ("\n\n1,1,5\n1,2,oops\n", TextFormat(skip_missing=True), r"r\.csv, line 4: expected row label"),
         ("\n1::1::5\n1::2\n", TextFormat("::"), r"r\.csv, line 3: .*separated by '::'"),
         ("user,item,rating\n1,1,5\n", TextFormat(columns=("user", "itm", "rating")), r"no column 'itm'.*mean 'item'"),
@@ -198,6 +199,9 @@ def test_matrix_market(tmp_path: pathlib.Path) -> None:
         ("r.csv", "1,1,5\n\n1,2,nan\n", r"r\.csv, line 3"),
         ("r.csv", "1,1,5\n1,2,1_000\n", r"r\.csv, line 2: .*'1,2,1_000'"),
         ("r.csv", "a,b,c\nd,e,f\n", r"r\.csv, line 2"),
+        ("r.csv", "rating,user,item\n5,1,1\n5\n", r"r\.csv, line 3: expected row label.*'5'"),
+        ("r.csv", "1,1,5\n,2,4\n", r"r\.csv, line 2: expected row label.*',2,4'"),
+        ("r.csv", "user,item,rating\n1, ,5\n", r"r\.csv, line 2: expected row label.*'1, ,5'"),
         ("r.csv", "1\t1\t5\n", r"r\.csv, line 1: .*separated by ','"),
         ("r.csv", "1,1,5\n2,1,3\n1,1,4\n", r"r\.csv, line 3: row '1', column '1' has a value already \(line 1\)"),
         ("r.csv", "1,a\0,5\n2,a,3\n", r"r\.csv: the label 'a\\x00' ends with a zero byte"),
@@ -325,6 +329,18 @@ def test_refused_tasks(tmp_path: pathlib.Path, name: str, options: dict[str, flo
     path = written(tmp_path, "r.csv", "1,1,5\n")
     with pytest.raises(ValueError, match=message):
         read_task(name, path, **options)
+
+
+def test_options_of_ratings_files_are_refused_by_their_names(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "d.npz"
+    np.savez(path, rows=[0], cols=[0], values=[1.0], shape=[2, 2])
+    for options, names in (({"center": True}, "center"), ({"form": TextFormat(";")}, "form")):
+        with pytest.raises(ValueError, match=rf"^{names}: expected with a ratings file only, which .*d\.npz is not$"):
+            read_task("completion", path, **options)
+    with pytest.raises(
+        ValueError, match=r"^test_fraction: expected with .*; its keys ending in '_test' hold data out$"
+    ):
+        read_task("completion", path, test_fraction=0.5)
 
 
 # ---------------------------------------------------------------------- writing

@@ -70,11 +70,14 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the message, with a suggestion, and exit with code 2."""
-        unknown = re.match(r"unrecognized arguments: (-\S*)", message)
+        unknown = re.match(r"unrecognized arguments: (-*)([^\s=]*)", message)
         if unknown:
-            known = [text for action in self._actions for text in action.option_strings if text.startswith("--")]
-            near = difflib.get_close_matches(unknown[1].partition("=")[0], known, n=1, cutoff=0.5)
-            message += f" (did you mean {near[0]}?)" if near else ""
+            known = [text[2:] for action in self._actions for text in action.option_strings if text.startswith("--")]
+            # Without the dashes, which would be a likeness of any two.
+            near = difflib.get_close_matches(unknown[2], known, n=1, cutoff=0.5) if unknown[1] else []
+            message += f" (did you mean --{near[0]}?)" if near else ""
+            if not unknown[1] and "objective" in known:
+                message += " (data are given as --objective NAME FILE)"
         self.exit(ExitCode.USAGE, f"{self.prog}: {message}\nSee '{self.prog} --help'.\n")
 
 
@@ -160,7 +163,8 @@ def add_format_arguments(group: Any, columns: tuple[str, ...] = ("ROW", "COLUMN"
 def format_from(args: argparse.Namespace) -> TextFormat:
     """Return how a text file is written, as far as the arguments say."""
     columns = None if args.columns is None else tuple(args.columns)
-    return TextFormat(args.delimiter, columns, getattr(args, "skip_missing", False))
+    with as_options(delimiter="--delimiter"):
+        return TextFormat(args.delimiter, columns, getattr(args, "skip_missing", False))
 
 
 def add_run_arguments(parser: argparse.ArgumentParser, max_iter: int | None = None, tol: float | None = None) -> None:
@@ -235,7 +239,8 @@ def task_from(args: argparse.Namespace) -> Task:
         return digits_task()
     name, path = args.objective
     if given and pathlib.Path(path).suffix.lower() == ".npz":
-        raise ValueError(f"{given}: expected with a ratings file only; in {path} use keys ending in '_test'")
+        hint = "; its keys ending in '_test' hold data out" if args.test_fraction else ""
+        raise ValueError(f"{given}: expected with a ratings file only, which {path} is not{hint}")
     with as_options(test_fraction="--test-fraction", seed="--split-seed"):
         return read_task(
             name,

@@ -45,7 +45,10 @@ class Means:
         return cls(mean, row_effects, col_effects)
 
     def off(self, observed: MatrixCompletion) -> MatrixCompletion:
-        """Return the completion of what is left of entries, which need not be those that the means are of."""
+        """Return the completion of what is left of entries, which need not be those that the means are of.
+
+        In float64, whatever the type of the entries: what is left may be small beside them, and is fitted in float64.
+        """
         rows, cols = observed.rows, observed.cols
         rest = observed.values - (self.mean + self.row_effects[rows] + self.col_effects[cols])
         return MatrixCompletion(rows, cols, rest, observed.shape)
