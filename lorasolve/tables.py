@@ -220,7 +220,8 @@ def _raw(value: Any) -> Any:
     return repr(float(value)) if isinstance(value, float) else value
 
 
-_NUMBER = re.compile(r"^(-?\d+(?:\.\d+)?)e([+-]?\d+)$")
+# A number by itself, not one in a name such as gd:step_size=1e-3.
+_NUMBER = re.compile(r"(?<![^\s(])(-?\d+(?:\.\d+)?)e([+-]?\d+)(?![^\s),])")
 _SPECIAL = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -234,10 +235,8 @@ _SPECIAL = {
 
 def latex_text(text: str) -> str:
     """Return text for LaTeX: powers of ten as such, special characters escaped."""
-    number = _NUMBER.match(as_text(text, "text"))
-    if number:
-        return rf"${number[1]} \cdot 10^{{{int(number[2])}}}$"
-    return "".join(_SPECIAL.get(c, c) for c in text)
+    escaped = "".join(_SPECIAL.get(c, c) for c in as_text(text, "text"))
+    return _NUMBER.sub(lambda number: rf"${number[1]} \cdot 10^{{{int(number[2])}}}$", escaped)
 
 
 def written(text: str, path: PathLike | None) -> str:

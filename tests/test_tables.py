@@ -97,6 +97,9 @@ def test_latex_escapes_and_balances(comparison, batch) -> None:
             assert text.count(rule) == 1
     assert r"a\textbar{}b\_c \& 10\% \textless{}i\textgreater{}" in Odd().to_latex()
     assert r"$1.0 \cdot 10^{-16}$" in _one("1.0e-16").to_latex()
+    several = r"$5.7 \cdot 10^{-17}$ ($-1.9 \cdot 10^{-17}$ to $2 \cdot 10^{5}$) \\"
+    assert several in _one("5.7e-17 (-1.9e-17 to 2e+05)").to_latex()
+    assert r"gd:step\_size=1e-3 \\" in _one("gd:step_size=1e-3").to_latex()
 
 
 def _one(cell):

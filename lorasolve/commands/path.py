@@ -18,6 +18,8 @@ from .base import (
     as_options,
     certified,
     emit,
+    metrics_line,
+    metrics_of,
     outputs,
     picture_suffix,
     problem_from,
@@ -80,12 +82,17 @@ class PathCommand(Command):
                 found = path(problem, lams, args.tol, progress=not args.quiet)
             if found.interrupted and not found.points:
                 raise KeyboardInterrupt  # there is nothing to keep
-        document = envelope("path", {"task": task.title, "path": found.to_dict()})
+        # Folds have chosen lam without the data that are held out for good, which say how good it is.
+        metrics = None
+        if isinstance(found, Validation) and args.folds is not None and task.test is not None:
+            metrics = metrics_of(task, found.fit.X)
+        document = envelope("path", {"task": task.title, "path": found.to_dict(), "metrics": metrics})
         if args.out is not None:
             report, picture = outputs(args.out, ".json", picture_suffix(args.out))
             write_together({report: json_writer(document), picture: figure_writer(_drawn(found), picture.suffix)})
             remark(args, f"written: {report}, {picture}")
         conclusion = f"\n\n{found.conclusion}" if isinstance(found, Validation) else ""
+        conclusion += f"\n{metrics_line(metrics)}" if metrics is not None else ""
         line = problem_line(problem).partition(", lam")[0]
         paths, fits = ([found], []) if isinstance(found, Path) else (found.paths, [(found.best, found.fit)])
         points = [*fits, *(pair for each in paths for pair in zip(found.lams, each.points))]

@@ -73,7 +73,7 @@ class Path(Tabular):
         return [
             Column("lam", "lam", latex=r"$\lambda$"),
             Column("fun", "F*", "{:.9g}".format, latex="$F^*$"),
-            Column("relative_gap", "gap", "{:.1e}".format),
+            Column("relative_gap", "gap", gap_text),
             Column("level", "known"),
             Column("rank_known", "rank of the optimum"),
             Column("nuclear_norm", "||X||_*", latex=r"$\|X\|_*$"),
@@ -156,6 +156,11 @@ def chosen_lams(problem: Problem, given: int | Sequence[float]) -> list[float]:
     if twice is not None:
         raise ValueError(f"lams: expected different values, got {twice!r} twice")
     return values
+
+
+def gap_text(gap: float) -> str:
+    """Return a gap with two digits, and 0 as what it is."""
+    return f"{gap:.1e}" if gap else "0"
 
 
 def rank_text(points: Sequence[ConvexResult]) -> str:

@@ -576,9 +576,14 @@ def _together(given: list[Any]) -> str:
     numbers = [number for value in values if (number := _number(value)) is not None]
     if len(numbers) == len(values):
         left_out = f" ({len(values)} of {len(given)})" if len(values) < len(given) else ""
-        return f"{statistics.median(numbers):.4g}{left_out}"
+        return f"{_figures(statistics.median(numbers))}{left_out}"
     text, count = Counter(map(str, values)).most_common(1)[0]
     return text if count == len(given) else f"{text} {count / len(given):.2f}"
+
+
+def _figures(number: float) -> str:
+    """Return a number with four digits, of a count of iterations or calls all of them."""
+    return f"{number:.0f}" if 1e4 <= abs(number) < 1e8 else f"{number:.4g}"
 
 
 def _draw(ax: Axes, x: str, y: str, xs: list[Any], ys: list[Any], found: Array, title: str) -> None:

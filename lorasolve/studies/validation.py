@@ -16,7 +16,7 @@ from ..objectives.base import Objective, as_held_out
 from ..objectives.completion import MatrixCompletion
 from ..problem import Problem
 from ..tables import Column, Record, Tabular
-from .lam_path import Path, chosen_lams, path_at, rank_text
+from .lam_path import Path, chosen_lams, gap_text, path_at, rank_text
 
 # The loss to train on, that to test on, and the share of a sum that is trained on.
 Fold = tuple[Objective, Objective, float]
@@ -86,7 +86,7 @@ class Validation(Tabular):
             Column("lam", "lam", latex=r"$\lambda$"),
             Column("error", self.error_name),
             Column("standard_error", "+-", lambda spread: "-" if spread is None else f"{spread:.2g}", latex=r"$\pm$"),
-            Column("relative_gap", "gap", "{:.1e}".format),
+            Column("relative_gap", "gap", gap_text),
             Column("rank_known", "rank of the optimum"),
             Column("best", "", lambda best: "best" if best else ""),
         ]

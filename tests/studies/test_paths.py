@@ -17,6 +17,7 @@ from lorasolve.certificates import norms
 from lorasolve.cli import main
 from lorasolve.commands import path as path_command
 from lorasolve.commands import study as study_command
+from lorasolve.io import read_task
 from lorasolve.objectives import Denoising, LinearFineTuning, MatrixCompletion, MatrixSensing
 from lorasolve.studies import Calls, lam_path
 from lorasolve.tasks import digits_task
@@ -48,6 +49,8 @@ def test_a_path_is_the_soft_threshold_at_every_lam_with_its_rank_proved():
         assert (certificate.rank_at_least or 0) == certificate.rank_at_most == np.count_nonzero(kept)
         assert certificate.problem.lam == lam
     assert [line.split()[4] for line in found.table().splitlines()[1:]] == ["4", "1", "3", "0", "2"]
+    gaps = {column.heading: column.write for column in found.columns()}["gap"]
+    assert (gaps(0.0), gaps(3e-9)) == ("0", "3.0e-09")
 
 
 @pytest.mark.parametrize("shape", [(230, 210), (210, 230)])
@@ -210,6 +213,32 @@ def test_folds_of_centred_ratings_take_off_the_means_of_their_own_entries(tmp_pa
     assert main(["complete", "turned.csv", "--folds", "3", "--lams", "1e6", "0.5", "--json"]) == 0
     completed = json.loads(capsys.readouterr().out)["validation"]
     np.testing.assert_allclose(completed["errors"], chosen["errors"], rtol=1e-9)
+
+
+def test_data_held_out_for_good_judge_what_folds_have_chosen(tmp_path, capsys):
+    """Against soft thresholding of the filled matrix, repeated (Mazumder, Hastie and Tibshirani)."""
+    data = ["--objective", "completion", ratings(tmp_path), "--test-fraction", "0.2", "--quiet"]
+    command = ["path", *data, "--lam", "2", "1", "--folds", "3", "--center", "--tol", "1e-10"]
+    assert main([*command, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    lam, found = document["path"]["best"], document["metrics"]
+    task = read_task("completion", data[2], center=True, test_fraction=0.2)
+    X = np.zeros(task.objective.shape)
+    for _ in range(2000):
+        X[task.objective.rows, task.objective.cols] = task.objective.values
+        P, sigma, Qt = np.linalg.svd(X, full_matrices=False)
+        X = (P * np.maximum(sigma - lam, 0.0)) @ Qt
+    residuals = X[task.test.rows, task.test.cols] - task.test.values
+    assert found["data"] == "test"
+    assert found["after"]["rmse"] == pytest.approx(np.sqrt((residuals**2).mean()), rel=1e-4)
+    assert found["before"]["rmse"] == pytest.approx(np.sqrt((task.test.values**2).mean()))
+    assert main(command) == 0
+    assert (
+        f"test rmse: {found['before']['rmse']:.4g} before, {found['after']['rmse']:.4g} after"
+        in capsys.readouterr().out
+    )
+    assert main(["path", *data, "--lam", "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"] is None
 
 
 @pytest.mark.parametrize(

@@ -1276,6 +1276,12 @@ def test_columns_are_all_there_and_failures_are_counted_from_results(tmp_path):
     assert line[:3] == ["2", "0", "1.00"]
 
 
+def test_tables_show_counts_with_all_their_digits(tmp_path):
+    measures = {"calls": lambda problem, result: 1234567, "large": lambda problem, result: 1e20}
+    study = ls.Study(ls.Problem(Shifted(), 1, 0.1), {"seed": range(2)}, "lbfgs", measure=measures)
+    assert study.run(tmp_path / "runs", "serial").table().splitlines()[1].split()[-2:] == ["1234567", "1e+20"]
+
+
 def test_one_and_true_are_two_values_of_an_axis(tmp_path):
     """The optimum of ``||X - 1||^2/2 + lam ||X||_*``: ``lam sqrt(30) - lam^2/2``, lam 2 where the value is True."""
     study = ls.Study(
