@@ -301,32 +301,30 @@ class Runs:
     def _summary(self, by: Sequence[str] | None) -> tuple[list[str], list[list[str]], list[bool]]:
         """Return the headings, the cells, and which columns go to the left."""
         groups: dict[tuple[Any, ...], _Group] = {}
-        places: dict[tuple[Any, ...], list[Any]] = {}
-        axes: list[str] = []
+        places: dict[tuple[Any, ...], Record] = {}
+        # Those of all runs: a store may hold several studies.
+        axes: dict[str, None] = {}
         asked: dict[str, dict[str, None]] = {}
+        kept = None if by is None else list(as_iterable(by, "by"))
         for record in self:
             cell = record["run"]["cell"]
-            if not axes:
-                axes = self._kept_axes(cell, by)
-            labels = [cell.get(name) for name in axes]
-            key = tuple(map(order, labels))
-            places.setdefault(key, labels)
+            axes |= dict.fromkeys(cell)
+            place = {name: label for name, label in cell.items() if (name != "seed" if kept is None else name in kept)}
+            key = tuple((name, order(label)) for name, label in sorted(place.items()))
+            places.setdefault(key, place)
             groups.setdefault(key, _Group()).add(record["result"])
             for name, entries in measured(record["result"]).items():
                 asked.setdefault(name, {}).update(dict.fromkeys(entries))
+        if kept is None:
+            kept = [name for name in axes if name != "seed"]
+        elif axes:
+            check_axes(kept, axes, "by")
         columns = [*_VALUES, *(name for names in asked.values() for name in _headlines(names))]
-        keys = sorted(groups)
-        texts = [label_texts([places[key][k] for key in keys]) for k in range(len(axes))]
-        heads = [*axes, *_COUNTS, *columns]
+        keys = sorted(groups, key=lambda key: [order(places[key].get(name)) for name in kept])
+        texts = [_axis_texts([places[key] for key in keys], name) for name in kept]
+        heads = [*kept, *_COUNTS, *columns]
         rows = [self._line([text[k] for text in texts], groups[key], columns) for k, key in enumerate(keys)]
         return heads, rows, [True] + [False] * (len(heads) - 1)
-
-    def _kept_axes(self, cell: dict[str, Any], by: Sequence[str] | None) -> list[str]:
-        if by is None:
-            return [name for name in cell if name != "seed"]
-        names = list(as_iterable(by, "by"))
-        check_axes(names, cell, "by")
-        return names
 
     def _line(self, labels: list[str], group: _Group, columns: list[str]) -> list[str]:
         share = f"{group.converged / group.ended:.2f}" if group.ended else "-"
@@ -462,6 +460,12 @@ def row_of(record: Record) -> dict[str, Any]:
     if "error" in result:
         row["error"] = result["error"]
     return row
+
+
+def _axis_texts(places: list[Record], name: str) -> list[str]:
+    """Return the labels on one axis as tables show them, ``-`` in runs of a study without it."""
+    texts = iter(label_texts([place[name] for place in places if name in place]))
+    return [next(texts) if name in place else "-" for place in places]
 
 
 def _place(record: Record) -> tuple[list[Any], str]:

@@ -1250,6 +1250,29 @@ def test_lines_are_in_the_order_of_cells_and_columns_in_one_order(tmp_path):
     assert [(str(row["lam"]), str(row["seed"])) for row in runs.sorted_rows()] == cells
 
 
+def test_a_table_of_several_studies_has_the_axes_of_all(tmp_path):
+    """The optimum of ``||X - 1||^2/2 + lam ||X||_*`` is ``lam sqrt(30) - lam^2/2``."""
+
+    def problem(rank=2, lam=0.5):
+        return ls.Problem(Shifted(), rank, 3.0 if lam is None else lam)
+
+    for axes in ({"seed": [0, 1]}, {"rank": [1], "lam": [2.0]}, {"lam": [None, 1.0], "seed": [0]}):
+        ls.Study(problem, axes, "lbfgs").run(tmp_path / "runs", "serial")
+    runs = ls.Runs.read(tmp_path / "runs")
+    values = {lam: f"{lam * np.sqrt(30.0) - lam**2 / 2.0:.4g}" for lam in (0.5, 1.0, 2.0, 3.0)}
+    lines = {tuple(line.split()[:-1]) for line in runs.table(["lam", "rank"]).splitlines()}
+    assert lines == {
+        ("lam", "rank", "runs", "failed", "converged", "fun"),
+        ("-", "-", "2", "0", "1.00", values[0.5]),
+        ("1", "-", "1", "0", "1.00", values[1.0]),
+        ("2", "1", "1", "0", "1.00", values[2.0]),
+        ("None", "-", "1", "0", "1.00", values[3.0]),
+    }
+    assert {line.split()[0] for line in runs.table(["rank"]).splitlines()} == {"rank", "-", "1"}
+    with pytest.raises(ValueError, match="by: no axis is called 'kappa'"):
+        runs.table(["kappa"])
+
+
 def test_names_of_axes_are_texts(whole):
     _, runs = whole
     for by in ("lam", 7, np.array(1.0)):
