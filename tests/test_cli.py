@@ -371,6 +371,49 @@ def test_usage_errors_exit_with_2(capsys, arguments, message) -> None:
 
 
 # ---------------------------------------------------------------------- list, info, help
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["solve", "--objective", "denoising", "data.npz", "--lam", "1", "--out", "data"], "--out"),
+        (["convex", "--objective", "denoising", "./data.npz", "--lam", "1", "--out", "folder/../data"], "--out"),
+        (
+            ["certify", "point.npz", "--objective", "denoising", "data.npz", "--lam", "1", "--write", "data.npz"],
+            "--write",
+        ),
+        (
+            ["certify", "point.npz", "--objective", "denoising", "data.npz", "--lam", "1", "--write", "point.npz"],
+            "--write",
+        ),
+        (["complete", "ratings.csv", "--out", "ratings.csv"], "--out"),
+        (["predict", "model.npz", "pairs.csv", "--out", "pairs.csv"], "--out"),
+        (["predict", "model.npz", "pairs.csv", "--out", "linked.npz"], "--out"),
+        (["study", "grid.toml", "--store", "runs", "--latex", "grid.toml"], "--latex"),
+    ],
+)
+def test_what_is_read_is_not_written_over(data, capsys, tmp_path, arguments, message) -> None:
+    np.savez(tmp_path / "point.npz", X=np.zeros((6, 5)))
+    (tmp_path / "ratings.csv").write_text("0,0,1\n0,1,2\n1,0,3\n")
+    (tmp_path / "pairs.csv").write_text("1,1\n")
+    (tmp_path / "grid.toml").write_text("[axes]\nseed = [0]\n[run]\nmax_iter = 3\n")
+    (tmp_path / "folder").mkdir()
+    assert main(["complete", "ratings.csv", "--out", "model.npz", "--quiet"]) == 0
+    (tmp_path / "linked.npz").symlink_to("model.npz")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    capsys.readouterr()
+    assert main([*arguments, "--quiet"]) == 2
+    command = arguments[0]
+    assert re.match(
+        rf"lorasolve {command}: {message}: expected another file than .*, which is read", capsys.readouterr().err
+    )
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_a_wrong_name_is_refused_before_a_path_is_computed(capsys, monkeypatch) -> None:
+    monkeypatch.setattr("lorasolve.commands.path.path", None)
+    assert main(["path", "--lam", "1", "--out", "curve/"]) == 2
+    assert "--out: expected the name of a file, got 'curve/'" in capsys.readouterr().err
+
+
 def test_list_and_info(capsys) -> None:
     assert main(["list", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

@@ -15,7 +15,7 @@ import os
 import pathlib
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, NoReturn
 
@@ -282,14 +282,27 @@ def method_from(args: argparse.Namespace, text: str) -> Method:
 
 
 # ---------------------------------------------------------------------- output
-def outputs(name: str, *suffixes: str) -> list[pathlib.Path]:
-    """Return the files that an output name stands for, one per suffix."""
-    path = pathlib.Path(as_path(name, "--out"))
-    if path.name in ("", "..") or name.endswith(("/", os.sep)):
-        raise ValueError(f"--out: expected the name of a file, got {name!r}")
+def outputs(args: argparse.Namespace, *suffixes: str) -> list[pathlib.Path]:
+    """Return the files that ``--out`` stands for, one per suffix; none of them is the file of the data."""
+    name = as_path(args.out, "--out")
+    path = pathlib.Path(name)
+    if path.name in ("", "..") or args.out.endswith(("/", os.sep)):
+        raise ValueError(f"--out: expected the name of a file, got {args.out!r}")
     if path.suffix in (".npz", ".json", *_PICTURES):
         path = path.with_suffix("")
-    return [path.with_name(path.name + suffix) for suffix in suffixes]
+    found = [path.with_name(path.name + suffix) for suffix in suffixes]
+    if args.objective is not None:
+        keep_inputs([args.objective[1]], {str(path): "--out" for path in found})
+    return found
+
+
+def keep_inputs(read: Sequence[str], written: Mapping[str, str]) -> None:
+    """Refuse to write where a file is read, which would be lost; the files to write with their options."""
+    for path, option in written.items():
+        for source in read:
+            with contextlib.suppress(OSError):  # of a file that is not there
+                if os.path.samefile(source, path):
+                    raise ValueError(f"{option}: expected another file than {source}, which is read, got {path}")
 
 
 def picture_suffix(name: str) -> str:

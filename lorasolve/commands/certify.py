@@ -17,6 +17,7 @@ from .base import (
     certified,
     emit,
     emphasis,
+    keep_inputs,
     problem_from,
     problem_line,
     remark,
@@ -47,6 +48,8 @@ class CertifyCommand(Command):
 
     def run(self, args: argparse.Namespace) -> int:
         """Read, certify, write, print."""
+        if args.write is not None:
+            keep_inputs([args.file, *([] if args.objective is None else args.objective[1:])], {args.write: "--write"})
         title, problem, point = _problem_and_point(args)
         certificate = certify(problem, point, tol=args.tol)
         document: dict[str, Any] = {

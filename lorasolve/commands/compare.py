@@ -78,7 +78,7 @@ class CompareCommand(Command):
         seeds = args.seeds if args.seeds is not None else (ALL_SEEDS if everything else 1)
         as_integer(seeds, "--seeds", 1)
         stop = stopping_from(args)
-        report, figure = outputs(args.out, ".json", picture_suffix(args.out))
+        report, figure = outputs(args, ".json", picture_suffix(args.out))
         task = task_from(args)
         problem = problem_from(args, task)
         with as_options(n_jobs="--jobs", seeds="--seed"):

@@ -16,6 +16,7 @@ from .base import (
     emit,
     emphasis,
     format_from,
+    keep_inputs,
     remark,
 )
 
@@ -52,6 +53,8 @@ class CompleteCommand(Command):
             raise ValueError("--lams: are what --folds K chooses from; --lam is one weight")
         if args.folds is not None and args.lam is not None:
             raise ValueError("--lam: --folds K chooses it; --lams are the values to choose from")
+        if args.out is not None:
+            keep_inputs([args.file], {args.out: "--out"})
         ratings = read_ratings(args.file, format_from(args))
         if ratings.skipped:
             remark(args, f"lines without a value, left out: {ratings.skipped}")

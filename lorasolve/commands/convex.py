@@ -46,7 +46,7 @@ class ConvexCommand(Command):
 
     def run(self, args: argparse.Namespace) -> int:
         """Solve, save, print."""
-        saved, report = outputs(args.out, ".npz", ".json") if args.out is not None else (None, None)
+        saved, report = outputs(args, ".npz", ".json") if args.out is not None else (None, None)
         task = task_from(args)
         problem = problem_from(args, task)
         result = solve_convex(problem, args.route, args.tol, cross_check=args.cross_check, progress=not args.quiet)

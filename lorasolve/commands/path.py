@@ -60,6 +60,7 @@ class PathCommand(Command):
         """Compute, print, write."""
         if args.lam is not None and args.count is not None:
             raise ValueError("--count: is how many values are taken where --lam gives none")
+        report, picture = (None, None) if args.out is None else outputs(args, ".json", picture_suffix(args.out))
         task = task_from(args)
         lams = args.lam or (20 if args.count is None else args.count)
         options = {"lams": "--count" if args.lam is None else "--lam", "folds": "--folds", "tol": "--tol"}
@@ -87,8 +88,7 @@ class PathCommand(Command):
         if isinstance(found, Validation) and args.folds is not None and task.test is not None:
             metrics = metrics_of(task, found.fit.X)
         document = envelope("path", {"task": task.title, "path": found.to_dict(), "metrics": metrics})
-        if args.out is not None:
-            report, picture = outputs(args.out, ".json", picture_suffix(args.out))
+        if report is not None and picture is not None:
             write_together({report: json_writer(document), picture: figure_writer(_drawn(found), picture.suffix)})
             remark(args, f"written: {report}, {picture}")
         conclusion = f"\n\n{found.conclusion}" if isinstance(found, Validation) else ""

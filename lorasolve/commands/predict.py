@@ -9,7 +9,7 @@ import io
 from .._files import text_writer, write_atomically
 from ..io import envelope, read_pairs
 from ..models import CompletionModel
-from .base import Command, ExitCode, add_format_arguments, add_json_argument, emit, format_from, remark
+from .base import Command, ExitCode, add_format_arguments, add_json_argument, emit, format_from, keep_inputs, remark
 
 
 class PredictCommand(Command):
@@ -29,6 +29,8 @@ class PredictCommand(Command):
 
     def run(self, args: argparse.Namespace) -> int:
         """Read, predict, write."""
+        if args.out is not None:
+            keep_inputs([args.model, args.pairs], {args.out: "--out"})
         model = CompletionModel.load(args.model)
         pairs = read_pairs(args.pairs, format_from(args))
         rows, cols = pairs.rows, pairs.cols

@@ -58,7 +58,7 @@ class SolveCommand(Command):
         """Solve, save, print."""
         method = method_from(args, args.method)
         stop = stopping_from(args, method.optimizer)
-        saved, report = outputs(args.out, ".npz", ".json") if args.out is not None else (None, None)
+        saved, report = outputs(args, ".npz", ".json") if args.out is not None else (None, None)
         run = uuid.uuid4().hex
         task = task_from(args)
         problem = problem_from(args, task)

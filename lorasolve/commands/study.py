@@ -30,7 +30,7 @@ from ..problem import Problem
 from ..studies import Runs, Study
 from ..studies.runs import check_axes, measure_of
 from ..tasks import digits_task
-from .base import Command, ExitCode, add_json_argument, add_worker_arguments, as_options, emit, remark
+from .base import Command, ExitCode, add_json_argument, add_worker_arguments, as_options, emit, keep_inputs, remark
 
 _FILE = """\
 the file (TOML):
@@ -108,6 +108,11 @@ class StudyCommand(Command):
             raise ValueError("GRID: expected a .toml file, or --status DIR")
         if (args.html is None) != (args.phase is None):
             raise ValueError("--phase, --html: give both, as in --phase lam rank 'share of spurious ends' --html F")
+        written = {"--csv": args.csv, "--latex": args.latex, "--html": args.html}
+        options = {path: option for option, path in written.items() if path is not None}
+        if len(options) < sum(path is not None for path in written.values()):
+            raise ValueError(f"{', '.join(written)}: expected different files, got {', '.join(options)} twice")
+        keep_inputs([args.file], options)
         study = read_study(args.file)
         check_axes(args.by or (), study.axes.labels, "--by")
         if args.phase is not None:
