@@ -24,7 +24,7 @@ from .._registry import suggest
 from .._validate import as_text
 from ..adapters import registry as adapter_registry
 from ..certificates import certify
-from ..io import envelope, read_task
+from ..io import TextFormat, envelope, read_task
 from ..monitor import StoppingRule
 from ..problem import Problem
 from ..studies import Runs, Study
@@ -35,8 +35,8 @@ from .base import Command, ExitCode, add_json_argument, add_worker_arguments, as
 _FILE = """\
 the file (TOML):
   [problem]                 # without a table: the embedded digits job
-  objective = "completion"  # with data, center, test_fraction, split_seed as in 'lorasolve solve'
-  data = "ratings.csv"
+  objective = "completion"
+  data = "ratings.csv"      # and center, test_fraction, split_seed, delimiter, columns, skip_missing, as in 'solve'
   rank = 8                  # what is no axis
   lam = 0.1
   adapter = "lora"
@@ -322,7 +322,8 @@ def _problem(table: dict[str, Any], folder: pathlib.Path) -> Any:
     if "python" in table:
         _known(table, ("python",), "problem: ")
         return _function(as_text(table["python"], "problem: python"), folder)
-    data = ("objective", "data", "center", "test_fraction", "split_seed")
+    form = ("delimiter", "columns", "skip_missing")
+    data = ("objective", "data", "center", "test_fraction", "split_seed", *form)
     _known(table, (*data, "rank", "lam", "adapter"), "problem: ")
     given = {name: table[name] for name in data if name in table}
     if given and not {"objective", "data"} <= given.keys():
@@ -332,10 +333,12 @@ def _problem(table: dict[str, Any], folder: pathlib.Path) -> Any:
         )
     if given:
         name, path = given.pop("objective"), folder / as_text(given.pop("data"), "problem: data")
+        written = {key: given.pop(key) for key in form if key in given}
         given = {"seed" if key == "split_seed" else key: value for key, value in given.items()}
-        options = {"name": "objective", "seed": "split_seed"} | {key: key for key in ("center", "test_fraction")}
+        options = {"name": "objective", "seed": "split_seed", "form": ", ".join(written)}
+        options |= {key: key for key in ("center", "test_fraction", *form)}
         with as_options(**{key: f"problem: {option}" for key, option in options.items()}):
-            task = read_task(name, path, **given)
+            task = read_task(name, path, form=TextFormat(**written), **given)
     else:
         task = digits_task()
     lam = table.get("lam", task.lam if task.lam is not None else 0.0)
@@ -366,5 +369,7 @@ def _function(text: str, folder: pathlib.Path) -> Any:
         raise ValueError(f"problem: python: {path} cannot be run: {type(error).__name__}: {error}") from error
     found = getattr(module, function, None)
     if not callable(found):
-        raise ValueError(f"problem: python: {path} defines no function {function!r}")
+        defined = [key for key, value in vars(module).items() if getattr(value, "__module__", None) == _MODULE]
+        hint = f".{suggest(function, defined)}" if defined else ""
+        raise ValueError(f"problem: python: {path} defines no function {function!r}{hint}")
     return found

@@ -103,9 +103,13 @@ class Study(Work):
         _refuse_columns(self.axes, self.measures)
         self._digests = _Digests()
         self._uses = {
-            "problem": self._replaced(problem) if isinstance(problem, Problem) else self._arguments(problem, "problem"),
-            "method": self._setting(method, "method", (str, Method, Optimizer)),
-            "init": self._setting(init, "init", (str, Init, tuple, Result, type(None))),
+            "problem": self._replaced(problem)
+            if isinstance(problem, Problem)
+            else self._arguments(problem, "problem", "a Problem"),
+            "method": self._setting(method, "method", "a text, a Method, an Optimizer", (str, Method, Optimizer)),
+            "init": self._setting(
+                init, "init", "a text, an Init, (A, B), a Result", (str, Init, tuple, Result, type(None))
+            ),
         }
         self.problem_axes, self.method_axes, self.init_axes = (
             tuple(k for k, axis in enumerate(self.axes.labels) if axis in names) for names in self._uses.values()
@@ -137,10 +141,10 @@ class Study(Work):
         """Return the axes that replace settings of a problem."""
         return [name for name in _settings(problem) if name in self.axes.labels]
 
-    def _arguments(self, function: Any, argument: str) -> list[str]:
-        """Return the axes that a function takes."""
+    def _arguments(self, function: Any, argument: str, accepted: str) -> list[str]:
+        """Return the axes that a function takes; what else is ``accepted`` is said where it is none."""
         if not callable(function) or isinstance(function, type):
-            raise TypeError(f"{argument}: expected a value or a function of axes, got {shown(function)}")
+            raise TypeError(f"{argument}: expected {accepted} or a function of axes, got {shown(function)}")
         parameters = inspect.signature(function).parameters.values()
         if any(p.kind is p.VAR_KEYWORD for p in parameters):
             return list(self.axes.labels)
@@ -151,10 +155,10 @@ class Study(Work):
                 )
         return [p.name for p in parameters if p.name in self.axes.labels]
 
-    def _setting(self, given: Any, name: str, kinds: tuple[type, ...]) -> list[str]:
+    def _setting(self, given: Any, name: str, accepted: str, kinds: tuple[type, ...]) -> list[str]:
         """Return the axes that make a setting: those of a function, or the axis of its name."""
         if not isinstance(given, kinds):
-            return self._arguments(given, name)
+            return self._arguments(given, name, accepted)
         return [name] if name in self.axes.labels else []
 
     def problem_of(self, values: Mapping[str, Any]) -> Problem:

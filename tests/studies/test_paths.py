@@ -436,6 +436,9 @@ def test_study_on_the_command_line(tmp_path, capsys, monkeypatch):
         (["study", "--status", "nowhere"], "is no store of runs"),
     ):
         assert main(words) == 2 and message in capsys.readouterr().err
+    (tmp_path / "other.toml").write_text('[problem]\npython = "mine.py:problm"\n[axes]\nkappa = [2.0]\n')
+    assert main(["study", "other.toml", "--store", "runs"]) == 2
+    assert "mine.py defines no function 'problm'. Did you mean 'problem'?" in capsys.readouterr().err
     (tmp_path / "grid.toml").write_text("[axes]\nlam = {geomspce = [1, 2, 3]}\n")
     assert main(command) == 2 and "grid.toml: axes: lam: expected a list or one of geomspace" in capsys.readouterr().err
 
@@ -456,6 +459,30 @@ def test_wrong_tables_are_refused_before_the_grid_is_run(tmp_path, capsys, monke
     assert main([*command, *options]) == 2
     assert message in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["grid.toml"]
+
+
+def test_a_file_of_a_study_says_how_its_ratings_are_written(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ratings.txt").write_text("stars|who|what\n3|a|x\n3|b|x\nNA|a|y\n3|b|y\n")
+    problem = '[problem]\nobjective = "completion"\ndata = "ratings.txt"\nrank = 1\nlam = 1.0\n{}\n'
+    form = "delimiter = '|'\ncolumns = ['who', 'what', 'stars']\n{}"
+    grid = "[axes]\nseed = [0]\n[run]\nmethod = 'lbfgs'\n"
+
+    def answer(text):
+        (tmp_path / "grid.toml").write_text(problem.format(text) + grid)
+        code = main(["study", "grid.toml", "--store", "runs", "--backend", "serial", "--json", "--quiet"])
+        return code, *capsys.readouterr()
+
+    code, out, _ = answer(form.format("skip_missing = true"))
+    objective = MatrixCompletion([0, 1, 1], [0, 0, 1], [3.0, 3.0, 3.0], (2, 2))
+    optimum = ls.solve_convex(ls.Problem(objective, 1, 1.0), tol=1e-10)
+    assert code == 0 and json.loads(out)["rows"][0]["fun"] == pytest.approx(optimum.fun, rel=1e-6)
+    code, _, err = answer(form.format(""))
+    assert code == 2 and "ratings.txt, line 4: " in err and "skip_missing leaves such lines out" in err
+    code, _, err = answer("delimiter = '\"'")
+    assert code == 2 and "grid.toml: problem: delimiter: expected characters without quotes" in err
+    code, _, err = answer("columns = 3")
+    assert code == 2 and "grid.toml: problem: columns: expected" in err
 
 
 def test_the_files_of_a_study_are_written_together(tmp_path, capsys, monkeypatch):

@@ -743,6 +743,14 @@ def test_bad_input_names_the_argument(tmp_path):
         ls.Study(problem, {"lam": [1.0]}).run("nowhere", "lokky")
     with pytest.raises(ValueError, match="unknown optimizer"):
         ls.Study(problem, {"lam": [1.0]}, method="gradient")
+    for name, accepted in (
+        ("method", "a text, a Method, an Optimizer"),
+        ("init", r"a text, an Init, \(A, B\), a Result"),
+    ):
+        with pytest.raises(TypeError, match=rf"^{name}: expected {accepted} or a function of axes, got 3$"):
+            ls.Study(problem, {"lam": [1.0]}, **{name: 3})
+    with pytest.raises(TypeError, match=r"^problem: expected a Problem or a function of axes, got 3$"):
+        ls.Study(3, {"lam": [1.0]})
     with pytest.raises(ValueError, match=r"init: unknown init 'gausian'. Did you mean 'gaussian'"):
         ls.Study(problem, {"lam": [1.0]}, init="gausian")
     for name in RESERVED:
