@@ -154,6 +154,9 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
     path = as_path(path, "path")
     as_instance(form, "form", TextFormat)
     if pathlib.Path(path).suffix.lower() == ".mtx":
+        given = ", ".join(name for name, value in vars(form).items() if value)
+        if given:
+            raise ValueError(f"{given}: {path} is in Matrix Market format, which says itself how it is written")
         return _read_matrix_market(path)
     delimiter = _delimiter(path, form, [*_DELIMITERS, ".mtx"], "ratings file")
     rows: list[str] = []

@@ -254,6 +254,7 @@ def test_exit_codes_of_compare(data) -> None:
         (["solve", "--delimiter", ";"], "--delimiter: expected with a ratings file only"),
         (["solve", "--center", "--columns", "a", "b", "c"], "--center, --columns: expected with a ratings file only"),
         (["complete", "r.csv", "--delimiter", '"'], "--delimiter: expected characters without quotes"),
+        (["complete", "r.mtx", "--skip-missing"], "--skip-missing: r.mtx is in Matrix Market format"),
         (["compare", "--jobs", "0"], "--jobs: expected an integer"),
         (["path", "--count", "0"], "--count: expected an integer from 1 to 100000, got 0"),
         (["path", "--lam", "0"], "--lam: expected a finite number in (0, inf), got 0.0"),

@@ -232,6 +232,17 @@ def test_malformed_ratings(tmp_path: pathlib.Path, name: str, text: str, message
         read_ratings(written(tmp_path, name, text))
 
 
+def test_a_matrix_market_file_is_written_in_one_way(tmp_path: pathlib.Path) -> None:
+    path = written(tmp_path, "r.mtx", "%%MatrixMarket matrix coordinate real general\n2 2 1\n1 1 3.0\n")
+    assert read_ratings(path).values.tolist() == [3.0]
+    for form, names in (
+        (TextFormat(";"), "delimiter"),
+        (TextFormat(columns=("a",), skip_missing=True), "columns, skip_m"),
+    ):
+        with pytest.raises(ValueError, match=rf"^{names}.*: .*r\.mtx is in Matrix Market format, which says itself"):
+            read_ratings(path, form)
+
+
 def test_ratings_that_are_no_text(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "r.csv"
     path.write_bytes(b"1,1,5\n\xff\xfe\x00")

@@ -160,11 +160,13 @@ def add_format_arguments(group: Any, columns: tuple[str, ...] = ("ROW", "COLUMN"
         )
 
 
+FORMAT = {"delimiter": "--delimiter", "columns": "--columns", "skip_missing": "--skip-missing"}
+
+
 def format_from(args: argparse.Namespace) -> TextFormat:
     """Return how a text file is written, as far as the arguments say."""
     columns = None if args.columns is None else tuple(args.columns)
-    with as_options(delimiter="--delimiter"):
-        return TextFormat(args.delimiter, columns, getattr(args, "skip_missing", False))
+    return TextFormat(args.delimiter, columns, getattr(args, "skip_missing", False))
 
 
 def add_run_arguments(parser: argparse.ArgumentParser, max_iter: int | None = None, tol: float | None = None) -> None:
@@ -241,7 +243,7 @@ def task_from(args: argparse.Namespace) -> Task:
     if given and pathlib.Path(path).suffix.lower() == ".npz":
         hint = "; its keys ending in '_test' hold data out" if args.test_fraction else ""
         raise ValueError(f"{given}: expected with a ratings file only, which {path} is not{hint}")
-    with as_options(test_fraction="--test-fraction", seed="--split-seed"):
+    with as_options(test_fraction="--test-fraction", seed="--split-seed", **FORMAT):
         return read_task(
             name,
             path,

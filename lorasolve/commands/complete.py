@@ -7,6 +7,7 @@ import argparse
 from ..io import envelope, read_ratings
 from ..models import MEANS, choose_completion, fit_completion
 from .base import (
+    FORMAT,
     Command,
     ExitCode,
     add_answer_arguments,
@@ -55,7 +56,8 @@ class CompleteCommand(Command):
             raise ValueError("--lam: --folds K chooses it; --lams are the values to choose from")
         if args.out is not None:
             keep_inputs([args.file], {args.out: "--out"})
-        ratings = read_ratings(args.file, format_from(args))
+        with as_options(**FORMAT):
+            ratings = read_ratings(args.file, format_from(args))
         if ratings.skipped:
             remark(args, f"lines without a value, left out: {ratings.skipped}")
         clip = None if args.clip is None else (args.clip[0], args.clip[1])

@@ -9,7 +9,18 @@ import io
 from .._files import text_writer, write_atomically
 from ..io import envelope, read_pairs
 from ..models import CompletionModel
-from .base import Command, ExitCode, add_format_arguments, add_json_argument, emit, format_from, keep_inputs, remark
+from .base import (
+    FORMAT,
+    Command,
+    ExitCode,
+    add_format_arguments,
+    add_json_argument,
+    as_options,
+    emit,
+    format_from,
+    keep_inputs,
+    remark,
+)
 
 
 class PredictCommand(Command):
@@ -32,7 +43,8 @@ class PredictCommand(Command):
         if args.out is not None:
             keep_inputs([args.model, args.pairs], {args.out: "--out"})
         model = CompletionModel.load(args.model)
-        pairs = read_pairs(args.pairs, format_from(args))
+        with as_options(**FORMAT):
+            pairs = read_pairs(args.pairs, format_from(args))
         rows, cols = pairs.rows, pairs.cols
         values = model.predict(rows, cols)
         unknown = int((~(model.knows_rows(rows) & model.knows_cols(cols))).sum())
