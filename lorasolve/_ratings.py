@@ -171,9 +171,10 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
             if form.skip_missing and table.is_missing(fields):
                 skipped += 1
                 continue
-            row, col = (fields[place].strip() if place < len(fields) else "" for place in table.places[:2])
+            row, col = table.labels(fields)
             if value is None or not math.isfinite(value) or not (row and col):
                 hint = " (--skip-missing or skip_missing leaves such lines out)" if table.is_missing(fields) else ""
+                hint = " (--delimiter or delimiter names another separator)" if len(fields) == 1 else hint
                 raise ValueError(
                     f"{path}, line {line}: expected row label, column label and a finite number separated by "
                     f"{table.delimiter!r}, got {table.delimiter.join(fields)[:60]!r}{hint}"
@@ -227,11 +228,14 @@ def read_pairs(path: PathLike, form: TextFormat = PLAIN) -> Pairs:
     with readable(path), open(path, newline="", encoding="utf-8-sig") as file:
         table = _Table(path, file, delimiter, form, 2)
         for line, fields in table:
-            if len(fields) <= max(table.places):
-                raise ValueError(f"{path}, line {line}: expected two labels, got {fields[0][:60]!r}")
-            row, col = table.places
-            rows.append(fields[row].strip())
-            cols.append(fields[col].strip())
+            row, col = table.labels(fields)
+            if not (row and col):
+                raise ValueError(
+                    f"{path}, line {line}: expected two labels separated by {table.delimiter!r}, got "
+                    f"{table.delimiter.join(fields)[:60]!r}"
+                )
+            rows.append(row)
+            cols.append(col)
     if not rows:
         raise ValueError(f"{path}: holds no pairs")
     return Pairs(rows, cols, (table.names[0], table.names[1]))
@@ -327,6 +331,11 @@ class _Table:
                     f"{self.path}, line 1: {name!r} is column {elsewhere[0] + 1}, and other names of the header do not "
                     "say which columns are meant; name all (columns, or --columns)"
                 )
+            if not all(header[: len(self.places)]):
+                raise ValueError(
+                    f"{self.path}, line 1: column {header.index('') + 1} has no name, as the numbers of lines have "
+                    "that other programs write; name those that are meant (columns, or --columns)"
+                )
             return self.places
         if len(self.form.columns) != len(self.places):
             raise ValueError(f"columns: expected {len(self.places)} names, got {len(self.form.columns)}")
@@ -345,6 +354,11 @@ class _Table:
             found = ", ".join(repr(exact[k]) for k in places)
             raise ValueError(f"{self.path}, line 1: more than one column is called {given!r}: {found}")
         return places[0]
+
+    def labels(self, fields: list[str]) -> tuple[str, str]:
+        """Return the labels of an entry, empty where there is none."""
+        row, col = (fields[place].strip() if place < len(fields) else "" for place in self.places[:2])
+        return row, col
 
     def number(self, fields: list[str]) -> float | None:
         """Return the value of an entry, or None if it is none."""

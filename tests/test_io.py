@@ -105,6 +105,12 @@ def test_however_a_file_is_written(tmp_path: pathlib.Path, name: str, text: str,
         ("user,user_id,rating\n7,1,5\n", TextFormat(), r"line 1: 'user_id' is column 2, and other names"),
         ("item,movie,rating\n7,1,5\n", TextFormat(), r"line 1: 'item' is column 1, and other names"),
         ("user,item,rating,score\n7,1,5,9\n", TextFormat(), r"line 1: 'score' is column 4, and other names"),
+        (",who,what,points\n0,7,1,5\n", TextFormat(), r"r\.csv, line 1: column 1 has no name, .*--columns"),
+        (
+            "1|1|5\n1|2|3\n",
+            TextFormat(),
+            r"r\.csv, line 1: .*separated by ',', got '1\|1\|5' \(--delimiter or delimiter",
+        ),
     ],
 )
 def test_what_does_not_fit_its_format(tmp_path: pathlib.Path, text: str, form: TextFormat, message: str) -> None:
@@ -125,6 +131,12 @@ def test_pairs_by_the_names_in_their_header(tmp_path: pathlib.Path) -> None:
     assert read_pairs(path) == Pairs(["8"], ["9"], ("user_id:token_seq", "item_id:token"))
     path = written(tmp_path, "p.tsv", "a\tb\n")
     assert read_pairs(path) == Pairs(["a"], ["b"], ("row", "column"))
+
+
+@pytest.mark.parametrize(("text", "line"), [(",who,what\n0,a,b\n", 1), ("a,b\na,\n", 2), ("a,b\nc\n", 2)])
+def test_a_pair_has_two_labels(tmp_path: pathlib.Path, text: str, line: int) -> None:
+    with pytest.raises(ValueError, match=rf"p\.csv, line {line}: expected two labels separated by ',', got "):
+        read_pairs(written(tmp_path, "p.csv", text))
 
 
 @pytest.mark.parametrize("delimiter", ["", '"', "\n"])
