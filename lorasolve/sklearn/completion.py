@@ -6,7 +6,6 @@ import warnings
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import r2_score
@@ -115,7 +114,7 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
         for name in ("n_features_in_", "feature_names_in_"):
             # Left of an earlier fit to a matrix; a fit to entries has no features.
             self.__dict__.pop(name, None)
-        ratings = _labelled(*self._valued(X)) if self._is_entries(X) else _observed(self._matrix(X, reset=True))
+        ratings = self._labelled(X) if self._is_entries(X) else _observed(self._matrix(X, reset=True))
         fitted = fit_completion(ratings, self.lam, self.means, self.clip, self.tol)
         if not fitted.optimum.success:
             warnings.warn(fitted.optimum.message, ConvergenceWarning, stacklevel=2)
@@ -169,7 +168,7 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         if self._is_entries(X):
             rows, cols, values = self._valued(X)
-            return float(r2_score(_numbers(values), self.model_.predict(rows, cols)))
+            return float(r2_score(values, self.model_.predict(rows, cols)))
         matrix = self._matrix(X, reset=False)
         seen = ~np.isnan(matrix)
         predicted = np.full(matrix.shape, np.nan)
@@ -212,13 +211,31 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
             raise ValueError(f"X: has no column {missing[0]!r}; entries={self.entries!r} names the columns")
         return tuple(X[name].to_numpy() for name in wanted)
 
-    def _valued(self, X: Any) -> tuple[Any, ...]:
+    def _valued(self, X: Any) -> tuple[Any, Any, Array]:
         """Return row labels, column labels and values, which must be there."""
         triples = self._triples(X)
         if len(triples) != 3:
             where = "a tuple (rows, cols, values)" if self.entries is None else f"column {self.entries[2]!r} of X"
             raise ValueError(f"X: expected entries with their values, got none; they belong in {where}, y is not read")
-        return triples
+        rows, cols, values = triples
+        name = "values" if self.entries is None else f"X[{self.entries[2]!r}]"
+        array = as_array(values, name)
+        # Columns of several types come as objects; as a list they are of the type that they hold.
+        return rows, cols, as_float_array(array.tolist() if array.dtype.kind == "O" else array, name, 1, np.float64)
+
+    def _labelled(self, X: Any) -> Ratings:
+        """Return entries with their labels in order."""
+        rows, cols, values = self._valued(X)
+        row_labels, i = np.unique(plain_labels(as_array(rows, "X"), "X", "row"), return_inverse=True)
+        col_labels, j = np.unique(plain_labels(as_array(cols, "X"), "X", "column"), return_inverse=True)
+        if not i.size == j.size == values.size:
+            raise ValueError(f"X: expected three arrays of one length, got {i.size}, {j.size} and {values.size}")
+        i, j = i.ravel(), j.ravel()
+        twice = given_twice(i, j)
+        if twice is not None:
+            row, col = row_labels[i[twice[1]]].item(), col_labels[j[twice[1]]].item()
+            raise ValueError(f"X: the entry of row {row!r} and column {col!r} is given more than once")
+        return Ratings(i, j, values, row_labels, col_labels)
 
     def _matrix(self, X: Any, reset: bool) -> Array:
         """Return a matrix with NaN for what is not observed."""
@@ -275,23 +292,3 @@ def _observed(matrix: Array) -> Ratings:
         raise ValueError("X: has no observed entry")
     m, n = matrix.shape
     return Ratings(rows, cols, matrix[rows, cols], np.arange(m), np.arange(n))
-
-
-def _numbers(values: ArrayLike) -> Array:
-    array = as_array(values, "values")
-    # Columns of several types come as objects; as a list they are of the type that they hold.
-    return as_float_array(array.tolist() if array.dtype.kind == "O" else array, "values", 1, np.float64)
-
-
-def _labelled(rows: ArrayLike, cols: ArrayLike, values: ArrayLike) -> Ratings:
-    numbers = _numbers(values)
-    row_labels, i = np.unique(plain_labels(as_array(rows, "X"), "X", "row"), return_inverse=True)
-    col_labels, j = np.unique(plain_labels(as_array(cols, "X"), "X", "column"), return_inverse=True)
-    if not i.size == j.size == numbers.size:
-        raise ValueError(f"X: expected three arrays of one length, got {i.size}, {j.size} and {numbers.size}")
-    i, j = i.ravel(), j.ravel()
-    twice = given_twice(i, j)
-    if twice is not None:
-        row, col = row_labels[i[twice[1]]].item(), col_labels[j[twice[1]]].item()
-        raise ValueError(f"X: the entry of row {row!r} and column {col!r} is given more than once")
-    return Ratings(i, j, numbers, row_labels, col_labels)

@@ -131,6 +131,12 @@ def test_a_long_frame_given_otherwise_is_told_where_values_belong() -> None:
         LowRankCompletion(entries=("user", "item", "stars")).fit(frame[["user", "item"]], frame["stars"])
     with pytest.raises(ValueError, match="needs entries="):
         LowRankCompletion().fit(frame)
+    for wrong, message in (
+        (np.nan, r"X\['stars'\]: has non-finite entries, the first at \[1\]"),
+        ("2", r"X\['stars'\]: "),
+    ):
+        with pytest.raises((ValueError, TypeError), match=message):
+            LowRankCompletion(entries=("user", "item", "stars")).fit(frame.assign(stars=[1.0, wrong]))
 
 
 def test_data_in_another_form_than_was_fitted_are_named() -> None:
