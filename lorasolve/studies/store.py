@@ -29,7 +29,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from .._files import PathLike, is_alive, write_atomically
-from .._validate import Array, as_flag, as_path
+from .._validate import Array, as_flag, as_path, shown
 from .._version import __version__
 from ..io import write_json
 
@@ -230,7 +230,11 @@ class Store:
         ------
         ValueError
             If they were not kept, or do not verify.
+        TypeError
+            For what is no record.
         """
+        if not isinstance(record, dict) or not {"key", "made", "result"} <= record.keys():
+            raise TypeError(f"record: expected one of those that iterating over runs gives, got {shown(record)}")
         place = record["made"].get("parameters")
         if place is None:
             raise ValueError(f"run {record['key']}: its parameters were not kept")

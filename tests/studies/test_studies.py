@@ -934,6 +934,20 @@ def test_only_what_a_store_has_made_is_tidied_away(tmp_path):
     assert contents(store).keys() - before.keys() == {*users, "factors/host-1-0123abcd-2.npy"}
 
 
+def test_factors_are_those_of_a_record(whole):
+    _, runs = whole
+    for wrong in ({}, 3, "a", {"key": "00", "made": {}}):
+        with pytest.raises(TypeError, match=r"^record: expected one of those that iterating over runs gives, got "):
+            runs.factors(wrong)
+    record = next(record for record in runs if "error" not in record["result"])
+    A, B = runs.factors(record)
+    axes = runs.study.axes
+    problem = runs.study.problem_of(axes.values(axes.positions(axes.find(record["run"]["cell"]))))
+    value = problem.objective.value_and_grad(problem.scale * A @ B.T)[0]
+    expected = value + 0.5 * problem.lam * ((A**2).sum() + (B**2).sum())
+    assert record["result"]["fun"] == pytest.approx(expected)
+
+
 def test_damaged_parameters_are_refused(tmp_path):
     runs = plain(1).run(tmp_path / "runs", "serial")
     record = next(iter(runs))
