@@ -43,7 +43,8 @@ class Units(NamedTuple):
         ``theta_0 s ||G(0)||_2 / g`` where ``theta = 0`` is a minimum of ``L``, so that factors much smaller are zero:
         what a gradient of ``tol g floor`` is worth there is at most ``tol^2 ||G(0)||_2^2 / beta``, however large
         ``lam`` is. Else 0, because near the saddle point at 0 no factors are small enough. It is 0 too where the
-        smoothness of ``f`` is not stated: what is sampled at 0 may vanish there and nowhere else.
+        smoothness of ``f`` is not stated: what is sampled at 0 may vanish there and nowhere else. For a sum of losses
+        of one matrix each ``g floor`` is the largest of theirs.
     vanishes : bool
         Whether ``theta = 0`` is a minimum of ``L``.
     slopes : tuple of float
@@ -57,18 +58,6 @@ class Units(NamedTuple):
     vanishes: bool
     slopes: tuple[float, ...]
     share: float = 0.0
-
-    def floor_from(self, start: float) -> float:
-        """Return the floor for a run whose parameters have the length ``start`` at first.
-
-        Where ``f`` states no smoothness that length takes the place of ``theta_0``, as a whole where the gradient of
-        ``f`` at 0 is 0.
-        """
-        return self.floor or (start * (self.share or 1.0) if self.vanishes else 0.0)
-
-    def gradient(self, size: float) -> float:
-        """Return the length of ``grad L`` at factors of a size if nothing cancelled in it."""
-        return self.slope * max(size, self.floor)
 
 
 def gradient_at_zero(problem: Problem) -> tuple[LinearMap, ...]:
@@ -86,11 +75,32 @@ def units(problem: Problem, at_zero: tuple[LinearMap, ...] | None = None) -> Uni
         return Units(0.0, 0.0, False, (0.0,) * len(norms))
     slopes = tuple(problem.lam + problem.scale * norm for norm in norms)
     slope = max(slopes)
-    if not 0.0 < slope < math.inf or not _is_minimum(problem, at_zero, found):
+    if not 0.0 < slope < math.inf:
         return Units(slope, 0.0, False, slopes)
-    stated = problem.objective.facts.smoothness is not None
-    share = problem.scale * found / slope
-    return Units(slope, share * natural_size(problem, slope) if stated else 0.0, True, slopes, share)
+    vanishes, floor = _is_minimum(problem, at_zero, found), 0.0
+    share = problem.scale * found / slope if vanishes else 0.0
+    if problem.several and problem.loss.decoupled:
+        if min(norms) <= problem.lam:
+            each = [part.units for part in problem.summands]
+            floor = max(own.slope * own.floor for own in each) / slope
+    elif vanishes and problem.objective.facts.smoothness is not None:
+        floor = share * natural_size(problem, slope)
+    return Units(slope, floor, vanishes, slopes, share)
+
+
+def least_length(problem: Problem, found: Units, start: float, length: float = 0.0) -> float:
+    """Return the length that factors count as having at least: the floor of the units, or what takes its place.
+
+    Where ``f`` states no smoothness, or its gradient at 0 is 0, that is the share of the length of the parameters at
+    the start of a run, or of ``theta_0`` with the smoothness sampled at 0 if that is less; without a run
+    (``start = 0``) the share of another length.
+    """
+    if found.floor or not found.vanishes or not (start or length):
+        return found.floor
+    natural = math.inf
+    if start or problem.objective.facts.smoothness is not None:
+        natural = natural_size(problem, found.slope) or math.inf
+    return (found.share or 1.0) * min(start or length, natural)
 
 
 def natural_size(problem: Problem, slope: float) -> float:
@@ -163,20 +173,26 @@ def factor_lengths(problem: Problem, theta: Array) -> tuple[float, float]:
     return math.hypot(*of_A), math.hypot(*of_B)
 
 
-def may_hide_gradient(problem: Problem, theta: Array) -> bool:
+def may_hide_gradient(problem: Problem, theta: Array, floor: float = 0.0) -> bool:
     """Whether factors differ so much that a gradient small beside all of them may be large beside one.
 
     Factors of one update by their lengths. Of several the gradient is held against the largest slope times the largest
-    length, which need not be of one matrix, and its parts are of the sizes of slope and length of their own.
+    length, which need not be of one matrix, or that of the floor, and its parts are of the sizes of slope and length of
+    their own.
     """
     if not problem.adapter.low_rank:
         return False
-    slopes, pairs = problem.units.slopes if problem.several else (1.0,), _lengths(problem, theta)
+    pairs = _lengths(problem, theta)
+    if not problem.several:
+        return max(pairs[0]) > HIDDEN * min(pairs[0])
+    slopes = problem.units.slopes
     least = min(slope * min(pair) for slope, pair in zip(slopes, pairs))
-    return max(slopes) * max(map(max, pairs)) > HIDDEN * least
+    return max(slopes) * max(floor, *map(max, pairs)) > HIDDEN * least
 
 
-def hides_gradient(problem: Problem, theta: Array, grad: Array, tol: float, slope: float, floor: float) -> bool:
+def hides_gradient(
+    problem: Problem, theta: Array, grad: Array, tol: float, slope: float, floor: float, start: float = 0.0
+) -> bool:
     """Whether the gradient in one of the factors is large beside the terms that it is made of.
 
     Parameters
@@ -190,7 +206,9 @@ def hides_gradient(problem: Problem, theta: Array, grad: Array, tol: float, slop
     slope : float
         ``g``.
     floor : float
-        The length that factors count as having at least.
+        The length that factors of one matrix count as having at least.
+    start : float
+        The length of the parameters of several matrices at the start of a run, 0 without one.
 
     Notes
     -----
@@ -201,22 +219,14 @@ def hides_gradient(problem: Problem, theta: Array, grad: Array, tol: float, slop
     if not problem.several:
         return _stands_out(*parts[0], tol * slope, tol * lam, floor)
     # The slopes where no matrix is updated are known; what passes by them is not looked at again.
-    for k, slope_at_zero in enumerate(problem.units.slopes):
-        if not _stands_out(*parts[k], tol * slope_at_zero, tol * lam, floor):
-            continue
-        others = theta.copy()
-        for factor in problem.split_blocks(others)[k]:
-            factor[...] = 0.0
-        G = problem.gradient_operators(others)[k]
-        found = spectral_norm_estimate(G)
-        own, least = lam + found, floor
-        if own == 0.0:
-            continue
-        if _is_minimum(problem, (G,), found):
-            # This matrix tends to 0; where that has no length of its own, those of all are one.
-            stated = problem.objective.facts.smoothness is not None
-            least = (found / own or 1.0) * (natural_size(problem, own) if stated else frobenius_norm(theta))
-        if _stands_out(*parts[k], tol * own, tol * lam, least):
+    suspects = [k for k, own in enumerate(problem.units.slopes) if _stands_out(*parts[k], tol * own, tol * lam, 0.0)]
+    if not suspects:
+        return False
+    alone, length = problem.alone(theta), frobenius_norm(theta)
+    for k in suspects:
+        own = alone[k].units
+        least = least_length(alone[k], own, start, length)
+        if own.slope > 0.0 and _stands_out(*parts[k], tol * own.slope, tol * lam, least):
             return True
     return False
 

@@ -22,7 +22,7 @@ a length of about ``||theta|| max(s ||G||, lam)`` where they do not, and a run h
   floor, the share ``s ||G(0)||_2 / g`` of ``theta_0 = sqrt(g/beta)/s``, the length at which the curvature of ``f``
   would begin to matter; the decrease that is left is then at most about ``grad_tol^2 ||G(0)||_2^2 / beta``, however
   large ``lam`` is. Where the smoothness ``beta`` is not stated, the length of the factors at the start takes the place
-  of ``theta_0``.
+  of ``theta_0``, unless that of the curvature sampled at 0 is less.
 - Where ``G(0) = 0 = lam``, ``||grad L||/||theta||`` at the start is ``g``.
 
 Factors of very different lengths hide a gradient: where ``||A||`` is ``t ||B||``, the terms ``s G B`` of the gradient
@@ -30,8 +30,8 @@ in ``A`` are ``1/t`` of ``||theta|| g`` whether they cancel or not. With data of
 size 1, or with data of size 1e9, most of the decrease may be missing there. So a share of ``grad_tol`` of all counts as
 convergence only if the share of each factor, ``||grad_A L||`` in ``(g - lam) ||B|| + lam ||A||`` and the like for
 ``B``, is at most ``HIDDEN = 100`` times as large; lengths within that ratio of each other hide nothing, and nothing is
-evaluated. Likewise several matrices whose data have different units: each is held against the slope of its own problem,
-the other matrices as they are.
+evaluated. Likewise several matrices whose data have different units: each is held against slope and floor of its own
+problem, the other matrices as they are.
 
 ``theta`` is the whole parameter vector. Parameters beside the factors are measured in other units than these, so with
 adapters that have some the rule is invariant under ``c`` only. Rounding sets a floor to the share: about the type's
@@ -50,7 +50,7 @@ from typing import Any
 import numpy as np
 
 from ._progress import Progress
-from ._units import hides_gradient, may_hide_gradient
+from ._units import hides_gradient, least_length, may_hide_gradient
 from ._validate import Array, as_instance, as_integer, as_number, shown
 from .kernels._stopping import CONVERGED, LIMIT, RUNNING, STALLED, TARGET, decide, slope_at_start
 from .optimizers.base import ROUNDING, Limits, Optimizer
@@ -209,6 +209,7 @@ class Monitor:
         # As decide takes them; the first iterate tells what the gradient tolerance amounts to.
         self.rules = (target, self._grad_tol, 1.0, most, window)
         self._slope = 1.0
+        self._start = 0.0
         self.trace = Trace()
         self.nit = -1
         self.nfev = 0
@@ -252,8 +253,13 @@ class Monitor:
             self._tell(self.callback, problem, theta, value, grad_norm)
         size = _length(theta)
         if nit == 0 and self._grad_tol > 0.0:
-            self._slope = slope_at_start(problem.units.slope, grad_norm, size)
-            self.rules = (self.rules[0], self._grad_tol * self._slope, problem.units.floor_from(size), *self.rules[3:])
+            self._slope = problem.units.slope
+            if not problem.several or problem.lam == 0.0:
+                # The gradient at X = 0 may be 0 to rounding.
+                self._slope = slope_at_start(self._slope, grad_norm, size)
+            self._start = size
+            floor = least_length(problem, problem.units, size)
+            self.rules = (self.rules[0], self._grad_tol * self._slope, floor, *self.rules[3:])
         if self._stochastic and value <= self.rules[0]:
             # That was the value of a part of the loss, or of a point beside this one.
             self.call()
@@ -271,12 +277,12 @@ class Monitor:
         raise Stop(MEANING[code])
 
     def _hides_gradient(self, problem: Problem, theta: Array) -> bool:
-        if not may_hide_gradient(problem, theta):
+        if not may_hide_gradient(problem, theta, self.rules[2]):
             return False
         self.call()
         grad = np.empty_like(theta)
         problem.value_and_grad(theta, grad)
-        return hides_gradient(problem, theta, grad, self._grad_tol, self._slope, self.rules[2])
+        return hides_gradient(problem, theta, grad, self._grad_tol, self._slope, self.rules[2], self._start)
 
     def _tell(self, callback: Callback, problem: Problem, theta: Array, value: float, grad_norm: float) -> None:
         """Show the iterate to the callback, and end the run if it asks for that or raises."""

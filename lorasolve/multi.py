@@ -8,6 +8,7 @@ the square of it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -140,6 +141,18 @@ class MultiProblem(Problem):
         """Return the problem of each block with all other updates zero."""
         zeros = [np.zeros(shape, self.dtype) for shape in self.shapes]
         return tuple(self.block_problem(k, zeros) for k in range(len(self.shapes)))
+
+    def alone(self, theta: Array) -> tuple[Problem, ...]:
+        """Return the problem of each block with the others as they are."""
+        if self.loss.decoupled:
+            return self.summands
+        X = self.update(theta)
+        return tuple(self.block_problem(k, X) for k in range(len(self.shapes)))
+
+    @cached_property
+    def summands(self) -> tuple[Problem, ...]:
+        """The problem of each block, where the other updates do not matter."""
+        return self.parts()
 
     # ------------------------------------------------------------------ flat parameters
     def split_blocks(self, theta: Array) -> tuple[tuple[Array, Array], ...]:

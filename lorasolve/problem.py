@@ -152,6 +152,15 @@ class Problem:
         """Return a problem for each matrix, the other updates at zero: what an init makes the start of each from."""
         return (self,)
 
+    def alone(self, theta: Array) -> tuple[Problem, ...]:
+        """Return the problem of each matrix with the others as they are."""
+        return (self,)
+
+    @property
+    def summands(self) -> tuple[Problem, ...]:
+        """The problem of each matrix, where the others do not matter."""
+        return (self,)
+
     @cached_property
     def units(self) -> Units:
         """What tolerances on the gradient and the factors are relative to (``lorasolve/_units.py``)."""

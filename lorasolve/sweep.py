@@ -13,7 +13,7 @@ import numpy as np
 
 from ._progress import Progress
 from ._threads import get_threads, kernel_threads
-from ._units import Units, gradient_at_zero, may_hide_gradient, units
+from ._units import Units, gradient_at_zero, least_length, may_hide_gradient, units
 from ._validate import Array, as_flag, as_instance, as_integer, shown
 from .engine import Given, end_message, first_stage, method_and_start, own_problem, solve, start_name
 from .inits import Init
@@ -376,7 +376,8 @@ def _lanes(runs: list[Run], order: Array, stop: StoppingRule, dtype: Any) -> tup
         run = runs[order[lane]]
         if known:
             found = known[id(run.problem)]
-            slope[lane], floor[lane] = found.slope, found.floor_from(float(np.linalg.norm(np.asarray(run.theta))))
+            start = float(np.linalg.norm(np.asarray(run.theta)))
+            slope[lane], floor[lane] = found.slope, least_length(run.problem, found, start)
         step[lane] = run.method.optimizer.batched_step(run.problem)
         theta[lane], lam[lane] = run.theta, run.problem.lam
     return theta, lam, step, slope, floor

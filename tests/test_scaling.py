@@ -713,3 +713,72 @@ def test_where_nothing_is_to_be_learnt_the_verdict_points_to_zero(lam, several):
     assert found.kind == "not_converged" and "X = 0 is optimal" in found.reason
     nothing = problem.split(np.zeros(problem.size))[:2]
     assert landscape.verdict(problem, nothing).kind == "global"
+
+
+def _missing(problem, matrices, result):
+    """How much of the decrease each of several matrices is short of: L is ``c ||X/t - M||^2/2`` and the decay."""
+    missing = []
+    for (M, c, t), A, B in zip(matrices, result.A, result.B):
+        s, weight = np.linalg.svd(M, compute_uv=False), problem.lam * t / c
+        z = np.where(np.arange(s.size) < A.shape[1], np.maximum(s - weight, 0.0), 0.0)
+        least = c * (0.5 * np.sum((z - s) ** 2) + weight * np.sum(z))
+        value = 0.5 * c * np.sum((A @ B.T / t - M) ** 2) + 0.5 * problem.lam * (np.sum(A**2) + np.sum(B**2))
+        missing.append((value - least) / (0.5 * c * np.sum(s**2)))
+    return missing
+
+
+WHOLE, TIED = np.diag([3.0, 2.0, 1.2, 0.7]), np.diag([2.0, 2.0, 1.0])
+
+
+@pytest.mark.parametrize("method", ["lbfgs", "nesterov", "adam", "gd_backtracking"])
+@pytest.mark.parametrize("silent", [(), (0,), (1,), (0, 1)])
+@pytest.mark.parametrize(
+    ("matrices", "lam"),
+    [
+        # All tend to 0, at lengths of their own.
+        ([(WHOLE, 1e-8, 1e8), (TIED, 1e8, 1e4)], 1e11),
+        ([(WHOLE, 1e12, 1.0), (WHOLE, 1e-8, 1e-8)], 3e13),
+        ([(TIED, 1e-12, 1e-12), (TIED, 1e12, 1e-4)], 3e19),
+        ([(TIED, 1.0, 1e-12), (TIED, 1e12, 1.0)], 3e12),
+        # One does, and the other does not.
+        ([(WHOLE, 1e4, 1e-4), (TIED, 1e-12, 1e8)], 3e5),
+        ([(WHOLE, 1.0, 1e-12), (TIED, 1e-12, 1e4)], 3e11),
+    ],
+)
+def test_a_matrix_that_tends_to_zero_is_held_against_a_length_of_its_own(matrices, lam, silent, method):
+    parts = [InUnits(Denoising(M), c, t) for M, c, t in matrices]
+    for k in silent:
+        parts[k].smoothness = None
+    problem = MultiProblem(Separable(parts), [2, 2], lam)
+    result = ls.solve(problem, method, stop=ls.StoppingRule(max_iter=1000))
+    missing = _missing(problem, matrices, result)
+    assert not result.success or max(missing) < 1e-6
+    # What L-BFGS cannot improve any more is an end, not a stall.
+    assert method != "lbfgs" or silent or (result.success and landscape.verdict(problem, result).stationarity.is_fosp)
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e-15])
+def test_a_start_far_longer_than_the_data_is_no_measure_of_what_is_small(unit):
+    """No smoothness is stated, and 0 is optimal: with the start for a length runs ended at up to 1.05 times f(0)."""
+    M = OPTIMUM * unit / np.linalg.norm(OPTIMUM, 2)
+    result = ls.solve(ls.Problem(OfAUser(M), 2, 1.1 * unit), "lbfgs")
+    assert not result.success or result.fun == pytest.approx(0.5 * np.sum(M**2), rel=1e-9, abs=0.0)
+
+
+@pytest.mark.parametrize("method", ["gd", "lbfgs", "nesterov"])
+def test_a_matrix_without_data_does_not_set_the_tolerance_of_the_others(method):
+    """Its gradient at the start, in units of its own, is beyond the slope of the problem by more than 1e15."""
+    matrices = [(TIED, 1e12, 1.0), (np.zeros((3, 3)), 1e12, 1e-8)]
+    parts = [InUnits(Denoising(M), c, t) for M, c, t in matrices]
+    rng = np.random.default_rng(0)
+    start = zip(*((rng.standard_normal((3, 2)), rng.standard_normal((3, 2))) for _ in range(2)))
+    problem = MultiProblem(Separable(parts), 2, 2e11)
+    result = ls.solve(problem, method, tuple(start), stop=ls.StoppingRule(max_iter=100))
+    assert not result.success or _missing(problem, matrices[:1], result)[0] < 1e-6
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+def test_factors_of_no_update_are_no_minimum_in_any_unit_of_the_decay(unit):
+    """``L = lam ||A||^2/2`` at B = 0 with nothing to learn, and its least value is 0."""
+    problem = ls.Problem(Denoising(np.zeros((4, 3))), 2, 1e-12 * unit)
+    assert landscape.verdict(problem, (np.ones((4, 2)), np.zeros((3, 2)))).kind == "not_converged"

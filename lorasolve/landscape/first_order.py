@@ -102,8 +102,8 @@ def stationarity_at(point: Point, tol: float) -> Stationarity:
     blocks = [(G, P, Q) for G, (P, _, Q) in zip(gradients, spectra)]
     units = point.problem.units
     theta = point.theta
-    limit = tol * units.gradient(frobenius_norm(theta))
-    hidden = may_hide_gradient(point.problem, theta) and hides_gradient(
+    limit = tol * units.slope * max(frobenius_norm(theta), units.floor)
+    hidden = may_hide_gradient(point.problem, theta, units.floor) and hides_gradient(
         point.problem, theta, flat(grads), tol, units.slope, units.floor
     )
     return Stationarity(

@@ -214,7 +214,8 @@ class _Judge:
         self.value = self.certificate.value
         size = max(abs(self.value), abs(problem.value_at_zero))
         self.out_of_range = out_of_range(problem, size + problem.lam * self.certificate.nuclear_norm)
-        self.scale = scale_of(size, problem.loss.facts.lower_bound)
+        # Where f is 0 here and at X = 0 nothing else says what is small.
+        self.scale = scale_of(size or self.certificate.factor_gap, problem.loss.facts.lower_bound)
         self.second: SecondOrder | None = None
         self.escapes = False
         self.star_refuted = self._refutation_of_star()
