@@ -31,6 +31,8 @@ from .status import Status
 # A bounded loss does not fall this many times as far below 0 as its first values are from it: the one at the start,
 # which may be 0, and the one after a step.
 FALLEN, FIRST = 1e12, 2
+# After these ends a run is told to go on, where that makes sense.
+RUNS_ON = (Status.ITERATION_LIMIT, Status.CALL_LIMIT, Status.TIME_LIMIT, Status.STALLED)
 
 Given = tuple[Any, Any] | Result
 
@@ -122,7 +124,7 @@ def solve(
             monitor.finish()
             total = monitor.seconds()
             compiled = compile_seconds() - compiled_before
-            message = end_message(optimizer, stage, end.status, end.step, monitor.nit)
+            message = end_message(optimizer, stage, end.status, end.step, monitor.nit, monitor.trace.value)
             origin = start_name(method, given)
             result = _result(end, method, origin, seed, message, monitor, total - compiled, compiled)
             result.message += _zero_advice(result) + _unbounded_advice(result)
@@ -195,12 +197,19 @@ def _is_last_stage(problem: Problem, given: Result) -> bool:
         return False
 
 
-def end_message(optimizer: Optimizer, start: Stage, status: Status, step: float, nit: int) -> str:
+def end_message(
+    optimizer: Optimizer, start: Stage, status: Status, step: float, nit: int, values: Sequence[float]
+) -> str:
     """Return in words how a run ended; of one that left the finite numbers when, and which step size to try.
 
-    ``nit`` is -1 where the start itself was not accepted.
+    ``nit`` is -1 where the start itself was not accepted; ``values`` are those of ``L``, the first and last among them.
     """
     text = f"{optimizer.name}: {status.advice}"
+    if status in RUNS_ON and nit > 0 and optimizer.keeps_stationary_points and not optimizer.stochastic:
+        risen = rise(values[0], values[-1])
+        if risen:
+            ended = text.partition(";")[0]
+            return f"{ended}; {risen}{_try_instead(optimizer.limit_hint, optimizer, start.problem)}"
     if status is Status.ITERATION_LIMIT:
         # Where the limit of a method is no stationary point of L the others end elsewhere.
         others = optimizer.limit_hint if optimizer.keeps_stationary_points else ()
@@ -221,6 +230,13 @@ def end_message(optimizer: Optimizer, start: Stage, status: Status, step: float,
         text += f" with step {step:.3g}; try a step size of at most {suggestion:.3g}"
         text += _try_instead(("gd_backtracking",), optimizer, start.problem)
     return text
+
+
+def rise(first: float, last: float) -> str:
+    """Return what is to be done after a run in which ``L`` rose, by more than rounding; nothing where it did not."""
+    if not last - first > 1e-9 * abs(first):
+        return ""
+    return f"begin again with a smaller step size: L rose from {first:.6g} to {last:.6g}"
 
 
 def _try_instead(names: Sequence[str], optimizer: Optimizer, problem: Problem) -> str:

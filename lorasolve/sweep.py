@@ -118,7 +118,8 @@ class BatchResult(Tabular):
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             value, grad_norm = problem.value_and_grad(start, grad), float(np.linalg.norm(grad))
             began = math.isfinite(value) and math.isfinite(grad_norm)
-            message = end_message(optimizer, Stage(problem, start), status, step, nit if began else -1)
+            values = value, float(self.fun[k])
+            message = end_message(optimizer, Stage(problem, start), status, step, nit if began else -1, values)
         trace.record(0, value, grad_norm, 0.0, step, force=True)
         trace.record(nit, float(self.fun[k]), float(self.grad_norm[k]), self.seconds, step, force=True)
         # A run that left the finite numbers on its way has called the oracle once more, where it did.

@@ -560,3 +560,37 @@ def test_a_loss_without_a_lower_bound_is_named_as_such(method):
     wrong, right = (ls.solve(ls.Problem(Negated(sign), 2, 0.5), method) for sign in (-1.0, 1.0))
     assert "the loss seems to have no lower bound, and no optimum. Is its sign right?" in wrong.message
     assert right.success and "lower bound" not in right.message
+
+
+@pytest.mark.parametrize(
+    ("method", "most", "status", "rose"),
+    [
+        ("adam:step_size=100", 30, "ITERATION_LIMIT", True),
+        ("adam:step_size=100", 600, "STALLED", True),
+        ("gd", 600, "STALLED", False),
+    ],
+)
+def test_a_run_that_rose_is_not_told_to_go_on(method, most, status, rose):
+    """Next to the optimum, which gradient descent reaches and steps of 100 lead away from."""
+    M = np.diag([3.0, 2.0, 1.0])
+    problem = ls.Problem(ls.objectives.Denoising(M), 2, 0.5)
+    optimum = np.sqrt(np.maximum(M[:, :2] - 0.5 * np.eye(3, 2), 0.0))
+    result = ls.solve(problem, method, (1.01 * optimum, optimum), stop=ls.StoppingRule(max_iter=most, grad_tol=0.0))
+    least = 0.5 * (0.5**2 + 0.5**2 + 1.0) + 0.5 * (2.5 + 1.5)
+    assert result.status.name == status
+    assert result.fun > 1.1 * least if rose else result.fun == pytest.approx(least, rel=1e-12)
+    assert ("; begin again with a smaller step size: L rose from" in result.message) == rose
+    assert ("or try 'lbfgs' or 'gd_backtracking'" in result.message) == rose
+    assert "continue" not in result.message
+
+
+def test_a_run_of_a_batch_that_rose_is_told_so_as_alone():
+    """``(x y - 1)^2/2`` along ``(1, -1)``: gradient descent with too long a step goes round and ends higher."""
+    problem = ls.Problem(ls.objectives.Denoising(np.eye(2)), 1)
+    start = (np.array([[0.9], [0.1]]), np.array([[0.9], [0.1]]))
+    stop = ls.StoppingRule(max_iter=3)
+    for step in (0.1, 1.5):
+        alone = ls.solve(problem, f"gd:step_size={step}", start, stop=stop)
+        batch = ls.solve_batch(problem, f"gd:step_size={step}", [start] * 2, stop=stop)
+        assert batch.compiled.all() and batch.result(0).message == alone.message
+        assert ("L rose from" in alone.message) == (alone.fun > alone.trace.value[0]) == (step == 1.5)

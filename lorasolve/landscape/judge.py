@@ -16,6 +16,7 @@ from ..certificates import certify
 from ..certificates._refute import better_point
 from ..certificates.duality import scale_of
 from ..certificates.gap import out_of_range
+from ..engine import rise
 from ..linear_map import LinearMap, balanced, frobenius_norm, numerical_rank, top_singular
 from ..problem import Problem, flat
 from ..result import Result
@@ -150,8 +151,9 @@ def onward(result: Any) -> str:
         return f"the run diverged and has to begin again ({result.message})"
     # Values of mini-batches say nothing about one of the whole.
     comparable = result.trace.value and not (result.method and result.method.optimizer.stochastic)
-    if comparable and result.fun > result.trace.value[0]:
-        return f"begin again with a smaller step size: L rose from {result.trace.value[0]:.6g} to {result.fun:.6g}"
+    risen = rise(result.trace.value[0], result.fun) if comparable else ""
+    if risen:
+        return risen
     if result.status is Status.STALLED:
         other = "in float64" if result.theta.dtype == np.float32 else "by another method"
         return f"the run found no further decrease, so continue it {other}"
