@@ -782,3 +782,22 @@ def test_factors_of_no_update_are_no_minimum_in_any_unit_of_the_decay(unit):
     """``L = lam ||A||^2/2`` at B = 0 with nothing to learn, and its least value is 0."""
     problem = ls.Problem(Denoising(np.zeros((4, 3))), 2, 1e-12 * unit)
     assert landscape.verdict(problem, (np.ones((4, 2)), np.zeros((3, 2)))).kind == "not_converged"
+
+
+@pytest.mark.parametrize(("c", "t"), [(1e-4, 1e-12), (1.0, 1e-4), (1.0, 1.0), (1e4, 1e8)])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_matrix_next_to_its_optimum_is_no_saddle_in_units_of_its_own_and_one_at_a_saddle_is(c, t, seed):
+    """The first is at its best of rank 1. The values 2, 2, 2, 1, 1 of the second are all wanted."""
+    first, second, lam = np.diag([3.0, 1.5, 0.0, 0.0, 0.0]), np.diag([2.0, 2.0, 2.0, 1.0, 1.0]), 1e-7
+    rng = np.random.default_rng(seed)
+    parts = [InUnits(Denoising(first), 1.0, 1e4), InUnits(Denoising(second), c, t)]
+    problem = MultiProblem(Separable(parts), [1, 5], lam)
+    best = math.sqrt(1e4 * (3.0 - lam * 1e4)) * np.eye(5, 1)
+    values = np.maximum(np.diag(second) - lam * t / c, 0.0)
+    at = math.sqrt(t) * np.diag(np.sqrt(values))
+    A, B = (at + 1e-6 * math.sqrt(t) * rng.standard_normal((5, 5)) for _ in range(2))
+    near = landscape.verdict(problem, ((best, A), (best, B)))
+    assert near.kind in ("not_converged", "inconclusive")
+    missing = at.copy()
+    missing[4, 4] = 0.0
+    assert landscape.verdict(problem, ((best, missing), (best, missing))).kind == "saddle"

@@ -410,8 +410,14 @@ class _Judge:
         # At distance d from a stationary point the curvature is off by O(d) and the gradient by O(d) or, where the
         # curvature vanishes, c d^2 with c the change of the curvature, about its size over that of the factors. Then
         # the curvature is off by c d, the root of c times the gradient: so much may be an artefact of stopping early.
-        size = max(float(np.linalg.norm(self.point.theta)), self.point.problem.units.floor) or 1.0
-        return max(math.sqrt(self.first.grad_norm * max(0.0, second.largest) / size), self._rounding(second))
+        # Of several matrices those count that the direction is in: others may be measured in other units.
+        point, floor = self.point, self.problem.units.floor
+        moved = [frobenius_norm(flat([pair])) for pair in self.problem.split_blocks(self._direction(second))]
+        rate = 0.0
+        for pair, gradient, share in zip(point.factors, point.value_and_grad()[1], moved):
+            if share >= 0.1 * max(moved):
+                rate = max(rate, frobenius_norm(flat([gradient])) / (max(frobenius_norm(flat([pair])), floor) or 1.0))
+        return max(math.sqrt(rate * max(0.0, second.largest)), self._rounding(second))
 
     def _negative_curvature(self, second: SecondOrder) -> tuple[Kind, str, str]:
         if not self._is_negative(second):
