@@ -276,6 +276,10 @@ def test_each_schedule_runs_on_several_matrices_or_says_why_not(name):
     assert refusal is None or name not in ("cosine", "warmup")
     if refusal is None:
         assert solve(problem, f"gd+{name}", stop=StoppingRule(max_iter=5)).nit == 5
+    else:
+        # The schedule at fault, and why: not its adapter or its weight decay, which are checked as well.
+        with pytest.raises(ValueError, match=rf"'gd\+{name}.*schedule '{name}'.* works on one matrix, .* has 2"):
+            solve(problem, f"gd+{name}")
 
 
 @pytest.mark.parametrize("name", sorted(inits.classes()))

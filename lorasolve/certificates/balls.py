@@ -316,6 +316,8 @@ def inner_product(G: Ball, A: Array, B: Array, size: float) -> tuple[float, floa
 
     ``<mid, A B^T> = <mid B, A>`` with an accurate product, and the rest is at most ``radius ||A B^T||_F``.
     """
+    if size == 0.0:
+        return 0.0, 0.0
     A, B = _one_of_size_one(A, B)
     H = residual(G.mid, B)
     r = A.shape[1]

@@ -63,11 +63,14 @@ class RankChoice:
     def __str__(self) -> str:
         if not self.upper_known:
             known = f"; the optimum has rank >= {self.at_least}" if self.at_least else ""
-            return (
-                f"rank {self.rank} at lam = {self.lam:g}: found, not certified{known} (no bound from above: the "
-                "smoothness of f is not known, the gap too large for it, or more singular values of the gradient near "
-                "lam than X has)"
-            )
+            if self.optimum.certificate.problem.several:
+                why = "there is one for one matrix only"
+            elif self.lam == 0.0:
+                why = "without decay a minimizer may have any rank where there are others"
+            else:
+                why = "the smoothness of f is not known, the gap too large for it, or more singular values of the "
+                why += "gradient near lam than X has"
+            return f"rank {self.rank} at lam = {self.lam:g}: found, not certified{known} (no bound from above: {why})"
         interval = f"{self.at_least}" if self.at_least == self.at_most else f"{self.at_least} to {self.at_most}"
         return (
             f"rank {self.rank} at lam = {self.lam:g}: the optimum has rank {interval} (found {self.found}), "
@@ -81,7 +84,8 @@ def recommend_rank(problem: Problem, tol: float = 1e-9, *, progress: bool = Fals
     Parameters
     ----------
     problem : Problem or MultiProblem
-        Convex, ``lam > 0``; its own rank plays no part. For several matrices the ranks are summed.
+        Convex; its own rank plays no part. For several matrices the ranks are summed, and nothing bounds them, as at
+        ``lam = 0``.
     tol : float
         Relative gap to begin with; it is made smaller while that narrows the interval.
     progress : bool

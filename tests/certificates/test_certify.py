@@ -636,3 +636,20 @@ def test_the_dual_value_is_below_the_optimum_to_the_last_digit(rigorous, lam):
             assert found.dual_value == pytest.approx(found.value - found.gap, rel=1e-13, abs=1e-13)
     nothing = certify(ls.Problem(TwoLayer.example(rng), 1, lam), np.zeros(TwoLayer.example(rng).shape))
     assert nothing.gap == math.inf and nothing.dual_value == -math.inf
+
+
+@pytest.mark.parametrize("kind", ["denoising", "linear", "sensing"])
+def test_a_gap_of_zero_is_told_as_zero(kind):
+    """From lam = ||grad f(0)||_2 on 0 is optimal, with nothing to round: underflow made 1e-322 of the gap."""
+    rng = np.random.default_rng(0)
+    M = rng.standard_normal((6, 4))
+    loss = {
+        "denoising": lambda: Denoising(M),
+        "linear": lambda: LinearFineTuning(np.zeros((6, 4)), np.eye(4), M),
+        "sensing": lambda: MatrixSensing(rng.standard_normal((30, 6, 4)), rng.standard_normal(30)),
+    }[kind]()
+    problem = ls.Problem(loss, 2, 1.0)
+    problem = problem.replace(lam=2.0 * problem.critical_lam())
+    found = certify(problem, (np.zeros((6, 2)), np.zeros((4, 2))))
+    assert found.is_global and found.level is Known.RIGOROUS
+    assert found.gap == found.relative_gap == 0.0 and "gap <= 0 (relative 0)" in str(found)

@@ -18,6 +18,7 @@ from lorasolve.cli import main
 from lorasolve.commands import path as path_command
 from lorasolve.commands import study as study_command
 from lorasolve.io import read_task
+from lorasolve.multi import Separable
 from lorasolve.objectives import Denoising, LinearFineTuning, MatrixCompletion, MatrixSensing
 from lorasolve.studies import Calls, lam_path
 from lorasolve.tasks import digits_task
@@ -317,6 +318,15 @@ def test_a_rank_that_is_not_certified_is_called_found():
 
     choice = ls.recommend_rank(ls.Problem(Mine(), 1, 0.5))
     assert choice.rank == 3 and not choice.upper_known and "found, not certified" in str(choice)
+
+
+def test_why_nothing_bounds_a_rank_is_said_as_it_is():
+    """The smoothness of denoising is known, and its gap is as small as one likes."""
+    single = denoising()
+    several = ls.MultiProblem(Separable([single.objective] * 2), 1, 1.0)
+    for problem, why in ((single.replace(lam=0.0), "without decay"), (several, "for one matrix only")):
+        choice = ls.recommend_rank(problem)
+        assert not choice.upper_known and why in str(choice) and "smoothness" not in str(choice)
 
 
 # ---------------------------------------------------------------------- command line
