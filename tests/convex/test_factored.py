@@ -228,6 +228,24 @@ def test_a_loss_that_rounds_more_than_it_says_is_given_up_soon():
     assert found.fun == pytest.approx(least, rel=1e-6) == slower.fun
 
 
+def test_an_ill_conditioned_loss_whose_gaps_go_up_and_down_is_solved():
+    """Squares of condition 1e6, lam 1e-5 of the least one for which 0 is optimal; the certificate is the judge."""
+    rng = np.random.default_rng(1)
+    Q = np.linalg.qr(rng.standard_normal((6, 6)))[0]
+    H, M = (Q * np.geomspace(1.0, 1e-6, 6)) @ Q.T, rng.standard_normal((8, 6))
+
+    class IllConditioned:
+        shape = M.shape
+        convex, lower_bound, smoothness = True, 0.0, 1.0
+
+        def value_and_grad(self, X):
+            G = (X - M) @ H
+            return 0.5 * float(np.sum((X - M) * G)), G
+
+    found = ls.solve_convex(ls.Problem(IllConditioned(), 2, 1e-5 * np.linalg.norm(M @ H, 2)), "factored")
+    assert found.success and found.certificate.relative_gap < 1e-9
+
+
 @pytest.mark.parametrize(("tol", "rank"), [(1e-4, 2), (1e-12, 3)])
 def test_what_is_on_its_way_out_is_taken_out_where_the_rounds_are_over(tol, rank):
     """The optimum of denoising, singular values less lam, and a little of a direction that it does not have."""
