@@ -72,8 +72,9 @@ class _Followed:
         found = func(*args, **kwargs)
         if given:
             made = [value for value in tree_leaves(found) if hasattr(value, "untyped_storage")]
-            linear = self._linear(func.overloadpacket.__name__, args, len(given))
-            self.affine &= linear and all(value.is_floating_point() for value in made)
+            # A division that rounds has the name of one that does not.
+            exact = kwargs.get("rounding_mode") is None and all(value.is_floating_point() for value in made)
+            self.affine &= exact and self._linear(func.overloadpacket.__name__, args, len(given))
             self.types |= {value.dtype for value in made if value.is_floating_point()}
             self._add(made)
         return found

@@ -109,7 +109,7 @@ class AdaptedLayer:
 
     def outputs(self, found: Any) -> Any:
         """Return what the layer computes, vectors of ``m`` entries, with these along the last axis."""
-        return found.movedim(1, -1) if self.kernel else found
+        return found.movedim(-1 - len(self.kernel), -1) if self.kernel else found
 
     def held(self, weight: Any) -> Any:
         """Return a weight with the row of the padding index as it is in ``W``."""

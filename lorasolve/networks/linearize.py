@@ -107,8 +107,8 @@ class _Collected:
         position = 0
         for index, (layer, seen) in enumerate(zip(self.network.layers, calls)):
             for given, out in seen:
-                inputs = layer.inputs(given.detach())
-                if inputs.shape[:-1] != layer.outputs(out).shape[:-1] or len(out) != n:
+                inputs, outputs = layer.inputs(given.detach()), layer.outputs(out)
+                if inputs.shape[:-1] != outputs.shape[:-1] or len(outputs) != n:
                     raise ValueError(
                         f"model: {layer.name} sees {tuple(given.shape)} for {n} samples; the first axis has to "
                         "be that of the samples"

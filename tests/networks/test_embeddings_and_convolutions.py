@@ -420,3 +420,17 @@ def test_samples_have_to_be_the_first_axis_for_the_tangent_problem():
     network = Network(Positions(), CrossEntropy(), [(x, y)])
     with pytest.raises(ValueError, match=r"words sees \(1, 4\) for 20 samples; the first axis has to be that of the"):
         linearize(network, network.point)
+
+
+def test_channels_are_not_taken_for_samples_by_the_tangent_problem():
+    """A convolution of one image without an axis of samples: its one channel is as many as there are samples."""
+
+    class Unbatched(Images):
+        def forward(self, x):
+            return self.head(torch.tanh(self.patches(x)))
+
+    model = Unbatched(torch.nn.Conv1d(1, 1, 1))
+    x, y = torch.ones(1, 5, dtype=torch.float64), torch.tensor([1])
+    network = Network(model, CrossEntropy(), [(x, y)])
+    with pytest.raises(ValueError, match=r"patches sees \(1, 5\) for 1 samples; the first axis has to be that of the"):
+        linearize(network, network.point)

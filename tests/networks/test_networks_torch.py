@@ -1780,6 +1780,7 @@ AFFINE = {
     "rows by number": (lambda W, x: torch.nn.functional.embedding(torch.tensor([1, 0, 1]), W), True),
     "a convolution": (lambda W, x: torch.nn.functional.conv1d(x[None, :2], W[None]), True),
     "a convolution of itself": (lambda W, x: torch.nn.functional.conv1d(W[None], W[None]), False),
+    "a division that rounds": (lambda W, x: torch.div(W, 3.0, rounding_mode="floor"), False),
     "what it divides": (lambda W, x: x[:2] / W, False),
     "a square": (lambda W, x: W * W, False),
     "a product of two parts": (lambda W, x: W[0] * W[1], False),
