@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -39,6 +39,7 @@ from .base import (
     no_batches,
     own_matrix,
     real_value,
+    roughest,
 )
 
 Matrices = Sequence[Array]
@@ -108,6 +109,10 @@ class MultiObjective:
     decoupled: bool = False
     costly: bool = False
 
+    # What calls have shown (_digest.py).
+    not_data: ClassVar[tuple[str, ...]] = ("_roughest",)
+    _roughest: np.dtype[Any] | None = None
+
     @property
     def facts(self) -> Facts:
         """What is known about ``f``, collected from the attributes that state it."""
@@ -125,8 +130,8 @@ class MultiObjective:
 
     @property
     def precision(self) -> str:
-        """The type to whose precision values and gradients are exact: that of the factors."""
-        return np.dtype(self.dtype).name
+        """That of the factors, or of values and gradients so far where it is less."""
+        return np.dtype(self.dtype if self._roughest is None else self._roughest).name
 
     # ------------------------------------------------------------------ dense level
     def value_and_grad(self, X: Matrices) -> tuple[float, tuple[Array, ...]]:
@@ -139,7 +144,12 @@ class MultiObjective:
         if not (isinstance(answer, tuple) and len(answer) == 2):
             expected = "(float, (G_1, .., G_L))"
             raise TypeError(f"objective: {self.label}.value_and_grad must return {expected}, got {type(answer)}")
-        return real_value(answer[0], self.label), self._own_matrices(answer[1], "value_and_grad", "gradient")
+        value, G = real_value(answer[0], self.label), self._own_matrices(answer[1], "value_and_grad", "gradient")
+        known = np.dtype(self.precision)
+        found = roughest(known, answer[0], *G)
+        if found != known:
+            self._roughest = found
+        return value, G
 
     def _own_matrices(self, given: Any, method: str, what: str) -> tuple[Array, ...]:
         """Return the matrices that a method has returned, one for each update, checked and copied."""
@@ -485,7 +495,7 @@ class PlainBlocks(MultiObjective):
 
     def value_and_grad(self, X: Matrices) -> tuple[float, tuple[Array, ...]]:
         """Return the value and the gradients of the loss."""
-        return self.objective.value_and_grad(X)
+        return self.objective.checked_value_and_grad(X)
 
     def hessian_product(self, X: Matrices, D: Matrices) -> tuple[Array, ...]:
         """Return the Hessian product of the loss."""

@@ -422,7 +422,7 @@ class UserObjective(Objective):
 
     @property
     def precision(self) -> str:
-        """That of the gradients that the user has returned so far, where it is less than ``dtype`` says."""
+        """That of what the user has returned so far, where it is less than ``dtype`` says."""
         return self._roughest.name
 
     def batch_refusal(self) -> str | None:
@@ -442,9 +442,9 @@ class UserObjective(Objective):
         if not (isinstance(answer, tuple) and len(answer) == 2):
             raise TypeError(f"objective: {self.label}.value_and_grad must return (float, G), got {type(answer)}")
         G = own_matrix(answer[1], self.label, "value_and_grad", "gradient", self.shape)
-        if G.dtype != self.dtype and G.dtype.kind == "f" and np.finfo(G.dtype).eps > np.finfo(self._roughest).eps:
-            self._roughest = G.dtype
-        return real_value(answer[0], self.label), G
+        value = real_value(answer[0], self.label)
+        self._roughest = roughest(self._roughest, answer[0], G)
+        return value, G
 
     def hessian_product(self, X: Array, D: Array) -> Array:
         """Call the user's function, if there is one, and check what it returns."""
@@ -599,6 +599,14 @@ def own_matrix(given: Any, label: str, method: str, what: str, shape: tuple[int,
     if M.dtype.kind not in "fiub":
         raise TypeError(f"objective: {label}.{method} returned a {what} of type {M.dtype}, expected real numbers")
     return M
+
+
+def roughest(known: np.dtype[Any], *given: Any) -> np.dtype[Any]:
+    """Return the least exact of a type and of those of given floats."""
+    for dtype in (np.asarray(each).dtype for each in given):
+        if dtype != known and dtype.kind == "f" and np.finfo(dtype).eps > np.finfo(known).eps:
+            known = dtype
+    return known
 
 
 def real_value(given: Any, label: str) -> float:

@@ -349,6 +349,47 @@ def test_a_loss_is_known_to_what_its_gradients_are(dtype):
     np.testing.assert_allclose(H, 1.0, rtol=10.0 * eps ** (2 / 3))
 
 
+def test_a_loss_is_known_to_what_its_values_are():
+    """Its gradients are exact: the rounded values alone had contradicted its convexity."""
+    target = np.random.default_rng(3).standard_normal((4, 3))
+
+    class RoundedValues:
+        shape, convex, lower_bound = target.shape, True, 0.0
+
+        def value_and_grad(self, X):
+            R = X - target
+            return np.float32(0.5 * np.vdot(R, R)), R
+
+    found = ls.solve_convex(ls.Problem(RoundedValues(), 3, 0.5))
+    # What is optimal is so to the precision of its values.
+    assert found.certificate.relative_gap < 1e3 * np.finfo(np.float32).eps
+    kept = np.maximum(np.linalg.svd(target, compute_uv=False) - 0.5, 0.0)
+    np.testing.assert_allclose(np.linalg.svd(found.X, compute_uv=False), kept, atol=1e-3)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_loss_of_several_is_known_to_what_its_gradients_are(plain):
+    targets = [np.random.default_rng(k).standard_normal(shape) for k, shape in enumerate([(4, 3), (3, 5)])]
+
+    class Coarse(MultiObjective):
+        shapes, convex, lower_bound = tuple(T.shape for T in targets), True, 0.0
+
+        def value_and_grad(self, X):
+            R = [(x - T).astype(np.float32) for x, T in zip(X, targets)]
+            return 0.5 * float(sum(np.vdot(r, r) for r in R)), tuple(R)
+
+    problem, eps = ls.MultiProblem(Coarse(), 3, 0.5), float(np.finfo(np.float32).eps)
+    if plain:
+        problem = problem.plain()
+    assert problem.loss.precision == "float64"  # as long as it has shown nothing else
+    singular = [np.linalg.svd(T, full_matrices=False) for T in targets]
+    factors = zip(*((P * np.maximum(s - 0.5, 0.0), Qt.T) for P, s, Qt in singular))
+    certificate = ls.certify(problem, tuple(factors))
+    assert problem.loss.precision == "float32"
+    assert 0.1 * eps < certificate.relative_gap < 1e3 * eps
+    assert ls.solve_convex(problem).message.endswith("use a larger tol, as f answers in float32")
+
+
 def test_a_block_of_a_loss_that_is_not_convex_may_be():
     part = Expanded()
     whole = Several([part, part], np.float32)
