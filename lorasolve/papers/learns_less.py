@@ -52,8 +52,8 @@ __all__ = [
 ]
 
 _RANKS = (1, 2, 4, 8)
-# rank of the change (24: full), samples, noise
 _MATCHED = "full at the same loss"
+# rank of the change (24: full), samples, noise
 _REGIMES = {"A": (24, 400, 0.0), "B": (3, 60, 1.0), "C": (24, 60, 1.0)}
 
 
