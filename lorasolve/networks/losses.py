@@ -263,7 +263,8 @@ def _refuse_other_logits(loss: OutputLoss, model: Any, batch: Any, logits: Any) 
     """Refuse a model whose logits beside its own loss are not the outputs of which the loss is taken."""
     with require_torch().no_grad():
         z = as_outputs(loss.outputs(model, batch))
-    if z.shape != logits.shape or not _same(z, logits):
+    # Classes may be masked by logits of minus infinity, whose difference is no number.
+    if z.shape != logits.shape or not _same(*(each[logits.isfinite() | (z != logits)] for each in (z, logits))):
         raise ValueError(
             "model: expected the same logits with labels and without, got others (inputs that are made of labels?); "
             f"give outputs and targets to {type(loss).__name__}"

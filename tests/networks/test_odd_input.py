@@ -343,6 +343,22 @@ def test_an_encoder_decoder_of_ones_own_need_not_take_labels():
     assert own == plain
 
 
+def test_classes_may_be_masked_by_logits_of_minus_infinity():
+    """They have probability 0, so that the loss is that of the others."""
+
+    class Masked(Net):
+        def forward(self, x, labels=None):
+            z = super().forward(x)
+            z = torch.cat([z, torch.full_like(z[:, :1], -math.inf)], 1)
+            own = None if labels is None else torch.nn.functional.cross_entropy(z, labels)
+            return types.SimpleNamespace(logits=z, loss=own)
+
+    x, y = torch.randn(8, 6), torch.arange(8) % 3
+    masked, plain = (judge(kind(), CrossEntropy(), [{"x": x, "labels": y}], LAM).certificate for kind in (Masked, Net))
+    assert masked.f == pytest.approx(plain.f, rel=1e-14)
+    assert masked.dual_norm == pytest.approx(plain.dual_norm, rel=1e-12)
+
+
 def test_logits_that_labels_change_are_not_taken_for_those_of_the_models_own_loss():
     class Prompted(Language):
         def forward(self, ids, labels=None):
