@@ -598,7 +598,8 @@ def own_matrix(given: Any, label: str, method: str, what: str, shape: tuple[int,
         raise ValueError(f"objective: {label}.{method} returned a {what} of shape {M.shape}, expected {shape}")
     if M.dtype.kind not in "fiub":
         raise TypeError(f"objective: {label}.{method} returned a {what} of type {M.dtype}, expected real numbers")
-    return M
+    # No SVD takes longer numbers.
+    return M.astype(np.float64) if M.dtype == np.longdouble else M
 
 
 def roughest(known: np.dtype[Any], *given: Any) -> np.dtype[Any]:

@@ -367,6 +367,22 @@ def test_a_loss_is_known_to_what_its_values_are():
     np.testing.assert_allclose(np.linalg.svd(found.X, compute_uv=False), kept, atol=1e-3)
 
 
+def test_a_loss_may_answer_in_longer_numbers():
+    target = np.random.default_rng(3).standard_normal((4, 3)).astype(np.longdouble)
+
+    class Long:
+        shape, convex, lower_bound = target.shape, True, 0.0
+
+        def value_and_grad(self, X):
+            R = X - target
+            return 0.5 * np.sum(R * R), R
+
+    found = ls.solve_convex(ls.Problem(Long(), 3, 0.5))
+    kept = np.maximum(np.linalg.svd(target.astype(float), compute_uv=False) - 0.5, 0.0)
+    assert found.success
+    np.testing.assert_allclose(np.linalg.svd(found.X, compute_uv=False), kept, atol=1e-4)
+
+
 @pytest.mark.parametrize("plain", [False, True])
 def test_a_loss_of_several_is_known_to_what_its_gradients_are(plain):
     targets = [np.random.default_rng(k).standard_normal(shape) for k, shape in enumerate([(4, 3), (3, 5)])]
