@@ -148,7 +148,7 @@ class MultiObjective:
         known = np.dtype(self.precision)
         found = roughest(known, answer[0], *G)
         if found != known:
-            self._roughest = found
+            vars(self)["_roughest"] = found  # of a frozen dataclass too
         return value, G
 
     def _own_matrices(self, given: Any, method: str, what: str) -> tuple[Array, ...]:

@@ -387,6 +387,7 @@ def test_a_loss_may_answer_in_longer_numbers():
 def test_a_loss_of_several_is_known_to_what_its_gradients_are(plain):
     targets = [np.random.default_rng(k).standard_normal(shape) for k, shape in enumerate([(4, 3), (3, 5)])]
 
+    @dataclasses.dataclass(frozen=True)
     class Coarse(MultiObjective):
         shapes, convex, lower_bound = tuple(T.shape for T in targets), True, 0.0
 
