@@ -325,6 +325,12 @@ def test_no_certificate_exists(data, capsys) -> None:
     assert main(["verdict", "diverged.npz", "--json"]) == 1
     found = json.loads(capsys.readouterr().out)["verdict"]
     assert found["kind"] == "not_converged" and "diverged and has to begin again (gd: " in found["reason"]
+    # Factors beyond what can be judged: the library refuses them with what the command says, under the usual keys.
+    assert main(["verdict", "early.npz", "--json"]) == 3
+    assert found.keys() == json.loads(capsys.readouterr().out)["verdict"].keys()
+    with pytest.raises(ls.landscape.DivergedError, match="this run went beyond: gd: ") as refused:
+        ls.verdict(*load_result("diverged.npz"))
+    assert refused.value.to_dict() == found
 
 
 # ---------------------------------------------------------------------- errors

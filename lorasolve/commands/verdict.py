@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-import numpy as np
-
 from ..io import envelope, load_result
 from ..status import Status
 from .base import Command, ExitCode, add_json_argument, emit, emphasis, problem_line
@@ -36,19 +34,15 @@ class VerdictCommand(Command):
 
     def run(self, args: argparse.Namespace) -> int:
         """Load, judge, print; the exit code is 0 for global, 1 for spurious, saddle or diverged, 3 otherwise."""
-        from ..landscape import verdict
-        from ..landscape._canonical import LARGEST_ENTRY
-        from ..landscape.judge import onward
+        from ..landscape import DivergedError, verdict
 
         problem, result = load_result(args.file)
-        diverged = result.status is Status.DIVERGED
-        if diverged and np.abs(result.theta).max() > LARGEST_ENTRY:
-            # So far out there is nothing else to judge.
-            reason = onward(result)
-            told, words = {"kind": "not_converged", "reason": reason}, f"verdict: not_converged ({reason})"
-        else:
+        try:
             found = verdict(problem, result, tol=args.tol, search=args.search)
             told, words = found.to_dict(), str(found)
+        except DivergedError as error:
+            told, words = error.to_dict(), f"verdict: not_converged ({error.reason})"
+        diverged = result.status is Status.DIVERGED
         good = _GOOD.get(told["kind"], False if diverged else None)
         text = f"{problem_line(problem)}, {result.method} from {result.started_from}: {result.status.label}\n"
         document = {"problem": problem_line(problem), "verdict": told}

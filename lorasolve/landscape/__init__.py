@@ -4,6 +4,7 @@ Nothing here loads SciPy, cvxpy or Matplotlib before it is used.
 """
 
 from . import instances
+from ._canonical import DivergedError
 from .bounds import effective_rank, magnitude_bound, sgd_rank_bound
 from .constants import Constants, restricted_constants
 from .curvature import SecondOrder, second_order
@@ -19,6 +20,7 @@ from .witness import Witness
 __all__ = [
     "Census",
     "Constants",
+    "DivergedError",
     "Premise",
     "Regime",
     "SecondOrder",

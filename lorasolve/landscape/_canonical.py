@@ -12,6 +12,7 @@ from .._validate import Array, as_instance
 from ..linear_map import LinearMap, balanced, factor_svd
 from ..problem import Problem, flat
 from ..result import Result
+from ..status import Status
 
 # Products of several of these are still finite.
 LARGEST_ENTRY = 1e60
@@ -21,6 +22,40 @@ def refuse_huge(values: Array, argument: str) -> None:
     """Refuse entries whose products would overflow."""
     if np.abs(values).max() > LARGEST_ENTRY:
         raise ValueError(f"{argument}: expected entries up to {LARGEST_ENTRY:g} in size; give them another unit")
+
+
+class DivergedError(ValueError):
+    """A run that diverged so far that its factors cannot be judged; ``str()`` of it says how far."""
+
+    @property
+    def reason(self) -> str:
+        """What is to be done, as in the verdict on a diverged run that can be judged."""
+        return str(self.args[1])
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what :meth:`Verdict.to_dict` does, with None for what was not measured."""
+        return {
+            "kind": "not_converged",
+            "reason": self.reason,
+            "basis": "nothing",
+            "premises": [],
+            "findings": [],
+            "contradictions": [],
+            "stationarity": None,
+            "second_order": None,
+            "certificate": None,
+            "constants": None,
+            "tol": None,
+            "witness": None,
+        }
+
+
+def begin_again(result: Result) -> str:
+    """Return what is to be done after a run that diverged."""
+    return f"the run diverged and has to begin again ({result.message})"
 
 
 @dataclass(frozen=True)
@@ -115,7 +150,7 @@ def canonical_result(problem: Problem, result: Result | tuple[Any, Any]) -> Poin
     ------
     ValueError
         If the run merged updates into the frozen weight, or its adapter's update is not ``s A B^T``: then its factors
-        are no point of this problem.
+        are no point of this problem. A :class:`DivergedError` if it diverged beyond what can be judged.
     TypeError
         If it is neither.
     """
@@ -135,10 +170,10 @@ def canonical_result(problem: Problem, result: Result | tuple[Any, Any]) -> Poin
                 "ls.certify(problem, result), which judges the update as a matrix"
             )
         if np.abs(result.theta).max() > LARGEST_ENTRY:
-            raise ValueError(
-                f"result: expected factors with entries up to {LARGEST_ENTRY:g} in size, this run went beyond: "
-                f"{result.message}"
-            )
+            expected = f"result: expected factors with entries up to {LARGEST_ENTRY:g} in size, this run went beyond: "
+            if result.status is Status.DIVERGED:
+                raise DivergedError(expected + result.message, begin_again(result))
+            raise ValueError(expected + result.message)
         # A method may bring a scaling of its own; what is judged is the update that the run reached.
         return canonical(problem, result.A, result.B, ran.scale)
     if hasattr(result, "A") and hasattr(result, "B"):

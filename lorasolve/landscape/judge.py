@@ -21,7 +21,7 @@ from ..linear_map import LinearMap, balanced, frobenius_norm, numerical_rank, to
 from ..problem import Problem, flat
 from ..result import Result
 from ..status import Status
-from ._canonical import Point, canonical_result
+from ._canonical import Point, begin_again, canonical_result
 from ._krylov import MISSED
 from .constants import Constants, joint_curvature, joint_inequality, known_block_constants
 from .curvature import SecondOrder, second_order_at
@@ -101,7 +101,8 @@ def verdict(
     ------
     ValueError, TypeError
         For adapters, shapes and numbers out of range, and results that merged updates into the frozen weight or whose
-        update is not ``s A B^T``.
+        update is not ``s A B^T``. A :class:`~lorasolve.landscape.DivergedError`, which is a ValueError, for a run that
+        diverged so far that its factors cannot be judged.
 
     Notes
     -----
@@ -148,7 +149,7 @@ def onward(result: Any) -> str:
     if not isinstance(result, Result):
         return "continue the run"
     if result.status is Status.DIVERGED:
-        return f"the run diverged and has to begin again ({result.message})"
+        return begin_again(result)
     # Values of mini-batches say nothing about one of the whole.
     comparable = result.trace.value and not (result.method and result.method.optimizer.stochastic)
     risen = rise(result.trace.value[0], result.fun) if comparable else ""
