@@ -303,6 +303,15 @@ class Separable(MultiObjective):
         found = [part.rounding_noise(*pair) for part, pair in zip(self.parts, factors)]
         return Rounding(sum(noise.value for noise in found), max(noise.gradient for noise in found))
 
+    def conjugate(self, Y: Matrices) -> float | None:
+        """Return the sum of those of the parts, of which none depends on another's update."""
+        return _if_all_known(sum, [part.conjugate(y) for part, y in zip(self.parts, Y)])
+
+    @property
+    def states_conjugate(self) -> bool:
+        """Whether all parts do."""
+        return all(part.states_conjugate for part in self.parts)
+
     def in_float64(self) -> MultiObjective:
         """Return the sum of the parts in float64."""
         return Separable([part.in_float64() for part in self.parts])

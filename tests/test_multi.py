@@ -186,6 +186,33 @@ def test_a_sum_of_losses_states_what_its_parts_allow():
         Separable([Denoising(np.ones((3, 2))), Denoising(np.ones((3, 2), dtype=np.float32))])
 
 
+def test_a_sum_of_losses_with_conjugates_is_certified_by_them():
+    class Unbounded:
+        """``<W, X> + ||X||_F^2/2`` for a ``W`` that does not say from where on: only its conjugate bounds it."""
+
+        convex = True
+
+        def __init__(self, W):
+            self.W, self.shape = W, W.shape
+
+        def value_and_grad(self, X):
+            return float(np.vdot(self.W, X)) + 0.5 * float(np.vdot(X, X)), self.W + X
+
+        def conjugate(self, Y):
+            return 0.5 * float(np.vdot(Y - self.W, Y - self.W))
+
+    parts = [Unbounded(np.random.default_rng(k).standard_normal(shape)) for k, shape in enumerate([(4, 3), (3, 5)])]
+    # The minimizer of each is -W with singular values less lam, and of the sum both.
+    svds = [np.linalg.svd(-part.W, full_matrices=False) for part in parts]
+    A, B = (tuple(each) for each in zip(*((U * np.maximum(s - 0.5, 0.0), Vt.T) for U, s, Vt in svds)))
+    certificate = certify(MultiProblem(Separable(parts), ranks=3, lam=0.5), (A, B))
+    assert certificate.is_global and 0.0 <= certificate.gap < 1e-12
+    assert certificate.value == pytest.approx(sum(-0.5 * np.sum(np.maximum(s - 0.5, 0.0) ** 2) for _, s, _ in svds))
+    huber = Huber.example(np.random.default_rng(0))
+    assert not Separable([parts[0], huber]).states_conjugate
+    assert Separable([parts[0], huber]).conjugate([parts[0].W, np.zeros(huber.shape)]) is None
+
+
 def test_least_squares_reaches_the_certificate():
     """A joint loss that states least_squares gets the tighter bound of least squares."""
     rng = np.random.default_rng(0)
