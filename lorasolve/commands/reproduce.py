@@ -10,7 +10,8 @@ from .._progress import complain
 from .._registry import suggest
 from .._validate import as_path
 from ..papers import registry
-from ..papers._axes import chosen, option, options
+from ..papers._axes import chosen, help_text, option, options
+from ..papers.base import Experiment
 from .base import Command, ExitCode, add_worker_arguments, as_options
 
 
@@ -46,12 +47,11 @@ class ReproduceCommand(Command):
         )
         add_worker_arguments(group, "loky")
         group = parser.add_argument_group(
-            "axes", "values in place of an experiment's own, for all that are named; results are NAME-chosen.*"
+            "axes", "values in place of an experiment's own (in brackets), for all named; results are NAME-chosen.*"
         )
         for name, experiments in _axes().items():
-            group.add_argument(
-                option(name), dest=f"axis {name}", nargs="+", metavar="VALUE", help=", ".join(experiments)
-            )
+            text = help_text(name, experiments)
+            group.add_argument(option(name), dest=f"axis {name}", nargs="+", metavar="VALUE", help=text)
 
     def run(self, args: argparse.Namespace) -> int:
         """Run what is named, print each table; the exit code is 0 if every claim holds, 1 if not."""
@@ -107,12 +107,12 @@ def names_by_word() -> dict[str, list[str]]:
     return {name: [name] for name in known} | papers | {"all": list(known)}
 
 
-def _axes() -> dict[str, list[str]]:
+def _axes() -> dict[str, list[Experiment]]:
     """Return the axes of all experiments, and whose each is."""
-    found: dict[str, list[str]] = {}
-    for name, cls in registry.classes().items():
-        for axis in options(cls()):
-            found.setdefault(axis, []).append(name)
+    found: dict[str, list[Experiment]] = {}
+    for experiment in (cls() for cls in registry.classes().values()):
+        for axis in options(experiment):
+            found.setdefault(axis, []).append(experiment)
     return dict(sorted(found.items()))
 
 

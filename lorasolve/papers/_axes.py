@@ -2,12 +2,71 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .._registry import suggest
 from .._validate import as_integer, as_number
 from .base import Axes, Experiment, PaperClaims
+
+MEANING = {
+    "KN": "numbers of measurements: outputs times samples",
+    "batch": "batch sizes",
+    "calls": "evaluations of the loss in a run, at most",
+    "chains": "chains of random projections",
+    "conditions": "condition numbers of the target, at least 1",
+    "count": "stages, each with decay",
+    "draws": "random draws for each mean",
+    "hidden": "width of the transformer",
+    "instances": "random instances for each share",
+    "iterations": "iterations of a run",
+    "kappa": "condition numbers of the loss, above 1",
+    "lam": "weight decays",
+    "last": "how many layers are adapted, from the last one",
+    "max_iter": "iterations of a run, at most",
+    "n": "size of the matrices",
+    "names": "methods",
+    "objective": "losses",
+    "penalties": "weights of the penalty on the gate",
+    "r": "LoRA ranks",
+    "r_star": "ranks of the minimizer",
+    "ranks": "LoRA ranks",
+    "repeats": "sets of targets",
+    "runs": "runs from different starts in each cell",
+    "samples": "random directions for the constants",
+    "scale": "sizes of the starts",
+    "second": "whether a negative curvature is looked for: true or false",
+    "seed": "seeds",
+    "seeds": "how many seeds, from 0",
+    "sentences": "how many sentences to train on",
+    "sequences": "how many sequences to train on",
+    "start": "starts",
+    "starts": "random starts of each problem",
+    "step": "step sizes",
+    "steps": "step sizes; of minilm_constants steps of the search",
+    "times": "multiples of the boundary",
+}
+# As many numbers of an experiment's own does a help list.
+_LISTED = 6
+
+
+def help_text(name: str, experiments: Sequence[Experiment]) -> str:
+    """Return what an option sets, and the values of each experiment's own."""
+    own = []
+    for experiment in experiments:
+        axes = experiment.axes(False)
+        values = dict.fromkeys(_own_text(axes[axis]) for axis in options(experiment)[name])
+        own.append(f"{experiment.name}: {' or '.join(values)}")
+    return f"{MEANING.get(name, name)} ({'; '.join(own)})"
+
+
+def _own_text(own: Any) -> str:
+    listed = own if isinstance(own, list) else [own]
+    if isinstance(listed[0], str):
+        return shlex.join(listed)  # all that are accepted
+    texts = [f"{each:.4g}" if isinstance(each, float) else str(each).lower() for each in listed]
+    return " ".join(texts if len(texts) <= _LISTED else [*texts[: _LISTED - 2], "...", texts[-1]])
 
 
 def options(experiment: Experiment) -> dict[str, list[str]]:
@@ -104,8 +163,7 @@ def _values(name: str, texts: Sequence[str], own: Any) -> Any:
     if not isinstance(own, list):
         if len(texts) != 1:
             raise ValueError(f"{option(name)}: expected one value, which all cells share, got {' '.join(texts)}")
-        value = _value(name, texts[0], [own])
-        return as_integer(value, option(name), 1) if type(own) is int else value
+        return _value(name, texts[0], [own])
     values = [_value(name, text, own) for text in texts]
     if len(set(values)) < len(values):
         raise ValueError(f"{option(name)}: holds a value twice: {' '.join(texts)}")
@@ -121,7 +179,12 @@ def _value(name: str, text: str, own: list[Any]) -> Any:
             raise ValueError(f"{option(name)}: expected one of {expected}, got {text!r}.{suggest(text, list(listed))}")
         return listed[text]
     try:
-        return int(text) if kind is int else as_number(float(text), option(name))
+        number = kind(text)
     except ValueError:
         kinds = "an integer" if kind is int else "a finite number"
         raise ValueError(f"{option(name)}: expected {kinds}, got {text!r}") from None
+    # Where the experiment's own are counts, sizes or on a logarithmic scale, so are others.
+    least = min(own)
+    if kind is int:
+        return as_integer(number, option(name), min(least, 1))
+    return as_number(number, option(name), min(least, 0.0), open_low=least > 0.0)

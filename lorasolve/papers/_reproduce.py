@@ -17,7 +17,7 @@ from ..studies import Calls, CellError
 from ._axes import chosen, in_own_order, judged, words
 from .base import Axes, Claim, Experiment, PaperClaims, Record
 
-# Of cells that failed, as many are named.
+# Of the errors of cells, as many are named.
 _SHOWN = 3
 
 
@@ -148,18 +148,23 @@ def reproduce(
 def _records(experiment: Experiment, calls: Calls, found: list[dict[str, Any] | None]) -> list[Record]:
     """Return each cell with its results, or name those that failed."""
     records: list[Record] = []
-    failed = []
+    # By what was wrong, which may be the same everywhere.
+    failed: dict[str, list[str]] = {}
     for cell, line in zip(calls.cells, found):
         result = {"error": "is not in the store"} if line is None else line["result"]
         if line is None or "error" in result:
-            failed.append(f"{', '.join(f'{key} = {value}' for key, value in cell.items())}: {result['error']}")
+            place = ", ".join(f"{key} = {value}" for key, value in cell.items())
+            failed.setdefault(result["error"], []).append(place)
         else:
             records.append(cell | result["found"] | {"seconds": line["made"]["seconds"]})
     if failed:
-        more = f"; and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
-        raise CellError(
-            f"{experiment.name}: {len(failed)} of {len(calls)} cells failed: {'; '.join(failed[:_SHOWN])}{more}"
-        )
+        shown = [
+            places[0] + (f" and {len(places) - 1} more" if len(places) > 1 else "") + f": {error}"
+            for error, places in failed.items()
+        ]
+        more = f"; and {len(shown) - _SHOWN} other errors" if len(shown) > _SHOWN else ""
+        count = sum(map(len, failed.values()))
+        raise CellError(f"{experiment.name}: {count} of {len(calls)} cells failed: {'; '.join(shown[:_SHOWN])}{more}")
     return records
 
 

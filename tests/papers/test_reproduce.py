@@ -12,7 +12,7 @@ import pytest
 
 from lorasolve.cli import main
 from lorasolve.papers import Claim, Experiment, PaperClaims, registry
-from lorasolve.papers._axes import chosen, in_own_order, judged
+from lorasolve.papers._axes import MEANING, chosen, in_own_order, judged, option, options
 from lorasolve.papers._page import page
 from lorasolve.papers._reproduce import reproduce
 from lorasolve.papers.base import text_table
@@ -140,13 +140,31 @@ def test_seeds_that_are_given_are_stated_in_place_of_the_own(tmp_path):
         assert f"({said})" in page([found], "docs/papers")
 
 
+class Signed(Squares):
+    """Numbers of both signs on the axis."""
+
+    def axes(self, quick):
+        return super().axes(quick) | {"x": [-9, 0, 9]}
+
+
 def test_cells_that_fail_are_named_and_done_again_and_the_others_are_kept(tmp_path):
     given = {"x": ["3", "-1", "-2"]}
     for ran in ([3, -1, -2], [-1, -2]):
         with pytest.raises(ValueError, match=r"squares: 2 of 3 cells failed: x = -1, .*ValueError: -1 is negative"):
-            reproduce(Squares(), tmp_path, False, given)
+            reproduce(Signed(), tmp_path, False, given)
         assert ran == RAN
         RAN.clear()
+
+
+def test_what_is_wrong_with_many_cells_is_told_once(tmp_path):
+    class Refusing(Squares):
+        def run(self, cell):
+            raise ValueError("nothing is right" if cell["x"] else "0 is the worst")
+
+    with pytest.raises(ValueError, match="squares: 6 of 6 cells failed") as told:
+        reproduce(Refusing(), tmp_path, False)
+    assert str(told.value).count("nothing is right") == str(told.value).count("0 is the worst") == 1
+    assert "x = 1, power = 2, sign = plus and 4 more: " in str(told.value)
 
 
 def test_other_code_is_another_cell(tmp_path):
@@ -218,6 +236,7 @@ def test_axes_are_options_and_claims_are_judged_where_they_hold(tmp_path):
         ({"x": ["1", "1"]}, "--x: holds a value twice: 1 1"),
         ({"power": ["1", "2"]}, "--power: expected one value, which all cells share, got 1 2"),
         ({"power": ["0"]}, "--power: expected an integer >= 1, got 0"),
+        ({"x": ["-1"]}, "--x: expected an integer >= 0, got -1"),
         ({"sign": ["pluss"]}, "--sign: expected one of 'plus', got 'pluss'. Did you mean 'plus'?"),
         ({"x": ["100"]}, "--x 100: no values of these go together in squares"),
         ({"x": ["2", "100"]}, "--x: 100 goes together with no value of the other axes of squares"),
@@ -265,6 +284,33 @@ def test_an_axis_of_another_experiment_is_refused_before_anything_runs(tmp_path,
     assert main(["reproduce", "table1", "sharp", "--kappa", "4", "--out", str(tmp_path / "out")]) == 2
     assert "--kappa: is no axis of table1. Accepted: objective, lam, starts" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["many_matrices", "--lam", "0.1", "0"], "--lam: expected a finite number in (0, inf), got 0"),
+        (["init_bias", "--lam", "-0.1"], "--lam: expected a finite number in [0, inf), got -0.1"),
+        (["special_regime", "--KN", "2", "0"], "--KN: expected an integer >= 1, got 0"),
+        (["figure2", "--seed", "-1"], "--seed: expected an integer >= 0, got -1"),
+    ],
+)
+def test_a_value_that_no_cell_can_have_is_refused_before_anything_runs(arguments, message, tmp_path, capsys):
+    assert main(["reproduce", *arguments, "--out", str(tmp_path / "out")]) == 2
+    told = capsys.readouterr().err
+    assert message in told and told.count("expected") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_help_says_what_axes_are_and_which_values_are_an_experiments_own(capsys):
+    with pytest.raises(SystemExit):
+        main(["reproduce", "many_matrices", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    for experiment in (cls() for cls in registry.classes().values()):
+        for name in options(experiment):
+            assert name in MEANING
+            assert f"{option(name)} VALUE [VALUE ...] {MEANING[name]} (" in told
+    assert "0.003 0.01 0.03 0.1; minilm_rank: 0.1 0.03" in told and "many_matrices: zero small large;" in told
 
 
 def test_all_experiments_are_found_and_state_cells_seeds_summary_and_paper():
