@@ -395,6 +395,8 @@ def test_usage_errors_exit_with_2(capsys, arguments, message) -> None:
         (["predict", "model.npz", "pairs.csv", "--out", "pairs.csv"], "--out"),
         (["predict", "model.npz", "pairs.csv", "--out", "linked.npz"], "--out"),
         (["study", "grid.toml", "--store", "runs", "--latex", "grid.toml"], "--latex"),
+        (["study", "data.toml", "--store", "runs", "--csv", "./ratings.csv"], "--csv"),
+        (["study", "mine.toml", "--store", "runs", "--latex", "mine.py"], "--latex"),
     ],
 )
 def test_what_is_read_is_not_written_over(data, capsys, tmp_path, arguments, message) -> None:
@@ -402,6 +404,12 @@ def test_what_is_read_is_not_written_over(data, capsys, tmp_path, arguments, mes
     (tmp_path / "ratings.csv").write_text("0,0,1\n0,1,2\n1,0,3\n")
     (tmp_path / "pairs.csv").write_text("1,1\n")
     (tmp_path / "grid.toml").write_text("[axes]\nseed = [0]\n[run]\nmax_iter = 3\n")
+    run = "rank = 1\nlam = 1\n[axes]\nseed = [0]\n[run]\nmax_iter = 3\n"
+    (tmp_path / "data.toml").write_text(f"[problem]\nobjective = 'completion'\ndata = 'ratings.csv'\n{run}")
+    (tmp_path / "mine.toml").write_text("[problem]\npython = 'mine.py:problem'\n[axes]\nlam = [1.0]\n")
+    (tmp_path / "mine.py").write_text(
+        "import lorasolve as ls\ndef problem(lam):\n    return ls.Problem(ls.objectives.Denoising([[1.0]]), 1, lam)\n"
+    )
     (tmp_path / "folder").mkdir()
     assert main(["complete", "ratings.csv", "--out", "model.npz", "--quiet"]) == 0
     (tmp_path / "linked.npz").symlink_to("model.npz")
@@ -413,6 +421,18 @@ def test_what_is_read_is_not_written_over(data, capsys, tmp_path, arguments, mes
         rf"lorasolve {command}: {message}: expected another file than .*, which is read", capsys.readouterr().err
     )
     assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_a_theorem_is_not_written_over_nor_two_pages_into_one_file(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = (pathlib.Path(__file__).parent.parent / "proofs" / "lora_ntk.py").read_text()
+    (tmp_path / "mine.py").write_text(source)
+    for option in ("--latex", "--page", "--export"):
+        assert main(["prove", "mine.py", option, "./mine.py"]) == 2
+        assert f"{option}: expected another file than mine.py, which is read" in capsys.readouterr().err
+    assert main(["prove", "mine.py", "--latex", "out", "--page", "./out"]) == 2
+    assert "--latex, --page, --export: expected different files, got ./out twice" in capsys.readouterr().err
+    assert (tmp_path / "mine.py").read_text() == source and [path.name for path in tmp_path.iterdir()] == ["mine.py"]
 
 
 def test_a_wrong_name_is_refused_before_a_path_is_computed(capsys, monkeypatch) -> None:

@@ -293,18 +293,26 @@ def outputs(args: argparse.Namespace, *suffixes: str) -> list[pathlib.Path]:
     if path.suffix in (".npz", ".json", *_PICTURES):
         path = path.with_suffix("")
     found = [path.with_name(path.name + suffix) for suffix in suffixes]
-    if args.objective is not None:
-        keep_inputs([args.objective[1]], {str(path): "--out" for path in found})
+    for path in found if args.objective is not None else ():
+        keep_inputs([args.objective[1]], {"--out": str(path)})
     return found
 
 
-def keep_inputs(read: Sequence[str], written: Mapping[str, str]) -> None:
-    """Refuse to write where a file is read, which would be lost; the files to write with their options."""
-    for path, option in written.items():
+def keep_inputs(read: Sequence[str | pathlib.Path], written: Mapping[str, str | None]) -> None:
+    """Refuse to write where a file is read, or one that is written too; the files to write by their options."""
+    taken = set()
+    for option, path in written.items():
+        if path is None:
+            continue
+        as_path(path, option)
         for source in read:
             with contextlib.suppress(OSError):  # of a file that is not there
                 if os.path.samefile(source, path):
                     raise ValueError(f"{option}: expected another file than {source}, which is read, got {path}")
+        place = os.path.realpath(path)
+        if place in taken:
+            raise ValueError(f"{', '.join(written)}: expected different files, got {path} twice")
+        taken.add(place)
 
 
 def picture_suffix(name: str) -> str:

@@ -48,8 +48,7 @@ class CertifyCommand(Command):
 
     def run(self, args: argparse.Namespace) -> int:
         """Read, certify, write, print."""
-        if args.write is not None:
-            keep_inputs([args.file, *([] if args.objective is None else args.objective[1:])], {args.write: "--write"})
+        keep_inputs([args.file, *([] if args.objective is None else args.objective[1:])], {"--write": args.write})
         title, problem, point = _problem_and_point(args)
         certificate = certify(problem, point, tol=args.tol)
         document: dict[str, Any] = {

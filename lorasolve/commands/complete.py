@@ -54,8 +54,7 @@ class CompleteCommand(Command):
             raise ValueError("--lams: are what --folds K chooses from; --lam is one weight")
         if args.folds is not None and args.lam is not None:
             raise ValueError("--lam: --folds K chooses it; --lams are the values to choose from")
-        if args.out is not None:
-            keep_inputs([args.file], {args.out: "--out"})
+        keep_inputs([args.file], {"--out": args.out})
         with as_options(**FORMAT):
             ratings = read_ratings(args.file, format_from(args))
         if ratings.skipped:

@@ -13,7 +13,7 @@ from ..peft_files.diagnosis import FINDINGS, Diagnosis, diagnose
 from ..peft_files.folder import inside
 from ..peft_files.page import diagnosis_page
 from ..peft_files.text import SORT_KEYS, diagnosis_text
-from .base import Command, ExitCode, add_json_argument, add_layers_argument, emit, emphasis, layers_from
+from .base import Command, ExitCode, add_json_argument, add_layers_argument, emit, emphasis, keep_inputs, layers_from
 
 # What makes `--fail-on` fail: the finding itself or a worse one.
 _FAIL_ON = {"loud": ("non_finite", "loud"), "untrained": ("non_finite", "loud", "spiked", "untrained")}
@@ -67,6 +67,7 @@ class DiagnoseCommand(Command):
     def run(self, args: argparse.Namespace) -> int:
         """Read, judge, write, print."""
         count = layers_from(args)
+        keep_inputs(_files(args), {"--html": args.html})
         diagnosis = diagnose(args.adapter, base=args.base, decay=_decay(args))
         if args.html:
             page = diagnosis_page(diagnosis, pathlib.Path(args.adapter).resolve().name)
@@ -76,6 +77,13 @@ class DiagnoseCommand(Command):
         verdict, newline, rest = diagnosis_text(diagnosis, count, args.sort).partition("\n")
         emit(args, envelope("diagnose", diagnosis.to_dict()), emphasis(verdict, good) + newline + rest)
         return _exit_code(diagnosis, args.fail_on)
+
+
+def _files(args: argparse.Namespace) -> list[pathlib.Path]:
+    """Return what may be read: the files named, and those in folders, where an earlier page may lie too."""
+    places = [pathlib.Path(path) for path in (args.adapter, args.base) if path is not None]
+    files = [file for place in places for file in (place.iterdir() if place.is_dir() else [place])]
+    return [file for file in files if file.suffix != ".html"]
 
 
 def _decay(args: argparse.Namespace) -> Decay:

@@ -40,8 +40,7 @@ class PredictCommand(Command):
 
     def run(self, args: argparse.Namespace) -> int:
         """Read, predict, write."""
-        if args.out is not None:
-            keep_inputs([args.model, args.pairs], {args.out: "--out"})
+        keep_inputs([args.model, args.pairs], {"--out": args.out})
         model = CompletionModel.load(args.model)
         with as_options(**FORMAT):
             pairs = read_pairs(args.pairs, format_from(args))

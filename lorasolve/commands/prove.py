@@ -17,7 +17,7 @@ from .._threads import available_threads
 from ..executors.base import Pool, outcomes
 from ..executors.loky import Loky
 from ..io import envelope
-from .base import Command, ExitCode, add_json_argument, emit, show
+from .base import Command, ExitCode, add_json_argument, emit, keep_inputs, show
 
 if TYPE_CHECKING:
     from ..symbolic import Theorem
@@ -68,6 +68,8 @@ class ProveCommand(Command):
             text = "\n".join(f"{name.ljust(width)}  {title}" for name, title in listed.items())
             emit(args, envelope("list", {"theorems": listed}), text)
             return ExitCode.FINE
+        written = {"--latex": args.latex, "--page": args.page, "--export": args.export}
+        keep_inputs([name for name in args.names if name.endswith(".py")], written)
         pinned = [name for name in chosen if chosen[name] is theorems.get(name)]
         reports = []
         with _Runs(chosen, pinned) as runs:

@@ -109,11 +109,8 @@ class StudyCommand(Command):
         if (args.html is None) != (args.phase is None):
             raise ValueError("--phase, --html: give both, as in --phase lam rank 'share of spurious ends' --html F")
         written = {"--csv": args.csv, "--latex": args.latex, "--html": args.html}
-        options = {path: option for option, path in written.items() if path is not None}
-        if len(options) < sum(path is not None for path in written.values()):
-            raise ValueError(f"{', '.join(written)}: expected different files, got {', '.join(options)} twice")
-        keep_inputs([args.file], options)
         study = read_study(args.file)
+        keep_inputs([args.file, *_sources(args.file)], written)
         check_axes(args.by or (), study.axes.labels, "--by")
         if args.phase is not None:
             *axes, measure = args.phase
@@ -273,6 +270,13 @@ def read_study(path: str) -> Study:
         return Study(_problem(_table(document, "problem"), pathlib.Path(path).parent), axes, stop=limits, **run)
     except (ValueError, TypeError) as error:
         raise type(error)(f"{path}: {error}") from error
+
+
+def _sources(path: str) -> list[pathlib.Path]:
+    """Return the other files that a study reads: its data, or its Python."""
+    problem = tomllib.loads(pathlib.Path(path).read_text(encoding="utf-8")).get("problem", {})
+    names = (problem.get("data", ""), problem.get("python", "").rpartition(":")[0])
+    return [pathlib.Path(path).parent / name for name in names if name]
 
 
 def _table(document: dict[str, Any], name: str) -> dict[str, Any]:

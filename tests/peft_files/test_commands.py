@@ -91,6 +91,14 @@ def test_the_page_is_written(folders, capsys):
     assert capsys.readouterr().err == f"written: {folders / 'report.html'}\n"
 
 
+def test_the_page_is_not_written_over_what_is_read_but_over_an_earlier_page(folders, capsys):
+    config, page = folders / "good" / "adapter_config.json", folders / "good" / "page.html"
+    before = config.read_bytes()
+    assert main(["diagnose", str(folders / "good"), "--html", str(config)]) == 2
+    assert "--html: expected another file than" in capsys.readouterr().err and config.read_bytes() == before
+    assert [main(["diagnose", str(folders / "good"), "--html", str(page)]) for _ in range(2)] == [3, 3]
+
+
 def test_no_heavy_library_is_loaded(folders):
     program = (
         "import sys; from lorasolve.cli import main; main(['diagnose', sys.argv[1]]);"

@@ -460,6 +460,7 @@ def test_study_on_the_command_line(tmp_path, capsys, monkeypatch):
         (["--phase", "lam", "rnk", "mean of fun", "--html", "z.html"], "--phase: no axis is called 'rnk'."),
         (["--phase", "lam", "rank", "nope", "--html", "z.html"], "--phase: measure 'nope': expected"),
         (["--latex", "z.csv"], "--csv, --latex, --html: expected different files, got z.csv twice"),
+        (["--latex", "./z.csv"], "--csv, --latex, --html: expected different files, got ./z.csv twice"),
     ],
 )
 def test_wrong_tables_are_refused_before_the_grid_is_run(tmp_path, capsys, monkeypatch, options, message):
