@@ -206,7 +206,7 @@ def end_message(
     """
     text = f"{optimizer.name}: {status.advice}"
     if status in RUNS_ON and nit > 0 and optimizer.keeps_stationary_points and not optimizer.stochastic:
-        risen = rise(values[0], values[-1])
+        risen = rise(start.problem, values[0], values[-1])
         if risen:
             ended = text.partition(";")[0]
             return f"{ended}; {risen}{_try_instead(optimizer.limit_hint, optimizer, start.problem)}"
@@ -232,9 +232,11 @@ def end_message(
     return text
 
 
-def rise(first: float, last: float) -> str:
-    """Return what is to be done after a run in which ``L`` rose, by more than rounding; nothing where it did not."""
-    if not last - first > 1e-9 * abs(first):
+def rise(problem: Problem, first: float, last: float) -> str:
+    """Return what is to be done after a run in which ``L`` rose, visibly and by more than rounding; else nothing."""
+    if not last - first > 1e-5 * abs(first):
+        return ""
+    if last - first <= 64.0 * float(np.finfo(problem.loss.precision).eps) * abs(problem.value_at_zero):
         return ""
     return f"begin again with a smaller step size: L rose from {first:.6g} to {last:.6g}"
 

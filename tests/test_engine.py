@@ -584,6 +584,23 @@ def test_a_run_that_rose_is_not_told_to_go_on(method, most, status, rose):
     assert "continue" not in result.message
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("lam", [0.0, 1.0])
+def test_rounding_at_an_optimum_is_no_rise(dtype, lam):
+    """There values go up and down by it: relative to L, or to the data where the optimum fits them."""
+    rng = np.random.default_rng(0)
+    A, B = rng.standard_normal((30, 3)), rng.standard_normal((20, 3))
+    U, s, Vt = np.linalg.svd(A @ B.T, full_matrices=False)
+    root = np.sqrt(np.maximum(s[:3] - lam, 0.0))
+    problem = ls.Problem(ls.objectives.Denoising((A @ B.T).astype(dtype)), 3, lam)
+    optimum = (U[:, :3] * root).astype(dtype), (Vt[:3].T * root).astype(dtype)
+    stop = ls.StoppingRule(max_iter=100, grad_tol=0.0)
+    for method in ("gd", "lbfgs", "als", "trust_ncg", "adam:step_size=1e-12"):
+        result = ls.solve(problem, method, optimum, stop=stop)
+        assert result.fun == pytest.approx(result.trace.value[0], rel=1e-6, abs=1e-4)
+        assert "rose" not in result.message and "rose" not in ls.verdict(problem, result).reason
+
+
 def test_a_run_of_a_batch_that_rose_is_told_so_as_alone():
     """``(x y - 1)^2/2`` along ``(1, -1)``: gradient descent with too long a step goes round and ends higher."""
     problem = ls.Problem(ls.objectives.Denoising(np.eye(2)), 1)

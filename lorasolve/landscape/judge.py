@@ -152,7 +152,7 @@ def onward(result: Any) -> str:
         return begin_again(result)
     # Values of mini-batches say nothing about one of the whole.
     comparable = result.trace.value and not (result.method and result.method.optimizer.stochastic)
-    risen = rise(result.trace.value[0], result.fun) if comparable else ""
+    risen = rise(result.problem, result.trace.value[0], result.fun) if comparable else ""
     if risen:
         return risen
     if result.status is Status.STALLED:
