@@ -68,9 +68,10 @@ def gradient_at_zero(problem: Problem) -> tuple[LinearMap, ...]:
 def units(problem: Problem, at_zero: tuple[LinearMap, ...] | None = None) -> Units:
     """Return the units of a problem; ``at_zero`` is :func:`gradient_at_zero` where that is known already."""
     at_zero = gradient_at_zero(problem) if at_zero is None else at_zero
-    norms = [spectral_norm_estimate(G) for G in at_zero]
+    with np.errstate(over="ignore", invalid="ignore"):  # f need not be defined there
+        norms = [spectral_norm_estimate(G) for G in at_zero]
     found = max(norms)
-    if not math.isfinite(found):
+    if not all(map(math.isfinite, norms)):
         # f is not defined at X = 0, so the start of a run has to serve.
         return Units(0.0, 0.0, False, (0.0,) * len(norms))
     slopes = tuple(problem.lam + problem.scale * norm for norm in norms)

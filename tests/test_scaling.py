@@ -777,6 +777,36 @@ def test_a_matrix_without_data_does_not_set_the_tolerance_of_the_others(method):
     assert not result.success or _missing(problem, matrices[:1], result)[0] < 1e-6
 
 
+@pytest.mark.parametrize("method", ["lbfgs", "gd_backtracking"])
+def test_several_matrices_of_a_loss_that_is_undefined_at_zero_converge_as_one_does(method):
+    """The least ``||X||^2/2 - log X_11 + lam ||X||_*`` is at ``x = (sqrt(lam^2 + 4) - lam)/2`` in the corner."""
+
+    class Logarithm:
+        shape = (3, 2)
+
+        def value_and_grad(self, X):
+            with np.errstate(divide="ignore", invalid="ignore"):
+                G = X.copy()
+                G[0, 0] -= 1.0 / X[0, 0]
+                return 0.5 * float(np.sum(X * X)) - float(np.log(X[0, 0])), G
+
+    lam, A, B = 0.1, np.eye(3, 2) + 0.1, np.eye(2) + 0.1
+    x = 0.5 * (math.sqrt(lam**2 + 4.0) - lam)
+    one = ls.solve(ls.Problem(Logarithm(), 2, lam), method, (A, B))
+    least = 0.5 * x**2 - math.log(x) + lam * x
+    assert one.status is ls.Status.CONVERGED and one.fun == pytest.approx(least, rel=1e-9)
+    # Of ||X - M||^2/2 with the singular values 3 and 2 it is 3 lam + 2 lam - lam^2.
+    other, others = Denoising(np.diag([3.0, 2.0, 0.0])[:, :2]), 5.0 * lam - lam**2
+    for parts, expected in (
+        ([Logarithm(), Logarithm()], 2.0 * least),
+        ([Logarithm(), other], least + others),
+        ([other, Logarithm()], least + others),
+    ):
+        several = ls.solve(MultiProblem(Separable(parts), 2, lam), method, ((A, A), (B, B)))
+        assert several.status is ls.Status.CONVERGED and several.fun == pytest.approx(expected, rel=1e-9)
+        assert several.problem.units.slopes == (0.0, 0.0)
+
+
 @pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
 def test_factors_of_no_update_are_no_minimum_in_any_unit_of_the_decay(unit):
     """``L = lam ||A||^2/2`` at B = 0 with nothing to learn, and its least value is 0."""
