@@ -97,7 +97,10 @@ class Study(Work):
         self.problem = problem
         self.method = method
         self.init = init
-        self.stop = _limits(stop) if isinstance(stop, Mapping) else None if stop is None else rule_of(stop)
+        if not isinstance(stop, (StoppingRule, Mapping, type(None))):
+            accepted = "a StoppingRule or a mapping of limits, such as {'max_iter': 100}"
+            raise TypeError(f"stop: expected {accepted}, got {shown(stop)}")
+        self.stop = _limits(stop) if isinstance(stop, Mapping) else stop
         self.keep_parameters = as_flag(keep_parameters, "keep_parameters")
         self.measures = _measures(measure)
         _refuse_columns(self.axes, self.measures)

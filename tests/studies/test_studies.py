@@ -116,6 +116,8 @@ def test_what_some_limits_leave_open_is_as_the_method_says(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             ls.Study(problem, {"seed": [0]}, stop=wrong)
+    with pytest.raises(TypeError, match=r"^stop: expected a StoppingRule or a mapping of limits, .*, got 60$"):
+        ls.Study(problem, {"seed": [0]}, stop=60)
 
 
 def test_errors_are_results(whole):
