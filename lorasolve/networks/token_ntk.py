@@ -87,7 +87,6 @@ class TokenNTK(MultiObjective):
 
     convex = True
     lower_bound = 0.0
-    costly = True
 
     def __init__(
         self, layers: Sequence[LayerTokens], offset: ArrayLike, targets: ArrayLike, loss: Loss = "softmax"

@@ -99,15 +99,11 @@ class MultiObjective:
         The type of the factors.
     decoupled : bool
         True if ``f`` is a sum of losses of one update each, so that constants of each of them are joint constants.
-    costly : bool
-        True if a call of its oracle takes far longer than passes over dozens of vectors of the size of the factors, so
-        that it pays to keep many of them for fewer calls.
     """
 
     shapes: tuple[tuple[int, int], ...]
     dtype: Any = np.dtype(np.float64)
     decoupled: bool = False
-    costly: bool = False
 
     # What calls have shown (_digest.py).
     not_data: ClassVar[tuple[str, ...]] = ("_roughest",)
