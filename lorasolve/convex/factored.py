@@ -69,10 +69,10 @@ SAME = 1e-6
 # How much longer than a bound of the curvature allows the first step is tried: what it meets is far below such bounds,
 # and a step that was too long costs one value. 13 problems to 1e-4 to 1e-7: 2993 oracle calls at 1, 2672 at 64.
 FIRST_LONGER = 64.0
-# Pairs that L-BFGS keeps, and how many beyond so many variables, where they no longer stay in cache: three take a third
-# off the time on ratings, call the oracle as often as eight (943 x 1682 at three lam: 543 and 534 calls), and are most
-# of the memory. Eight in place of 20: 24 small problems take 1491 oracle calls for 1178, tokens of MiniLM at six lam 1341
-# for 970. Three for all beyond MANY, zeros counted: 36 layers of its shapes, most without update, 666 for 340.
+# Pairs that L-BFGS keeps, and how many beyond so many variables, where they no longer stay in cache: three take a
+# third off the time on ratings, call the oracle as often as eight (943 x 1682 at three lam: 543 and 534 calls), and are
+# most of the memory. Eight in place of 20: 24 small problems take 1491 oracle calls for 1178, tokens of MiniLM at six
+# lam 1341 for 970. Three for all beyond MANY, zeros counted: 36 layers of its shapes, most without update, 666 for 340.
 PAIRS, FEW_PAIRS, MANY = 20, 3, 20_000
 # Rounding errors in differences of values, in units of what certificates allow for one value: where the descent has to
 # go by slopes alone. At 1 steps that only rounding refused made 338 calls 511 (ratings, gap 1e-6), and 611 1565 (1e-9).
