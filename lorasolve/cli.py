@@ -95,7 +95,7 @@ def _answer(text: str) -> None:
 def _is_of_the_user(error: Exception) -> bool:
     """Whether an error is about what was given: a ``TypeError`` is if it was raised by a statement, not by Python."""
     if not isinstance(error, TypeError):
-        return isinstance(error, (ValueError, OSError, MemoryError))
+        return isinstance(error, (ValueError, OSError)) or _is_of_memory(error)
     from opcode import opmap
 
     last = error.__traceback__
@@ -104,10 +104,16 @@ def _is_of_the_user(error: Exception) -> bool:
     return last is not None and last.tb_frame.f_code.co_code[last.tb_lasti] == opmap["RAISE_VARARGS"]
 
 
+def _is_of_memory(error: Exception) -> bool:
+    """Whether memory was short: for numbers, or for a library that was to be loaded, in the loader's words."""
+    short = ("failed to map segment", "Cannot allocate memory")
+    return isinstance(error, MemoryError) or (isinstance(error, ImportError) and any(t in str(error) for t in short))
+
+
 def _in_words(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    if isinstance(error, MemoryError):
+    if _is_of_memory(error):
         return f"not enough memory ({error})" if str(error) else "not enough memory"
     return str(error)
 

@@ -90,7 +90,8 @@ def digits_task() -> Task:
 
 
 def image_columns(images: Array) -> Array:
-    """Return one image per column (64, N)."""
+    """Return one image per column (pixels, N), of images of shape (N, height, width)."""
+    images = as_float_array(images, "images", 3)
     return np.ascontiguousarray(images.reshape(len(images), -1).T)
 
 

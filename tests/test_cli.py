@@ -124,6 +124,27 @@ def test_the_default_lam_is_a_tenth_of_the_least_one_with_optimum_0(capsys) -> N
         assert f"rank {rank}, ||X||_*" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("words", ["failed to map segment from shared object", "Cannot allocate memory"])
+def test_a_library_for_which_memory_is_short_is_no_defect(capsys, monkeypatch, words) -> None:
+    """What the loader of glibc says of a library that it finds no room for."""
+
+    def load(*_: object) -> None:
+        raise ImportError(f"_sparsetools.so: {words}")
+
+    monkeypatch.setattr("lorasolve.commands.solve.problem_from", load)
+    assert main(["solve"]) == 2
+    assert capsys.readouterr().err == f"lorasolve solve: not enough memory (_sparsetools.so: {words})\n"
+
+
+def test_an_import_that_fails_otherwise_is_a_defect(capsys, monkeypatch) -> None:
+    def load(*_: object) -> None:
+        raise ImportError("no module of that name")
+
+    monkeypatch.setattr("lorasolve.commands.solve.problem_from", load)
+    assert main(["solve"]) == 4
+    assert "internal error" in capsys.readouterr().err
+
+
 def test_convex(capsys, data) -> None:
     arguments = ["convex", "--objective", "denoising", data, "--lam", "1", "--rank", "1", "--cross-check"]
     assert main([*arguments, "--out", "base"]) == 0
