@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import pathlib
+from collections.abc import Sequence
 
 from .._files import require_writable
 from .._progress import complain
@@ -20,6 +21,17 @@ class ReproduceCommand(Command):
 
     name = "reproduce"
     summary = "run the experiments and hold the papers' claims against them: tables, figures and JSON, resumable"
+
+    def __init__(self) -> None:
+        # Whose axes are arguments.
+        self.experiments = list(registry.classes())
+
+    def main(self, argv: Sequence[str]) -> int:
+        """Parse the arguments and run the command; help speaks of the axes of what is named beside it, if anything."""
+        if not {"-h", "--help"}.isdisjoint(argv):
+            accepted = names_by_word()
+            self.experiments = [name for word in argv for name in accepted.get(word, ())] or self.experiments
+        return super().main(argv)
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
@@ -49,7 +61,7 @@ class ReproduceCommand(Command):
         group = parser.add_argument_group(
             "axes", "values in place of an experiment's own (in brackets), for all named; results are NAME-chosen.*"
         )
-        for name, experiments in _axes().items():
+        for name, experiments in _axes(self.experiments).items():
             text = help_text(name, experiments)
             group.add_argument(option(name), dest=f"axis {name}", nargs="+", metavar="VALUE", help=text)
 
@@ -107,10 +119,11 @@ def names_by_word() -> dict[str, list[str]]:
     return {name: [name] for name in known} | papers | {"all": list(known)}
 
 
-def _axes() -> dict[str, list[Experiment]]:
-    """Return the axes of all experiments, and whose each is."""
+def _axes(names: Sequence[str]) -> dict[str, list[Experiment]]:
+    """Return the axes of experiments, and whose each is."""
+    known = registry.classes()
     found: dict[str, list[Experiment]] = {}
-    for experiment in (cls() for cls in registry.classes().values()):
+    for experiment in (known[name]() for name in dict.fromkeys(names)):
         for axis in options(experiment):
             found.setdefault(axis, []).append(experiment)
     return dict(sorted(found.items()))

@@ -304,13 +304,21 @@ def test_a_value_that_no_cell_can_have_is_refused_before_anything_runs(arguments
 
 def test_the_help_says_what_axes_are_and_which_values_are_an_experiments_own(capsys):
     with pytest.raises(SystemExit):
-        main(["reproduce", "many_matrices", "--help"])
+        main(["reproduce", "--help"])
     told = " ".join(capsys.readouterr().out.split())
     for experiment in (cls() for cls in registry.classes().values()):
         for name in options(experiment):
             assert name in MEANING
             assert f"{option(name)} VALUE [VALUE ...] {MEANING[name]} (" in told
     assert "0.003 0.01 0.03 0.1; minilm_rank: 0.1 0.03" in told and "many_matrices: zero small large;" in told
+
+
+@pytest.mark.parametrize("arguments", [["sharp", "--help"], ["-h", "sharp"]])
+def test_help_beside_a_name_speaks_of_the_axes_of_that_experiment_alone(arguments, capsys):
+    with pytest.raises(SystemExit):
+        main(["reproduce", *arguments])
+    told = set(re.findall(r"^  --([\w-]+) VALUE", capsys.readouterr().out, re.MULTILINE))
+    assert told == {"kappa", "r", "r-star", "runs", "scale"}
 
 
 def test_all_experiments_are_found_and_state_cells_seeds_summary_and_paper():
