@@ -50,8 +50,8 @@ GROWTH = 8
 # Entries up to which they come from a full SVD: they only steer, and at 400 x 400 a search takes half the time.
 DENSE = 100_000
 # Iterations of one descent: from time to time what vanishes is to be dropped, and variables are to be scaled anew.
-# Tokens of MiniLM at six lam take 970 oracle calls, with 300 for 100 they take 1034, with 50 909; 36 layers, with 20
-# pairs throughout, 365, 525 and 745.
+# Tokens of MiniLM at six lam take 497 oracle calls, as many with 300 for 100, with 50 482; 36 layers of its shapes 412,
+# 420 and 713.
 MAX_DESCENT = 100
 # What a descent leaves of the gap, about: on a trail with new directions, of which half vanish at the next step, which
 # takes a descent much longer; from nothing with new directions, most of which stay; without any. With three hundredths
@@ -72,7 +72,7 @@ FIRST_LONGER = 64.0
 # Pairs that L-BFGS keeps, and how many beyond so many variables, where they no longer stay in cache: three take a
 # third off the time on ratings, call the oracle as often as eight (943 x 1682 at three lam: 543 and 534 calls), and are
 # most of the memory. Eight in place of 20: 24 small problems take 1491 oracle calls for 1178, tokens of MiniLM at six
-# lam 1341 for 970. Three for all beyond MANY, zeros counted: 36 layers of its shapes, most without update, 666 for 340.
+# lam 647 for 497. Three for all beyond MANY, zeros counted: 36 layers of its shapes, most without update, 617 for 412.
 PAIRS, FEW_PAIRS, MANY = 20, 3, 20_000
 # Rounding errors in differences of values, in units of what certificates allow for one value: where the descent has to
 # go by slopes alone. At 1 steps that only rounding refused made 338 calls 511 (ratings, gap 1e-6), and 611 1565 (1e-9).

@@ -244,23 +244,6 @@ class TokenNTK(MultiObjective):
             on_left = right.T @ np.einsum("tkm,tk->tm", layer.signals, weights)
         return on_left.T, (np.einsum("tkr,tk->tr", left, weights).T @ layer.inputs).T
 
-    def factor_diagonal(self, factors: Pairs) -> tuple[tuple[Array, Array], ...]:
-        """Return the diagonal of the Gauss-Newton matrix in each factor: what the curvature of the outputs brings."""
-        sides = self._sides(factors)
-        z = self.offset + self._linear(sides)
-        K = z.shape[1]
-        bend = np.stack([self._bend(z, np.broadcast_to(e, z.shape)) for e in np.eye(K)], axis=2)
-        found = []
-        for layer, (samples, starts), (left, right), (A, B) in zip(self.layers, self._parts, sides, factors):
-            on_A, on_B = np.zeros_like(A), np.zeros_like(B)
-            for c in np.flatnonzero(left.any(axis=(0, 1)) | right.any(axis=0)):
-                seen = layer.signals * right[:, None, c, None], layer.inputs[:, None] * left[:, :, c, None]
-                for tokens, out in zip(seen, (on_A, on_B)):
-                    rows = np.add.reduceat(tokens, starts)
-                    out[:, c] = np.maximum(np.einsum("ikm,ikm->m", rows, bend[samples] @ rows), 0.0)
-            found.append((on_A, on_B))
-        return tuple(found)
-
     def gradient_operators(self, factors: Pairs) -> tuple[LinearMap, ...]:
         """Return the gradient of each layer, formed: the outputs come from the factors."""
         return tuple(LinearMap.from_dense(G) for G in self._from_outputs(self._slope(self.outputs(factors))[1]))

@@ -112,12 +112,6 @@ def test_factors_of_zero_are_as_any_other(ntk, zero):
     for (GB, GtA), (A, B), g in zip(grads, factors, G):
         np.testing.assert_allclose(GB, g @ B, atol=1e-12)
         np.testing.assert_allclose(GtA, g.T @ A, atol=1e-12)
-    for (on_A, on_B), (other_A, other_B) in zip(ntk.factor_diagonal(factors)[::2], rest.factor_diagonal(factors[::2])):
-        np.testing.assert_allclose(on_A, other_A, rtol=1e-12)
-        np.testing.assert_allclose(on_B, other_B, rtol=1e-12)
-    # Its Gauss-Newton matrix has the other factor on both sides.
-    assert ntk.factor_diagonal(factors)[1][0].any() == (zero == "A")
-    assert ntk.factor_diagonal(factors)[1][1].any() == (zero == "B")
     t = 1e-5
     ahead, behind = (
         [(A + sign * t * U, B + sign * t * V) for (A, B), (U, V) in zip(factors, moves)] for sign in (1.0, -1.0)
@@ -163,21 +157,6 @@ def test_far_away_the_smoothness_is_that_of_the_loss_there():
     for x in (0.0, 1.0, -3.0):
         p = 1.0 / (1.0 + np.exp(-2.0 * x))
         assert logistic.sampled_smoothness([(np.full((1, 1), x), np.ones((1, 1)))]) == pytest.approx(4.0 * p * (1 - p))
-
-
-def test_the_diagonal_is_that_of_the_hessian_where_the_gradient_vanishes(ntk):
-    """Column by column from products; with zero slopes nothing but the Gauss-Newton part is left of them."""
-    rng = np.random.default_rng(3)
-    factors = [(rng.standard_normal((m, 2)), rng.standard_normal((n, 2))) for m, n in ntk.shapes]
-    ntk._slope = lambda z: (0.0, np.zeros_like(z))
-    for index, pair in enumerate(ntk.factor_diagonal(factors)):
-        for side, diagonal in enumerate(pair):
-            found = np.zeros_like(diagonal)
-            for entry in np.ndindex(diagonal.shape):
-                moves = [(np.zeros_like(A), np.zeros_like(B)) for A, B in factors]
-                moves[index][side][entry] = 1.0
-                found[entry] = ntk.factor_hvp(factors, moves)[index][side][entry]
-            np.testing.assert_allclose(diagonal, found, rtol=1e-10)
 
 
 def test_the_gram_matrix_is_that_of_the_jacobian(ntk, monkeypatch):
