@@ -3,13 +3,9 @@
 Claim: ``F(X) - inf F <= gap`` over all m x n matrices, at ``X = A B^T``, for ``F = f + lam ||.||_*`` and
 ``f(X) = (1/D) sum loss(map(X0 + X) - shifts)``. Only the data, the point and ``c`` are taken from the file: ``f`` and
 ``G = grad f(X)`` are computed here. Every ``c >= 0`` with ``c ||G||_2 <= lam`` makes a true bound (Fenchel),
-
-    (1 - c)^p f(X) + lam (||A||_F^2 + ||B||_F^2) / 2 + c <G, X>,
-
-p = 2 for "least squares" (the square loss), p = 1 and c <= 1 for "convex" (every loss here is convex and >= 0).
-"exact": integers and fractions, standard library only. "binary64": NumPy, every rounding error counted; assumes that
-sums, quotients and roots round to nearest, products of matrices are sums of products in some order, Cholesky's factors
-obey Higham's bound, exp errs by at most 8 units in the last place and log by a factor of at most 1 + 2^-31.
+``(1 - c)^p f(X) + lam (||A||_F^2 + ||B||_F^2) / 2 + c <G, X>``: with p = 2 for "least squares" (the square loss), with
+p = 1 and c <= 1 for "convex" (every loss here is convex and >= 0). "exact": integers and fractions, standard library.
+"binary64": NumPy, every rounding error counted. What is taken on trust is printed; what would not be read is refused.
 Exit code: 0 accepted, 1 refused, 2 no certificate.
 """
 
@@ -25,23 +21,27 @@ from typing import Any
 
 np: Any = None  # loaded for binary64 only
 U, TINY, mul = 2.0**-53, 2.0**-600, int.__mul__
+TRUST = {"exact": "Python's integers", "binary64": "rounding to nearest, products of matrices as sums of products, "
+    "Higham's bound for Cholesky, exp within 8 units in the last place, log within a factor of 1 + 2^-31"}
 
 class Refused(Exception):
     """What is raised for a certificate that does not prove its claim."""
 
-def require(holds: Any, reason: str, error: type[Exception] = ValueError) -> None:
+def require(holds: Any, reason: str, error: type[Exception] = ValueError) -> Any:  # always None
     if not holds:
         raise error(reason)
 
+def fields(part: Any, names: str, optional: str = "") -> Any:
+    odd = {*names.split()} ^ {*part} - {*optional.split()}
+    return require(not odd, f"fields that are missing, or that nothing is made of: {', '.join(sorted(odd))}") or part
+
 def number(text: Any) -> Fraction:
     fits = isinstance(text, str) and len(text) <= 4000 and re.fullmatch(r"-?[0-9]+(/[1-9][0-9]*)?", text)
-    require(fits, f"expected a fraction 'p/q', got {str(text)[:40]!r}")
-    return Fraction(text)
+    return require(fits, f"expected a fraction 'p/q', got {str(text)[:40]!r}") or Fraction(text)
 
 def integers(values: Any, exponent: Any) -> list[int]:
     fits = isinstance(values, list) and all(type(k) is int for k in [exponent, *values]) and abs(exponent) <= 9000
-    require(fits, "expected integers and the exponent of a power of two that multiplies them")
-    return values
+    return require(fits, "expected integers and the exponent of a power of two that multiplies them") or values
 
 def positive_semidefinite(W: list[list[int]]) -> bool:
     """Eliminate without fractions (Bareiss): no pivot may be negative, and a zero pivot needs a row of zeros."""
@@ -56,14 +56,15 @@ def positive_semidefinite(W: list[list[int]]) -> bool:
 
 def exact(problem: Any, point: Any, lam: Fraction, c: Fraction) -> tuple[Fraction, Fraction, Fraction]:
     """Return ``f(X)``, ``(||A||_F^2 + ||B||_F^2) / 2`` and ``<G, X>``; refuse unless ``c ||G||_2 <= lam``."""
-    (m, n), (a, b), (p, q) = problem["shape"], point["exponents"], problem["exponents"]
+    fields(problem, "lam shape divide_by loss exponents outputs targets")
+    (m, n), (a, b), (p, q) = problem["shape"], fields(point, "A B exponents")["exponents"], problem["exponents"]
     A, B = ([integers(row, e) for row in point[key]] for key, e in (("A", a), ("B", b)))
     require(len(A) == m and len(B) == n and len({len(row) for row in A + B}) == 1, "the factors do not fit")
     X = [sum(map(mul, row, other)) for row in A for other in B]
-    outputs, y = problem["outputs"], integers(problem["targets"], q)
-    require(len(outputs) == len(y) and problem["loss"]["kind"] == "square", "expected a square for each output")
+    outputs, y = problem["outputs"], integers(integers(problem["targets"], q), p)
+    require((type(outputs), len(outputs), problem["loss"]) == (list, len(y), {"kind": "square"}), "expected squares")
     for entry, value in (pair for output in outputs for pair in output):
-        require(type(entry) is int and 0 <= entry < m * n and integers([value], p), "an output is no sum of entries")
+        require(type(entry) is type(value) is int and 0 <= entry < m * n, "an output is no sum of entries")
     low = min(p + a + b, q)
     z = [(sum(v * X[k] for k, v in output) << p + a + b - low) - (t << q - low) for output, t in zip(outputs, y)]
     G, unit = [0] * (m * n), Fraction(2) ** (p + low) / problem["divide_by"]  # the gradient is unit * G
@@ -80,28 +81,24 @@ def exact(problem: Any, point: Any, lam: Fraction, c: Fraction) -> tuple[Fractio
     return f, sum(squares, Fraction(0)) / 2, unit * Fraction(2) ** (a + b) * sum(map(mul, G, X))
 
 def array(given: Any, *shape: int) -> Any:
-    x = np.frombuffer(base64.b64decode(given["float64"], validate=True), "<f8").astype(np.float64)
+    x = np.frombuffer(base64.b64decode(fields(given, "shape float64")["float64"], validate=True), "<f8").astype(float)
     fits = given["shape"] == list(shape) and x.size == math.prod(shape)
-    require(fits and (abs(x) < 2.0**300).all(), f"an array is not of shape {shape} with numbers below 2^300")
-    return x.reshape(shape)
+    return require(fits and (abs(x) < 2.0**300).all(), f"no array of shape {shape} below 2^300") or x.reshape(shape)
 
 def positions(given: Any, limit: int) -> Any:
     fits = isinstance(given, list) and given and all(type(k) is int and 0 <= k < limit for k in given)
-    require(fits, f"expected a list of integers from 0 to {limit - 1}")
-    return np.array(given)
+    return require(fits, f"expected a list of integers from 0 to {limit - 1}") or np.array(given)
 
-def up(*terms: float) -> float:
-    """Return an upper bound of a sum of numbers >= 0 that have been rounded up to a hundred times."""
+def up(*terms: float) -> float:  # at least a sum of numbers >= 0 that have been rounded up to a hundred times
     return math.fsum(terms) * (1.0 + 2.0**-45) + TINY
 
 def size(x: Any) -> float:  # at least the Frobenius norm
     return up(math.sqrt(float((x * x).sum()) * (1.0 + 2.0 * (x.size + 8) * U) + x.size * 2.0**-1070))
 
 def linear(form: Any, m: int, n: int) -> tuple[Any, Any, float, int, int]:
-    """Return a map, its adjoint, a bound of its norm, how many terms its sums have, and how many outputs.
-
-    The bound holds for the map of absolute values too, so rounding errs by at most ``(terms + 1) U norm ||.||``.
-    """
+    """Return a map, its adjoint, a bound of its norm, how many terms its sums have, and how many outputs."""
+    # The bound holds for the map of absolute values too, so rounding errs by at most (terms + 1) U norm ||.||.
+    fields(form, {"matrix": "kind Z", "outer": "kind a b"}.get(form["kind"], "kind outputs output entry values"))
     if form["kind"] == "matrix":  # acting on the rows of X, or on all entries of X in one row
         (k, N), Z = form["Z"]["shape"], array(form["Z"], *form["Z"]["shape"])
         require(k in (n, m * n), "a map's matrix has the wrong shape")
@@ -120,7 +117,7 @@ def linear(form: Any, m: int, n: int) -> tuple[Any, Any, float, int, int]:
 
 def loss(form: Any, z: Any, radius: float) -> tuple[float, Any, float]:
     """Return an upper bound of the losses, their derivative and the radius of that, for outputs within a radius."""
-    kind, y = form["kind"], 1.0
+    kind, y = fields(form, {"square": "kind", "huber": "kind delta"}.get(form["kind"], "kind labels"))["kind"], 1.0
     if kind == "square":
         return up(up(size(z), radius) ** 2 / 2), z, radius
     if kind == "huber":
@@ -145,9 +142,10 @@ def loss(form: Any, z: Any, radius: float) -> tuple[float, Any, float]:
 def binary64(problem: Any, point: Any, lam: Fraction, c: Fraction) -> tuple[Fraction, Fraction, Fraction]:
     """Return upper bounds of what ``exact`` returns; refuse in the same case."""
     globals()["np"] = __import__("numpy")
-    (m, n), D, r = problem["shape"], problem["divide_by"], point["A"]["shape"][1]
-    A, B, X0 = array(point["A"], m, r), array(point["B"], n, r), problem.get("X0")
-    X, ab = A @ B.T + (array(X0, m, n) if X0 else 0.0), up(size(A) * size(B))
+    fields(problem, "lam shape divide_by loss map shifts", "X0")
+    (m, n), D, r = problem["shape"], problem["divide_by"], fields(point, "A B")["A"]["shape"][1]
+    A, B = array(point["A"], m, r), array(point["B"], n, r)
+    X, ab = A @ B.T + (array(problem["X0"], m, n) if "X0" in problem else 0.0), up(size(A) * size(B))
     measure, adjoint, norm, terms, count = linear(problem["map"], m, n)
     z, radius = measure(X), up((terms + 1) * U * norm * size(X), norm * up((r + 1) * U * ab, U * size(X)))
     for shift in problem["shifts"]:
@@ -157,10 +155,10 @@ def binary64(problem: Any, point: Any, lam: Fraction, c: Fraction) -> tuple[Frac
     G = adjoint(d).reshape(m, n) / float(D)
     radius = up((terms + 1) * U * norm * size(d) / D, norm * wrong / D, 2 * U * size(G))  # D is rounded too
     if c:
-        tall, k, level = (G if m >= n else G.T), min(m, n), lam / c - Fraction(radius)
+        tall, k = (G if m >= n else G.T), min(m, n)
+        level = min(max(lam / c - Fraction(radius), Fraction(0)), Fraction(2) ** 500)  # what is less proves more
         slack = up((max(m, n) + 2) * U * size(G) ** 2, (k + 5) * k * U * float(level) ** 2)
         try:
-            require(slack < float(level) ** 2 and level > 0, "c ||G||_2 <= lam is not proved", Refused)
             np.linalg.cholesky((float(level**2) * (1.0 - 4.0 * U) - slack) * np.eye(k) - tall.T @ tall)
         except np.linalg.LinAlgError:
             require(False, "c ||G||_2 <= lam is not proved", Refused)
@@ -180,21 +178,23 @@ def proved(document: Any) -> tuple[Fraction, Fraction]:
 
 def check(document: Any) -> str:
     """Return what a certificate proves, in words; raise ``Refused`` if that is not what it claims."""
-    version = document["schema"], document["schema_version"]
+    version = document.get("schema"), document.get("schema_version")
     require(version == ("lorasolve/certificate", 1), f"expected lorasolve/certificate, version 1, got {version}")
+    fields(document, "schema schema_version arithmetic inequality problem point c gap", "lorasolve")
     (gap, value), claimed = proved(document), number(document["gap"])
     upper = [Context(k, ROUND_CEILING).divide(*x.as_integer_ratio()) for x, k in ((gap, 6), (claimed, 6), (value, 12))]
     require(gap <= claimed, f"a gap of {upper[1]:g} is claimed, {upper[0]:g} is proved", Refused)
     digest = hashlib.sha256(json.dumps(document["problem"], sort_keys=True).encode()).hexdigest()
     proof = f"F(X) - inf F <= {upper[1]:g} where F(X) <= {upper[2]:g}, by {document['arithmetic']}"
-    return f"{proof} arithmetic, for the problem with SHA-256 {digest}"
+    return f"{proof} arithmetic, for the problem with SHA-256 {digest}; on trust: {TRUST[document['arithmetic']]}"
 
 if __name__ == "__main__":
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         require(len(sys.argv) == 2, f"expected one file, got {len(sys.argv) - 1}: python {sys.argv[0]} proof.json")
         with open(sys.argv[1], encoding="utf-8") as file:
-            print("accepted:", check(json.load(file)))
+            once = lambda pairs: require(len(dict(pairs)) == len(pairs), "a field is there twice") or dict(pairs)
+            print("accepted:", check(json.load(file, object_pairs_hook=once)))
     except Exception as error:
         print("refused:" if isinstance(error, Refused) else "no certificate:", error or type(error).__name__)
         sys.exit(1 if isinstance(error, Refused) else 2)

@@ -180,10 +180,16 @@ def _rounded_down(c: Fraction) -> Fraction:
 
 def _with_claim(made: dict[str, Any], lam: Fraction, G: Array) -> dict[str, Any]:
     """Add the first ``c`` that the checker accepts, and the gap that it proves with it, rounded up."""
-    for c in _scalings(made, lam, G):
-        claimed = made | {"c": str(c)}
-        with contextlib.suppress(Refused):
-            gap = fraction_up(proved(claimed)[0])
-            if gap < math.inf:
-                return claimed | {"gap": str(Fraction(gap))}
-    raise ValueError("point: nothing can be proved, the numbers overflow")
+    reason = "the gap is infinite"
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):  # the checker takes no number that is not finite
+            for c in _scalings(made, lam, G):
+                claimed = made | {"c": str(c)}
+                with contextlib.suppress(Refused):
+                    gap = fraction_up(proved(claimed)[0])
+                    if gap < math.inf:
+                        return claimed | {"gap": str(Fraction(gap))}
+    except (ValueError, OverflowError) as error:
+        reason = str(error)
+    arithmetic = made["arithmetic"]
+    raise ValueError(f"problem, point: too large for {arithmetic} arithmetic, in which nothing is proved: {reason}")

@@ -317,6 +317,23 @@ def test_float32_data_are_taken_as_they_are() -> None:
     assert Reading(document).shifts[0] == [Fraction(float(x)) for x in M.ravel()]
 
 
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_a_decay_whose_square_overflows(name: str) -> None:
+    """So much decay makes 0 optimal: ``||grad f(0)||_2 < lam``."""
+    task = ls.Problem(OBJECTIVES[name], 1, lam=1e160)
+    document = certificates.document(task, np.zeros(task.shape), arithmetic="binary64")
+    check(document)
+    assert 0 <= float(Fraction(document["gap"])) <= 1e-9 * task.convex_value(np.zeros(task.shape))
+
+
+@pytest.mark.parametrize(("length", "width"), [(1e60, 0.0), (1e20, 1e120)])
+def test_numbers_that_overflow_in_the_checker_are_told_as_that(length: float, width: float) -> None:
+    rng = np.random.default_rng(0)
+    loss = LinearFineTuning(*(length * rng.standard_normal(shape) for shape in ((3, 2), (2, 5), (3, 5))))
+    with pytest.raises(ValueError, match="problem, point: too large for binary64 arithmetic"):
+        certificates.document(ls.Problem(loss, 1, lam=1.0), width * np.ones((3, 2)), arithmetic="binary64")
+
+
 # ---------------------------------------------------------------------- the checker alone
 def test_the_checker_is_short_and_stands_alone() -> None:
     text = CHECKER.read_text()
@@ -362,6 +379,76 @@ def test_exit_codes_without_the_package(tmp_path: pathlib.Path, arithmetic: Any)
         run = subprocess.run([sys.executable, *options, copied, *files], capture_output=True, text=True)
         assert run.returncode == 2
         assert run.stdout.startswith(f"no certificate: expected one file, got {len(files)}: ")
+
+
+def objects(node: Any) -> list[dict[str, Any]]:
+    """Return every object of a document, itself first."""
+    parts = node.values() if isinstance(node, dict) else node if isinstance(node, list) else []
+    return [node] * isinstance(node, dict) + [found for part in parts for found in objects(part)]
+
+
+@pytest.mark.parametrize(("name", "arithmetic"), KINDS)
+def test_every_field_counts_or_is_refused(name: str, arithmetic: Any) -> None:
+    """What the checker does not read, a reader of the file may: ``X0`` beside exact targets made a false statement."""
+    document = certificates.document(problem(name), np.zeros(OBJECTIVES[name].shape), arithmetic=arithmetic)
+    check(document)
+    for k in range(len(objects(document))):
+        changed = copy.deepcopy(document)
+        part = objects(changed)[k]
+        for field in [*part]:
+            value = part.pop(field)
+            if field not in ("lorasolve", "X0"):
+                with pytest.raises((ValueError, KeyError)):
+                    check(changed)
+            part[field] = value
+        for field in {"X0", "shifts", "delta", "scale"} - {*part}:
+            if part is not changed["problem"] or (field, arithmetic) != ("X0", "binary64"):
+                part[field] = encoded(np.ones((1, 1)))
+                with pytest.raises(ValueError, match=f"that nothing is made of: {field}$|expected squares"):
+                    check(changed)
+                del part[field]
+
+
+def test_an_offset_that_exact_arithmetic_does_not_read_is_refused() -> None:
+    """Of (x - 3)^2/2 + |x| the optimum is 2. Of (x + 1 - 3)^2/2 + |x| it is 1, and 2 is 1/2 above it, not 0."""
+    document = certificates.document(ls.Problem(Denoising([[3.0]]), 1, lam=1.0), [[2.0]], arithmetic="exact")
+    assert Fraction(document["gap"]) < Fraction(1, 10**9)
+    document["problem"]["X0"] = encoded(np.array([[1.0]]))
+    with pytest.raises(ValueError, match="X0"):
+        check(document)
+
+
+@pytest.mark.parametrize(
+    "change", [{"outputs": {"": [[0, 1]]}}, {"exponents": [True, 0]}, {"exponents": [10**6, 0]}], ids=str
+)
+def test_an_exact_output_without_entries_hides_nothing(change: dict[str, Any]) -> None:
+    document = certificates.document(ls.Problem(Denoising([[3.0]]), 1, lam=1.0), [[2.0]], arithmetic="exact")
+    document["problem"] |= {"outputs": [[]]}
+    document |= {"c": "0", "gap": "100"}
+    check(document)
+    document["problem"] |= change
+    with pytest.raises((ValueError, TypeError)):
+        check(document)
+
+
+@pytest.mark.parametrize("arithmetic", ["exact", "binary64"])
+def test_a_field_that_is_there_twice_is_no_certificate(tmp_path: pathlib.Path, arithmetic: Any) -> None:
+    """Python's reader takes the last, others the first."""
+    path = tmp_path / "proof.json"
+    text = json.dumps(certificates.write(path, problem("denoising"), np.zeros((3, 2)), arithmetic=arithmetic))
+    for field in ("gap", "lam", "A", "kind"):
+        start = text.index(f'"{field}": ')
+        path.write_text(f'{text[:start]}"{field}": "0", {text[start:]}')
+        assert run_checker(path) == (2, "no certificate: a field is there twice\n")
+
+
+def test_what_is_taken_on_trust_is_printed(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "proof.json"
+    certificates.write(path, problem("denoising"), np.zeros((3, 2)), arithmetic="exact")
+    assert run_checker(path)[1].rstrip().endswith("; on trust: Python's integers")
+    certificates.write(path, problem("softmax"), np.zeros((3, 2)))
+    trusted = run_checker(path)[1].split("; on trust: ")[1]
+    assert all(word in trusted for word in ("nearest", "products of matrices", "Cholesky", "exp", "log"))
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
