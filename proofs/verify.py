@@ -1,6 +1,4 @@
-"""A second checker of the theorems: plain Python, nothing of the package, nothing but `json` and `fractions`.
-
-    python -S proofs/verify.py [proofs.json]
+"""A second checker of the theorems, which imports nothing of the package: `python -S proofs/verify.py [proofs.json]`.
 
 A check is accepted if what must vanish does; if each coefficient of its proof is non-negative by the signs of its
 symbols and divides by nothing that may vanish; if each conclusion that it uses is another accepted check, without a
@@ -40,8 +38,7 @@ def read(text):  # read ``a*(b + 1/2)^2 - tr(A^T*B)``; a tree is a Fraction, a n
             tree = ("T", tree) if take("T") else ("^", tree, (-1 if take("-") else 1) * int(left.pop(0)))
         return tree
     tree = chain("+-", product)
-    require(left == ["end"], f"cannot read {text!r} at {left[0]!r}")
-    return tree
+    return tree if left == ["end"] and text.isascii() else require(False, f"cannot read {text!r} at {left[0]!r}")
 def names_in(tree):
     return {tree} if isinstance(tree, str) else set().union(*map(names_in, tree[1:] if isinstance(tree, tuple) else ()))
 def sides(part): return read(part["lhs"]), read(part["rhs"])
@@ -384,17 +381,20 @@ def verdicts(document):  # return for each exported check None if it is accepted
                 require(checks[name]["strength"] == "PROVED" + f" UNDER {', '.join(left)}" * bool(left), "the label")
                 shown(checks[name])
                 found[name] = sourced(checks[name], checks, judge, facts)
-            except Exception as error:
-                found[name] = f"{type(error).__name__}: {error}"
+            except Exception as error: found[name] = f"{type(error).__name__}: {error}"
         return found[name]
     return {name: judge(name) for name in checks}
 def once(pairs): return dict(pairs) if len(dict(pairs)) == len(pairs) else require(False, f"{pairs} has a field twice")
-def main(path):
-    with open(path, encoding="utf-8") as file: document = json.load(file, object_pairs_hook=once)
+def main(*paths):
+    require(len(paths) == 1, f"expected one file, got {len(paths)}")
+    with open(paths[0], encoding="utf-8") as file: document = json.load(file, object_pairs_hook=once)
     found = verdicts(document)
     listed = {f"{name}.{check}" for name, theorem in document["theorems"].items() for check in theorem["checks"]}
     found |= dict.fromkeys(listed ^ {*found, *document["not_exported"]}, "not both in the list of a theorem and there")
     refused = [f"REFUSED {name}: {reason}" for name, reason in found.items() if reason]
     print(*refused, f"{len(found) - len(refused)} of {len(found)} checks accepted", sep="\n")
     return int(bool(refused) or not found)
-if __name__ == "__main__": sys.exit(main([*sys.argv[1:], __file__.replace("verify.py", "proofs.json")][0]))
+if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try: sys.exit(main(*sys.argv[1:] or [__file__.replace("verify.py", "proofs.json")]))
+    except Exception as error: sys.exit(print(f"no document of theorems: {type(error).__name__}: {error}") or 2)

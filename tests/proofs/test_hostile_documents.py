@@ -60,6 +60,9 @@ ALONE = {
         assumed=[{"name": "s", "kind": "==", "texts": ["s", "tr(X^T*X)"]}],
         witness={"m": "1", "n": "1", "s": "1", "X": [["1"]], "E": [["0"]], "F": [["0"]]},
     ),
+    "a real number that looks like one that is not negative": check(
+        "0", "<=", "\u0445", scalars={"x": "real", "\u0445": "nonnegative"}, kind="scalar", sign="\u0445"
+    ),
     "an inverse transpose": check("X^-T", "==", "X^T", scalars=SIZES, matrices=XEF),
     "x = 0, t = -1": check(
         "0",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import json
+import os
 import random
 import re
 import subprocess
@@ -50,6 +51,24 @@ def test_it_runs_alone_and_accepts_everything(tmp_path, pinned):
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{len(pinned['checks'])} of {len(pinned['checks'])} checks accepted" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "[]", "{}", "[" * 100_000, '{"checks": 3}', '{"checks": [{"id": "\\ud800"}]}']
+)
+def test_what_is_no_document_of_theorems_is_told_in_one_line(tmp_path, text):
+    path = tmp_path / "\u00e9.json"
+    if text is not None:
+        path.write_text(text, encoding="utf-8")
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-S", CHECKER, path], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stderr, done.stdout.count("\n")) == (2, "", 1)
+    assert done.stdout.startswith("no document of theorems: ")
+
+
+def test_a_second_file_is_not_passed_over_in_silence(tmp_path):
+    done = subprocess.run([sys.executable, "-S", CHECKER, DATA, tmp_path], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "no document of theorems: ValueError: expected one file, got 2\n")
 
 
 def test_what_is_not_exported_is_a_computation_or_contains_a_transcendental_function(pinned):
