@@ -456,6 +456,31 @@ def test_a_theorem_is_not_written_over_nor_two_pages_into_one_file(tmp_path, mon
     assert (tmp_path / "mine.py").read_text() == source and [path.name for path in tmp_path.iterdir()] == ["mine.py"]
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["prove", "lora_ntk", "--latex", "taken/out"],
+        ["prove", "lora_ntk", "--page", "folder"],
+        ["prove", "lora_ntk", "--export", "taken/out"],
+        ["prove", "lora_ntk", "--coq", "taken/out"],
+        ["solve", "--lam", "1", "--out", "taken/out"],
+        ["certify", "point.npz", "--objective", "denoising", "data.npz", "--lam", "1", "--write", "folder"],
+    ],
+    ids=lambda arguments: " ".join((arguments[0], arguments[-2])),
+)
+def test_where_nothing_can_be_written_is_told_before_the_work(data, capsys, tmp_path, monkeypatch, arguments) -> None:
+    """It was told at the end: after minutes, where all theorems are checked."""
+    np.savez(tmp_path / "point.npz", X=np.zeros((6, 5)))
+    (tmp_path / "taken").write_text("")
+    (tmp_path / "folder").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    for work in ("prove._Runs", "solve.solve", "certify.certify"):
+        monkeypatch.setattr(f"lorasolve.commands.{work}", None)
+    assert main(arguments) == 2
+    assert f"{arguments[-2]}: cannot be written: " in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_a_wrong_name_is_refused_before_a_path_is_computed(capsys, monkeypatch) -> None:
     monkeypatch.setattr("lorasolve.commands.path.path", None)
     assert main(["path", "--lam", "1", "--out", "curve/"]) == 2

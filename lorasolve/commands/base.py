@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, NoReturn
 
+from .._files import require_writable
 from .._progress import complain, is_obeying_terminal
 from .._validate import Array, as_integer, as_path
 from ..adapters import registry as adapter_registry
@@ -293,13 +294,16 @@ def outputs(args: argparse.Namespace, *suffixes: str) -> list[pathlib.Path]:
     if path.suffix in (".npz", ".json", *_PICTURES):
         path = path.with_suffix("")
     found = [path.with_name(path.name + suffix) for suffix in suffixes]
-    for path in found if args.objective is not None else ():
-        keep_inputs([args.objective[1]], {"--out": str(path)})
+    for path in found:
+        keep_inputs([] if args.objective is None else [args.objective[1]], {"--out": str(path)})
     return found
 
 
 def keep_inputs(read: Sequence[str | pathlib.Path], written: Mapping[str, str | None]) -> None:
-    """Refuse to write where a file is read, or one that is written too; the files to write by their options."""
+    """Refuse to write where a file is read, where one is written too, and where none can be, before any work is done.
+
+    The files to write by their options.
+    """
     taken = set()
     for option, path in written.items():
         if path is None:
@@ -313,6 +317,7 @@ def keep_inputs(read: Sequence[str | pathlib.Path], written: Mapping[str, str | 
         if place in taken:
             raise ValueError(f"{', '.join(written)}: expected different files, got {path} twice")
         taken.add(place)
+        require_writable(path, option)
 
 
 def picture_suffix(name: str) -> str:

@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._files import text_writer, write_atomically
+from .._files import require_writable, text_writer, write_atomically
 from .._registry import suggest
 from .._threads import available_threads
 from ..executors.base import Pool, outcomes
@@ -70,6 +70,8 @@ class ProveCommand(Command):
             return ExitCode.FINE
         written = {"--latex": args.latex, "--page": args.page, "--export": args.export}
         keep_inputs([name for name in args.names if name.endswith(".py")], written)
+        if args.coq:
+            require_writable(Path(args.coq) / "NAME.v", "--coq")
         pinned = [name for name in chosen if chosen[name] is theorems.get(name)]
         reports = []
         with _Runs(chosen, pinned) as runs:
