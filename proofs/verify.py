@@ -103,7 +103,7 @@ class Algebra:
         return self.sign(cleared) >= 0
     def fits(self, tree, sign):  # whether what stands in the place of a symbol is what that is declared to be
         if sign == "symmetric": return bool(self.matrices.get(tree, "")[2:]) if isinstance(tree, str) else False
-        v, at = self.reduced(self.scalar(tree)), lambda u, e: e > 0 and self.signs.get(u[1]) == "dimension"
+        v, at = self.reduced(self.scalar(tree)), lambda u, e: e > 0 == e % 1 and self.signs.get(u[1]) == "dimension"
         whole = all(c % 1 == 0 and all(at(*power) for power in key) for key, c in v.items())
         return self.nonnegative(tree) if sign == "nonnegative" else self.sign(v) == 1 and whole | (sign != "dimension")
     def inverse(self, polynomial):

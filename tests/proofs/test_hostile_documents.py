@@ -210,6 +210,19 @@ def test_a_fact_shown_under_another_fact_does_not_count_as_proved():
     assert "PROVED UNDER G" in reason(guess, instance("F", [], id="b.second"), facts=facts)
 
 
+@pytest.mark.parametrize(("size", "holds"), [("k", True), ("k^2 + k", True), ("sqrt(k)", False), ("k/2", False)])
+def test_what_stands_for_a_dimension_is_an_integer(size, holds):
+    """(n - 1)(n - 2) >= 0 for every integer n, and not for the root of 2."""
+    whole = {"n": "dimension"}
+    part = premise("0", "<=", f"({size} - 1)*({size} - 2)", facts=["F"], put={"n": size}, schema="integers", by=[])
+    part["symbols"] = {**EMPTY, "scalars": whole}
+    guess = check("0", "<=", f"2*({size} - 1)*({size} - 2)", scalars={"k": "dimension"}, premises={"p": part})
+    guess |= {"facts": ["F"], "strength": "PROVED UNDER F", "proof": used("2", "p"), "witness": {"k": "4"}}
+    said = {"lhs": "0", "rhs": "(n - 1)*(n - 2)", "sides": [], "said": [], "symbols": part["symbols"]}
+    refused = reason(guess, facts={"F": ["", "", "", {"integers": schema(None) | said}]})
+    assert refused is None if holds else "is not as n is declared" in refused
+
+
 def run(tmp_path, text):
     path = tmp_path / "proofs.json"
     path.write_text(text, encoding="utf-8")
