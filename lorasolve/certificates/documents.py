@@ -9,13 +9,14 @@ import contextlib
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any, Literal
 
 import numpy as np
 
 from .._files import PathLike, text_writer, write_atomically
-from .._validate import Array, as_choice, as_instance, as_integer, as_path, require
+from .._validate import Array, as_array, as_choice, as_instance, as_integer, as_path, as_shape, require
 from .._version import __version__
 from ..linear_map import LinearMap, balanced, factor_svd, top_singular
 from ..objectives._description import Description
@@ -68,19 +69,19 @@ def document(problem: Problem, point: Any, *, arithmetic: Arithmetic = "auto", b
         If the objective states no description of ``f`` as data.
     ValueError
         If the loss has no exact certificate, nothing can be proved at the point, or an objective of your own evaluates
-        another loss than it describes.
+        another loss than it describes, or describes none.
     """
     bits = as_integer(bits, "bits", 4, 1000)
     as_choice(arithmetic, "arithmetic", ("auto", "exact", "binary64"))
     as_instance(problem, "problem", Problem).require_low_rank("certificates.document")
     problem = problem.replace(objective=problem.objective.in_float64())
     description = problem.objective.description()
-    if arithmetic == "auto":
-        arithmetic = "exact" if _small(description, problem.shape) else "binary64"
     A, B = _balanced(*point_factors(problem, point)[:2])
     X = A @ B.T
     if isinstance(problem.objective, UserObjective):
-        _require_described(problem.objective, description, X)
+        description = _described(problem.objective, description, X)
+    if arithmetic == "auto":
+        arithmetic = "exact" if _small(description, problem.shape) else "binary64"
     if arithmetic == "exact":
         require(arithmetic, "arithmetic", exact_refusal(description))
         parts = exact_problem(description, problem.shape), exact_point(A, B, bits)
@@ -141,21 +142,31 @@ def _balanced(A: Array, B: Array) -> tuple[Array, Array]:
     return balanced(P[:, :kept], s[:kept], Q[:, :kept])
 
 
-def _require_described(objective: Objective, description: Description, X: Array) -> None:
-    """Raise unless the data are the loss that an objective of a user's own evaluates, at the point and beside it."""
+def _described(objective: Objective, description: Any, X: Array) -> Description:
+    """Return a user's description; raise unless it is the loss that the objective evaluates, at ``X`` and beside it."""
+    name = "objective.description()"
+    of = as_instance(description, name, Description)
+    of = replace(of, divide_by=as_integer(of.divide_by, f"{name}.divide_by", 1))
+    if of.X0 is not None:
+        as_shape(as_array(of.X0, f"{name}.X0"), f"{name}.X0", X.shape)
     D = np.random.default_rng().standard_normal(X.shape)
     beside = X + (float(np.linalg.norm(X)) or natural_length(objective) or 1.0) / float(np.linalg.norm(D)) * D
     points = [Y for Y in (X, beside, np.zeros(X.shape)) if objective.domain(Y)]
     stated = [objective.value_and_grad(Y)[0] for Y in points]
+    try:
+        differences = [abs(of.value_and_grad(Y)[0] - value) for Y, value in zip(points, stated)]
+        cancelling = sum(float(shift @ shift) for shift in of.shifts) / of.divide_by
+    except (TypeError, ValueError, AttributeError, LookupError) as error:
+        raise ValueError(f"{name}: cannot be evaluated at a matrix of shape {X.shape}: {error!r}") from error
     # Undefined where one is: max would pass over it.
-    off = float(np.max([abs(description.value_and_grad(Y)[0] - value) for Y, value in zip(points, stated)]))
+    off = float(np.max(differences))
     # What cancels in the outputs is as large as the shifts.
-    cancelling = sum(float(shift @ shift) for shift in description.shifts) / description.divide_by
     if not off <= DESCRIBED * max(map(abs, stated)) + ULPS * float(np.finfo(objective.dtype).eps) * cancelling:
         raise ValueError(
             f"objective: {objective.label}.description() states another loss than value_and_grad, values differ by "
             f"{off:.3g} (check_objective tests more)"
         )
+    return of
 
 
 def _scalings(made: dict[str, Any], lam: Fraction, G: Array) -> Iterator[Fraction]:
@@ -192,4 +203,4 @@ def _with_claim(made: dict[str, Any], lam: Fraction, G: Array) -> dict[str, Any]
     except (ValueError, OverflowError) as error:
         reason = str(error)
     arithmetic = made["arithmetic"]
-    raise ValueError(f"problem, point: too large for {arithmetic} arithmetic, in which nothing is proved: {reason}")
+    raise ValueError(f"problem, point: nothing is proved in {arithmetic} arithmetic: {reason}")

@@ -297,6 +297,41 @@ def test_a_description_of_another_loss_is_refused(factor: float, lam: float) -> 
     assert any(check.name == "description" for check in ls.check_objective(Own(factor)).failures) is (factor != 1.0)
 
 
+class Stating(Own):
+    """The same loss, with a description of any kind."""
+
+    def __init__(self, stated: Any) -> None:
+        self.stated = stated
+
+    def description(self) -> Any:
+        return self.stated
+
+
+@pytest.mark.parametrize("count", [np.int64(1), 1])
+def test_how_many_samples_may_be_counted_by_numpy(count: Any) -> None:
+    task = ls.Problem(Stating(Description(Matrix(Own.Z), "square", count, (Own.y,))), 2, lam=0.1)
+    assert certificates.document(task, np.zeros((3, 2)))["problem"]["divide_by"] == 1
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        (None, r"objective.description\(\): expected a.* Description, got None"),
+        (Description(Matrix(Own.Z), "square", 1.5, (Own.y,)), "divide_by: expected an integer >= 1, got 1.5"),
+        (Description(Matrix(Own.Z), "square", 0, (Own.y,)), "divide_by: expected an integer >= 1, got 0"),
+        (Description(Matrix(Own.Z), "square", 1, (Own.y,), np.zeros(2)), r"X0: expected shape \(3, 2\), got \(2,\)"),
+        (Description(Matrix(Own.Z), "cube", 1, (Own.y,)), "cannot be evaluated .*cube"),  # type: ignore[arg-type]
+        (Description(Matrix(Own.Z), "square", 1, Own.y), "cannot be evaluated"),  # type: ignore[arg-type]
+        (Description(Matrix(Own.Z), "huber", 1, (Own.y,)), "cannot be evaluated"),
+        (Description(Matrix(Own.Z[:5]), "square", 1, (Own.y,)), r"cannot be evaluated at a matrix of shape \(3, 2\)"),
+        (Description(Matrix(Own.Z.tolist()), "square", 1, (Own.y,)), "cannot be evaluated"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_no_description_is_refused_by_name(stated: Any, message: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=message):
+        certificates.document(ls.Problem(Stating(stated), 2, lam=0.1), np.zeros((3, 2)))
+
+
 class OnlyAtZero(Own):
     """The same, whose values elsewhere are undefined though it states no domain."""
 
@@ -330,7 +365,7 @@ def test_a_decay_whose_square_overflows(name: str) -> None:
 def test_numbers_that_overflow_in_the_checker_are_told_as_that(length: float, width: float) -> None:
     rng = np.random.default_rng(0)
     loss = LinearFineTuning(*(length * rng.standard_normal(shape) for shape in ((3, 2), (2, 5), (3, 5))))
-    with pytest.raises(ValueError, match="problem, point: too large for binary64 arithmetic"):
+    with pytest.raises(ValueError, match="problem, point: nothing is proved in binary64 arithmetic"):
         certificates.document(ls.Problem(loss, 1, lam=1.0), width * np.ones((3, 2)), arithmetic="binary64")
 
 
