@@ -46,7 +46,7 @@ LAYERS = (
     {"plotting"},
     {"papers"},
     {"proofs"},
-    {"commands", "cli", "proofs.__main__", "__main__"},
+    {"commands", "_completion", "cli", "proofs.__main__", "__main__"},
     {"lorasolve"},
     {"examples"},
 )

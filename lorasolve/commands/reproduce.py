@@ -11,8 +11,8 @@ from .._progress import complain
 from .._registry import suggest
 from .._validate import as_path
 from ..papers import registry
-from ..papers._axes import chosen, help_text, option, options
 from ..papers.base import Experiment
+from ._axes import chosen, help_text, option, options
 from .base import Command, ExitCode, add_worker_arguments, as_options
 
 
@@ -76,8 +76,8 @@ class ReproduceCommand(Command):
         if not names:
             print(_listing())
             return ExitCode.FINE
-        from ..papers._page import write_pages
-        from ..papers._reproduce import Reproduction, reproduce
+        from ._paper_page import write_pages
+        from ._reproduction import Reproduction, reproduce
 
         given = {
             key.removeprefix("axis "): texts

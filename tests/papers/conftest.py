@@ -1,7 +1,7 @@
 import pytest
 
+from lorasolve.commands._reproduction import reproduce
 from lorasolve.papers import registry
-from lorasolve.papers._reproduce import reproduce
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,9 @@ import re
 import numpy as np
 import pytest
 
+from lorasolve.commands._paper_page import index, markdown_rows, page, write_pages
+from lorasolve.commands._reproduction import reproduce
 from lorasolve.papers import Claim, Experiment, PaperClaims, registry
-from lorasolve.papers._page import index, markdown_rows, page, write_pages
-from lorasolve.papers._reproduce import reproduce
 from lorasolve.papers.base import is_above_zero, standard_error
 
 NAMES = [name for name, cls in registry.classes().items() if issubclass(cls, PaperClaims)]

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from lorasolve.cli import main
+from lorasolve.commands._axes import MEANING, chosen, in_own_order, judged, option, options
+from lorasolve.commands._paper_page import page
+from lorasolve.commands._reproduction import reproduce
 from lorasolve.papers import Claim, Experiment, PaperClaims, registry
-from lorasolve.papers._axes import MEANING, chosen, in_own_order, judged, option, options
-from lorasolve.papers._page import page
-from lorasolve.papers._reproduce import reproduce
 from lorasolve.papers.base import text_table
 from lorasolve.papers.init_bias import wilson
 from lorasolve.papers.table2 import _nested
@@ -180,7 +180,7 @@ def test_other_code_is_another_cell(tmp_path):
 KILLED = """
 import pathlib, sys, time
 from lorasolve.papers import Experiment
-from lorasolve.papers._reproduce import reproduce
+from lorasolve.commands._reproduction import reproduce
 
 class Slow(Experiment):
     name = summary = seeds = "slow"

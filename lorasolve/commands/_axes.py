@@ -8,7 +8,7 @@ from typing import Any
 
 from .._registry import suggest
 from .._validate import as_integer, as_number
-from .base import Axes, Experiment, PaperClaims
+from ..papers.base import Axes, Experiment, PaperClaims
 
 MEANING = {
     "KN": "numbers of measurements: outputs times samples",

@@ -8,10 +8,10 @@ import shutil
 from collections.abc import Iterable, Sequence
 
 from .._files import text_writer, write_atomically
+from ..papers import registry
+from ..papers.base import Claim
 from ..tables import markdown_row
-from . import registry
-from ._reproduce import Reproduction
-from .base import Claim
+from ._reproduction import Reproduction
 
 _INTRODUCTION = (
     "*confirmed*: the published claim itself was measured, and the numbers agree. *holds with correction*: the claim "

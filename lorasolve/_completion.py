@@ -7,23 +7,23 @@ import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..adapters import registry as adapters
-from ..attacks import registry as attacks
-from ..convex import registry as routes
-from ..executors import registry as executors
-from ..inits import registry as inits
-from ..objectives import registry as objectives
-from ..optimizers import registry as optimizers
-from ..peft_files.decay import OPTIMIZERS
-from . import registry
-from .list import KINDS
-from .reproduce import names_by_word
+from .adapters import registry as adapters
+from .attacks import registry as attacks
+from .commands import registry
+from .commands.list import KINDS
+from .commands.reproduce import names_by_word
+from .convex import registry as routes
+from .executors import registry as executors
+from .inits import registry as inits
+from .objectives import registry as objectives
+from .optimizers import registry as optimizers
+from .peft_files.decay import OPTIMIZERS
 
 
 def _theorems() -> Iterable[str]:
     import proofs
 
-    from ..symbolic import discover
+    from .symbolic import discover
 
     return discover(proofs)
 

@@ -12,10 +12,10 @@ from typing import Any
 from .._files import PathLike, Write, write_together
 from ..executors import Executor
 from ..io import envelope, json_writer
+from ..papers.base import Axes, Claim, Experiment, PaperClaims, Record
 from ..plotting import figure_writer
 from ..studies import Calls, CellError
 from ._axes import chosen, in_own_order, judged, words
-from .base import Axes, Claim, Experiment, PaperClaims, Record
 
 # Of the errors of cells, as many are named.
 _SHOWN = 3
