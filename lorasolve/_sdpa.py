@@ -16,7 +16,7 @@ import numpy as np
 
 from ._files import PathLike, text_writer, write_atomically
 from ._validate import Array, as_matrix_shape, as_path
-from .objectives._description import Description, Entries, Matrix, Outer
+from .objectives import Description, Entries, Matrix, Outer
 from .objectives.base import Objective
 
 PRIMAL = 2  # what CSDP calls the matrix variable in its solution files

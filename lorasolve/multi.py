@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ._blocks import BlockView, Matrices, MultiObjective, Pairs, PlainBlocks
 from ._validate import Array, as_float_array, as_integer, as_iterable, as_number, as_shape
 from .adapters.lora import LoRA
 from .linear_map import LinearMap
-from .objectives._blocks import BlockView, Matrices, MultiObjective, Pairs, PlainBlocks
-from .objectives._facts import Facts, refuse_misspelt
-from .objectives._kernels import Kernels
+from .objectives import Facts, Kernels
 from .objectives.base import Objective, Rounding, as_objective
 from .objectives.linear import LinearFineTuning
 from .objectives.two_layer import TwoLayer
@@ -73,7 +72,7 @@ class MultiProblem(Problem):
     def __init__(self, objective: MultiObjective, ranks: int | Sequence[int], lam: float = 0.0) -> None:
         if not isinstance(objective, MultiObjective):
             raise TypeError(f"objective: expected a MultiObjective, got {type(objective).__name__}")
-        refuse_misspelt(objective)
+        Facts.refuse_misspelt(objective)
         shapes = tuple(objective.shapes)
         listed = isinstance(ranks, (list, tuple)) or np.ndim(ranks) == 1
         given: list[Any] = list(ranks) if listed else [ranks] * len(shapes)  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _sdpa
+from ._blocks import MultiObjective, OneBlock, Pairs
 from ._files import PathLike
 from ._units import Units, gradient_at_zero, units, value_at_zero
 from ._validate import Array, as_array, as_float_array, as_integer, as_number, as_shape, require
@@ -18,7 +19,6 @@ from .adapters import registry as adapter_registry
 from .adapters.base import Adapter, split
 from .adapters.lora import LoRA
 from .linear_map import SQUARED, LinearMap, factor_singular_values, frobenius_norm, top_singular
-from .objectives._blocks import MultiObjective, OneBlock, Pairs
 from .objectives.base import DenseReference, Objective, as_objective
 
 

@@ -24,10 +24,10 @@ LAYERS = (
     {
         "_digest", "_files", "_interruptions", "_known", "_labels", "_validate", "_version", "_text", "_registry",
         "_threads", "_progress", "status", "kernels", "_krylov", "linear_map", "tables", "executors", "_reading",
-        "_ratings",
+        "_ratings", "_nearby", "_output_losses", "_sketch",
     },
     {"objectives"},
-    {"adapters"},
+    {"_blocks", "_means", "adapters"},
     {"_sdpa", "_units"},
     {"problem"},
     {"multi"},

@@ -9,7 +9,7 @@ import numpy as np
 from ..engine import solve
 from ..method import Method
 from ..monitor import StoppingRule
-from ..optimizers._perturbed import Perturbed
+from ..optimizers import Perturbed
 from ..problem import Problem
 from ..status import Status
 from ._runs import (

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import numpy as np
 
 from .._validate import Array
-from ..objectives._linear_model import LinearModel
 from ..objectives.logistic import Logistic
 from ..objectives.softmax import Softmax
 from . import _losses
@@ -20,7 +19,7 @@ SHARP = 2.0**-42
 
 
 def enclosed(
-    loss: Callable[[Ball, Array], _losses.Loss], objective: LinearModel, Z: Ball, A: Array, B: Array
+    loss: Callable[[Ball, Array], _losses.Loss], objective: Softmax | Logistic, Z: Ball, A: Array, B: Array
 ) -> _losses.Loss:
     """Enclose a loss of the outputs ``(W0 + A B^T) Z``, the weight in twice the working precision.
 
@@ -38,7 +37,7 @@ def enclosed(
 
 
 def through_samples(
-    loss: Callable[[Ball, Array], _losses.Loss], objective: LinearModel, A: Array, B: Array
+    loss: Callable[[Ball, Array], _losses.Loss], objective: Softmax | Logistic, A: Array, B: Array
 ) -> BallOracle:
     """Return the oracle of a loss of the outputs, with ``G = D Z^T``, ``D`` the derivative in them."""
     Z = Ball(objective.Z)

@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .._blocks import Pairs
 from .._validate import Array, as_choice, as_instance, as_number, shown
-from ..objectives._blocks import Pairs
 from ..problem import Problem
 from ..tables import Column, Record, Tabular
-from . import _oracles, _stacks
+from . import _oracles, stacks
 from .evidence import Product, from_proof, use_proof
 from .gap import Certificate, as_factors, certify, conclude
 from .norms import Trust
@@ -201,7 +201,7 @@ def _proofs(problem: Problem, stack: list[Any], trust: Trust, assumptions: tuple
     """Return the proofs of a stack with the decompositions; none where one of the points lets LAPACK fail."""
     A, B = balanced_columns(*(np.stack([member[k] for member in stack]) for k in (2, 3)))
     try:
-        proofs, (P, s, Q) = _stacks.prove(problem.objective, weight(problem), A, B, trust, assumptions)
+        proofs, (P, s, Q) = stacks.prove(problem.objective, weight(problem), A, B, trust, assumptions)
     except np.linalg.LinAlgError:
         return []
     return list(zip(proofs, zip(P, s, Q)))

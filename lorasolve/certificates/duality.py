@@ -21,10 +21,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .._blocks import MultiObjective, Pairs
 from .._known import Known
 from .._validate import Array
 from ..linear_map import DENSE_LIMIT, LinearMap, outside
-from ..objectives._blocks import MultiObjective, Pairs
 from ._lanczos import FAILURE, sampled_norm
 from .balls import Ball
 from .norms import Gram

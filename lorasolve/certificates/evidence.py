@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._blocks import Pairs
 from .._known import Known
 from .._validate import Array, as_choice
 from ..linear_map import RANK_TOL, LinearMap
-from ..objectives._blocks import Pairs
 from ..problem import Problem
 from . import spot_checks
 from .duality import DENSE_ENTRIES, DENSE_SIDE, Bound, Norm, Parts, duality_gap, evaluate

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .._validate import Array
-from ..objectives._description import Description, Entries, Matrix, Outer
+from ..objectives import Description, Entries, Matrix, Outer
 
 Terms = list[list[tuple[int, int]]]
 

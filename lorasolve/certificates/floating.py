@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .._validate import Array
-from ..objectives._description import Description, Entries, Matrix
+from ..objectives import Description, Entries, Matrix
 
 
 def encoded(x: Array) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 Where the loss has a ball oracle the answer is a proof in which rounding is counted (``rigorous``); elsewhere the same
 formula is evaluated in floating point with an allowance for rounding (``duality``), by a norm that is proved or, for
 large gradients, SAMPLED with a stated probability of failure (``_lanczos``); what a user states about the loss is
-tested on the way (``spot_checks``). A point is refuted by a better one (``_refute``).
+tested on the way (``spot_checks``). A point is refuted by a better one (``refute``).
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._blocks import Pairs
 from .._files import PathLike
 from .._known import Known
 from .._text import at_least, at_most, number, plain
 from .._validate import Array, as_choice, as_instance, as_number
 from ..linear_map import RANK_TOL, balanced, factor_svd, frobenius_norm, numerical_rank
-from ..objectives._blocks import Pairs
-from ..objectives._facts import Facts
+from ..objectives import Facts
 from ..problem import Problem
 from ..result import Result
 from . import ranks, spot_checks
-from ._refute import better_point
 from .documents import BITS, Arithmetic, write
 from .duality import SMALLEST, Parts, allowance, factor_answer, scale_of
 from .evidence import FLOATING, Evidence, cut, evidence
 from .norms import Trust
+from .refute import better_point
 from .rigorous import difference_down, value_high, weight_down
 
 # What is taken to be left of a distance with the smoothness in place of a bound along matrices of rank one: 0.3 to 0.5

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from .._blocks import Matrices, MultiObjective, OneBlock, joint_inner, joint_norm
 from .._validate import Array
-from ..objectives._blocks import Matrices, MultiObjective, OneBlock, joint_inner, joint_norm
 from ..objectives.base import DenseReference, Shifted, UserObjective
 from . import _oracles
 

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._blocks import MultiObjective
 from .._validate import Array, as_generator, as_number
 from ..certificates.spot_checks import note_passed
-from ..objectives._blocks import MultiObjective
 from ..objectives.base import Objective, as_objective, difference_product, natural_length
 from .base import EPS, Check, CheckReport, difference, relative, run_checks
 

@@ -25,7 +25,7 @@ from ..problem import Problem
 from ..result import Result, Trace
 from ..status import Status
 from ..studies import Calls, CellError, Kept
-from ..studies._solves import init_text, problem_facts, rule_text
+from ..studies.descriptions import init_text, problem_facts, rule_text
 from ..studies.store import json_text
 from .tuning import Chosen, choose_step
 
@@ -43,8 +43,8 @@ class Cells:
     problem, init, stop, held_out
         As :func:`lorasolve.compare` takes them.
     methods : dict of str to Method
-        The methods by what :func:`~lorasolve.studies._solves.method_text` calls them, or by any name where nothing is
-        kept.
+        The methods by what :func:`~lorasolve.studies.descriptions.method_text` calls them, or by any name where
+        nothing is kept.
     """
 
     problem: Problem

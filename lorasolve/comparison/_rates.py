@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..certificates import Certificate
-from ..landscape._canonical import canonical
+from ..landscape.canonical import canonical
 from ..landscape.constants import known_constants
 from ..landscape.first_order import complement
 from ..linear_map import top_singular, truncated_svd

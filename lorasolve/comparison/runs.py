@@ -26,7 +26,7 @@ from ..optimizers import Optimizer
 from ..problem import Problem
 from ..result import Result
 from ..status import Status
-from ..studies._solves import method_text
+from ..studies.descriptions import method_text
 from ..tables import Column, Record, Tabular
 from ._kept import Cells, StoredRuns, folder_of
 from ._rates import rates

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .._blocks import Pairs
 from .._text import at_most, number
 from ..certificates import Bound, Certificate
 from ..certificates.evidence import Evidence
-from ..objectives._blocks import Pairs
 from ..problem import Problem
 
 # Singular values below this fraction of the largest are dropped from a solution: unlike those below the tolerance of

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from .._blocks import Pairs
 from .._validate import Array
-from ..objectives._blocks import Pairs
 from ..problem import Problem
 from .base import ConvexRoute, Report, Solution
 

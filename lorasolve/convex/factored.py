@@ -21,6 +21,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .._blocks import MultiObjective, Pairs
+from .._nearby import Exact, Nearby
 from .._validate import Array, as_instance, as_integer
 from ..certificates import Bound
 from ..certificates.duality import SMALLEST, best_gap, is_formed
@@ -37,8 +39,6 @@ from ..linear_map import (
     outside,
     top_above,
 )
-from ..objectives._blocks import MultiObjective, Pairs
-from ..objectives._nearby import Exact, Nearby
 from ..problem import Problem, flat
 from ._descent import lbfgs
 from ._passes import parts

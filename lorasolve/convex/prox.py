@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._blocks import Matrices, MultiObjective, joint_inner
 from .._validate import Array, as_integer
 from ..certificates import Bound
 from ..certificates.duality import duality_gap
 from ..certificates.evidence import evidence
 from ..linear_map import DENSE_LIMIT, LinearMap, balanced, top_singular
-from ..objectives._blocks import Matrices, MultiObjective, joint_inner
 from ..problem import Problem
 from .base import ConvexRoute, Report, Solution
 

@@ -4,8 +4,8 @@ Nothing here loads SciPy, cvxpy or Matplotlib before it is used.
 """
 
 from . import instances
-from ._canonical import DivergedError
 from .bounds import effective_rank, magnitude_bound, sgd_rank_bound
+from .canonical import DivergedError
 from .constants import Constants, restricted_constants
 from .curvature import SecondOrder, second_order
 from .escapes import escape

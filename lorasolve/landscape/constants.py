@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._blocks import MultiObjective, OneBlock
 from .._known import Known
 from .._text import plain
 from .._validate import (
@@ -24,7 +25,6 @@ from .._validate import (
     as_text,
 )
 from ..linear_map import numerical_rank, refuse_non_finite
-from ..objectives._blocks import MultiObjective, OneBlock
 from ..objectives.base import Objective, as_objective
 from .regimes import curvature_bounds
 

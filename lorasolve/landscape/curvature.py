@@ -13,8 +13,8 @@ from .._known import Known
 from .._validate import Array, as_integer, as_number
 from ..linear_map import numerical_rank, refuse_non_finite, top_singular, truncated_svd
 from ..problem import Problem, flat
-from ._canonical import Point, canonical
 from ._krylov import MAX_STEPS, MISSED, STARTS, Search, search_krylov
+from .canonical import Point, canonical
 from .first_order import complement
 
 Operator = Callable[[Array], Array]

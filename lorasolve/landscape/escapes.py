@@ -16,7 +16,7 @@ from ..optimizers import Optimizer
 from ..problem import Problem, flat
 from ..result import Result, Trace
 from ..status import Status
-from ._canonical import Point, canonical_result
+from .canonical import Point, canonical_result
 from .curvature import second_order_at
 
 # Curvature above this, times the largest, counts as non-negative.

@@ -12,7 +12,7 @@ from .._units import hides_gradient, may_hide_gradient
 from .._validate import Array, as_number
 from ..linear_map import RANK_TOL, LinearMap, frobenius_norm, top_singular, truncated_svd
 from ..problem import Problem, flat
-from ._canonical import Point, canonical
+from .canonical import Point, canonical
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from .._validate import MOST_ROWS, Array, as_float_array, as_integer, as_number, as_shape
 from ..objectives.base import Objective
-from ._canonical import LARGEST_ENTRY
+from .canonical import LARGEST_ENTRY
 from .constants import Constants
 from .regimes import Regime, regime
 

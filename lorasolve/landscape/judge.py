@@ -13,16 +13,16 @@ from .._known import Known
 from .._units import factor_lengths
 from .._validate import Array, as_flag, as_integer, as_iterable, as_number, shown
 from ..certificates import certify
-from ..certificates._refute import better_point
 from ..certificates.duality import scale_of
 from ..certificates.gap import out_of_range
+from ..certificates.refute import better_point
 from ..engine import rise
 from ..linear_map import LinearMap, balanced, frobenius_norm, numerical_rank, top_singular
 from ..problem import Problem, flat
 from ..result import Result
 from ..status import Status
-from ._canonical import Point, begin_again, canonical_result
 from ._krylov import MISSED
+from .canonical import Point, begin_again, canonical_result
 from .constants import Constants, joint_curvature, joint_inequality, known_block_constants
 from .curvature import SecondOrder, second_order_at
 from .escapes import ESCAPE_TOL, lowest_on_line

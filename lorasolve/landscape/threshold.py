@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from .._validate import Array, as_float_array, as_iterable, as_number, as_shape
 from ..linear_map import numerical_rank
-from ._canonical import LARGEST_ENTRY, refuse_huge
+from .canonical import LARGEST_ENTRY, refuse_huge
 from .instances import Quadratic
 
 # H has order m n: beyond this the semidefinite program takes minutes.

@@ -17,7 +17,7 @@ from .._validate import Array
 from ..engine import StoppingRule, solve
 from ..linear_map import LinearMap, top_singular, truncated_svd
 from ..problem import Problem, nuclear_norm
-from ._canonical import Point, padded
+from .canonical import Point, padded
 from .escapes import lowest_on_line
 from .first_order import complement
 

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from .._files import PathLike, write_atomically
 from .._labels import label_places, plain_labels
+from .._means import MEANS, Means, averages
 from .._validate import (
     Array,
     as_array,
@@ -28,7 +29,6 @@ from ..convex import ConvexResult, solve_convex
 from ..io import Ratings, read_arrays
 from ..linear_map import factor_singular_values, numerical_rank
 from ..objectives import MatrixCompletion
-from ..objectives._means import MEANS, Means, averages
 from ..problem import Problem
 
 if TYPE_CHECKING:

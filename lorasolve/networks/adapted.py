@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from .._blocks import Pairs
 from .._validate import Array, as_iterable, as_text
-from ..objectives._blocks import Pairs
 from ..peft_files.config import moves_base
 from ._torch import as_model, require_torch
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from .._blocks import Pairs, as_finite_pairs
 from .._validate import Array, as_instance, as_number
-from ..objectives._blocks import Pairs, as_finite_pairs
 from ._torch import backward, processes, require_torch
 from .gradients import Network
 from .losses import NO_LABEL, OutputLoss, as_classified, as_outputs, as_regressed

@@ -10,8 +10,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+from .._output_losses import Loss
 from .._validate import as_callable, shown
-from ..objectives._output_losses import Loss
 from ._torch import require_torch
 
 Outputs = Callable[[Any, Any], Any]

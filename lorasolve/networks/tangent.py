@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from .._blocks import MultiObjective, Pairs, as_finite_pairs, joint_inner
 from .._known import Known
 from .._text import at_most, plain
 from .._validate import Array, as_choice, as_float_array, as_instance, as_iterable, as_number, as_shape, as_text
 from ..certificates.duality import allowance, duality_gap, gradient_norm
 from ..linear_map import LinearMap, factor_svd, numerical_rank, outside, top_above
-from ..objectives._blocks import MultiObjective, Pairs, as_finite_pairs, joint_inner
 
 # Runs end long before small singular values have vanished; between what decays and what stays there were six decades
 # (MiniLM: 1e-1 against 1e-7).

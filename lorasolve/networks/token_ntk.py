@@ -16,6 +16,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._blocks import Matrices, MultiObjective, OnLine, Pairs, as_finite_pairs
+from .._output_losses import LOSSES, Loss, curvature, sum_and_slope
 from .._validate import (
     Array,
     as_array,
@@ -32,8 +34,6 @@ from .._validate import (
 from ..convex import solve_convex
 from ..linear_map import RANK_TOL, LinearMap, factor_singular_values
 from ..multi import MultiProblem
-from ..objectives._blocks import Matrices, MultiObjective, OnLine, Pairs, as_finite_pairs
-from ..objectives._output_losses import LOSSES, Loss, curvature, sum_and_slope
 from .tangent import layer_rank
 
 # Products with the Jacobian and its transpose, formed as matrices, that a Gram matrix of its rows may cost.

@@ -114,6 +114,24 @@ class Facts:
         """Return the record with some facts changed, without computing those that were not read yet."""
         return Facts(**(self.__dict__ | changes))
 
+    @staticmethod
+    def refuse_misspelt(owner: Any) -> None:
+        """Refuse an object that states something that is nearly, but not quite, the name of a fact.
+
+        Raises
+        ------
+        TypeError
+            If it does; the message names what was meant.
+        """
+        of_class = _attributes(type(owner))  # type: ignore[arg-type]  # a class is hashable
+        for name in (*of_class, *getattr(owner, "__dict__", ())):
+            meant = _meant(name)
+            if meant is not None:
+                raise TypeError(
+                    f"objective: {type(owner).__name__} states {name!r}, which is no fact. Did you mean {meant!r}? "
+                    f"Accepted: {', '.join(_CHECKS)}"
+                )
+
 
 @functools.lru_cache(maxsize=256)
 def _computed(owner: type) -> tuple[str, ...]:
@@ -125,18 +143,6 @@ def _computed(owner: type) -> tuple[str, ...]:
 def _kept(stated: tuple[tuple[str, type, Any], ...]) -> Facts:
     """Return the record of some facts; it is asked for often, and equal statements share one."""
     return Facts(**{name: value for name, _, value in stated})
-
-
-def refuse_misspelt(owner: Any) -> None:
-    """Raise ``TypeError`` if an object states something that is nearly, but not quite, the name of a fact."""
-    of_class = _attributes(type(owner))  # type: ignore[arg-type]  # a class is hashable
-    for name in (*of_class, *getattr(owner, "__dict__", ())):
-        meant = _meant(name)
-        if meant is not None:
-            raise TypeError(
-                f"objective: {type(owner).__name__} states {name!r}, which is no fact. Did you mean {meant!r}? "
-                f"Accepted: {', '.join(_CHECKS)}"
-            )
 
 
 @functools.lru_cache(maxsize=256)

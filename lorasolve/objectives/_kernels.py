@@ -50,6 +50,3 @@ class Kernels:
     def quadratic(self) -> Any:
         """Return the coefficients of a quadratic ``f`` for batched runs (``lorasolve/kernels/batch.py``), or None."""
         return None
-
-
-NO_KERNELS = Kernels()

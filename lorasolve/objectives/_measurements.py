@@ -10,7 +10,7 @@ import numpy as np
 from .._validate import Array
 from ..linear_map import LinearMap, top_eigenvalue, top_singular
 from ._description import Entries, Matrix, Outer
-from ._kernels import NO_KERNELS, Kernels
+from ._kernels import Kernels
 
 # Numbers of measurements (or of entries, if these are fewer) up to which their Gram matrix is formed.
 GRAM_LIMIT = 4096
@@ -94,7 +94,7 @@ class Measurements:
 
     def kernels(self, y: Array) -> Kernels:
         """Return the compiled answers of the loss with observations ``y``, none by default."""
-        return NO_KERNELS
+        return Kernels()
 
 
 def gram_norm(gram: Array) -> float | None:

@@ -13,12 +13,12 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from .._nearby import Increments
 from .._validate import Array, as_array, as_float_array, as_matrix_shape, as_number, as_shape, as_text, shown
 from ..linear_map import LinearMap
 from ._description import Description
-from ._facts import Facts, refuse_misspelt
-from ._kernels import NO_KERNELS, Kernels
-from ._nearby import Increments
+from ._facts import Facts
+from ._kernels import Kernels
 
 # Of power iterations for the largest curvature at a point.
 POWER_STEPS = 20
@@ -179,7 +179,7 @@ class Objective:
     @property
     def kernels(self) -> Kernels:
         """The compiled answers, none by default."""
-        return NO_KERNELS
+        return Kernels()
 
     # ------------------------------------------------------------------ what some methods need
     def minimize_over_A(self, B: Array, lam: float) -> Array:
@@ -432,7 +432,7 @@ class UserObjective(Objective):
     @property
     def kernels(self) -> Kernels:
         """Those of the user's object, if it has any."""
-        return getattr(self.user, "kernels", NO_KERNELS)
+        return getattr(self.user, "kernels", Kernels())
 
     def value_and_grad(self, X: Array) -> tuple[float, Array]:
         """Call the user's function and check what it returns; outside the domain the value is infinite."""
@@ -638,7 +638,7 @@ def as_objective(objective: Any, argument: str = "objective") -> Objective:
     if not as_text(argument, "argument"):
         raise ValueError("argument: expected a name, got ''")
     made = objective if isinstance(objective, Objective) else UserObjective(objective, argument)
-    refuse_misspelt(objective)
+    Facts.refuse_misspelt(objective)
     _ = made.facts  # refuses what is no fact
     return made
 

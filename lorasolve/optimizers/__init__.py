@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from .._registry import Registry
+from ._perturbed import Perturbed as Perturbed
 from .base import Optimizer as Optimizer
 
 registry: Registry[Optimizer] = Registry(__name__, Optimizer, "optimizer")

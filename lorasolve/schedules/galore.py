@@ -9,7 +9,7 @@ import numpy as np
 
 from .._validate import Array, as_choice, as_integer
 from ..problem import Problem
-from ._blocks import FrozenBlocks
+from ._frozen_blocks import FrozenBlocks
 from .base import Stage
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from .._means import MEANS, Means
 from .._validate import Array, as_choice, as_instance, as_integer
 from ..convex import ConvexResult, solve_convex
-from ..objectives._means import MEANS, Means
 from ..objectives.base import Objective, as_held_out
 from ..objectives.completion import MatrixCompletion
 from ..problem import Problem

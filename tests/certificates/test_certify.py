@@ -10,6 +10,7 @@ import pytest
 
 import lorasolve as ls
 from lorasolve import linear_map
+from lorasolve._blocks import OneBlock
 from lorasolve._known import Known
 from lorasolve.adapters import DoRA, LoRA
 from lorasolve.certificates import Certificate, certify, duality
@@ -26,7 +27,6 @@ from lorasolve.objectives import (
     Softmax,
     TwoLayer,
 )
-from lorasolve.objectives._blocks import OneBlock
 
 ROUNDING = 1e-13
 

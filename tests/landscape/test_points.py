@@ -7,8 +7,8 @@ import pytest
 
 import lorasolve as ls
 from lorasolve import landscape
-from lorasolve.landscape._canonical import canonical
 from lorasolve.landscape._krylov import MISSED, _Lanczos, search_krylov
+from lorasolve.landscape.canonical import canonical
 from lorasolve.landscape.curvature import Symmetry, _apply, _lanczos, curvature, hessian, symmetry_basis
 from lorasolve.linear_map import balanced
 

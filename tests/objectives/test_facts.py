@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
+from lorasolve._blocks import PlainBlocks
 from lorasolve.multi import BlockView, MultiObjective
 from lorasolve.objectives import (
     Denoising,
@@ -23,7 +24,6 @@ from lorasolve.objectives import (
     as_objective,
     registry,
 )
-from lorasolve.objectives._blocks import PlainBlocks
 from lorasolve.objectives.base import DenseReference, Rounding, Shifted
 
 

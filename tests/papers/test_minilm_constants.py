@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lorasolve.objectives._blocks import MultiObjective
+from lorasolve._blocks import MultiObjective
 from lorasolve.papers._minilm_constants import sampled, searched
 
 

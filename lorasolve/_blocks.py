@@ -13,7 +13,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from .._validate import (
+from ._nearby import ByIncrements, Exact, Nearby
+from ._validate import (
     Array,
     as_array,
     as_float_array,
@@ -24,11 +25,9 @@ from .._validate import (
     as_shape,
     shown,
 )
-from ..linear_map import LinearMap
-from ._facts import Facts
-from ._kernels import NO_KERNELS, Kernels
-from ._nearby import ByIncrements, Exact, Nearby
-from .base import (
+from .linear_map import LinearMap
+from .objectives import Facts, Kernels
+from .objectives.base import (
     POWER_STEPS,
     Objective,
     Rounding,
@@ -117,7 +116,7 @@ class MultiObjective:
     @property
     def kernels(self) -> Kernels:
         """Compiled loops take one matrix; a loss of several states only whether its oracle runs on Numba's threads."""
-        return NO_KERNELS
+        return Kernels()
 
     @property
     def label(self) -> str:

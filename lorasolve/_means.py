@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._validate import Array
-from .completion import MatrixCompletion
+from ._validate import Array
+from .objectives.completion import MatrixCompletion
 
 # Which means are taken off before a low-rank update is fitted.
 MEANS = ("none", "global", "rows", "columns", "both")

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .._blocks import MultiObjective, Pairs
 from .._validate import Array
 from ..linear_map import balanced, outside, top_above
-from ..objectives._blocks import MultiObjective, Pairs
 
 Svd = tuple[Array, Array, Array]
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from .._threads import kernel_threads
-from .._validate import Array
-from ..linear_map import LinearMap
+from ._threads import kernel_threads
+from ._validate import Array
+from .linear_map import LinearMap
 
 if TYPE_CHECKING:
     from ._blocks import MultiObjective, Pairs
@@ -53,7 +53,7 @@ class Increments:
 
     def exact(self, A: Array, B: Array, GB: Array, GtA: Array) -> float:
         """Write ``G B`` and ``G^T A`` and return ``f``, exactly; later answers go on from here."""
-        from ..kernels.evaluate import evaluate
+        from .kernels.evaluate import evaluate
 
         kernel_threads()
         f = evaluate(self.data.exact, A, B, GB, GtA)
@@ -67,7 +67,7 @@ class Increments:
 
     def __call__(self, A: Array, B: Array, GB: Array, GtA: Array) -> float:
         """Write ``G B`` and ``G^T A`` and return ``f``."""
-        from ..kernels.evaluate import evaluate
+        from .kernels.evaluate import evaluate
 
         kernel_threads()
         f = evaluate(self.data, A, B, GB, GtA)
