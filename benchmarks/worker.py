@@ -58,7 +58,7 @@ def main() -> None:
         answer(skipped=str(reason))
         return
     first = time.perf_counter() - began
-    jit = sys.modules.get("lorasolve.kernels._jit")
+    jit = sys.modules.get("lorasolve.kernels.jit")
     answer(first=first, compiled=jit.compile_seconds() if jit and peer.name.startswith("lorasolve") else None)
     for _ in sys.stdin:
         # A peer that is sampled once is too slow to be warmed up first.

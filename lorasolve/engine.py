@@ -250,7 +250,7 @@ def _try_instead(names: Sequence[str], optimizer: Optimizer, problem: Problem) -
 
 def compile_seconds() -> float:
     """Return the seconds that this process has spent compiling kernels, without loading what compiles them."""
-    module = sys.modules.get("lorasolve.kernels._jit")
+    module = sys.modules.get("lorasolve.kernels.jit")
     return 0.0 if module is None else module.compile_seconds()
 
 

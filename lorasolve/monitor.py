@@ -3,8 +3,8 @@
 The rules, in their order. Before an oracle call: the limit on calls, then the time limit. At a point that is not
 finite: the method's next trial, or the end as diverged. At an accepted iterate: the callback, the target, convergence,
 the stall, the iteration limit. What was wanted comes before what was reached in vain, so a run that converges in its
-last iteration has converged. :func:`lorasolve.kernels._stopping.decide` is the arithmetic of the last four, and the
-only one: the compiled loops of ``kernels/gd.py`` and ``kernels/batch.py`` contain the same function.
+last iteration has converged. :func:`lorasolve.kernels.stopping_rules.decide` is the arithmetic of the last four, and
+the only one: the compiled loops of ``kernels/gd.py`` and ``kernels/batch.py`` contain the same function.
 
 Convergence is judged by how far the terms of the gradient cancel. ``grad L = (s G B + lam A, s G^T A + lam B)`` has
 a length of about ``||theta|| max(s ||G||, lam)`` where they do not, and a run has converged when it is ``grad_tol`` of
@@ -52,7 +52,7 @@ import numpy as np
 from ._progress import Progress
 from ._units import hides_gradient, least_length, may_hide_gradient
 from ._validate import Array, as_instance, as_integer, as_number, shown
-from .kernels._stopping import CONVERGED, LIMIT, RUNNING, STALLED, TARGET, decide, slope_at_start
+from .kernels.stopping_rules import CONVERGED, LIMIT, RUNNING, STALLED, TARGET, decide, slope_at_start
 from .optimizers.base import ROUNDING, Limits, Optimizer
 from .problem import Problem
 from .result import Trace

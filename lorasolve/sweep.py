@@ -17,7 +17,7 @@ from ._units import Units, gradient_at_zero, least_length, may_hide_gradient, un
 from ._validate import Array, as_flag, as_instance, as_integer, shown
 from .engine import Given, end_message, first_stage, method_and_start, own_problem, solve, start_name
 from .inits import Init
-from .kernels._stopping import DIVERGED, LIMIT, RUNNING
+from .kernels.stopping_rules import DIVERGED, LIMIT, RUNNING
 from .linear_map import SQUARED
 from .method import Method
 from .monitor import MEANING, StoppingRule, rule_of

@@ -1,7 +1,8 @@
 """Dependencies point one way: the imports of every module are read, also those inside functions.
 
-Two rules: no module imports from a layer above its own, and no files import each other in a circle. Imports under
-``if TYPE_CHECKING:`` name types for readers and checkers, never run, and count for neither.
+Three rules: no module imports from a layer above its own, no files import each other in a circle, and a file with an
+underscore serves its own folder alone. Imports under ``if TYPE_CHECKING:`` name types for readers and checkers, never
+run, and count for none.
 """
 
 from __future__ import annotations
@@ -155,6 +156,25 @@ def test_imports_point_down() -> None:
 
 def test_no_files_import_each_other_in_a_circle() -> None:
     assert circles(graph()) == []
+
+
+def others_own(module: str, targets: Iterable[str], is_package: bool = False) -> list[str]:
+    """Return the imports of files that serve another folder alone; those beside the front door serve all."""
+    folder = module if is_package else module.rpartition(".")[0]
+    own = [name for name in sorted(targets) if name.count(".") > 1 and name.rpartition(".")[2].startswith("_")]
+    return [f"{module} imports {name}" for name in own if name.rpartition(".")[0] != folder]
+
+
+def test_files_with_an_underscore_serve_their_own_folder() -> None:
+    found = [others_own(name, targets, MODULES[name].stem == "__init__") for name, targets in graph().items()]
+    assert [text for texts in found for text in texts] == []
+
+
+def test_an_import_of_what_serves_another_folder_is_seen() -> None:
+    module, other = "lorasolve.objectives.base", "lorasolve.convex._descent"
+    assert others_own(module, {other}) == [f"{module} imports {other}"]
+    assert others_own(module, {"lorasolve.objectives._facts", "lorasolve._text", "lorasolve.convex.base"}) == []
+    assert others_own("lorasolve.objectives", {"lorasolve.objectives._facts"}, is_package=True) == []
 
 
 def test_an_upward_import_is_seen() -> None:

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import lorasolve as ls
 from lorasolve._progress import Progress
-from lorasolve.kernels import _stopping
+from lorasolve.kernels import stopping_rules
 from lorasolve.loop import REJECTED_LIMIT
 from lorasolve.monitor import STALL_WINDOW, Monitor, Stop
 from lorasolve.objectives import Denoising, LinearFineTuning, MatrixCompletion, MatrixSensing
@@ -306,7 +306,7 @@ def test_the_compiled_rule_is_the_plain_one():
         for nit, best_at, max_iter, window in itertools.product((0, 3, 5), (0, 3), (3, 5), (2, 4)):
             for target, slope, floor in itertools.product((-math.inf, 1.0), (-1.0, 0.2), (0.0, 1.5)):
                 given = (value, norm, size, nit, best, best_at, (target, slope, floor, max_iter, window))
-                assert decide(*given) == _stopping.decide(*given)
+                assert decide(*given) == stopping_rules.decide(*given)
 
 
 def test_the_order_of_the_rules():
@@ -320,9 +320,9 @@ def test_the_order_of_the_rules():
             2 if passed < 4 else 99,
             1 if passed < 3 else 99,
         )
-        codes.append(_stopping.decide(1.0, 0.5, 1.0, 2, 0.5, 0, rules)[0])
+        codes.append(stopping_rules.decide(1.0, 0.5, 1.0, 2, 0.5, 0, rules)[0])
     names = ("TARGET", "CONVERGED", "STALLED", "LIMIT", "RUNNING")
-    assert codes == [getattr(_stopping, name) for name in names]
+    assert codes == [getattr(stopping_rules, name) for name in names]
 
 
 # ---------------------------------------------------------------------- every run ends

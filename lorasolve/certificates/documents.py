@@ -19,7 +19,7 @@ from .._files import PathLike, text_writer, write_atomically
 from .._validate import Array, as_array, as_choice, as_instance, as_integer, as_path, as_shape, require
 from .._version import __version__
 from ..linear_map import LinearMap, balanced, factor_svd, top_singular
-from ..objectives._description import Description
+from ..objectives import Description
 from ..objectives.base import Objective, UserObjective, natural_length
 from ..problem import Problem
 from ._rounding import fraction_up

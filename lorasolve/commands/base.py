@@ -367,7 +367,7 @@ def certified(is_global: bool | None, gap: float | None, required: bool) -> int:
 
 def cache_facts() -> dict[str, Any]:
     """Return the folder of compiled kernels, None where none can be, with its number of files and their size."""
-    from ..kernels._cache import cache_directory
+    from ..kernels.cache import cache_directory
 
     folder = cache_directory()
     sizes = [] if folder is None else [file.stat().st_size for file in folder.rglob("*") if file.is_file()]

@@ -99,7 +99,7 @@ def warm(progress: bool = False) -> dict[str, Any]:
 
 def _refuse_without_folder() -> None:
     """Make the folder of the kernels and write to it: what would be compiled for none is compiled again in each run."""
-    from ..kernels._cache import cache_directory
+    from ..kernels.cache import cache_directory
 
     folder = cache_directory()
     if folder is None:
@@ -111,7 +111,7 @@ def _refuse_without_folder() -> None:
 
 def _compiler() -> Callable[[str], tuple[int, float]]:
     """Return what compiles a part by its name; that returns how many combinations it ran, and the time compiling."""
-    from ..kernels._jit import compile_seconds
+    from ..kernels.jit import compile_seconds
 
     parts = _parts()
 

@@ -15,10 +15,10 @@ import numpy as np
 from numba import prange
 
 from . import batch_lanes, batch_plain, simd
-from ._jit import FAST, kernel
-from ._stopping import DIVERGED, RUNNING
+from .jit import FAST, kernel
 from .simd import PANEL_ROWS, REGISTER_BYTES
 from .stopping import decide, slope_at_start
+from .stopping_rules import DIVERGED, RUNNING
 
 _parts: Any = batch_lanes if simd.available() else batch_plain
 _panel_product, _entrywise, _outer = _parts.panel_product, _parts.entrywise, _parts.outer

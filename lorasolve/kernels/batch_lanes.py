@@ -5,7 +5,7 @@ Arrays are flat: number ``k`` of lane ``c`` is at ``k width + c``.
 
 from __future__ import annotations
 
-from ._jit import FAST, kernel
+from .jit import FAST, kernel
 from .simd import PANEL_ROWS, fma, load_register, mul, panel, splat_register, store, sub
 
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
-from ._jit import FAST, kernel
 from .factors import transpose
+from .jit import FAST, kernel
 from .oracle import implements
 
 

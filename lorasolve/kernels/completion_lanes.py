@@ -13,7 +13,7 @@ import numpy as np
 from numba import prange
 
 from . import completion
-from ._jit import FAST, kernel
+from .jit import FAST, kernel
 from .oracle import implements, implements_rows
 from .simd import (
     CACHE_LINE,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._jit import kernel
+from .jit import kernel
 
 # Samples that are taken together: all arrays of a block stay in the first cache level.
 BLOCK = 64

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._jit import FAST, kernel
+from .jit import FAST, kernel
 from .oracle import implements
 from .simd import aligned
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ._jit import kernel
+from .jit import kernel
 from .oracle import by_rows, oracle
 
 

@@ -6,7 +6,7 @@ Numba vectorises long unit-stride loops and leaves short ones (a rank) scalar, s
 
 from __future__ import annotations
 
-from ._jit import FAST, kernel
+from .jit import FAST, kernel
 
 
 @kernel(inner=True, fastmath=FAST)

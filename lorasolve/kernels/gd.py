@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._jit import FAST, kernel
-from ._stopping import RUNNING
 from .factors import add_decay
+from .jit import FAST, kernel
 from .oracle import oracle
 from .simd import aligned
 from .stopping import decide
+from .stopping_rules import RUNNING
 
 
 @kernel(inner=True, fastmath=FAST)
@@ -50,7 +50,7 @@ def advance(data, theta, trial, shape, lam, step, ceiling, rounding, history, ru
     history : (int, float, int)
         Iterations so far, best value and its iteration.
     rules : (float, float, float, int, int)
-        As for :func:`~lorasolve.kernels._stopping.decide`; a trial that ends the run is left to the caller.
+        As for :func:`~lorasolve.kernels.stopping_rules.decide`; a trial that ends the run is left to the caller.
     values, norms : ndarray
         ``L`` and ``||grad L||`` at the accepted points; their length is the most that are accepted.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ._jit import FAST, kernel
+from .jit import FAST, kernel
 
 BLOCK = 512
 

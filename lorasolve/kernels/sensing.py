@@ -21,8 +21,8 @@ import numpy as np
 from numba import prange
 
 from . import sensing_words, simd_words
-from ._jit import FAST, kernel
 from .factors import factor_gradients, outer, summed
+from .jit import FAST, kernel
 from .oracle import implements
 from .simd import aligned
 

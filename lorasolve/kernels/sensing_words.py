@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from ._jit import kernel
+from .jit import kernel
 from .simd import add, fma, load_register, splat_register, store, total
 from .simd_words import (
     FLOATS,

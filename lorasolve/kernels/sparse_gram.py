@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ._jit import kernel
+from .jit import kernel
 
 
 @kernel()

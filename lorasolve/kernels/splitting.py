@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ._jit import kernel
+from .jit import kernel
 from .simd import REGISTER_BYTES, add, fma, load_register, prefetch, splat_register, store, sub, total
 
 # Numbers of a register, and rows that are added to the sum of all together: those are in cache.

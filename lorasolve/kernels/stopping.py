@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from . import _stopping
-from ._jit import kernel
+from . import stopping_rules
+from .jit import kernel
 
-decide = kernel()(_stopping.decide)
-slope_at_start = kernel()(_stopping.slope_at_start)
+decide = kernel()(stopping_rules.decide)
+slope_at_start = kernel()(stopping_rules.slope_at_start)

@@ -9,7 +9,7 @@ the lanes of ``simd.py`` take over (linear fine-tuning, 768 x 768, registers of 
 from __future__ import annotations
 
 from . import simd
-from ._jit import FAST, kernel
+from .jit import FAST, kernel
 from .simd import SIDE
 
 

@@ -66,7 +66,7 @@ class Limits(NamedTuple):
     history : (int, float, int)
         Iterations so far, the best value and its iteration.
     rules : (float, float, float, int, int)
-        The rules of :func:`lorasolve.kernels._stopping.decide`; an iterate that ends the run is left to the loop.
+        The rules of :func:`lorasolve.kernels.stopping_rules.decide`; an iterate that ends the run is left to the loop.
     """
 
     steps: int

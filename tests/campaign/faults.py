@@ -18,7 +18,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import lorasolve
-from lorasolve.kernels._cache import cache_directory
+from lorasolve.kernels.cache import cache_directory
 
 SOLVES = """
 import hashlib, sys

@@ -11,7 +11,7 @@ import pytest
 SUMS = """
 import numpy as np
 from numba import prange
-from lorasolve.kernels._jit import compile_seconds, kernel
+from lorasolve.kernels.jit import compile_seconds, kernel
 
 @kernel(parallel=True)
 def fill(out):
@@ -132,7 +132,7 @@ def test_als_gives_the_same_bits_to_the_process_that_compiles(tmp_path: pathlib.
 PASSES = """
 import numpy as np
 from numba import prange
-from lorasolve.kernels._jit import compile_seconds, kernel
+from lorasolve.kernels.jit import compile_seconds, kernel
 
 @kernel(inner=True, symbol=True)
 def add(out, lo, hi):

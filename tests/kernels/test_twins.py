@@ -23,7 +23,7 @@ from lorasolve.kernels import (
     sparse_gram,
     tiles,
 )
-from lorasolve.kernels._jit import kernel
+from lorasolve.kernels.jit import kernel
 
 
 @kernel()

@@ -20,8 +20,8 @@ import numba
 from numba.core import event, types
 
 from .._interruptions import undisturbed
-from ._cache import KernelCache, cache_directory, say_once
 from ._symbols import give_symbol
+from .cache import KernelCache, cache_directory, say_once
 
 _FOLDER = cache_directory()
 if _FOLDER is None:
