@@ -155,20 +155,20 @@ def text_table(header: list[str], rows: list[list[str]]) -> str:
     return aligned([header, *rows], [True] + [False] * (len(header) - 1))
 
 
-def plain(value: Any) -> Any:
+def for_json(value: Any) -> Any:
     """Return what JSON can hold: NumPy values as plain ones, numbers that it cannot hold as None."""
     if isinstance(value, dict):
-        return {str(key): plain(entry) for key, entry in value.items()}
+        return {str(key): for_json(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(entry) for entry in value]
+        return [for_json(entry) for entry in value]
     if isinstance(value, np.ndarray):
-        return plain(value.tolist())
+        return for_json(value.tolist())
     if isinstance(value, np.longdouble):
-        return plain(float(value))
+        return for_json(float(value))
     if isinstance(value, np.clongdouble):
         return complex(value)
     if isinstance(value, (np.number, np.bool_, np.str_)):
-        return plain(value.item())
+        return for_json(value.item())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

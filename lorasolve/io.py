@@ -18,7 +18,7 @@ from ._files import PathLike, Write, write_atomically
 from ._ratings import PLAIN, Pairs, Ratings, TextFormat, read_pairs, read_ratings
 from ._reading import LARGEST_BYTES, readable
 from ._registry import suggest
-from ._text import component_text, plain
+from ._text import component_text, for_json
 from ._threads import reserve_blas_buffers
 from ._validate import (
     Array,
@@ -264,7 +264,7 @@ def _completion_task(ratings: Ratings, center: bool, test_fraction: float, seed:
 def to_json(document: dict[str, Any]) -> str:
     """Return strict JSON: NumPy values as plain ones, numbers that JSON cannot hold as null, plain lists in a line."""
     try:
-        text = json.dumps(plain(document), indent=2, allow_nan=False)
+        text = json.dumps(for_json(document), indent=2, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(f"document: cannot be written as JSON ({error})") from error
     # A line break is never inside a string, where it is escaped.

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ._text import number, plain
+from ._text import for_json, number
 from ._validate import Array
 from .method import Method
 from .problem import Problem
@@ -172,7 +172,7 @@ class Result:
         return update if self.merged is None else self.merged + update
 
     def raise_for_status(self) -> Result:
-        """Return the result itself, or raise :class:`SolveError` with the message if it is no success."""
+        """Return the result itself, or raise ``SolveError`` with the message if it is no success."""
         if not self.success:
             raise SolveError(self.message)
         return self
@@ -193,7 +193,7 @@ class Result:
             "status": self.status.label,
             "success": self.success,
         }
-        return dict(plain(found))
+        return dict(for_json(found))
 
     def to_scipy(self) -> Any:
         """Return a ``scipy.optimize.OptimizeResult`` with SciPy's field names (``x`` is ``theta``)."""

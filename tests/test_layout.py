@@ -24,7 +24,7 @@ EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 LAYERS = (
     {
         "_digest", "_files", "_interruptions", "_known", "_labels", "_validate", "_version", "_text", "_registry",
-        "_threads", "_progress", "status", "kernels", "_krylov", "linear_map", "tables", "executors", "_reading",
+        "_threads", "_progress", "status", "kernels", "_block_krylov", "linear_map", "tables", "executors", "_reading",
         "_ratings", "_nearby", "_output_losses", "_sketch",
     },
     {"objectives"},

@@ -34,7 +34,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._krylov import BLOCK, Krylov
+from .._block_krylov import BLOCK, Krylov
 from .._validate import Array
 from ..linear_map import LinearMap, outside
 

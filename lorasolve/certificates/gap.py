@@ -18,7 +18,7 @@ import numpy as np
 from .._blocks import Pairs
 from .._files import PathLike
 from .._known import Known
-from .._text import at_least, at_most, number, plain
+from .._text import at_least, at_most, for_json, number
 from .._validate import Array, as_choice, as_instance, as_number
 from ..linear_map import RANK_TOL, balanced, factor_svd, frobenius_norm, numerical_rank
 from ..objectives import Facts
@@ -131,7 +131,7 @@ class Certificate:
         found = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         del found["problem"], found["point"]
         found |= {"level": str(self.level), "parts": None if self.parts is None else asdict(self.parts)}
-        return dict(plain(found))
+        return dict(for_json(found))
 
     def save(self, path: PathLike, *, arithmetic: Arithmetic = "auto", bits: int = BITS) -> dict[str, Any]:
         """Write a proof with its data, for ``check_certificate.py``, which accepts or refuses it without lorasolve.

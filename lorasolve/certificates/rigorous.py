@@ -377,7 +377,7 @@ def bound_of(
     oracle: BallOracle,
     nuclear: tuple[float, float],
     inner: float,
-    norm: Norm,
+    norm: ScaledNorm,
     assumptions: tuple[str, ...],
 ) -> RigorousBound:
     """Return the bound that follows from the oracle's answer and from bounds of the other numbers."""
@@ -451,7 +451,7 @@ def _contradicts(oracle: BallOracle, least: float, nuclear: float) -> bool:
     return Fraction(oracle.high) < Fraction(least) - Fraction(oracle.lower_slope) * Fraction(nuclear)
 
 
-class Norm(NamedTuple):
+class ScaledNorm(NamedTuple):
     """An upper bound of ``||G||_2``, and the ``c`` that goes with it."""
 
     most: float
@@ -466,7 +466,7 @@ def _near_optimum(
     gram: Gram,
     seen: Seen,
     beta: float | None,
-) -> tuple[Norm, Apart | None]:
+) -> tuple[ScaledNorm, Apart | None]:
     """Bound ``||G||_2`` as closely as the gap needs it, and with it what is outside the row space ``Q`` of ``X``.
 
     The norm matters from ``lam`` upwards, and a large gradient attains some of it in ``Q``: a bound at which the gap is
@@ -501,7 +501,7 @@ def _near_optimum(
             # The errors of the matrix and those of its factor may both be as large as the loss.
             norm, rest = gram.parted(V, below * (1.0 - ranks.ROUNDED - 2.0 * loss), near, loss)
             if norm < math.inf:
-                return Norm(norm, scaling(lam, oracle, norm, wanted)), Apart(V.shape[1], rest)
+                return ScaledNorm(norm, scaling(lam, oracle, norm, wanted)), Apart(V.shape[1], rest)
     beyond = [level + factor * (near - level) for factor in BEYOND if near > level]
     return _at_level(lam, oracle, inner, nuclear, near, gram, beyond, loss), apart
 
@@ -521,7 +521,7 @@ def _at_level(
     gram: Gram,
     beyond: Sequence[float] = (),
     loss: float = 0.0,
-) -> Norm:
+) -> ScaledNorm:
     """Bound ``||G||_2``, near a level if it is below it; ``loss`` is what rounding may add (:meth:`Gram.norm`).
 
     Least squares may want a larger ``c``, for which a norm well below ``lam`` is worth knowing: it is at least
@@ -534,7 +534,7 @@ def _at_level(
     if lam > 0 and below and wanted > 1.0 + 1e-9 and c is not None and c < wanted and norm <= 1.5 * float(lam):
         norm = min(norm, gram.norm())
         c = scaling(lam, oracle, norm, wanted)
-    return Norm(norm, c)
+    return ScaledNorm(norm, c)
 
 
 def wanted_scaling(oracle: BallOracle, inner: float) -> float:

@@ -62,9 +62,9 @@ from .rigorous import (
     LOST,
     NO_BOUND,
     Apart,
-    Norm,
     Proof,
     RigorousBound,
+    ScaledNorm,
     as_bound,
     bound_of,
     scaling,
@@ -607,7 +607,7 @@ def prove(
     else:
         bounds = []
         for oracle, norm, low, high, product_, c in zip(oracles, *_lists(norms, *nuclear, inners, wanted)):
-            found = Norm(norm, scaling(lam, oracle, norm, c))
+            found = ScaledNorm(norm, scaling(lam, oracle, norm, c))
             bounds.append(bound_of(lam, oracle, (low, high), product_, found, (*assumptions, *oracle.assumptions)))
     # The rank of the optimum: the gradient without the directions in which it is near lam.
     gaps = np.array([bound.gap for bound in bounds])

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from .._blocks import MultiObjective, OneBlock
 from .._known import Known
-from .._text import plain
+from .._text import for_json
 from .._validate import (
     MOST_DRAWS,
     Array,
@@ -37,7 +37,7 @@ ROUNDED = 8.0
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Provenance:
     """How a bound is known (None: it is not), and from what."""
 
     known: Known | None
@@ -47,7 +47,7 @@ class Evidence:
         return f"{self.known}: {self.source}" if self.known else self.source
 
 
-UNKNOWN = Evidence(None, "unknown")
+UNKNOWN = Provenance(None, "unknown")
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Constants:
     rsc_low, rsc_high, rsm_low, rsm_high : float
         ``rsc_low <= alpha <= rsc_high`` and ``rsm_low <= beta <= rsm_high``. ``rsc_low`` may be ``-inf`` and
         ``rsm_high`` ``inf``: then nothing is known on that side, and no theorem can be applied.
-    how : dict of Evidence
+    how : dict of Provenance
         For each end ``known`` and ``source``: CERTIFIED (a bound valid for all matrices), ATTAINED (the value at a
         matrix that optimisation found), SAMPLED (the extreme of random matrices; one-sided), or None.
     r : int
@@ -80,7 +80,7 @@ class Constants:
     rsc_high: float
     rsm_low: float
     rsm_high: float
-    how: dict[str, Evidence]
+    how: dict[str, Provenance]
     r: int
     radius: float
     whole_space: bool
@@ -115,13 +115,13 @@ class Constants:
         as_text(source, "source")
         if curvature is not None:
             curvature = curvature_bounds(curvature)
-        how = dict.fromkeys(("rsc_low", "rsc_high", "rsm_low", "rsm_high"), Evidence(Known.CERTIFIED, source))
+        how = dict.fromkeys(("rsc_low", "rsc_high", "rsm_low", "rsm_high"), Provenance(Known.CERTIFIED, source))
         return cls(rsc, rsc, rsm, rsm, how, r, radius, whole_space, curvature)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON-ready values (infinite ends as None)."""
         how = {end: {"known": e.known and str(e.known), "source": e.source} for end, e in self.how.items()}
-        return dict(plain(asdict(self) | {"how": how}))
+        return dict(for_json(asdict(self) | {"how": how}))
 
     def __str__(self) -> str:
         ends = [("alpha", self.rsc_low, self.rsc_high), ("beta", self.rsm_low, self.rsm_high)]
@@ -325,14 +325,14 @@ def _quadratic(
     objective: Objective, X_star: Array, r: int, D: float, starts: int, rng: np.random.Generator
 ) -> Constants:
     m, n = objective.shape
-    how: dict[str, Evidence] = {
-        "rsc_high": Evidence(Known.ATTAINED, "alternating minimisation over rank <= r within the radius"),
-        "rsm_low": Evidence(Known.ATTAINED, "alternating maximisation over the restricted directions"),
+    how: dict[str, Provenance] = {
+        "rsc_high": Provenance(Known.ATTAINED, "alternating minimisation over rank <= r within the radius"),
+        "rsm_low": Provenance(Known.ATTAINED, "alternating maximisation over the restricted directions"),
     }
     if m * n <= DENSE_ENTRIES:
         rsc_low, rsm_high, _ = _spectrum_ends(OneBlock(objective))
-        how["rsc_low"] = Evidence(Known.CERTIFIED, "smallest eigenvalue of the Hessian")
-        how["rsm_high"] = Evidence(Known.CERTIFIED, "largest eigenvalue of the Hessian")
+        how["rsc_low"] = Provenance(Known.CERTIFIED, "smallest eigenvalue of the Hessian")
+        how["rsm_high"] = Provenance(Known.CERTIFIED, "largest eigenvalue of the Hessian")
     else:
         rsc_low, rsm_high = _stated_ends(objective, how)
     form = _Form(objective)
@@ -368,18 +368,18 @@ def _curvature_everywhere(low: float, high: float) -> tuple[float, float] | None
     return (low, high) if low > 0.0 and high < math.inf else None
 
 
-def _stated_ends(objective: Objective, how: dict[str, Evidence]) -> tuple[float, float]:
+def _stated_ends(objective: Objective, how: dict[str, Provenance]) -> tuple[float, float]:
     """Return what the objective's own facts give for ``alpha`` from below and ``beta`` from above."""
     rsc_low, rsm_high = -math.inf, math.inf
     how["rsc_low"] = how["rsm_high"] = UNKNOWN
     if objective.facts.convex:
-        rsc_low, how["rsc_low"] = 0.0, Evidence(Known.CERTIFIED, "f is convex")
+        rsc_low, how["rsc_low"] = 0.0, Provenance(Known.CERTIFIED, "f is convex")
     if objective.facts.smoothness is not None:
         rsm_high = objective.facts.smoothness
-        how["rsm_high"] = Evidence(Known.CERTIFIED, "the objective's smoothness constant")
+        how["rsm_high"] = Provenance(Known.CERTIFIED, "the objective's smoothness constant")
         if not objective.facts.convex:
             rsc_low = -objective.facts.smoothness
-            how["rsc_low"] = Evidence(Known.CERTIFIED, "minus the smoothness constant")
+            how["rsc_low"] = Provenance(Known.CERTIFIED, "minus the smoothness constant")
     return rsc_low, rsm_high
 
 
@@ -544,9 +544,9 @@ def _random_factors(X_star: Array, r: int, D: float, rng: np.random.Generator) -
 def _sampled(
     objective: Objective, X_star: Array, r: int, D: float, samples: int, rng: np.random.Generator
 ) -> Constants:
-    how: dict[str, Evidence] = {
-        "rsc_high": Evidence(Known.SAMPLED, f"minimum over {samples} random matrices; alpha is at most this"),
-        "rsm_low": Evidence(
+    how: dict[str, Provenance] = {
+        "rsc_high": Provenance(Known.SAMPLED, f"minimum over {samples} random matrices; alpha is at most this"),
+        "rsm_low": Provenance(
             Known.SAMPLED, f"maximum over {samples} random matrices and directions; beta is at least this"
         ),
     }
@@ -594,8 +594,8 @@ def _searched(
         rsc = min(rsc, _descend_quotient(objective, X_star, A, B, D))
         rsm = max(rsm, _ascend_curvature(objective, A @ B.T, rng))
     how = sampled.how | {
-        "rsc_high": Evidence(Known.ATTAINED, "descent on the quotient from random starts; alpha is at most this"),
-        "rsm_low": Evidence(
+        "rsc_high": Provenance(Known.ATTAINED, "descent on the quotient from random starts; alpha is at most this"),
+        "rsm_low": Provenance(
             Known.ATTAINED, "power iteration over the directions at random matrices; beta is at least this"
         ),
     }

@@ -29,8 +29,8 @@ from .escapes import ESCAPE_TOL, lowest_on_line
 from .first_order import stationarity_at
 from .report import Kind, Premise, Verdict
 from .theorems import (
-    Finding,
     Spectra,
+    TheoremFinding,
     applicable,
     approximate_point,
     joint_theorem_a,
@@ -211,7 +211,7 @@ class _Judge:
         self.adapter_scale = adapter_scale
         self.onward = onward
         self.witness: Witness | None = None
-        self.approximate: Finding | None = None
+        self.approximate: TheoremFinding | None = None
         self.first = stationarity_at(point, tol)
         self.certificate = certify(problem, problem.unpaired(point.factors), tol=tol)
         self.value = self.certificate.value
@@ -308,7 +308,7 @@ class _Judge:
         lengths = (float(np.linalg.norm(G.to_dense())) for G in gradients)
         return min(gap, sum(length**2 / (share * c.rsc_low) for length, c in zip(lengths, constants)))
 
-    def _approximate_point(self) -> Finding | None:
+    def _approximate_point(self) -> TheoremFinding | None:
         """Return the gap that restricted strong convexity gives at any point, where its premises hold."""
         constants, nuclear = self.constants, self._nuclear_of_star()
         if constants is None or nuclear is None or (self.joint is not None and not self.joint.holds):
@@ -608,7 +608,9 @@ class _Judge:
     def _block(self, k: int) -> int | None:
         return k if self.problem.several else None
 
-    def _findings(self, spectra: tuple[Spectra, ...] | None, premises: tuple[Premise, ...]) -> tuple[Finding, ...]:
+    def _findings(
+        self, spectra: tuple[Spectra, ...] | None, premises: tuple[Premise, ...]
+    ) -> tuple[TheoremFinding, ...]:
         if spectra is None or self.constants is None:
             return ()
         # The curvature of a point that its certificate already calls global is not computed; the theorems are
@@ -631,7 +633,7 @@ class _Judge:
             found.append(theorem_b(single, curvature, rsm, known))
         return tuple(found)
 
-    def _joint_two_constants(self, blocks: list[tuple[Spectra, float, float, Known]]) -> tuple[Finding, ...]:
+    def _joint_two_constants(self, blocks: list[tuple[Spectra, float, float, Known]]) -> tuple[TheoremFinding, ...]:
         """Return what Theorem B says of several matrices, where bounds on the joint curvature are known."""
         curvature = joint_curvature(self.problem.loss)
         return () if curvature is None else (joint_theorem_b(blocks, curvature, Known.CERTIFIED),)

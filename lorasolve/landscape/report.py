@@ -9,7 +9,7 @@ from ..certificates import Certificate
 from .constants import Constants
 from .curvature import SecondOrder
 from .first_order import Stationarity
-from .theorems import Finding, Spectra
+from .theorems import Spectra, TheoremFinding
 from .witness import Witness
 
 Kind = Literal["global", "spurious", "saddle", "not_converged", "inconclusive"]
@@ -69,7 +69,7 @@ class Verdict:
         ``"curvature"``, ``"gradient"``, a theorem's name, or ``"nothing"``.
     premises : tuple of Premise
         The assumptions of the theorems, checked first.
-    findings : tuple of Finding
+    findings : tuple of TheoremFinding
         What each theorem says about the point; empty if a premise fails, is unknown or the constants are. For several
         matrices that is Theorem 2: the whole, then each matrix, then Theorems A and B with joint constants. Where
         ``f`` is not known to be convex the last one is the gap from restricted constants, which needs no stationary
@@ -92,7 +92,7 @@ class Verdict:
     reason: str
     basis: str
     premises: tuple[Premise, ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[TheoremFinding, ...]
     contradictions: tuple[str, ...]
     stationarity: Stationarity = field(repr=False)
     second_order: SecondOrder | None = field(repr=False)

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .._known import Known
-from .._text import plain
+from .._text import for_json
 from .._validate import Array
 from ..linear_map import RANK_TOL, numerical_rank, truncated_svd
 from .regimes import THEOREM_1, THEOREM_A, regime, two_constant_threshold
@@ -111,7 +111,7 @@ Conclusion = Literal["global", "eps-global", "bounded", "excluded", "not exclude
 
 
 @dataclass(frozen=True)
-class Finding:
+class TheoremFinding:
     """What one theorem says about one point.
 
     Attributes
@@ -145,7 +145,7 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON-ready values (infinite numbers as None)."""
-        return dict(plain(asdict(self) | {"known": str(self.known)}))
+        return dict(for_json(asdict(self) | {"known": str(self.known)}))
 
 
 def _less(left: float, right: float) -> bool:
@@ -159,13 +159,13 @@ def _distance_bound(s: Spectra, q: float) -> float:
     return s.tail / math.sqrt(1.0 - ratio) if ratio < 1.0 else math.inf
 
 
-def theorem_1(s: Spectra, rsc: float, rsm: float, known: Known) -> Finding:
+def theorem_1(s: Spectra, rsc: float, rsm: float, known: Known) -> TheoremFinding:
     """Theorem 1 (main paper; proofs/theorem1): special regime, rank, ratio of singular values, distance."""
     q = 2.0 * rsc / rsm
     numbers = {"2 alpha/beta": q, "sigma_r": s.sigma_r, "sigma_r*": s.sigma_r_star, "distance": s.distance}
 
-    def finding(conclusion: Conclusion, text: str, *vacuous: str) -> Finding:
-        return Finding("Theorem 1", known, conclusion, text, numbers, vacuous)
+    def finding(conclusion: Conclusion, text: str, *vacuous: str) -> TheoremFinding:
+        return TheoremFinding("Theorem 1", known, conclusion, text, numbers, vacuous)
 
     if regime(rsc, rsm, s.r, s.r_star).rule == THEOREM_1:
         return finding("global", f"special regime: 2 alpha/beta = {q:.6g} > 1")
@@ -185,13 +185,13 @@ def theorem_1(s: Spectra, rsc: float, rsm: float, known: Known) -> Finding:
     return finding("not excluded", text, *(["distance bound"] if bound == 0.0 else []))
 
 
-def corollary_1(s: Spectra, rsc: float, rsm: float, known: Known) -> Finding:
+def corollary_1(s: Spectra, rsc: float, rsm: float, known: Known) -> TheoremFinding:
     """Corollary 1 (main paper, ``r > r*``; proofs/corollary1): both directions, the lower bound on ``||X||_F``."""
     q = 2.0 * rsc / rsm
     numbers = {"2 alpha/beta": q, "sigma_r": s.sigma_r, "sigma_r*": s.sigma_r_star, "norm": s.norm}
 
-    def finding(conclusion: Conclusion, text: str, *vacuous: str) -> Finding:
-        return Finding("Corollary 1", known, conclusion, text, numbers, vacuous)
+    def finding(conclusion: Conclusion, text: str, *vacuous: str) -> TheoremFinding:
+        return TheoremFinding("Corollary 1", known, conclusion, text, numbers, vacuous)
 
     if s.rank < s.r or s.r_star == 0 or _less(s.sigma_r, q * s.sigma_r_star):
         return finding("global", f"(i) sigma_r = {s.sigma_r:.6g} <= (2 alpha/beta) sigma_r* = {q * s.sigma_r_star:.6g}")
@@ -203,7 +203,7 @@ def corollary_1(s: Spectra, rsc: float, rsm: float, known: Known) -> Finding:
     return finding("not excluded", text, *(["norm bound"] if bound <= 0.0 else []))
 
 
-def theorem_a(s: Spectra, rsc: float, rsm: float, known: Known) -> Finding:
+def theorem_a(s: Spectra, rsc: float, rsm: float, known: Known) -> TheoremFinding:
     """Theorem A (proofs/theorem_a): ``beta/alpha < 2 sqrt(r/r*)``, and the annulus of a spurious point.
 
     A spurious point has ``tau = ||X*_perp||_* > 0`` and, with ``k = rank X*_perp``, ``t = tau/(k sigma_r)``,
@@ -214,8 +214,8 @@ def theorem_a(s: Spectra, rsc: float, rsm: float, known: Known) -> Finding:
     k, tau = s.outside.size, float(s.outside.sum())
     numbers = {"beta/alpha": c, "threshold": 2.0 * s.ratio}
 
-    def finding(conclusion: Conclusion, text: str, *vacuous: str) -> Finding:
-        return Finding("Theorem A", known, conclusion, text, numbers, vacuous)
+    def finding(conclusion: Conclusion, text: str, *vacuous: str) -> TheoremFinding:
+        return TheoremFinding("Theorem A", known, conclusion, text, numbers, vacuous)
 
     if regime(rsc, rsm, s.r, s.r_star).rule in (THEOREM_1, THEOREM_A):
         return finding("global", f"beta/alpha = {c:.6g} < 2 sqrt(r/r*) = {numbers['threshold']:.6g}")
@@ -238,7 +238,7 @@ def theorem_a(s: Spectra, rsc: float, rsm: float, known: Known) -> Finding:
     return finding("not excluded", f"annulus: distance {s.distance:.6g} <= {upper:.6g}, t = {t:.6g}")
 
 
-def theorem_b(s: Spectra, curvature: tuple[float, float], rsm: float, known: Known) -> Finding:
+def theorem_b(s: Spectra, curvature: tuple[float, float], rsm: float, known: Known) -> TheoremFinding:
     """Theorem B (proofs/theorem_b): ``beta2 (beta - alpha) < 2 alpha beta sqrt(r/r*)``.
 
     ``curvature`` holds ``alpha`` and ``beta``, bounds on the curvature of ``f`` along matrices of rank up to
@@ -253,13 +253,13 @@ def theorem_b(s: Spectra, curvature: tuple[float, float], rsm: float, known: Kno
     else:
         compare = "<" if special else ">="
         text = f"beta2 = {rsm:.6g} {compare} 2 alpha beta sqrt(r/r*)/(beta - alpha) = {threshold:.6g}"
-    return Finding("Theorem B", known, "global" if special else "not excluded", text, numbers)
+    return TheoremFinding("Theorem B", known, "global" if special else "not excluded", text, numbers)
 
 
 JOINT_A, JOINT_B = "Theorem A, joint", "Theorem B, joint"
 
 
-def joint_theorem_a(blocks: Sequence[tuple[Spectra, float, float, Known]]) -> Finding:
+def joint_theorem_a(blocks: Sequence[tuple[Spectra, float, float, Known]]) -> TheoremFinding:
     """Theorem A for several matrices (proofs/theorem2_joint, J1): ``beta_l < 2 alpha_l sqrt(r_l/r*_l)`` for all ``l``.
 
     The ``alpha_l`` have to satisfy the joint inequality; ``beta_l`` is the smoothness of the matrix alone.
@@ -270,7 +270,7 @@ def joint_theorem_a(blocks: Sequence[tuple[Spectra, float, float, Known]]) -> Fi
 
 def joint_theorem_b(
     blocks: Sequence[tuple[Spectra, float, float, Known]], curvature: tuple[float, float], known: Known
-) -> Finding:
+) -> TheoremFinding:
     """Theorem B for several matrices (proofs/theorem2_joint, J2); ``curvature`` bounds the joint Hessian.
 
     ``beta2_l (beta - alpha) < 2 alpha beta sqrt(r_l/r*_l)`` for every ``l``, with one ``alpha`` and ``beta`` for all
@@ -285,19 +285,19 @@ def joint_theorem_b(
 
 def _for_every(
     theorem: str, levels: Sequence[Known], parts: Sequence[tuple[bool, float, float]], what: str, bound: str
-) -> Finding:
+) -> TheoremFinding:
     """Return what a condition on every matrix says about the whole."""
     known = Known.CERTIFIED if all(level is Known.CERTIFIED for level in levels) else Known.SAMPLED
     numbers = {f"matrix {k + 1}": value for k, (_, value, _) in enumerate(parts)}
     failing = [(k, value, limit) for k, (holds, value, limit) in enumerate(parts) if not holds]
     if not failing:
-        return Finding(theorem, known, "global", f"{what} < {bound} for every matrix", numbers)
+        return TheoremFinding(theorem, known, "global", f"{what} < {bound} for every matrix", numbers)
     k, value, limit = failing[0]
     text = f"{what} = {value:.6g} >= {bound} = {limit:.6g} for matrix {k + 1}"
-    return Finding(theorem, known, "not excluded", text, numbers)
+    return TheoremFinding(theorem, known, "not excluded", text, numbers)
 
 
-def theorem_2(blocks: Sequence[tuple[Spectra, float, float, Known]]) -> tuple[Finding, ...]:
+def theorem_2(blocks: Sequence[tuple[Spectra, float, float, Known]]) -> tuple[TheoremFinding, ...]:
     """Theorem 2 (main paper; proofs/theorem2): for several matrices, the whole first, then each.
 
     The constants have to satisfy the joint inequality. A spurious point has a matrix of rank exactly ``r_l`` with
@@ -313,12 +313,12 @@ def theorem_2(blocks: Sequence[tuple[Spectra, float, float, Known]]) -> tuple[Fi
     known = Known.CERTIFIED if all(block[3] is Known.CERTIFIED for block in blocks) else Known.SAMPLED
     if not left:
         text = "no matrix can be the one that a spurious point has"
-        return Finding("Theorem 2", known, "global", text, {}), *single
+        return TheoremFinding("Theorem 2", known, "global", text, {}), *single
     text = f"a spurious point has a matrix like {', '.join(map(str, left))} of {len(single)}"
-    return Finding("Theorem 2", known, "not excluded", text, {}), *single
+    return TheoremFinding("Theorem 2", known, "not excluded", text, {}), *single
 
 
-def theorem_3(s: Spectra, rsc: float, rsm: float, known: Known, eps: float | None = None) -> Finding:
+def theorem_3(s: Spectra, rsc: float, rsm: float, known: Known, eps: float | None = None) -> TheoremFinding:
     """Theorem 3 with explicit constants (proofs/theorem3): a minimizer within ``delta`` of a matrix of rank ``r*``.
 
     ``X*`` is an exact minimizer of any rank, and the constants hold about it. With ``o = ||X - X*||_F`` and
@@ -332,8 +332,8 @@ def theorem_3(s: Spectra, rsc: float, rsm: float, known: Known, eps: float | Non
     if eps is not None:
         numbers["eps"] = eps
 
-    def finding(conclusion: Conclusion, text: str, *vacuous: str) -> Finding:
-        return Finding("Theorem 3 (explicit constants)", known, conclusion, text, numbers, vacuous)
+    def finding(conclusion: Conclusion, text: str, *vacuous: str) -> TheoremFinding:
+        return TheoremFinding("Theorem 3 (explicit constants)", known, conclusion, text, numbers, vacuous)
 
     if s.rank < s.r:
         return finding("global", f"rank X = {s.rank} < r = {s.r}: then X = X*")
@@ -369,7 +369,7 @@ def approximate_point(
     curvature: float | None,
     known: Known,
     accepted: float,
-) -> Finding:
+) -> TheoremFinding:
     """How far a point of any kind is from the optimum, by restricted strong convexity alone; ``f`` need not be convex.
 
     Proved in proofs/approximate_points; conditional on ``alpha``, which no computation gives for a network.
@@ -404,14 +404,16 @@ def approximate_point(
     numbers = {"slope": slope, "excess": excess, "||X*||_*": nuclear_star, "T": bound, "distance": distance}
     text = f"||X - X*||_F <= {distance:.6g}"
     if curvature is None:
-        return Finding(APPROXIMATE, known, "bounded", f"{text}; no bound on the curvature of f is known", numbers)
+        return TheoremFinding(
+            APPROXIMATE, known, "bounded", f"{text}; no bound on the curvature of f is known", numbers
+        )
     gap = max(1.0, curvature / (2.0 * rsc)) * bound
     numbers["gap"] = gap
     conclusion: Conclusion = "global" if gap <= accepted else "bounded"
-    return Finding(APPROXIMATE, known, conclusion, f"L - F* <= {gap:.6g}, {text}", numbers)
+    return TheoremFinding(APPROXIMATE, known, conclusion, f"L - F* <= {gap:.6g}, {text}", numbers)
 
 
-Statement = Callable[[Spectra, float, float, Known], Finding]
+Statement = Callable[[Spectra, float, float, Known], TheoremFinding]
 
 
 def applicable(s: Spectra) -> list[Statement]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from .._blocks import Pairs, as_finite_pairs, as_pairs
 from .._known import Known
-from .._text import at_least, at_most, plain
+from .._text import at_least, at_most, for_json
 from .._validate import Array, as_choice, as_flag, as_integer, as_iterable, as_number
 from ..certificates import Certificate, certify
 from ..landscape import SecondOrder, second_order
@@ -117,7 +117,7 @@ class NetworkVerdict:
             "level": None if self.level is None else str(self.level),
             "premises": list(self.premises),
             "lam": self.lam,
-            "relative_gap": plain(self.relative_gap),
+            "relative_gap": for_json(self.relative_gap),
             "certificate": None if self.certificate is None else self.certificate.to_dict(),
             "base_norms": list(self.base_norms),
             "solved": None if self.solved is None else self.solved.to_dict(),

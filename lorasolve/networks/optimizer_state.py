@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .._files import PathLike
-from .._text import plain
+from .._text import for_json
 from .._validate import as_path, shown
 from ._torch import require_torch
 
@@ -122,7 +122,7 @@ class OptimizerState:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers as plain JSON-ready values; infinite horizons become None, as do lengths that are NaN."""
-        return dict(plain(asdict(self) | {"horizon": self.horizon}))
+        return dict(for_json(asdict(self) | {"horizon": self.horizon}))
 
 
 def read_optimizer_state(path: PathLike) -> OptimizerState:

@@ -18,7 +18,7 @@ import numpy as np
 
 from .._blocks import MultiObjective, Pairs, as_finite_pairs, joint_inner
 from .._known import Known
-from .._text import at_most, plain
+from .._text import at_most, for_json
 from .._validate import Array, as_choice, as_float_array, as_instance, as_iterable, as_number, as_shape, as_text
 from ..certificates.duality import allowance, duality_gap, gradient_norm
 from ..linear_map import LinearMap, factor_svd, numerical_rank, outside, top_above
@@ -91,7 +91,7 @@ class LayerDual:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers as plain JSON-ready values, without the direction."""
-        return dict(plain({key: value for key, value in asdict(self).items() if key != "direction"}))
+        return dict(for_json({key: value for key, value in asdict(self).items() if key != "direction"}))
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class TangentCertificate:
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers as plain JSON-ready values."""
         names = ("f", "F", "L", "lam", "gap", "relative_gap", "formula", "failure_probability", "grad_norm")
-        found = {name: plain(getattr(self, name)) for name in (*names, "stationarity")}
+        found = {name: for_json(getattr(self, name)) for name in (*names, "stationarity")}
         return found | {"level": str(self.level), "layers": [layer.to_dict() for layer in self.layers]}
 
 

@@ -84,8 +84,8 @@ class LayerReport:
 
 
 @dataclass(frozen=True)
-class Premise:
-    """A premise of the theorems.
+class FilePremise:
+    """A premise of the theorems, as far as files show it.
 
     Attributes
     ----------
@@ -119,7 +119,7 @@ class Diagnosis:
         Why.
     title : str
         The adapter in a line.
-    premises : tuple of Premise
+    premises : tuple of FilePremise
         What the theorems need.
     remarks : tuple of str
         What else a reader should know.
@@ -140,7 +140,7 @@ class Diagnosis:
     kind: str
     reason: str
     title: str
-    premises: tuple[Premise, ...]
+    premises: tuple[FilePremise, ...]
     remarks: tuple[str, ...]
     settles: tuple[str, ...]
     layers: tuple[LayerReport, ...]
@@ -425,7 +425,7 @@ def _modules(names: list[str]) -> str:
     return printable(names[0], 80) if len(names) == 1 else counted(len(names))
 
 
-def _premises(layers: list[LayerReport], unusable: list[UnusableLayer], decay: Decay) -> tuple[Premise, ...]:
+def _premises(layers: list[LayerReport], unusable: list[UnusableLayer], decay: Decay) -> tuple[FilePremise, ...]:
     l2 = {"l2": True, "unknown": None}.get(decay.kind, False)
     because = {
         "l2": f"lam = {decay.lam:g}, {decay.source}" if decay.lam else decay.source,
@@ -437,9 +437,9 @@ def _premises(layers: list[LayerReport], unusable: list[UnusableLayer], decay: D
     unbalanced = [layer for layer in trained if layer.unbalanced]
     unknown = [layer for layer in trained if layer.facts.imbalance is None]
     if not trained:
-        balance = Premise("balanced factors", None, "no layer has an update")
+        balance = FilePremise("balanced factors", None, "no layer has an update")
     elif unknown:
-        balance = Premise(
+        balance = FilePremise(
             "balanced factors",
             None,
             f"stationary points of {_other_conditions(unknown[0].facts)} need not have them, in {len(unknown)} of "
@@ -447,27 +447,29 @@ def _premises(layers: list[LayerReport], unusable: list[UnusableLayer], decay: D
         )
     elif unbalanced:
         median = statistics.median(layer.facts.imbalance or 0.0 for layer in trained)
-        balance = Premise(
+        balance = FilePremise(
             "balanced factors",
             False,
             f"imbalance above {IMBALANCE:g} in {len(unbalanced)} of {len(trained)} layers, median {median:.2g}: not "
             "stationary for any l2 decay",
         )
     else:
-        balance = Premise("balanced factors", True, f"imbalance at most {IMBALANCE:g}, or the rounding, in every layer")
+        balance = FilePremise(
+            "balanced factors", True, f"imbalance at most {IMBALANCE:g}, or the rounding, in every layer"
+        )
     deficient = [layer for layer in layers if not layer.facts.full_rank]
-    low = Premise(
+    low = FilePremise(
         "rank below r",
         len(deficient) == len(layers) if layers else None,
         f"sigma_r <= {FULL_RANK:g} sigma_1 in {len(deficient)} of {len(layers)} layers",
     )
     dora = sum(layer.facts.dora for layer in layers)
     if dora:
-        product = Premise("the update is s A B^T", False, f"DoRA in {counted(dora)}: these are the directions only")
+        product = FilePremise("the update is s A B^T", False, f"DoRA in {counted(dora)}: these are the directions only")
     else:
         because_product = f"{counted(len(unusable))} not usable" if unusable else "in every layer"
-        product = Premise("the update is s A B^T", not unusable, because_product)
-    return Premise("l2 decay of the factors", l2, because), balance, low, product
+        product = FilePremise("the update is s A B^T", not unusable, because_product)
+    return FilePremise("l2 decay of the factors", l2, because), balance, low, product
 
 
 def _remarks(

@@ -12,7 +12,7 @@ import numpy as np
 
 from .._digest import SIZE
 from .._files import PathLike
-from .._text import plain
+from .._text import for_json
 from .._threads import blas_threads
 from .._validate import Array
 from ..engine import method_and_start, solve
@@ -122,8 +122,8 @@ class Solver(Worker):
         for k, cell in enumerate(group):
             result: dict[str, Any] = {
                 "status": made.status[k].label,
-                "fun": plain(float(made.fun[k])),
-                "grad_norm": plain(float(made.grad_norm[k])),
+                "fun": for_json(float(made.fun[k])),
+                "grad_norm": for_json(float(made.grad_norm[k])),
                 "nit": int(made.nit[k]),
                 "nfev": int(made.nit[k]) + 1,
                 "shapes": shapes,
@@ -289,8 +289,8 @@ def _summary(end: Result) -> dict[str, Any]:
     problem = end.problem
     return {
         "status": end.status.label,
-        "fun": plain(float(end.fun)),
-        "grad_norm": plain(float(end.grad_norm)),
+        "fun": for_json(float(end.fun)),
+        "grad_norm": for_json(float(end.grad_norm)),
         "nit": end.nit,
         "nfev": end.nfev,
         "shapes": [[*shape, rank] for shape, rank in zip(problem.shapes, problem.ranks)],

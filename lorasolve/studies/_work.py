@@ -14,7 +14,7 @@ import numpy as np
 
 from .._files import PathLike
 from .._interruptions import ENDING, as_part
-from .._text import plain
+from .._text import for_json
 from .._threads import blas_threads, get_threads, set_threads
 from .._validate import Array
 from .store import Entry, Shard, Store, json_text
@@ -195,9 +195,9 @@ def lost(cell: Cell) -> Entry:
 def summary(value: Any) -> Any:
     """Return what a measure says as plain data: of a report its numbers, truth values and short texts."""
     if hasattr(value, "to_dict"):
-        document = plain(value.to_dict()).items()
+        document = for_json(value.to_dict()).items()
         return {key: entry for key, entry in document if entry is None or isinstance(entry, (bool, int, float, str))}
-    value = plain(value)
+    value = for_json(value)
     if value is None or isinstance(value, (bool, int, float, str, list, dict)):
         # Refuses what is inside and cannot be written.
         json_text(value)

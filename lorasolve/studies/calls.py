@@ -11,7 +11,7 @@ import numpy as np
 
 from .._digest import SIZE, code_mark
 from .._files import PathLike
-from .._text import plain
+from .._text import for_json
 from .._validate import Array, as_array, as_callable, as_iterable, as_path, as_text, shown
 from .._version import __version__
 from ..executors import Executor
@@ -86,7 +86,7 @@ class Calls(Work):
         retry_failed: bool = False,
         progress: bool = False,
     ) -> Runs:
-        """Do all cells that the store does not hold yet; everything is as in :meth:`Study.run`."""
+        """Do all cells that the store does not hold yet; everything is as in :meth:`lorasolve.Study.run`."""
         kept, keys, _, interrupted = do(
             self, store, backend, n_jobs, threads=threads, retry_failed=retry_failed, progress=progress
         )
@@ -166,7 +166,7 @@ def _settings(cell: Any) -> Any:
         raise TypeError(f"cells: expected dicts of settings, got {shown(cell)}")
     if (number := _first_infinite(cell)) is not None:
         raise ValueError(f"cells: expected finite numbers, got {number} in {shown(cell)}")
-    return plain(dict(cell))
+    return for_json(dict(cell))
 
 
 def _first_infinite(value: Any) -> float | None:

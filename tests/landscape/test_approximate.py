@@ -6,7 +6,7 @@ import pytest
 import lorasolve as ls
 from lorasolve import landscape
 from lorasolve._known import Known
-from lorasolve.landscape.constants import Constants, Evidence
+from lorasolve.landscape.constants import Constants, Provenance
 from lorasolve.landscape.theorems import approximate_point
 
 from .double_well import DoubleWell, factors_of
@@ -100,7 +100,7 @@ def test_constants_that_do_not_reach_the_point_or_are_sampled_decide_nothing():
         judged = landscape.verdict(problem, result, constants=constants)
         assert judged.kind == "inconclusive"
         assert judged.findings == ()
-    how = {"rsc_high": Evidence(Known.SAMPLED, "x")}
+    how = {"rsc_high": Provenance(Known.SAMPLED, "x")}
     sampled = Constants(-3.0, 0.9, 1.0, 5.0, how, 3, np.inf, False)
     judged = landscape.verdict(problem, result, constants=sampled)
     assert judged.kind == "inconclusive"

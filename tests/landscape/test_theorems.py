@@ -10,7 +10,7 @@ import lorasolve as ls
 from lorasolve import landscape
 from lorasolve._known import Known
 from lorasolve.landscape import judge
-from lorasolve.landscape.constants import Constants, Evidence
+from lorasolve.landscape.constants import Constants, Provenance
 from lorasolve.landscape.theorems import (
     Spectra,
     corollary_1,
@@ -142,7 +142,7 @@ def test_verdict_uses_theorem_3_when_asked_for_a_lower_rank():
 def test_sampled_constants_never_decide():
     f = landscape.instances.sharp(2, 1, 4, 4, 5.0, 0.1)
     problem = ls.Problem(f, rank=2, lam=0.1)
-    optimistic = Constants(-math.inf, 1.0, 1.5, math.inf, {"rsc_high": Evidence(Known.SAMPLED, "x")}, 2, 10.0, False)
+    optimistic = Constants(-math.inf, 1.0, 1.5, math.inf, {"rsc_high": Provenance(Known.SAMPLED, "x")}, 2, 10.0, False)
     judged = landscape.verdict(problem, f.stationary_factors(), X_star=f.X_star, constants=optimistic)
     assert judged.kind == "spurious"
     assert {found.known for found in judged.findings} == {Known.SAMPLED}
