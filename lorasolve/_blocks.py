@@ -224,7 +224,7 @@ class MultiObjective:
         return tuple(found)
 
     def gradient_operators(self, factors: Pairs) -> tuple[LinearMap, ...]:
-        """Return the gradient of each block as a :class:`~lorasolve.linear_map.LinearMap`, in float64."""
+        """Return the gradient of each block as a ``LinearMap``, in float64."""
         G = self.checked_value_and_grad([A @ B.T for A, B in factors])[1]
         return tuple(LinearMap.from_dense(g.astype(np.float64, copy=False)) for g in G)
 

@@ -59,7 +59,7 @@ class MultiProblem(Problem):
     -----
     Source: main paper, Theorem 2. Its ``beta_l`` are the constants of :meth:`block`; its ``alpha_l`` have to satisfy
     ``<grad f(X) - grad f(X*), X - X*> >= sum_l alpha_l ||X_l - X*_l||_F^2`` jointly, which the constants of each block
-    alone do not imply (proofs/theorem2 has a counterexample): see :func:`lorasolve.landscape.verdict`.
+    alone do not imply (proofs/theorem2 has a counterexample): see :func:`lorasolve.verdict`.
 
     Measured on 12 blocks of 384 x 384 at rank 8 (linear fine-tuning with 600 samples each, one BLAS thread): an
     iteration of gradient descent takes 3.3 ms, twelve single problems in the same loop 3.2 ms in all (2.0 ms in the

@@ -36,7 +36,7 @@ class SoftmaxGates(Adapter):
 
     The gates add nothing to what can be represented: rank at most r. With weight decay they change the penalty:
     the least of ``(lam/2)(||A||^2 + ||B||^2)`` over all gated factors of ``X`` is
-    ``(lam/r)(sum sqrt(sigma_i(X)))^2`` for ``s = 1`` (derived; :func:`lorasolve.papers.beam_lora.gated_decay`), which
+    ``(lam/r)(sum sqrt(sigma_i(X)))^2`` for ``s = 1`` (derived; ``lorasolve.papers.beam_lora.gated_decay``), which
     is not convex. So the convex optimum of LoRA is not that of this adapter unless ``lam = 0``.
 
     Fixed points: those of ``L`` in all three blocks. Proof module: proofs/beam_lora.

@@ -43,7 +43,7 @@ class SoRA(Adapter):
         ``paper``: as above. ``unit_columns``: the factors enter through their directions ``a_k/||a_k||`` only, and
         the gates start at 0. ``fixed_threshold``: soft threshold by ``gate_penalty`` whatever the step size.
         ``released``: the three in-place updates of the released optimizer, whose net effect is
-        :func:`released_threshold`; for comparison only.
+        ``released_threshold``; for comparison only.
     alpha : float, optional
         Without it ``s = 1``; with it ``s = alpha/r``.
     gate_seed : int, optional
@@ -62,7 +62,7 @@ class SoRA(Adapter):
     Fixed points: those of ``f + gate_penalty ||g||_1`` over all three blocks. A gate at zero stops the gradients
     of its columns; under weight decay these die, and once they have the component cannot return (gate death; the
     schedule ``revive`` re-seeds it). Before that the gate may reopen, as the loss's gradient moves. From the ``lora``
-    start the final rank is therefore a heuristic: compare with :func:`lorasolve.papers.sora.half_threshold_optimum`.
+    start the final rank is therefore a heuristic: compare with ``lorasolve.papers.sora.half_threshold_optimum``.
     Proof module: proofs/sora.
     """
 

@@ -83,7 +83,7 @@ class Bound:
     formula : str
         Its name, or why there is none.
     scale : float
-        What it is relative to (:func:`scale_of`).
+        What it is relative to (``scale_of``).
     level : Known
         RIGOROUS, CERTIFIED or SAMPLED.
     failure_probability : float

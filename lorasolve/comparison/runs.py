@@ -252,7 +252,7 @@ def compare(
         Most oracle calls of a run (a line search under way may exceed it by a few), and so most iterations, over which
         schedules run.
     tune : bool
-        Choose each step size on the first seed, by one rule (:func:`lorasolve.comparison.tuning.choose_step`).
+        Choose each step size on the first seed, by one rule (``lorasolve.comparison.tuning.choose_step``).
     reference : ConvexResult, optional
         The convex optimum; computed here by default, where the problem has one.
     init : str, Init, (A, B) or Result, optional

@@ -26,7 +26,7 @@ class Cvxpy(ConvexRoute):
     Nuclear norms become semidefinite cones of size m + n: Clarabel needs seconds at 40 x 40 and about a minute at
     60 x 60. The solver's status is reported and its accuracy measured by our own gap.
 
-    The solver gets the problem in units of its own (:func:`_in_units`): its tolerances and its presolve know a 1, and
+    The solver gets the problem in units of its own: its tolerances and its presolve know a 1, and
     data of size 1e8 were infeasible to it.
 
     Parameters

@@ -126,7 +126,7 @@ def census(
     stop : StoppingRule, optional
         By default 20,000 iterations at most, ``grad_tol = 1e-10``.
     X_star, constants
-        Passed to :func:`~lorasolve.landscape.verdict`.
+        Passed to :func:`lorasolve.verdict`.
     seed : int
         Seed of all starts.
     tol : float

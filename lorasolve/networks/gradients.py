@@ -86,7 +86,7 @@ class Network(MultiObjective):
     Attributes
     ----------
     precision : str
-        To which a value is exact: ``dtype``, or "float32" where :attr:`below` is not empty.
+        To which a value is exact: ``dtype``, or "float32" where ``below`` is not empty.
     below : tuple of str
         Floating types of a lower precision through which the loss of the first batch depends on the weights all the
         same (compiled code, casts outside of torch's own functions).

@@ -76,13 +76,13 @@ class LoRAMonitor:
     ----------
     lam : float, optional
         The weight decay of the objective; None: no stationarity, ``lam_hat`` only. The gradients in the model are
-        taken to be those of the loss without the penalty (:attr:`warnings` says when they are not).
+        taken to be those of the loss without the penalty (``warnings`` says when they are not).
     every : int
         Read every so many steps.
     base : torch.nn.Module, optional
         The model that :meth:`step` is given, for ``||W_l||_2`` of its frozen weights: a layer whose update grows beyond
         ``ratio`` times it stops the run as loud. There is no such stop where PEFT's initialization changed the weight
-        (PiSSA, OLoRA, ...), as :attr:`warnings` says. A model with quantised or tied weights is watched without it.
+        (PiSSA, OLoRA, ...), as ``warnings`` says. A model with quantised or tied weights is watched without it.
     ratio : float
         See ``base``.
     full_batch : bool

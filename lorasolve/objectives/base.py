@@ -161,7 +161,7 @@ class Objective:
         return float(np.vdot(U, self.factor_hvp(A, B, U, np.zeros_like(B))[0]))
 
     def gradient_operator(self, A: Array, B: Array) -> LinearMap:
-        """Return ``G = grad f(A B^T)`` as a :class:`~lorasolve.linear_map.LinearMap`, in float64."""
+        """Return ``G = grad f(A B^T)`` as a ``LinearMap``, in float64."""
         return LinearMap.from_dense(self.value_and_grad(A @ B.T)[1].astype(np.float64, copy=False))
 
     def oracle_and_operator(self, A: Array, B: Array) -> tuple[float, Array, Array, LinearMap]:

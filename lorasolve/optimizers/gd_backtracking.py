@@ -19,7 +19,7 @@ class GDBacktracking(Descent):
     """Gradient descent whose step is found by backtracking; a rejected trial is an oracle call.
 
     A trial ``theta - t grad`` is accepted when ``L`` fell by at least ``decrease * t * ||grad||^2`` (Armijo), to full
-    accuracy (see :class:`~lorasolve.optimizers._steps.Armijo`).
+    accuracy (``lorasolve/optimizers/_steps.py``).
 
     Parameters
     ----------

@@ -25,12 +25,14 @@ class GGPO(Perturbed):
 
     Parameters
     ----------
-    step_size, base
-        As for :class:`~lorasolve.optimizers._perturbed.Perturbed`.
+    step_size : float
+        Step of the method underneath.
+    base : {"adam", "gd"}
+        The method underneath.
     sigma, beta : float
         Scale of the noise, and weight of the gradient's rows.
     rule : {"paper", "kohya", "kohya_linear"}
-        How ``s_i`` is made (see :func:`row_scales`); the known implementations disagree.
+        How ``s_i`` is made (``row_scales``); the known implementations disagree.
     gradient : {"exact", "surrogate"}
         ``G`` itself, or what the implementations use in its place,
         ``S = s (grad_A B^T + A grad_B^T) = s^2 (G B B^T + A A^T G)``: minus the velocity of the weight under

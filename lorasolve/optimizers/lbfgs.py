@@ -19,8 +19,7 @@ MOST_STEPS = 10_000
 class LBFGS(DrivenOptimizer):
     """Limited-memory BFGS (``scipy.optimize.minimize(method="L-BFGS-B")``), run until the loop's own rules stop it.
 
-    SciPy's tolerances are off; when its line search gives up the method restarts from there (see
-    :class:`~lorasolve.optimizers.base.DrivenOptimizer`).
+    SciPy's tolerances are off; when its line search gives up the method restarts from there.
 
     Parameters
     ----------

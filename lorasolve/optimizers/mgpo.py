@@ -23,8 +23,10 @@ class MGPO(Perturbed):
 
     Parameters
     ----------
-    step_size, base
-        As for :class:`~lorasolve.optimizers._perturbed.Perturbed`.
+    step_size : float
+        Step of the method underneath.
+    base : {"adam", "gd"}
+        The method underneath.
     rho : float
         Radius, before the division by ``gbar``.
     mu, beta : float

@@ -20,8 +20,10 @@ class SAM(Perturbed):
 
     Parameters
     ----------
-    step_size, base
-        As for :class:`~lorasolve.optimizers._perturbed.Perturbed`.
+    step_size : float
+        Step of the method underneath.
+    base : {"adam", "gd"}
+        The method underneath.
     rho : float
         Radius of the ascent step, in the joint norm of ``(A, B)``.
 

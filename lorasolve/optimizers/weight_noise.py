@@ -16,8 +16,10 @@ class WeightNoise(Perturbed):
 
     Parameters
     ----------
-    step_size, base
-        As for :class:`~lorasolve.optimizers._perturbed.Perturbed`.
+    step_size : float
+        Step of the method underneath.
+    base : {"adam", "gd"}
+        The method underneath.
     sigma : float
         Standard deviation of the noise in each entry of the weight.
 

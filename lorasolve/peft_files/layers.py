@@ -142,7 +142,7 @@ class Adapter:
     Attributes
     ----------
     entries : dict
-        :class:`LayerTensors` by module.
+        ``LayerTensors`` by module.
     skipped : dict
         Why each other tensor is no factor.
     """

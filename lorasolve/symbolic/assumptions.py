@@ -36,7 +36,7 @@ class Assumption:
     equations
         Pairs ``(left, right)``; the left side is a single word, a single trace or a scalar symbol.
     impose
-        Changes drawn values so that the equations hold. It may raise :class:`Unfit`.
+        Changes drawn values so that the equations hold. It may raise ``Unfit``.
     """
 
     name: str
