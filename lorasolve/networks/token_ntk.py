@@ -34,6 +34,7 @@ from .._validate import (
 from ..convex import solve_convex
 from ..linear_map import RANK_TOL, LinearMap, factor_singular_values
 from ..multi import MultiProblem
+from ..objectives.base import POWER_STEPS
 from .tangent import layer_rank
 
 # Products with the Jacobian and its transpose, formed as matrices, that a Gram matrix of its rows may cost.
@@ -264,14 +265,14 @@ class TokenNTK(MultiObjective):
         )
         return single
 
-    def sampled_smoothness(self, factors: Pairs, iterations: int = 20) -> float:
+    def sampled_smoothness(self, factors: Pairs) -> float:
         """Estimate the largest Hessian eigenvalue by power iteration until it hardly grows (SAMPLED: a lower bound)."""
         z = self.outputs(factors)
         product = self._gram_product()
         # The iterate is D = sum_ik w_ik J_ik, known by its weights.
         w = np.random.default_rng(0).standard_normal(z.shape)
         value = 0.0
-        for _ in range(iterations):
+        for _ in range(POWER_STEPS):
             dz = product(w)
             length = math.sqrt(max(float(np.vdot(w, dz)), 0.0))
             if length == 0.0:

@@ -16,7 +16,7 @@ import numpy as np
 
 from .._units import natural_start, own_lengths
 from .._validate import Array
-from ..linear_map import spectral_norm_estimate
+from ..linear_map import POWER_STEPS, spectral_norm_estimate
 from ..problem import Problem
 from ..status import Status
 
@@ -327,7 +327,7 @@ def curvature_bound(problem: Problem, theta: Array, smoothness: float) -> float:
     return problem.lam + max(bounds)
 
 
-def sampled_curvature(problem: Problem, theta: Array, iterations: int = 12) -> float:
+def sampled_curvature(problem: Problem, theta: Array) -> float:
     """Estimate the largest Hessian eigenvalue of ``L`` in magnitude by power iteration on gradient differences."""
     direction = np.random.default_rng(0).standard_normal(theta.size)
     if problem.trainable is not None:
@@ -335,7 +335,7 @@ def sampled_curvature(problem: Problem, theta: Array, iterations: int = 12) -> f
     plus, minus = np.empty_like(theta), np.empty_like(theta)
     h = max(1e-5, float(np.finfo(theta.dtype).eps) ** (1 / 3)) * (float(np.linalg.norm(theta)) or 1.0)
     value = 0.0
-    for _ in range(iterations):
+    for _ in range(POWER_STEPS):
         direction /= float(np.linalg.norm(direction)) or 1.0
         step = (h * direction).astype(theta.dtype)
         problem.value_and_grad(theta + step, plus)
