@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from inspect import signature
 from typing import Any, ClassVar
 
 from .._output_losses import Loss
@@ -122,17 +123,18 @@ def _long_sides(tensor: Any) -> list[int]:
     return [side for side in tensor.shape if side != 1]
 
 
+def takes_labels(model: Any) -> bool:
+    """Whether ``forward`` has a place for labels; that of PEFT has one for anything, and the model within is asked."""
+    model = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return any(p.name == "labels" or p.kind is p.VAR_KEYWORD for p in signature(model.forward).parameters.values())
+
+
 def plain_outputs(model: Any, batch: Any) -> Any:
     """Return what the model says to a batch: its ``logits``, or the answer itself."""
     if isinstance(batch, Mapping):
-        inputs = {key: value for key, value in batch.items() if key != "labels"}
         decodes = getattr(getattr(model, "config", None), "is_encoder_decoder", False) is True
-        try:
-            answer = model(**(batch if decodes else inputs))
-        except TypeError:  # an encoder-decoder of one's own that takes no labels
-            if not decodes:
-                raise
-            answer = model(**inputs)
+        inputs = {key: value for key, value in batch.items() if key != "labels"}
+        answer = model(**(batch if decodes and takes_labels(model) else inputs))
     elif isinstance(batch, list | tuple) and len(batch) == 2:
         answer = model(batch[0])
     else:
@@ -220,15 +222,11 @@ def as_the_model_means(loss: Any, model: Any, batch: Any) -> Any:
         If the model's own loss is the mean of neither form, or of other logits than the outputs.
     """
     plain = type(loss) in (CrossEntropy, SquareLoss) and (loss.outputs, loss.targets) == (plain_outputs, plain_targets)
-    if not plain or not isinstance(batch, Mapping) or "labels" not in batch:
+    if not plain or not isinstance(batch, Mapping) or "labels" not in batch or not takes_labels(model):
         return loss
     torch = require_torch()
     with torch.enable_grad():
-        try:
-            answer = model(**batch)
-        except TypeError:  # a model that takes no labels
-            return loss
-        own, logits = _own(answer)
+        own, logits = _own(model(**batch))
         if own is None:
             return loss
         if not math.isfinite(float(own.detach())):

@@ -343,6 +343,19 @@ def test_an_encoder_decoder_of_ones_own_need_not_take_labels():
     assert own == plain
 
 
+@pytest.mark.parametrize("decodes", [False, True])
+def test_an_error_of_a_model_that_takes_labels_is_not_taken_for_one_that_takes_none(decodes):
+    class Broken(Net):
+        config = types.SimpleNamespace(is_encoder_decoder=decodes)
+
+        def forward(self, x, labels=None):
+            return super().forward(x if labels is None else x + "one")
+
+    batches = [{"x": torch.randn(8, 6), "labels": torch.arange(8) % 3}]
+    with pytest.raises(TypeError, match="str"):
+        judge(Broken(), CrossEntropy(), batches, LAM)
+
+
 def test_classes_may_be_masked_by_logits_of_minus_infinity():
     """They have probability 0, so that the loss is that of the others."""
 
