@@ -31,6 +31,7 @@ from .objectives.base import (
     POWER_STEPS,
     Objective,
     Rounding,
+    Wrapper,
     difference_step,
     estimate_smoothness,
     factored,
@@ -301,28 +302,13 @@ class MultiObjective:
         return {}
 
 
-class OneBlock(MultiObjective):
+class OneBlock(Wrapper, MultiObjective):
     """A loss of one update as a loss of a tuple of one; every answer is the objective's own."""
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
         self.shapes = (objective.shape,)
         self.dtype = objective.dtype
-
-    @property
-    def facts(self) -> Facts:
-        """Those of the objective."""
-        return self.objective.facts
-
-    @property
-    def label(self) -> str:
-        """That of the objective."""
-        return self.objective.label
-
-    @property
-    def precision(self) -> str:
-        """That of the objective."""
-        return self.objective.precision
 
     def conjugate(self, Y: Matrices) -> float | None:
         """Ask the objective."""
@@ -466,27 +452,12 @@ class BlockView(Objective):
         return self.objective.metrics(self._with(X))
 
 
-class PlainBlocks(MultiObjective):
+class PlainBlocks(Wrapper, MultiObjective):
     """The plain twin of a loss of several updates: every factor-level answer derived from its dense level."""
 
     def __init__(self, objective: MultiObjective) -> None:
         self.objective = objective
         self.shapes, self.dtype, self.decoupled = objective.shapes, objective.dtype, objective.decoupled
-
-    @property
-    def facts(self) -> Facts:
-        """Those of the loss."""
-        return self.objective.facts
-
-    @property
-    def label(self) -> str:
-        """That of the loss."""
-        return self.objective.label
-
-    @property
-    def precision(self) -> str:
-        """That of the loss."""
-        return self.objective.precision
 
     def value_and_grad(self, X: Matrices) -> tuple[float, tuple[Array, ...]]:
         """Return the value and the gradients of the loss."""

@@ -277,7 +277,28 @@ class Objective:
         return {}
 
 
-class Shifted(Objective):
+class Wrapper:
+    """Facts, name and precision of a loss that asks another one: those of the other."""
+
+    objective: Any
+
+    @property
+    def facts(self) -> Facts:
+        """Those of the objective."""
+        return self.objective.facts
+
+    @property
+    def label(self) -> str:
+        """That of the objective."""
+        return self.objective.label
+
+    @property
+    def precision(self) -> str:
+        """That of the objective."""
+        return self.objective.precision
+
+
+class Shifted(Wrapper, Objective):
     """``X -> f(offset + X)``: the generic form of merging an update into the frozen weight."""
 
     def __init__(self, objective: Objective, offset: Array) -> None:
@@ -291,16 +312,6 @@ class Shifted(Objective):
     def facts(self) -> Facts:
         """Those of the inner objective, except that one factor has no closed form."""
         return self.objective.facts.replace(minimizes_factors=False)
-
-    @property
-    def label(self) -> str:
-        """That of the inner objective."""
-        return self.objective.label
-
-    @property
-    def precision(self) -> str:
-        """That of the inner objective."""
-        return self.objective.precision
 
     def domain(self, X: Array) -> bool:
         """Return whether ``f(offset + X)`` is finite."""
@@ -516,7 +527,7 @@ class UserObjective(Objective):
         return getattr(self.user, "conjugate", None) is not None
 
 
-class DenseReference(Objective):
+class DenseReference(Wrapper, Objective):
     """The plain twin of an objective: every factor-level answer derived from ``value_and_grad(X)``.
 
     Used by ``engine="interpreted"`` and by the tests, so that each fast path is compared with a second route.
@@ -539,21 +550,6 @@ class DenseReference(Objective):
         self.cvxpy_expression = objective.cvxpy_expression  # type: ignore[method-assign]
         self.description = objective.description  # type: ignore[method-assign]
         self.metrics = objective.metrics  # type: ignore[method-assign]
-
-    @property
-    def facts(self) -> Facts:
-        """Those of the objective."""
-        return self.objective.facts
-
-    @property
-    def label(self) -> str:
-        """That of the objective."""
-        return self.objective.label
-
-    @property
-    def precision(self) -> str:
-        """That of the objective."""
-        return self.objective.precision
 
     @property
     def differenced(self) -> bool:
