@@ -324,99 +324,121 @@ class LearnsLessClaims(PaperClaims):
 
     def judge(self, found: dict[str, Any]) -> list[Claim]:
         """Return the claims beside what was measured."""
-        A, B, C = (found["tables"][name] for name in _REGIMES)
-        laws, (n, square), (behind, at_end, rehearsed) = found["laws"], found["square"], found["front"]
-        clean = largest(found["without_noise"])
-        lora = [f"LoRA r={r}" for r in _RANKS]
-        order = [*lora, "full"]
-        four, eight = lora[2], lora[3]
-        fraction = gaussian_r90_fraction()
-        above = largest([np.mean(A[name]["end"]) / np.mean(A[name]["least"]) - 1.0 for name in lora])
         return [
-            Claim(
-                "LoRA learns less and forgets less, ordered by rank (regime A: full-rank change, many samples); "
-                "correction: at equal target loss full fine-tuning forgets less",
-                "holds with correction",
-                "r = 1, 8, full: loss "
-                + ", ".join(mean_and_error(A[name]["end"], 2) for name in (lora[0], eight, "full"))
-                + ", forgetting "
-                + ", ".join(mean_and_error(A[name]["forgetting"], 1) for name in (lora[0], eight, "full"))
-                + f"; at the loss of r = 8 full forgets {mean_and_error(A[eight][_MATCHED], 1)}; LoRA ends at most "
-                f"{above:.1%} above the least loss of any update of the rank",
-                _ordered(A, "end", order, -1)
-                and _ordered(A, "forgetting", order, 1)
-                and all(_more(A[name]["forgetting"], A[name][_MATCHED]) for name in lora)
-                # Runs that are stopped early learn and forget less too.
-                and above < 0.1,
-            ),
-            Claim(
-                "LoRA can learn more and forget less (regime B: low-rank change, few noisy samples)",
-                "confirmed",
-                f"r = 4, full: loss {_both(B, four, 'end')}, forgetting {_both(B, four, 'forgetting')}, best on the "
-                f"way {_both(B, four, 'best')}",
-                all(_more(B["full"][key], B[four][key]) for key in ("end", "forgetting", "best")),
-            ),
-            Claim(
-                "mixed verdict (regime C: full-rank change, few noisy samples): full stopped early beats every rank, "
-                "trained to the end it forgets most",
-                "confirmed",
-                f"r = 8, full: best loss {_both(C, eight, 'best')}, at the end {_both(C, eight, 'end')}, forgetting "
-                f"there {_both(C, eight, 'forgetting')}",
-                all(_more(C[name]["best"], C["full"]["best"]) for name in lora)
-                and all(_more(C["full"]["forgetting"], C[name]["forgetting"]) for name in lora)
-                # Neither run is stopped before its best.
-                and all(_more(C[name]["end"], C[name]["best"]) for name in (eight, "full")),
-            ),
-            Claim(
-                "the change of full fine-tuning has high rank; correction: noise alone does that, 0.5098 n is the "
-                "value of a Gaussian matrix",
-                "holds with correction",
-                f"r90 of the full change for a truth of rank 3: {np.mean(B['full']['r90']):.1f}, without noise "
-                f"{clean:.0f}; Gaussian: law {fraction:.4f}, n = {n}: {square:.3f}",
-                np.mean(B["full"]["r90"]) > 5.0
-                and 0.0 < clean <= 3.0
-                and abs(fraction - 0.5098) < 5e-5
-                and abs(square - fraction) < 0.02,
-            ),
-            Claim(
-                "small Gaussian noise moves singular values little (figure S8), in formulas",
-                "confirmed",
-                "; ".join(
-                    f"c = {float(c):g}: {v:.4g} (laws {small:.4g}, {large:.4g})"
-                    for c, (v, small, large) in laws.items()
-                ),
-                all(
-                    abs(laws[c][0] / laws[c][law] - 1.0) < 0.08
-                    for c, law in (("0.001", 1), ("0.01", 1), ("0.3", 2), ("1.0", 2))
-                ),
-            ),
-            Claim(
-                "LoRA forgets less than weight decay and dropout; correction: at matched learning in regime A it "
-                "forgets more than either of them where they learn as much, and than plain full fine-tuning stopped "
-                "early",
-                "holds with correction",
-                "forgetting at the loss of r = 4: "
-                + ", ".join(f"{name} {mean_and_error(row, 2)}" for name, row in found["rivals"]["LoRA r=4"].items()),
-                # Those of the paper's strengths do; of larger ones some never learn as much.
-                all(
-                    bool(np.all(np.array(row["LoRA"]) > row[name]))
-                    for row in found["rivals"].values()
-                    for name in row
-                    if name in ("full", "decay 0.0001", "dropout 0.05")
-                    or (name != "LoRA" and bool(np.isfinite(row[name]).all()))
-                ),
-            ),
-            Claim(
-                "no method lies in front of the closed-form Pareto front, and full fine-tuning with the old task "
-                "rehearsed ends on it",
-                "confirmed",
-                f"farthest in front {max(0.0, -behind):.1e}; full fine-tuning ends {at_end:.1e} behind it (relative), "
-                f"with the old task weighted by {', '.join(f'{mu:g}' for mu in _SHARES)} at most {rehearsed:.0e} from "
-                "its points",
-                behind > -1e-8 and abs(at_end) < 1e-5 and rehearsed < 1e-5,
-            ),
+            *_regimes(found["tables"]),
+            _rank_of_the_change(found),
+            _noise(found["laws"]),
+            _rivals(found["rivals"]),
+            _front(*found["front"]),
             _scaling(found["sweeps"]),
         ]
+
+
+def _regimes(tables: dict[str, Any]) -> list[Claim]:
+    """Return the claims on learning and forgetting, one a regime."""
+    A, B, C = (tables[name] for name in _REGIMES)
+    lora = [f"LoRA r={r}" for r in _RANKS]
+    order = [*lora, "full"]
+    four, eight = lora[2], lora[3]
+    above = largest([np.mean(A[name]["end"]) / np.mean(A[name]["least"]) - 1.0 for name in lora])
+    return [
+        Claim(
+            "LoRA learns less and forgets less, ordered by rank (regime A: full-rank change, many samples); "
+            "correction: at equal target loss full fine-tuning forgets less",
+            "holds with correction",
+            "r = 1, 8, full: loss "
+            + ", ".join(mean_and_error(A[name]["end"], 2) for name in (lora[0], eight, "full"))
+            + ", forgetting "
+            + ", ".join(mean_and_error(A[name]["forgetting"], 1) for name in (lora[0], eight, "full"))
+            + f"; at the loss of r = 8 full forgets {mean_and_error(A[eight][_MATCHED], 1)}; LoRA ends at most "
+            f"{above:.1%} above the least loss of any update of the rank",
+            _ordered(A, "end", order, -1)
+            and _ordered(A, "forgetting", order, 1)
+            and all(_more(A[name]["forgetting"], A[name][_MATCHED]) for name in lora)
+            # Runs that are stopped early learn and forget less too.
+            and above < 0.1,
+        ),
+        Claim(
+            "LoRA can learn more and forget less (regime B: low-rank change, few noisy samples)",
+            "confirmed",
+            f"r = 4, full: loss {_both(B, four, 'end')}, forgetting {_both(B, four, 'forgetting')}, best on the "
+            f"way {_both(B, four, 'best')}",
+            all(_more(B["full"][key], B[four][key]) for key in ("end", "forgetting", "best")),
+        ),
+        Claim(
+            "mixed verdict (regime C: full-rank change, few noisy samples): full stopped early beats every rank, "
+            "trained to the end it forgets most",
+            "confirmed",
+            f"r = 8, full: best loss {_both(C, eight, 'best')}, at the end {_both(C, eight, 'end')}, forgetting "
+            f"there {_both(C, eight, 'forgetting')}",
+            all(_more(C[name]["best"], C["full"]["best"]) for name in lora)
+            and all(_more(C["full"]["forgetting"], C[name]["forgetting"]) for name in lora)
+            # Neither run is stopped before its best.
+            and all(_more(C[name]["end"], C[name]["best"]) for name in (eight, "full")),
+        ),
+    ]
+
+
+def _rank_of_the_change(found: dict[str, Any]) -> Claim:
+    """Return the claim on the rank of what full fine-tuning changes: in regime B, without noise, and of noise alone."""
+    full = found["tables"]["B"]["full"]["r90"]
+    clean, fraction, (n, square) = largest(found["without_noise"]), gaussian_r90_fraction(), found["square"]
+    return Claim(
+        "the change of full fine-tuning has high rank; correction: noise alone does that, 0.5098 n is the "
+        "value of a Gaussian matrix",
+        "holds with correction",
+        f"r90 of the full change for a truth of rank 3: {np.mean(full):.1f}, without noise "
+        f"{clean:.0f}; Gaussian: law {fraction:.4f}, n = {n}: {square:.3f}",
+        np.mean(full) > 5.0 and 0.0 < clean <= 3.0 and abs(fraction - 0.5098) < 5e-5 and abs(square - fraction) < 0.02,
+    )
+
+
+def _noise(laws: dict[str, Any]) -> Claim:
+    """Return the claim on singular values under noise."""
+    return Claim(
+        "small Gaussian noise moves singular values little (figure S8), in formulas",
+        "confirmed",
+        "; ".join(
+            f"c = {float(c):g}: {v:.4g} (laws {small:.4g}, {large:.4g})" for c, (v, small, large) in laws.items()
+        ),
+        all(
+            abs(laws[c][0] / laws[c][law] - 1.0) < 0.08
+            for c, law in (("0.001", 1), ("0.01", 1), ("0.3", 2), ("1.0", 2))
+        ),
+    )
+
+
+def _rivals(found: dict[str, dict[str, list[float]]]) -> Claim:
+    """Return the claim on weight decay and dropout, at matched learning in regime A."""
+    return Claim(
+        "LoRA forgets less than weight decay and dropout; correction: at matched learning in regime A it "
+        "forgets more than either of them where they learn as much, and than plain full fine-tuning stopped "
+        "early",
+        "holds with correction",
+        "forgetting at the loss of r = 4: "
+        + ", ".join(f"{name} {mean_and_error(row, 2)}" for name, row in found["LoRA r=4"].items()),
+        # Those of the paper's strengths do; of larger ones some never learn as much.
+        all(
+            bool(np.all(np.array(row["LoRA"]) > row[name]))
+            for row in found.values()
+            for name in row
+            if name in ("full", "decay 0.0001", "dropout 0.05")
+            or (name != "LoRA" and bool(np.isfinite(row[name]).all()))
+        ),
+    )
+
+
+def _front(behind: float, at_end: float, rehearsed: float) -> Claim:
+    """Return the claim on the Pareto front."""
+    return Claim(
+        "no method lies in front of the closed-form Pareto front, and full fine-tuning with the old task "
+        "rehearsed ends on it",
+        "confirmed",
+        f"farthest in front {max(0.0, -behind):.1e}; full fine-tuning ends {at_end:.1e} behind it (relative), "
+        f"with the old task weighted by {', '.join(f'{mu:g}' for mu in _SHARES)} at most {rehearsed:.0e} from "
+        "its points",
+        behind > -1e-8 and abs(at_end) < 1e-5 and rehearsed < 1e-5,
+    )
 
 
 def _scaling(found: dict[str, Any]) -> Claim:

@@ -233,9 +233,7 @@ def closed_form_risks() -> dict[str, list[float]]:
 
 def descent_risks(seeds: int) -> dict[str, list[list[float]]]:
     """Return the excess risks of gradient descent without noise and of GGPO over the seeds, at 30 and 60 samples."""
-    return {
-        str(N): [[ggpo_risk(N, sigma, seed) for seed in range(seeds)] for sigma in (0.0, 0.3)] for N in (30, 60)
-    }
+    return {str(N): [[ggpo_risk(N, sigma, seed) for seed in range(seeds)] for sigma in (0.0, 0.3)] for N in (30, 60)}
 
 
 def _methods(step: float) -> dict[str, Optimizer]:
@@ -394,100 +392,121 @@ class LoRAGGPOClaims(PaperClaims):
 
     def judge(self, found: dict[str, Any]) -> list[Claim]:
         """Return the claims beside what was measured."""
-        bias, risks, noisy = found["bias"], found["risks"], found["noisy"]
-        plus, minus = found["floors"]["+"], found["floors"]["-"]
-        exponents = [float(np.log10(b / a) / 2) for a, b in pairwise(plus)]
-        # nan: the run diverged, which is a rise without bound
-        courses = [(ratio, np.inf if np.isnan(rise) else rise) for ratio, rise in found["bumps"]]
-        near = dict(zip(_RATIOS, found["near"]))
-        below = [rise for ratio, rise in courses if ratio < 1.0]
-        above = [rise for ratio, rise in courses if ratio > 1.1]
-        shown = ", ".join(f"{q:.2f} ({f'{rise:.2%}' if rise < 1e9 else 'diverges'})" for q, rise in courses)
-        one, three, peak, plain = risks["1, 0.0"], risks["3, 0.0"], risks["8, 0.0"], risks["8, 0.2"]
-        spared = {N: np.subtract(*pair) for N, pair in noisy.items()}
-        away = abs(float(np.mean(spared["60"])) / float(np.mean(noisy["60"][0])))
-        course, ended = found["descents"], found["ends"]
-        lora = {setting: float(np.mean(values)) for setting, values in course["LoRA"].items()}
-        gentle, small, large = "0.1, 2", "0.5, 2", "0.5, 10"
-        steady = all(rise < 1e-3 for setting, rise in lora.items() if setting.startswith("0.1, "))
-        removed = np.subtract(course["LoRA"][large], course["MGPO"][large])
-        left = least([np.mean(course[name][large]) for name in course if name != "LoRA"])
-        flatter = np.subtract(ended["LoRA"][_MATCHED], ended["MGPO"]["curvature"])
         return [
-            Claim(
-                "LoRA's training loss falls, rises and falls again over the steps, the more the larger rank and step "
-                "(double descent); correction: it grows with the step, and with the rank at the step 0.5; at 0.1 there "
-                "is none at any rank",
-                "holds with correction",
-                "rise over the loss at the start, digits, Adam at (step, rank): "
-                + ", ".join(f"({setting}): {mean_and_error(values)}" for setting, values in course["LoRA"].items()),
-                steady
-                and lora[small] > 1e-3
-                and is_above_zero(np.subtract(course["LoRA"][large], course["LoRA"][small])),
-            ),
-            Claim(
-                "the perturbation removes that double descent; correction: at the same step and rank it does not, and "
-                "where LoRA's loss falls steadily MGPO makes it rise",
-                "holds with correction",
-                f"rise of MGPO at ({large}): {mean_and_error(course['MGPO'][large])}, LoRA's less MGPO's "
-                f"{mean_and_error(removed)}; MGPO at ({gentle}): {mean_and_error(course['MGPO'][gentle])}; trainer's "
-                f"settings at ({large}): {mean_and_error(course['MGPO trainer'][large])}, GGPO "
-                f"{mean_and_error(course['GGPO'][large])}",
-                bool(left > 0.7 * lora[large] and steady and np.mean(course["MGPO"][gentle]) > 0.01),
-            ),
-            Claim(
-                "perturbing along the momentum ends at flatter points than LoRA, at the same training loss (MGPO as "
-                "printed)",
-                "confirmed",
-                f"largest curvature, rank 2: LoRA {mean_and_error(ended['LoRA']['curvature'])}, MGPO "
-                f"{mean_and_error(ended['MGPO']['curvature'])} (LoRA where its loss is that: "
-                f"{mean_and_error(ended['LoRA'][_MATCHED])}), trainer's settings "
-                f"{mean_and_error(ended['MGPO trainer']['curvature'])}, GGPO "
-                f"{mean_and_error(ended['GGPO']['curvature'])}; training loss: LoRA "
-                f"{mean_and_error(ended['LoRA']['loss'])}, MGPO {mean_and_error(ended['MGPO']['loss'])}",
-                is_above_zero(flatter),
-            ),
-            Claim(
-                "random perturbation finds flatter points; correction: on quadratics the mean gradient is unchanged, "
-                "an effect needs third derivatives",
-                "holds with correction",
-                f"bias of the gradient: quadratic {bias['quadratic']:.1e}, logistic {bias['logistic']:.2f}",
-                bias["quadratic"] < 1e-12 and bias["logistic"] > 1e-2,
-            ),
-            Claim(
-                "MGPO adapts its radius; correction: the radius grows as gradients vanish, so it has a floor "
-                "proportional to sqrt(rho), and the sign of the trainer is the opposite of the paper's",
-                "holds with correction",
-                f"exponents {exponents[0]:.3f}, {exponents[1]:.3f}; at rho = 1e-4: + {plus[1]:.1e}, - {minus[1]:.1e}",
-                all(abs(e - 0.5) < 0.01 for e in exponents) and plus[1] > 5 * minus[1],
-            ),
-            Claim(
-                "training loss rises in mid-run; correction, why: near a minimum a step of gradient descent raises it "
-                "exactly when step lambda_max/2 exceeds 1, and over a run the rise shows once that lasts",
-                "holds with correction",
-                f"near a minimum: rise at {[ratio for ratio, rise in near.items() if rise]}, none at "
-                f"{[ratio for ratio, rise in near.items() if not rise]}; over runs, largest ratio (rise): {shown}",
-                all(rise == (ratio > 1.0) for ratio, rise in near.items())
-                # Without runs on both sides nothing is told apart.
-                and max(below, default=np.inf) < 1e-12 < min(above, default=0.0),
-            ),
-            Claim(
-                "perturbation mitigates double descent over sample size; correction: the peak is at N = n and grows "
-                "with the rank, ridge on the merged weight removes it, noise with a detached scale lowers it in part "
-                "and does little away from it",
-                "holds with correction",
-                f"N = 30: r = 1, 3, 8: {one[2]:.1f}, {three[2]:.1f}, {peak[2]:.1f}; r = 8 at N = 22, 60: "
-                f"{peak[1]:.1f}, {peak[4]:.2f}; with ridge at N = 30: {plain[2]:.1f}; "
-                f"in 4000 steps GGPO lowers N = 30 from {np.mean(noisy['30'][0]):.1f} by "
-                f"{mean_and_error(spared['30'], 1)}, and changes N = 60 by {away:.1%}",
-                all(int(np.argmax(values)) == 2 for values in (one, three, peak))
-                and one[2] < three[2] < peak[2]
-                and plain[2] < 0.3 * peak[2]
-                # Noise that did nothing at all would do little away from the peak too.
-                and is_above_zero(spared["30"] - 0.05 * np.mean(noisy["30"][0]))
-                and away < 0.15,
-            ),
+            *_courses(found["descents"], found["ends"]),
+            _bias(found["bias"]),
+            _radius(found["floors"]["+"], found["floors"]["-"]),
+            _rises(found["near"], found["bumps"]),
+            _sample_sizes(found["risks"], found["noisy"]),
             Claim(
                 "GLUE 88.81 against 82.08 for LoRA, and MT-Bench, GSM8K, HumanEval", "not at matrix scale", "-", True
             ),
         ]
+
+
+def _courses(course: dict[str, Any], ended: dict[str, Any]) -> list[Claim]:
+    """Return the claims on training losses over the steps, and on where runs end."""
+    lora = {setting: float(np.mean(values)) for setting, values in course["LoRA"].items()}
+    gentle, small, large = "0.1, 2", "0.5, 2", "0.5, 10"
+    steady = all(rise < 1e-3 for setting, rise in lora.items() if setting.startswith("0.1, "))
+    removed = np.subtract(course["LoRA"][large], course["MGPO"][large])
+    left = least([np.mean(course[name][large]) for name in course if name != "LoRA"])
+    return [
+        Claim(
+            "LoRA's training loss falls, rises and falls again over the steps, the more the larger rank and step "
+            "(double descent); correction: it grows with the step, and with the rank at the step 0.5; at 0.1 there "
+            "is none at any rank",
+            "holds with correction",
+            "rise over the loss at the start, digits, Adam at (step, rank): "
+            + ", ".join(f"({setting}): {mean_and_error(values)}" for setting, values in course["LoRA"].items()),
+            steady and lora[small] > 1e-3 and is_above_zero(np.subtract(course["LoRA"][large], course["LoRA"][small])),
+        ),
+        Claim(
+            "the perturbation removes that double descent; correction: at the same step and rank it does not, and "
+            "where LoRA's loss falls steadily MGPO makes it rise",
+            "holds with correction",
+            f"rise of MGPO at ({large}): {mean_and_error(course['MGPO'][large])}, LoRA's less MGPO's "
+            f"{mean_and_error(removed)}; MGPO at ({gentle}): {mean_and_error(course['MGPO'][gentle])}; trainer's "
+            f"settings at ({large}): {mean_and_error(course['MGPO trainer'][large])}, GGPO "
+            f"{mean_and_error(course['GGPO'][large])}",
+            bool(left > 0.7 * lora[large] and steady and np.mean(course["MGPO"][gentle]) > 0.01),
+        ),
+        Claim(
+            "perturbing along the momentum ends at flatter points than LoRA, at the same training loss (MGPO as "
+            "printed)",
+            "confirmed",
+            f"largest curvature, rank 2: LoRA {mean_and_error(ended['LoRA']['curvature'])}, MGPO "
+            f"{mean_and_error(ended['MGPO']['curvature'])} (LoRA where its loss is that: "
+            f"{mean_and_error(ended['LoRA'][_MATCHED])}), trainer's settings "
+            f"{mean_and_error(ended['MGPO trainer']['curvature'])}, GGPO "
+            f"{mean_and_error(ended['GGPO']['curvature'])}; training loss: LoRA "
+            f"{mean_and_error(ended['LoRA']['loss'])}, MGPO {mean_and_error(ended['MGPO']['loss'])}",
+            is_above_zero(np.subtract(ended["LoRA"][_MATCHED], ended["MGPO"]["curvature"])),
+        ),
+    ]
+
+
+def _bias(bias: dict[str, float]) -> Claim:
+    """Return the claim on the mean gradient under random perturbation."""
+    return Claim(
+        "random perturbation finds flatter points; correction: on quadratics the mean gradient is unchanged, "
+        "an effect needs third derivatives",
+        "holds with correction",
+        f"bias of the gradient: quadratic {bias['quadratic']:.1e}, logistic {bias['logistic']:.2f}",
+        bias["quadratic"] < 1e-12 and bias["logistic"] > 1e-2,
+    )
+
+
+def _radius(plus: list[float], minus: list[float]) -> Claim:
+    """Return the claim on the radius of MGPO, of whose two signs the floors are given."""
+    exponents = [float(np.log10(b / a) / 2) for a, b in pairwise(plus)]
+    return Claim(
+        "MGPO adapts its radius; correction: the radius grows as gradients vanish, so it has a floor "
+        "proportional to sqrt(rho), and the sign of the trainer is the opposite of the paper's",
+        "holds with correction",
+        f"exponents {exponents[0]:.3f}, {exponents[1]:.3f}; at rho = 1e-4: + {plus[1]:.1e}, - {minus[1]:.1e}",
+        all(abs(e - 0.5) < 0.01 for e in exponents) and plus[1] > 5 * minus[1],
+    )
+
+
+def _rises(rises: list[float], bumps: list[list[float]]) -> Claim:
+    """Return the claim on why a training loss rises."""
+    # nan: the run diverged, which is a rise without bound
+    courses = [(ratio, np.inf if np.isnan(rise) else rise) for ratio, rise in bumps]
+    near = dict(zip(_RATIOS, rises))
+    below = [rise for ratio, rise in courses if ratio < 1.0]
+    above = [rise for ratio, rise in courses if ratio > 1.1]
+    shown = ", ".join(f"{q:.2f} ({f'{rise:.2%}' if rise < 1e9 else 'diverges'})" for q, rise in courses)
+    return Claim(
+        "training loss rises in mid-run; correction, why: near a minimum a step of gradient descent raises it "
+        "exactly when step lambda_max/2 exceeds 1, and over a run the rise shows once that lasts",
+        "holds with correction",
+        f"near a minimum: rise at {[ratio for ratio, rise in near.items() if rise]}, none at "
+        f"{[ratio for ratio, rise in near.items() if not rise]}; over runs, largest ratio (rise): {shown}",
+        all(rise == (ratio > 1.0) for ratio, rise in near.items())
+        # Without runs on both sides nothing is told apart.
+        and max(below, default=np.inf) < 1e-12 < min(above, default=0.0),
+    )
+
+
+def _sample_sizes(risks: dict[str, Any], noisy: dict[str, Any]) -> Claim:
+    """Return the claim on double descent over the number of samples."""
+    one, three, peak, plain = risks["1, 0.0"], risks["3, 0.0"], risks["8, 0.0"], risks["8, 0.2"]
+    spared = {N: np.subtract(*pair) for N, pair in noisy.items()}
+    away = abs(float(np.mean(spared["60"])) / float(np.mean(noisy["60"][0])))
+    return Claim(
+        "perturbation mitigates double descent over sample size; correction: the peak is at N = n and grows "
+        "with the rank, ridge on the merged weight removes it, noise with a detached scale lowers it in part "
+        "and does little away from it",
+        "holds with correction",
+        f"N = 30: r = 1, 3, 8: {one[2]:.1f}, {three[2]:.1f}, {peak[2]:.1f}; r = 8 at N = 22, 60: "
+        f"{peak[1]:.1f}, {peak[4]:.2f}; with ridge at N = 30: {plain[2]:.1f}; "
+        f"in 4000 steps GGPO lowers N = 30 from {np.mean(noisy['30'][0]):.1f} by "
+        f"{mean_and_error(spared['30'], 1)}, and changes N = 60 by {away:.1%}",
+        all(int(np.argmax(values)) == 2 for values in (one, three, peak))
+        and one[2] < three[2] < peak[2]
+        and plain[2] < 0.3 * peak[2]
+        # Noise that did nothing at all would do little away from the peak too.
+        and is_above_zero(spared["30"] - 0.05 * np.mean(noisy["30"][0]))
+        and away < 0.15,
+    )
