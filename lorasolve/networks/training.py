@@ -7,7 +7,7 @@ import pathlib
 import time
 import warnings
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -140,32 +140,17 @@ def fine_tune(
     ranks = _ranks(network, held, rank)
     network.require_same_data(network.zeros() if held is None else held)
     problem = MultiProblem(network, ranks, lam)
-    start = _start(problem, init)
-    if path is not None and path.exists():
-        start = _resumed(path, problem)
-    elif init is None and held is not None:
-        start = problem.unpaired(narrowed(_finite(network, held)))
+    start = _start(problem, init, path, network, held)
     saver = None if path is None else _Saver(path, problem)
     stop = StoppingRule(max_iter=max_calls, grad_tol=grad_tol, max_calls=max_calls)
     result = solve(problem, "lbfgs", start, seed, stop=stop, callback=saver, progress=progress)
     if result.status in (Status.CALL_LIMIT, Status.ITERATION_LIMIT):
-        # The engine speaks of what solve can be given.
-        result.message = (
-            f"lbfgs: the limit of {max_calls} evaluations of the data was reached; raise max_calls, or call again with "
-            f"{_where_it_ended(path is not None, held is not None)} to go on from there"
-        )
+        result.message = _how_to_go_on(max_calls, path is not None, held is not None)
     factors: Pairs = list(zip(result.A, result.B))
     if held is not None:
         factors = _put(network, factors)
-    # Last: where the disk is full the model has been trained all the same.
-    if saver is not None:
-        try:
-            saver.save(result.theta)
-        except OSError as error:
-            if held is not None:
-                raise
-            # Only what is returned has the factors then.
-            warnings.warn(f"checkpoint: the trained factors are not in {path}: {error}", RuntimeWarning, stacklevel=2)
+    if saver is not None:  # last: where the disk is full the model has been trained all the same
+        saver.end(result.theta, in_model=held is not None)
     judged = partial(
         judge,
         model,
@@ -179,20 +164,25 @@ def fine_tune(
         others=rivals,
         tol=tol,
     )
+    return FineTuned(_verdict(judged, tangent_solve=tangent_solve, second=second), result, factors)
+
+
+def _how_to_go_on(max_calls: int, on_disk: bool, in_model: bool) -> str:
+    """Return the message of a run that reached its limit; that of the engine speaks of what solve can be given."""
+    end = "the same checkpoint" if on_disk else "the same model" if in_model else "init=(result.A, result.B)"
+    return (
+        f"lbfgs: the limit of {max_calls} evaluations of the data was reached; raise max_calls, or call again with "
+        f"{end} to go on from there"
+    )
+
+
+def _verdict(judged: Callable[..., NetworkVerdict], **asked: bool) -> NetworkVerdict:
+    """Return the verdict; training is dear, what only the trained point shows to be impossible is left out of it."""
     try:
-        verdict = judged(tangent_solve=tangent_solve, second=second)
+        return judged(**asked)
     except ValueError as error:
-        # Training is dear: what only the trained point shows to be impossible is left out of its verdict.
-        verdict = judged()
-        verdict = replace(verdict, premises=(*verdict.premises, f"left out of the judgement, because refused: {error}"))
-    return FineTuned(verdict, result, factors)
-
-
-def _where_it_ended(on_disk: bool, in_model: bool) -> str:
-    """Return the argument of another call that brings the end of this one."""
-    if on_disk:
-        return "the same checkpoint"
-    return "the same model" if in_model else "init=(result.A, result.B)"
+        found = judged()
+        return replace(found, premises=(*found.premises, f"left out of the judgement, because refused: {error}"))
 
 
 def _refuse_frozen(network: Network) -> None:
@@ -203,10 +193,16 @@ def _refuse_frozen(network: Network) -> None:
         )
 
 
-def _start(problem: MultiProblem, init: Any) -> Any:
-    """Return what a run starts from that is neither resumed nor goes on from the model's own factors."""
-    if isinstance(init, tuple) and len(init) == 2:
-        return problem.unpaired(narrowed(problem.checked_factors(*init, np.float64, any_rank=True)))
+def _start(
+    problem: MultiProblem, init: Any, checkpoint: pathlib.Path | None, network: Network, held: Pairs | None
+) -> Any:
+    """Return what a run starts from: a checkpoint, what is given, the factors of the model, or ``"lora"``."""
+    if isinstance(init, tuple) and len(init) == 2:  # refused if it does not fit, resumed or not
+        init = problem.unpaired(narrowed(problem.checked_factors(*init, np.float64, any_rank=True)))
+    if checkpoint is not None and checkpoint.exists():
+        return _resumed(checkpoint, problem)
+    if init is None and held is not None:
+        return problem.unpaired(narrowed(_finite(network, held)))
     return "lora" if init is None else init
 
 
@@ -259,6 +255,16 @@ class _Saver:
         fields = {"theta": theta, "lam": self.problem.lam, "shapes": self.problem.shapes, "ranks": self.problem.ranks}
         write_atomically(self.path, lambda file: np.savez(file, **fields))  # type: ignore[arg-type]
         self.saved = time.perf_counter()
+
+    def end(self, theta: Any, in_model: bool) -> None:
+        """Write the parameters of the end, which only what is returned has where the model does not hold them."""
+        try:
+            self.save(theta)
+        except OSError as error:
+            if in_model:
+                raise
+            text = f"checkpoint: the trained factors are not in {self.path}: {error}"
+            warnings.warn(text, RuntimeWarning, stacklevel=3)
 
 
 def _resumed(path: pathlib.Path, problem: MultiProblem) -> tuple[Any, Any]:
