@@ -239,6 +239,8 @@ class _Digest:
             left_out = _class_attribute(value, "not_data")
             left_out = left_out if isinstance(left_out, tuple) else ()
             for key, entry in sorted(vars(value).items()):
+                if any(vars(base).get(key, value) is entry for base in value.__mro__[1:]):
+                    continue  # as inherited, and a class that was sent to another process is without it
                 entry = entry.__func__ if isinstance(entry, (classmethod, staticmethod)) else entry
                 entry = entry.fget if isinstance(entry, property) else getattr(entry, "func", entry)
                 if isinstance(entry, types.FunctionType):
@@ -278,10 +280,12 @@ class _Digest:
 
     def _bytecode(self, code: types.CodeType, where: str) -> None:
         self._tag("code", code.co_code, repr(code.co_names).encode(), repr(code.co_varnames).encode())
-        for constant in code.co_consts:
+        # What the compiler has folded away may stay there, in an order of each process' own.
+        used = {step.arg for step in dis.get_instructions(code) if step.opcode in dis.hasconst}
+        for k, constant in enumerate(code.co_consts):
             if isinstance(constant, types.CodeType):
                 self._bytecode(constant, where)
-            elif constant is not Ellipsis:
+            elif k in used and constant is not Ellipsis:
                 self.add(constant, f"a constant of {where}")
 
 

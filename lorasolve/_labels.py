@@ -91,9 +91,7 @@ def _converted(given: Array, dtype: Any, argument: str) -> tuple[Array, Array]:
             found = given.astype(dtype)
         return found, found == given
     if kinds in ({"M"}, {"m"}):
-        found = given.astype(dtype)
-        # There and back, as a comparison takes both to the finer unit, which may not hold them.
-        return found, found.astype(given.dtype) == given
+        return _in_unit(given, dtype)
     if len(kinds) == 1:
         return given, np.ones(given.shape, dtype=bool)
     if given.dtype.kind not in {"M": "OU", "i": "OUbf", "u": "OUbf", "f": "OUbiu"}.get(dtype.kind, ""):
@@ -142,5 +140,18 @@ def _as_date(label: Any, dtype: Any) -> Any:
         exact = np.datetime64(label)
     except ValueError:
         return None
-    value = exact.astype(dtype)
-    return value if value.astype(exact.dtype) == exact else None
+    found, held = _in_unit(np.array([exact]), dtype)
+    return found[0] if held[0] else None
+
+
+def _in_unit(times: Array, dtype: Any) -> tuple[Array, Array]:
+    """Return dates, or lengths of time, in another unit, and which of them that holds."""
+    try:
+        found = times.astype(dtype)
+        # There and back, as a comparison takes both to the finer unit, which may not hold them.
+        return found, found.astype(times.dtype) == times
+    except OverflowError:  # of one of them, from NumPy 2.5 on; those before wrap around
+        if len(times) == 1:
+            return np.full(1, "NaT", dtype), np.zeros(1, dtype=bool)
+        halves = [_in_unit(half, dtype) for half in np.array_split(times, 2)]
+        return np.concatenate([found for found, _ in halves]), np.concatenate([held for _, held in halves])

@@ -81,8 +81,10 @@ def write_script(
 
 def _documented(words: str) -> str:
     """Return words, a message of a target among them, in lines that a docstring can hold."""
-    lines = textwrap.fill(words, 116).replace("\\", "\\\\").replace('"""', r"\"\"\"")
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in lines)
+    lines = textwrap.fill(words, 116)
+    # As what it would be written as: a docstring holds no half of a surrogate pair from Python 3.13 on.
+    shown = "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in lines)
+    return shown.replace("\\", "\\\\").replace('"""', r"\"\"\"")
 
 
 def replay(script: str) -> str | None:

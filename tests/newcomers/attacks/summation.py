@@ -10,9 +10,17 @@ def draw_numbers(rng, target):
     return {"numbers": rng.standard_normal(4).tolist()}
 
 
+def added_up(numbers):
+    """Add one after the other: Python's own sum keeps what rounding takes, from 3.12 on."""
+    total = 0.0
+    for number in numbers:
+        total += number
+    return total
+
+
 def judge_order(target, numbers):
     """Compare the sums from both ends."""
-    forward, backward = sum(numbers), sum(reversed(numbers))
+    forward, backward = added_up(numbers), added_up(numbers[::-1])
     return {} if forward == backward else {"the order does not matter": f"{forward!r} and {backward!r}"}
 
 
