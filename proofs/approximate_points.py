@@ -17,9 +17,9 @@ gives L(A, B) - F(X*) <= max(1, c/(2 alpha)) T. For convex f the factor is 1 and
 
 Assumptions
 -----------
-gamma >= 0 and beta2 >= 0. (u, v) is the top singular pair of G = grad f(X), y the right singular vector of [A; B] to
-omega, a = A y, b = B y. nu is at most (F(X) - f_low)/lam for lam > 0. alpha cannot be computed for networks: what rests
-on it is conditional.
+lam >= 0, gamma >= 0 and beta2 >= 0. (u, v) is the top singular pair of G = grad f(X), y the right singular vector of
+[A; B] to omega, a = A y, b = B y. nu is at most (F(X) - f_low)/lam for lam > 0. alpha cannot be computed for networks:
+what rests on it is conditional.
 
 Source
 ------
@@ -66,6 +66,7 @@ from lorasolve.symbolic import (
     Theorem,
     Values,
     assume,
+    define,
     dims,
     dropped,
     hypothesis,
@@ -84,15 +85,13 @@ from proofs import nuclear_norm_variational as nv
 from proofs.facts import DUAL_NORM, NUCLEAR, NUCLEAR_IS, NUCLEAR_SUBDIFFERENTIAL, SPECTRAL, SUBGRADIENT
 
 m, n, r = dims("m n r")
-A, B, G, GS, XS, R = (
-    matrix("A", m, r),
-    matrix("B", n, r),
-    *(matrix(x, m, n) for x in ("G", "Gstar", "Xstar")),
-    matrix("R", m, r),
-)
+A, B, R = matrix("A", m, r), matrix("B", n, r), matrix("R", m, r)
+G, GS, XS, H = (matrix(x, m, n) for x in ("G", "Gstar", "Xstar", "H"))
 u, v, y, a, b = vector("u", m), vector("v", n), vector("y", r), vector("a", m), vector("b", n)
-lam, alpha, e, e0, omega, eps, g, c, k, curvature = scalars("lambda alpha e e_0 omega eps g c k_gap beta")
-gamma, beta2 = scalars("gamma beta_2", nonnegative=True)
+alpha, e, g, k, curvature = scalars("alpha e g k_gap beta")
+lam, e0, omega, eps, gamma, beta2 = scalars("lambda e_0 omega eps gamma beta_2", nonnegative=True)
+# lam where it is not 0.
+decay = scalars("lambda")
 half = Rational(1, 2)
 x = scalars("x", nonnegative=True)
 p, q = scalars("p q", real=True)
@@ -166,14 +165,16 @@ master = Inequality(
 )
 MASTER = master.conclusion()
 # f = (x - 1)^2/2 - x and X* = 1 as scalars, at A = B = 0.
-ORIGIN = {A: [[0]], B: [[0]], XS: [[1]], G: [[-2]], GS: [[-1]], lam: 1, e: 1, nu: 1, nuc: 0, slope: 0, alpha: 1}
+ORIGIN = {A: [[0]], B: [[0]], XS: [[1]], G: [[-2]], GS: [[-1]], H: [[1]], lam: 1, e: 1, nu: 1, nuc: 0, slope: 0}
+ORIGIN |= {alpha: 1}
 STEEP = {**ORIGIN, f: 2, f_star: 0, curvature: 2, k: 1}
-FAR = {A: [["-3/2", 0]], B: [[0, "-4/3"]], GS: [[2]], XS: [[1]], G: [[1]], alpha: 1, curvature: 2, e: 3, k: 1, lam: 2}
-FAR |= {nu: 1, slope: Rational(1, 3), nuc: 2, f: Rational(-4, 3), f_star: 3}
+FAR = {A: [["-3/2", 0]], B: [[0, "-4/3"]], GS: [[2]], H: [[-1]], XS: [[1]], G: [[1]], alpha: 1, e: 3, lam: 2}
+FAR |= {curvature: 2, k: 1, nu: 1, slope: Rational(1, 3), nuc: 2, f: Rational(-4, 3), f_star: 3}
 CONVEX = hypothesis("restricted strong convexity", alpha * square(E), inner(G - GS, E))
-# lam times it says B* >= 0.
+# lam times it says B* >= 0. For lam = 0 any subgradient H will do, as grad f(X*) = 0.
+OPTIMAL = define(GS, -lam * H)
 POSITIVE = NUCLEAR_SUBDIFFERENTIAL.instance(
-    "subgradient", SUBGRADIENT(-1 / lam * GS, 1, XS), NUCLEAR_IS(XS, nu), NUCLEAR_IS(X, nuc)
+    "subgradient", SUBGRADIENT(H, 1, XS), NUCLEAR_IS(XS, nu), NUCLEAR_IS(X, nuc)
 )
 DECAY = nv.lower_bound.conclusion(nuc, THETA / 2, where={nuc: tr(nv.Sigma)})
 distance = Inequality(
@@ -183,6 +184,7 @@ distance = Inequality(
     slope + e * nu,
     proof=[MASTER, CONVEX, lam * POSITIVE, lam * DECAY],
     under=(master, nv.lower_bound),
+    given=(OPTIMAL,),
     mutants=(
         mutant("constant", "T/2", STEEP, rhs=(slope + e * nu) / 2),
         mutant("sign", "s - e nu", STEEP, rhs=slope - e * nu),
@@ -207,6 +209,7 @@ gap = Inequality(
         half * ENOUGH * Square(E),
     ],
     under=(master, nv.lower_bound),
+    given=(OPTIMAL,),
     mutants=(
         mutant("constant", "k T/2", STEEP, rhs=k * (slope + e * nu) / 2),
         mutant("sign", "k (s - e nu)", FAR, rhs=k * (slope - e * nu)),
@@ -320,23 +323,23 @@ CHECKS = (
         "nuclear_bound",
         "nu <= (F(X) - f_low)/lam, because F(X*) <= F(X) and f* >= f_low.",
         nu,
-        (f + lam * nuc - f_low) / lam,
+        (f + decay * nuc - f_low) / decay,
         proof=[
-            hypothesis("F(X*) <= F(X)", f_star + lam * nu, f + lam * nuc) / lam,
-            hypothesis("f_low <= f*", f_low, f_star) / lam,
+            hypothesis("F(X*) <= F(X)", f_star + decay * nu, f + decay * nuc) / decay,
+            hypothesis("f_low <= f*", f_low, f_star) / decay,
         ],
         mutants=(
             mutant(
                 "constant",
                 "half",
-                {f: 0, f_star: 0, f_low: 0, nu: 1, nuc: 1, lam: 1},
-                rhs=(f + lam * nuc - f_low) / (2 * lam),
+                {f: 0, f_star: 0, f_low: 0, nu: 1, nuc: 1, decay: 1},
+                rhs=(f + decay * nuc - f_low) / (2 * decay),
             ),
             mutant(
                 "sign",
                 "+ f_low",
-                {f: 0, f_star: 0, f_low: -1, nu: 1, nuc: 1, lam: 1},
-                rhs=(f + lam * nuc + f_low) / lam,
+                {f: 0, f_star: 0, f_low: -1, nu: 1, nuc: 1, decay: 1},
+                rhs=(f + decay * nuc + f_low) / decay,
             ),
         ),
     ),

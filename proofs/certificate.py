@@ -14,7 +14,7 @@ R max(0, ||G||_2 - lam), and 2 and 3 vanish together with 1 - c when ||G||_2 <= 
 
 Assumptions
 -----------
-f convex and differentiable; lam > 0 for the choice of R. The rank of X is arbitrary.
+f convex and differentiable; lam >= 0, and lam > 0 for the choice of R. The rank of X is arbitrary.
 
 Source
 ------
@@ -64,8 +64,10 @@ from lorasolve.symbolic import (
 )
 from proofs.facts import DUAL_NORM, NUCLEAR, SPECTRAL
 
-lam, g, c, q = scalars("lambda g c q")
-nuc, nuc_star, radius, over = scalars("nu nu_star R e", nonnegative=True)
+g, q = scalars("g q")
+lam, c, nuc, nuc_star, radius, over = scalars("lambda c nu nu_star R e", nonnegative=True)
+# lam where it is not 0.
+decay = scalars("lambda")
 f, f_star, f_low, gx, gx_star = scalars("f f_star f_low p p_star", real=True)
 
 # p = <G, X>, p_star = <G, X*>, g = ||G||_2, nu = ||X||_*, nu_star = ||X*||_*.
@@ -114,11 +116,11 @@ CHECKS = (
         "radius",
         "||X*||_* <= (F(X) - inf f)/lam: F(X*) <= F(X) and f(X*) >= inf f.",
         nuc_star,
-        (f + lam * nuc - f_low) / lam,
-        proof=[hypothesis("F(X*) <= F(X)", 0, GAP) / lam, LOW / lam],
+        (f + decay * nuc - f_low) / decay,
+        proof=[hypothesis("F(X*) <= F(X)", f_star + decay * nuc_star, f + decay * nuc) / decay, LOW / decay],
         mutants=(
-            mutant("constant", "half of it", rhs=(f + lam * nuc - f_low) / (2 * lam)),
-            mutant("swapped symbols", "times lam", rhs=(f + lam * nuc - f_low) * lam),
+            mutant("constant", "half of it", rhs=(f + decay * nuc - f_low) / (2 * decay)),
+            mutant("swapped symbols", "times lam", rhs=(f + decay * nuc - f_low) * decay),
             dropped(LOW),
         ),
     ),

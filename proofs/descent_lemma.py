@@ -2,7 +2,7 @@
 
 Statement
 ---------
-Let f have a beta-Lipschitz gradient, a = ||A||_2, b = ||B||_2, w = ||G||_2 + lam with G = grad f(A B^T). If
+Let lam >= 0, f have a beta-Lipschitz gradient, a = ||A||_2, b = ||B||_2, w = ||G||_2 + lam with G = grad f(A B^T). If
 
     0 < h <= 1/(||G||_2 + lam + (9/4) beta (||A||_2^2 + ||B||_2^2)),
 
@@ -345,6 +345,7 @@ CHECKS = (
 )
 
 PROSE = {
+    "lam = 0, as the limit of small lam: both sides are continuous in lam and h": ("descent", "local_curvature"),
     "the midpoint of B, by exchanging A and B": ("midpoint_operator",),
     "the bound of the curvature along the step, integrated twice": ("descent_along_bound",),
     "the induction over the steps: L decreases, so the condition holds at the next point": ("constant_step",),

@@ -154,6 +154,12 @@ FORM0 = hess(D0, D0) + 2 * inner(G, U0 @ V0.T) + lam * (square(U0) + square(V0))
 DEFICIENT = (orthonormal(u), orthonormal(v), orthonormal(z), KERNEL, PAIRING)
 SECOND_ORDER0 = hypothesis("second-order stationarity along (-u z^T, v z^T)", 0, FORM0)
 
+# m = n = 2, r = 1: s = 3 is one more than the bound with beta = 1.
+STEEPER = {
+    A: [[1], [0]], B: [[1], [0]], G: [[-1, 0], [0, 3]], p: [[1], [0]], q: [[1], [0]], w: [[1]], u: [[0], [1]],
+    v: [[0], [1]], rho: 1, lam: 1, beta: 1, s: 3,
+}  # fmt: skip
+
 spectral_bound = Inequality(
     "spectral_bound",
     "||S||_2 = s <= lam + beta sigma at a second-order stationary point.",
@@ -167,41 +173,11 @@ spectral_bound = Inequality(
         mutant(
             "constant",
             "s <= lam + beta sigma / 2",
-            {
-                A: [[1], [0]],
-                B: [[1], [0]],
-                G: [[-1, 0], [0, 2]],
-                p: [[1], [0]],
-                q: [[1], [0]],
-                w: [[1]],
-                u: [[0], [1]],
-                v: [[0], [1]],
-                rho: 1,
-                lam: 1,
-                beta: 1,
-                s: 2,
-                hess: [(1, [[1, 0], [0, 0]]), (1, [[0, 1], [0, 0]]), (1, [[0, 0], [1, 0]]), (1, [[0, 0], [0, 1]])],
-            },
+            {**STEEPER, G: [[-1, 0], [0, 2]], s: 2, hess: [(1, [[0, 1], [0, 0]]), (1, [[0, 0], [1, 0]])]},
             rhs=lam + beta * sigma / 2,
         ),
-        dropped(
-            SMOOTH,
-            {
-                A: [[1], [0]],
-                B: [[1], [0]],
-                G: [[-1, 0], [0, 3]],
-                p: [[1], [0]],
-                q: [[1], [0]],
-                w: [[1]],
-                u: [[0], [1]],
-                v: [[0], [1]],
-                rho: 1,
-                lam: 1,
-                beta: 1,
-                s: 3,
-                hess: [(2, [[0, 1], [0, 0]]), (2, [[0, 0], [1, 0]])],
-            },
-        ),
+        dropped(SMOOTH, {**STEEPER, hess: [(2, [[0, 1], [0, 0]]), (2, [[0, 0], [1, 0]])]}),
+        dropped(SECOND_ORDER, {**STEEPER, hess: [(1, [[0, 1], [0, 0]]), (1, [[0, 0], [1, 0]])]}),
     ),
 )
 

@@ -57,7 +57,7 @@ from lorasolve.symbolic import (
 )
 
 m, n, r, k = dims("m n r k")
-f0 = scalars("f0")
+f0 = scalars("f0", real=True)
 lam = scalars("lambda", nonnegative=True)
 A, B, U, V = matrix("A", m, r), matrix("B", n, r), matrix("U", m, r), matrix("V", n, r)
 G, hess = matrix("G", m, n), Form("hess", m, n)

@@ -29,7 +29,8 @@ Checks
 flow : PROVED
 exponential : PROVED
 descent_step : PROVED
-drift_bound : PROVED
+drift_from_above : PROVED
+drift_from_below : PROVED
 
 Used by
 -------
@@ -67,12 +68,15 @@ A_NEXT, B_NEXT = A - h * GRAD_A, B - h * GRAD_B
 C_NEXT = A_NEXT.T @ A_NEXT - B_NEXT.T @ B_NEXT
 DRIFT = h**2 * (B.T @ G.T @ G @ B - A.T @ G @ G.T @ A)
 
-# Bounds for a unit vector x: |G B x| <= ||G||_2 |B x| and |B x| <= ||B||_2.
+# Bounds for a unit vector x: |G B x| <= ||G||_2 |B x| and |B x| <= ||B||_2, and the same of G^T and A.
 G_BOUND = OPERATOR_NORM.instance("product", SPECTRAL(G, g), W=B @ x)
 B_BOUND = OPERATOR_NORM.instance("product", SPECTRAL(B, b), W=x)
+GT_BOUND = OPERATOR_NORM.instance("product", SPECTRAL(G.T, g), W=A @ x)
+A_BOUND = OPERATOR_NORM.instance("product", SPECTRAL(A, a), W=x)
 UNIT = orthonormal(x)
 FACTOR = 1 - h * lam
 TIGHT = {A: [[0]], B: [[1]], G: [[1]], x: [[1]], g: 1, b: 1, h: "1/2", lam: 1}
+TIGHT_BELOW = {A: [[1]], B: [[0]], G: [[1]], x: [[1]], g: 1, a: 1, h: "1/2", lam: 1}
 
 CHECKS = (
     Identity(
@@ -108,8 +112,8 @@ CHECKS = (
         ),
     ),
     Inequality(
-        "drift_bound",
-        "x^T (C_+ - (1 - h lam)^2 C) x <= h^2 ||G||_2^2 ||B||_2^2 for unit x; with A in place of B from below.",
+        "drift_from_above",
+        "x^T (C_+ - (1 - h lam)^2 C) x <= h^2 ||G||_2^2 ||B||_2^2 for unit x.",
         tr(x.T @ (C_NEXT - FACTOR**2 * C) @ x),
         h**2 * g**2 * b**2,
         proof=[h**2 * G_BOUND, h**2 * g**2 * B_BOUND, h**2 * Square(G.T @ A @ x)],
@@ -120,11 +124,27 @@ CHECKS = (
             dropped(B_BOUND),
         ),
     ),
+    Inequality(
+        "drift_from_below",
+        "x^T (C_+ - (1 - h lam)^2 C) x >= -h^2 ||G||_2^2 ||A||_2^2 for unit x.",
+        -(h**2) * g**2 * a**2,
+        tr(x.T @ (C_NEXT - FACTOR**2 * C) @ x),
+        proof=[h**2 * GT_BOUND, h**2 * g**2 * A_BOUND, h**2 * Square(G @ B @ x)],
+        given=(UNIT,),
+        mutants=(
+            mutant("constant", "h^2/2", TIGHT_BELOW, lhs=-(h**2) * g**2 * a**2 / 2),
+            mutant("sign", "not negative", TIGHT_BELOW, lhs=0),
+            dropped(A_BOUND, {**TIGHT_BELOW, a: "1/2"}),
+        ),
+    ),
 )
 
 PROSE = {
     "the linear differential equation has one solution": ("exponential",),
-    "the spectral norm of a symmetric matrix is its largest |x^T C x| over unit x": ("drift_bound",),
+    "the spectral norm of a symmetric matrix is its largest |x^T C x| over unit x": (
+        "drift_from_above",
+        "drift_from_below",
+    ),
 }
 
 THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)

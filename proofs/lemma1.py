@@ -3,14 +3,14 @@
 Statement
 ---------
 SGD with batch size b, step mu, weight decay lam, q = 1 - mu lam in (0, 1), on L(A, B), each sample's gradient of f
-in X of rank one. If A_t -> A, B_t -> B, X = A B^T, then for each eps in (0, 1) some W has ||X/||X|| - W|| < eps and
-rank W <= b floor(log(eps/4)/log q), provided eps/4 <= q.
+in X of rank one. If A_t -> A, B_t -> B, X = A B^T != 0, then for each eps in (0, 1) some W has ||X/||X|| - W|| < eps
+and rank W <= b floor(log(eps/4)/log q), provided eps/4 <= q.
 
 Stronger, and simpler: rank X <= b. If only X_t converges, rank X <= 2 b.
 
-The proviso is needed for the form in the paper: for q < eps/4 its bound is below b (it would claim W = 0), while
-||X/||X|| - 0|| = 1. The W of the paper's argument, a sum of floor(log(eps/4)/log q) steps, is within eps for q >= 1/4;
-for every q with eps/4 <= q the statement follows from rank X <= b.
+The proviso is needed for the form in the paper: for q < eps/4 its bound is below b (for b = 1, or rounded down for any
+b, it would claim W = 0), while ||X/||X|| - 0|| = 1. The W of the paper's argument, a sum of floor(log(eps/4)/log q)
+steps, is within eps for q >= 1/4; for every q with eps/4 <= q the statement follows from rank X <= b.
 
 Assumptions
 -----------

@@ -130,6 +130,10 @@ SMALL_ALPHA, SMALL_LAM = (
     hypothesis("mu <= 2 lam", mu, 2 * lam),
 )
 AWAY = (ALONG_1**2 + ALONG_2**2 + (ACROSS_1 - ACROSS_2) ** 2 / 2) / LENGTH
+# An eigenvalue a of the Hessian, and a step that is as long as is allowed.
+ABOVE, BELOW = hypothesis("mu <= a", mu, a), hypothesis("a <= M", a, top)
+STEP = hypothesis("eta (mu + M) <= 2", eta * (mu + top), 2)
+LONGEST, SPREAD = {eta: 1, mu: 1, top: 1, a: 1}, {eta: 1, mu: "1/2", top: "3/2", a: "3/2"}
 UNIT = {alpha: 1, lam: 1, a: 1, b: 1, mu: 1, m1: 1, n1: 1, m2: 0, n2: 0}
 
 CHECKS = (
@@ -226,13 +230,16 @@ CHECKS = (
     ),
     Inequality(
         "rate",
-        "An eigenvalue a in [mu, M] and eta (mu + M) <= 2: -(1 - eta mu) <= 1 - eta a, and 1 - eta a <= 1 - eta mu.",
-        -(1 - eta * mu),
-        1 - eta * a,
-        proof=[hypothesis("eta (mu + M) <= 2", eta * (mu + top), 2), eta * hypothesis("a <= M", a, top)],
+        "An eigenvalue a in [mu, M] and eta (mu + M) <= 2: |1 - eta a| <= 1 - eta mu, squared.",
+        (1 - eta * a) ** 2,
+        (1 - eta * mu) ** 2,
+        proof=[eta * ABOVE * STEP, eta**2 * ABOVE * BELOW],
         mutants=(
-            mutant("constant", "2 eta mu", {eta: 1, mu: 1, top: 1, a: 1}, lhs=-(1 - 2 * eta * mu)),
-            mutant("sign", "eta a - 1", {eta: "1/2", mu: 1, top: 1, a: "1/10"}, lhs=1 - eta * mu, rhs=eta * a - 1),
+            mutant("constant", "1 - 2 eta mu", SPREAD, rhs=(1 - 2 * eta * mu) ** 2),
+            mutant("sign", "1 + eta a", LONGEST, lhs=(1 + eta * a) ** 2),
+            dropped(ABOVE, {**LONGEST, a: "1/2"}),
+            dropped(BELOW, {**LONGEST, a: 3}),
+            dropped(STEP, {**SPREAD, top: 3, a: 3}),
         ),
     ),
 )

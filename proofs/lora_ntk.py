@@ -154,8 +154,8 @@ TURN = E1 @ E1.T + E2 @ E2.T - E2 @ M12.T @ M11Inv @ E1.T
 index, corank = sympy.symbols("i r", integer=True, positive=True)
 
 # C4.
-value, best, norm, length, nuc = scalars("L_hat F_star p Z_star nu")
-shift = scalars("P_star", real=True)
+norm, length, nuc = scalars("p Z_star nu")
+value, best, shift = scalars("L_hat F_star P_star", real=True)
 Weight, ZS = matrix("P", m, m), matrix("Zstar", m, r)
 pushed = sympy.Symbol("P_hat", nonnegative=True)  # <P, Z Z^T> at the point reached
 REACHED = hypothesis("L_P at the point reached <= L_P at the balanced factors of X*", value + pushed, best + shift)
@@ -307,13 +307,13 @@ CHECKS = (
     ),
     Identity(
         "norm_moves_by_square",
-        "C2: ||A + t a q^T||^2 = ||A||^2 + t^2 ||a||^2 (and for B).",
-        square(A + t * a @ q.T),
-        square(A) + t**2 * square(a),
+        "C2: ||A + t a q^T||^2 + ||B + t b q^T||^2 = ||A||^2 + ||B||^2 + t^2 (||a||^2 + ||b||^2).",
+        square(A + t * a @ q.T) + square(B + t * b @ q.T),
+        square(A) + square(B) + t**2 * (square(a) + square(b)),
         given=(Q_UNIT, KERNEL),
         mutants=(
-            mutant("constant", "2 t^2", rhs=square(A) + 2 * t**2 * square(a)),
-            mutant("sign", "-t^2", rhs=square(A) - t**2 * square(a)),
+            mutant("constant", "2 t^2", rhs=square(A) + square(B) + 2 * t**2 * (square(a) + square(b))),
+            mutant("sign", "-t^2", rhs=square(A) + square(B) - t**2 * (square(a) + square(b))),
             dropped(KERNEL),
         ),
     ),

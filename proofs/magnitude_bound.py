@@ -44,7 +44,8 @@ from lorasolve.symbolic import (
 )
 
 m, n, r, k = dims("m n r k")
-lam, nuc, gap = scalars("lambda nu D")
+lam = scalars("lambda")
+nuc = scalars("nu", nonnegative=True)
 f0, f_star, f_low, start, f_now = scalars("f_0 f_star f_low L_0 f", real=True)
 A, B, P, Q = matrix("A", m, r), matrix("B", n, r), matrix("P", m, k), matrix("Q", n, k)
 Sigma = matrix("Sigma", k, k, symmetric=True)

@@ -61,7 +61,7 @@ from lorasolve.symbolic import (
 from lorasolve.symbolic import rational as ra
 
 m, n, r, k = dims("m n r k")
-f_value = scalars("f")
+f_value = scalars("f", real=True)
 lam = scalars("lambda", nonnegative=True)
 A, B, P, Q, J = matrix("A", m, r), matrix("B", n, r), matrix("P", m, k), matrix("Q", n, k), matrix("J", r, k)
 Sigma, Root = matrix("Sigma", k, k, symmetric=True), matrix("Root", k, k, symmetric=True)

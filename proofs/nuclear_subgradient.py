@@ -31,6 +31,7 @@ convex_norm : PROVED
 minimizer_quotient : PROVED
 monotone : PROVED
 pairing_forced : PROVED
+pairing_from_above : PROVED
 norm_forced : PROVED
 singular_vectors : PROVED
 values_forced : PROVED
@@ -151,6 +152,7 @@ AT_2 = hypothesis("h is a subgradient at X2", f2 + inner(h, X1 - X2), f1)
 
 # What a subgradient of ||.||_* at X must satisfy; g_y is u^T g v here.
 AT_ZERO = hypothesis("g is a subgradient, Y = 0", at_x - inner(g, X1), 0)
+AT_DOUBLE = hypothesis("g is a subgradient, Y = 2 X", at_x + inner(g, X1), 2 * at_x)
 AT_MOVED = hypothesis("g is a subgradient, Y = X + u v^T", at_x + gy, at_y)
 LENGTHENED = hypothesis("||X + u v^T||_* <= ||X||_* + 1", at_y, at_x + 1)
 
@@ -210,7 +212,7 @@ monotone = Inequality(
 )
 pairing_forced = Inequality(
     "pairing_forced",
-    "A subgradient has <g, X> >= ||X||_*: compare with Y = 0; with Y = 2 X, <g, X> <= ||X||_*.",
+    "A subgradient has <g, X> >= ||X||_*: compare with Y = 0.",
     at_x,
     inner(g, X1),
     proof=[AT_ZERO],
@@ -218,6 +220,18 @@ pairing_forced = Inequality(
         mutant("constant", "2 ||X||_*", {g: [[1]], X1: [[1]], at_x: 1}, lhs=2 * at_x),
         mutant("sign", "-<g, X>", {g: [[1]], X1: [[1]], at_x: 1}, rhs=-inner(g, X1)),
         dropped(AT_ZERO),
+    ),
+)
+pairing_from_above = Inequality(
+    "pairing_from_above",
+    "and <g, X> <= ||X||_*: compare with Y = 2 X.",
+    inner(g, X1),
+    at_x,
+    proof=[AT_DOUBLE],
+    mutants=(
+        mutant("constant", "||X||_*/2", {g: [[1]], X1: [[1]], at_x: 1}, rhs=at_x / 2),
+        mutant("sign", "-||X||_*", {g: [[1]], X1: [[1]], at_x: 1}, rhs=-at_x),
+        dropped(AT_DOUBLE, {g: [[2]], X1: [[1]], at_x: 1}),
     ),
 )
 # G = lam g with g V = U: the values of G on the span of V are all lam.
@@ -273,6 +287,7 @@ CHECKS = (
     minimizer_quotient,
     monotone,
     pairing_forced,
+    pairing_from_above,
     Inequality(
         "norm_forced",
         "A subgradient has u^T g v <= 1 for unit u, v: compare with Y = X + u v^T, whose norm is at most ||X||_* + 1.",

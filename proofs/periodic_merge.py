@@ -6,7 +6,7 @@ Unloading mu gamma A B^T into W and scaling both factors by sqrt(1 - mu) keeps W
 changes it by -mu (1 - mu) gamma A B^T. After K full stages the update has rank at most K r. On f = ||W - T||_F^2/2
 each solved stage removes the r largest singular values of T - W. If f is L-smooth, ||grad f||_F^2 >= 2 mu0 (f - f*),
 and a stage does at least as well as X = -[G]_r/L, then f - f* shrinks by 1 - r mu0/(q L), q = min(m, n). With weight
-decay lam in every stage and f convex, X = 0 is optimal for the stage exactly when gamma ||grad f(W)||_2 <= lam.
+decay lam > 0 in every stage and f convex, X = 0 is optimal for the stage exactly when gamma ||grad f(W)||_2 <= lam.
 
 Assumptions
 -----------

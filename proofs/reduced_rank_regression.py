@@ -61,7 +61,7 @@ X, W0, Z, Y = matrix("X", m, n), matrix("W0", m, n), matrix("Z", n, N), matrix("
 R, RInv, C = matrix("R", n, n, symmetric=True), matrix("RInv", n, n, symmetric=True), matrix("C", m, n)
 P1, P2, Q1, Q2 = matrix("P1", m, r), matrix("P2", m, k), matrix("Q1", n, r), matrix("Q2", n, k)
 Sigma1, Sigma2 = matrix("Sigma1", r, r, symmetric=True), matrix("Sigma2", k, k, symmetric=True)
-f0 = scalars("f0")
+f0 = scalars("f0", real=True)
 
 ROOT = inverse(RInv, R)
 loss = square(X @ R) / 2 - inner(C, X) + f0

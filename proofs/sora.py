@@ -165,7 +165,8 @@ UNIT_COLUMNS = assume(
     (tr(B.T @ B @ Half @ Half), tr(Half @ Half)),
     impose=_unit_columns,
 )
-f_zero, top, nuc = scalars("f_0 g nu")
+top, nuc = scalars("g nu")
+f_zero = scalars("f_0", real=True)
 slope = scalars("p", real=True)
 FROM_ZERO = hypothesis("f(X) >= f(0) + <G, X>", f_zero + slope, f)
 DUAL = DUAL_NORM.instance("pairing_below", SPECTRAL(G, top), NUCLEAR(X, nuc), lhs=-slope, where={slope: inner(G, X)})

@@ -30,6 +30,7 @@ Checks
 ------
 balance : PROVED
 left_vectors_orthonormal : PROVED
+right_vectors_orthonormal : PROVED
 factor_from_vectors : PROVED
 gradient_on_right_vectors : PROVED
 gradient_on_left_vectors : PROVED
@@ -173,26 +174,39 @@ CHECKS = (
     ),
     Identity(
         "left_vectors_orthonormal",
-        "If A^T A = W Sigma W^T then P = A W Sigma^{-1/2} has orthonormal columns (likewise Q from B).",
-        (A @ W @ RootInv).T @ (A @ W @ RootInv) + (B @ W @ RootInv).T @ (B @ W @ RootInv),
-        2 * eye(k),
+        "If A^T A = W Sigma W^T then P = A W Sigma^{-1/2} has orthonormal columns.",
+        (A @ W @ RootInv).T @ (A @ W @ RootInv),
+        eye(k),
         given=(W_ORTHONORMAL, ROOT_INVERSE, GRAM),
         paper="2 balance",
         mutants=(
-            mutant("constant", "one identity", rhs=eye(k)),
+            mutant("constant", "P = A W Sigma^{-1}", lhs=(A @ W @ RootInv @ RootInv).T @ (A @ W @ RootInv @ RootInv)),
             dropped(W_ORTHONORMAL),
             dropped(GRAM),
         ),
     ),
     Identity(
+        "right_vectors_orthonormal",
+        "If B^T B = W Sigma W^T then Q = B W Sigma^{-1/2} has orthonormal columns.",
+        (B @ W @ RootInv).T @ (B @ W @ RootInv),
+        eye(k),
+        given=(W_ORTHONORMAL, ROOT_INVERSE, GRAM),
+        paper="2 balance",
+        mutants=(
+            mutant("constant", "two identities", rhs=2 * eye(k)),
+            dropped(ROOT_INVERSE),
+            dropped(GRAM),
+        ),
+    ),
+    Identity(
         "factor_from_vectors",
-        "A = P Sigma^{1/2} W^T: the part of A outside, A - A W W^T, has norm zero.",
-        square(A - A @ W @ W.T),
+        "A = P Sigma^{1/2} W^T, B = Q Sigma^{1/2} W^T: the parts outside, A - A W W^T and B - B W W^T, have norm zero.",
+        square(A - A @ W @ W.T) + square(B - B @ W @ W.T),
         0,
         given=(W_ORTHONORMAL, GRAM),
         paper="2 balance",
         mutants=(
-            mutant("sign", "A + A W W^T", lhs=square(A + A @ W @ W.T)),
+            mutant("sign", "A + A W W^T", lhs=square(A + A @ W @ W.T) + square(B - B @ W @ W.T)),
             dropped(GRAM),
         ),
     ),
@@ -370,6 +384,7 @@ CHECKS = (
 PROSE = {
     "A^T A = B^T B has an eigendecomposition W Sigma W^T (spectral theorem)": (
         "left_vectors_orthonormal",
+        "right_vectors_orthonormal",
         "factor_from_vectors",
         "gradient_on_right_vectors",
         "gradient_on_left_vectors",

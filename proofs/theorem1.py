@@ -7,7 +7,8 @@ smoothness, and let (A, B) be a second-order stationary point of L, X = A B^T, |
 
 1. If 2 alpha > beta, X = X*.
 2. Otherwise X = X*, or rank X = r, sigma_r(X) >= (2 alpha/beta) sigma_{r*}(X), and, where the denominator is
-   positive, ||X - X*||_F^2 >= ||X - Pi_{r*}(X)||_F^2 / (1 - 2 alpha sigma_{r*}(X)/(beta sigma_r(X))).
+   positive, ||X - X*||_F^2 >= ||X - Pi_{r*}(X)||_F^2 / (1 - 2 alpha sigma_{r*}(X)/(beta sigma_r(X))). This
+   is for r* >= 1; if r* = 0, X = X* = 0.
 
 The strict inequality in 1 is needed: for orthonormal j1, j2 and k1, k2 the function f(Y) = alpha (||Y - j1 k1^T||_F^2
 - (j2^T Y k2)^2) has r = r* = 1, lam = 0, D = sqrt 2, beta = 2 alpha exactly, X* = j1 k1^T and a spurious second-order
@@ -47,6 +48,7 @@ special_regime : PROVED
 generic_ratio : PROVED
 generic_distance : PROVED
 rank_deficient_is_global : PROVED
+minimizer_zero : PROVED
 sharp_gradient : PROVED
 sharp_strong_convexity : PROVED
 sharp_smoothness : PROVED
@@ -266,6 +268,10 @@ POINT_AT_ZERO = {
 }  # fmt: skip
 # The point is the minimizer: X = X* = 1.
 AT_MINIMUM = {P1: [[1]], Q1: [[1]], Sigma1: [[1]], P2: [[0]], Q2: [[0]], Sigma2: [[0]], XS: [[1]], alpha: 1}
+AT_ZERO = {
+    P1: [[1], [0]], Q1: [[1], [0]], Sigma1: [[0]], P2: [[0], [1]], Q2: [[0], [1]], Sigma2: [[0]],
+    Z: [[0, 0], [0, 0]], alpha: 1,
+}  # fmt: skip
 
 master = Inequality(
     "master_inequality",
@@ -398,6 +404,21 @@ CHECKS = (
             mutant("sign", "with Z = X - X*", proof=[strong_convexity.conclusion(put={Z: X - XS})]),
             mutant("constant", "at most -1", AT_MINIMUM, rhs=-1),
             mutant("dropped assumption", "without Z = 0", proof=[CONVEX_KNOWN]),
+        ),
+    ),
+    Inequality(
+        "minimizer_zero",
+        "r* = 0: <X, Z> = 0 leaves alpha ||X||_F^2 <= 0, X = X* = 0, whatever beta is.",
+        alpha * square(X),
+        0,
+        proof=[strong_convexity.conclusion(put={XS: zeros(m, n)})],
+        under=(strong_convexity,),
+        given=FRAME,
+        paper="4 special regime",
+        mutants=(
+            mutant("constant", "at most -1", AT_ZERO, rhs=-1),
+            mutant("sign", "at least 1", AT_ZERO, lhs=1, rhs=alpha * square(X)),
+            dropped(Z_OFF),
         ),
     ),
     Identity(

@@ -6,7 +6,7 @@ Let X = (X_1, ..., X_L), X_l = A_l B_l^T with A_l of r columns, X* a minimizer o
 and let (A_l, B_l)_l be a second-order stationary point in the ball, kappa_l = sigma_{r*}(X_l)/(beta_l sigma_r(X_l)).
 
 1. If 2 alpha_l > beta_l for all l, X = X*. For r > r*, 2 alpha_l >= beta_l for all l is enough.
-2. Otherwise X = X*, or for some l the block X_l has rank r and
+2. Otherwise X = X*, or for some l with X_l != X*_l the block X_l has rank r and
    ||Pi_{r*}(X_l) - X_l||_F^2 <= (1 - 2 kappa_l alpha_l) ||X_l - X*_l||_F^2,
    hence sigma_r(X_l) >= (2 alpha_l/beta_l) sigma_{r*}(X_l), strictly if r > r*, and theorem 1's distance bound.
 
@@ -35,9 +35,9 @@ Kim, Kim, Ryu, ICML 2025, theorem 2.
 Idea
 ----
 Steps 1 to 5 of theorem 1 hold block by block, because a second-order stationary point is one in every block. Only
-step 6 couples the blocks. If every block violated its bound, then <X_l - X*_l, Z_l> < alpha_l ||X_l - X*_l||^2 for
-every l, and the sum would contradict step 6. The sum is written as one block and the rest, the step of an induction
-over L, and once more for any number of blocks with diagonal matrices.
+step 6 couples the blocks. If every block with X_l != X*_l violated its bound, then <X_l - X*_l, Z_l> < alpha_l ||X_l -
+X*_l||^2 for each of them, and the sum would contradict step 6. The sum is written as one block and the rest, the step
+of an induction over L, and once more for any number of blocks with diagonal matrices.
 
 The counterexample: minimizing f over x2 leaves the instance of `sharp_instance` over kappa, with g^2 = 1 - 1/kappa and
 r = r* = 1, and x2 adds one square to the Hessian form. Below h = g/sqrt 2, so that no root occurs.
@@ -47,6 +47,7 @@ Checks
 block_step : PROVED
 coupling : PROVED
 weighted_sum : PROVED
+block_ratio : PROVED
 all_special : PROVED
 all_blocks : PROVED
 boundary_truncation : PROVED
@@ -155,7 +156,7 @@ STEP_1, STEP_2 = step_5(T1, D1, kappa1, w1, FIRST), step_5(T2, D2, kappa2, w2, S
 # Step 6; b_2 is the sum of alpha_l ||X_l - X*_l||^2 and w_2 the sum of <X_l - X*_l, Z_l> over the other blocks.
 RSC = hypothesis("restricted strong convexity, all blocks", alpha1 * D1 + bound2, slope1 + slope2)
 MONOTONE_1, MONOTONE_2 = monotone(w1, slope1, FIRST), monotone(w2, slope2, SECOND)
-OTHERS = hypothesis("the other blocks violate their bounds", w2, bound2)
+OTHERS = hypothesis("the other blocks violate their bounds or are at X*_l", w2, bound2)
 coupling = Inequality(
     "coupling",
     "alpha_1 ||X_1 - X*_1||^2 + sum over the others <= <X_1 - X*_1, Z_1> + sum over the others.",
@@ -176,6 +177,23 @@ coupling = Inequality(
 )
 COUPLING = coupling.conclusion()
 TIGHT = {D1: 1, T1: "1/2", alpha1: 1, kappa1: "1/4", bound2: 0, w1: 1, w2: 0}
+# The first block where its bound is 0, and at X*_1.
+AT_ZERO, AT_STAR = {D1: 1, T1: 0, alpha1: 1, kappa1: "1/2"}, {D1: 0, T1: 0, alpha1: 1, kappa1: 1}
+weighted = Inequality(
+    "weighted_sum",
+    "If no other block with X_l != X*_l satisfies its bound, block 1 does: T_1 <= (1 - 2 kappa_1 alpha_1) D_1.",
+    T1,
+    (1 - 2 * kappa1 * alpha1) * D1,
+    proof=[STEP_1, 2 * kappa1 * COUPLING, 2 * kappa1 * OTHERS],
+    under=(coupling, t1.best_approximation),
+    paper="5 theorem 2",
+    mutants=(
+        mutant("constant", "1 - 3 kappa alpha", TIGHT, rhs=(1 - 3 * kappa1 * alpha1) * D1),
+        mutant("sign", "-(1 - 2 kappa alpha)", TIGHT, rhs=-(1 - 2 * kappa1 * alpha1) * D1),
+        dropped(OTHERS),
+        dropped(COUPLING),
+    ),
+)
 
 
 def step_6(excess1: Any, excess2: Any) -> dict[Any, Any]:
@@ -291,19 +309,20 @@ CHECKS = (
         ),
     ),
     coupling,
+    weighted,
     Inequality(
-        "weighted_sum",
-        "If all other blocks violate their bounds, block 1 satisfies it: T_1 <= (1 - 2 kappa_1 alpha_1) D_1.",
-        T1,
-        (1 - 2 * kappa1 * alpha1) * D1,
-        proof=[STEP_1, 2 * kappa1 * COUPLING, 2 * kappa1 * OTHERS],
-        under=(coupling, t1.best_approximation),
+        "block_ratio",
+        "Hence (2 kappa_1 alpha_1 - 1) D_1 <= 0: sigma_r >= (2 alpha_1/beta_1) sigma_{r*} there, unless X_1 = X*_1.",
+        (2 * kappa1 * alpha1 - 1) * D1,
+        0,
+        proof=[weighted.conclusion(), T1],
+        under=(weighted,),
         paper="5 theorem 2",
         mutants=(
-            mutant("constant", "1 - 3 kappa alpha", TIGHT, rhs=(1 - 3 * kappa1 * alpha1) * D1),
-            mutant("sign", "-(1 - 2 kappa alpha)", TIGHT, rhs=-(1 - 2 * kappa1 * alpha1) * D1),
-            dropped(OTHERS),
-            dropped(COUPLING),
+            mutant("constant", "3 kappa_1 alpha_1 - 1", AT_ZERO, lhs=(3 * kappa1 * alpha1 - 1) * D1),
+            mutant("sign", "(1 - 2 kappa_1 alpha_1) D_1", TIGHT, lhs=(1 - 2 * kappa1 * alpha1) * D1),
+            mutant("constant", "without D_1, also where X_1 = X*_1", AT_STAR, lhs=2 * kappa1 * alpha1 - 1),
+            dropped(weighted.conclusion(), {**AT_ZERO, kappa1: 1}),
         ),
     ),
     Inequality(

@@ -2,9 +2,9 @@
 
 Statement
 ---------
-Let X0 minimize F exactly (any rank), X* have rank r* <= r, delta = ||X* - X0||_F, nu = ||X* - X0||_*. Let (A, B) be a
-second-order stationary point, X = A B^T, o = ||X - X0||_F, d = ||X - X*||_F, c = 2 alpha sigma_{r*}(X)/(beta
-sigma_r(X)).
+Let X0 minimize F exactly (any rank), X* have rank r*, 1 <= r* <= r, delta = ||X* - X0||_F, nu = ||X* - X0||_*. Let
+(A, B) be a second-order stationary point, X = A B^T, o = ||X - X0||_F, d = ||X - X*||_F, c = 2 alpha sigma_{r*}(X)/
+(beta sigma_r(X)).
 
 0. ||Pi_{r*}(X) - X||_F^2 <= d^2 - c o^2 + 2 sigma_{r*}(X) nu; and if rank X < r then X = X0.
 1. If c >= 1 + eps (in particular if 2 alpha >= beta (1 + eps)),

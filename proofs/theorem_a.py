@@ -2,8 +2,8 @@
 
 Statement
 ---------
-In the setting of `theorem1`, t = sqrt(r/r*): if beta < 2 alpha t, every second-order stationary point X in the ball
-is X*. A spurious one has rank r and, with tau = ||X*_perp||_* (see `lemma_a`), k = rank X*_perp, a = r - r*,
+In the setting of `theorem1`, r* >= 1, t = sqrt(r/r*): if beta < 2 alpha t, every second-order stationary point X in the
+ball is X*. A spurious one has rank r and, with tau = ||X*_perp||_* (see `lemma_a`), k = rank X*_perp, a = r - r*,
 
     alpha (a sigma^2 + 2 sigma tau) <= beta sigma tau,
     alpha ((a + k) sigma^2 + tau^2/k) <= beta sigma tau    if tau/k >= sigma,

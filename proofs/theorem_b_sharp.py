@@ -81,7 +81,8 @@ from proofs.facts import DUAL_NORM, NUCLEAR, SPECTRAL
 
 m, n, r, rs, t, lam = si.m, si.n, si.r, si.rs, si.t, si.lam
 E1, E2, T, Y, U, V = si.E1, si.E2, si.T, si.Y, si.U, si.V
-beta, zeta, more, extra = scalars("beta zeta x y")
+beta, zeta, more = scalars("beta zeta x")
+extra = scalars("y", nonnegative=True)
 tau = (beta + 1) * t / (beta - 1)
 XS = tau * E1
 ZETA = define(zeta, 2 * beta * t / (beta - 1))
@@ -293,7 +294,7 @@ CHECKS = (
     ),
     Inequality(
         "rank_two",
-        "r* >= 2: H[Y, Y] <= (zeta + (beta - zeta)/r*) ||Y||^2 for rank Y <= 2, because ||e1 + e2||_2 = 1.",
+        "r* >= 2: H[Y, Y] <= (zeta + (beta - zeta)/r*) ||Y||^2 for rank Y <= 2, because ||E1 + E2/t||_2 = 1.",
         hess(Y, Y),
         SMOOTH * square(Y),
         proof=[

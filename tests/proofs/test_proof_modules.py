@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import subprocess
 import sys
 
 import pytest
+import sympy
 
 import proofs
 from lorasolve._known import Known
@@ -30,16 +32,52 @@ def test_everything_is_proved_and_every_mutant_refuted(name, reports):
     assert failures == [] and report.inconsistencies == []
 
 
+def numbers_of(check):
+    """Return the numbers that both sides of a check contain."""
+    return symbols_of(*(ex.as_expr(getattr(check, side, 0)) for side in ("lhs", "rhs")))[1]
+
+
+def divides(check, symbol):
+    """Whether a side has a number in a denominator."""
+    values = [e.value for side in (check.lhs, check.rhs) for e in ex.as_expr(side).walk() if isinstance(e, ex.Constant)]
+    return any(symbol in sympy.denom(sympy.together(value)).free_symbols for value in values)
+
+
 @pytest.mark.parametrize("name", THEOREMS)
-def test_what_is_said_for_lam_0_is_shown_for_it_or_left_to_prose(name):
+def test_what_is_not_said_for_lam_above_0_alone_is_shown_for_lam_0_or_left_to_prose(name):
     theorem = THEOREMS[name]
     said = theorem.sections["Statement"] + theorem.sections["Assumptions"]
-    if not any(words in said for words in ("lam >= 0", "lam = 0")):
+    both = any(words in said for words in ("lam >= 0", "lam = 0"))
+    above = any(words in said for words in ("lam > 0", "lam, mu > 0", "lambda ="))
+    if any("lam = 0" in left for left in theorem.prose):
         return
-    pairs = [(getattr(check, "lhs", 0), getattr(check, "rhs", 0)) for check in theorem.checks]
-    numbers = {number for pair in pairs for number in symbols_of(*map(ex.as_expr, pair))[1]}
-    signs = {symbol.is_positive for symbol in numbers if str(symbol) == "lambda"}
-    assert not any(signs) or any("lam = 0" in left for left in theorem.prose), name
+    for check in theorem.checks:
+        for symbol in numbers_of(check):
+            if str(symbol) == "lambda" and symbol.is_positive:
+                assert above and (not both or divides(check, symbol)), check.name
+
+
+@pytest.mark.parametrize("name", THEOREMS)
+def test_values_of_losses_may_have_any_sign(name):
+    for check in THEOREMS[name].checks:
+        for symbol in numbers_of(check):
+            if re.fullmatch(r"f\d?(_\w+)?|[FL]_\w+", str(symbol)):
+                assert symbol.is_real and not symbol.is_nonnegative, (check.name, symbol)
+
+
+@pytest.mark.parametrize(
+    ("theorem", "check", "may_vanish"),
+    [
+        ("approximate_points", "cubic", {"omega", "eps", "lambda"}),
+        ("approximate_points", "root", {"e_0"}),
+        ("certificate", "scaled_gap", {"c", "lambda"}),
+        ("magnitude_bound", "nuclear_bound", {"nu"}),
+        ("theorem_b_sharp", "zeta_above", {"y"}),
+    ],
+)
+def test_numbers_that_may_vanish_by_the_statement_may_in_the_check(theorem, check, may_vanish):
+    (found,) = (each for each in THEOREMS[theorem].checks if each.name == check)
+    assert {str(symbol) for symbol in numbers_of(found) if symbol.is_positive} & may_vanish == set()
 
 
 def test_names_of_checks_are_unique_within_a_theorem():
