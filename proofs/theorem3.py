@@ -2,9 +2,9 @@
 
 Statement
 ---------
-Let X0 minimize F exactly (any rank), X* have rank r*, 1 <= r* <= r, delta = ||X* - X0||_F, nu = ||X* - X0||_*. Let
-(A, B) be a second-order stationary point, X = A B^T, o = ||X - X0||_F, d = ||X - X*||_F, c = 2 alpha sigma_{r*}(X)/
-(beta sigma_r(X)).
+Let X0 minimize F exactly (any rank), X* have rank r* <= r, delta = ||X* - X0||_F, nu = ||X* - X0||_*. Let (A, B) be a
+second-order stationary point, X = A B^T, o = ||X - X0||_F, d = ||X - X*||_F, and for r* >= 1, which is meant in all
+parts but the last, c = 2 alpha sigma_{r*}(X)/(beta sigma_r(X)).
 
 0. ||Pi_{r*}(X) - X||_F^2 <= d^2 - c o^2 + 2 sigma_{r*}(X) nu; and if rank X < r then X = X0.
 1. If c >= 1 + eps (in particular if 2 alpha >= beta (1 + eps)),
@@ -15,6 +15,7 @@ Let X0 minimize F exactly (any rank), X* have rank r*, 1 <= r* <= r, delta = ||X
    1 a lower bound on o.
 4. If c < 1, d >= sqrt( (||X - Pi_{r*}(X)||_F^2 - 2 sigma_{r*}(X) nu)/(1 - c) ) - c delta/(1 - c), where the root is
    real.
+5. If r* = 0, that is X* = 0, then o^2 <= (beta/alpha) sigma_r(X) nu.
 
 Compared with the paper (eps-global if delta = o(eps^3), sigma_r >= alpha eps/(2 beta sqrt(r)), slacks eps^3 and
 eps^2): 1 gives the order eps^3 and its constants; 2 holds with r* in place of r, which is stronger; 4 has the slacks
@@ -51,6 +52,7 @@ perpendicular_bound : PROVED
 singular_value_bound : PROVED
 quadratic : PROVED
 distance : PROVED
+minimizer_near_zero : PROVED
 
 Used by
 -------
@@ -79,6 +81,7 @@ from lorasolve.symbolic import (
     run_module,
     scalars,
     square,
+    zeros,
 )
 from lorasolve.symbolic.substitution import substituted
 from proofs import theorem1 as t1
@@ -313,6 +316,9 @@ MASTER_B = numbers.conclusion(put={d2: d**2, o2: o**2, c: 1 - b})
 POSITIVE_C = hypothesis("0 <= c = 1 - b", 0, 1 - b)
 BEYOND = hypothesis("delta <= o + d", delta, o + d)
 RIGHT = b * (d + (1 - b) * delta / b) ** 2
+NEAR_ZERO = pairing.conclusion(put={XS: zeros(m, n)})
+# X = 0, X0 of norm one.
+ONE_AWAY = {**t1.AT_ZERO, X0: [[1, 0], [0, 0]], beta: 1, sigma_r: 1, nu: 1, z: 1}
 
 CHECKS = (
     pairing,
@@ -449,6 +455,22 @@ CHECKS = (
             ),
             mutant("sign", "-c delta/b", rhs=b * (d - (1 - b) * delta / b) ** 2),
             dropped(MASTER_B),
+        ),
+    ),
+    Inequality(
+        "minimizer_near_zero",
+        "r* = 0: <X, Z> = 0 leaves alpha o^2 <= nu ||Z||_2 <= beta sigma_r nu.",
+        alpha * square(X - X0),
+        beta * sigma_r * nu,
+        proof=[NEAR_ZERO, nu * Z_NORM],
+        under=(pairing, t1.multiplier_norm),
+        given=t1.FRAME,
+        paper="6 theorem 3, generic regime",
+        mutants=(
+            mutant("constant", "beta sigma_r nu/2", ONE_AWAY, rhs=beta * sigma_r * nu / 2),
+            mutant("sign", "-beta sigma_r nu", ONE_AWAY, rhs=-beta * sigma_r * nu),
+            dropped(NEAR_ZERO, {**ONE_AWAY, alpha: 2}),
+            dropped(Z_NORM, {**ONE_AWAY, z: 2, alpha: 2}),
         ),
     ),
 )

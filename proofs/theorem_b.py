@@ -348,12 +348,20 @@ theorem = Inequality(
     ),
 )
 hess, Y1, Y2 = Form("hess", m, n), matrix("Y1", m, n), matrix("Y2", m, n)
-APART = hypothesis("(hess - alpha)[Y1 - Y2] >= 0", alpha * square(Y1 - Y2), hess(Y1 - Y2, Y1 - Y2))
-EACH = (
-    hypothesis("hess[Y1] <= beta2 ||Y1||^2", hess(Y1, Y1), beta2 * square(Y1)),
-    hypothesis("hess[Y2] <= beta2 ||Y2||^2", hess(Y2, Y2), beta2 * square(Y2)),
+# Y1 is a sum of j pieces of rank 2, and Y2 is one more.
+many = scalars("j")
+ACROSS = Y1 - many * Y2
+APART = hypothesis("(hess - alpha)[Y1 - j Y2] >= 0", alpha * square(ACROSS), hess(ACROSS, ACROSS))
+SUM_SO_FAR = hypothesis(
+    "(hess - alpha)[Y1] <= j (beta2 - alpha) ||Y1||^2",
+    hess(Y1, Y1) - alpha * square(Y1),
+    many * (beta2 - alpha) * square(Y1),
 )
-STEEP_ACROSS = {alpha: 1, beta2: 2, hess: [("1/2", [[-2], [2]])], Y1: [[-1], [0]], Y2: [[0], [4]]}
+ONE_MORE = hypothesis("hess[Y2] <= beta2 ||Y2||^2", hess(Y2, Y2), beta2 * square(Y2))
+STEEP_ACROSS = {many: 1, alpha: 1, beta2: 2, hess: [("1/2", [[-2], [2]])], Y1: [[-1], [0]], Y2: [[0], [4]]}
+# Pieces that cancel along the first axis, and a curvature that lies across.
+CANCELLING = {**STEEP_ACROSS, hess: [(1, [[1], [0]]), (1, [[0], [1]]), (4, [["1/2"], [1]])]}
+CANCELLING |= {Y1: [[1], [0]], Y2: [[-1], [1]]}
 PIECES = assume("<Y1, Y2> = 0", (inner(Y1, Y2), 0), impose=with_pairing("Y2", "Y1", NONE))
 
 CHECKS = (
@@ -464,15 +472,16 @@ CHECKS = (
     ),
     Inequality(
         "pieces",
-        "(hess - alpha)[Y1 + Y2] <= 2 (beta2 - alpha) ||Y1 + Y2||^2 for orthogonal pieces of rank 2 (p = 2).",
+        "From j orthogonal pieces of rank 2 to j + 1: (hess - alpha)[Y1 + Y2] <= (j + 1)(beta2 - alpha) ||Y1 + Y2||^2.",
         hess(Y1 + Y2, Y1 + Y2) - alpha * square(Y1 + Y2),
-        2 * (beta2 - alpha) * square(Y1 + Y2),
-        proof=[APART, 2 * EACH[0], 2 * EACH[1]],
+        (many + 1) * (beta2 - alpha) * square(Y1 + Y2),
+        proof=[APART / many, (1 + 1 / many) * SUM_SO_FAR, (many + 1) * ONE_MORE],
         given=(PIECES,),
         mutants=(
-            mutant("constant", "(beta2 - alpha)", STEEP_ACROSS, rhs=(beta2 - alpha) * square(Y1 + Y2)),
-            mutant("sign", "-2 (beta2 - alpha)", rhs=-2 * (beta2 - alpha) * square(Y1 + Y2)),
-            dropped(APART),
+            mutant("constant", "j (beta2 - alpha)", STEEP_ACROSS, rhs=many * (beta2 - alpha) * square(Y1 + Y2)),
+            mutant("sign", "(j - 1)(beta2 - alpha)", STEEP_ACROSS, rhs=(many - 1) * (beta2 - alpha) * square(Y1 + Y2)),
+            dropped(PIECES, CANCELLING),
+            dropped(SUM_SO_FAR),
         ),
     ),
     ScalarCheck(
@@ -503,7 +512,7 @@ PROSE = {
         "theorem",
         "no_perpendicular",
     ),
-    "more than two orthogonal pieces of rank 2": ("pieces",),
+    "the induction over the orthogonal pieces of rank 2": ("pieces",),
 }
 
 THEOREM = Theorem(__doc__, CHECKS, uses=(la.THEOREM,), prose=PROSE)
