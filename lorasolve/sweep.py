@@ -259,7 +259,9 @@ def _runs(problems: Any, method: Any, init: Any, seed: Any) -> list[Run]:
     lengths = {name: len(value) for name, (value, single) in given.items() if not single}
     count = max(lengths.values(), default=1)
     for name, length in lengths.items():
-        if length != count or length == 0:
+        if length == 0:
+            raise ValueError(f"{name}: expected one value or a list of at least one, got an empty list")
+        if length != count:
             raise ValueError(f"{name}: expected one value or as many as there are runs ({count}), got {length}")
     columns = [[value] * count if single else list(value) for value, single in given.values()]
     first = columns[0][0]

@@ -117,6 +117,8 @@ def test_bad_input_names_the_argument():
     problem = ls.Problem(objectives()["sensing"], 2, 0.1)
     with pytest.raises(ValueError, match="seed: expected one value or as many as there are runs"):
         ls.solve_batch([problem] * 3, seed=[1, 2])
+    with pytest.raises(ValueError, match="problems: expected one value or a list of at least one, got an empty list"):
+        ls.solve_batch([], "gd")
     with pytest.raises(ValueError, match="problems: all must have one shape"):
         ls.solve_batch([problem, problem.replace(rank=1)])
     with pytest.raises(TypeError, match="problems: expected a Problem"):

@@ -587,7 +587,7 @@ def _together(given: list[Any]) -> str:
 
 def _figures(number: float) -> str:
     """Return a number with four digits, of a count of iterations or calls all of them."""
-    return f"{number:.0f}" if 1e4 <= abs(number) < 1e8 else f"{number:.4g}"
+    return f"{number:.0f}" if 9999.5 <= abs(number) < 1e8 else f"{number:.4g}"
 
 
 def _draw(ax: Axes, x: str, y: str, xs: list[Any], ys: list[Any], found: Array, title: str) -> None:

@@ -1327,6 +1327,10 @@ def test_tables_show_counts_with_all_their_digits(tmp_path):
     measures = {"calls": lambda problem, result: 1234567, "large": lambda problem, result: 1e20}
     study = ls.Study(ls.Problem(Shifted(), 1, 0.1), {"seed": range(2)}, "lbfgs", measure=measures)
     assert study.run(tmp_path / "runs", "serial").table().splitlines()[1].split()[-2:] == ["1234567", "1e+20"]
+    # The median of two counts may be half of one, and has five digits from 9999.5 on.
+    measures = {"calls": lambda problem, result: 9999.5, "fewer": lambda problem, result: 9999.4}
+    study = ls.Study(study.problem, {"seed": range(2)}, "lbfgs", measure=measures)
+    assert study.run(tmp_path / "half", "serial").table().splitlines()[1].split()[-2:] == ["10000", "9999"]
 
 
 def test_one_and_true_are_two_values_of_an_axis(tmp_path):
