@@ -167,6 +167,11 @@ def _certified_run(problem: Problem, route: ConvexRoute, tol: float, progress: b
     except KeyboardInterrupt:
         found = replace(latest.solution, remark="interrupted, the last point is kept")
         interrupted = True
+    except np.linalg.LinAlgError as error:  # of a matrix that is not finite
+        if abs(problem.value_at_zero) <= SQUARABLE:
+            raise
+        message = f"problem: f(0) = {problem.value_at_zero:.3g}, and squares of such values overflow"
+        raise ValueError(f"{message}: give the data other units") from error
     latest.display.close()
     seconds = time.perf_counter() - started
     compiled = compile_seconds() - before

@@ -69,7 +69,8 @@ class Prox(ConvexRoute):
                 D = [x - y for x, y in zip(new, Y)]
                 f_new, G_new = loss.checked_value_and_grad(new)
                 model = f + joint_inner(G, D) + 0.5 * beta * joint_inner(D, D)
-                if stated is not None or f_new <= model + noise:
+                # Of what is no number no inequality holds.
+                if stated is not None or f_new <= model + noise or not beta < math.inf:
                     break
                 beta *= 2.0
             ranks = [s.size for _, s, _ in parts]

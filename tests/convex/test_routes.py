@@ -1,6 +1,7 @@
 """Independent routes to one optimum: closed form, cvxpy, proximal gradient, factors."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -161,6 +162,30 @@ def test_extreme_shapes(shape, route):
         # h'(x - m) + lam sign(x) = 0 with lam < h'(m): clipped at delta, so x = m - lam if |m| > lam, |m| <= 1.
         m = objective.M[0, 0]
         assert result.X[0, 0] == pytest.approx(np.sign(m) * max(abs(m) - problem.lam, 0.0), abs=1e-6)
+
+
+class Far:
+    """``||X - c||^2 / 2``."""
+
+    shape, convex, lower_bound = (5, 4), True, 0.0
+
+    def __init__(self, c):
+        self.c = c
+
+    def value_and_grad(self, X):
+        return 0.5 * float(np.vdot(X - self.c, X - self.c)), X - self.c
+
+
+@pytest.mark.parametrize(("c", "words"), [(1e153, "f(0) = 1e+307"), (1e200, "f(0) = inf")])
+def test_a_loss_whose_values_overflow_is_named(c, words):
+    with pytest.raises(ValueError, match=re.escape(f"problem: {words}, and squares of such values overflow")):
+        ls.solve_convex(ls.Problem(Far(c), 2, 0.1 * c))
+
+
+def test_prox_ends_where_f_is_no_number():
+    """It looked for a step without end."""
+    found = ls.solve_convex(ls.Problem(Far(1e308), 2, 0.1), "prox")
+    assert not found.success and "give the data other units" in found.message
 
 
 @pytest.mark.parametrize("shape", [(600, 450), (450, 600)])
