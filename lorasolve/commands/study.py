@@ -267,7 +267,8 @@ def read_study(path: str) -> Study:
         run = _table(document, "run")
         _known(run, ("method", "measure", "init", "keep_parameters", *_STOPPING), "run: ")
         limits = {name: run.pop(name) for name in _STOPPING if name in run}
-        return Study(_problem(_table(document, "problem"), pathlib.Path(path).parent), axes, stop=limits, **run)
+        problem = _problem(_table(document, "problem"), pathlib.Path(path).parent, axes)
+        return Study(problem, axes, stop=limits, **run)
     except (ValueError, TypeError) as error:
         raise type(error)(f"{path}: {error}") from error
 
@@ -321,7 +322,7 @@ def _span_length(span: str, arguments: list[float]) -> float:
     return (stop - start) / step if step else 0.0
 
 
-def _problem(table: dict[str, Any], folder: pathlib.Path) -> Any:
+def _problem(table: dict[str, Any], folder: pathlib.Path, axes: dict[str, Any]) -> Any:
     """Return the problem, or the function of axes that makes it."""
     if "python" in table:
         _known(table, ("python",), "problem: ")
@@ -345,7 +346,11 @@ def _problem(table: dict[str, Any], folder: pathlib.Path) -> Any:
             task = read_task(name, path, form=TextFormat(**written), **given)
     else:
         task = digits_task()
-    lam = table.get("lam", task.lam if task.lam is not None else 0.0)
+    lam = table.get("lam", task.lam)
+    if lam is None:
+        if "lam" not in axes:
+            raise ValueError("problem: expected lam, a weight decay >= 0 (0 for none), here or as an axis")
+        lam = 0.0  # of no cell
     adapter = adapter_registry.make(table.get("adapter", "lora"), "problem: adapter")
     return Problem(task.objective, table.get("rank", task.rank), lam, adapter)
 

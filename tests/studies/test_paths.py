@@ -566,11 +566,17 @@ def test_what_a_page_says_repeats_the_runs_that_it_shows(tmp_path, capsys, monke
             "problem: split_seed: expected an integer >= 0, got -1",
         ),
         ("lam", "grid.toml: "),
+        # Of the user's own data a weight decay of 0 is one that has to be asked for.
+        (
+            '[problem]\nobjective = "completion"\ndata = "r.csv"\n[axes]\nrank = [1]',
+            "problem: expected lam, a weight decay >= 0 (0 for none), here or as an axis",
+        ),
     ],
 )
 def test_files_of_studies_that_say_what_there_is_not(tmp_path, capsys, monkeypatch, text, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text("import sys\nsys.exit(0)\n")
+    (tmp_path / "r.csv").write_text("0,0,1\n0,1,2\n1,0,3\n")
     (tmp_path / "grid.toml").write_text(text)
     assert main(["study", "grid.toml", "--store", "runs"]) == 2
     assert message in capsys.readouterr().err
