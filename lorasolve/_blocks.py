@@ -142,7 +142,7 @@ class MultiObjective:
             raise TypeError(f"objective: {self.label}.value_and_grad must return {expected}, got {type(answer)}")
         value, G = real_value(answer[0], self.label), self._own_matrices(answer[1], "value_and_grad", "gradient")
         known = np.dtype(self.precision)
-        found = roughest(known, answer[0], *G)
+        found = roughest(known, X, answer[0], G)
         if found != known:
             vars(self)["_roughest"] = found  # of a frozen dataclass too
         return value, G

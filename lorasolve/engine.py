@@ -219,7 +219,7 @@ def end_message(
         other = " or float64" if start.problem.dtype == np.float32 else ""
         return f"{text}; squares of gradients overflow in {start.problem.dtype}: give the data other units{other}"
     if status is Status.STALLED:
-        return text + optimizer.stall_hint
+        return text + optimizer.stall_hint + _rough_advice(optimizer, start.problem)
     if status is not Status.DIVERGED:
         return text
     if nit < 0:
@@ -230,6 +230,15 @@ def end_message(
         text += f" with step {step:.3g}; try a step size of at most {suggestion:.3g}"
         text += _try_instead(("gd_backtracking",), optimizer, start.problem)
     return text
+
+
+def _rough_advice(optimizer: Optimizer, problem: Problem) -> str:
+    """Say of a loss that is less exact than its factors that this is why nothing more was found, and what to do."""
+    precision = problem.loss.precision
+    if precision == problem.dtype.name:
+        return ""
+    other = "" if optimizer.stochastic else _try_instead(("lbfgs",), optimizer, problem)
+    return f"; {problem.loss.label} computes in {precision}: have it compute in {problem.dtype}{other}"
 
 
 def rise(problem: Problem, first: float, last: float) -> str:

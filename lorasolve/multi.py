@@ -258,6 +258,11 @@ class Separable(MultiObjective):
         )
 
     @property
+    def precision(self) -> str:
+        """The least exact of the parts'."""
+        return min((part.precision for part in self.parts), key=lambda name: -np.finfo(name).eps)
+
+    @property
     def kernels(self) -> Kernels:
         """Those of a part whose oracle runs on Numba's threads, if there is one."""
         return next((part.kernels for part in self.parts if part.kernels.threaded), super().kernels)

@@ -340,6 +340,56 @@ class Wrong:
         return 0.5 * float(np.sum((X - self.M) ** 2)), self.gradient(X - self.M)
 
 
+class Float32:
+    """``||W (X - T)||^2 / 2`` computed in float32, answered in float32 or handed on in float64."""
+
+    shape, convex, lower_bound = (8, 6), True, 0.0
+
+    def __init__(self, answer):
+        rng = np.random.default_rng(0)
+        self.T = rng.standard_normal(self.shape).astype(np.float32)
+        self.W = (1.0 + rng.random(self.shape)).astype(np.float32)
+        self.answer = answer
+
+    def value_and_grad(self, X):
+        D = X.astype(np.float32) - self.T
+        G = self.W * D
+        return self.answer(np.float32(0.5) * np.vdot(G, D)), G.astype(self.answer)
+
+
+@pytest.mark.parametrize("answer", [np.float32, np.float64])
+@pytest.mark.parametrize("rank", [2, 6])
+@pytest.mark.parametrize("name", ["gd", "gd_backtracking", "heavy_ball", "nesterov", "scaled_gd", "lbfgs"])
+def test_a_loss_in_float32_ends_a_run_at_its_precision_and_is_named(name, rank, answer):
+    """Its rounding errors were taken for gradients that are wrong, or the run went on to its limit in vain."""
+    problem = ls.Problem(Float32(answer), rank, 0.3)
+    result = ls.solve(problem, name)
+    assert result.status is ls.Status.STALLED
+    assert "Float32 computes in float32: have it compute in float64" in result.message
+    assert ("or try 'lbfgs'" in result.message) == (name != "lbfgs")
+    reason = ls.verdict(problem, result).reason
+    if name != "lbfgs":
+        assert reason.endswith("with a loss that computes in float64: Float32 does so in float32")
+        return
+    # The same in float64: the run has got as far as gradients of float32 lead.
+    A, B, f = result.A, result.B, problem.objective.user
+    G = f.W.astype(float) * (A @ B.T - f.T.astype(float))
+    gradient = np.hypot(np.linalg.norm(G @ B + 0.3 * A), np.linalg.norm(G.T @ A + 0.3 * B))
+    slope = 0.3 + np.linalg.norm(f.W.astype(float) * f.T, 2)
+    assert gradient < 1e-6 * slope * np.linalg.norm(result.theta)
+    assert "||grad L||" not in reason
+
+
+def test_wrong_gradients_of_float32_are_named_all_the_same():
+    class Rising(Float32):
+        def value_and_grad(self, X):
+            f, G = super().value_and_grad(X)
+            return f, -G
+
+    result = ls.solve(ls.Problem(Rising(np.float64), 2, 0.1), "gd_backtracking", "gaussian")
+    assert result.status is ls.Status.INCONSISTENT
+
+
 @pytest.mark.parametrize("name", MONOTONE)
 def test_values_that_rise_along_their_gradients_are_named(name):
     result = ls.solve(ls.Problem(Wrong(lambda R: -R), 2, 0.1), name, "gaussian")

@@ -156,7 +156,11 @@ def onward(result: Any) -> str:
     if risen:
         return risen
     if result.status is Status.STALLED:
-        other = "in float64" if result.theta.dtype == np.float32 else "by another method"
+        loss, other = result.problem.loss, "by another method"
+        if result.theta.dtype == np.float32:
+            other = "in float64"
+        elif loss.precision != loss.dtype:
+            other = f"with a loss that computes in {np.dtype(loss.dtype)}: {loss.label} does so in {loss.precision}"
         return f"the run found no further decrease, so continue it {other}"
     return "continue the run"
 
@@ -404,7 +408,10 @@ class _Judge:
 
     def _rounding(self, second: SecondOrder) -> float:
         """Return the size of rounding errors in curvatures."""
-        return 32.0 * float(np.finfo(self.problem.dtype).eps) * max(0.0, second.largest)
+        loss = self.problem.loss
+        eps = float(np.finfo(loss.precision).eps)
+        # A difference of gradients loses a third of the digits.
+        return 32.0 * (eps ** (2 / 3) if loss.differenced else eps) * max(0.0, second.largest)
 
     def _explained(self, second: SecondOrder) -> float:
         """Return the size of a negative curvature that rounding or the remaining gradient may explain."""

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .._validate import Array
+from ..certificates.duality import allowance
 from ..engine import StoppingRule, solve
 from ..linear_map import LinearMap, top_singular, truncated_svd
 from ..problem import Problem, nuclear_norm
@@ -23,7 +24,6 @@ from .first_order import complement
 
 Pairs = tuple[tuple[Array, Array], ...]
 
-EPS = float(np.finfo(np.float64).eps)
 # Random restarts where none are counted out, and the size of their updates relative to the largest one seen.
 STARTS = 10
 SIZES = (1.0, 0.1, 3.0, 0.3, 10.0)
@@ -71,7 +71,7 @@ def value_and_noise(problem: Problem, factors: Pairs) -> tuple[float, float]:
     """Return ``F`` at the update of the factors in float64, and the size of its rounding errors."""
     loss = problem.loss.in_float64()
     f, decay = loss.factor_value(factors), problem.lam * nuclear_norm(factors)
-    return f + decay, 8.0 * EPS * (abs(f) + decay) + loss.rounding_noise(factors).value
+    return f + decay, allowance(loss.precision) * (abs(f) + decay) + loss.rounding_noise(factors).value
 
 
 def find_better(point: Point, least: float, starts: int, direction: Array, scale: float = 1.0) -> Witness | None:

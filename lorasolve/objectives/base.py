@@ -8,6 +8,7 @@ formed; compiled kernels (``_kernels.py``). Whatever is missing is derived, or r
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
@@ -20,6 +21,8 @@ from ._description import Description
 from ._facts import Facts
 from ._kernels import Kernels
 
+# Of the mantissa of a float32, and how many of them tell it from a number that happens to be one.
+FLOAT32_BITS, MANY_BITS = 24, 20
 # Of power iterations for the largest curvature at a point.
 POWER_STEPS = 20
 
@@ -433,7 +436,7 @@ class UserObjective(Objective):
 
     @property
     def precision(self) -> str:
-        """That of what the user has returned so far, where it is less than ``dtype`` says."""
+        """That of what the user has computed so far, where it is less than ``dtype`` says."""
         return self._roughest.name
 
     def batch_refusal(self) -> str | None:
@@ -454,7 +457,7 @@ class UserObjective(Objective):
             raise TypeError(f"objective: {self.label}.value_and_grad must return (float, G), got {type(answer)}")
         G = own_matrix(answer[1], self.label, "value_and_grad", "gradient", self.shape)
         value = real_value(answer[0], self.label)
-        self._roughest = roughest(self._roughest, answer[0], G)
+        self._roughest = roughest(self._roughest, [X], answer[0], [G])
         return value, G
 
     def hessian_product(self, X: Array, D: Array) -> Array:
@@ -598,12 +601,34 @@ def own_matrix(given: Any, label: str, method: str, what: str, shape: tuple[int,
     return M.astype(np.float64) if M.dtype == np.longdouble else M
 
 
-def roughest(known: np.dtype[Any], *given: Any) -> np.dtype[Any]:
-    """Return the least exact of a type and of those of given floats."""
-    for dtype in (np.asarray(each).dtype for each in given):
+def roughest(known: np.dtype[Any], X: Sequence[Array], value: Any, G: Sequence[Array]) -> np.dtype[Any]:
+    """Return the least exact of a type and of those that a loss has answered in at ``X``."""
+    for dtype in (np.asarray(each).dtype for each in (value, *G)):
         if dtype != known and dtype.kind == "f" and np.finfo(dtype).eps > np.finfo(known).eps:
             known = dtype
-    return known
+    return np.dtype(np.float32) if known == np.float64 and _in_float32(X, float(value), G) else known
+
+
+def _in_float32(X: Sequence[Array], value: float, G: Sequence[Array]) -> bool:
+    """Whether an answer was computed in float32 and handed on in float64.
+
+    Its numbers are numbers of float32 then, though ``X`` is not. Where ``f`` is computed in float64 and its gradient is
+    not 0, its value is one by chance only. Numbers of few digits show nothing: what is left after cancellation has few,
+    and what does not depend on all of ``X`` may have.
+    """
+    return (
+        _fits(value, FLOAT32_BITS)
+        and not _fits(value, MANY_BITS)
+        and all(_fits(g, FLOAT32_BITS) for g in G)
+        and not all(_fits(g, MANY_BITS) for g in G)
+        and not all(_fits(x, FLOAT32_BITS) for x in X)
+    )
+
+
+def _fits(numbers: Any, bits: int) -> bool:
+    """Whether all numbers are finite and have mantissas of at most so many bits."""
+    mantissas = np.ldexp(np.frexp(numbers)[0], bits)
+    return bool(np.array_equal(mantissas, np.rint(mantissas))) and bool(np.isfinite(mantissas).all())
 
 
 def real_value(given: Any, label: str) -> float:

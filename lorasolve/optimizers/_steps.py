@@ -49,10 +49,11 @@ class SearchState(State):
         self.scale = max(self.scale, abs(value))
         self.rejected = self.contradictions = 0
 
-    def note_rejected(self, value: float, grad: Array) -> None:
+    def note_rejected(self, value: float, grad: Array, precision: str) -> None:
         """End a long search if the trial is the accepted point to rounding, or values and gradients keep disagreeing.
 
-        The first happens where one lucky rounding of ``L`` lies below all others near it.
+        The first happens where one lucky rounding of ``L`` lies below all others near it. ``precision`` is that of
+        ``f``, which may be less than that of the factors.
         """
         self.rejected += 1
         if self.rejected < SUSPICIOUS:
@@ -62,7 +63,7 @@ class SearchState(State):
         if np.abs(change).max() <= eps * np.abs(self.theta).max():
             self.ended = Status.STALLED if math.isfinite(value) else Status.DIVERGED
         elif math.isfinite(value):
-            noise = max(ROUNDING, 100.0 * eps) * self.scale
+            noise = max(ROUNDING, 100.0 * float(np.finfo(precision).eps)) * self.scale
             slope = float(np.vdot(grad, change))
             self.contradictions += value - self.value > noise and slope < -noise
             if self.contradictions >= CONTRADICTIONS:

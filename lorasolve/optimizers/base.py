@@ -248,7 +248,6 @@ class _Scaled:
         slope = problem.units.slope or 1.0
         each = own_lengths(problem)
         self.lengths, self.forces, self.unit = size * each, slope * size / each, slope * size**2
-        self.noise = max(ROUNDING, 100.0 * float(np.finfo(problem.dtype).eps))
         self.largest = 0.0
 
     def theta(self, z: Array) -> Array:
@@ -269,10 +268,11 @@ class _Scaled:
 
     def changes(self, origin: Array, value: float, grad: Array) -> ValueAndGrad:
         """Return the change of the function since ``origin``, where it has a value and a gradient."""
+        noise = max(ROUNDING, 100.0 * float(np.finfo(self.oracle.problem.loss.precision).eps))
 
         def change(z: Array) -> tuple[float, Array]:
             new_value, new_grad = self(z)
-            if abs(new_value - value) > self.noise * self.largest:
+            if abs(new_value - value) > noise * self.largest:
                 return new_value - value, new_grad
             return 0.5 * float(np.vdot(grad + new_grad, z - origin)), new_grad
 

@@ -13,7 +13,7 @@ import pytest
 
 import lorasolve as ls
 from lorasolve._blocks import PlainBlocks
-from lorasolve.multi import BlockView, MultiObjective
+from lorasolve.multi import BlockView, MultiObjective, Separable
 from lorasolve.objectives import (
     Denoising,
     Facts,
@@ -405,6 +405,64 @@ def test_a_loss_of_several_is_known_to_what_its_gradients_are(plain):
     assert problem.loss.precision == "float32"
     assert 0.1 * eps < certificate.relative_gap < 1e3 * eps
     assert ls.solve_convex(problem).message.endswith("use a larger tol, as f answers in float32")
+
+
+TARGET = np.random.default_rng(3).standard_normal((6, 4))
+
+
+class HandedOn:
+    """``||X - T||^2 / 2`` in float32, handed on in float64."""
+
+    shape, convex, lower_bound = TARGET.shape, True, 0.0
+
+    def value_and_grad(self, X):
+        R = X.astype(np.float32) - TARGET.astype(np.float32)
+        return float(np.float32(0.5) * np.vdot(R, R)), R.astype(np.float64)
+
+
+def test_a_loss_that_computes_in_float32_is_known_where_it_answers_in_float64():
+    """Its rounding errors had contradicted its convexity."""
+    P, s, Qt = np.linalg.svd(TARGET.astype(np.float32).astype(float), full_matrices=False)
+    kept = np.maximum(s - 0.5, 0.0)
+    problem = ls.Problem(HandedOn(), 4, 0.5)
+    certificate = ls.certify(problem, (P * kept, Qt.T))
+    assert problem.objective.precision == "float32"
+    least = 0.5 * np.sum((s - kept) ** 2) + 0.5 * kept.sum()
+    assert certificate.dual_value <= least and certificate.relative_gap < 1e-4
+
+
+@pytest.mark.parametrize("digits", [np.float32, np.float64])
+def test_a_loss_that_computes_in_float64_is_not_taken_for_one_in_float32(digits):
+    """Its data may be of float32, its gradient constant, and near its optimum cancellation leaves few digits."""
+    target, rng = TARGET.astype(digits).astype(float), np.random.default_rng(5)
+
+    class Quadratic:
+        shape = TARGET.shape
+
+        def value_and_grad(self, X):
+            return 0.5 * float(np.vdot(X - target, X - target)), X - target
+
+    class Linear:
+        shape = TARGET.shape
+
+        def value_and_grad(self, X):
+            return float(np.vdot(X, target)), target
+
+    for loss in map(as_objective, (Quadratic(), Linear())):
+        for size in 10.0 ** np.arange(-18, 9):
+            for X in (size * rng.standard_normal(TARGET.shape), target + size * rng.standard_normal(TARGET.shape)):
+                loss.value_and_grad(X)
+        assert loss.precision == "float64"
+
+
+def test_a_sum_is_as_exact_as_its_least_exact_part():
+    """What it had answered itself decided, so that its certificates and runs depended on what was asked before."""
+    parts = [HandedOn(), ls.objectives.Denoising(TARGET)]
+    for both in (Separable(parts), Separable(parts[::-1])):
+        problem = ls.MultiProblem(both, 2, 0.5)
+        assert both.precision == "float64"  # as long as they have shown nothing else
+        both.factor_value([(A + 0.3, B + 0.1) for A, B in problem.loss.zeros()])
+        assert both.precision == "float32"
 
 
 def test_a_block_of_a_loss_that_is_not_convex_may_be():
