@@ -715,6 +715,46 @@ def test_where_nothing_is_to_be_learnt_the_verdict_points_to_zero(lam, several):
     assert landscape.verdict(problem, nothing).kind == "global"
 
 
+class Waves:
+    """``c sum cos X``, not convex, with no gradient at 0: a local maximum of ``f`` there, and least at ``X = pi``."""
+
+    shape = (5, 4)
+
+    def __init__(self, c):
+        self.c = c
+
+    def value_and_grad(self, X):
+        return self.c * float(np.sum(np.cos(X))), -self.c * np.sin(X)
+
+
+@pytest.mark.parametrize("c", [1e-6, 1.0, 1e6])
+def test_factors_that_tend_to_a_local_minimum_at_zero_are_not_told_to_go_on(c):
+    """The curvature of ``L`` at 0 is lam; nothing at 0 says how small the factors of a run that goes there are."""
+    problem = ls.Problem(Waves(c), 2, 0.1 * c)
+    result = ls.solve(problem, "lbfgs")
+    assert result.status is ls.Status.CONVERGED and np.linalg.norm(result.theta) < 1e-6
+    found = landscape.verdict(problem, result)
+    assert found.kind == "not_converged" and "continue" not in found.reason
+    assert found.reason.endswith("which tend to 0; X = 0 is a local minimum: ask there, at factors of 0")
+    there = landscape.verdict(problem, (np.zeros((5, 2)), np.zeros((4, 2))))
+    assert there.kind == "inconclusive" and there.second_order.smallest == pytest.approx(0.1 * c)
+    # Elsewhere the run has to go on.
+    assert landscape.verdict(problem, (np.ones((5, 2)), np.ones((4, 2)))).reason.endswith("continue the run")
+
+
+@pytest.mark.parametrize("c", [1e-6, 1.0, 1e6])
+def test_a_minimum_is_stationary_where_the_gradient_at_zero_is_zero_and_nothing_decays(c):
+    """The gradient was held against that at X = 0, which is 0."""
+    problem = ls.Problem(Waves(c), 2)
+    A, B = math.pi * np.eye(5, 2), np.zeros((4, 2))
+    B[:, 0] = 1.0
+    A[:, 0] = math.pi  # A B^T = pi in all entries, where f = -20 c is least
+    A[:, 1] = 0.0
+    found = landscape.verdict(problem, (A, B))
+    assert found.kind == "inconclusive" and found.stationarity.is_fosp
+    assert not landscape.stationarity(problem, 1.001 * A, B).is_fosp
+
+
 def _missing(problem, matrices, result):
     """How much of the decrease each of several matrices is short of: L is ``c ||X/t - M||^2/2`` and the decay."""
     missing = []

@@ -42,7 +42,8 @@ class Stationarity:
         Whether ``grad_norm <= limit``, and no gradient is hidden by factors of very different lengths: of more than 100
         times as long ones ``grad_A`` and ``grad_B`` are each held against the size of their own terms.
     limit : float
-        ``tol (lam + ||G(0)||_2) ||(A, B)||``, as in the stopping rule of a run (``lorasolve/monitor.py``).
+        ``tol (lam + ||G(0)||_2) ||(A, B)||``, as in the stopping rule of a run (``lorasolve/monitor.py``); where this
+        is 0 with the curvature found at ``X`` times ``||X||_F`` in place of ``||G(0)||_2``.
     tol, rank_tol : float
         The tolerances used.
     """
@@ -102,9 +103,11 @@ def stationarity_at(point: Point, tol: float) -> Stationarity:
     blocks = [(G, P, Q) for G, (P, _, Q) in zip(gradients, spectra)]
     units = point.problem.units
     theta = point.theta
-    limit = tol * units.slope * max(frobenius_norm(theta), units.floor)
+    # Where the gradient at X = 0 is 0 and there is no decay, that at X is made of the curvature times X.
+    slope = units.slope or point.problem.sampled_smoothness(theta) * max(map(frobenius_norm, point.updates))
+    limit = tol * slope * max(frobenius_norm(theta), units.floor)
     hidden = may_hide_gradient(point.problem, theta, units.floor) and hides_gradient(
-        point.problem, theta, flat(grads), tol, units.slope, units.floor
+        point.problem, theta, flat(grads), tol, slope, units.floor
     )
     return Stationarity(
         value=value,

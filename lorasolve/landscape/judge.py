@@ -285,6 +285,13 @@ class _Judge:
             return "not_converged", self._unsettled(), "gradient"
         self.second = second_order_at(self.point, 0.1 * self.tol)
         self.escapes = not self.second.is_sosp or self._leads_lower(self.second)
+        if self.escapes and self._is_negative(self.second) and not self._is_felt(self.second):
+            self.escapes = False
+            reason = (
+                f"differences of gradients show the curvature {self.second.smallest:.2e}, and no value along "
+                f"second_order.direction is lower: give {self.problem.loss.label} a hessian_product"
+            )
+            return "inconclusive", reason, "nothing"
         if self.escapes:
             return self._negative_curvature(self.second)
         kind, reason, basis = self._second_order_point()
@@ -350,14 +357,20 @@ class _Judge:
         return constants.r >= self.problem.ranks[k] and (constants.radius == math.inf or distance <= constants.radius)
 
     def _unsettled(self) -> str:
-        first = self.first
-        if self.problem.objective.facts.convex is True and self.problem.units.slope <= self.point.lam:
+        first, convex = self.first, self.problem.objective.facts.convex is True
+        if convex and self.problem.units.slope <= self.point.lam:
             return (
                 f"||grad L|| = {first.grad_norm:.2e}, but the gradient of f at X = 0 is 0, so nothing says what is "
                 "small; X = 0 is optimal: ask there, at factors of 0"
             )
+        if self._tends_to_zero():
+            return (
+                f"||grad L|| = {first.grad_norm:.2e} at factors of length {frobenius_norm(self.point.theta):.2e}, "
+                f"which tend to 0; X = 0 is {'optimal' if convex else 'a local minimum'}: ask there, at factors of 0"
+            )
         if first.grad_norm > first.limit:
-            return f"||grad L|| = {first.grad_norm:.2e} exceeds {first.limit:.2e}; {self.onward}"
+            there = "" if self.problem.units.slope else "; where the factors tend to 0, ask at factors of 0"
+            return f"||grad L|| = {first.grad_norm:.2e} exceeds {first.limit:.2e}; {self.onward}{there}"
         if self.problem.several:
             return (
                 f"||grad L|| = {first.grad_norm:.2e} is small beside the terms of the largest matrix only: another "
@@ -368,6 +381,15 @@ class _Judge:
             f"||grad L|| = {first.grad_norm:.2e} is small beside the longer factor only, ||A|| = {A:.2e} and ||B|| = "
             f"{B:.2e}; continue the run from balanced factors of the same X"
         )
+
+    def _tends_to_zero(self) -> bool:
+        """Whether factors of 0 are a minimum of ``L``, no length says what is small, and ``f`` is linear up to here."""
+        problem, units = self.problem, self.problem.units
+        if not units.vanishes or units.floor > 0.0 or problem.lam == 0.0:
+            return False
+        pairs = zip(self.point.gradients(), problem.loss.gradient_operators(problem.loss.zeros()))
+        changed = (float(np.linalg.norm(here.to_dense() - there.to_dense())) for here, there in pairs)
+        return max(changed) <= self.tol * units.slope
 
     def _curvature(self) -> float | None:
         """Return a bound on the curvature of ``f`` in all directions: those between X and X* have rank up to 2r."""
@@ -402,6 +424,18 @@ class _Judge:
     def _is_negative(self, second: SecondOrder) -> bool:
         """Whether neither rounding nor the remaining gradient explain a negative curvature."""
         return second.smallest < 0.0 and second.smallest <= -self._explained(second)
+
+    def _is_felt(self, second: SecondOrder) -> bool:
+        """Whether a negative curvature shows in values, where it was found by differences of gradients.
+
+        Their step suits one unit of ``X``; features or matrices in others may seem curved in any way.
+        """
+        if not self.problem.loss.differenced:
+            return True
+        lowest = lowest_on_line(self.point, self._direction(second))
+        value, noise = value_and_noise(self.problem, self.point.factors)
+        lower, its_noise = value_and_noise(self.problem, lowest.factors)
+        return value - lower > noise + its_noise
 
     def _direction(self, second: SecondOrder) -> Array:
         return flat(self.problem.checked_factors(*second.direction))

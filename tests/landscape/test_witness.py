@@ -9,7 +9,7 @@ import lorasolve as ls
 from lorasolve import landscape
 from lorasolve.cli import main
 from lorasolve.io import save_result
-from lorasolve.multi import Separable
+from lorasolve.multi import MultiObjective, Separable
 
 from .double_well import DoubleWell, factors_of
 
@@ -18,6 +18,50 @@ RANKS = [(1, 1), (2, 1), (4, 1), (3, 2), (4, 2)]
 
 @pytest.mark.parametrize(("r", "r_star"), RANKS)
 @pytest.mark.parametrize("factor", [1.0, 1.2, 3.0, 10.0])
+class PseudoHuber(MultiObjective):
+    """``sum_l a_l c_l^2 (sqrt(1 + ((X_l - Y_l)/c_l)^2) - 1)``: convex; its curvature is positive everywhere."""
+
+    convex, lower_bound = True, 0.0
+
+    def __init__(self, units):
+        rng = np.random.default_rng(3)
+        self.units = units
+        self.Y = [unit * rng.standard_normal(shape) for unit, shape in zip(units, [(6, 4), (5, 4)])]
+        self.shapes = tuple(Y.shape for Y in self.Y)
+
+    def value_and_grad(self, X):
+        value, G = 0.0, []
+        for x, Y, unit in zip(X, self.Y, self.units):
+            c = 0.5 * unit
+            q = np.sqrt(1.0 + ((x - Y) / c) ** 2)
+            value += c * c / unit * float(np.sum(q - 1.0))
+            G.append((x - Y) / q / unit)
+        return value, tuple(G)
+
+
+class WithHessian(PseudoHuber):
+    """Its curvature in closed form."""
+
+    def hessian_product(self, X, D):
+        return tuple(
+            d / (1.0 + ((x - Y) / (0.5 * unit)) ** 2) ** 1.5 / unit for x, Y, unit, d in zip(X, self.Y, self.units, D)
+        )
+
+
+def test_a_saddle_that_only_differences_of_gradients_see_is_none():
+    """One step of differences serves both matrices, the units of which are a million times apart."""
+    units = (1e3, 1e-3)
+    exact = ls.MultiProblem(WithHessian(units), 2, 0.3)
+    result = ls.solve(exact, "lbfgs")
+    assert landscape.second_order(exact, result.A, result.B).is_sosp
+    problem = ls.MultiProblem(PseudoHuber(units), 2, 0.3)
+    assert not landscape.second_order(problem, result.A, result.B).is_sosp
+    found = landscape.verdict(problem, (result.A, result.B))
+    assert found.kind == "inconclusive"
+    assert found.reason.endswith("lower: give PseudoHuber a hessian_product")
+    assert next(premise.holds for premise in found.premises if premise.id == "second_order") is None
+
+
 def test_the_sharp_instance_without_decay_is_refuted_without_its_minimizer(r, r_star, factor):
     kappa = factor * (1.0 + 2.0 * np.sqrt(r / r_star))
     instance = landscape.instances.sharp(r, r_star, r + r_star + 1, r + r_star, kappa)
