@@ -18,7 +18,7 @@ import numpy as np
 from .._blocks import MultiObjective
 from .._validate import Array, as_generator, as_number
 from ..certificates.spot_checks import note_passed
-from ..objectives.base import Objective, as_objective, difference_product, natural_length
+from ..objectives.base import Objective, as_objective, difference_product, natural_length, roughest
 from .base import EPS, Check, CheckReport, difference, relative, run_checks
 
 # Random points that most statements are tested at.
@@ -192,20 +192,22 @@ def _pure(bench: _Bench) -> Iterator[Check]:
     bench.f.value_and_grad(X + bench.matrix())
     kept = np.array_equal(first, G)
     again = bench.f.value_and_grad(X)
+    precision = roughest(np.dtype(bench.f.precision), [X], value, [first])
     fine = {
         "finite": bool(np.isfinite(value) and np.isfinite(first).all()),
         "shape of G": G.shape == bench.f.shape,
         "repeatable": value == again[0] and np.array_equal(first, again[1]),
         "G kept by later calls": kept,
         # Certificates would count too small rounding errors, and differences of gradients take too short a step.
-        "dtype": first.dtype.kind != "f" or np.finfo(first.dtype).eps <= bench.eps,
+        "dtype": np.finfo(precision).eps <= bench.eps,
     }
     wrong = [name for name, good in fine.items() if not good]
     detail = f"violated: {', '.join(wrong)}" if wrong else "read-only X, 3 calls"
     if not fine["finite"]:
         detail += "; if f is not finite everywhere, state domain(X)"
     if not fine["dtype"]:
-        detail += f"; G is {first.dtype}, so state dtype = np.float32"
+        computed = f"G is {precision}" if first.dtype == precision else f"f computes in {precision}"
+        detail += f"; {computed}, so state dtype = np.float32"
     yield Check("value_and_grad is pure", not wrong, detail)
 
 

@@ -453,6 +453,15 @@ def test_a_loss_that_computes_in_float32_is_told_to_state_it():
 
     check = row(Undeclared(), "value_and_grad is pure")
     assert check.holds is False and check.detail.endswith("G is float32, so state dtype = np.float32")
+
+    class HandedOn(Undeclared):
+        def value_and_grad(self, X):
+            f, G = super().value_and_grad(X)
+            return float(f), G.astype(float)
+
+    for loss in (HandedOn(), type("Derived", (HandedOn, Objective), {})()):
+        check = row(loss, "value_and_grad is pure")
+        assert check.holds is False and check.detail.endswith("f computes in float32, so state dtype = np.float32")
     declared = Undeclared()
     declared.dtype = np.float32
     assert check_objective(declared).ok

@@ -16,8 +16,6 @@ from .double_well import DoubleWell, factors_of
 RANKS = [(1, 1), (2, 1), (4, 1), (3, 2), (4, 2)]
 
 
-@pytest.mark.parametrize(("r", "r_star"), RANKS)
-@pytest.mark.parametrize("factor", [1.0, 1.2, 3.0, 10.0])
 class PseudoHuber(MultiObjective):
     """``sum_l a_l c_l^2 (sqrt(1 + ((X_l - Y_l)/c_l)^2) - 1)``: convex; its curvature is positive everywhere."""
 
@@ -62,6 +60,8 @@ def test_a_saddle_that_only_differences_of_gradients_see_is_none():
     assert next(premise.holds for premise in found.premises if premise.id == "second_order") is None
 
 
+@pytest.mark.parametrize(("r", "r_star"), RANKS)
+@pytest.mark.parametrize("factor", [1.0, 1.2, 3.0, 10.0])
 def test_the_sharp_instance_without_decay_is_refuted_without_its_minimizer(r, r_star, factor):
     kappa = factor * (1.0 + 2.0 * np.sqrt(r / r_star))
     instance = landscape.instances.sharp(r, r_star, r + r_star + 1, r + r_star, kappa)
