@@ -72,6 +72,10 @@ class Objective:
     dtype: Any = np.dtype(np.float64)
     W0: Array | None = None
 
+    # What calls have shown (_digest.py).
+    not_data: ClassVar[tuple[str, ...]] = ("_roughest",)
+    _roughest: np.dtype[Any] | None = None
+
     # ------------------------------------------------------------------ what a new objective writes
     def value_and_grad(self, X: Array) -> tuple[float, Array]:
         """Return ``f(X)`` and ``G = grad f(X)`` (m, n), an array that later calls leave alone."""
@@ -89,8 +93,18 @@ class Objective:
 
     @property
     def precision(self) -> str:
-        """The type to whose precision values and gradients are exact: that of the factors."""
-        return np.dtype(self.dtype).name
+        """The type to whose precision values and gradients are exact: that of the factors, or what they showed so far.
+
+        Seen where the factor level is derived from :meth:`value_and_grad`.
+        """
+        return np.dtype(self.dtype if self._roughest is None else self._roughest).name
+
+    def _note(self, X: Array, value: Any, G: Array) -> None:
+        """Remember of which precision an answer was."""
+        known = np.dtype(self.precision)
+        found = roughest(known, [X], value, [G])
+        if found != known:
+            vars(self)["_roughest"] = found  # of a frozen dataclass too
 
     def domain(self, X: Array) -> bool:
         """Return whether ``f(X)`` is finite; everywhere by default.
@@ -127,7 +141,9 @@ class Objective:
     # ------------------------------------------------------------------ factor level
     def factor_oracle(self, A: Array, B: Array, GB: Array, GtA: Array) -> float:
         """Write ``G B`` (m, r) and ``G^T A`` (n, r) at ``X = A B^T`` into the two arrays and return ``f``."""
-        f, G = self.value_and_grad(A @ B.T)
+        X = A @ B.T
+        f, G = self.value_and_grad(X)
+        self._note(X, f, G)
         np.matmul(G, B, out=GB)
         np.matmul(G.T, A, out=GtA)
         return f
@@ -385,8 +401,9 @@ class UserObjective(Objective):
     Every attribute or method of the base class that the user's object has is used in place of the default.
     """
 
-    # What calls have shown (_digest.py).
-    not_data: ClassVar[tuple[str, ...]] = ("_roughest",)
+    # What the user's object has under these names is of another meaning.
+    not_data = Objective.not_data
+    precision = Objective.precision
 
     def __init__(self, user: Any, argument: str = "objective") -> None:
         if isinstance(getattr(user, "objective", None), Objective) and hasattr(user, "lam"):
@@ -418,7 +435,6 @@ class UserObjective(Objective):
             raise TypeError(f"{argument}: {type(user).__name__}.dtype: expected a type, got {self.dtype!r}") from error
         if self.dtype not in (np.float64, np.float32):
             raise TypeError(f"{argument}: {type(user).__name__}.dtype: expected float64 or float32, got {self.dtype}")
-        self._roughest = self.dtype
         if self.W0 is not None:
             name = f"objective: {self.label}.W0"
             self.W0 = as_shape(as_float_array(self.W0, name, 2, self.dtype), name, self.shape)
@@ -433,11 +449,6 @@ class UserObjective(Objective):
     def label(self) -> str:
         """The name of the user's class."""
         return type(self.user).__name__
-
-    @property
-    def precision(self) -> str:
-        """That of what the user has computed so far, where it is less than ``dtype`` says."""
-        return self._roughest.name
 
     def batch_refusal(self) -> str | None:
         """Return why no batches can be drawn: what is missing of a number of samples and a method for them."""
@@ -457,7 +468,7 @@ class UserObjective(Objective):
             raise TypeError(f"objective: {self.label}.value_and_grad must return (float, G), got {type(answer)}")
         G = own_matrix(answer[1], self.label, "value_and_grad", "gradient", self.shape)
         value = real_value(answer[0], self.label)
-        self._roughest = roughest(self._roughest, [X], answer[0], [G])
+        self._note(X, answer[0], G)
         return value, G
 
     def hessian_product(self, X: Array, D: Array) -> Array:
@@ -616,17 +627,19 @@ def _in_float32(X: Sequence[Array], value: float, G: Sequence[Array]) -> bool:
     not 0, its value is one by chance only. Numbers of few digits show nothing: what is left after cancellation has few,
     and what does not depend on all of ``X`` may have.
     """
+    mantissa = math.frexp(value)[0] if math.isfinite(value) else 0.0
+    # First what costs nothing.
+    if not math.ldexp(mantissa, FLOAT32_BITS).is_integer() or math.ldexp(mantissa, MANY_BITS).is_integer():
+        return False
     return (
-        _fits(value, FLOAT32_BITS)
-        and not _fits(value, MANY_BITS)
-        and all(_fits(g, FLOAT32_BITS) for g in G)
+        all(_fits(g, FLOAT32_BITS) for g in G)
         and not all(_fits(g, MANY_BITS) for g in G)
         and not all(_fits(x, FLOAT32_BITS) for x in X)
     )
 
 
-def _fits(numbers: Any, bits: int) -> bool:
-    """Whether all numbers are finite and have mantissas of at most so many bits."""
+def _fits(numbers: Array, bits: int) -> bool:
+    """Whether all entries are finite and have mantissas of at most so many bits."""
     mantissas = np.ldexp(np.frexp(numbers)[0], bits)
     return bool(np.array_equal(mantissas, np.rint(mantissas))) and bool(np.isfinite(mantissas).all())
 

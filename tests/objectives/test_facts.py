@@ -424,11 +424,18 @@ def test_a_loss_that_computes_in_float32_is_known_where_it_answers_in_float64():
     """Its rounding errors had contradicted its convexity."""
     P, s, Qt = np.linalg.svd(TARGET.astype(np.float32).astype(float), full_matrices=False)
     kept = np.maximum(s - 0.5, 0.0)
-    problem = ls.Problem(HandedOn(), 4, 0.5)
-    certificate = ls.certify(problem, (P * kept, Qt.T))
-    assert problem.objective.precision == "float32"
     least = 0.5 * np.sum((s - kept) ** 2) + 0.5 * kept.sum()
-    assert certificate.dual_value <= least and certificate.relative_gap < 1e-4
+    for loss in (HandedOn(), type("Derived", (HandedOn, ls.objectives.Objective), {})()):
+        problem = ls.Problem(loss, 4, 0.5)
+        problem.value(P * kept, Qt.T)
+        assert problem.objective.precision == "float32"
+        certificate = ls.certify(problem, (P * kept, Qt.T))
+        assert certificate.dual_value <= least and certificate.relative_gap < 1e-4
+
+
+def test_what_a_user_calls_precision_is_not_that_of_the_loss():
+    loss = as_objective(type("Own", (HandedOn,), {"precision": 1e-3, "not_data": ("cache",)})())
+    assert loss.precision == "float64" and loss.not_data == ("_roughest",)
 
 
 @pytest.mark.parametrize("digits", [np.float32, np.float64])
