@@ -326,7 +326,8 @@ def theorem_3(s: Spectra, rsc: float, rsm: float, known: Known, eps: float | Non
 
         ``(c - 1) o^2 - 2 delta o + ||X - Pi_{r*}(X)||^2 - delta^2 - 2 sigma_{r*} nu <= 0``.
 
-    For ``c > 1`` this is an upper bound on ``o``, for ``c < 1`` a lower one; at rank below ``r``, ``o = 0``.
+    For ``c > 1`` this is an upper bound on ``o``, for ``c < 1`` a lower one; at rank below ``r``, ``o = 0``. For
+    ``r* = 0``, ``o^2 <= (beta/alpha) sigma_r nu``.
     """
     numbers = {"delta": s.delta, "nu": s.nu, "distance": s.distance}
     if eps is not None:
@@ -335,8 +336,17 @@ def theorem_3(s: Spectra, rsc: float, rsm: float, known: Known, eps: float | Non
     def finding(conclusion: Conclusion, text: str, *vacuous: str) -> TheoremFinding:
         return TheoremFinding("Theorem 3 (explicit constants)", known, conclusion, text, numbers, vacuous)
 
+    def near(radius: float, why: str) -> TheoremFinding:
+        numbers["radius"] = radius
+        within = f"{why}: within {radius:.3g} of an exact minimizer"
+        if eps is None or radius <= eps:
+            return finding("eps-global", within)
+        return finding("not excluded", f"{within}, not within eps = {eps:.3g}", "radius")
+
     if s.rank < s.r:
         return finding("global", f"rank X = {s.rank} < r = {s.r}: then X = X*")
+    if s.r_star == 0:
+        return near(math.sqrt(rsm * s.sigma_r * s.nu / rsc), "r* = 0")
     c = 2.0 * rsc * s.sigma_r_star / (rsm * s.sigma_r)
     constant = s.tail**2 - s.delta**2 - 2.0 * s.sigma_r_star * s.nu
     root = s.delta**2 - (c - 1.0) * constant
@@ -344,12 +354,7 @@ def theorem_3(s: Spectra, rsc: float, rsm: float, known: Known, eps: float | Non
     if c > 1.0 and root < 0.0:
         return finding("global", f"c = {c:.6g} > 1, and no point that is not global satisfies the inequality")
     if c > 1.0:
-        radius = (s.delta + math.sqrt(root)) / (c - 1.0)
-        numbers["radius"] = radius
-        within = f"c = {c:.6g} > 1: within {radius:.3g} of an exact minimizer"
-        if eps is None or radius <= eps:
-            return finding("eps-global", within)
-        return finding("not excluded", f"{within}, not within eps = {eps:.3g}", "radius")
+        return near((s.delta + math.sqrt(root)) / (c - 1.0), f"c = {c:.6g} > 1")
     if c == 1.0 or constant <= 0.0:
         return finding("not excluded", f"c = {c:.6g} <= 1: the lower bound on the distance is empty", "distance bound")
     bound = (-s.delta + math.sqrt(root)) / (1.0 - c)

@@ -128,6 +128,19 @@ def test_theorem_3_holds_at_optima_that_are_only_nearly_low_rank(seed):
         assert theorem_3(point, 1.0, 1.0, Known.CERTIFIED, eps=found.numbers["radius"] / 2).vacuous == ("radius",)
 
 
+def test_theorem_3_about_zero_is_a_radius_that_the_best_matrix_of_rank_1_keeps():
+    """``X* = diag(0.9, 0.4, 0.1)``, the point its best approximation of rank 1: sigma_r nu = 0.9 times 1.4."""
+    problem = ls.Problem(ls.objectives.Denoising(np.diag([1.0, 0.5, 0.2])), rank=1, lam=0.1)
+    A = np.array([[np.sqrt(0.9)], [0.0], [0.0]])
+    (found,) = landscape.verdict(problem, (A, A), r_star=0).findings
+    assert found.conclusion == "eps-global" and "r* = 0: within 1.12 of" in found.text
+    assert found.numbers["radius"] == pytest.approx(math.sqrt(0.9 * 1.4), rel=1e-6)
+    assert math.hypot(0.4, 0.1) <= found.numbers["radius"]
+    point = Spectra.of(A, A, np.diag([0.9, 0.4, 0.1]), 0)
+    assert theorem_3(point, 1.0, 4.0, Known.CERTIFIED).numbers["radius"] == pytest.approx(2.0 * math.sqrt(0.9 * 1.4))
+    assert theorem_3(point, 1.0, 1.0, Known.CERTIFIED, eps=1.0).vacuous == ("radius",)
+
+
 def test_verdict_uses_theorem_3_when_asked_for_a_lower_rank():
     rng = np.random.default_rng(1)
     M = rng.standard_normal((6, 2)) @ rng.standard_normal((2, 5)) + 0.02 * rng.standard_normal((6, 5))
