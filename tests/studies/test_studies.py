@@ -423,6 +423,26 @@ class Constant:
         return self.pair == (1.5, (2, "a")), 1 in {1, 2}
 
 
+def test_a_digest_sees_neither_what_a_class_repeats_of_its_base_nor_constants_that_are_not_used():
+    """Copies in other processes are without the first, and may hold the second in another order."""
+
+    class Base:
+        def step(self):
+            return 1.0
+
+    def other(self):
+        return 2.0
+
+    plain, repeating, overriding = (type("Own", (Base,), given) for given in ({}, {"step": Base.step}, {"step": other}))
+    assert digest(plain) == digest(repeating) != digest(overriding)
+
+    def code_with(*unused):
+        code = other.__code__
+        return types.FunctionType(code.replace(co_consts=(*code.co_consts, *unused)), other.__globals__)
+
+    assert digest(code_with()) == digest(code_with("a", "b")) == digest(code_with("b", "a"))
+
+
 def test_equal_content_has_equal_digests_whatever_of_it_is_one_object():
     """A worker has the code and its constants by name, and a copy of the object."""
     one = Constant()
