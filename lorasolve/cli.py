@@ -122,7 +122,7 @@ def _in_words(error: Exception) -> str:
 def entry() -> NoReturn:
     """Run the command line of the process and exit."""
     if "_ARGCOMPLETE" in os.environ:
-        from ._completion import complete
+        from ._shell_completion import complete
 
         complete()
     signal.signal(signal.SIGINT, _leave)

@@ -47,7 +47,7 @@ LAYERS = (
     {"plotting"},
     {"papers"},
     {"proofs"},
-    {"commands", "_completion", "cli", "proofs.__main__", "__main__"},
+    {"commands", "_shell_completion", "cli", "proofs.__main__", "__main__"},
     {"lorasolve"},
     {"examples"},
 )
