@@ -440,7 +440,7 @@ def test_what_a_user_calls_precision_is_not_that_of_the_loss():
 
 @pytest.mark.parametrize("digits", [np.float32, np.float64])
 def test_a_loss_that_computes_in_float64_is_not_taken_for_one_in_float32(digits):
-    """Its data may be of float32, its gradient constant, and near its optimum cancellation leaves few digits."""
+    """Its data may be of float32, and so may ``X``, its gradient constant, and few digits left by cancellation."""
     target, rng = TARGET.astype(digits).astype(float), np.random.default_rng(5)
 
     class Quadratic:
@@ -459,6 +459,9 @@ def test_a_loss_that_computes_in_float64_is_not_taken_for_one_in_float32(digits)
         for size in 10.0 ** np.arange(-18, 9):
             for X in (size * rng.standard_normal(TARGET.shape), target + size * rng.standard_normal(TARGET.shape)):
                 loss.value_and_grad(X)
+        one_entry = np.zeros(TARGET.shape)
+        one_entry[0, 1] = 1.0
+        loss.value_and_grad(one_entry)
         assert loss.precision == "float64"
 
 
