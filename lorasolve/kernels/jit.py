@@ -9,6 +9,8 @@ thread, whatever it was told before, and says so; the blocks of a loop are the s
 
 from __future__ import annotations
 
+import functools
+import gc
 import os
 import signal
 import time
@@ -86,7 +88,7 @@ def kernel(inner: bool = False, symbol: bool = False, **options: Any) -> Callabl
         options.update(no_cpython_wrapper=inner, no_cfunc_wrapper=True)
         dispatcher = numba.njit(error_model="numpy", **options)(function)
         # One after the other may be compiled for minutes: Ctrl-C comes between two of them.
-        dispatcher.compile = undisturbed(signal.SIGINT)(dispatcher.compile)
+        dispatcher.compile = undisturbed(signal.SIGINT)(_without_collection(dispatcher.compile))
         dispatcher.get_call_template = _without_literals(dispatcher.get_call_template)
         dispatcher._cache = KernelCache(function, _FOLDER)
         if inner:
@@ -97,6 +99,22 @@ def kernel(inner: bool = False, symbol: bool = False, **options: Any) -> Callabl
         return dispatcher
 
     return decorate
+
+
+def _without_collection(compile: Callable[..., Any]) -> Callable[..., Any]:
+    """Let garbage wait while a kernel is compiled: going through all that is made takes a tenth of the time."""
+
+    @functools.wraps(compile)
+    def compile_at_once(*arguments: Any) -> Any:
+        if not gc.isenabled():
+            return compile(*arguments)
+        gc.disable()
+        try:
+            return compile(*arguments)
+        finally:
+            gc.enable()
+
+    return compile_at_once
 
 
 def _close(dispatcher: Any) -> None:

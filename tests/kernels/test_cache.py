@@ -184,3 +184,39 @@ def test_a_forked_child_publishes_its_own_passes(tmp_path: pathlib.Path) -> None
     text, _ = run(PASSES + FORK, LORASOLVE_CACHE_DIR=str(tmp_path))
     first, _, answers = text.splitlines()
     assert (first, answers) == ("42.0 True", "[30.0, 30.0, 30.0]")
+
+
+# What Python's collector does while a kernel is compiled, afterwards, and where it was off before.
+COLLECTOR = """
+import gc
+from numba.core import event, errors
+compiling, during = [], []
+
+class Clock(event.Listener):
+    def on_start(self, event):
+        compiling.append(gc.isenabled())
+    def on_end(self, event):
+        pass
+
+event.register("numba:compile", Clock())
+gc.callbacks.append(lambda phase, info: during.append(phase) if compiling and not gc.isenabled() else None)
+print(total(np.empty(7, np.float32)), len(compiling) > 1, any(compiling), during, gc.isenabled())
+
+@kernel()
+def wrong(out):
+    return out.nothing
+
+try:
+    wrong(np.empty(2))
+except errors.TypingError:
+    print(gc.isenabled())
+gc.disable()
+total(np.empty(7, np.int64))
+print(gc.isenabled())
+"""
+
+
+def test_garbage_waits_while_a_kernel_is_compiled(tmp_path: pathlib.Path) -> None:
+    text, remarks = run(SUMS + COLLECTOR, LORASOLVE_CACHE_DIR=str(tmp_path))
+    first, second, third = text.splitlines()[1:]
+    assert (first, second, third, remarks) == ("21.0 True False [] True", "True", "False", "")
