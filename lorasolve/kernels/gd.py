@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from .factors import add_decay
 from .jit import FAST, kernel
 from .oracle import oracle
-from .simd import aligned
+from .simd import CACHE_LINE, aligned
 from .stopping import decide
 from .stopping_rules import RUNNING
 
@@ -21,28 +23,59 @@ def _step(trial, grad, step, theta):
         trial[k] = x - step * grad[k]
 
 
-@kernel(inner=True)
-def _pack(source, a, rows, columns, target):
-    """Copy ``source``, the rows x columns matrix behind its first ``a`` numbers transposed."""
-    for k in range(a):
-        target[k] = source[k]
-    for i in range(rows):
-        for j in range(columns):
-            target[a + j * rows + i] = source[a + i * columns + j]
+class Arrays(NamedTuple):
+    """The last accepted point, the trial and its gradient, flat with the part of ``B`` transposed, as oracles want it.
+
+    ``A`` (m, r) and ``Bt`` (r, n) are the parts of the trial, ``GB`` and ``GtAt`` those of the gradient.
+    """
+
+    theta: Any
+    trial: Any
+    grad: Any
+    A: Any
+    Bt: Any
+    GB: Any
+    GtAt: Any
+
+
+class Packed:
+    """The arrays of :func:`advance` for factors of ``shape`` ``m, n, r``, and the order of their numbers in ``(A, B)``.
+
+    They are made here, since arrays and views that kernels make are compiled, for 25 ms each.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], dtype: Any) -> None:
+        m, n, r = shape
+        a, size = m * r, (m + n) * r
+        self._order = np.arange(size)
+        self._order[a:] = self._order[a:].reshape(n, r).T.ravel()
+        line = CACHE_LINE // np.dtype(dtype).itemsize
+        theta, trial, grad = aligned(3 * (size + -size % line), dtype).reshape(3, -1)[:, :size]
+        A, GB = (flat[:a].reshape(m, r) for flat in (trial, grad))
+        Bt, GtAt = (flat[a:].reshape(r, n) for flat in (trial, grad))
+        self.arrays = Arrays(theta, trial, grad, A, Bt, GB, GtAt)
+
+    def read(self, theta: Any, trial: Any) -> None:
+        """Copy both points from where they lie as ``(A, B)``."""
+        np.take(theta, self._order, out=self.arrays.theta, mode="clip")
+        np.take(trial, self._order, out=self.arrays.trial, mode="clip")
+
+    def write(self, theta: Any, trial: Any) -> None:
+        """Copy both points back."""
+        theta[self._order] = self.arrays.theta
+        trial[self._order] = self.arrays.trial
 
 
 @kernel()
-def advance(data, theta, trial, shape, lam, step, ceiling, rounding, history, rules, values, norms):
+def advance(data, arrays, lam, step, ceiling, rounding, history, rules, values, norms):
     """Accept trial points of ``theta <- theta - step grad L(theta)`` while nothing has to be decided.
 
     Parameters
     ----------
     data : NamedTuple
         Kernel data of the objective.
-    theta, trial : ndarray
-        Last accepted point and the pending one. On return both are up to date.
-    shape : (int, int, int)
-        ``m, n, r``.
+    arrays : Arrays
+        Last accepted point and the pending one, both up to date on return, and scratch.
     ceiling : float
         A trial above it (plus rounding) is left to the caller: the last value for a derived step, else infinity.
     rounding : (float, float)
@@ -59,25 +92,13 @@ def advance(data, theta, trial, shape, lam, step, ceiling, rounding, history, ru
     int
         Number of accepted points. The pending trial has not been accepted and will be evaluated again.
     """
-    m, n, r = shape
     nit, best, best_at = history
     unit, scale = rounding
     monotone = np.isfinite(ceiling)
-    # Within this call the part of B is transposed, as the oracle wants it; sums over all entries do not care.
-    a = m * r
-    theta_t, trial_t, grad = (
-        aligned(theta.size, theta.dtype),
-        aligned(theta.size, theta.dtype),
-        aligned(theta.size, theta.dtype),
-    )
-    _pack(theta, a, n, r, theta_t)
-    _pack(trial, a, n, r, trial_t)
-    A, Bt = trial_t[:a].reshape(m, r), trial_t[a:].reshape(r, n)
-    GB, GtAt = grad[:a].reshape(m, r), grad[a:].reshape(r, n)
     count = 0
     while count < values.size:
-        f = oracle(data, A, Bt, GB, GtAt)
-        square, length = add_decay(lam, trial_t, grad)
+        f = oracle(data, arrays.A, arrays.Bt, arrays.GB, arrays.GtAt)
+        square, length = add_decay(lam, arrays.trial, arrays.grad)
         value = float(f) + 0.5 * float(lam) * float(square)
         norm = np.sqrt(float(length))
         if not (np.isfinite(value) and np.isfinite(norm)) or value > ceiling + unit * scale:
@@ -92,7 +113,5 @@ def advance(data, theta, trial, shape, lam, step, ceiling, rounding, history, ru
         values[count] = value
         norms[count] = norm
         count += 1
-        _step(trial_t, grad, step, theta_t)
-    _pack(theta_t, a, r, n, theta)
-    _pack(trial_t, a, r, n, trial)
+        _step(arrays.trial, arrays.grad, step, arrays.theta)
     return count

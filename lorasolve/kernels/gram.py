@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import prange
 
-from .factors import transpose
 from .jit import FAST, kernel
 from .oracle import implements
 from .sensing import REFRESH
@@ -28,13 +27,15 @@ DIAGONAL = 16
 
 
 class Products(NamedTuple):
-    """The matrices ``S`` (n, n), ``C`` (m, n), the three products in one type, and how threads divide the work.
+    """The sizes, the matrices, the three products in one type, and how threads divide the work.
 
-    Factors are flat, ``At``, ``CBt`` (r' m), ``Bt``, ``SBt``, ``CtAt`` (r' n); ``share`` (threads, 2, r' n) holds
-    what each thread has of the last two, and is (2, r' n) for one, for which no parallel loop is compiled then;
-    ``S_cut``, ``C_cut`` are the bounds of each thread's rows.
+    All are flat: ``S`` (n n), ``C`` (m n), ``At``, ``CBt`` (r' m), ``Bt``, ``SBt``, ``CtAt`` (r' n); ``share``
+    (threads, 2, r' n) holds what each thread has of the last two, and is (2, r' n) for one, for which no parallel loop
+    is compiled then; ``S_cut``, ``C_cut`` are the bounds of each thread's rows.
     """
 
+    m: Any
+    n: Any
     S: Any
     C: Any
     At: Any
@@ -85,7 +86,7 @@ def _products(S: Any, C: Any, padded: int, threads: int) -> Products:
     S_cut = (n * (1 - np.sqrt(1 - parts))).astype(np.int64) // DIAGONAL * DIAGONAL
     C_cut = (m * parts).astype(np.int64) // SIDE * SIDE
     S_cut[-1], C_cut[-1] = n, m
-    return Products(S, C, At, Bt, SBt, CBt, CtAt, share, S_cut, C_cut)
+    return Products(m, n, S.ravel(), C.ravel(), At, Bt, SBt, CBt, CtAt, share, S_cut, C_cut)
 
 
 def data(S: Any, C: Any, f0: float, rank: int, threads: int) -> GramData:
@@ -156,13 +157,12 @@ def _rows(C, m, n, At, Bt, rank, lo, hi, CBt, P):
 @kernel(inner=True, symbol=True)
 def _part(products, share, t):
     """Do the part of thread ``t``, whose share (2, r' n) is given."""
-    m, n = products.C.shape
+    m, n = products.m, products.n
     At, Bt = products.At, products.Bt
     share[:] = 0
     rank = Bt.size // n
-    S, C = products.S.reshape(n * n), products.C.reshape(m * n)
-    _symmetric_rows(S, n, Bt, rank, products.S_cut[t], products.S_cut[t + 1], share[0])
-    _rows(C, m, n, At, Bt, rank, products.C_cut[t], products.C_cut[t + 1], products.CBt, share[1])
+    _symmetric_rows(products.S, n, Bt, rank, products.S_cut[t], products.S_cut[t + 1], share[0])
+    _rows(products.C, m, n, At, Bt, rank, products.C_cut[t], products.C_cut[t + 1], products.CBt, share[1])
 
 
 @kernel(inner=True, symbol=True, parallel=True)
@@ -178,7 +178,7 @@ def _add(change, product):
         product[k] += change[k]
 
 
-@kernel(inner=True)
+@kernel(inner=True, symbol=True)
 def _multiply(products, share, SBt, CtAt):
     """Write ``CBt`` of ``products``, and add the two products that threads share to ``SBt``, ``CtAt``."""
     if share.ndim == 2:
@@ -215,7 +215,7 @@ def _combine(K, P, C, length, rank, out):
 def _finish(data, GB, GtAt):
     """Write ``G B`` and ``(G^T A)^T`` from the three products; return ``f``."""
     At, Bt, SBt, CBt = data.products.At, data.products.Bt, data.products.SBt, data.products.CBt
-    m, n = data.products.C.shape
+    m, n = data.products.m, data.products.n
     rank = Bt.size // n
     _inner_products(Bt, SBt, n, rank, data.K)
     _inner_products(At, At, m, rank, data.L)
@@ -229,52 +229,52 @@ def _finish(data, GB, GtAt):
     for i in range(m):
         for q in range(GB.shape[1]):
             GB[i, q] = data.GBt[q * m + i]
-    _copy(data.GtAt, GtAt.reshape(GtAt.size))
+    for q in range(GtAt.shape[0]):
+        for j in range(n):
+            GtAt[q, j] = data.GtAt[q * n + j]
     return data.f0 + 0.5 * quadratic - linear
 
 
 @kernel(inner=True, fastmath=FAST)
-def _copy(source, target):
-    """Copy as many numbers as both have: the rows of a factor without or with its padding."""
-    for k in range(min(source.size, target.size)):
-        target[k] = source[k]
-
-
-@kernel(inner=True)
-def _take(A, Bt, At, own_Bt):
-    """Copy the factors into those of the products."""
-    m = A.shape[0]
-    transpose(A, At.reshape(At.size // m, m))
-    _copy(Bt.reshape(Bt.size), own_Bt)
+def _take(products, A, Bt):
+    """Copy the factors into those of the products, whose ranks may be padded, and set the sums to zero."""
+    At, own_Bt = products.At, products.Bt
+    m, r = A.shape
+    n = Bt.shape[1]
+    for i in range(m):
+        for q in range(r):
+            At[q * m + i] = A[i, q]
+    for q in range(r):
+        for j in range(n):
+            own_Bt[q * n + j] = Bt[q, j]
+    for k in range(products.SBt.size):
+        products.SBt[k] = 0
+        products.CtAt[k] = 0
 
 
 @kernel(inner=True, fastmath=FAST)
 def _take_increments(A, Bt, At, own_Bt, dAt, dBt):
     """Copy the factors like :func:`_take`, and write in float32 how they have changed."""
     m, r = A.shape
+    n = Bt.shape[1]
     for i in range(m):
         for q in range(r):
             k = q * m + i
             dAt[k] = np.float32(A[i, q] - At[k])
             At[k] = A[i, q]
-    new = Bt.reshape(Bt.size)
-    for k in range(new.size):
-        dBt[k] = np.float32(new[k] - own_Bt[k])
-        own_Bt[k] = new[k]
-
-
-@kernel(inner=True, symbol=True)
-def _multiply_exactly(products):
-    products.SBt[:] = 0
-    products.CtAt[:] = 0
-    _multiply(products, products.share, products.SBt, products.CtAt)
+    for q in range(r):
+        for j in range(n):
+            k = q * n + j
+            dBt[k] = np.float32(Bt[q, j] - own_Bt[k])
+            own_Bt[k] = Bt[q, j]
 
 
 @implements(GramData)
 @kernel(inner=True, symbol=True)
 def _gram_oracle(data, A, Bt, GB, GtAt):
-    _take(A, Bt, data.products.At, data.products.Bt)
-    _multiply_exactly(data.products)
+    products = data.products
+    _take(products, A, Bt)
+    _multiply(products, products.share, products.SBt, products.CtAt)
     return _finish(data, GB, GtAt)
 
 
@@ -283,8 +283,8 @@ def _gram_oracle(data, A, Bt, GB, GtAt):
 def _mixed_gram_oracle(data, A, Bt, GB, GtAt):
     exact, increments = data.exact.products, data.increments
     if data.calls[0] % REFRESH == 0:
-        _take(A, Bt, exact.At, exact.Bt)
-        _multiply_exactly(exact)
+        _take(exact, A, Bt)
+        _multiply(exact, exact.share, exact.SBt, exact.CtAt)
     else:
         _take_increments(A, Bt, exact.At, exact.Bt, increments.At, increments.Bt)
         _multiply(increments, increments.share, exact.SBt, exact.CtAt)

@@ -37,13 +37,16 @@ _WEIGHTS_ROUNDED = 4e-5
 class SensingData(NamedTuple):
     """Measurements (N, m n), observations (N,), and scratch (``g`` has one row per thread, or is a vector for one).
 
-    With a vector a run compiles no parallel loop. The rows may be longer than needed.
+    With a vector a run compiles no parallel loop. The rows may be longer than needed. ``X_flat`` and ``G_flat`` are
+    views.
     """
 
     M: Any
     y: Any
     X: Any
     G: Any
+    X_flat: Any
+    G_flat: Any
     w: Any
     g: Any
 
@@ -95,8 +98,9 @@ def data(M: Any, y: Any, shape: tuple[int, int], threads: int) -> SensingData:
     N, d = M.shape
     if N * d < 100_000:
         threads = 1
-    X = aligned(d, M.dtype).reshape(shape)
-    return SensingData(M, y, X, np.empty_like(X), np.empty(N, M.dtype), _scratch(d, threads, M.dtype))
+    X, G = aligned(d, M.dtype), np.empty(d, M.dtype)
+    w, g = np.empty(N, M.dtype), _scratch(d, threads, M.dtype)
+    return SensingData(M, y, X.reshape(shape), G.reshape(shape), X, G, w, g)
 
 
 def _scratch(d: int, threads: int, dtype: Any) -> Any:
@@ -238,9 +242,9 @@ def _half_mean_square(w):
 
 @kernel(symbol=True)
 def gradient(data, X, y, G):
-    """Write ``G = sum_i (<M_i, X> - y_i) M_i / N`` for any ``X`` and ``y``, and the differences into ``data.w``."""
-    whole_pass(data.M, X.reshape(X.size), y, False, data.w, data.g)
-    _sum_rows(data.g, G.dtype.type(1.0 / y.size), G.reshape(G.size))
+    """Write ``G = sum_i (<M_i, X> - y_i) M_i / N`` for any flat ``X``, any ``y``; the differences into ``data.w``."""
+    whole_pass(data.M, X, y, False, data.w, data.g)
+    _sum_rows(data.g, G.dtype.type(1.0 / y.size), G)
 
 
 @kernel(inner=True, fastmath=FAST)
@@ -293,7 +297,7 @@ def _keep(X, last):
 @kernel(inner=True, symbol=True)
 def _sensing_oracle(data, A, Bt, GB, GtAt):
     outer(A, Bt, data.X)
-    gradient(data, data.X, data.y, data.G)
+    gradient(data, data.X_flat, data.y, data.G_flat)
     return _back(data.G, data.w, A, Bt, GB, GtAt)
 
 
@@ -301,10 +305,10 @@ def _sensing_oracle(data, A, Bt, GB, GtAt):
 @kernel(inner=True, symbol=True)
 def _mixed_sensing_oracle(data, A, Bt, GB, GtAt):
     exact = data.exact
-    X, G = exact.X.reshape(data.last.size), exact.G.reshape(data.last.size)
+    X, G = exact.X_flat, exact.G_flat
     outer(A, Bt, exact.X)
     if data.calls[0] % REFRESH == 0:
-        gradient(exact, exact.X, exact.y, exact.G)
+        gradient(exact, X, exact.y, G)
     else:
         _increment(X, data.last, data.dx)
         whole_pass(data.M32, data.dx, data.zero, data.calls[0] % 2 == 1, data.dw, data.dg)
@@ -334,7 +338,7 @@ def _rounded_step(X, last, error, x):
 @kernel(inner=True, symbol=True)
 def _quantized_sensing_oracle(data, A, Bt, GB, GtAt):
     mixed, exact = data.mixed, data.mixed.exact
-    X, G = exact.X.reshape(mixed.last.size), exact.G.reshape(mixed.last.size)
+    X, G = exact.X_flat, exact.G_flat
     outer(A, Bt, exact.X)
     calls = mixed.calls[0]
     unit = _rounded_step(X, mixed.last, data.error, data.x) if calls % (REFRESH // 2) > 0 else 0.0

@@ -158,9 +158,9 @@ class MatrixSensing(Objective):
         """Return ``sum_i (<M_i, X> - y_i)^2 / (2 N)`` and its gradient, from one pass over dense measurements."""
         from ..kernels import sensing
 
-        G, data = np.empty(self.shape, self.dtype), self.kernels.kept(1)
-        sensing.gradient(data, np.ascontiguousarray(X), y, G)
-        return 0.5 * float(np.vdot(data.w, data.w)) / y.size, G
+        G, data = np.empty(X.size, self.dtype), self.kernels.kept(1)
+        sensing.gradient(data, X.ravel(), y, G)
+        return 0.5 * float(np.vdot(data.w, data.w)) / y.size, G.reshape(self.shape)
 
     @cached_property
     def kernels(self) -> Kernels:

@@ -17,9 +17,10 @@ from .base import Limits
 
 @dataclass
 class GDState(StepState):
-    """State with the data of the compiled oracle, where there is one."""
+    """State with the data and the scratch of the compiled loop, where there is one."""
 
     kernel_data: Any = None
+    packed: Any = None
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,12 @@ class GD(Descent):
         values, norms = np.empty((2, max(steps, 0)))
         kernel_threads()
         number = problem.dtype.type
+        if state.packed is None:
+            state.packed = gd.Packed((*problem.shape, problem.rank), state.trial.dtype)
+        state.packed.read(state.theta, state.trial)
         count = gd.advance(
             state.kernel_data,
-            state.theta,
-            state.trial,
-            (*problem.shape, problem.rank),
+            state.packed.arrays,
             number(problem.lam),
             number(state.step),
             state.rule.ceiling(state),
@@ -83,6 +85,7 @@ class GD(Descent):
             values,
             norms,
         )
+        state.packed.write(state.theta, state.trial)
         if count:
             state.value = float(values[count - 1])
             state.scale = max(state.scale, float(np.abs(values[:count]).max()))
