@@ -16,7 +16,8 @@ from numba import prange
 
 from . import batch_lanes, batch_plain, simd
 from .jit import FAST, kernel
-from .simd import PANEL_ROWS, REGISTER_BYTES
+from .simd_llvm import REGISTER_BYTES
+from .simd_sums import PANEL_ROWS
 from .stopping import decide, slope_at_start
 from .stopping_rules import DIVERGED, RUNNING
 

@@ -6,7 +6,8 @@ Arrays are flat: number ``k`` of lane ``c`` is at ``k width + c``.
 from __future__ import annotations
 
 from .jit import FAST, kernel
-from .simd import PANEL_ROWS, fma, load_register, mul, panel, splat_register, store, sub
+from .simd import fma, load_register, mul, splat_register, store, sub
+from .simd_sums import PANEL_ROWS, panel
 
 
 @kernel(fastmath=FAST)

@@ -6,7 +6,7 @@ Arrays are flat: number ``k`` of lane ``c`` is at ``k width + c``.
 from __future__ import annotations
 
 from .jit import FAST, kernel
-from .simd import PANEL_ROWS
+from .simd_sums import PANEL_ROWS
 
 
 @kernel(fastmath=FAST)

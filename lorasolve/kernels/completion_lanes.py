@@ -16,7 +16,6 @@ from . import completion
 from .jit import FAST, kernel
 from .oracle import implements, implements_rows
 from .simd import (
-    CACHE_LINE,
     WIDTH,
     add,
     aligned,
@@ -28,7 +27,6 @@ from .simd import (
     load_line,
     load_line_first,
     mul,
-    normal_equations,
     per_line,
     splat,
     splat_line,
@@ -37,6 +35,8 @@ from .simd import (
     store_first,
     total,
 )
+from .simd_llvm import CACHE_LINE
+from .simd_sums import normal_equations
 
 
 class LaneData(NamedTuple):

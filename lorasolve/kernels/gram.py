@@ -17,7 +17,8 @@ from numba import prange
 from .jit import FAST, kernel
 from .oracle import implements
 from .sensing import REFRESH
-from .simd import SIDE, aligned
+from .simd import aligned
+from .simd_sums import SIDE
 from .tiles import axpys, dots
 
 # Columns of the matrices that are worked on at a time, so that the factors' parts stay in the first cache level.

@@ -1,7 +1,7 @@
 """The one ``njit`` of the project: kept on disk under a key made of all kernel sources, compile time counted.
 
 Numba's own cache does not notice an edit in another file that a kernel calls into; a folder named by a digest of
-every kernel source and of the compiler's versions makes a stale kernel impossible (``_cache.py``).
+every kernel source and of the compiler's versions makes a stale kernel impossible (``cache.py``).
 
 GNU OpenMP ends a forked child that enters its threads after the parent did. Such a child compiles its kernels for one
 thread, whatever it was told before, and says so; the blocks of a loop are the same, and so are its results.

@@ -8,10 +8,10 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import types
 
-from .simd import REGISTER_BYTES, Lanes, broadcast, call, intrinsic, register
+from .simd_llvm import FEATURES, REGISTER_BYTES, Lanes, broadcast, call, intrinsic, register
 
 WORDS = register(types.int16)
 SUMS = register(types.int32)
@@ -26,7 +26,7 @@ _PRODUCTS, _FEATURE = (
 @cache
 def available() -> bool:
     """Return whether this processor adds products of 16-bit integers in pairs."""
-    return bool(binding.get_host_cpu_features().get(_FEATURE, False))
+    return bool(FEATURES.get(_FEATURE, False))
 
 
 def _gathering(lanes: Lanes, places: list[int]) -> tuple[Any, Any]:

@@ -13,7 +13,8 @@ import math
 from typing import Any
 
 from .jit import kernel
-from .simd import REGISTER_BYTES, add, fma, load_register, prefetch, splat_register, store, sub, total
+from .simd import add, fma, load_register, prefetch, splat_register, store, sub, total
+from .simd_llvm import REGISTER_BYTES
 
 # Numbers of a register, and rows that are added to the sum of all together: those are in cache.
 STEP, ROWS = REGISTER_BYTES // 8, 4

@@ -3,14 +3,14 @@
 All operands are flat arrays with the position of the first row, the distance between rows, and a length. Sixteen
 sums (or sixteen coefficients) stay in registers, so that eight loads serve sixteen multiply-adds; where registers are
 few, half of the sums at a time. The plain loops are what Numba vectorises itself; where :func:`simd.available` says so
-the lanes of ``simd.py`` take over (linear fine-tuning, 768 x 768, registers of 256 bits: 0.55 against 1.06 ms).
+the lanes of ``simd_sums.py`` take over (linear fine-tuning, 768 x 768, registers of 256 bits: 0.55 against 1.06 ms).
 """
 
 from __future__ import annotations
 
-from . import simd
+from . import simd, simd_sums
 from .jit import FAST, kernel
-from .simd import SIDE
+from .simd_sums import SIDE
 
 
 @kernel(fastmath=FAST)
@@ -56,4 +56,4 @@ def plain_axpys(U, u, du, X, x, dx, length, T, t, dt):
             row[k] += x0 * u0[k] + x1 * u1[k] + x2 * u2[k] + x3 * u3[k]
 
 
-dots, axpys = (simd.dots, simd.axpys) if simd.available() else (plain_dots, plain_axpys)
+dots, axpys = (simd_sums.dots, simd_sums.axpys) if simd.available() else (plain_dots, plain_axpys)

@@ -189,8 +189,8 @@ from llvmlite import binding
 features = binding.targets.FeatureMap({features})
 binding.get_host_cpu_features = lambda: features
 import numpy as np, lorasolve as ls
-from lorasolve.kernels import simd, simd_words
-assert simd.REGISTER_BYTES == 32 and simd_words.available() == bool(features)
+from lorasolve.kernels import simd_llvm, simd_words
+assert simd_llvm.REGISTER_BYTES == 32 and simd_words.available() == bool(features)
 
 rng = np.random.default_rng(3)
 M, y, A, B = (rng.standard_normal(shape) for shape in ((1260, 20, 20), 1260, (20, 3), (20, 3)))

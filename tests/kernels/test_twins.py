@@ -19,6 +19,8 @@ from lorasolve.kernels import (
     sensing,
     sensing_words,
     simd,
+    simd_llvm,
+    simd_sums,
     simd_words,
     sparse_gram,
     tiles,
@@ -28,12 +30,12 @@ from lorasolve.kernels.jit import kernel
 
 @kernel()
 def _dots(U, u, du, V, v, dv, length, P, p, dp):
-    simd.dots(U, u, du, V, v, dv, length, P, p, dp)
+    simd_sums.dots(U, u, du, V, v, dv, length, P, p, dp)
 
 
 @kernel()
 def _axpys(U, u, du, X, x, dx, length, T, t, dt):
-    simd.axpys(U, u, du, X, x, dx, length, T, t, dt)
+    simd_sums.axpys(U, u, du, X, x, dx, length, T, t, dt)
 
 
 @kernel()
@@ -83,7 +85,7 @@ def test_panel_product_is_a_matrix_product(dtype, k, parts):
     H += H.T
     width = batch.lanes(dtype)
     X = rng.standard_normal((k, width)).astype(dtype)
-    G = np.empty((k + simd.PANEL_ROWS) * width, dtype)
+    G = np.empty((k + simd_sums.PANEL_ROWS) * width, dtype)
     parts.panel_product(batch.panels(H), X.ravel(), 0, k, G, 0, width)
     assert_allclose(G.reshape(-1, width)[:k], H @ X, rtol=1e-4 if dtype == np.float32 else 1e-12, atol=1e-5)
 
@@ -388,7 +390,7 @@ def test_measurements_in_integers_are_as_wrong_as_they_say(size):
 def test_aligned_memory_starts_at_a_register(dtype):
     for array in (simd.aligned(37, dtype), _aligned(np.empty(37, dtype))):
         assert array.shape == (37,) and array.dtype == dtype
-        assert array.ctypes.data % simd.REGISTER_BYTES == 0
+        assert array.ctypes.data % simd_llvm.REGISTER_BYTES == 0
 
 
 @pytest.mark.parametrize("by_rows", [False, True])
