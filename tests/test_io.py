@@ -15,6 +15,7 @@ import scipy.io
 import scipy.sparse
 
 import lorasolve as ls
+from lorasolve._files import write_atomically
 from lorasolve.io import (
     Pairs,
     TextFormat,
@@ -27,7 +28,6 @@ from lorasolve.io import (
     save_result,
     to_json,
     write_arrays,
-    write_atomically,
     write_json,
 )
 from lorasolve.objectives import Denoising, MatrixCompletion, Softmax

@@ -23,9 +23,9 @@ EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 # named without it, and "lorasolve" is its front door; the entry point of `python -m proofs` is the command line.
 LAYERS = (
     {
-        "_digest", "_files", "_interruptions", "_known", "_labels", "_validate", "_version", "_text", "_registry",
-        "_threads", "_progress", "status", "kernels", "_block_krylov", "linear_map", "tables", "executors", "_reading",
-        "_ratings", "_nearby", "_output_losses", "_sketch",
+        "_digest", "_files", "_interruptions", "_known", "_validate", "_version", "_text", "_registry",
+        "_threads", "_progress", "status", "kernels", "_block_krylov", "linear_map", "tables", "executors",
+        "_nearby", "_output_losses", "_sketch",
     },
     {"objectives"},
     {"_blocks", "_means", "adapters"},

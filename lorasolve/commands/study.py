@@ -19,12 +19,11 @@ import numpy as np
 
 from .._files import text_writer, write_together
 from .._progress import complain
-from .._reading import readable
 from .._registry import suggest
 from .._validate import as_text
 from ..adapters import registry as adapter_registry
 from ..certificates import certify
-from ..io import TextFormat, envelope, read_task
+from ..io import TextFormat, envelope, read_task, readable
 from ..monitor import StoppingRule
 from ..problem import Problem
 from ..studies import Runs, Study

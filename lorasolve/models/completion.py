@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._files import PathLike, write_atomically
-from .._labels import label_places, plain_labels
 from .._means import MEANS, Means, averages
 from .._validate import (
     Array,
@@ -26,7 +25,7 @@ from .._validate import (
     shown,
 )
 from ..convex import ConvexResult, solve_convex
-from ..io import Ratings, read_arrays
+from ..io import Ratings, label_places, plain_labels, read_arrays
 from ..linear_map import factor_singular_values, numerical_rank
 from ..objectives import MatrixCompletion
 from ..problem import Problem

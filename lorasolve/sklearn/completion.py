@@ -12,10 +12,8 @@ from sklearn.metrics import r2_score
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .._labels import plain_labels
-from .._ratings import given_twice
 from .._validate import Array, as_array, as_float_array, shown
-from ..io import Ratings
+from ..io import Ratings, given_twice, plain_labels
 from ..models import CompletionModel, fit_completion
 
 

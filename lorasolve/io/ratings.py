@@ -15,11 +15,11 @@ from typing import IO
 
 import numpy as np
 
-from ._files import PathLike
-from ._labels import is_integer_label
-from ._reading import readable
-from ._registry import suggest
-from ._validate import Array, as_flag, as_instance, as_iterable, as_matrix_shape, as_path, as_text
+from .._files import PathLike
+from .._registry import suggest
+from .._validate import Array, as_flag, as_instance, as_iterable, as_matrix_shape, as_path, as_text
+from .labels import is_integer_label
+from .reading import readable
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t", ".data": "\t", ".inter": "\t"}
 # What headers call the row, the column and the value of an entry.

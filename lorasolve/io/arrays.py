@@ -1,0 +1,80 @@
+"""Archives of plain arrays, ``.npz``: whatever is read from one may have been written by someone else."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from typing import Any
+
+import numpy as np
+
+from .._files import PathLike, Write, write_atomically
+from .._validate import Array, as_array, as_instance, as_path, as_text
+from .reading import LARGEST_BYTES, readable
+
+
+def read_arrays(path: PathLike) -> dict[str, Array]:
+    """Return the arrays of an ``.npz`` file by name. Pickled objects are refused.
+
+    Sizes are checked before anything is read: all arrays together may take 4 GiB, and each has to be as long as its
+    head says.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is no archive of plain arrays, damaged, encrypted, packed in another way than NumPy does, or too large.
+    """
+    with readable(path):
+        with open(path, "rb") as file:
+            if file.read(6) == b"\x93NUMPY":
+                raise ValueError("is a single array; expected an .npz archive made with numpy.savez")
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            total = sum(member.file_size for member in members)
+            if total > LARGEST_BYTES:
+                raise ValueError(f"holds {total} bytes of arrays, and at most {LARGEST_BYTES} are read")
+            if len({member.filename for member in members}) < len(members):
+                raise ValueError("is damaged: two of its arrays have one name")
+            arrays = {member.filename.removesuffix(".npy"): _read_array(archive, member) for member in members}
+    # NumPy before 2.2 takes this option of savez for an array; lorasolve once gave it.
+    arrays.pop("allow_pickle", None)
+    return arrays
+
+
+def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
+    """Return one array of an archive, once its head fits its length."""
+    name = member.filename
+    if member.flag_bits & 1:
+        raise ValueError(f"its entry {name!r} is encrypted")
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"its entry {name!r} is packed by the method {member.compress_type}, which NumPy does not use")
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        if version not in ((1, 0), (2, 0)):
+            raise ValueError(f"its entry {name!r} is no plain array")
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read_header(file)
+        if dtype.hasobject:
+            raise ValueError(f"its entry {name!r} is no plain array (pickled objects are not read)")
+        size = math.prod(shape) * dtype.itemsize
+        if min(shape, default=0) < 0 or file.tell() + size != member.file_size:
+            raise ValueError(f"its entry {name!r} is {member.file_size} bytes long, and its head says {shape} {dtype}")
+        array = np.frombuffer(file.read(size), dtype) if size else np.empty(math.prod(shape), dtype)
+    return array.reshape(shape, order="F" if fortran else "C").copy()
+
+
+def arrays_writer(arrays: dict[str, Array]) -> Write:
+    """Return what writes arrays to a compressed ``.npz`` archive."""
+    named = as_instance(arrays, "arrays", dict).items()
+    checked: dict[str, Any] = {as_text(key, "arrays"): as_array(value, f"arrays[{key!r}]") for key, value in named}
+    objects = next((key for key, array in checked.items() if array.dtype.hasobject), None)
+    if objects is not None:
+        raise TypeError(f"arrays: {objects!r} holds Python objects, which are not written")
+    return lambda file: np.savez_compressed(file, **checked)
+
+
+def write_arrays(path: PathLike, arrays: dict[str, Array]) -> None:
+    """Write arrays to a compressed ``.npz`` archive, whole or not at all; the suffix is not added."""
+    write_atomically(as_path(path, "path"), arrays_writer(arrays))
