@@ -27,7 +27,7 @@ def run(quick: bool = False) -> dict[str, object]:
 
     points: list[tuple[int, float, float]] = []
 
-    def watch(now: ls.engine.Intermediate) -> None:
+    def watch(now: ls.Intermediate) -> None:
         if now.nit in (1, 10, 100, 1000):
             certificate = ls.certify(problem, (now.A, now.B))
             points.append((now.nit, certificate.value - optimum.fun, certificate.gap))

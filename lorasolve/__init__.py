@@ -47,10 +47,12 @@ if TYPE_CHECKING:
     from .engine import solve as solve
     from .landscape import verdict as verdict
     from .method import Method as Method
+    from .monitor import Intermediate as Intermediate
     from .monitor import StoppingRule as StoppingRule
     from .multi import MultiProblem as MultiProblem
     from .problem import Problem as Problem
     from .result import Result as Result
+    from .result import SolveError as SolveError
     from .status import Status as Status
     from .studies import Runs as Runs
     from .studies import Study as Study
@@ -75,6 +77,7 @@ _ATTRIBUTES = {
     "ConvexResult": ".convex",
     "solve_convex": ".convex",
     "Method": ".method",
+    "Intermediate": ".monitor",
     "StoppingRule": ".monitor",
     "cross_validate": ".studies",
     "path": ".studies",
@@ -84,6 +87,7 @@ _ATTRIBUTES = {
     "Problem": ".problem",
     "Result": ".result",
     "Runs": ".studies",
+    "SolveError": ".result",
     "Status": ".status",
     "Study": ".studies",
     "solve_batch": ".sweep",

@@ -67,7 +67,7 @@ def solve(
     stop : StoppingRule, optional
         When to stop; by default as the optimizer says, 10,000 iterations to a tolerance of 1e-8 for most.
     callback : callable, optional
-        Called with a ``lorasolve.monitor.Intermediate`` after each accepted iteration; returning True or raising
+        Called with an :class:`~lorasolve.Intermediate` after each accepted iteration; returning True or raising
         ``StopIteration`` ends the run. Any other exception passes through, with the result so far as its attribute
         ``result``.
     progress : bool

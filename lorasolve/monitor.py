@@ -153,7 +153,16 @@ def rule_of(stop: StoppingRule | None, optimizer: type[Optimizer] | Optimizer = 
 class Intermediate:
     """What a callback sees after each accepted iteration.
 
-    ``theta`` is a read-only view of the working memory: copy it to keep it.
+    Attributes
+    ----------
+    problem : Problem
+        The problem; after a transition that of the stage, whose frozen weight holds what was merged.
+    theta : ndarray
+        All parameters, a read-only view of the working memory: copy it to keep it.
+    value, grad_norm : float
+        ``L`` and ``||grad L||_2``; of stochastic methods what they saw: a part of the loss, or a point beside this one.
+    nit, nfev : int
+        Accepted iterations, 0 at the start, and oracle calls so far.
     """
 
     problem: Problem

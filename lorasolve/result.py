@@ -172,7 +172,7 @@ class Result:
         return update if self.merged is None else self.merged + update
 
     def raise_for_status(self) -> Result:
-        """Return the result itself, or raise ``SolveError`` with the message if it is no success."""
+        """Return the result itself, or raise :class:`~lorasolve.SolveError` with the message if it is no success."""
         if not self.success:
             raise SolveError(self.message)
         return self

@@ -68,6 +68,18 @@ def test_the_reference_has_every_public_name(monkeypatch) -> None:
             assert not lacking, f"{info.name}: {lacking}"
 
 
+def test_what_a_callback_sees_and_what_a_result_raises_are_in_the_reference(monkeypatch) -> None:
+    monkeypatch.syspath_prepend(str(DOCS))
+    page = runpy.run_path(str(DOCS / "reference.py"))["api"]()
+    problem = ls.Problem(ls.objectives.Denoising(np.eye(3)), 2, 0.1)
+    seen = []
+    ended = ls.solve(problem, stop=ls.StoppingRule(max_iter=1), callback=seen.append)
+    with pytest.raises(RuntimeError) as raised:
+        ended.raise_for_status()
+    for kind in (type(seen[0]), raised.type):
+        assert f".. autoclass:: lorasolve.{kind.__name__}\n" in page
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_rows_of_tables_have_the_cells_of_their_heads(page) -> None:
     """A bar in code ends a cell too, unless a backslash stands before it; what is too much is not shown."""
