@@ -10,55 +10,18 @@ from .._registry import suggest
 from .._validate import as_integer, as_number
 from ..papers.base import Axes, Experiment, PaperClaims
 
-MEANING = {
-    "KN": "numbers of measurements: outputs times samples",
-    "batch": "batch sizes",
-    "calls": "evaluations of the loss in a run, at most",
-    "chains": "chains of random projections",
-    "conditions": "condition numbers of the target, at least 1",
-    "count": "stages, each with decay",
-    "draws": "random draws for each mean",
-    "hidden": "width of the transformer",
-    "instances": "random instances for each share",
-    "iterations": "iterations of a run",
-    "kappa": "condition numbers of the loss, above 1",
-    "lam": "weight decays",
-    "last": "how many layers are adapted, from the last one",
-    "max_iter": "iterations of a run, at most",
-    "n": "size of the matrices",
-    "names": "methods",
-    "objective": "losses",
-    "penalties": "weights of the penalty on the gate",
-    "r": "LoRA ranks",
-    "r_star": "ranks of the minimizer",
-    "ranks": "LoRA ranks",
-    "repeats": "sets of targets",
-    "runs": "runs from different starts in each cell",
-    "samples": "random directions for the constants",
-    "scale": "sizes of the starts",
-    "second": "whether a negative curvature is looked for: true or false",
-    "seed": "seeds",
-    "seeds": "how many seeds, from 0",
-    "sentences": "how many sentences to train on",
-    "sequences": "how many sequences to train on",
-    "start": "starts",
-    "starts": "random starts of each problem",
-    "step": "step sizes",
-    "steps": "step sizes; of minilm_constants steps of the search",
-    "times": "multiples of the boundary",
-}
 # As many numbers of an experiment's own does a help list.
 _LISTED = 6
 
 
 def help_text(name: str, experiments: Sequence[Experiment]) -> str:
     """Return what an option sets, and the values of each experiment's own."""
-    own = []
+    found: dict[str, list[str]] = {}
     for experiment in experiments:
         axes = experiment.axes(False)
         values = dict.fromkeys(_own_text(axes[axis]) for axis in options(experiment)[name])
-        own.append(f"{experiment.name}: {' or '.join(values)}")
-    return f"{MEANING.get(name, name)} ({'; '.join(own)})"
+        found.setdefault(experiment.meaning(name), []).append(f"{experiment.name}: {' or '.join(values)}")
+    return "; ".join(f"{meaning} ({'; '.join(own)})" for meaning, own in found.items())
 
 
 def _own_text(own: Any) -> str:

@@ -108,6 +108,7 @@ class AltLoRAClaims(PaperClaims):
     summary = "the nearest gradient one factor at a time, and iterations against the condition number"
     seeds = "0, 1"
     size = (6.0, 3.8)
+    axis_meanings = {"conditions": "condition numbers of the target, at least 1"}
     parts = {"uniqueness": uniqueness, "first_step": first_step, "iterations": iterations}
 
     def settings(self, quick: bool) -> dict[str, dict[str, Any]]:

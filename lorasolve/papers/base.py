@@ -23,6 +23,29 @@ Record = dict[str, Any]
 # By name: a list of values, of which each makes cells, or one value that all cells share.
 Axes = dict[str, Any]
 
+# What axes are that several experiments have, by the names of their options.
+_MEANINGS = {
+    "calls": "evaluations of the loss in a run, at most",
+    "iterations": "iterations of a run",
+    "lam": "weight decays",
+    "last": "how many layers are adapted, from the last one",
+    "max_iter": "iterations of a run, at most",
+    "objective": "losses",
+    "r": "LoRA ranks",
+    "r_star": "ranks of the minimizer",
+    "runs": "runs from different starts in each cell",
+    "samples": "random directions for the constants",
+    "scale": "sizes of the starts",
+    "second": "whether a negative curvature is looked for: true or false",
+    "seed": "seeds",
+    "seeds": "how many seeds, from 0",
+    "sentences": "how many sentences to train on",
+    "start": "starts",
+    "starts": "random starts of each problem",
+    "steps": "step sizes",
+    "times": "multiples of the boundary",
+}
+
 ClaimStatus = Literal["confirmed", "holds with correction", "not at matrix scale"]
 
 
@@ -75,6 +98,9 @@ class Experiment:
         The paper whose statements it is about.
     size : tuple of float or None
         Width and height of its figure in inches; None if it has no figure.
+    axis_meanings : dict
+        What its axes are, by the names of their options, where no other experiment has them or they are another thing
+        there; the help shows it.
     """
 
     name: ClassVar[str] = ""
@@ -82,6 +108,7 @@ class Experiment:
     seeds: ClassVar[str] = ""
     paper: ClassVar[str] = "LoRA Training Provably Converges (arXiv 2502.09376), and beyond"
     size: ClassVar[tuple[float, float] | None] = None
+    axis_meanings: ClassVar[dict[str, str]] = {}
 
     def missing(self) -> str | None:
         """Return what the experiment needs beyond the default install and does not find, or None."""
@@ -91,6 +118,11 @@ class Experiment:
     def page(cls) -> str:
         """Return what the page of its paper is called; the experiments of the main paper share one."""
         return "main_paper"
+
+    @classmethod
+    def meaning(cls, name: str) -> str:
+        """Return what an axis is, by the name of its option."""
+        return cls.axis_meanings.get(name) or _MEANINGS.get(name, name)
 
     def axes(self, quick: bool) -> Axes:
         """Return the values of each axis, fewer or smaller ones for a quick run."""

@@ -169,6 +169,7 @@ class DoRAClaims(PaperClaims):
     summary = "its gradient column by column, the detached norm, and what the magnitudes add"
     seeds = "0, 2; sets of targets 0-4 (quick: 0)"
     size = (7.0, 5.4)
+    axis_meanings = {"repeats": "sets of targets"}
     parts = {
         "errors": gradient_errors,
         "rates": rates_of_change,

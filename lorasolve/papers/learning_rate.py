@@ -77,6 +77,7 @@ class LearningRateClaims(PaperClaims):
     summary = "LoRA and its variants with tuned learning rates and the same budget"
     seeds = first_seeds(*_SEEDS)
     size = (7.0, 4.2)
+    axis_meanings = {"names": "methods"}
     parts = {"accuracies": accuracies, "sharpness": sharpness}
 
     def settings(self, quick: bool) -> dict[str, dict[str, Any]]:

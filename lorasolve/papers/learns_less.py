@@ -242,6 +242,7 @@ class LearnsLessClaims(PaperClaims):
     summary = "three regimes, the exact front, and what rank measures"
     seeds = "0-9 (quick: 0, 1); rivals 0-3 (quick: 0); sweeps 0-4 (quick: 0, 1); spectra 0, 1; front 0"
     size = (10.0, 8.2)
+    axis_meanings = {"n": "size of the matrices"}
     parts = {
         "rivals": rivals,
         "sweeps": sweeps,

@@ -24,6 +24,7 @@ class Lemma1(Experiment):
     summary = "effective rank of the end of SGD against batch size, step and lam, beside the bound of Lemma 1"
     seeds = "data 0; runs 0, 1, 2 (quick: 0)"
     size = (10.0, 4.0)
+    axis_meanings = {"batch": "batch sizes", "step": "step sizes"}
 
     def axes(self, quick: bool) -> Axes:
         """Return batch sizes, steps, weight decays and the number of runs of each cell."""

@@ -306,6 +306,7 @@ class LoRAGGPOClaims(PaperClaims):
         f"{first_seeds(*_END_SEEDS)}, closed-form risks 0-39"
     )
     size = (11.0, 4.2)
+    axis_meanings = {"ranks": "LoRA ranks"}
     parts = {
         "descents": descents,
         "ends": ends,

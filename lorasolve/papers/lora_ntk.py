@@ -134,6 +134,7 @@ class LoRANTKClaims(PaperClaims):
     summary = "rank bound, rank reduction, and where runs fail"
     seeds = "optima: the count; runs 0"
     size = (8.0, 3.8)
+    axis_meanings = {"instances": "random instances for each share"}
     parts = {
         "rows": reductions,
         "optima": optima,

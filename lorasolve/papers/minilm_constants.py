@@ -24,6 +24,7 @@ class MiniLMConstants(_minilm.OnMiniLM):
     summary = "MiniLM, query and value of its last layers: restricted constants against the LoRA rank (Table 2)"
     seeds = "data 0; start 0; samples 0"
     size = (9.0, 4.0)
+    axis_meanings = {"steps": "steps of the search"}
 
     def axes(self, quick: bool) -> Axes:
         """Return ranks, and what they share: the task, the training and the number of samples and of steps."""

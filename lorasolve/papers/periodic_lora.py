@@ -106,6 +106,7 @@ class PeriodicLoRAClaims(PaperClaims):
     summary = "ranks that add up, what a partial unload keeps, and the limit with weight decay"
     seeds = "0, 1; stage k: k"
     size = (8.0, 3.8)
+    axis_meanings = {"count": "stages, each with decay"}
     parts = {"stages": stages, "losses": against_lora, "jumps": unload_jumps, "limits": decayed_limits}
 
     def settings(self, quick: bool) -> dict[str, dict[str, Any]]:

@@ -474,6 +474,7 @@ class RACLoRAClaims(PaperClaims):
         f"reshuffling {first_seeds(*_EPOCHS)}, clients 4"
     )
     size = (8.0, 3.8)
+    axis_meanings = {"chains": "chains of random projections", "draws": "random draws for each mean"}
     parts = {
         "gaps": all_gaps,
         "bounds": below_the_theorems,

@@ -24,6 +24,7 @@ class Sharp(Experiment):
     summary = "sharp instance: where gradient descent ends, over initialization scale, kappa and r/r*"
     seeds = "run k at a scale: default_rng(k)"
     size = (12.0, 4.6)
+    axis_meanings = {"kappa": "condition numbers of the loss, above 1"}
 
     def axes(self, quick: bool) -> Axes:
         """Return ranks, condition numbers, scales and the number of runs of each cell."""

@@ -248,6 +248,7 @@ class SoRAClaims(PaperClaims):
     summary = "what the gate penalty means for the update, and what the released threshold does"
     seeds = f"{first_seeds(*_SEEDS)}; starts with AdamW {_FIRST_START} + seed"
     size = (8.0, 3.8)
+    axis_meanings = {"penalties": "weights of the penalty on the gate"}
     parts = {
         "released": trained_as_released,
         "optimum": closed_form,

@@ -30,6 +30,7 @@ class SpecialRegime(Experiment):
     summary = "linearized losses: restricted constants, regime and ends against the number of samples"
     seeds = "features 0-2; runs 0-19 (quick: features 0; runs 0-4)"
     size = (9.0, 4.0)
+    axis_meanings = {"KN": "numbers of measurements: outputs times samples"}
 
     def axes(self, quick: bool) -> Axes:
         """Return numbers of samples, draws of the features and the number of starts of each cell."""

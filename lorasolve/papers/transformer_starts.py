@@ -29,6 +29,7 @@ class TransformerStarts(Experiment):
     summary = "a tiny transformer from three starts: rank-deficient second-order points that are not global"
     seeds = "network and data 0; starts 0-1"
     size = (9.0, 4.0)
+    axis_meanings = {"hidden": "width of the transformer", "sequences": "how many sequences to train on"}
 
     def missing(self) -> str | None:
         """Return what is needed and not there."""

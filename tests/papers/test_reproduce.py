@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lorasolve.cli import main
-from lorasolve.commands._axes import MEANING, chosen, in_own_order, judged, option, options
+from lorasolve.commands._axes import chosen, help_text, in_own_order, judged, option, options
 from lorasolve.commands._paper_page import page
 from lorasolve.commands._reproduction import reproduce
 from lorasolve.papers import Claim, Experiment, PaperClaims, registry
@@ -306,11 +306,27 @@ def test_the_help_says_what_axes_are_and_which_values_are_an_experiments_own(cap
     with pytest.raises(SystemExit):
         main(["reproduce", "--help"])
     told = " ".join(capsys.readouterr().out.split())
+    lines = dict(line.split(" ", 1) for line in told.split(" --")[1:])
     for experiment in (cls() for cls in registry.classes().values()):
         for name in options(experiment):
-            assert name in MEANING
-            assert f"{option(name)} VALUE [VALUE ...] {MEANING[name]} (" in told
+            meaning, line = experiment.meaning(name), lines[option(name).removeprefix("--")]
+            assert meaning != name
+            before = line.partition(f"{experiment.name}: ")[0]
+            assert before.startswith("VALUE [VALUE ...] ") and f" {meaning} (" in before
     assert "0.003 0.01 0.03 0.1; minilm_rank: 0.1 0.03" in told and "many_matrices: zero small large;" in told
+
+
+def test_an_experiment_of_one_file_says_itself_what_its_axes_are():
+    class Widths(Experiment):
+        name = "widths"
+        axis_meanings = {"width": "how wide a layer is", "steps": "rungs of a ladder"}
+
+        def axes(self, quick):
+            return {"width": [1, 2], "steps": 3}
+
+    assert help_text("width", [Widths()]) == "how wide a layer is (widths: 1 2)"
+    told = help_text("steps", [registry.classes()["learning_rate"](), Widths()])
+    assert told.startswith("step sizes (learning_rate: ") and told.endswith("); rungs of a ladder (widths: 3)")
 
 
 @pytest.mark.parametrize("arguments", [["sharp", "--help"], ["-h", "sharp"]])
