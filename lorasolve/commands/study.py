@@ -27,7 +27,7 @@ from ..io import TextFormat, envelope, read_task, readable
 from ..monitor import StoppingRule
 from ..problem import Problem
 from ..studies import Runs, Study
-from ..studies.runs import check_axes, measure_of
+from ..studies.records import check_axes, measure_of
 from ..tasks import digits_task
 from .base import Command, ExitCode, add_json_argument, add_worker_arguments, as_options, emit, keep_inputs, remark
 

@@ -6,14 +6,11 @@ import html
 import json
 import math
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .._validate import Array
 from .._version import __version__
 from ._cells import label_texts, order
-
-if TYPE_CHECKING:
-    from .runs import Runs, Spot
+from ._phases import Phase, Spot
 
 # Of a cell so many runs are listed.
 _LISTED = 200
@@ -87,37 +84,27 @@ const first = map.querySelector("button"); if (location.hash === "#first" && fir
 """
 
 
-def page(
-    runs: Runs,
-    x: str,
-    y: str,
-    xs: list[Any],
-    ys: list[Any],
-    found: Array,
-    cells: dict[tuple[Any, Any], list[Spot]],
-    title: str,
-) -> str:
-    """Return the page."""
-    share = title.startswith("share of ")
-    finite = [float(v) for v in found.ravel() if math.isfinite(v)]
+def page(made: Phase, command: str | None) -> str:
+    """Return the page; ``command`` is what does the study from the command line, if that is where it came from."""
+    finite = [float(v) for v in made.found.ravel() if math.isfinite(v)]
     data = {
-        "x": x,
-        "y": y,
-        "xs": label_texts(xs),
-        "ys": label_texts(ys),
-        "title": title,
-        "low": 0.0 if share else min(finite, default=0.0),
-        "high": 1.0 if share else max(finite, default=1.0),
+        "x": made.x,
+        "y": made.y,
+        "xs": label_texts(made.xs),
+        "ys": label_texts(made.ys),
+        "title": made.title,
+        "low": 0.0 if made.is_share else min(finite, default=0.0),
+        "high": 1.0 if made.is_share else max(finite, default=1.0),
         "cells": [
-            [_cell(cells.get((order(a), order(b)), []), found[j, i], runs.command) for i, a in enumerate(xs)]
-            for j, b in enumerate(ys)
+            [_cell(made.spots.get((order(a), order(b)), []), made.found[j, i], command) for i, a in enumerate(made.xs)]
+            for j, b in enumerate(made.ys)
         ],
     }
-    count = sum(map(len, cells.values()))
+    count = sum(map(len, made.spots.values()))
     note = f"{count} runs, lorasolve {__version__}."
     # Inside a script element only "<" could end it.
     text = json.dumps(data, allow_nan=False).replace("<", "\\u003c")
-    return _TEMPLATE % {"title": html.escape(title), "note": html.escape(note), "data": text}
+    return _TEMPLATE % {"title": html.escape(made.title), "note": html.escape(note), "data": text}
 
 
 def _cell(spots: list[Spot], value: float, command: str | None) -> dict[str, Any]:

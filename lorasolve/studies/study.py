@@ -26,7 +26,8 @@ from ._cells import Axes
 from ._engine import do
 from ._solves import Describe, Solver, repeated
 from ._work import Work
-from .runs import RESERVED, Runs
+from .records import RESERVED
+from .runs import Runs
 from .store import SCHEMA_VERSION, Store
 
 Measure = Callable[[Problem, Result], Any]

@@ -43,7 +43,7 @@ from lorasolve.studies import Store, StoreError
 from lorasolve.studies._pace import Pace
 from lorasolve.studies._solves import Describe, Solver
 from lorasolve.studies._work import Chunk
-from lorasolve.studies.runs import RESERVED
+from lorasolve.studies.records import RESERVED
 from lorasolve.studies.store import Entry, Shard
 
 HERE = pathlib.Path(__file__).parent

@@ -1,0 +1,115 @@
+"""Runs in groups by their cells: counts, shares of truth values, medians of numbers."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .._validate import as_iterable
+from ..status import Status
+from ._cells import label_texts, order
+from .records import COUNTS, Record, check_axes, measured, number_of
+
+# Of a measure that says more than this, tables show the headlines, where it has any.
+_MANY = 4
+_HEADLINES = ("kind", "is_global", "relative_gap", "rank")
+_VALUES = ("fun", "nit")
+_SUCCESSES = [status.label for status in Status if status.success]
+
+
+@dataclass
+class _Group:
+    """What a line of a summary keeps of its runs: counts, and the values of the columns that may be shown."""
+
+    runs: int = 0
+    failed: int = 0
+    ended: int = 0
+    converged: int = 0
+    values: dict[str, list[Any]] = field(default_factory=dict)
+
+    def add(self, result: Record) -> None:
+        """Count a result and keep its values."""
+        self.runs += 1
+        self.failed += "error" in result
+        if "status" in result:
+            self.ended += 1
+            self.converged += result["status"] in _SUCCESSES
+        shown = {name: result[name] for name in _VALUES if name in result}
+        for entries in measured(result).values():
+            shown |= {name: entries[name] for name in _headlines(entries)}
+        for name, value in shown.items():
+            self.values.setdefault(name, []).append(value)
+
+
+def in_groups(records: Iterable[Record], by: Sequence[str] | None) -> tuple[list[str], list[list[str]], list[bool]]:
+    """Return runs in groups, a line for each: the headings, the cells, and which columns go to the left.
+
+    ``by`` are the axes to keep apart, by default all but ``seed``.
+    """
+    groups: dict[tuple[Any, ...], _Group] = {}
+    places: dict[tuple[Any, ...], Record] = {}
+    # Those of all runs: a store may hold several studies.
+    axes: dict[str, None] = {}
+    asked: dict[str, dict[str, None]] = {}
+    kept = None if by is None else list(as_iterable(by, "by"))
+    for record in records:
+        cell = record["run"]["cell"]
+        axes |= dict.fromkeys(cell)
+        place = {name: label for name, label in cell.items() if (name != "seed" if kept is None else name in kept)}
+        key = tuple((name, order(label)) for name, label in sorted(place.items()))
+        places.setdefault(key, place)
+        groups.setdefault(key, _Group()).add(record["result"])
+        for name, entries in measured(record["result"]).items():
+            asked.setdefault(name, {}).update(dict.fromkeys(entries))
+    if kept is None:
+        kept = [name for name in axes if name != "seed"]
+    elif axes:
+        check_axes(kept, axes, "by")
+    columns = [*_VALUES, *(name for names in asked.values() for name in _headlines(names))]
+    keys = sorted(groups, key=lambda key: [order(places[key].get(name)) for name in kept])
+    texts = [_axis_texts([places[key] for key in keys], name) for name in kept]
+    heads = [*kept, *COUNTS, *columns]
+    rows = [_line([text[k] for text in texts], groups[key], columns) for k, key in enumerate(keys)]
+    return heads, rows, [True] + [False] * (len(heads) - 1)
+
+
+def _line(labels: list[str], group: _Group, columns: list[str]) -> list[str]:
+    share = f"{group.converged / group.ended:.2f}" if group.ended else "-"
+    found = [_together(group.values.get(name, [])) for name in columns]
+    return [*labels, str(group.runs), str(group.failed), share, *found]
+
+
+def _axis_texts(places: list[Record], name: str) -> list[str]:
+    """Return the labels on one axis as tables show them, ``-`` in runs of a study without it."""
+    texts = iter(label_texts([place[name] for place in places if name in place]))
+    return [next(texts) if name in place else "-" for place in places]
+
+
+def _headlines(names: Iterable[str]) -> list[str]:
+    """Return the columns of a measure that a summary shows: its headlines where it says much, else all."""
+    names = list(names)
+    headlines = [name for name in names if name.rpartition(".")[2] in _HEADLINES]
+    return headlines if headlines and len(names) > _MANY else names
+
+
+def _together(given: list[Any]) -> str:
+    """Return several values as one: the share of a truth value, the median of numbers, the most frequent text."""
+    values = [value for value in given if value is not None]
+    if not values:
+        return "-"
+    if all(isinstance(value, bool) for value in values):
+        return f"{sum(values) / len(given):.2f}"
+    numbers = [number for value in values if (number := number_of(value)) is not None]
+    if len(numbers) == len(values):
+        left_out = f" ({len(values)} of {len(given)})" if len(values) < len(given) else ""
+        return f"{_figures(statistics.median(numbers))}{left_out}"
+    text, count = Counter(map(str, values)).most_common(1)[0]
+    return text if count == len(given) else f"{text} {count / len(given):.2f}"
+
+
+def _figures(number: float) -> str:
+    """Return a number with four digits, of a count of iterations or calls all of them."""
+    return f"{number:.0f}" if 9999.5 <= abs(number) < 1e8 else f"{number:.4g}"

@@ -1,0 +1,148 @@
+"""Phase diagrams: a measure of runs over two axes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from .._registry import suggest
+from .._validate import Array
+from ..status import Status
+from ._cells import label_texts, order
+from .records import Record, check_axes, end_of, ends_of, measure_of, row_of, word_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+class Spot(NamedTuple):
+    """What a phase diagram keeps of a run; all of it would be thousands of bytes each.
+
+    Attributes
+    ----------
+    cell : dict
+        Its place on all axes.
+    number : float
+        What was asked of it, NaN if it does not say.
+    end : str
+        The verdict on it where there is one, else why it stopped.
+    error : str or None
+        Why it failed.
+    asked : bool
+        Whether it came to what was asked: one that failed elsewhere did, one that failed at it or before did not.
+    """
+
+    cell: Record
+    number: float
+    end: str
+    error: str | None
+    asked: bool
+
+
+class Phase(NamedTuple):
+    """A measure over two axes.
+
+    Attributes
+    ----------
+    x, y : str
+        The axes.
+    xs, ys : list
+        Their values, in order.
+    found : ndarray of shape (len(ys), len(xs))
+        The measure, NaN where there is no run.
+    spots : dict
+        The runs behind each cell, by what :func:`~lorasolve.studies._cells.order` makes of its two values.
+    title : str
+        What the measure is called.
+    """
+
+    x: str
+    y: str
+    xs: list[Any]
+    ys: list[Any]
+    found: Array
+    spots: dict[tuple[Any, Any], list[Spot]]
+    title: str
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it lies between 0 and 1."""
+        return _is_share(self.title)
+
+
+def _is_share(title: str) -> bool:
+    return title.startswith("share of ")
+
+
+def phase(
+    records: Iterable[Record], x: str, y: str, measure: str | Callable[[Record], float | bool | None], source: str
+) -> Phase:
+    """Return a measure over two axes, all other axes summed up; ``source`` is how messages call what holds the runs.
+
+    Raises
+    ------
+    ValueError
+        For axes, columns and words that there are not.
+    """
+    value, combine, title = measure_of(measure, "phase")
+    spots: dict[tuple[Any, Any], list[Spot]] = {}
+    labels: dict[Any, Any] = {}
+    columns: set[str] = set()
+    ends: set[str] = set()
+    column = title.removeprefix("share of ")
+    for record in records:
+        cell, result, row = record["run"]["cell"], record["result"], row_of(record)
+        check_axes((x, y), cell, "phase")
+        ends |= set(ends_of(result))
+        columns |= set(row)
+        number = value(record)
+        place = order(cell[x]), order(cell[y])
+        labels |= {place[0]: cell[x], place[1]: cell[y]}
+        number, error = math.nan if number is None else float(number), result.get("error")
+        spot = Spot(cell, number, end_of(result), error, error is None or column in row)
+        spots.setdefault(place, []).append(spot)
+    if not spots:
+        raise ValueError(f"phase: {source} holds no runs of this study")
+    _check_word(measure, ends)
+    across, up = (sorted({place[k] for place in spots}) for k in (0, 1))
+    found = np.full((len(up), len(across)), np.nan)
+    for (a, b), those in spots.items():
+        numbers = [spot.number for spot in those if not math.isnan(spot.number)]
+        if numbers and _is_share(title):
+            # A run of which the answer is not known, a diverged one for instance, must not raise the share.
+            numbers += [0.0 for spot in those if math.isnan(spot.number) and spot.asked]
+        if numbers:
+            found[up.index(b), across.index(a)] = combine(numbers)
+    xs, ys = [labels[a] for a in across], [labels[b] for b in up]
+    if np.isnan(found).all():
+        raise ValueError(f"phase: {title!r} has no value at any run; columns: {', '.join(sorted(columns))}")
+    return Phase(x, y, xs, ys, found, spots, title)
+
+
+def _check_word(measure: Any, ends: set[str]) -> None:
+    """Refuse a word that stands for no end of these runs: a share of 0 would say that there are such ends elsewhere."""
+    from ..landscape.report import KINDS
+
+    word, statuses = word_of(measure), {status.name.lower() for status in Status}
+    judged = not ends <= statuses
+    accepted = sorted(ends | statuses | set(KINDS if judged else ()))
+    if word is not None and ends and word not in accepted:
+        hint = "" if judged else " Verdicts are there where the study has the measure 'verdict'."
+        raise ValueError(f"phase: no run ends {word!r}.{suggest(word, accepted)}{hint}")
+
+
+def draw(ax: Axes, made: Phase) -> None:
+    """Draw a phase diagram."""
+    image = ax.pcolormesh(
+        range(len(made.xs)), range(len(made.ys)), made.found, cmap="viridis", shading="nearest",
+        vmin=0.0 if made.is_share else None, vmax=1.0 if made.is_share else None,
+    )  # fmt: skip
+    for axis, name, values in ((ax.xaxis, made.x, made.xs), (ax.yaxis, made.y, made.ys)):
+        step = -(-len(values) // 10)
+        axis.set_ticks(range(0, len(values), step), label_texts(values)[::step], parse_math=False)
+        axis.set_label_text(name)
+    ax.set_title(made.title, parse_math=False)
+    ax.figure.colorbar(image, ax=ax)
