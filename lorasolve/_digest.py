@@ -215,46 +215,54 @@ class _Digest:
             self._tag("partial")
             self.add([value.func, list(value.args), value.keywords], where)
             return
-        name = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', repr(value))}"
         if isinstance(value, types.FunctionType) and not installed(value):
-            self._tag("function")
-            self._bytecode(value.__code__, where)
-            self.add(list(value.__defaults__ or ()), f"the defaults of {where}")
-            self.add(value.__kwdefaults__ or {}, f"the defaults of {where}")
-            for cell, variable in zip(value.__closure__ or (), value.__code__.co_freevars):
-                self._variable(cell.cell_contents, f"{variable} in {where}")
-            for called in _names(value.__code__, value.__globals__):
-                other = value.__globals__.get(called)
-                if isinstance(other, (type, types.FunctionType)):
-                    self._call(other, value, called)
-                elif called in value.__globals__ and _is_plain(other) and not _of_python(called):
-                    self._data("global", called, other)
-            for called, other in _from_modules(value.__code__, value.__globals__):
-                self._call(other, value, called)
+            self._function(value, where)
         elif isinstance(value, type) and not installed(value):
-            self._tag("class", value.__qualname__.encode())
-            for base in value.__bases__:
-                if base is not object:
-                    self.add(base, base.__name__)
-            left_out = _class_attribute(value, "not_data")
-            left_out = left_out if isinstance(left_out, tuple) else ()
-            for key, entry in sorted(vars(value).items()):
-                if any(vars(base).get(key, value) is entry for base in value.__mro__[1:]):
-                    continue  # as inherited, and a class that was sent to another process is without it
-                entry = entry.__func__ if isinstance(entry, (classmethod, staticmethod)) else entry
-                entry = entry.fget if isinstance(entry, property) else getattr(entry, "func", entry)
-                if isinstance(entry, types.FunctionType):
-                    self._tag("entry", key.encode())
-                    self.add(entry, f"{where}.{key}")
-                elif key in left_out or _of_python(key):
-                    continue
-                elif _is_plain(entry):
-                    self._data("entry", key, entry)
-                elif isinstance(entry, tuple):
-                    self._tag("entry", key.encode())
-                    self.add(entry, f"{where}.{key}")
+            self._class(value, where)
         else:
+            name = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', repr(value))}"
             self._tag("name", name.encode())
+
+    def _function(self, value: types.FunctionType, where: str) -> None:
+        """Add the bytecode of a function and what it reads by name."""
+        self._tag("function")
+        self._bytecode(value.__code__, where)
+        self.add(list(value.__defaults__ or ()), f"the defaults of {where}")
+        self.add(value.__kwdefaults__ or {}, f"the defaults of {where}")
+        for cell, variable in zip(value.__closure__ or (), value.__code__.co_freevars):
+            self._variable(cell.cell_contents, f"{variable} in {where}")
+        for called in _names(value.__code__, value.__globals__):
+            other = value.__globals__.get(called)
+            if isinstance(other, (type, types.FunctionType)):
+                self._call(other, value, called)
+            elif called in value.__globals__ and _is_plain(other) and not _of_python(called):
+                self._data("global", called, other)
+        for called, other in _from_modules(value.__code__, value.__globals__):
+            self._call(other, value, called)
+
+    def _class(self, value: type, where: str) -> None:
+        """Add the code of a class and of its bases, and the plain data that it holds."""
+        self._tag("class", value.__qualname__.encode())
+        for base in value.__bases__:
+            if base is not object:
+                self.add(base, base.__name__)
+        left_out = _class_attribute(value, "not_data")
+        left_out = left_out if isinstance(left_out, tuple) else ()
+        for key, entry in sorted(vars(value).items()):
+            if any(vars(base).get(key, value) is entry for base in value.__mro__[1:]):
+                continue  # as inherited, and a class that was sent to another process is without it
+            entry = entry.__func__ if isinstance(entry, (classmethod, staticmethod)) else entry
+            entry = entry.fget if isinstance(entry, property) else getattr(entry, "func", entry)
+            if isinstance(entry, types.FunctionType):
+                self._tag("entry", key.encode())
+                self.add(entry, f"{where}.{key}")
+            elif key in left_out or _of_python(key):
+                continue
+            elif _is_plain(entry):
+                self._data("entry", key, entry)
+            elif isinstance(entry, tuple):
+                self._tag("entry", key.encode())
+                self.add(entry, f"{where}.{key}")
 
     def _call(self, called: Any, function: types.FunctionType, where: str) -> None:
         """Add a class or function that a function reads by name."""
