@@ -7,16 +7,9 @@ import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .adapters import registry as adapters
-from .attacks import registry as attacks
 from .commands import registry
 from .commands.list import KINDS
 from .commands.reproduce import names_by_word
-from .convex import registry as routes
-from .executors import registry as executors
-from .inits import registry as inits
-from .objectives import registry as objectives
-from .optimizers import registry as optimizers
 from .peft_files.decay import OPTIMIZERS
 
 
@@ -30,14 +23,14 @@ def _theorems() -> Iterable[str]:
 
 # The names that an option takes in all commands, or an argument in one.
 _NAMES: dict[str, Callable[[], Iterable[str]]] = {
-    "--adapter": adapters.classes,
-    "--backend": executors.classes,
-    "--init": inits.classes,
-    "--method": optimizers.classes,
-    "--methods": lambda: ["all", *optimizers.classes()],
-    "--objective": objectives.classes,
-    "--route": lambda: ["auto", *routes.classes()],
-    "attack target": attacks.classes,
+    "--adapter": KINDS["adapters"].classes,
+    "--backend": KINDS["executors"].classes,
+    "--init": KINDS["inits"].classes,
+    "--method": KINDS["optimizers"].classes,
+    "--methods": lambda: ["all", *KINDS["optimizers"].classes()],
+    "--objective": KINDS["objectives"].classes,
+    "--route": lambda: ["auto", *KINDS["convex"].classes()],
+    "attack target": KINDS["attacks"].classes,
     "explain --optimizer": lambda: OPTIMIZERS,
     "list kind": lambda: KINDS,
     "prove names": _theorems,
