@@ -84,7 +84,7 @@ class OnMiniLM(Experiment):
 
 
 @dataclass(frozen=True)
-class Task:
+class SentenceTask:
     """A frozen MiniLM with a frozen logistic head on pooled features; the upper layers are adapted.
 
     Attributes
@@ -143,12 +143,12 @@ def gaussian_start(network: Network, rank: int, seed: int, std: float) -> Pairs:
 
 
 @functools.lru_cache(maxsize=1)
-def whole_task(sentences: int, last: int) -> Task:
+def whole_task(sentences: int, last: int) -> SentenceTask:
     """Return the task with as many sentences to train on and twice as many to test on, made once."""
     return make_task(sentences, 2 * sentences, last)
 
 
-def make_task(n_train: int, n_test: int, last: int, seed: int = 0) -> Task:
+def make_task(n_train: int, n_test: int, last: int, seed: int = 0) -> SentenceTask:
     """Return the task: positive against negative sentences of 4 to 12 tokens, half of each."""
     import torch
     from transformers import AutoModel, AutoTokenizer
@@ -196,7 +196,7 @@ def make_task(n_train: int, n_test: int, last: int, seed: int = 0) -> Task:
     model.shift.fill_(shift)
     with torch.no_grad():
         right = [float((_logits(model, b).argmax(1) == b["labels"]).sum()) for b in below[1]]
-    return Task(model, below[0], below[1], sum(right) / n_test)
+    return SentenceTask(model, below[0], below[1], sum(right) / n_test)
 
 
 def _first(layers: int, last: int) -> int:

@@ -120,7 +120,7 @@ class MiniLMStarts(_minilm.OnMiniLM):
             ax.legend(title="start (std)", fontsize=8)
 
 
-def _measure(task: _minilm.Task, network: Any, pairs: Any) -> dict[str, float]:
+def _measure(task: _minilm.SentenceTask, network: Any, pairs: Any) -> dict[str, float]:
     """Return mean rank, nuclear norm and accuracies."""
     from ..linear_map import factor_svd, numerical_rank
 
