@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from .._sketch import haar
 from .._validate import (
     Array,
     as_callable,
@@ -36,6 +35,7 @@ from ..objectives.denoising import Denoising
 from ..optimizers.gd import GD
 from ..optimizers.sgd import SGD
 from ..problem import Problem
+from ..schedules import haar
 from ..schedules.cola import ChainOfLoRA
 from ..schedules.rac_chain import RACChain
 from ..status import Status

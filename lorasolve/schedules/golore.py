@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._sketch import haar
 from .._validate import Array, as_integer
+from ._sketches import haar
 from .base import Stage
 from .galore import GaLore
 

@@ -8,10 +8,10 @@ from typing import Literal, cast
 import numpy as np
 
 from .._registry import suggest
-from .._sketch import SKETCHES, Sketch
 from .._validate import Array, as_choice, as_flag, as_integer, as_number, as_text
 from ..adapters.lora import LoRA
 from ._frozen_blocks import FrozenBlocks, seen_on_average
+from ._sketches import SKETCHES, Sketch
 from .base import Stage
 
 Side = Literal["auto", "left", "right", "mixed"]

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
-from lorasolve._sketch import SKETCHES
 from lorasolve.objectives import Denoising
 from lorasolve.optimizers import GD
 from lorasolve.schedules import ChainOfLoRA, RACChain
+from lorasolve.schedules._sketches import SKETCHES
 
 
 def problem(m=7, n=5, rank=2, seed=0):
