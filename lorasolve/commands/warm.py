@@ -150,7 +150,7 @@ def _run(problem: Problem, optimizer: Any) -> None:
 
 def _call_what_no_run_calls() -> None:
     """Call what only descents on large data, certificates of large data, or of many points, call."""
-    from ..certificates import stacks
+    from ..certificates import stacked_balls, stacked_oracles
     from ..kernels import pairs, simd
     from ..kernels.evaluate import evaluate
     from ..kernels.sparse_gram import add_row_products
@@ -167,7 +167,7 @@ def _call_what_no_run_calls() -> None:
         pairs.keep_pair(kept, 0, one, one, one, one, np.ones(2), np.zeros(2), np.zeros(3))
         pairs.add_products(kept, one, 1.0, np.zeros(2))
         pairs.combine(kept, np.zeros(2, np.float32), 1.0, one, 1.0, np.empty_like(one))
-    stacks.softmax_losses(stacks.Balls(np.zeros((1, 2, 1)), np.zeros(1)), np.zeros(1, np.int64))
+    stacked_oracles.softmax_losses(stacked_balls.Balls(np.zeros((1, 2, 1)), np.zeros(1)), np.zeros(1, np.int64))
     add_row_products(np.zeros((1, 1)), np.array([0, 1]), np.zeros(1, np.int64), np.ones(1), np.ones(1, bool))
     if simd.available():
         one, out = np.zeros(1), np.empty((1, 4))

@@ -6,7 +6,7 @@ import pytest
 
 from lorasolve.certificates import _functions as functions
 from lorasolve.certificates import _losses as losses
-from lorasolve.certificates import stacks
+from lorasolve.certificates import stacked_balls, stacked_oracles
 from lorasolve.certificates.balls import Ball
 
 
@@ -112,7 +112,7 @@ def test_a_stack_of_losses_contains_every_member_of_each_ball(spread, exact):
         s, labels = spread * rng.standard_normal((5, K, N)), rng.integers(0, K, N)
         # Several largest logits, the label's own among them or not.
         s[:2, :2, 0] = s[:2].max(axis=1)[:, None, 0]
-        low, high, D = stacks.softmax_losses(stacks.Balls(s.copy(), radii), labels)
+        low, high, D = stacked_oracles.softmax_losses(stacked_balls.Balls(s.copy(), radii), labels)
         for k, radius in enumerate(radii):
             found = losses.Loss(low[k], high[k], Ball(D.mid[k], D.radius[k]))
             twin = losses.softmax(Ball(s[k], radius), labels)
@@ -130,7 +130,7 @@ def test_a_stack_of_losses_is_as_sharp_as_each_alone():
     rng = np.random.default_rng(8)
     for N in (63, 64, 65, 300):
         s, labels, radii = rng.standard_normal((3, 6, N)), rng.integers(0, 6, N), np.array([0.0, 1e-12, 1e-3])
-        low, high, D = stacks.softmax_losses(stacks.Balls(s.copy(), radii), labels)
+        low, high, D = stacked_oracles.softmax_losses(stacked_balls.Balls(s.copy(), radii), labels)
         for k, radius in enumerate(radii):
             twin = losses.softmax(Ball(s[k], radius), labels)
             np.testing.assert_array_equal(D.mid[k], twin.derivative.mid)
@@ -143,12 +143,12 @@ def test_a_stack_of_losses_is_as_sharp_as_each_alone():
     # A loss of 1, and then some below half of its last bit each: most sums do not see them.
     t = np.full((1, 2, 300), np.log(0.95 * 2.0**-53))
     t[0, :, 0], t[0, 1, 1:] = (np.log(np.e - 1.0), 0.0), 0.0
-    low, high, _ = stacks.softmax_losses(stacks.Balls(t.copy(), np.zeros(1)), np.ones(300, int))
+    low, high, _ = stacked_oracles.softmax_losses(stacked_balls.Balls(t.copy(), np.zeros(1)), np.ones(300, int))
     with mpmath.workprec(200):
         true = sum(mpmath.log1p(mpmath.exp(mpmath.mpf(x))) for x in t[0, 0].tolist()) / 300
         assert low[0] <= true <= high[0]
     # What is not a number tells nothing.
     s[0, 0, 0] = np.inf
     with np.errstate(all="ignore"):
-        low, high, D = stacks.softmax_losses(stacks.Balls(s, np.array([np.nan, np.inf, 1.0])), labels)
+        low, high, D = stacked_oracles.softmax_losses(stacked_balls.Balls(s, np.array([np.nan, np.inf, 1.0])), labels)
     assert not (high < np.inf)[:2].any() and not (D.radius < np.inf)[:2].any()
