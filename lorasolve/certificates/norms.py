@@ -62,11 +62,6 @@ SAFE_EXPONENT = 300
 
 
 # ---------------------------------------------------------------------- spectral norm
-def spectral_norm(G: Ball, level: float | None = None, trust: Trust = "lapack") -> float:
-    """Return an upper bound of ``||M||_2`` over a ball (see :meth:`Gram.norm`)."""
-    return Gram(G, trust).norm(level)
-
-
 class Gram:
     """What factorisations of the Gram matrix of a ball's short side bound: its norm, and what is below its top.
 

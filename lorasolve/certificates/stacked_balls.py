@@ -221,11 +221,6 @@ def perron(C: Array) -> Array:
     return add_up(mul_up(best, 1.0 + 2.0 * (m + n + 8) * U), tiny)
 
 
-def spectral_norm(G: Balls, level: Array, trust: Trust) -> Array:
-    """Return upper bounds of ``||M||_2``, near a level where the norm is below it, crude ones elsewhere."""
-    return Grams(G, trust).norm(level)
-
-
 class Grams:
     """The Gram matrices of the short sides of a stack of balls, for bounds by factorisations (``norms.Gram``)."""
 

@@ -92,17 +92,17 @@ def test_norms_of_a_stack_are_never_too_small_and_near_their_level(exact):
     true = np.linalg.norm(G, 2, axis=(1, 2))
     for share in (0.5, 1.0, 1.0 + 1e-13, 1.5):
         for radius in (0.0, 0.25):
-            found = stacked_balls.spectral_norm(stacked_balls.Balls(G, radius * true), share * true, "lapack")
+            found = stacked_balls.Grams(stacked_balls.Balls(G, radius * true), "lapack").norm(share * true)
             for k in range(6):
                 assert exact.norm_at_most(exact.rational(G[k]), found[k])
             assert (found >= (1.0 + radius) * true * (1.0 - 1e-14)).all()
-    found = stacked_balls.spectral_norm(stacked_balls.Balls(G, 0.0 * true), 1.5 * true, "gemm")
+    found = stacked_balls.Grams(stacked_balls.Balls(G, 0.0 * true), "gemm").norm(1.5 * true)
     assert (found <= 1.5 * true * (1 + 1e-12)).all()
     # Where fourth powers are numbers, the factor that is multiplied out is the right one.
-    near = stacked_balls.spectral_norm(stacked_balls.Balls(G, 0.0 * true), true * (1.0 + 1e-12), "gemm")[2:5]
+    near = stacked_balls.Grams(stacked_balls.Balls(G, 0.0 * true), "gemm").norm(true * (1.0 + 1e-12))[2:5]
     assert (near <= true[2:5] * (1.0 + 2e-12)).all()
     G[2, 0, 0] = np.nan
-    assert not stacked_balls.spectral_norm(stacked_balls.Balls(G, 0.0 * true), true, "lapack")[2] < math.inf
+    assert not stacked_balls.Grams(stacked_balls.Balls(G, 0.0 * true), "lapack").norm(true)[2] < math.inf
 
 
 @pytest.mark.parametrize("shape", [(5, 4), (4, 5), (4, 4)])
