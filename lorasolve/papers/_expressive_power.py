@@ -70,9 +70,7 @@ def chain(layers: Sequence[Array], size: int) -> Array:
     return product
 
 
-def adapt_linear(
-    target: Array, layers: Sequence[Array], ranks: Sequence[int], rotations: int = 0, seed: int | None = 0
-) -> LinearAdaptation:
+def adapt_linear(target: Array, layers: Sequence[Array], ranks: Sequence[int], rotations: int = 0) -> LinearAdaptation:
     """Adapt square layers so that their product comes as close to ``target`` as the ranks allow.
 
     Parameters
@@ -86,8 +84,6 @@ def adapt_linear(
     rotations : int
         Number of random rotations of the singular directions to try besides none; the one with the best conditioned
         prefixes is kept. It helps where an intermediate product is singular; the final product is the same.
-    seed : int or None
-        Seed of the rotations.
 
     Returns
     -------
@@ -117,7 +113,7 @@ def adapt_linear(
     E = target - chain(weights, D)
     _, sigma, Vt = np.linalg.svd(E)
     directions = Vt[:total].T
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     turns = [np.eye(total)]
     turns += [np.linalg.qr(rng.standard_normal((total, total)))[0] for _ in range(rotations)]
     candidates = [_construct(target, weights, sizes, directions @ turn) for turn in turns]
@@ -229,7 +225,6 @@ def adapt_relu(
     ranks: Sequence[int],
     radius: float,
     partition: Sequence[int] | None = None,
-    rotations: int = 0,
 ) -> ReLUAdaptation:
     """Adapt a deep ReLU network to a shallower one, block by block, with trainable biases.
 
@@ -245,8 +240,6 @@ def adapt_relu(
         Inputs with ``||x||_2 <= radius`` are covered exactly.
     partition : sequence of int, optional
         Frozen layers for each target layer; :func:`uniform_partition` by default.
-    rotations : int
-        As for :func:`adapt_linear`.
 
     Notes
     -----
@@ -269,7 +262,7 @@ def adapt_relu(
     first = 0
     for (W_bar, b_bar), depth in zip(targets, depths):
         part = slice(first, first + depth)
-        block = adapt_linear(W_bar, layers[part], ranks[part], rotations)
+        block = adapt_linear(W_bar, layers[part], ranks[part])
         new_weights = [W + A @ B.T for W, (A, B) in zip(layers[part], block.adapters)]
         biases += _block_biases(new_weights, np.asarray(b_bar, dtype=float), rho)
         weights += new_weights
@@ -325,9 +318,7 @@ class AttentionAdaptation:
     value_output: LinearAdaptation
 
 
-def adapt_attention(
-    frozen: dict[str, Array], target: dict[str, Array], rank: int, rotations: int = 0
-) -> AttentionAdaptation:
+def adapt_attention(frozen: dict[str, Array], target: dict[str, Array], rank: int) -> AttentionAdaptation:
     """Adapt ``Q, K, V, O`` of one head so that ``W_K^T W_Q`` and ``W_O W_V`` become those of the target.
 
     Attention sees the weights through these two products only; each is a deep linear model of two layers. Rank
@@ -340,13 +331,11 @@ def adapt_attention(
         Keys ``"Q"``, ``"K"``, ``"V"``, ``"O"``; all (D, D).
     rank : int
         Of each of the four adapters.
-    rotations : int
-        As for :func:`adapt_linear`.
     """
     for name, weights in (("frozen", frozen), ("target", target)):
         if set(weights) != {"Q", "K", "V", "O"}:
             raise ValueError(f"{name}: expected the keys Q, K, V, O, got {sorted(weights)}")
     pair = [rank, rank]
-    query_key = adapt_linear(target["K"].T @ target["Q"], [frozen["Q"], frozen["K"].T], pair, rotations)
-    value_output = adapt_linear(target["O"] @ target["V"], [frozen["V"], frozen["O"]], pair, rotations)
+    query_key = adapt_linear(target["K"].T @ target["Q"], [frozen["Q"], frozen["K"].T], pair)
+    value_output = adapt_linear(target["O"] @ target["V"], [frozen["V"], frozen["O"]], pair)
     return AttentionAdaptation(query_key, value_output)
