@@ -1,4 +1,4 @@
-"""How components and their settings are written in a line: ``name:key=value,key=value``."""
+"""Values as text: components in a line, ``name:key=value,key=value``, numbers, bounds, and what JSON can hold."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from ._digest import digest
-from .tables import aligned
 
 # A text setting of this form needs no quotes, unless it reads as something else ("None").
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
@@ -148,11 +147,6 @@ def at_least(value: float, form: str) -> str:
 def _rounded(value: float, form: str, rounding: str) -> str:
     digits = int(form[1:-1]) + (form[-1] == "e")
     return number(float(Context(digits, rounding).create_decimal(value)), form)
-
-
-def text_table(header: list[str], rows: list[list[str]]) -> str:
-    """Return aligned columns, the first one to the left."""
-    return aligned([header, *rows], [True] + [False] * (len(header) - 1))
 
 
 def for_json(value: Any) -> Any:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._text import text_table as text_table
 from .._validate import Array
 from ..plotting import COLOURS as COLOURS
+from ..tables import aligned
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -240,6 +240,11 @@ def _with_nan(value: Any) -> Any:
     if isinstance(value, list):
         return [_with_nan(entry) for entry in value]
     return math.nan if value is None else value
+
+
+def text_table(header: list[str], rows: list[list[str]]) -> str:
+    """Return aligned columns, the first one to the left."""
+    return aligned([header, *rows], [True] + [False] * (len(header) - 1))
 
 
 def mean_and_error(values: ArrayLike, digits: int = 3) -> str:
