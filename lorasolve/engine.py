@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 
+from ._advice import end_message, unbounded_advice, zero_advice
 from ._digest import digest
 from ._progress import Progress
 from ._threads import solver_pools
-from ._units import natural_size, overflows, underflows
+from ._units import underflows
 from ._validate import as_callable, as_choice, as_flag, as_instance, as_integer, require
 from .inits import Init
 from .inits import registry as init_registry
@@ -26,13 +25,6 @@ from .optimizers.base import DrivenOptimizer
 from .problem import Problem
 from .result import Result
 from .schedules import Stage
-from .status import Status
-
-# A bounded loss does not fall this many times as far below 0 as its first values are from it: the one at the start,
-# which may be 0, and the one after a step.
-FALLEN, FIRST = 1e12, 2
-# After these ends a run is told to go on, where that makes sense.
-RUNS_ON = (Status.ITERATION_LIMIT, Status.CALL_LIMIT, Status.TIME_LIMIT, Status.STALLED)
 
 Given = tuple[Any, Any] | Result
 
@@ -127,7 +119,7 @@ def solve(
             message = end_message(optimizer, stage, end.status, end.step, monitor.nit, monitor.trace.value)
             origin = start_name(method, given)
             result = _result(end, method, origin, seed, message, monitor, total - compiled, compiled)
-            result.message += _zero_advice(result) + _unbounded_advice(result)
+            result.message += zero_advice(result) + unbounded_advice(result)
             if monitor.raised is not None:
                 raise _with_result(monitor.raised, result)
             return result
@@ -197,66 +189,6 @@ def _is_last_stage(problem: Problem, given: Result) -> bool:
         return False
 
 
-def end_message(
-    optimizer: Optimizer, start: Stage, status: Status, step: float, nit: int, values: Sequence[float]
-) -> str:
-    """Return in words how a run ended; of one that left the finite numbers when, and which step size to try.
-
-    ``nit`` is -1 where the start itself was not accepted; ``values`` are those of ``L``, the first and last among them.
-    """
-    text = f"{optimizer.name}: {status.advice}"
-    if status in RUNS_ON and nit > 0 and optimizer.keeps_stationary_points and not optimizer.stochastic:
-        risen = rise(start.problem, values[0], values[-1])
-        if risen:
-            ended = text.partition(";")[0]
-            return f"{ended}; {risen}{_try_instead(optimizer.limit_hint, optimizer, start.problem)}"
-    if status is Status.ITERATION_LIMIT:
-        # Where the limit of a method is no stationary point of L the others end elsewhere.
-        others = optimizer.limit_hint if optimizer.keeps_stationary_points else ()
-        return text + _try_instead(others, optimizer, start.problem)
-    if status in (Status.STALLED, Status.DIVERGED) and nit >= 0 and overflows(start.problem):
-        # No step size and no other method is better off.
-        other = " or float64" if start.problem.dtype == np.float32 else ""
-        return f"{text}; squares of gradients overflow in {start.problem.dtype}: give the data other units{other}"
-    if status is Status.STALLED:
-        return text + optimizer.stall_hint + _rough_advice(optimizer, start.problem)
-    if status is not Status.DIVERGED:
-        return text
-    if nit < 0:
-        return f"{text} at the start; give the data other units, or start elsewhere"
-    text += f" after {nit} iterations"
-    if math.isfinite(step):
-        suggestion = min(optimizer.constant_step(start.problem, start.theta), step / 2)
-        text += f" with step {step:.3g}; try a step size of at most {suggestion:.3g}"
-        text += _try_instead(("gd_backtracking",), optimizer, start.problem)
-    return text
-
-
-def _rough_advice(optimizer: Optimizer, problem: Problem) -> str:
-    """Say of a loss that is less exact than its factors that this is why nothing more was found, and what to do."""
-    precision = problem.loss.precision
-    if precision == problem.dtype.name:
-        return ""
-    other = "" if optimizer.stochastic else _try_instead(("lbfgs",), optimizer, problem)
-    return f"; {problem.loss.label} computes in {precision}: have it compute in {problem.dtype}{other}"
-
-
-def rise(problem: Problem, first: float, last: float) -> str:
-    """Return what is to be done after a run in which ``L`` rose, visibly and by more than rounding; else nothing."""
-    if not last - first > 1e-5 * abs(first):
-        return ""
-    if last - first <= 64.0 * float(np.finfo(problem.loss.precision).eps) * abs(problem.value_at_zero):
-        return ""
-    return f"begin again with a smaller step size: L rose from {first:.6g} to {last:.6g}"
-
-
-def _try_instead(names: Sequence[str], optimizer: Optimizer, problem: Problem) -> str:
-    """Name those of other methods that can run on a problem, to end a sentence of advice with."""
-    others = [name for name in names if name != optimizer.name]
-    able = [repr(name) for name in others if Method.of(name).refusal(problem, draws_start=False) is None]
-    return f", or try {' or '.join(able)}" if able else ""
-
-
 def compile_seconds() -> float:
     """Return the seconds that this process has spent compiling kernels, without loading what compiles them."""
     module = sys.modules.get("lorasolve.kernels.jit")
@@ -268,35 +200,6 @@ def _with_result(error: Exception, result: Result) -> Exception:
     error.result = result  # type: ignore[attr-defined]
     error.add_note(f"raised by the callback in iteration {result.nit}; the result so far is this exception's .result")
     return error
-
-
-def _zero_advice(result: Result) -> str:
-    """Say of a run on a loss not known to be convex that it ended no lower than the frozen weights, and what to try."""
-    problem = result.problem
-    ended = result.status in (Status.CONVERGED, Status.STALLED, Status.ITERATION_LIMIT)
-    if not ended or problem.loss.facts.convex is True or result.merged is not None or not problem.adapter.low_rank:
-        return ""
-    zero = problem.value_at_zero
-    if not result.fun >= zero - 1e-9 * abs(zero):
-        return ""
-    # Where f(0) = 0 the start says what is small.
-    if result.fun <= zero + 1e-9 * (abs(zero) or abs(result.trace.value[0])):
-        units = problem.units
-        saddle = "a saddle point" if units.slope > problem.lam else "a stationary point"
-        kind = "a local minimum at this lam" if units.vanishes else saddle
-        text = f"; it ended at X = 0, {kind}"
-    else:
-        text = f"; a better point is known: X = 0 with L = {zero:.8g}"
-    std = natural_size(problem, problem.units.slope) / math.sqrt(problem.size) or 1.0
-    return f"{text}. Try init='gaussian:std={std:.1g}', or see where many starts end: landscape.census(problem, 20)"
-
-
-def _unbounded_advice(result: Result) -> str:
-    """Say of a run whose values fell out of all proportion to those before it that there may be no optimum."""
-    before = max(map(abs, result.trace.value[:FIRST]), default=math.inf)
-    if not -math.inf < result.fun < -FALLEN * before < 0.0:
-        return ""
-    return f"; L fell to {result.fun:.3g}: the loss seems to have no lower bound, and no optimum. Is its sign right?"
 
 
 def _result(

@@ -11,11 +11,12 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 
+from ._advice import end_message
 from ._progress import Progress
 from ._threads import get_threads, kernel_threads
 from ._units import Units, gradient_at_zero, least_length, may_hide_gradient, units
 from ._validate import Array, as_flag, as_instance, as_integer, shown
-from .engine import Given, end_message, first_stage, method_and_start, own_problem, solve, start_name
+from .engine import Given, first_stage, method_and_start, own_problem, solve, start_name
 from .inits import Init
 from .kernels.stopping_rules import DIVERGED, LIMIT, RUNNING
 from .linear_map import SQUARED

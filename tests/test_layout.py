@@ -36,7 +36,7 @@ LAYERS = (
     {"method"},
     {"result"},
     {"monitor"},
-    {"loop"},
+    {"_advice", "loop"},
     {"engine"},
     {"certificates", "convex", "sweep"},
     {"landscape", "symbolic"},

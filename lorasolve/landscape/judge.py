@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._advice import rise
 from .._known import Known
 from .._units import factor_lengths
 from .._validate import Array, as_flag, as_integer, as_iterable, as_number, shown
@@ -16,7 +17,6 @@ from ..certificates import certify
 from ..certificates.duality import scale_of
 from ..certificates.gap import out_of_range
 from ..certificates.refute import better_point
-from ..engine import rise
 from ..linear_map import LinearMap, balanced, frobenius_norm, numerical_rank, top_singular
 from ..problem import Problem, flat
 from ..result import Result
