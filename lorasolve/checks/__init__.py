@@ -5,7 +5,7 @@ a class of one of the registries has and what to write for those that it lacks.
 """
 
 from .adapter import check_adapter
-from .base import Check, CheckReport
+from .base import Checked, CheckReport
 from .convex import check_convex
 from .init import check_init
 from .objective import check_objective
@@ -14,7 +14,7 @@ from .readiness import readiness
 from .schedule import check_schedule
 
 __all__ = [
-    "Check",
+    "Checked",
     "CheckReport",
     "check_adapter",
     "check_convex",

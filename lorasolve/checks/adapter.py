@@ -15,7 +15,7 @@ from ..adapters.base import Adapter, split
 from ..objectives.base import Objective, as_objective
 from ..objectives.softmax import Softmax
 from ..problem import Problem
-from .base import EPS, BareLoss, Check, CheckReport, difference, refusal_text, relative, run_checks
+from .base import EPS, BareLoss, Checked, CheckReport, difference, refusal_text, relative, run_checks
 
 # Random points at each rank.
 POINTS = 2
@@ -130,7 +130,7 @@ def check_adapter(adapter: Adapter, objective: Any = None, rng: int | np.random.
 
 
 # ---------------------------------------------------------------------- derivatives
-def _value(bench: _Bench) -> Iterator[Check]:
+def _value(bench: _Bench) -> Iterator[Checked]:
     worst = 0.0
     unit = abs(bench.objective.value_and_grad(np.zeros(bench.shape))[0])
     written = True
@@ -140,8 +140,10 @@ def _value(bench: _Bench) -> Iterator[Check]:
         expected = bench.reference(theta, rank)
         worst = max(worst, relative(abs(value - expected), abs(expected) + unit))
         written &= bool(np.isfinite(grad).all())
-    yield Check("value is f(update)", worst <= TOL, f"relative difference {worst:.1e}, ranks {bench.ranks}")
-    yield Check("gradient is written whole", written, "every entry is set" if written else "entries are left as given")
+    yield Checked("value is f(update)", worst <= TOL, f"relative difference {worst:.1e}, ranks {bench.ranks}")
+    yield Checked(
+        "gradient is written whole", written, "every entry is set" if written else "entries are left as given"
+    )
 
 
 def _slopes(function: Callable[[Array], float], theta: Array, where: Array) -> tuple[Array, Array]:
@@ -156,15 +158,15 @@ def _slopes(function: Callable[[Array], float], theta: Array, where: Array) -> t
     return (4.0 * slopes[1] - slopes[0]) / 3.0, np.abs(slopes[1] - slopes[0])
 
 
-def _derivative(bench: _Bench) -> Iterator[Check]:
+def _derivative(bench: _Bench) -> Iterator[Checked]:
     if not bench.adapter.exact_gradient:
-        yield Check("derivative", None, "not stated: exact_gradient is False")
+        yield Checked("derivative", None, "not stated: exact_gradient is False")
         return
     points = [(rank, bench.theta(rank), "") for rank in bench.ranks for _ in range(POINTS)]
     try:
         points += [(rank, bench.start(rank), " at B = 0") for rank in bench.ranks]
     except ValueError as reason:
-        yield Check("derivative at B = 0", None, f"such a start is refused: {reason}")
+        yield Checked("derivative at B = 0", None, f"such a start is refused: {reason}")
     worst: dict[str, tuple[float, str]] = {}
     for rank, theta, where in points:
         unit = abs(bench.reference(theta, rank))
@@ -187,10 +189,10 @@ def _derivative(bench: _Bench) -> Iterator[Check]:
             name = f"derivative in {block}{where}"
             worst[name] = max(worst.get(name, (0.0, text)), (float(np.nan_to_num(excess[k], nan=np.inf)), text))
     for name, (excess, text) in worst.items():
-        yield Check(name, excess <= 1.0, text)
+        yield Checked(name, excess <= 1.0, text)
 
 
-def _frozen(bench: _Bench) -> Iterator[Check]:
+def _frozen(bench: _Bench) -> Iterator[Checked]:
     wrong = []
     stated = False
     for rank in bench.ranks:
@@ -211,19 +213,19 @@ def _frozen(bench: _Bench) -> Iterator[Check]:
         if not np.array_equal(moved[~mask], theta[~mask]):
             wrong.append(f"rank {rank}: prox moves a parameter that is not trained")
     if not stated:
-        yield Check("trainable", None, "not stated: all parameters are trained")
+        yield Checked("trainable", None, "not stated: all parameters are trained")
     else:
-        yield Check("trainable", not wrong, "; ".join(wrong) or "what is left out has no gradient")
+        yield Checked("trainable", not wrong, "; ".join(wrong) or "what is left out has no gradient")
 
 
-def _decay(bench: _Bench) -> Iterator[Check]:
+def _decay(bench: _Bench) -> Iterator[Checked]:
     off_value = off_grad = 0.0
     for rank in bench.ranks:
         theta = bench.theta(rank)
         grads = np.full((2, theta.size), np.nan)
         problems = [Problem(bench.objective, rank, lam, bench.adapter) for lam in (0.0, LAM)]
         if problems[0].size != theta.size:
-            yield Check("decay", False, f"n_extra makes {problems[0].size} parameters, initial_extra {theta.size}")
+            yield Checked("decay", False, f"n_extra makes {problems[0].size} parameters, initial_extra {theta.size}")
             return
         values = [problem.value_and_grad(theta, grad) for problem, grad in zip(problems, grads)]
         factors = theta[: problems[0].n_factor_parameters]
@@ -239,11 +241,11 @@ def _decay(bench: _Bench) -> Iterator[Check]:
             off_grad, difference(grads[1] - grads[0], expected), difference(grads[0], bench.answer(theta, rank)[1])
         )
     shown = f"(lam/2)(||A||^2 + ||B||^2) and the penalty, once each; off by {off_value:.1e}, gradient {off_grad:.1e}"
-    yield Check("decay", off_value <= TOL and off_grad <= 1e-8, shown)
+    yield Checked("decay", off_value <= TOL and off_grad <= 1e-8, shown)
 
 
 # ---------------------------------------------------------------------- start and scale
-def _start(bench: _Bench) -> Iterator[Check]:
+def _start(bench: _Bench) -> Iterator[Checked]:
     worst = 0.0
     unit = 1.0 if bench.objective.W0 is None else 1.0 + float(np.linalg.norm(bench.objective.W0))
     for rank in bench.ranks:
@@ -251,44 +253,46 @@ def _start(bench: _Bench) -> Iterator[Check]:
         extra = np.asarray(bench.adapter.initial_extra(bench.objective, A, B))
         count = bench.adapter.n_extra(bench.shape, rank)
         if extra.shape != (count,) or not np.isfinite(extra).all():
-            yield Check("initial_extra", False, f"expected {count} finite numbers, got shape {extra.shape}")
+            yield Checked("initial_extra", False, f"expected {count} finite numbers, got shape {extra.shape}")
             return
         try:
             theta = bench.start(rank)
         except ValueError as reason:
-            yield Check("frozen model at B = 0", None, f"such a start is refused: {reason}")
+            yield Checked("frozen model at B = 0", None, f"such a start is refused: {reason}")
             return
         worst = max(worst, float(np.linalg.norm(bench.adapter.update(bench.objective, theta, rank))) / unit)
-    yield Check("frozen model at B = 0", worst <= TOL, f"||X|| = {worst:.1e} relative to 1 + ||W0||")
+    yield Checked("frozen model at B = 0", worst <= TOL, f"||X|| = {worst:.1e} relative to 1 + ||W0||")
 
 
-def _scale(bench: _Bench) -> Iterator[Check]:
+def _scale(bench: _Bench) -> Iterator[Checked]:
     scales = {rank: bench.adapter.scale_at(rank) for rank in bench.ranks}
     good = all(isinstance(s, (int, float)) and math.isfinite(s) and s > 0.0 for s in scales.values())
-    yield Check("scale_at is positive", good, ", ".join(f"{s:.6g} at rank {rank}" for rank, s in scales.items()))
+    yield Checked("scale_at is positive", good, ", ".join(f"{s:.6g} at rank {rank}" for rank, s in scales.items()))
     if not bench.adapter.low_rank:
-        yield Check("X = s A B^T", None, "not stated: low_rank is False")
+        yield Checked("X = s A B^T", None, "not stated: low_rank is False")
         return
     worst = 0.0
     for rank, s in scales.items():
         theta = bench.theta(rank)
         A, B, _ = split(theta, bench.shape, rank)
         worst = max(worst, difference(bench.adapter.update(bench.objective, theta, rank), s * (A @ B.T)))
-    yield Check("X = s A B^T", worst <= TOL, f"relative difference {worst:.1e}, s = scale_at(rank)")
+    yield Checked("X = s A B^T", worst <= TOL, f"relative difference {worst:.1e}, s = scale_at(rank)")
 
 
 # ---------------------------------------------------------------------- penalty
-def _prox(bench: _Bench) -> Iterator[Check]:
+def _prox(bench: _Bench) -> Iterator[Checked]:
     adapter, shape = bench.adapter, bench.shape
     if not adapter.proximal:
         theta = bench.theta(1)
         moved = theta.copy()
         adapter.prox(moved, shape, 1, 1.0)
         idle = adapter.penalty(theta, shape, 1) == 0.0 and np.array_equal(moved, theta)
-        yield Check("no penalty of its own", idle, "penalty 0, prox leaves theta" if idle else "state proximal = True")
+        yield Checked(
+            "no penalty of its own", idle, "penalty 0, prox leaves theta" if idle else "state proximal = True"
+        )
         return
     if not adapter.exact_prox:
-        yield Check("prox", None, "not stated: exact_prox is False")
+        yield Checked("prox", None, "not stated: exact_prox is False")
         return
     inequality = expansion = 0.0
     for rank in bench.ranks:
@@ -308,10 +312,10 @@ def _prox(bench: _Bench) -> Iterator[Check]:
                 change, moved = other - z, _proximal(bench, other, rank, step) - p
                 excess = float(moved @ moved - moved @ change)
                 expansion = max(expansion, relative(excess, float(change @ change)))
-    yield Check(
+    yield Checked(
         "prox is the proximal map", inequality <= 1.0, f"variational inequality, excess {inequality:.1e} of noise"
     )
-    yield Check("prox is firmly nonexpansive", expansion <= TOL, f"relative excess {expansion:.1e}")
+    yield Checked("prox is firmly nonexpansive", expansion <= TOL, f"relative excess {expansion:.1e}")
 
 
 def _proximal(bench: _Bench, z: Array, rank: int, step: float) -> Array:
@@ -334,7 +338,7 @@ def _rivals(bench: _Bench, z: Array, p: Array) -> Iterator[Array]:
             yield y
 
 
-def _nuclear_weight(bench: _Bench) -> Iterator[Check]:
+def _nuclear_weight(bench: _Bench) -> Iterator[Checked]:
     least, stated = math.inf, False
     detail = ""
     for rank in bench.ranks[:2]:
@@ -347,9 +351,9 @@ def _nuclear_weight(bench: _Bench) -> Iterator[Check]:
             if reached / w < least:
                 least, detail = reached / w, f"stated {w:.6g}, reached {reached:.6g} (rank {rank}, lam = {lam:g})"
     if not stated:
-        yield Check("nuclear_weight", None, "not stated: 0")
+        yield Checked("nuclear_weight", None, "not stated: 0")
     else:
-        yield Check("nuclear_weight", least >= 1.0 - 1e-6, detail)
+        yield Checked("nuclear_weight", least >= 1.0 - 1e-6, detail)
 
 
 def _least_ratio(bench: _Bench, rank: int, lam: float) -> float:
@@ -381,17 +385,17 @@ def _least_ratio(bench: _Bench, rank: int, lam: float) -> float:
 
 
 # ---------------------------------------------------------------------- interface
-def _refusal(bench: _Bench) -> Iterator[Check]:
+def _refusal(bench: _Bench) -> Iterator[Checked]:
     objective = as_objective(BareLoss())
     reason = bench.adapter.refusal(objective)
     unclear = refusal_text(reason)
     if unclear or reason is not None:
-        yield Check("refusal", not unclear, unclear or f"a bare loss is refused: {reason}")
+        yield Checked("refusal", not unclear, unclear or f"a bare loss is refused: {reason}")
         return
     problem = Problem(objective, 2, LAM, bench.adapter)
     theta = problem.join(*(bench.rng.standard_normal((k, 2)) for k in problem.shape))
     value = problem.value_and_grad(theta, np.empty_like(theta))
-    yield Check("refusal", math.isfinite(value), "a bare loss is accepted, and runs")
+    yield Checked("refusal", math.isfinite(value), "a bare loss is accepted, and runs")
 
 
 class _InFloat32(Objective):
@@ -416,7 +420,7 @@ class _InFloat32(Objective):
         return super().factor_oracle(A, B, GB, GtA)
 
 
-def _float32(bench: _Bench) -> Iterator[Check]:
+def _float32(bench: _Bench) -> Iterator[Checked]:
     objective = _InFloat32(bench.objective, bench.adapter.requires)
     wrong, worst = set(), 0.0
     for rank in bench.ranks:
@@ -430,11 +434,13 @@ def _float32(bench: _Bench) -> Iterator[Check]:
         worst = max(worst, relative(abs(value32 - value), abs(value)), difference(grad32, grad))
         bench.adapter.prox(theta, bench.shape, rank, 0.1)
     wrong |= {f"the objective is asked in {name}" for name in objective.asked - {"float32"}}
-    yield Check("float32 stays float32", not wrong, "; ".join(sorted(wrong)) or "objective and update see float32 only")
-    yield Check("float32 agrees with float64", worst <= 1e-3, f"relative difference {worst:.1e}")
+    yield Checked(
+        "float32 stays float32", not wrong, "; ".join(sorted(wrong)) or "objective and update see float32 only"
+    )
+    yield Checked("float32 agrees with float64", worst <= 1e-3, f"relative difference {worst:.1e}")
 
 
-def _pure(bench: _Bench) -> Iterator[Check]:
+def _pure(bench: _Bench) -> Iterator[Checked]:
     """The answers depend on the arguments alone, in whatever order and memory they come."""
     rank = bench.ranks[min(1, len(bench.ranks) - 1)]
     first, second = bench.theta(rank), bench.theta(rank)
@@ -477,18 +483,18 @@ def _pure(bench: _Bench) -> Iterator[Check]:
     bench.adapter.value_and_grad(bench.objective, view, rank, grad)
     if difference(grad, expected[1]) > TOL or not (np.isnan(memory[0]) and np.isnan(memory[-1])):
         wrong.append("views of a larger array get another answer")
-    yield Check("answers depend on the arguments alone", not wrong, "; ".join(wrong) or "two objectives, alternating")
+    yield Checked("answers depend on the arguments alone", not wrong, "; ".join(wrong) or "two objectives, alternating")
 
 
-def _settings(bench: _Bench) -> Iterator[Check]:
+def _settings(bench: _Bench) -> Iterator[Checked]:
     same = copy.deepcopy(bench.adapter) == bench.adapter
-    yield Check("settings compare", same, f"a copy {'equals' if same else 'differs from'} {bench.adapter!r}")
+    yield Checked("settings compare", same, f"a copy {'equals' if same else 'differs from'} {bench.adapter!r}")
     rank = bench.ranks[0]
     shape = bench.adapter.update(bench.objective, bench.theta(rank), rank).shape
-    yield Check("update has shape (m, n)", shape == bench.shape, f"{shape}")
+    yield Checked("update has shape (m, n)", shape == bench.shape, f"{shape}")
 
 
-_CHECKS: dict[str, Callable[[_Bench], Iterator[Check]]] = {
+_CHECKS: dict[str, Callable[[_Bench], Iterator[Checked]]] = {
     "value": _value,
     "derivative": _derivative,
     "trainable": _frozen,

@@ -17,7 +17,7 @@ EPS = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True)
-class Check:
+class Checked:
     """One statement and what became of it.
 
     Attributes
@@ -50,12 +50,12 @@ class CheckReport:
     ----------
     subject : str
         What was checked.
-    checks : tuple of Check
+    checks : tuple of Checked
         All of them, in the order in which they ran.
     """
 
     subject: str
-    checks: tuple[Check, ...]
+    checks: tuple[Checked, ...]
 
     @property
     def ok(self) -> bool:
@@ -63,7 +63,7 @@ class CheckReport:
         return not self.failures
 
     @property
-    def failures(self) -> tuple[Check, ...]:
+    def failures(self) -> tuple[Checked, ...]:
         """The checks that failed."""
         return tuple(check for check in self.checks if check.holds is False)
 
@@ -79,17 +79,17 @@ class CheckReport:
 Bench = TypeVar("Bench")
 
 
-def run_checks(subject: str, bench: Bench, checks: Mapping[str, Callable[[Bench], Iterator[Check]]]) -> CheckReport:
+def run_checks(subject: str, bench: Bench, checks: Mapping[str, Callable[[Bench], Iterator[Checked]]]) -> CheckReport:
     """Run all checks on one bench; one that raises is reported, and the others still run."""
-    found: list[Check] = []
+    found: list[Checked] = []
     with np.errstate(all="ignore"), interruptions_end_all():
         for name, check in checks.items():
             try:
                 found.extend(check(bench))
             except NotImplementedError as reason:
-                found.append(Check(name, None, f"not stated: {reason}"))
+                found.append(Checked(name, None, f"not stated: {reason}"))
             except Exception as error:  # what a user wrote may fail in any way, and the other checks still matter
-                found.append(Check(name, False, f"raised {type(error).__name__}: {error}"))
+                found.append(Checked(name, False, f"raised {type(error).__name__}: {error}"))
     return CheckReport(subject, tuple(found))
 
 

@@ -14,7 +14,7 @@ from ..inits.base import Init, Start
 from ..objectives.base import as_objective
 from ..objectives.linear import LinearFineTuning
 from ..problem import Problem
-from .base import BareLoss, Check, CheckReport, global_state, refusal_text, relative, run_checks
+from .base import BareLoss, Checked, CheckReport, global_state, refusal_text, relative, run_checks
 
 LAM = 0.1
 ALPHA = 3.0  # a scaling that is not 1
@@ -100,7 +100,7 @@ def _problems(bench: _Bench) -> Iterator[tuple[str, Problem]]:
             yield name, problem
 
 
-def _factors(bench: _Bench) -> Iterator[Check]:
+def _factors(bench: _Bench) -> Iterator[Checked]:
     wrong = []
     for name, problem in _problems(bench):
         start = bench.start(problem)
@@ -113,16 +113,16 @@ def _factors(bench: _Bench) -> Iterator[Check]:
             wrong.append(f"{name}: A = B = 0, which no gradient method can leave")
         if start.merged is not None and (start.merged.shape, start.merged.dtype) != (problem.shape, problem.dtype):
             wrong.append(f"{name}: merged is {start.merged.dtype} of shape {start.merged.shape}")
-    yield Check("factors", not wrong, "; ".join(wrong) or "shapes (m, r) and (n, r), finite, not both zero")
+    yield Checked("factors", not wrong, "; ".join(wrong) or "shapes (m, r) and (n, r), finite, not both zero")
 
 
-def _merges(bench: _Bench) -> Iterator[Check]:
+def _merges(bench: _Bench) -> Iterator[Checked]:
     merged = any(bench.start(problem).merged is not None for _, problem in _problems(bench))
     shown = f"merges is {bench.init.merges}, and {'something' if merged else 'nothing'} is merged"
-    yield Check("merges", bench.init.merges == merged, shown)
+    yield Checked("merges", bench.init.merges == merged, shown)
 
 
-def _seeds(bench: _Bench) -> Iterator[Check]:
+def _seeds(bench: _Bench) -> Iterator[Checked]:
     def flat(start: Start) -> Array:
         return np.concatenate([part.ravel() for part in (start.A, start.B, start.merged) if part is not None])
 
@@ -131,18 +131,18 @@ def _seeds(bench: _Bench) -> Iterator[Check]:
     first = flat(bench.start())
     untouched = global_state() == before
     same = np.array_equal(first, flat(bench.start()))
-    yield Check("the given generator decides", same and untouched, "bit for bit, no global generator")
+    yield Checked("the given generator decides", same and untouched, "bit for bit, no global generator")
     differs = not np.array_equal(first, flat(bench.start(seed=bench.seed + 1)))
-    yield Check(
+    yield Checked(
         "another seed", True if differs else None, "another start" if differs else "the same start: nothing is drawn"
     )
     after = bench.problem.objective.value_and_grad(np.zeros(bench.problem.shape))[0]
-    yield Check("the problem is left alone", value == after, "f(0) is as before")
+    yield Checked("the problem is left alone", value == after, "f(0) is as before")
 
 
-def _weight(bench: _Bench) -> Iterator[Check]:
+def _weight(bench: _Bench) -> Iterator[Checked]:
     if not bench.init.keeps_weight:
-        yield Check("W = W0 at the start", None, "not stated: keeps_weight is False")
+        yield Checked("W = W0 at the start", None, "not stated: keeps_weight is False")
         return
     worst = 0.0
     for _, problem in _problems(bench):
@@ -152,10 +152,10 @@ def _weight(bench: _Bench) -> Iterator[Check]:
         # In units of rounding, which is coarser in float32.
         noise = float(np.finfo(problem.dtype).eps) * float(np.linalg.norm(update))
         worst = max(worst, relative(float(np.linalg.norm(update + merged)), noise))
-    yield Check("W = W0 at the start", worst <= 1e3, f"merged + update is {worst:.1e} of rounding")
+    yield Checked("W = W0 at the start", worst <= 1e3, f"merged + update is {worst:.1e} of rounding")
 
 
-def _refusals(bench: _Bench) -> Iterator[Check]:
+def _refusals(bench: _Bench) -> Iterator[Checked]:
     wrong: list[str] = []
     refused = 0
     bare: Any = as_objective(BareLoss())
@@ -176,10 +176,10 @@ def _refusals(bench: _Bench) -> Iterator[Check]:
             except Exception as error:
                 where = type(objective).__name__
                 wrong.append(f"{where}: not refused, but raises {type(error).__name__}: {error}")
-    yield Check("refusal agrees with what starts", not wrong, "; ".join(wrong) or f"{refused} refused with a reason")
+    yield Checked("refusal agrees with what starts", not wrong, "; ".join(wrong) or f"{refused} refused with a reason")
 
 
-_CHECKS: dict[str, Callable[[_Bench], Iterator[Check]]] = {
+_CHECKS: dict[str, Callable[[_Bench], Iterator[Checked]]] = {
     "factors": _factors,
     "merges": _merges,
     "seeds": _seeds,

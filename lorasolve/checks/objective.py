@@ -19,7 +19,7 @@ from .._blocks import MultiObjective
 from .._validate import Array, as_generator, as_number
 from ..certificates.spot_checks import note_passed
 from ..objectives.base import Objective, as_objective, difference_product, natural_length, roughest
-from .base import EPS, Check, CheckReport, difference, relative, run_checks
+from .base import EPS, Checked, CheckReport, difference, relative, run_checks
 
 # Random points that most statements are tested at.
 POINTS = 3
@@ -183,7 +183,7 @@ def check_objective(objective: Any, rng: int | np.random.Generator = 0, scale: f
 
 
 # ---------------------------------------------------------------------- derivatives
-def _pure(bench: _Bench) -> Iterator[Check]:
+def _pure(bench: _Bench) -> Iterator[Checked]:
     """The oracle returns a finite (float, G), leaves X alone, and a later call leaves the first answer alone."""
     X = bench.matrix()
     X.flags.writeable = False
@@ -208,7 +208,7 @@ def _pure(bench: _Bench) -> Iterator[Check]:
     if not fine["dtype"]:
         computed = f"G is {precision}" if first.dtype == precision else f"f computes in {precision}"
         detail += f"; {computed}, so state dtype = np.float32"
-    yield Check("value_and_grad is pure", not wrong, detail)
+    yield Checked("value_and_grad is pure", not wrong, detail)
 
 
 def _order(steps: Array, remainders: Array, noise: Array, term: Array, tol: float) -> float:
@@ -231,7 +231,7 @@ def _shown(order: float) -> str:
     return "exact to tolerance" if order == math.inf else f"Taylor slope {order:.3f}"
 
 
-def _taylor(bench: _Bench) -> Iterator[Check]:
+def _taylor(bench: _Bench) -> Iterator[Checked]:
     steps = 0.5 ** np.arange(1, 26)
     with_hessian = bench.f.facts.has_hessian
     orders: dict[str, list[float]] = {"gradient": [], "hessian": [], "hessian in gradients": []}
@@ -265,15 +265,15 @@ def _taylor(bench: _Bench) -> Iterator[Check]:
     # A wrong derivative lowers the order by a whole unit.
     right = worst["gradient"] > 1.5
     detail = f"{_shown(worst['gradient'])} (expected 2)"
-    yield Check("gradient", right, detail if right else f"{detail}; {_entry_farthest_off(bench)}")
+    yield Checked("gradient", right, detail if right else f"{detail}; {_entry_farthest_off(bench)}")
     if not with_hessian:
-        yield Check("hessian", None, "not stated: has_hessian is False")
+        yield Checked("hessian", None, "not stated: has_hessian is False")
         return
     # Where kinks of the gradient lie dense (Huber, many entries), its remainder is of order 3/2 and that of the
     # values erratic; a wrong Hessian gives order 1. So the gradients decide and the values are only shown.
     detail = f"gradients: {_shown(worst['hessian in gradients'])} (expected 2), values: {_shown(worst['hessian'])} (3)"
-    yield Check("hessian", worst["hessian in gradients"] > 1.25, detail)
-    yield Check(
+    yield Checked("hessian", worst["hessian in gradients"] > 1.25, detail)
+    yield Checked(
         "hessian is symmetric", asymmetry <= bench.curvature_tol, f"relative asymmetry {asymmetry:.1e} beyond rounding"
     )
 
@@ -301,7 +301,7 @@ def _ranks(bench: _Bench) -> list[int]:
     return sorted({1, min(2, *bench.f.shape), min(bench.f.shape)})
 
 
-def _factor_oracle(bench: _Bench) -> Iterator[Check]:
+def _factor_oracle(bench: _Bench) -> Iterator[Checked]:
     worst_f = worst_G = worst_value = 0.0
     unit = abs(bench.f.value_and_grad(np.zeros(bench.f.shape))[0])
     untouched = True
@@ -317,13 +317,13 @@ def _factor_oracle(bench: _Bench) -> Iterator[Check]:
         worst_value = max(worst_value, relative(abs(bench.f.factor_value(A, B) - expected), size))
         worst_G = max(worst_G, difference(GB, G @ B), difference(GtA, G.T @ A))
     for name, worst in (("factor_oracle value", worst_f), ("factor_value", worst_value), ("G B and G^T A", worst_G)):
-        yield Check(name, worst <= bench.tol, f"relative difference {worst:.1e} to the dense level")
-    yield Check("factor_oracle leaves A, B alone", untouched, f"ranks {_ranks(bench)}")
+        yield Checked(name, worst <= bench.tol, f"relative difference {worst:.1e} to the dense level")
+    yield Checked("factor_oracle leaves A, B alone", untouched, f"ranks {_ranks(bench)}")
 
 
-def _factor_hvp(bench: _Bench) -> Iterator[Check]:
+def _factor_hvp(bench: _Bench) -> Iterator[Checked]:
     if not bench.f.facts.has_hessian:
-        yield Check("factor_hvp", None, "not stated: has_hessian is False")
+        yield Checked("factor_hvp", None, "not stated: has_hessian is False")
         return
     worst = 0.0
     for rank in _ranks(bench):
@@ -332,10 +332,10 @@ def _factor_hvp(bench: _Bench) -> Iterator[Check]:
         A, B, U, V = (part.astype(np.float64) for part in factors)
         expected = Objective.factor_hvp(bench.f, A, B, U, V)
         worst = max(worst, *(difference(g, e) for g, e in zip(given, expected)))
-    yield Check("factor_hvp", worst <= bench.curvature_tol, f"relative difference {worst:.1e} to the dense level")
+    yield Checked("factor_hvp", worst <= bench.curvature_tol, f"relative difference {worst:.1e} to the dense level")
 
 
-def _curvature_along(bench: _Bench) -> Iterator[Check]:
+def _curvature_along(bench: _Bench) -> Iterator[Checked]:
     if type(bench.f).curvature_along is Objective.curvature_along:
         return  # it follows from factor_hvp
     worst = 0.0
@@ -344,10 +344,12 @@ def _curvature_along(bench: _Bench) -> Iterator[Check]:
         D = U.astype(float) @ B.astype(float).T
         expected = float(np.vdot(D, bench.f.hessian_product(A.astype(float) @ B.astype(float).T, D)))
         worst = max(worst, relative(abs(bench.f.curvature_along(A, B, U) - expected), abs(expected)))
-    yield Check("curvature_along", worst <= bench.curvature_tol, f"relative difference {worst:.1e} to the dense level")
+    yield Checked(
+        "curvature_along", worst <= bench.curvature_tol, f"relative difference {worst:.1e} to the dense level"
+    )
 
 
-def _gradient_operator(bench: _Bench) -> Iterator[Check]:
+def _gradient_operator(bench: _Bench) -> Iterator[Checked]:
     worst = 0.0
     for rank in _ranks(bench):
         A, B, U, V = bench.factors(rank)
@@ -356,10 +358,10 @@ def _gradient_operator(bench: _Bench) -> Iterator[Check]:
         U, V = U.astype(float), V.astype(float)
         worst = max(worst, difference(operator.matmat(V), G @ V), difference(operator.rmatmat(U), G.T @ U))
         worst = max(worst, difference(operator.to_dense(), G))
-    yield Check("gradient_operator", worst <= bench.tol, f"relative difference {worst:.1e} to the dense level")
+    yield Checked("gradient_operator", worst <= bench.tol, f"relative difference {worst:.1e} to the dense level")
 
 
-def _oracle_and_operator(bench: _Bench) -> Iterator[Check]:
+def _oracle_and_operator(bench: _Bench) -> Iterator[Checked]:
     if type(bench.f).oracle_and_operator is Objective.oracle_and_operator:
         return  # it follows from the others
     worst = 0.0
@@ -370,11 +372,11 @@ def _oracle_and_operator(bench: _Bench) -> Iterator[Check]:
         expected, G = bench.f.value_and_grad(A.astype(float) @ B.astype(float).T)
         worst = max(worst, relative(abs(f - expected), abs(expected) + unit), difference(operator.to_dense(), G))
         worst = max(worst, difference(GB, G @ B), difference(GtA, G.T @ A))
-    yield Check("oracle_and_operator", worst <= bench.tol, f"relative difference {worst:.1e} to the dense level")
+    yield Checked("oracle_and_operator", worst <= bench.tol, f"relative difference {worst:.1e} to the dense level")
 
 
 # ---------------------------------------------------------------------- facts
-def _description(bench: _Bench) -> Iterator[Check]:
+def _description(bench: _Bench) -> Iterator[Checked]:
     """Test the form in which the loss travels: certificates that are written down are about it."""
     described = bench.f.description()
     worst = 0.0
@@ -382,10 +384,10 @@ def _description(bench: _Bench) -> Iterator[Check]:
         X = bench.matrix()
         (value, G), (expected, H) = described.value_and_grad(X), bench.f.value_and_grad(X)
         worst = max(worst, relative(abs(value - expected), abs(expected)), difference(G, H))
-    yield Check("description", worst <= bench.tol, f"relative difference {worst:.1e} to the dense level")
+    yield Checked("description", worst <= bench.tol, f"relative difference {worst:.1e} to the dense level")
 
 
-def _expression(bench: _Bench) -> Iterator[Check]:
+def _expression(bench: _Bench) -> Iterator[Checked]:
     import cvxpy
 
     X = cvxpy.Variable(bench.f.shape)
@@ -395,8 +397,8 @@ def _expression(bench: _Bench) -> Iterator[Check]:
         X.value = bench.matrix()
         expected = bench.f.value_and_grad(X.value)[0]
         worst = max(worst, relative(abs(float(expression.value) - expected), abs(expected)))
-    yield Check("cvxpy expression, value", worst <= max(bench.tol, 1e-9), f"relative difference {worst:.1e}")
-    yield Check("cvxpy expression, convex", bool(expression.is_convex()), f"curvature {expression.curvature.lower()}")
+    yield Checked("cvxpy expression, value", worst <= max(bench.tol, 1e-9), f"relative difference {worst:.1e}")
+    yield Checked("cvxpy expression, convex", bool(expression.is_convex()), f"curvature {expression.curvature.lower()}")
 
 
 def _extreme_curvature(bench: _Bench, X: Array) -> tuple[float, float, float]:
@@ -434,7 +436,7 @@ def _sampled_pairs(bench: _Bench) -> Iterator[tuple[Array, Array, _Rounding]]:
             yield X, X + move, rounding
 
 
-def _curvature_facts(bench: _Bench) -> Iterator[Check]:
+def _curvature_facts(bench: _Bench) -> Iterator[Checked]:
     ends = [_extreme_curvature(bench, bench.matrix()) for _ in range(POINTS)] if bench.f.facts.has_hessian else []
     low = min((end[0] for end in ends), default=math.inf)
     high = max((max(abs(end[0]), abs(end[1])) for end in ends), default=0.0)
@@ -450,26 +452,26 @@ def _curvature_facts(bench: _Bench) -> Iterator[Check]:
     seen = f"smallest Hessian eigenvalue {low:.2e}, " if ends else ""
     seen += f"value below a tangent by {below_tangent:.1e} (relative)"
     if bench.f.facts.convex is True:
-        yield Check("convex", not bent_down, seen)
+        yield Checked("convex", not bent_down, seen)
     elif bench.f.facts.convex is False:
-        yield Check("not convex", True if bent_down else None, seen)
+        yield Checked("not convex", True if bent_down else None, seen)
     else:
         witness = "a witness of non-convexity was found: " if bent_down else ""
-        yield Check("convex", None, f"not stated ({witness}{seen})")
+        yield Checked("convex", None, f"not stated ({witness}{seen})")
     beta = bench.f.facts.smoothness
     if beta is None:
-        yield Check("smoothness", None, f"not stated (largest curvature seen {high:.4g})")
+        yield Checked("smoothness", None, f"not stated (largest curvature seen {high:.4g})")
     else:
         most = beta * (1.0 + bench.curvature_tol) + noise
-        yield Check("smoothness", high <= most, f"stated {beta:.6g}, seen {high:.6g}")
+        yield Checked("smoothness", high <= most, f"stated {beta:.6g}, seen {high:.6g}")
 
 
-def _rank_one_smoothness(bench: _Bench) -> Iterator[Check]:
+def _rank_one_smoothness(bench: _Bench) -> Iterator[Checked]:
     beta = bench.f.facts.rank_one_smoothness
     if beta is None:
         return
     high = max(_curvature_of_rank_one(bench) for _ in range(POINTS))
-    yield Check("rank-one smoothness", high <= beta * (1.0 + bench.tol), f"stated {beta:.6g}, seen {high:.6g}")
+    yield Checked("rank-one smoothness", high <= beta * (1.0 + bench.tol), f"stated {beta:.6g}, seen {high:.6g}")
 
 
 def _curvature_of_rank_one(bench: _Bench) -> float:
@@ -489,10 +491,10 @@ def _curvature_of_rank_one(bench: _Bench) -> float:
     return high
 
 
-def _lower_bound(bench: _Bench) -> Iterator[Check]:
+def _lower_bound(bench: _Bench) -> Iterator[Checked]:
     bound = bench.f.facts.lower_bound
     if bound is None:
-        yield Check("lower bound", None, "not stated")
+        yield Checked("lower bound", None, "not stated")
         return
     from scipy.optimize import minimize
 
@@ -505,14 +507,16 @@ def _lower_bound(bench: _Bench) -> Iterator[Check]:
     start = bench.matrix()
     least = float(minimize(oracle, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 200}).fun)
     unit = abs(bench.f.value_and_grad(start)[0]) + abs(bound)
-    yield Check("lower bound", least >= bound - bench.tol * unit, f"stated {bound:.6g}, reached {least:.6g} by descent")
+    yield Checked(
+        "lower bound", least >= bound - bench.tol * unit, f"stated {bound:.6g}, reached {least:.6g} by descent"
+    )
 
 
-def _conjugate(bench: _Bench) -> Iterator[Check]:
+def _conjugate(bench: _Bench) -> Iterator[Checked]:
     pairs = [(X, *bench.f.value_and_grad(X)) for X in (bench.matrix() for _ in range(POINTS))]
     duals = [bench.f.conjugate(G) for _, _, G in pairs]
     if any(dual is None for dual in duals):
-        yield Check("conjugate", None, "not stated")
+        yield Checked("conjugate", None, "not stated")
         return
     noises = [_conjugate_noise(bench, X) for X, _, _ in pairs]
     off = below = 0.0
@@ -525,7 +529,7 @@ def _conjugate(bench: _Bench) -> Iterator[Check]:
             else:
                 below = max(below, relative(short - noises[i] - noises[j], size))
     detail = f"f(X) + f*(G) = <G, X> to {off:.1e}, below <G, Y> elsewhere by {below:.1e} (relative, beyond rounding)"
-    yield Check("conjugate", max(off, below) <= bench.tol, detail)
+    yield Checked("conjugate", max(off, below) <= bench.tol, detail)
 
 
 def _conjugate_noise(bench: _Bench, X: Array) -> float:
@@ -539,20 +543,20 @@ def _conjugate_noise(bench: _Bench, X: Array) -> float:
     return _noise(np.array(found))
 
 
-def _least_squares(bench: _Bench) -> Iterator[Check]:
+def _least_squares(bench: _Bench) -> Iterator[Checked]:
     if not bench.f.facts.least_squares:
-        yield Check("least squares", None, "not stated")
+        yield Checked("least squares", None, "not stated")
         return
     if bench.f.facts.lower_bound is None or bench.f.facts.convex is not True:
-        yield Check("least squares", False, "needs convex = True and a lower bound, which are not both stated")
+        yield Checked("least squares", False, "needs convex = True and a lower bound, which are not both stated")
         return
     X, Y, D = bench.matrix(), 10.0 * bench.matrix(), bench.matrix()
     drift = difference(bench.f.hessian_product(Y, D), bench.f.hessian_product(X, D))
-    yield Check("least squares, constant Hessian", drift <= bench.curvature_tol, f"relative change {drift:.1e}")
+    yield Checked("least squares, constant Hessian", drift <= bench.curvature_tol, f"relative change {drift:.1e}")
     # A quadratic has vanishing third differences along every line.
     q = np.array([bench.f.value_and_grad(X + t * D)[0] for t in (0.0, 1.0, 2.0, 3.0)])
     third = relative(abs(float(q @ [-1.0, 3.0, -3.0, 1.0])), float(np.abs(q).max()))
-    yield Check("least squares, quadratic", third <= bench.tol, f"relative third difference {third:.1e}")
+    yield Checked("least squares, quadratic", third <= bench.tol, f"relative third difference {third:.1e}")
 
 
 # ---------------------------------------------------------------------- merging, batches, closed forms
@@ -573,12 +577,12 @@ def _same_function(bench: _Bench, given: Objective, expected: Callable[[Array], 
     )
 
 
-def _merged(bench: _Bench) -> Iterator[Check]:
+def _merged(bench: _Bench) -> Iterator[Checked]:
     update, X = bench.matrix(), bench.matrix()
     before = bench.f.value_and_grad(X)
     merged = bench.f.merged(update)
     worst = _same_function(bench, merged, lambda X: bench.f.value_and_grad(update + X))
-    yield Check("merged, function", worst <= bench.tol, f"relative difference {worst:.1e} to f(update + X)")
+    yield Checked("merged, function", worst <= bench.tol, f"relative difference {worst:.1e} to f(update + X)")
     after = bench.f.value_and_grad(X)
     kept = before[0] == after[0] and np.array_equal(before[1], after[1])
     facts = [
@@ -592,13 +596,13 @@ def _merged(bench: _Bench) -> Iterator[Check]:
         if weight is None or difference(weight, bench.f.W0 + update) > bench.tol:
             facts.append("W0")
     wrong = ([] if kept else ["the original changed"]) + [f"{fact} differs" for fact in facts]
-    yield Check("merged, facts", not wrong, ", ".join(wrong) or "original kept, facts carried over")
+    yield Checked("merged, facts", not wrong, ", ".join(wrong) or "original kept, facts carried over")
 
 
-def _batches(bench: _Bench) -> Iterator[Check]:
+def _batches(bench: _Bench) -> Iterator[Checked]:
     n, reason = bench.f.facts.n_samples, bench.f.batch_refusal()
     if n is None or reason is not None:
-        yield Check("sample_batch", None, f"not stated: {reason}")
+        yield Checked("sample_batch", None, f"not stated: {reason}")
         return
     order = bench.rng.permutation(n)
     # Unequal parts, so that a batch that forgets to divide by its own size is noticed.
@@ -612,7 +616,7 @@ def _batches(bench: _Bench) -> Iterator[Check]:
 
     worst = _same_function(bench, bench.f, mean)
     detail = f"relative difference {worst:.1e} over {len(parts)} parts"
-    yield Check("sample_batch, unbiased", worst <= bench.tol, detail)
+    yield Checked("sample_batch, unbiased", worst <= bench.tol, detail)
     i, j = order[0], order[-1]
     single, other = bench.f.sample_batch(np.array([i])), bench.f.sample_batch(np.array([j]))
     repeated = bench.f.sample_batch(np.array([i, j, i]))
@@ -622,17 +626,17 @@ def _batches(bench: _Bench) -> Iterator[Check]:
         return (2.0 * f1 + f2) / 3.0, (2.0 * G1 + G2) / 3.0
 
     worst = _same_function(bench, repeated, expected)
-    yield Check("sample_batch, repetitions", worst <= bench.tol, f"relative difference {worst:.1e}")
+    yield Checked("sample_batch, repetitions", worst <= bench.tol, f"relative difference {worst:.1e}")
 
 
-def _one_factor(bench: _Bench) -> Iterator[Check]:
+def _one_factor(bench: _Bench) -> Iterator[Checked]:
     for name, side in (("minimize_over_A", 0), ("minimize_over_B", 1)):
         try:
             worst = max(_gradient_left(bench, side, rank, lam) for rank in _ranks(bench) for lam in (0.3, 0.0))
         except NotImplementedError as reason:
-            yield Check(name, None, f"not stated: {reason}")
+            yield Checked(name, None, f"not stated: {reason}")
             continue
-        yield Check(name, worst <= bench.curvature_tol, f"gradient left {worst:.1e}, relative to its parts")
+        yield Checked(name, worst <= bench.curvature_tol, f"gradient left {worst:.1e}, relative to its parts")
 
 
 def _gradient_left(bench: _Bench, side: int, rank: int, lam: float) -> float:
@@ -656,18 +660,18 @@ def _gradient_left(bench: _Bench, side: int, rank: int, lam: float) -> float:
     return relative(float(np.linalg.norm(left)), parts)
 
 
-def _minimizer(bench: _Bench) -> Iterator[Check]:
+def _minimizer(bench: _Bench) -> Iterator[Checked]:
     unit = float(np.linalg.norm(bench.f.value_and_grad(np.zeros(bench.f.shape))[1], 2))
     for name, lam, ranks in (("lam = 0", 0.0, _ranks(bench)), ("lam > 0", 0.3 * unit, [min(bench.f.shape)])):
         found = [(rank, bench.f.minimizer(lam, rank)) for rank in ranks]
         tried = [(rank, *_minimality(bench, lam, rank, factors)) for rank, factors in found if factors is not None]
         if not tried:
-            yield Check(f"minimizer, {name}", None, "not stated")
+            yield Checked(f"minimizer, {name}", None, "not stated")
             continue
         fits = all(columns <= rank for rank, columns, _, _ in tried)
         left, beaten = max(row[2] for row in tried), max(row[3] for row in tried)
         detail = f"gradient left {left:.1e}, beaten by descent by {max(beaten, 0.0):.1e}, relative"
-        yield Check(
+        yield Checked(
             f"minimizer, {name}",
             fits and left <= bench.curvature_tol and beaten <= bench.tol,
             detail if fits else f"has more columns than the rank allows; {detail}",
@@ -698,13 +702,13 @@ def _minimality(bench: _Bench, lam: float, rank: int, factors: tuple[Array, Arra
     return A.shape[1], relative(left, size), relative(value - least, abs(f0) + abs(value))
 
 
-def _metrics(bench: _Bench) -> Iterator[Check]:
+def _metrics(bench: _Bench) -> Iterator[Checked]:
     metrics = bench.f.metrics(bench.matrix())
     wrong = [name for name, value in metrics.items() if not (isinstance(value, float) and math.isfinite(value))]
-    yield Check("metrics are finite floats", not wrong, ", ".join(wrong or metrics) or "none offered")
+    yield Checked("metrics are finite floats", not wrong, ", ".join(wrong or metrics) or "none offered")
 
 
-_CHECKS: dict[str, Callable[[_Bench], Iterator[Check]]] = {
+_CHECKS: dict[str, Callable[[_Bench], Iterator[Checked]]] = {
     "value_and_grad": _pure,
     "gradient and hessian": _taylor,
     "factor_oracle": _factor_oracle,

@@ -20,7 +20,7 @@ from ..objectives.linear import LinearFineTuning
 from ..objectives.softmax import Softmax
 from ..optimizers.base import DrivenOptimizer, Optimizer
 from ..problem import Problem
-from .base import BareLoss, Check, CheckReport, difference, global_state, refusal_text, run_checks
+from .base import BareLoss, Checked, CheckReport, difference, global_state, refusal_text, run_checks
 
 SHORT, LONG = 8, 60  # iterations
 # An optimizer that accepts fewer points than one in so many calls is called stuck: searches along a line take tens.
@@ -201,20 +201,20 @@ def _apart(first: list[Array], second: list[Array]) -> float:
 
 
 # ---------------------------------------------------------------------- start, seeds, memory
-def _start(bench: _Bench) -> Iterator[Check]:
+def _start(bench: _Bench) -> Iterator[Checked]:
     theta = bench.start(bench.problem)
     kept = theta.copy()
     points = _points(bench.optimizer, bench.problem, theta, 3, SHORT)
     if not points:
-        yield Check("runs", False, "value or gradient at the start is not finite")
+        yield Checked("runs", False, "value or gradient at the start is not finite")
         return
-    yield Check("the first point is the start", np.array_equal(points[0], kept), "bit for bit")
-    yield Check("the given start is left alone", np.array_equal(theta, kept), f"after {len(points) - 1} iterations")
+    yield Checked("the first point is the start", np.array_equal(points[0], kept), "bit for bit")
+    yield Checked("the given start is left alone", np.array_equal(theta, kept), f"after {len(points) - 1} iterations")
     finite = all(np.isfinite(point).all() for point in points)
-    yield Check("iterates are finite", finite and len(points) > 1, f"{len(points) - 1} iterations")
+    yield Checked("iterates are finite", finite and len(points) > 1, f"{len(points) - 1} iterations")
 
 
-def _seeds(bench: _Bench) -> Iterator[Check]:
+def _seeds(bench: _Bench) -> Iterator[Checked]:
     kept = np.random.get_state(), random.getstate()  # noqa: NPY002  (the global generators are what is watched here)
     try:
         np.random.seed(1)  # noqa: NPY002
@@ -228,31 +228,31 @@ def _seeds(bench: _Bench) -> Iterator[Check]:
     finally:
         np.random.set_state(kept[0])  # noqa: NPY002
         random.setstate(kept[1])
-    yield Check("the same seed gives the same run", _same(first, again), "bit for bit")
-    yield Check("no global generator is used", untouched, "numpy.random and random are as before")
+    yield Checked("the same seed gives the same run", _same(first, again), "bit for bit")
+    yield Checked("no global generator is used", untouched, "numpy.random and random are as before")
     if bench.optimizer.stochastic:
         differs = not _same(first, other)
         shown = "stochastic is True" + ("" if differs else ", and the seed made no difference here")
-        yield Check("another seed gives another run", differs or None, shown)
+        yield Checked("another seed gives another run", differs or None, shown)
     else:
-        yield Check("the seed plays no part", _same(first, other), "stochastic is False")
+        yield Checked("the seed plays no part", _same(first, other), "stochastic is False")
 
 
-def _memory(bench: _Bench) -> Iterator[Check]:
+def _memory(bench: _Bench) -> Iterator[Checked]:
     alone = bench.points()
     other = Problem(bench.problem.objective, 1, 2.0 * LAM, bench.problem.adapter)
     between = bench.points(meanwhile=lambda: (bench.points(other), bench.points(seed=7)))
-    yield Check("two runs do not disturb each other", _same(alone, between), "another run in the middle of a run")
+    yield Checked("two runs do not disturb each other", _same(alone, between), "another run in the middle of a run")
     if isinstance(bench.optimizer, DrivenOptimizer):
         return
-    yield Check(
+    yield Checked(
         "the gradient is copied if it is kept", _same(alone, bench.points(fresh=True)), "one array for all calls"
     )
 
 
-def _evaluate(bench: _Bench) -> Iterator[Check]:
+def _evaluate(bench: _Bench) -> Iterator[Checked]:
     if bench.optimizer.stochastic or isinstance(bench.optimizer, DrivenOptimizer):
-        yield Check("evaluate", None, "not stated: stochastic, or a loop of its own")
+        yield Checked("evaluate", None, "not stated: stochastic, or a loop of its own")
         return
     problem, theta = bench.problem, bench.start(bench.problem)
     state = bench.optimizer.init(problem, theta, np.random.default_rng(3))
@@ -264,7 +264,7 @@ def _evaluate(bench: _Bench) -> Iterator[Check]:
         loss = problem.value_and_grad(trial, expected)
         worst = max(worst, abs(value - loss) / (abs(loss) or 1.0), difference(grad, expected))
         bench.optimizer.update(problem, state, value, grad)
-    yield Check("evaluate answers with L", worst <= 1e-10, f"value and gradient at the trial, off by {worst:.1e}")
+    yield Checked("evaluate answers with L", worst <= 1e-10, f"value and gradient at the trial, off by {worst:.1e}")
 
 
 # ---------------------------------------------------------------------- what it converges to
@@ -283,26 +283,26 @@ def _stationary_problem() -> tuple[Problem, Array, Array]:
     return Problem(LinearFineTuning(W0, Z, W0 @ Z + 2.0 * M), 2, 1.0), A, B
 
 
-def _fixed_points(bench: _Bench) -> Iterator[Check]:
+def _fixed_points(bench: _Bench) -> Iterator[Checked]:
     problem, A, B = _stationary_problem()
     if not bench.optimizer.keeps_stationary_points:
-        yield Check("stationary points stay", None, "not stated: keeps_stationary_points is False")
+        yield Checked("stationary points stay", None, "not stated: keeps_stationary_points is False")
         return
     reason = refusal_of(bench.optimizer, problem)
     if reason is not None:
-        yield Check("stationary points stay", None, f"not tested: {reason}")
+        yield Checked("stationary points stay", None, f"not tested: {reason}")
         return
     points = _points(bench.optimizer, problem, problem.join(A, B), 3, 4)
     moved = max(difference(problem.update(point), A @ B.T) for point in points)
     rise = max(_loss(problem, point) for point in points) - _loss(problem, problem.join(A, B))
-    yield Check(
+    yield Checked(
         "stationary points stay",
         moved <= 1e-9 and rise <= 1e-9,
         f"X moves by {moved:.1e} in {len(points) - 1} iterations",
     )
 
 
-def _descent(bench: _Bench) -> Iterator[Check]:
+def _descent(bench: _Bench) -> Iterator[Checked]:
     cases = {
         "L falls": bench.problem,
         "L falls at rank 1": bench.problem.replace(rank=1),
@@ -311,31 +311,31 @@ def _descent(bench: _Bench) -> Iterator[Check]:
     for name, problem in cases.items():
         reason = refusal_of(bench.optimizer, problem)
         if reason is not None:
-            yield Check(name, None, f"refused: {reason}")
+            yield Checked(name, None, f"refused: {reason}")
             continue
         values = [_loss(problem, point) for point in bench.points(problem, count=LONG)]
         fell = len(values) > 1 and values[-1] < values[0]
-        yield Check(name, fell, f"from {values[0]:.6g} to {values[-1]:.6g} in {len(values) - 1} iterations")
+        yield Checked(name, fell, f"from {values[0]:.6g} to {values[-1]:.6g} in {len(values) - 1} iterations")
         if problem is bench.problem:
             rises = max(np.diff(values).max(initial=0.0), 0.0)
             if not bench.optimizer.is_monotone(problem):
-                yield Check("L never rises", None, f"not stated: is_monotone is False (largest rise {rises:.1e})")
+                yield Checked("L never rises", None, f"not stated: is_monotone is False (largest rise {rises:.1e})")
             else:
-                yield Check("L never rises", rises <= 1e-10 * max(map(abs, values)), f"largest rise {rises:.1e}")
+                yield Checked("L never rises", rises <= 1e-10 * max(map(abs, values)), f"largest rise {rises:.1e}")
 
 
 # ---------------------------------------------------------------------- steps
-def _step_factor(bench: _Bench) -> Iterator[Check]:
+def _step_factor(bench: _Bench) -> Iterator[Checked]:
     if isinstance(bench.optimizer, DrivenOptimizer):
-        yield Check("step factor", not bench.optimizer.takes_step_factor, "a method with its own loop takes none")
+        yield Checked("step factor", not bench.optimizer.takes_step_factor, "a method with its own loop takes none")
         return
     whole, half = bench.points(), bench.points(factor=0.5)
     if not bench.optimizer.takes_step_factor:
-        yield Check("step factor", _same(whole, half), "takes_step_factor is False, and the factor changes nothing")
+        yield Checked("step factor", _same(whole, half), "takes_step_factor is False, and the factor changes nothing")
         return
-    yield Check("step factor", not _same(whole, half), "takes_step_factor is True: half the factor is another run")
+    yield Checked("step factor", not _same(whole, half), "takes_step_factor is True: half the factor is another run")
     if "step_size" not in {entry.name for entry in fields(bench.optimizer)}:
-        yield Check("half the factor is half the step", None, "not tested: it has no setting step_size")
+        yield Checked("half the factor is half the step", None, "not tested: it has no setting step_size")
         return
     theta = bench.start(bench.problem)
     step = 0.25 * bench.optimizer.default_step(bench.problem, theta)
@@ -343,72 +343,72 @@ def _step_factor(bench: _Bench) -> Iterator[Check]:
     apart = _apart(
         _points(full, bench.problem, theta, 3, SHORT, factor=0.5), _points(halved, bench.problem, theta, 3, SHORT)
     )
-    yield Check("half the factor is half the step", apart <= 1e-8, f"iterates differ by {apart:.1e}")
+    yield Checked("half the factor is half the step", apart <= 1e-8, f"iterates differ by {apart:.1e}")
 
 
-def _default_step(bench: _Bench) -> Iterator[Check]:
+def _default_step(bench: _Bench) -> Iterator[Checked]:
     if isinstance(bench.optimizer, DrivenOptimizer):
         return
     step = bench.optimizer.default_step(bench.problem, bench.start(bench.problem))
-    yield Check("default_step", math.isfinite(step) and step > 0.0, f"{step:.6g}")
+    yield Checked("default_step", math.isfinite(step) and step > 0.0, f"{step:.6g}")
 
 
-def _frozen(bench: _Bench) -> Iterator[Check]:
+def _frozen(bench: _Bench) -> Iterator[Checked]:
     for factor, side in (("A", 0), ("B", 1)):
         problem = Problem(LinearFineTuning.example(np.random.default_rng(1)), 2, LAM, LoRA(frozen=factor))  # type: ignore[arg-type]
         reason = refusal_of(bench.optimizer, problem)
         name = f"a frozen {factor} does not move"
         if reason is not None:
-            yield Check(name, None, f"refused: {reason}")
+            yield Checked(name, None, f"refused: {reason}")
             continue
         points = bench.points(problem)
         parts = [problem.split(point)[:2] for point in points]
         still = all(np.array_equal(part[side], parts[0][side]) for part in parts)
         moves = not np.array_equal(parts[0][1 - side], parts[-1][1 - side])
-        yield Check(name, still and moves, "bit for bit" if moves else "the other factor does not move either")
+        yield Checked(name, still and moves, "bit for bit" if moves else "the other factor does not move either")
 
 
-def _prox(bench: _Bench) -> Iterator[Check]:
+def _prox(bench: _Bench) -> Iterator[Checked]:
     if not bench.optimizer.takes_prox:
-        yield Check("proximal step", None, "not stated: takes_prox is False")
+        yield Checked("proximal step", None, "not stated: takes_prox is False")
         return
     problem = Problem(LinearFineTuning.example(np.random.default_rng(1)), 2, LAM, SoRA(gate_penalty=GATE_PENALTY))
     require(bench.optimizer.name, "optimizer", bench.optimizer.refusal(problem))
     points = bench.points(problem, count=LONG)
     gates = problem.split(points[-1])[2]
     fell = _loss(problem, points[-1]) < _loss(problem, points[0])
-    yield Check(
+    yield Checked(
         "proximal step", fell and bool(np.any(gates == 0.0)), f"L falls: {fell}; gates {gates.round(4).tolist()}"
     )
 
 
-def _float32(bench: _Bench) -> Iterator[Check]:
+def _float32(bench: _Bench) -> Iterator[Checked]:
     problem = Problem(LinearFineTuning.example(np.random.default_rng(1), np.float32), 2, LAM)
     reason = refusal_of(bench.optimizer, problem)
     if reason is not None:
-        yield Check("float32 stays float32", None, f"refused: {reason}")
+        yield Checked("float32 stays float32", None, f"refused: {reason}")
         return
     trials: list[str] = []
     points = bench.points(problem, count=LONG, trials=trials)
     types = {point.dtype.name for point in points} | set(trials)
-    yield Check("float32 stays float32", types == {"float32"}, f"points and trials in {', '.join(sorted(types))}")
+    yield Checked("float32 stays float32", types == {"float32"}, f"points and trials in {', '.join(sorted(types))}")
     values = [_loss(problem, point.astype(np.float32)) for point in (points[0], points[-1])]
-    yield Check("L falls in float32", values[1] < values[0], f"from {values[0]:.6g} to {values[1]:.6g}")
+    yield Checked("L falls in float32", values[1] < values[0], f"from {values[0]:.6g} to {values[1]:.6g}")
 
 
 # ---------------------------------------------------------------------- interface
-def _budget(bench: _Bench) -> Iterator[Check]:
+def _budget(bench: _Bench) -> Iterator[Checked]:
     A, B, _ = bench.problem.split(bench.start(bench.problem))
     result = solve(bench.problem, bench.optimizer, (A, B), 3, stop=StoppingRule(max_iter=SHORT))
     fine = 1 <= result.nit <= SHORT and result.nfev <= CALLS_PER_ITERATION * (SHORT + 1)
-    yield Check(
+    yield Checked(
         "ends within the budget",
         fine,
         f"{result.nit} of {SHORT} iterations, {result.nfev} calls, {result.status.label}",
     )
 
 
-def _refusals(bench: _Bench) -> Iterator[Check]:
+def _refusals(bench: _Bench) -> Iterator[Checked]:
     wrong, runs, refused = [], 0, 0
     for objective in (LinearFineTuning.example(np.random.default_rng(1)), BareLoss()):
         for name, cls in adapter_registry.classes().items():
@@ -431,12 +431,12 @@ def _refusals(bench: _Bench) -> Iterator[Check]:
             runs += 1
             if len(points) < 2 or not all(np.isfinite(point).all() for point in points):
                 wrong.append(f"{where}: not refused, but makes no finite step")
-    yield Check(
+    yield Checked(
         "refusal agrees with what runs", not wrong, "; ".join(wrong) or f"{runs} run, {refused} refused with a reason"
     )
 
 
-_CHECKS: dict[str, Callable[[_Bench], Iterator[Check]]] = {
+_CHECKS: dict[str, Callable[[_Bench], Iterator[Checked]]] = {
     "start": _start,
     "seeds": _seeds,
     "memory": _memory,

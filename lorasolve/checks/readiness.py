@@ -25,7 +25,7 @@ from ..objectives.softmax import Softmax
 from ..optimizers.base import DrivenOptimizer, Optimizer
 from ..problem import Problem
 from ..schedules.base import Schedule
-from .base import Check, CheckReport, run_checks
+from .base import Checked, CheckReport, run_checks
 from .optimizer import default_problem as optimizer_problem
 from .schedule import default_problem as schedule_problem
 
@@ -65,16 +65,16 @@ def readiness(cls: type) -> CheckReport:
     raise TypeError(f"cls: expected a subclass of one of {accepted}, got {as_shown(cls)}")
 
 
-def _able(name: str, able: bool, shown: str, otherwise: str) -> Check:
+def _able(name: str, able: bool, shown: str, otherwise: str) -> Checked:
     """Return an optional ability: there, or not there and what to write for it."""
-    return Check(name, True if able else None, shown if able else otherwise)
+    return Checked(name, True if able else None, shown if able else otherwise)
 
 
-def _required(name: str, able: bool, shown: str, otherwise: str) -> Check:
-    return Check(name, able, shown if able else otherwise)
+def _required(name: str, able: bool, shown: str, otherwise: str) -> Checked:
+    return Checked(name, able, shown if able else otherwise)
 
 
-def _listed(cls: type) -> Iterator[Check]:
+def _listed(cls: type) -> Iterator[Checked]:
     name, summary = vars(cls).get("name", ""), getattr(cls, "summary", "")
     missing = []
     if not (isinstance(name, str) and name.isidentifier() and name == name.lower()):
@@ -85,7 +85,7 @@ def _listed(cls: type) -> Iterator[Check]:
 
 
 # ---------------------------------------------------------------------- objectives
-def _objective(cls: Any) -> Iterator[Check]:
+def _objective(cls: Any) -> Iterator[Checked]:
     keys = (
         list(inspect.signature(cls.__init__).parameters.values())[1:] if cls.__init__ is not Objective.__init__ else []
     )
@@ -98,7 +98,7 @@ def _objective(cls: Any) -> Iterator[Check]:
         example = cls.example(np.random.default_rng(0))
         value = float(example.value_and_grad(np.zeros(example.shape))[0])
     except Exception as error:
-        yield Check(
+        yield Checked(
             "tested",
             False,
             "write a classmethod example(rng) that returns a small instance, m != n, and "
@@ -168,11 +168,11 @@ def _serves_float32(cls: Any) -> bool:
 
 
 # ---------------------------------------------------------------------- components with settings
-def _settings(cls: Any) -> Iterator[Check]:
+def _settings(cls: Any) -> Iterator[Checked]:
     try:
         made = cls()
     except TypeError as error:
-        yield Check("made by name", False, f"give every setting a default ({error})")
+        yield Checked("made by name", False, f"give every setting a default ({error})")
         return
     odd = [entry.name for entry in fields(made) if not _is_literal(getattr(made, entry.name))]
     shown = ", ".join(f"{entry.name}={getattr(made, entry.name)!r}" for entry in fields(made)) or "no settings"
@@ -181,7 +181,7 @@ def _settings(cls: Any) -> Iterator[Check]:
     )
 
 
-def _documented(cls: type, *also: str) -> Check:
+def _documented(cls: type, *also: str) -> Checked:
     """Return whether the docstring lists every setting under Parameters and says what else is asked for."""
     docs = "\n".join(base.__doc__ or "" for base in cls.__mro__)
     missing = [
@@ -200,7 +200,7 @@ def _is_literal(value: Any) -> bool:
         return False
 
 
-def _adapter(cls: Any) -> Iterator[Check]:
+def _adapter(cls: Any) -> Iterator[Checked]:
     yield from _settings(cls)
     adapter = cls()
     reason = adapter.refusal(Softmax.example(np.random.default_rng(0)))
@@ -219,14 +219,14 @@ def _adapter(cls: Any) -> Iterator[Check]:
     yield _able("penalty", adapter.proximal, "penalty, prox", "set proximal, write penalty and prox, if it has one")
 
 
-def _optimizer(cls: Any) -> Iterator[Check]:
+def _optimizer(cls: Any) -> Iterator[Checked]:
     yield from _settings(cls)
     optimizer = cls()
     try:
         problem = optimizer_problem(optimizer, np.random.default_rng(0))
-        yield Check("tested", True, f"on {problem!r}")
+        yield Checked("tested", True, f"on {problem!r}")
     except ValueError as reason:
-        yield Check("tested", False, f"give check_optimizer a problem: {reason}")
+        yield Checked("tested", False, f"give check_optimizer a problem: {reason}")
     yield _documented(cls, "fixed points")
     yield _able(
         "schedules", optimizer.takes_step_factor, "takes_step_factor", "scale the step by state.step_factor and set it"
@@ -244,13 +244,13 @@ def _optimizer(cls: Any) -> Iterator[Check]:
     )
 
 
-def _schedule(cls: Any) -> Iterator[Check]:
+def _schedule(cls: Any) -> Iterator[Checked]:
     yield from _settings(cls)
     schedule = cls()
     try:
-        yield Check("tested", True, f"on {schedule_problem(schedule, 0)!r}")
+        yield Checked("tested", True, f"on {schedule_problem(schedule, 0)!r}")
     except ValueError as reason:
-        yield Check("tested", False, f"give check_schedule a problem: {reason}")
+        yield Checked("tested", False, f"give check_schedule a problem: {reason}")
     yield _documented(cls)
     does = schedule.scales_steps or schedule.has_stages
     yield _required(
@@ -258,7 +258,7 @@ def _schedule(cls: Any) -> Iterator[Check]:
     )
 
 
-def _init(cls: Any) -> Iterator[Check]:
+def _init(cls: Any) -> Iterator[Checked]:
     yield from _settings(cls)
     yield _documented(cls)
     problem = Problem(LinearFineTuning.example(np.random.default_rng(0)), 2)
@@ -266,20 +266,20 @@ def _init(cls: Any) -> Iterator[Check]:
     yield _required("tested", reason is None, f"on {problem!r}", f"give check_init a problem: {reason}")
 
 
-def _convex(cls: Any) -> Iterator[Check]:
+def _convex(cls: Any) -> Iterator[Checked]:
     yield from _settings(cls)
     yield _documented(cls)
     yield _required("tested", _overrides(cls, ConvexRoute, "run"), "run", "write run(problem, tol, report) -> Solution")
 
 
-def _executor(cls: Any) -> Iterator[Check]:
+def _executor(cls: Any) -> Iterator[Checked]:
     yield from _settings(cls)
     yield _documented(cls)
     opens = _overrides(cls, Executor, "open")
     yield _required("opens", opens, "open", "write open(start, n_workers, threads, results) -> Pool")
 
 
-def _attack(cls: Any) -> Iterator[Check]:
+def _attack(cls: Any) -> Iterator[Checked]:
     yield from _settings(cls)
     yield _documented(cls)
     yield _required("searched", _overrides(cls, Attack, "families"), "families", "write families() -> tuple of Family")
@@ -287,7 +287,7 @@ def _attack(cls: Any) -> Iterator[Check]:
     yield _required("in the help", of_all, "summary", f"begin summary with {cls.name!r}: it is all that the help shows")
 
 
-_CHECKS: dict[type, dict[str, Callable[[Any], Iterator[Check]]]] = {
+_CHECKS: dict[type, dict[str, Callable[[Any], Iterator[Checked]]]] = {
     Objective: {"tested": _objective},
     Adapter: {"tested": _adapter},
     Optimizer: {"tested": _optimizer},

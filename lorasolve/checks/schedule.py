@@ -14,7 +14,7 @@ from ..adapters import registry as adapter_registry
 from ..objectives.linear import LinearFineTuning
 from ..problem import Problem
 from ..schedules.base import Schedule, Stage
-from .base import Check, CheckReport, difference, global_state, refusal_text, run_checks
+from .base import Checked, CheckReport, difference, global_state, refusal_text, run_checks
 
 BUDGETS = (1, 7, 100, 1000)  # max_iter
 # In a row, from one start.
@@ -125,7 +125,7 @@ def default_problem(schedule: Schedule, seed: int) -> Problem:
     raise ValueError(f"problem: give one that {schedule.name!r} accepts; it refuses the default ones: {reasons[0]}")
 
 
-def _factors(bench: _Bench) -> Iterator[Check]:
+def _factors(bench: _Bench) -> Iterator[Checked]:
     factors, again = [], []
     for total in BUDGETS:
         for step in sorted({0, 1, 2, total // 3, total // 2, total - 1, total} - set(range(total + 1, 3))):
@@ -133,22 +133,22 @@ def _factors(bench: _Bench) -> Iterator[Check]:
                 factors.append(bench.schedule.step_factor(step, stage, total))
                 again.append(bench.schedule.step_factor(step, stage, total))
     good = all(isinstance(value, (int, float)) and math.isfinite(value) and value >= 0.0 for value in factors)
-    yield Check("step_factor is finite and >= 0", good, f"from {min(factors):.4g} to {max(factors):.4g}")
-    yield Check("step_factor is repeatable", factors == again, f"{len(factors)} arguments, twice")
+    yield Checked("step_factor is finite and >= 0", good, f"from {min(factors):.4g} to {max(factors):.4g}")
+    yield Checked("step_factor is repeatable", factors == again, f"{len(factors)} arguments, twice")
     varies = any(value != 1.0 for value in factors)
     stated = bench.schedule.scales_steps
     shown = f"scales_steps is {stated}, and the factor is {'not always' if varies else 'always'} 1"
-    yield Check("scales_steps", stated == varies, shown)
+    yield Checked("scales_steps", stated == varies, shown)
 
 
-def _boundaries(bench: _Bench) -> Iterator[Check]:
+def _boundaries(bench: _Bench) -> Iterator[Checked]:
     total = max(BUDGETS)
     ends = [bench.schedule.is_boundary(step, total) for step in range(1, total + 1)]
     good = all(isinstance(end, (bool, np.bool_)) for end in ends)
     if bench.schedule.has_stages:
-        yield Check("stages end", good and any(ends), f"{sum(ends)} boundaries in {total} steps of one stage")
+        yield Checked("stages end", good and any(ends), f"{sum(ends)} boundaries in {total} steps of one stage")
     else:
-        yield Check("no stages", good and not any(ends), "there is no transition, so is_boundary answers False")
+        yield Checked("no stages", good and not any(ends), "there is no transition, so is_boundary answers False")
 
 
 def _whole(stage: Stage) -> Array:
@@ -157,9 +157,9 @@ def _whole(stage: Stage) -> Array:
     return update if stage.merged is None else stage.merged + update
 
 
-def _transitions(bench: _Bench) -> Iterator[Check]:
+def _transitions(bench: _Bench) -> Iterator[Checked]:
     if not bench.schedule.has_stages:
-        yield Check("transition", None, "not stated: there are no stages")
+        yield Checked("transition", None, "not stated: there are no stages")
         return
     X = np.random.default_rng(bench.seed).standard_normal(bench.problem.shape)
     jump = wrong_objective = 0.0
@@ -174,22 +174,22 @@ def _transitions(bench: _Bench) -> Iterator[Check]:
         wrong_objective = max(wrong_objective, abs(value - expected) / (1.0 + abs(expected)), difference(G, expected_G))
         merges |= start.merged is not None and bool(np.any(start.merged))
         untouched &= left_alone
-    yield Check("parameters fit the problem", sizes, f"{TRANSITIONS} transitions")
+    yield Checked("parameters fit the problem", sizes, f"{TRANSITIONS} transitions")
     if bench.schedule.keeps_weight:
-        yield Check("a transition keeps W0 + merged + update", jump <= TOL, f"relative jump {jump:.1e}")
+        yield Checked("a transition keeps W0 + merged + update", jump <= TOL, f"relative jump {jump:.1e}")
     else:
-        yield Check(
+        yield Checked(
             "a transition keeps W0 + merged + update", None, f"not stated: keeps_weight is False (jump {jump:.1e})"
         )
-    yield Check("the problem has merged what the stage says", wrong_objective <= TOL, f"off by {wrong_objective:.1e}")
+    yield Checked("the problem has merged what the stage says", wrong_objective <= TOL, f"off by {wrong_objective:.1e}")
     stated = bench.schedule.merges
-    yield Check(
+    yield Checked(
         "merges", stated == merges, f"merges is {stated}, and {'something' if merges else 'nothing'} was merged"
     )
-    yield Check("the given stage is left alone", untouched, "its parameters")
+    yield Checked("the given stage is left alone", untouched, "its parameters")
 
 
-def _seeds(bench: _Bench) -> Iterator[Check]:
+def _seeds(bench: _Bench) -> Iterator[Checked]:
     if not bench.schedule.has_stages:
         return
     before = global_state()
@@ -197,18 +197,18 @@ def _seeds(bench: _Bench) -> Iterator[Check]:
     same = global_state() == before
     again = [start.theta for _, start, _ in bench.passages()]
     same &= all(np.array_equal(a, b) for a, b in zip(first, again))
-    yield Check("transitions depend on the given generator alone", same, "bit for bit, twice")
+    yield Checked("transitions depend on the given generator alone", same, "bit for bit, twice")
 
 
-def _types(bench: _Bench) -> Iterator[Check]:
+def _types(bench: _Bench) -> Iterator[Checked]:
     objective = LinearFineTuning.example(np.random.default_rng(bench.seed), np.float32)
     problem = Problem(objective, bench.problem.rank, bench.problem.lam, bench.problem.adapter)
     types = {start.theta.dtype.name for _, start, _ in bench.passages(problem)}
     if bench.schedule.has_stages:
-        yield Check("float32 stays float32", types == {"float32"}, f"parameters in {', '.join(sorted(types))}")
+        yield Checked("float32 stays float32", types == {"float32"}, f"parameters in {', '.join(sorted(types))}")
 
 
-def _refusals(bench: _Bench) -> Iterator[Check]:
+def _refusals(bench: _Bench) -> Iterator[Checked]:
     wrong, refused = [], 0
     for name in adapter_registry.classes():
         for lam in (0.0, 0.1):
@@ -223,10 +223,10 @@ def _refusals(bench: _Bench) -> Iterator[Check]:
                     list(_Bench(bench.schedule, problem, bench.seed).passages())
                 except Exception as error:
                     wrong.append(f"{name}, lam = {lam}: not refused, but raises {type(error).__name__}: {error}")
-    yield Check("refusal agrees with what runs", not wrong, "; ".join(wrong) or f"{refused} refused with a reason")
+    yield Checked("refusal agrees with what runs", not wrong, "; ".join(wrong) or f"{refused} refused with a reason")
 
 
-_CHECKS: dict[str, Callable[[_Bench], Iterator[Check]]] = {
+_CHECKS: dict[str, Callable[[_Bench], Iterator[Checked]]] = {
     "step_factor": _factors,
     "is_boundary": _boundaries,
     "transition": _transitions,

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
-from lorasolve.checks.base import Check, CheckReport, run_checks
+from lorasolve.checks.base import Checked, CheckReport, run_checks
 
 
 def test_a_numpy_boolean_counts_like_its_own():
     report = CheckReport(
-        "x", tuple(Check(str(k), holds, "") for k, holds in enumerate((np.False_, np.True_, None, False)))
+        "x", tuple(Checked(str(k), holds, "") for k, holds in enumerate((np.False_, np.True_, None, False)))
     )
     assert [check.holds for check in report.checks] == [False, True, None, False]
     assert [check.name for check in report.failures] == ["0", "3"]
@@ -21,7 +21,7 @@ def test_a_numpy_boolean_counts_like_its_own():
 
 def test_an_exception_is_a_failure_and_what_is_not_implemented_is_not():
     def half(bench):
-        yield Check("first", True, "")
+        yield Checked("first", True, "")
         raise KeyError("missing")
 
     def absent(bench):
@@ -29,7 +29,7 @@ def test_an_exception_is_a_failure_and_what_is_not_implemented_is_not():
         yield
 
     report = run_checks(
-        "x", None, {"half": half, "absent": absent, "last": lambda bench: iter([Check("last", True, "")])}
+        "x", None, {"half": half, "absent": absent, "last": lambda bench: iter([Checked("last", True, "")])}
     )
     assert [(check.name, check.holds) for check in report.checks] == [
         ("first", True),
@@ -48,11 +48,11 @@ def test_ctrl_c_in_a_run_of_a_check_ends_all_checks():
     def runs(bench):
         stop = ls.StoppingRule(max_iter=50)
         ended = ls.solve(problem, "gd", stop=stop, callback=lambda now: signal.raise_signal(signal.SIGINT))
-        yield Check("interrupted", False, ended.status.label)
+        yield Checked("interrupted", False, ended.status.label)
 
     def last(bench):
         after.append(bench)
-        yield Check("last", True, "")
+        yield Checked("last", True, "")
 
     with pytest.raises(KeyboardInterrupt):
         run_checks("x", None, {"runs": runs, "last": last})
