@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -41,6 +41,27 @@ _READING = "reading the runs that are there"
 GRACE_SECONDS = 20.0
 
 
+class Done(NamedTuple):
+    """What became of a call.
+
+    Attributes
+    ----------
+    store : Store
+        Where the runs are.
+    keys : frozenset of bytes or None
+        Those of all cells; None if the store held nothing before.
+    shards : frozenset of str or None
+        The files that the call has written, if the store held nothing before.
+    interrupted : bool
+        Whether it was asked to stop.
+    """
+
+    store: Store
+    keys: frozenset[bytes] | None
+    shards: frozenset[str] | None
+    interrupted: bool
+
+
 def do(
     work: Work,
     path: PathLike,
@@ -50,15 +71,8 @@ def do(
     threads: int | None = None,
     retry_failed: bool = False,
     progress: bool = False,
-) -> tuple[Store, frozenset[bytes] | None, frozenset[str] | None, bool]:
-    """Do all cells that the store does not hold yet; the settings are those of :meth:`Study.run`.
-
-    Returns
-    -------
-    tuple of Store, frozenset of bytes or None, frozenset of str or None, and bool
-        The store; the keys of all cells, or if the store held nothing before the files that this call has written;
-        whether it was asked to stop.
-    """
+) -> Done:
+    """Do all cells that the store does not hold yet; the settings are those of :meth:`Study.run`."""
     as_flag(retry_failed, "retry_failed")
     as_flag(progress, "progress")
     executor = registry.make(backend, "backend")
@@ -85,7 +99,7 @@ def do(
             raise
         raise KeyboardInterrupt from None
     # Not all that are there now: another call may have begun on the same new store.
-    return store, keys, frozenset(run.shards) if keys is None else None, asked.is_set()
+    return Done(store, keys, frozenset(run.shards) if keys is None else None, asked.is_set())
 
 
 def _pending(

@@ -87,10 +87,8 @@ class Calls(Work):
         progress: bool = False,
     ) -> Runs:
         """Do all cells that the store does not hold yet; everything is as in :meth:`lorasolve.Study.run`."""
-        kept, keys, _, interrupted = do(
-            self, store, backend, n_jobs, threads=threads, retry_failed=retry_failed, progress=progress
-        )
-        return Runs(kept, self.keys() if keys is None else keys, interrupted=interrupted)
+        done = do(self, store, backend, n_jobs, threads=threads, retry_failed=retry_failed, progress=progress)
+        return Runs(done.store, self.keys() if done.keys is None else done.keys, interrupted=done.interrupted)
 
     def runs(self, store: PathLike) -> Runs:
         """Return what a store holds of these cells; nothing is done."""

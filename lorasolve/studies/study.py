@@ -284,10 +284,8 @@ class Study(Work):
         StoreError
             If the store cannot be written, for example because the disk is full; what was written is safe.
         """
-        kept, keys, shards, interrupted = do(
-            self, store, backend, n_jobs, threads=threads, retry_failed=retry_failed, progress=progress
-        )
-        return Runs(kept, keys, study=self, interrupted=interrupted, shards=shards)
+        done = do(self, store, backend, n_jobs, threads=threads, retry_failed=retry_failed, progress=progress)
+        return Runs(done.store, done.keys, study=self, interrupted=done.interrupted, shards=done.shards)
 
     def runs(self, store: PathLike) -> Runs:
         """Return those runs of this study that a store holds; nothing is run."""
