@@ -25,8 +25,9 @@ def descend(problem: Problem, scale: float, seed: int) -> Result:
     Gradient descent settles the basin; the continuation only spares its slow end, where the optimum is degenerate
     or the factors are badly balanced.
     """
-    from ..engine import StoppingRule, solve
+    from ..engine import solve
     from ..inits.gaussian import Gaussian
+    from ..monitor import StoppingRule
 
     end = solve(problem, "gd", init=Gaussian(std=scale), seed=seed, stop=StoppingRule(max_iter=1000, grad_tol=1e-6))
     return solve(problem, "lbfgs", init=(end.A, end.B), stop=StoppingRule(max_iter=5000, grad_tol=1e-8))

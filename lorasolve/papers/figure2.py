@@ -51,9 +51,10 @@ class Figure2(Experiment):
 
     def run(self, cell: Cell) -> Record:
         """Train, record the course, then continue to convergence."""
-        from ..engine import StoppingRule, solve
+        from ..engine import solve
         from ..inits.gaussian import Gaussian
         from ..landscape import second_order
+        from ..monitor import StoppingRule
         from ..optimizers.gd import GD
         from ..problem import Problem
 

@@ -37,9 +37,10 @@ class Lemma1(Experiment):
 
     def run(self, cell: Cell) -> Record:
         """Run SGD until the start has decayed ten times over, and measure the rank of the end."""
-        from ..engine import StoppingRule, solve
+        from ..engine import solve
         from ..inits.gaussian import Gaussian
         from ..landscape import effective_rank, sgd_rank_bound
+        from ..monitor import StoppingRule
         from ..optimizers.sgd import SGD
         from ..problem import Problem
 

@@ -51,9 +51,10 @@ class ManyMatrices(Experiment):
 
     def run(self, cell: Cell) -> Record:
         """Run L-BFGS to a stationary point and describe each block there."""
-        from ..engine import StoppingRule, solve
+        from ..engine import solve
         from ..inits.gaussian import Gaussian
         from ..landscape import second_order
+        from ..monitor import StoppingRule
 
         scale = _STARTS[cell["start"]]
         init: Any = "lora" if scale is None else Gaussian(std=scale)

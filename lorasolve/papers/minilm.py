@@ -40,7 +40,8 @@ class MiniLM(_minilm.OnMiniLM):
 
     def run(self, cell: Cell) -> Record:
         """Train from one start, record the course, judge the end."""
-        from ..engine import StoppingRule, solve
+        from ..engine import solve
+        from ..monitor import StoppingRule
         from ..multi import MultiProblem
         from ..networks.judge import judge
         from ..networks.tangent import tangent_certificate

@@ -115,7 +115,8 @@ def _nested(records: list[Record]) -> list[Record]:
 @functools.lru_cache(maxsize=1)
 def _trained(sentences: int, last: int, calls: int) -> tuple[Any, list[np.ndarray]]:
     """Return the network and the updates at the end of L-BFGS from PEFT's start."""
-    from ..engine import StoppingRule, solve
+    from ..engine import solve
+    from ..monitor import StoppingRule
     from ..multi import MultiProblem
 
     network = _minilm.whole_task(sentences, last).network()

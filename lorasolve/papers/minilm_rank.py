@@ -34,7 +34,8 @@ class MiniLMRank(_minilm.OnMiniLM):
 
     def run(self, cell: Cell) -> Record:
         """Train and judge."""
-        from ..engine import StoppingRule, solve
+        from ..engine import solve
+        from ..monitor import StoppingRule
         from ..multi import MultiProblem
         from ..networks.judge import judge
 

@@ -37,7 +37,8 @@ class MiniLMStarts(_minilm.OnMiniLM):
 
     def run(self, cell: Cell) -> Record:
         """Train from one start, record the course."""
-        from ..engine import StoppingRule, solve
+        from ..engine import solve
+        from ..monitor import StoppingRule
         from ..multi import MultiProblem
         from ..optimizers.adam import Adam
 

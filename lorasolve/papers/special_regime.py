@@ -40,9 +40,10 @@ class SpecialRegime(Experiment):
     def run(self, cell: Cell) -> Record:
         """Bound the constants, and count the random starts that end above the convex optimum."""
         from ..convex import solve_convex
-        from ..engine import StoppingRule, solve
+        from ..engine import solve
         from ..inits.gaussian import Gaussian
         from ..landscape import restricted_constants
+        from ..monitor import StoppingRule
         from ..objectives import MatrixSensing
         from ..problem import Problem
 

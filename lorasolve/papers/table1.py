@@ -53,7 +53,8 @@ class Table1(Experiment):
         return _record(values, task.metrics(found.X)["accuracy"], known)
 
     def _network(self, cell: Cell) -> Record:
-        from ..engine import StoppingRule, solve
+        from ..engine import solve
+        from ..monitor import StoppingRule
         from ..problem import Problem
 
         task = network_task(200, 32)

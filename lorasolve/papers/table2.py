@@ -155,7 +155,8 @@ def _sensing() -> tuple[Any, np.ndarray]:
 
 @functools.lru_cache(maxsize=1)
 def _network() -> tuple[Any, np.ndarray]:
-    from ..engine import StoppingRule, solve
+    from ..engine import solve
+    from ..monitor import StoppingRule
     from ..problem import Problem
 
     objective = network_task(200, 64).objective

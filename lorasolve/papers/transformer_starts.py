@@ -43,7 +43,8 @@ class TransformerStarts(Experiment):
 
     def run(self, cell: Cell) -> Record:
         """Train from all starts, judge each end alone and among the others."""
-        from ..engine import StoppingRule, solve
+        from ..engine import solve
+        from ..monitor import StoppingRule
         from ..multi import MultiProblem
         from ..networks.gradients import Network
         from ..networks.judge import NetworkVerdict, judge
