@@ -26,7 +26,7 @@ from .problem import Problem
 from .result import Result
 from .schedules import Stage
 
-Given = tuple[Any, Any] | Result
+GivenStart = tuple[Any, Any] | Result
 
 
 def solve(
@@ -133,7 +133,9 @@ def _refuse_underflow(problem: Problem) -> None:
         )
 
 
-def method_and_start(method: str | Optimizer | Method, init: str | Init | Given | None) -> tuple[Method, Given | None]:
+def method_and_start(
+    method: str | Optimizer | Method, init: str | Init | GivenStart | None
+) -> tuple[Method, GivenStart | None]:
     """Return the method with its init replaced by a named one, and factors or a result that are given instead."""
     method = Method.of(method)
     if init is None:
@@ -143,18 +145,18 @@ def method_and_start(method: str | Optimizer | Method, init: str | Init | Given 
     return replace(method, init=init_registry.make(init, "init")), None
 
 
-def start_name(method: Method, given: Given | None) -> str:
+def start_name(method: Method, given: GivenStart | None) -> str:
     """Return the name of what a run starts from."""
     return method.init.name if given is None else "given"
 
 
-def own_problem(problem: Problem, method: Method, given: Given | None) -> Problem:
+def own_problem(problem: Problem, method: Method, given: GivenStart | None) -> Problem:
     """Return the problem that a method runs, or refuse what cannot run."""
     require(method, "method", method.refusal(problem, draws_start=given is None))
     return method.problem(problem)
 
 
-def first_stage(problem: Problem, method: Method, given: Given | None, rng: np.random.Generator) -> Stage:
+def first_stage(problem: Problem, method: Method, given: GivenStart | None, rng: np.random.Generator) -> Stage:
     """Return the first stage of a run: the method's own start, explicit factors or the end of an earlier result."""
     if given is None:
         return method.start(problem, rng)

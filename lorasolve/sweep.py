@@ -16,7 +16,7 @@ from ._progress import Progress
 from ._threads import get_threads, kernel_threads
 from ._units import Units, gradient_at_zero, least_length, may_hide_gradient, units
 from ._validate import Array, as_flag, as_instance, as_integer, shown
-from .engine import Given, first_stage, method_and_start, own_problem, solve, start_name
+from .engine import GivenStart, first_stage, method_and_start, own_problem, solve, start_name
 from .inits import Init
 from .kernels.stopping_rules import DIVERGED, LIMIT, RUNNING
 from .linear_map import SQUARED
@@ -152,7 +152,7 @@ class Run:
 
     problem: Problem
     method: Method
-    given: Given | None
+    given: GivenStart | None
     seed: int | None
     theta: Array | None = None
 
@@ -160,7 +160,7 @@ class Run:
 def solve_batch(
     problems: Problem | Sequence[Problem],
     method: str | Optimizer | Method | Sequence[str | Optimizer | Method] = "gd",
-    init: str | Init | Given | Sequence[str | Init | Given | None] | None = None,
+    init: str | Init | GivenStart | Sequence[str | Init | GivenStart | None] | None = None,
     seed: int | Sequence[int | None] | None = 0,
     *,
     stop: StoppingRule | None = None,

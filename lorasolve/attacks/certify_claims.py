@@ -77,7 +77,7 @@ def draw_lower_bound(rng: np.random.Generator, certify: Any) -> Instance:
     )
 
 
-class Cosine:
+class CosineLoss:
     """``sum cos X``, said to be convex; 0 is its maximum."""
 
     convex = True
@@ -98,7 +98,7 @@ def judge_cosine(certify: Any, m: int, n: int, lam: float, bounded: bool) -> Fai
     if not 0.0 < lam < 0.5:
         return None
     try:
-        certificate = certify(Problem(Cosine(m, n, bounded), 1, lam), np.zeros((m, n)))
+        certificate = certify(Problem(CosineLoss(m, n, bounded), 1, lam), np.zeros((m, n)))
     except ValueError:
         return {}
     with mpmath.workdps(DIGITS):

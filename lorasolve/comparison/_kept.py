@@ -16,7 +16,7 @@ from .._files import PathLike
 from .._text import component_text
 from .._validate import Array
 from ..adapters import registry as adapter_registry
-from ..engine import Given, solve
+from ..engine import GivenStart, solve
 from ..inits import Init
 from ..method import Method
 from ..monitor import StoppingRule
@@ -48,7 +48,7 @@ class Cells:
     """
 
     problem: Problem
-    init: str | Init | Given | None
+    init: str | Init | GivenStart | None
     stop: StoppingRule
     held_out: Objective | None
     methods: dict[str, Method]
