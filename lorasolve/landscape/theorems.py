@@ -107,7 +107,7 @@ class Spectra:
         return float(np.linalg.norm(self.values[self.r_star :]))
 
 
-Conclusion = Literal["global", "eps-global", "bounded", "excluded", "not excluded"]
+Conclusion = Literal["global", "eps-global", "bounded", "excluded", "not excluded", "inconclusive"]
 
 
 @dataclass(frozen=True)
@@ -123,8 +123,9 @@ class TheoremFinding:
         is an illustration and no verdict rests on it.
     conclusion : Conclusion
         ``"global"`` or ``"not excluded"`` (a spurious point like this one contradicts nothing); for Theorem 3 also
-        ``"eps-global"``; for the gap at approximate points ``"bounded"``; for one matrix of several ``"excluded"``: it
-        is not the one that Theorem 2 demands of a spurious point.
+        ``"eps-global"``, and ``"inconclusive"`` where its premises contradict each other; for the gap at approximate
+        points ``"bounded"``; for one matrix of several ``"excluded"``: it is not the one that Theorem 2 demands of a
+        spurious point.
     text : str
         The inequality that decided, with numbers.
     numbers : dict
@@ -327,7 +328,9 @@ def theorem_3(s: Spectra, rsc: float, rsm: float, known: Known, eps: float | Non
         ``(c - 1) o^2 - 2 delta o + ||X - Pi_{r*}(X)||^2 - delta^2 - 2 sigma_{r*} nu <= 0``.
 
     For ``c > 1`` this is an upper bound on ``o``, for ``c < 1`` a lower one; at rank below ``r``, ``o = 0``. For
-    ``r* = 0``, ``o^2 <= (beta/alpha) sigma_r nu``.
+    ``r* = 0``, ``o^2 <= (beta/alpha) sigma_r nu``. Global points of rank ``r`` are no exception: where the measured
+    ``o`` violates this, the point is not what is taken for granted (nearly stationary, say, with constants that are
+    not bounds or an ``X*`` that is not a minimizer), and nothing follows.
     """
     numbers = {"delta": s.delta, "nu": s.nu, "distance": s.distance}
     if eps is not None:
@@ -336,8 +339,14 @@ def theorem_3(s: Spectra, rsc: float, rsm: float, known: Known, eps: float | Non
     def finding(conclusion: Conclusion, text: str, *vacuous: str) -> TheoremFinding:
         return TheoremFinding("Theorem 3 (explicit constants)", known, conclusion, text, numbers, vacuous)
 
+    def contradicted(why: str) -> TheoremFinding:
+        apart = f"no second-order point with these singular values is {s.distance:.6g} from X*"
+        return finding("inconclusive", f"{why}: {apart}, so the premises cannot all hold")
+
     def near(radius: float, why: str) -> TheoremFinding:
         numbers["radius"] = radius
+        if _less(radius, s.distance):
+            return contradicted(f"{why}, radius {radius:.6g}")
         within = f"{why}: within {radius:.3g} of an exact minimizer"
         if eps is None or radius <= eps:
             return finding("eps-global", within)
@@ -351,10 +360,11 @@ def theorem_3(s: Spectra, rsc: float, rsm: float, known: Known, eps: float | Non
     constant = s.tail**2 - s.delta**2 - 2.0 * s.sigma_r_star * s.nu
     root = s.delta**2 - (c - 1.0) * constant
     numbers["c"] = c
-    if c > 1.0 and root < 0.0:
-        return finding("global", f"c = {c:.6g} > 1, and no point that is not global satisfies the inequality")
+    slack = 2.0 * s.delta * s.distance + s.delta**2 + 2.0 * s.sigma_r_star * s.nu
+    if _less(slack, (c - 1.0) * s.distance**2 + s.tail**2):
+        return contradicted(f"c = {c:.6g}")
     if c > 1.0:
-        return near((s.delta + math.sqrt(root)) / (c - 1.0), f"c = {c:.6g} > 1")
+        return near((s.delta + math.sqrt(max(root, 0.0))) / (c - 1.0), f"c = {c:.6g} > 1")
     if c == 1.0 or constant <= 0.0:
         return finding("not excluded", f"c = {c:.6g} <= 1: the lower bound on the distance is empty", "distance bound")
     bound = (-s.delta + math.sqrt(root)) / (1.0 - c)

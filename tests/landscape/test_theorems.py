@@ -128,6 +128,23 @@ def test_theorem_3_holds_at_optima_that_are_only_nearly_low_rank(seed):
         assert theorem_3(point, 1.0, 1.0, Known.CERTIFIED, eps=found.numbers["radius"] / 2).vacuous == ("radius",)
 
 
+@pytest.mark.parametrize("rsm", [1.0, 8.0])
+@pytest.mark.parametrize("tail", [0.3, 0.46, 0.48, 0.5])
+def test_theorem_3_concludes_nothing_from_premises_that_contradict_each_other(tail, rsm):
+    """Where no ``o`` satisfies the inequality of all second-order points, global ones too, or the measured one not."""
+    c, delta, nu = 2.0 / (rsm * tail), 0.1, 0.1
+    quadratic = np.poly1d([c - 1.0, -2.0 * delta, tail**2 - delta**2 - 2.0 * nu])
+    for distance in (0.0, 0.01, 0.2, 0.25, 0.5, 5.0):
+        point = spectra(values=np.array([1.0, tail]), delta=delta, nu=nu, distance=distance)
+        found = theorem_3(point, 1.0, rsm, Known.CERTIFIED)
+        assert (found.conclusion == "inconclusive") == (quadratic(distance) > 0.0)
+        if c > 1.0 and found.conclusion != "inconclusive":
+            assert found.numbers["radius"] == pytest.approx(max(quadratic.roots))
+    # X = X* is no exception: the tail of X* is delta.
+    same = spectra(values=np.array([1.0, delta]), delta=delta, nu=nu, distance=0.0)
+    assert theorem_3(same, 1.0, rsm, Known.CERTIFIED).conclusion == "eps-global"
+
+
 def test_theorem_3_about_zero_is_a_radius_that_the_best_matrix_of_rank_1_keeps():
     """``X* = diag(0.9, 0.4, 0.1)``, the point its best approximation of rank 1: sigma_r nu = 0.9 times 1.4."""
     problem = ls.Problem(ls.objectives.Denoising(np.diag([1.0, 0.5, 0.2])), rank=1, lam=0.1)
@@ -139,6 +156,7 @@ def test_theorem_3_about_zero_is_a_radius_that_the_best_matrix_of_rank_1_keeps()
     point = Spectra.of(A, A, np.diag([0.9, 0.4, 0.1]), 0)
     assert theorem_3(point, 1.0, 4.0, Known.CERTIFIED).numbers["radius"] == pytest.approx(2.0 * math.sqrt(0.9 * 1.4))
     assert theorem_3(point, 1.0, 1.0, Known.CERTIFIED, eps=1.0).vacuous == ("radius",)
+    assert theorem_3(replace(point, distance=1.13), 1.0, 1.0, Known.CERTIFIED).conclusion == "inconclusive"
 
 
 def test_verdict_uses_theorem_3_when_asked_for_a_lower_rank():
