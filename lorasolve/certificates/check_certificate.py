@@ -43,9 +43,8 @@ def integers(values: Any, exponent: Any) -> list[int]:
     fits = isinstance(values, list) and all(type(k) is int for k in [exponent, *values]) and abs(exponent) <= 9000
     return require(fits, "expected integers and the exponent of a power of two that multiplies them") or values
 
-def positive_semidefinite(W: list[list[int]]) -> bool:
+def positive_semidefinite(W: list[list[int]], last: int = 1) -> bool:
     """Eliminate without fractions (Bareiss): no pivot may be negative, and a zero pivot needs a row of zeros."""
-    last = 1
     while W:
         first, pivot = W[0], W[0][0]
         if pivot < 0 or (pivot == 0 and any(first)):
@@ -68,9 +67,8 @@ def exact(problem: Any, point: Any, lam: Fraction, c: Fraction) -> tuple[Fractio
     low = min(p + a + b, q)
     z = [(sum(v * X[k] for k, v in output) << p + a + b - low) - (t << q - low) for output, t in zip(outputs, y)]
     G, unit = [0] * (m * n), Fraction(2) ** (p + low) / problem["divide_by"]  # the gradient is unit * G
-    for d, output in zip(z, outputs):
-        for k, v in output:
-            G[k] += v * d
+    for d, (k, v) in ((d, pair) for d, output in zip(z, outputs) for pair in output):
+        G[k] += v * d
     if c:
         rows = [G[k * n : k * n + n] for k in range(m)] if m <= n else [G[k::n] for k in range(n)]
         square = (lam / (c * unit)) ** 2
@@ -90,7 +88,8 @@ def positions(given: Any, limit: int) -> Any:
     return require(fits, f"expected a list of integers from 0 to {limit - 1}") or np.array(given)
 
 def up(*terms: float) -> float:  # at least a sum of numbers >= 0 that have been rounded up to a hundred times
-    return math.fsum(terms) * (1.0 + 2.0**-45) + TINY
+    bound = math.fsum(terms) * (1.0 + 2.0**-45) + TINY
+    return require(bound < math.inf, "the numbers overflow in binary64", OverflowError) or bound
 
 def size(x: Any) -> float:  # at least the Frobenius norm
     return up(math.sqrt(float((x * x).sum()) * (1.0 + 2.0 * (x.size + 8) * U) + x.size * 2.0**-1070))
@@ -119,12 +118,12 @@ def loss(form: Any, z: Any, radius: float) -> tuple[float, Any, float]:
     """Return an upper bound of the losses, their derivative and the radius of that, for outputs within a radius."""
     kind, y = fields(form, {"square": "kind", "huber": "kind delta"}.get(form["kind"], "kind labels"))["kind"], 1.0
     if kind == "square":
-        return up(up(size(z), radius) ** 2 / 2), z, radius
+        return up(up(size(z), radius) * up(size(z), radius) / 2), z, radius
     if kind == "huber":
         delta = abs(array(form["delta"], 1)[0])
         d = z.clip(-delta, delta)
         f = float((abs(d) * (abs(z) - abs(d) / 2)).sum()) * (1.0 + 2.0 * (z.size + 9) * U)
-        return up(f, size(d) * radius, radius**2), d, radius
+        return up(f, size(d) * radius, radius * radius), d, radius
     if kind == "logistic":  # two classes, with logits -y z and 0
         y = array(form["labels"], z.size)
         require((abs(y) == 1).all(), "a label is not -1 or 1")
@@ -142,28 +141,29 @@ def loss(form: Any, z: Any, radius: float) -> tuple[float, Any, float]:
 def binary64(problem: Any, point: Any, lam: Fraction, c: Fraction) -> tuple[Fraction, Fraction, Fraction]:
     """Return upper bounds of what ``exact`` returns; refuse in the same case."""
     globals()["np"] = __import__("numpy")
-    fields(problem, "lam shape divide_by loss map shifts", "X0")
-    (m, n), D, r = problem["shape"], problem["divide_by"], fields(point, "A B")["A"]["shape"][1]
-    A, B = array(point["A"], m, r), array(point["B"], n, r)
-    X, ab = A @ B.T + (array(problem["X0"], m, n) if "X0" in problem else 0.0), up(size(A) * size(B))
-    measure, adjoint, norm, terms, count = linear(problem["map"], m, n)
-    z, radius = measure(X), up((terms + 1) * U * norm * size(X), norm * up((r + 1) * U * ab, U * size(X)))
-    for shift in problem["shifts"]:
-        z = z - array(shift, count)
-        radius = up(radius, U * size(z))
-    f, d, wrong = loss(problem["loss"], z, radius)
-    G = adjoint(d).reshape(m, n) / float(D)
-    radius = up((terms + 1) * U * norm * size(d) / D, norm * wrong / D, 2 * U * size(G))  # D is rounded too
-    if c:
-        tall, k = (G if m >= n else G.T), min(m, n)
-        level = min(max(lam / c - Fraction(radius), Fraction(0)), Fraction(2) ** 500)  # what is less proves more
-        slack = up((max(m, n) + 2) * U * size(G) ** 2, (k + 5) * k * U * float(level) ** 2)
-        try:
-            np.linalg.cholesky((float(level**2) * (1.0 - 4.0 * U) - slack) * np.eye(k) - tall.T @ tall)
-        except np.linalg.LinAlgError:
-            require(False, "c ||G||_2 <= lam is not proved", Refused)
-    inner = Fraction(math.fsum((G @ B * A).ravel())) + Fraction(up((n + 4) * U * size(G) * ab, radius * ab))
-    return Fraction(f) / D, Fraction(up(*(A * A).ravel(), *(B * B).ravel())) / 2, inner
+    with np.errstate(all="ignore"):  # what overflows is refused
+        fields(problem, "lam shape divide_by loss map shifts", "X0")
+        (m, n), D, r = problem["shape"], problem["divide_by"], fields(point, "A B")["A"]["shape"][1]
+        A, B = array(point["A"], m, r), array(point["B"], n, r)
+        X, ab = A @ B.T + (array(problem["X0"], m, n) if "X0" in problem else 0.0), up(size(A) * size(B))
+        measure, adjoint, norm, terms, count = linear(problem["map"], m, n)
+        z, radius = measure(X), up((terms + 1) * U * norm * size(X), norm * up((r + 1) * U * ab, U * size(X)))
+        for shift in problem["shifts"]:
+            z = z - array(shift, count)
+            radius = up(radius, U * size(z))
+        f, d, wrong = loss(problem["loss"], z, radius)
+        G = adjoint(d).reshape(m, n) / float(D)
+        radius = up((terms + 1) * U * norm * size(d) / D, norm * wrong / D, 2 * U * size(G))  # D is rounded too
+        if c:
+            tall, k = (G if m >= n else G.T), min(m, n)
+            level = min(max(lam / c - Fraction(radius), Fraction(0)), Fraction(2) ** 500)  # what is less proves more
+            slack = up((max(m, n) + 2) * U * size(G) * size(G), (k + 5) * k * U * float(level) ** 2)
+            try:
+                np.linalg.cholesky((float(level**2) * (1.0 - 4.0 * U) - slack) * np.eye(k) - tall.T @ tall)
+            except np.linalg.LinAlgError:
+                require(False, "c ||G||_2 <= lam is not proved", Refused)
+        inner = Fraction(up((n + 4) * U * up(size(G) * ab), radius * ab)) + Fraction(math.fsum((G @ B * A).ravel()))
+        return Fraction(f) / D, Fraction(up(*(A * A).ravel(), *(B * B).ravel())) / 2, inner
 
 def proved(document: Any) -> tuple[Fraction, Fraction]:
     """Return the bound of ``F(X) - inf F`` that a certificate proves, and one of ``F(X)``."""
@@ -196,5 +196,5 @@ if __name__ == "__main__":
             once = lambda pairs: require(len(dict(pairs)) == len(pairs), "a field is there twice") or dict(pairs)
             print("accepted:", check(json.load(file, object_pairs_hook=once)))
     except Exception as error:
-        print("refused:" if isinstance(error, Refused) else "no certificate:", error or type(error).__name__)
-        sys.exit(1 if isinstance(error, Refused) else 2)
+        refused = isinstance(error, (Refused, OverflowError))
+        sys.exit(print("refused:" if refused else "no certificate:", error or type(error).__name__) or 2 - refused)

@@ -369,6 +369,20 @@ def test_numbers_that_overflow_in_the_checker_are_told_as_that(length: float, wi
         certificates.document(ls.Problem(loss, 1, lam=1.0), width * np.ones((3, 2)), arithmetic="binary64")
 
 
+@pytest.mark.parametrize("power", [200, 299])
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_a_file_whose_numbers_overflow_is_refused_in_one_line(tmp_path: pathlib.Path, name: str, power: int) -> None:
+    """At ``A B^T`` of 2^(2 power): its square is beyond 2^1024 for a power of 299."""
+    task, path = problem(name), tmp_path / "proof.json"
+    document = certificates.document(task, np.zeros(task.shape), arithmetic="binary64")
+    m, n = task.shape
+    document["point"] = {"A": encoded(np.full((m, 1), 2.0**power)), "B": encoded(np.full((n, 1), 2.0**power))}
+    path.write_text(json.dumps(document))
+    code, text = run_checker(path)
+    assert (code, text.count("\n"), text[:9]) == (1, 1, "refused: ")
+    assert ("overflow" in text) == (power == 299)
+
+
 # ---------------------------------------------------------------------- the checker alone
 def test_the_checker_is_short_and_stands_alone() -> None:
     text = CHECKER.read_text()
