@@ -46,10 +46,12 @@ whether it agrees. To believe a line marked PROVED one has to trust Python's fra
 to read the statement in `proofs.json`; the {checker} lines of `lorasolve/symbolic/` are then no longer in the way.
 
 What it cannot see is a statement that says less than it did: a sign, a size or a hypothesis more. `proofs.json` pins
-them, with what each theorem says in words, the names of its checks, and the cases of what is computed: `lorasolve
-prove` fails, and says what changed, when a module of this folder states anything that differs from it. The command
-above accepts the change, which then shows in the difference of the file. Checks that contain `exp`, `pi` or `cos`,
-exact computations case by case and random searches are not algebra; the second checker is not asked about them.
+them, with what each theorem says in words, the names of its checks, and the sides and the cases of what is computed:
+`lorasolve prove` fails, and says what changed, when a module of this folder states anything that differs from it. The
+command above accepts the change, which then shows in the difference of the file. Both checkers refuse a claim that is
+one expression twice: SymPy has then worked it out before it was written down. Checks that contain `exp`, `pi` or `cos`,
+derivatives and integrals of such, exact computations case by case and random searches are not algebra; the second
+checker is not asked about them.
 
 Where a check uses a fact of this folder, it uses an instance of one of its schemas, built from side conditions: that
 ||G||_2 <= g, say. They are printed in its *assuming* line, with the fact in brackets and with the checks that they are
@@ -113,7 +115,9 @@ search finds is marked REFUTED, with the example; one that is only not proved is
   put=...)` says it in other symbols. The other check has to be listed here or in a theorem of `Theorem(...,
   uses=(...))`, it has to hold, and what it assumes has to be assumed here too, unless it is listed in
   `under=(other_check,)`: then its assumptions are printed as this one's.
-- `ScalarCheck`, `Exact`, `Sampled`: SymPy expressions, rational cases, random search.
+- `ScalarCheck`, `Exact`, `Sampled`: SymPy expressions, rational cases, random search. Where values are put into a
+  claim write an `Identity` with `given=(define(x, value),)`, and `Derivative`, `Integral`, `Subs` for what SymPy would
+  work out at once: a claim has to be there to be checked.
 
 What of the statement no check shows (a decomposition exists, a limit, an induction) is declared in `Theorem(...,
 prose={{"what": ("check", ...)}})`, each with the checks beside which it stands; `prose={{}}` says that nothing is left.

@@ -74,7 +74,9 @@ from lorasolve.symbolic import (
     Exact,
     Identity,
     Inequality,
+    MatrixExpr,
     ScalarCheck,
+    ScalarExpr,
     Square,
     SumOfSquares,
     Theorem,
@@ -123,6 +125,11 @@ JACOBIAN = (Dw - w @ w.T / r) / tau
 count, ei, ej = scalars("r e_i e_j")
 TOTAL = ei + ej + mass
 WI, WJ = count * ei / TOTAL, count * ej / TOTAL
+# The same with another e_i or e_j, which is more by h, and the quotients of differences, derivatives at h = 0.
+more = scalars("h")
+TOTAL_MORE = TOTAL + more
+BY_I = (count * (ei + more) / TOTAL_MORE - WI) / more
+BY_J = (count * ei / TOTAL_MORE - WI) / more
 # After the split: j is gone, i is there twice with half its exponential.
 HALVED = sympy.exp(sympy.expand((tau * sympy.log(ei) - tau * sympy.log(2)) / tau))
 SPLIT_TOTAL = 2 * HALVED + mass
@@ -172,8 +179,14 @@ TWINS = assume(
     (Dw @ Pi, Pi @ Dw),
     impose=_twins,
 )
-HALF = sympy.Matrix([[1, 1], [1, -1]]) / sympy.sqrt(2)
-NEGATIVE = sympy.Matrix([[1, 1], [1, 1]]) / sympy.sqrt(2)
+# T4: N = [[1, 1], [1, -1]].
+first, second = vector("e", 2), vector("f", 2)
+AXES = (
+    orthonormal(first, second),
+    assume("e e^T + f f^T = I", (second @ second.T, eye(2) - first @ first.T)),
+)
+MIXING = first @ (first + second).T + second @ (first - second).T
+ALL_POSITIVE = first @ (first + second).T + second @ (first + second).T
 
 # Gated decay: the k-th entries of x and v are sqrt(||a_k|| ||b_k||) and sqrt(w_k).
 x, v = vector("x", r), vector("v", r)
@@ -194,11 +207,9 @@ def cosh(argument: sympy.Expr) -> sympy.Expr:
     return (sympy.exp(argument) + sympy.exp(-argument)) / 2
 
 
-def distance_to_identity(rotation: sympy.Matrix) -> sympy.Expr:
-    """Return ||Q^T Q - I||^2 + ||(1, 0) Q - (1, 1)/sqrt(2)||^2."""
-    off = rotation.T * rotation - sympy.eye(2)
-    copy = sympy.Matrix([[1, 0]]) * rotation - sympy.Matrix([[1, 1]]) / sympy.sqrt(2)
-    return sum(entry**2 for entry in (*off, *copy))
+def off_twice_a_rotation(mixing: MatrixExpr) -> ScalarExpr:
+    """Return ||N^T N - 2 I||^2 + ||(1, 0) N - (1, 1)||^2."""
+    return square(mixing.T @ mixing - 2 * eye(2)) + square(mixing.T @ first - first - second)
 
 
 def _hadamard(dim: int, normalized: bool = True, first_only: bool = False) -> tuple[bool, str]:
@@ -240,22 +251,22 @@ CHECKS = (
     ),
     ScalarCheck(
         "softmax_diagonal",
-        "dw_i/dz_i = (w_i/tau)(1 - w_i/r), from w_i = r e_i/(e_i + e_j + p), e_i = e^{z_i/tau}, de_i/dz_i = e_i/tau.",
-        sympy.diff(WI, ei) * ei / tau,
-        WI / tau * (1 - WI / count),
+        "dw_i/dz_i = (w_i/tau)(1 - w_i/r), at h = 0: w_i = r e_i/(e_i + e_j + p), de_i/dz_i = e_i/tau for e^{z_i/tau}.",
+        BY_I * ei / tau,
+        count * ei / TOTAL_MORE / tau * (1 - WI / count),
         mutants=(
-            mutant("sign", "1 + w_i/r", rhs=WI / tau * (1 + WI / count)),
-            mutant("constant", "1 - w_i", rhs=WI / tau * (1 - WI)),
+            mutant("sign", "1 + w_i/r", rhs=count * ei / TOTAL_MORE / tau * (1 + WI / count)),
+            mutant("constant", "1 - w_i", rhs=count * ei / TOTAL_MORE / tau * (1 - WI)),
         ),
     ),
     ScalarCheck(
         "softmax_off_diagonal",
-        "dw_i/dz_j = -w_i w_j/(r tau).",
-        sympy.diff(WI, ej) * ej / tau,
-        -WI * WJ / (count * tau),
+        "dw_i/dz_j = -w_i w_j/(r tau), at h = 0.",
+        BY_J * ej / tau,
+        -(count * ei / TOTAL_MORE) * WJ / (count * tau),
         mutants=(
-            mutant("sign", "+", rhs=WI * WJ / (count * tau)),
-            mutant("constant", "without r", rhs=-WI * WJ / tau),
+            mutant("sign", "+", rhs=(count * ei / TOTAL_MORE) * WJ / (count * tau)),
+            mutant("constant", "without r", rhs=-(count * ei / TOTAL_MORE) * WJ / tau),
         ),
     ),
     Identity(
@@ -452,14 +463,16 @@ CHECKS = (
             mutant("constant", "p q", rhs=mass * rest * a @ b.T),
         ),
     ),
-    ScalarCheck(
+    Identity(
         "copy_is_a_rotation",
-        "T4: Q = [[1, 1], [1, -1]]/sqrt(2) is orthogonal and takes (a, 0) to (a, a)/sqrt(2); steps commute with Q.",
-        distance_to_identity(HALF),
+        "T4: N = [[1, 1], [1, -1]] has N^T N = 2 I and takes (a, 0) to (a, a): N/sqrt(2) is a Q of step_commutes.",
+        off_twice_a_rotation(MIXING),
         0,
+        given=AXES,
         mutants=(
-            mutant("sign", "all entries positive", lhs=distance_to_identity(NEGATIVE)),
-            mutant("constant", "without 1/sqrt(2)", lhs=distance_to_identity(sympy.sqrt(2) * HALF)),
+            mutant("sign", "all entries positive", lhs=off_twice_a_rotation(ALL_POSITIVE)),
+            mutant("constant", "2 N", lhs=off_twice_a_rotation(2 * MIXING)),
+            mutant("constant", "N^T N = I", lhs=square(MIXING.T @ MIXING - eye(2))),
         ),
     ),
     Exact(

@@ -49,12 +49,9 @@ lorasolve/adapters/dora.py, lorasolve/papers/dora.py
 from fractions import Fraction
 from random import Random
 
-import sympy
-
 from lorasolve.symbolic import (
     Exact,
     Identity,
-    ScalarCheck,
     Theorem,
     Values,
     assume,
@@ -152,14 +149,15 @@ CHECKS = (
             ),
         ),
     ),
-    ScalarCheck(
+    Identity(
         "magnitude_gradient",
-        "dL/dw = <g, v>/c = q.",
-        sympy.diff(w * p / c, w),
-        p / c,
+        "dL/dw = <g, v>/c = q: a change d of w changes the column w v/c by d v/c, and <g, .> by d q.",
+        tr(g.T @ ((w + d) / c * v - w / c * v)),
+        d * q,
         mutants=(
-            mutant("constant", "2 q", rhs=2 * p / c),
-            mutant("sign", "-q", rhs=-p / c),
+            mutant("constant", "2 q", rhs=2 * d * q),
+            mutant("sign", "-q", rhs=-1 * d * q),
+            mutant("constant", "v, not the unit vector v/c", lhs=tr(g.T @ ((w + d) * v - w * v))),
         ),
     ),
     Identity(

@@ -93,11 +93,11 @@ CHECKS = (
     ScalarCheck(
         "exponential",
         "c exp(-2 lam t) solves C' = -2 lam C with C(0) = c.",
-        sympy.diff(decay * sympy.exp(-2 * lam * t), t),
+        sympy.Derivative(decay * sympy.exp(-2 * lam * t), t),
         -2 * lam * decay * sympy.exp(-2 * lam * t),
         mutants=(
-            mutant("constant", "exp(-lam t)", lhs=sympy.diff(decay * sympy.exp(-lam * t), t)),
-            mutant("sign", "exp(2 lam t)", lhs=sympy.diff(decay * sympy.exp(2 * lam * t), t)),
+            mutant("constant", "exp(-lam t)", lhs=sympy.Derivative(decay * sympy.exp(-lam * t), t)),
+            mutant("sign", "exp(2 lam t)", lhs=sympy.Derivative(decay * sympy.exp(2 * lam * t), t)),
         ),
     ),
     Identity(

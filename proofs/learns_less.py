@@ -209,7 +209,6 @@ WIDER = rank + more
 
 # T5. The quarter-circle law in theta: x = 2 cos(theta), dx = -2 sin(theta) dtheta.
 theta = sympy.Symbol("theta", real=True)
-x = sympy.Symbol("x", positive=True)
 DENSITY = (2 * sympy.sin(theta)) * (2 * sympy.sin(theta)) / sympy.pi  # sqrt(4 - x^2)/pi |dx/dtheta|
 COUNT = (2 * theta - sympy.sin(2 * theta)) / sympy.pi
 ENERGY = (2 * theta - sympy.sin(4 * theta) / 2) / sympy.pi
@@ -220,14 +219,19 @@ BELOW, ABOVE = sympy.Rational(116410, 100000), sympy.Rational(116411, 100000)
 FIRST_BELOW, FIRST_ABOVE = sympy.Rational(13073, 10000), sympy.Rational(13074, 10000)
 
 
+def at(share: sympy.Expr, angle: sympy.Expr) -> sympy.Expr:
+    """Return a share at an angle, as it is written."""
+    return sympy.Subs(share, theta, angle)
+
+
 def below(share: sympy.Expr, angle: sympy.Rational, low: str) -> sympy.Expr:
     """Return a number >= 0 if less than 0.9 lies above the angle, and the count there is at least `low`."""
-    return sympy.Min(SHARE - share.subs(theta, angle), COUNT.subs(theta, angle) - sympy.Rational(low))
+    return sympy.Min(SHARE - share.subs(theta, angle), COUNT.subs(theta, angle) - sympy.Rational(low), evaluate=False)
 
 
 def above(share: sympy.Expr, angle: sympy.Rational, high: str) -> sympy.Expr:
     """Return a number >= 0 if more than 0.9 lies above the angle, and the count there is at most `high`."""
-    return sympy.Min(share.subs(theta, angle) - SHARE, sympy.Rational(high) - COUNT.subs(theta, angle))
+    return sympy.Min(share.subs(theta, angle) - SHARE, sympy.Rational(high) - COUNT.subs(theta, angle), evaluate=False)
 
 
 CHECKS = (
@@ -262,7 +266,7 @@ CHECKS = (
     ScalarCheck(
         "gradient_flow_path",
         "T1: dX/ds = D - X from X = 0 gives X = (1 - e^{-s}) D, which is (1 - t) D with t = e^{-s}.",
-        sympy.diff(flow, time),
+        sympy.Derivative(flow, time),
         1 - flow,
         mutants=(
             mutant("sign", "dX/ds = X - D", rhs=flow - 1),
@@ -447,7 +451,7 @@ CHECKS = (
     ScalarCheck(
         "count_above",
         "T5: the share of singular values above 2 cos(theta) has the derivative 4 sin^2(theta)/pi >= 0.",
-        sympy.diff(COUNT, theta),
+        sympy.Derivative(COUNT, theta),
         DENSITY,
         mutants=(
             mutant("constant", "twice", rhs=2 * DENSITY),
@@ -457,7 +461,7 @@ CHECKS = (
     ScalarCheck(
         "energy_above",
         "T5: the share of sum sigma^2 above 2 cos(theta) has the derivative x^2 times that, x = 2 cos(theta).",
-        sympy.diff(ENERGY, theta),
+        sympy.Derivative(ENERGY, theta),
         (2 * sympy.cos(theta)) ** 2 * DENSITY,
         mutants=(
             mutant("constant", "x = cos(theta)", rhs=sympy.cos(theta) ** 2 * DENSITY),
@@ -467,7 +471,7 @@ CHECKS = (
     ScalarCheck(
         "first_power_above",
         "T5: the share of sum sigma above 2 cos(theta) is sin^3(theta).",
-        sympy.diff(SUM, theta) * MEAN,
+        sympy.Derivative(SUM, theta) * MEAN,
         2 * sympy.cos(theta) * DENSITY,
         mutants=(
             mutant("constant", "mean 4/(3 pi)", lhs=sympy.diff(SUM, theta) * MEAN / 2),
@@ -477,11 +481,11 @@ CHECKS = (
     ScalarCheck(
         "totals",
         "T5: the three shares run from 0 to 1 on [0, pi/2].",
-        sum((share.subs(theta, sympy.pi / 2) - 1) ** 2 + share.subs(theta, 0) ** 2 for share in (COUNT, ENERGY, SUM)),
+        sum((at(share, sympy.pi / 2) - 1) ** 2 + at(share, 0) ** 2 for share in (COUNT, ENERGY, SUM)),
         0,
         mutants=(
-            mutant("constant", "on [0, pi/4]", lhs=(COUNT.subs(theta, sympy.pi / 4) - 1) ** 2),
-            mutant("sign", "to -1", lhs=(ENERGY.subs(theta, sympy.pi / 2) + 1) ** 2),
+            mutant("constant", "on [0, pi/4]", lhs=(at(COUNT, sympy.pi / 4) - 1) ** 2),
+            mutant("sign", "to -1", lhs=(at(ENERGY, sympy.pi / 2) + 1) ** 2),
         ),
     ),
     ScalarCheck(
@@ -530,8 +534,8 @@ CHECKS = (
     ),
     ScalarCheck(
         "mean_singular_value",
-        "T5: the quarter-circle law has the mean 8/(3 pi).",
-        sympy.integrate(x * sympy.sqrt(4 - x**2) / sympy.pi, (x, 0, 2)),
+        "T5: the quarter-circle law has the mean 8/(3 pi), the integral of x = 2 cos(theta).",
+        sympy.Integral(2 * sympy.cos(theta) * DENSITY, (theta, 0, sympy.pi / 2)),
         MEAN,
         mutants=(
             mutant("constant", "4/(3 pi)", rhs=MEAN / 2),

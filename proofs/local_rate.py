@@ -48,7 +48,6 @@ from lorasolve.symbolic import (
     Identity,
     Inequality,
     MatrixExpr,
-    ScalarCheck,
     ScalarExpr,
     Square,
     SumOfSquares,
@@ -56,6 +55,7 @@ from lorasolve.symbolic import (
     Values,
     annihilated,
     assume,
+    define,
     dims,
     dropped,
     eye,
@@ -123,6 +123,9 @@ LEAST = assume("Root^2 = sigma I + C C^T", (Root @ Root, sigma * eye(rs) + C @ C
 m1, n1, m2, n2 = scalars("m_1 n_1 m_2 n_2", real=True)
 PAIR = alpha * ((b * m1 + a * n2) ** 2 + (a * m2 + b * n1) ** 2) + lam * ((m1 - n1) ** 2 + (m2 - n2) ** 2)
 LENGTH = a**2 + b**2
+ACROSS_ALIKE = (define(m1, a), define(n1, a), define(n2, -b), define(m2, -b))
+even, odd = scalars("u v", real=True)
+EVEN_AND_ODD = (define(m1, even + odd), define(n1, even - odd))
 # In the plane (m_1, n_2) and in (n_1, m_2): along (b, a), and across.
 ALONG_1, ALONG_2, ACROSS_1, ACROSS_2 = b * m1 + a * n2, b * n1 + a * m2, a * m1 - b * n2, a * n1 - b * m2
 SMALL_ALPHA, SMALL_LAM = (
@@ -208,24 +211,36 @@ CHECKS = (
             dropped(SMALL_LAM, {**UNIT, alpha: 5, lam: "1/10", mu: 9, m1: 1, n2: -1, n1: -1, m2: 1}),
         ),
     ),
-    ScalarCheck(
+    Identity(
         "symmetry",
         "Across both alike (m_1 = n_1 = a, n_2 = m_2 = -b) the form of a pair is zero: a rotation of the factors.",
-        PAIR.subs({m1: a, n1: a, n2: -b, m2: -b}),
+        PAIR,
         0,
+        given=ACROSS_ALIKE,
         mutants=(
-            mutant("sign", "n_2 = b", lhs=PAIR.subs({m1: a, n1: a, n2: b, m2: -b})),
-            mutant("constant", "m_1 = 2 a", lhs=PAIR.subs({m1: 2 * a, n1: a, n2: -b, m2: -b})),
+            mutant("constant", "the form is 1", rhs=1),
+            mutant("sign", "n_2 = b", given=(*ACROSS_ALIKE[:2], define(n2, b), ACROSS_ALIKE[3])),
+            mutant(
+                "swapped symbols",
+                "m_1 = b, n_2 = -a",
+                given=(define(m1, b), *ACROSS_ALIKE[1:2], define(n2, -a), ACROSS_ALIKE[3]),
+            ),
+            dropped(ACROSS_ALIKE[0]),
         ),
     ),
-    ScalarCheck(
+    Identity(
         "diagonal",
-        "One singular value a^2: alpha a^2 (m + n)^2 + lam (m - n)^2 has the eigenvalues 2 alpha a^2 and 2 lam.",
+        "One singular value a^2, at (m, n) = u (1, 1) + v (1, -1), of squared length 2 u^2 + 2 v^2: "
+        "alpha a^2 (m + n)^2 + lam (m - n)^2 has the eigenvalues 2 alpha a^2 along u and 2 lam along v.",
         alpha * a**2 * (m1 + n1) ** 2 + lam * (m1 - n1) ** 2,
-        2 * alpha * a**2 * (m1 + n1) ** 2 / 2 + 2 * lam * (m1 - n1) ** 2 / 2,
+        2 * alpha * a**2 * (2 * even**2) + 2 * lam * (2 * odd**2),
+        given=EVEN_AND_ODD,
         mutants=(
-            mutant("constant", "alpha a^2", rhs=alpha * a**2 * (m1 + n1) ** 2 / 2 + lam * (m1 - n1) ** 2),
-            mutant("sign", "-2 lam", rhs=alpha * a**2 * (m1 + n1) ** 2 - lam * (m1 - n1) ** 2),
+            mutant("constant", "alpha a^2", rhs=alpha * a**2 * (2 * even**2) + 2 * lam * (2 * odd**2)),
+            mutant("sign", "-2 lam", rhs=2 * alpha * a**2 * (2 * even**2) - 2 * lam * (2 * odd**2)),
+            mutant(
+                "swapped symbols", "2 lam along (1, 1)", rhs=2 * lam * (2 * even**2) + 2 * alpha * a**2 * (2 * odd**2)
+            ),
         ),
     ),
     Inequality(

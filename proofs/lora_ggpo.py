@@ -83,6 +83,7 @@ from lorasolve.symbolic import (
     Theorem,
     Values,
     assume,
+    define,
     derivative,
     dims,
     dropped,
@@ -104,6 +105,7 @@ from proofs.facts import OPERATOR_NORM, SPECTRAL
 
 m, n, r, N = dims("m n r N")
 gamma, s, v, a, b, rho, h, eta, c = scalars("gamma s v a b rho h eta c")
+BALANCED = (define(b, a), define(s, gamma * a**2))
 sigma, mean = scalars("sigma"), scalars("mu", real=True)
 A, B, G, W0 = matrix("A", m, r), matrix("B", n, r), matrix("G", m, n), matrix("W0", m, n)
 W, E, Z, Y = matrix("W", m, n), matrix("E", m, n), matrix("Z", n, N), matrix("Y", m, N)
@@ -446,14 +448,16 @@ CHECKS = (
             mutant("constant", "n + 1", run=lambda n, s: _activation(n, s, shift=1)),
         ),
     ),
-    ScalarCheck(
+    Identity(
         "floor_of_descent_sign",
-        "F6: with the minus sign, x = sqrt(rho/h) is a fixed point, and h x = sqrt(rho h).",
-        stepped(FIXED, -1) - h * FIXED,
-        FIXED - sympy.sqrt(rho * h),
+        "F6: with the minus sign, x = sqrt(rho/h) is a fixed point: rho = h x^2, so that h x = sqrt(rho h).",
+        stepped(position, -1),
+        position,
+        given=(define(rho, h * position**2),),
         mutants=(
-            mutant("constant", "gradient rho h", rhs=FIXED - rho * h),
-            mutant("sign", "the plus sign", lhs=stepped(FIXED, 1) - h * FIXED),
+            mutant("constant", "x goes to x/2", rhs=position / 2),
+            mutant("sign", "the plus sign", lhs=stepped(position, 1)),
+            mutant("constant", "rho = 2 h x^2", given=(define(rho, 2 * h * position**2),)),
         ),
     ),
     ScalarCheck(
@@ -528,14 +532,16 @@ CHECKS = (
             dropped(LEAD_A),
         ),
     ),
-    ScalarCheck(
+    Identity(
         "sharpness_balanced",
-        "F8: balanced, a = b and ||X||_2 = gamma a^2, so that lambda_max = 2 gamma ||X||_2.",
-        (gamma**2 * (a**2 + b**2)).subs(b, a),
-        2 * gamma * (gamma * a**2),
+        "F8: balanced, a = b and s = ||X||_2 = gamma a^2, so that lambda_max = 2 gamma ||X||_2.",
+        gamma**2 * (a**2 + b**2),
+        2 * gamma * s,
+        given=BALANCED,
         mutants=(
-            mutant("constant", "gamma ||X||_2", rhs=gamma * (gamma * a**2)),
-            mutant("swapped symbols", "2 ||X||_2", rhs=2 * (gamma * a**2)),
+            mutant("constant", "gamma ||X||_2", rhs=gamma * s),
+            mutant("swapped symbols", "2 ||X||_2", rhs=2 * s),
+            dropped(BALANCED[0]),
         ),
     ),
     ScalarCheck(

@@ -69,6 +69,7 @@ from lorasolve.symbolic import (
     Theorem,
     Values,
     assume,
+    define,
     derivative,
     dims,
     dropped,
@@ -123,6 +124,13 @@ BAL_A = ((eye(m) - UL @ UL.T) @ G @ VL + UL @ E) @ RootInv
 BAL_B = ((eye(n) - VL @ VL.T) @ G.T @ UL + VL @ (CORE - E).T) @ RootInv
 si, sj, cij, damp, sigma = scalars("s_i s_j C_ij delta sigma")
 share_i, share_j = si / (si + sj), sj / (si + sj)
+root_i, root_j, d_ij, d_ji = scalars("a_i a_j D_ij D_ji")
+x_ij = scalars("X_ij", real=True)
+SHARES = (
+    define(d_ij, root_j**2 / (root_i**2 + root_j**2)),
+    define(d_ji, root_i**2 / (root_i**2 + root_j**2)),
+)
+SYLVESTER = define(x_ij, -cij / (si * (si + sj)))
 
 # Finite step: gn = ||g|| (not 0), gg = ||G||_F, cross = <G, dA dB^T>, e2 = ||X_+ - X||^2, f_next = f(X_+).
 f, f_next, cross = scalars("f f_next p", real=True)
@@ -333,24 +341,28 @@ CHECKS = (
             mutant("constant", "2", rhs=2),
         ),
     ),
-    ScalarCheck(
+    Identity(
         "entrywise_horizontal",
-        "The (i, j) entries of A^T dA and dB^T B agree.",
-        sqrt(si) * cij * share_j / sqrt(sj),
-        sqrt(sj) * cij * share_i / sqrt(si),
+        "The (i, j) entries of A^T dA and dB^T B agree: a_i C D_ij/a_j, D_ij = s_j/(s_i + s_j), s_i = a_i^2.",
+        root_i * cij * d_ij / root_j,
+        root_j * cij * d_ji / root_i,
+        given=SHARES,
         mutants=(
-            mutant("swapped symbols", "s_i and s_j swapped", lhs=sqrt(si) * cij * share_i / sqrt(sj)),
-            mutant("constant", "equal halves", lhs=sqrt(si) * cij / (2 * sqrt(sj))),
+            mutant("swapped symbols", "D_ij and D_ji swapped", lhs=root_i * cij * d_ji / root_j),
+            mutant("constant", "equal halves", lhs=root_i * cij / (2 * root_j)),
+            dropped(SHARES[0]),
         ),
     ),
-    ScalarCheck(
+    Identity(
         "entrywise_sylvester",
         "X_ij = -M_ij/(s_i (s_i + s_j)), M = A^T G B, solves s_i X + X s_j = -M/s_i.",
-        (si + sj) * (-cij / (si * (si + sj))),
+        si * x_ij + x_ij * sj,
         -cij / si,
+        given=(SYLVESTER,),
         mutants=(
             mutant("sign", "+M", rhs=cij / si),
             mutant("swapped symbols", "1/s_j", rhs=-cij / sj),
+            mutant("constant", "s_i X", lhs=si * x_ij),
         ),
     ),
     ScalarCheck(

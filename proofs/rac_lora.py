@@ -146,7 +146,7 @@ ABOVE = hypothesis("f* <= f", f_star, f)
 STAGE = [SMOOTH, 1 * STEP, gamma / 2 * EIGENVALUE, gamma / 2 * EIGENVALUE * SHORT, gamma / 2 * lam * g2 * SHORT]
 TIGHT = {f: 1, f_star: 0, f_next: "1/2", change: "-1/2", w: 1, g2: 2, lam: "1/2", L: 1, mu: 1, gamma: 1}
 
-theta, psi, p = scalars("theta psi p")
+(theta, phi), (psi, p) = scalars("theta phi", real=True), scalars("psi p")
 more = scalars("e", nonnegative=True)
 u, v = vector("u", m), vector("v", n)
 UNIT = (orthonormal(u), orthonormal(v))
@@ -243,7 +243,7 @@ CHECKS = (
     ScalarCheck(
         "circle_average",
         "A2, r = 1, m = 2: the mean of cos^2 over the circle is 1/2.",
-        sympy.integrate(sympy.cos(theta) ** 2, (theta, 0, 2 * sympy.pi)) / (2 * sympy.pi),
+        sympy.Integral(sympy.cos(theta) ** 2, (theta, 0, 2 * sympy.pi)) / (2 * sympy.pi),
         sympy.Rational(1, 2),
         mutants=(
             mutant("constant", "1/3", rhs=sympy.Rational(1, 3)),
@@ -253,7 +253,7 @@ CHECKS = (
     ScalarCheck(
         "sphere_average",
         "A2, r = 1, m = 3: the mean of cos^2 over the sphere is 1/3.",
-        sympy.integrate(sympy.cos(psi) ** 2 * sympy.sin(psi), (psi, 0, sympy.pi)) / 2,
+        sympy.Integral(sympy.cos(phi) ** 2 * sympy.sin(phi), (phi, 0, sympy.pi)) / 2,
         sympy.Rational(1, 3),
         mutants=(
             mutant("constant", "1/2", rhs=sympy.Rational(1, 2)),

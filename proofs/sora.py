@@ -83,6 +83,7 @@ from lorasolve.symbolic import (
     Theorem,
     Values,
     assume,
+    define,
     derivative,
     dims,
     dropped,
@@ -116,6 +117,7 @@ g, z = scalars("g z", real=True)
 size = sympy.Symbol("|g|", nonnegative=True)
 ABOVE, BELOW = hypothesis("g <= |g|", g, size), hypothesis("-g <= |g|", -g, size)
 Z_ABOVE, Z_BELOW = hypothesis("z <= t", z, t), hypothesis("-t <= z", -t, z)
+SCALED = hypothesis("lam ||g||_1 <= t c^2", lam * size, t * c**2)
 HALF = sympy.Rational(1, 2)
 PENALIZED = (g - z) ** 2 / 2 + t * size
 
@@ -141,6 +143,7 @@ v, w, sigma = scalars("v w sigma")
 excess = sympy.Symbol("e", nonnegative=True)
 theta = sympy.Symbol("theta", real=True)
 rho, root = scalars("rho kappa")  # rho = sqrt(sigma/3), c = kappa^3
+AT_THE_JUMP = (define(v, root), define(c, root**3), define(sigma, 3 * root**2 / 2))
 values_x, values_t = vector("x", k), vector("sigma", k)
 PAIRED = VON_NEUMANN.instance("pairing", PAIRING_IS(X, T, inner(X, T)), PRODUCTS_IS(X, T, inner(values_x, values_t)))
 X_NORM = equation("||X||^2 = |x|^2", square(X), square(values_x))
@@ -234,6 +237,11 @@ def _hadamard_form(rows: int, cols: int, rank: int, factor: int = 1, first_only:
     pairs = [(i, j) for i, j in product(range(rank), repeat=2) if i == j or not first_only]
     entries = factor * sum((d[i] * gram_a[i][j] * gram_b[i][j] * d[j] for i, j in pairs), Fraction(0))
     return form == entries, f"form {form}, entries {entries}"
+
+
+def half_penalized(at: sympy.Expr) -> sympy.Expr:
+    """Return (x - sigma)^2/2 + c sqrt(x) at x = at^2."""
+    return (at**2 - sigma) ** 2 / 2 + c * at
 
 
 CHECKS = (
@@ -348,14 +356,16 @@ CHECKS = (
             mutant("sign", "-A", lhs=(-c * A) @ (Gates / c**2) @ (c * B).T),
         ),
     ),
-    ScalarCheck(
+    Inequality(
         "scaling_voids_penalty",
-        "T2: lam ||g||_1/c^2 goes to 0 with growing c.",
-        sympy.limit(lam * size / c**2, c, sympy.oo),
-        0,
+        "T2: lam ||g||_1/c^2 is at most any t > 0 where c^2 >= lam ||g||_1/t: it goes to 0 with growing c.",
+        lam * size / c**2,
+        t,
+        proof=[1 / c**2 * SCALED],
         mutants=(
-            mutant("constant", "ridge added", lhs=sympy.limit(lam * x / c**2 + mu * y, c, sympy.oo)),
-            mutant("swapped symbols", "c to 1", lhs=lam * x / c**2),
+            mutant("constant", "ridge added", {lam: 1, size: 1, c: 1, t: 1, mu: 1}, lhs=lam * size / c**2 + mu),
+            mutant("constant", "t/2", {lam: 1, size: 1, c: 1, t: 1}, rhs=t / 2),
+            dropped(SCALED),
         ),
     ),
     SumOfSquares(
@@ -413,14 +423,15 @@ CHECKS = (
             dropped(P_ORTHONORMAL),
         ),
     ),
-    ScalarCheck(
+    Identity(
         "attained_value",
-        "T3: lam sigma/t^2 + mu t^2 = 2 sqrt(lam mu sigma) at t^2 = sqrt(lam sigma/mu).",
-        (lam * sigma / w + mu * w).subs(w, sympy.sqrt(lam * sigma / mu)),
-        2 * sympy.sqrt(lam * mu * sigma),
+        "T3: lam sigma/t^2 + mu t^2 = 2 sqrt(lam mu sigma) at w = t^2 = sqrt(lam sigma/mu), sigma = q^2.",
+        ell**2 * q**2 / w + u**2 * w,
+        2 * ell * u * q,
+        given=(define(w, ell * q / u),),
         mutants=(
-            mutant("constant", "sqrt(lam mu sigma)", rhs=sympy.sqrt(lam * mu * sigma)),
-            mutant("swapped symbols", "t^2 = sqrt(mu sigma/lam)", lhs=lam * sigma / sympy.sqrt(mu * sigma / lam)),
+            mutant("constant", "sqrt(lam mu sigma)", rhs=ell * u * q),
+            mutant("swapped symbols", "t^2 = sqrt(mu sigma/lam)", given=(define(w, u * q / ell),)),
         ),
     ),
     Inequality(
@@ -447,12 +458,13 @@ CHECKS = (
     ),
     ScalarCheck(
         "half_threshold_stationary",
-        "T4: with x = v^2 the derivative of (x - sigma)^2/2 + c sqrt(x) in x is (v^3 - sigma v + c/2)/v.",
-        sympy.diff((w - sigma) ** 2 / 2 + c * sympy.sqrt(w), w).subs(w, v**2),
-        (v**3 - sigma * v + c / 2) / v,
+        "T4: slope of (x - sigma)^2/2 + c sqrt(x) between x = v^2 and x = w^2 is (v^2 + w^2)/2 - sigma + c/(v + w): "
+        "(v^3 - sigma v + c/2)/v at w = v.",
+        half_penalized(w) - half_penalized(v),
+        ((v**2 + w**2) / 2 - sigma + c / (v + w)) * (w**2 - v**2),
         mutants=(
-            mutant("sign", "-c/2", rhs=(v**3 - sigma * v - c / 2) / v),
-            mutant("constant", "c", rhs=(v**3 - sigma * v + c) / v),
+            mutant("sign", "-c", rhs=((v**2 + w**2) / 2 - sigma - c / (v + w)) * (w**2 - v**2)),
+            mutant("constant", "2 c", rhs=((v**2 + w**2) / 2 - sigma + 2 * c / (v + w)) * (w**2 - v**2)),
         ),
     ),
     ScalarCheck(
@@ -510,24 +522,27 @@ CHECKS = (
             mutant("sign", "a reward", rhs=(w**2 - 3 * root**2 / 2 + excess) ** 2 / 2 - root**3 * w),
         ),
     ),
-    ScalarCheck(
+    Identity(
         "jump_is_stationary",
         "T4: at sigma = (3/2) c^{2/3} the nonzero solution is x = c^{2/3} (v = kappa, c = kappa^3).",
-        (sigma * v - v**3).subs({sigma: 3 * root**2 / 2, v: root}),
-        root**3 / 2,
+        v**3 - sigma * v + c / 2,
+        0,
+        given=AT_THE_JUMP,
         mutants=(
-            mutant("constant", "sigma = c^{2/3}", lhs=(sigma * v - v**3).subs({sigma: root**2, v: root})),
-            mutant("sign", "v = -kappa", lhs=(sigma * v - v**3).subs({sigma: 3 * root**2 / 2, v: -root})),
+            mutant("constant", "2 c", lhs=v**3 - sigma * v + c),
+            mutant("sign", "-sigma v", lhs=v**3 + sigma * v + c / 2),
+            mutant("constant", "sigma = c^{2/3}", given=(*AT_THE_JUMP[:2], define(sigma, root**2))),
         ),
     ),
-    ScalarCheck(
+    Identity(
         "tie_at_threshold",
         "T4: there x = c^{2/3} and x = 0 have the same value, sigma^2/2.",
-        ((w - sigma) ** 2 / 2 + c * v).subs({w: root**2, v: root, c: root**3}).subs(sigma, 3 * root**2 / 2),
-        (sigma**2 / 2).subs(sigma, 3 * root**2 / 2),
+        half_penalized(v),
+        sigma**2 / 2,
+        given=AT_THE_JUMP,
         mutants=(
-            mutant("constant", "sigma^2", rhs=(sigma**2).subs(sigma, 3 * root**2 / 2)),
-            mutant("swapped symbols", "at sigma = 2 c^{2/3}", rhs=(sigma**2 / 2).subs(sigma, 2 * root**2)),
+            mutant("constant", "sigma^2", rhs=sigma**2),
+            mutant("swapped symbols", "at sigma = 2 c^{2/3}", given=(*AT_THE_JUMP[:2], define(sigma, 2 * root**2))),
         ),
     ),
     SumOfSquares(
@@ -615,7 +630,6 @@ CHECKS = (
 )
 
 PROSE = {
-    "the limit c -> infinity": ("scaling_voids_penalty",),
     "the sum over the components, X having a singular value decomposition": ("least_penalty", "attained_update"),
     "the sum over the singular values": (
         "reduction_to_singular_values",

@@ -35,6 +35,7 @@ tangent_gap : PROVED
 sum_of_layers : PROVED
 zero_gap : PROVED
 escape_rate : PROVED
+example_slope : PROVED
 gap_zero_example : PROVED
 better_example : PROVED
 
@@ -42,6 +43,8 @@ Used by
 -------
 lorasolve/networks/judge.py, lorasolve/networks/tangent.py, lorasolve/networks/token_ntk.py
 """
+
+import sympy
 
 from lorasolve.symbolic import (
     Identity,
@@ -118,10 +121,20 @@ REACHED = {**TIGHT, XH: [[-1]], XS: [[0]], paired: 0, c: 1, lam: 2, nuc_star: 0}
 ONE_LAYER = {p1: -1, p2: 0, g: 1, g1: 1, g2: "1/2", nu1: 1, nu2: 0}
 
 # One number: z(x) = x + x^2, ell(z) = (z - 1)^2/2, lam = 1/2.
-x, rate = scalars("x s", real=True)
-RESIDUAL = x + x**2 - 1
-BOUND = (1 - c) * (f - f_low) + lam * nuc + c * rate
-LOSS, SLOPE = RESIDUAL**2 / 2, RESIDUAL * (1 + 2 * x)
+x, other, rate = scalars("x y_0 s", real=True)
+PAIRED_LAM, FULL = define(rate, -lam * nuc), define(c, 1)
+EXAMPLE = (define(x, -sympy.Rational(3, 2)), define(lam, sympy.Rational(1, 2)), define(nuc, sympy.Rational(3, 2)))
+
+
+def residual(at: sympy.Expr) -> sympy.Expr:
+    """Return z(x) - 1."""
+    return at + at**2 - 1
+
+
+def value(at: sympy.Expr) -> sympy.Expr:
+    """Return (z(x) - 1)^2/2."""
+    return residual(at) ** 2 / 2
+
 
 CHECKS = (
     Identity(
@@ -172,14 +185,18 @@ CHECKS = (
             dropped(LARGEST_2),
         ),
     ),
-    ScalarCheck(
+    Identity(
         "zero_gap",
         "With <G, X^> = -lam ||X^||_* and c = 1, allowed for ||G||_2 <= lam, the bound is 0.",
-        BOUND.subs({rate: -lam * nuc, c: 1}),
+        (1 - c) * (f - f_low) + lam * nuc + c * rate,
         0,
+        given=(PAIRED_LAM, FULL),
         mutants=(
-            mutant("sign", "<G, X^> = +lam nu", lhs=BOUND.subs({rate: lam * nuc, c: 1})),
-            mutant("constant", "c = 1/2", lhs=BOUND.subs({rate: -lam * nuc, c: "1/2"})),
+            mutant("constant", "the bound is 1", rhs=1),
+            mutant("sign", "<G, X^> = +lam nu", given=(define(rate, lam * nuc), FULL)),
+            mutant("constant", "c = 1/2", given=(PAIRED_LAM, define(c, sympy.Rational(1, 2)))),
+            dropped(PAIRED_LAM),
+            dropped(FULL),
         ),
     ),
     ScalarCheck(
@@ -192,24 +209,38 @@ CHECKS = (
             mutant("constant", "-2 t (s - lam)", rhs=-2 * t * (rate - lam)),
         ),
     ),
-    ScalarCheck(
-        "gap_zero_example",
-        "At x = -3/2 the slope is 1/2 = lam against the sign of x: <G, x> + lam |x| = 0, and ||G|| = lam.",
-        (SLOPE * x + lam * nuc).subs({x: "-3/2", lam: "1/2", nuc: "3/2"}),
-        0,
+    Identity(
+        "example_slope",
+        "The slope of (x + x^2 - 1)^2/2 between x and y is the mean residual times 1 + x + y: (x + x^2 - 1)(1 + 2 x) "
+        "at y = x.",
+        value(x) - value(other),
+        (residual(x) + residual(other)) / 2 * (1 + x + other) * (x - other),
         mutants=(
-            mutant("sign", "x = 3/2", lhs=(SLOPE * x + lam * nuc).subs({x: "3/2", lam: "1/2", nuc: "3/2"})),
-            mutant("constant", "lam = 1", lhs=(SLOPE * x + lam * nuc).subs({x: "-3/2", lam: 1, nuc: "3/2"})),
+            mutant("constant", "1 + x", rhs=(residual(x) + residual(other)) / 2 * (1 + x) * (x - other)),
+            mutant("sign", "1 - x - y", rhs=(residual(x) + residual(other)) / 2 * (1 - x - other) * (x - other)),
         ),
     ),
-    ScalarCheck(
+    Identity(
+        "gap_zero_example",
+        "At x = -3/2 the slope is 1/2 = lam against the sign of x: <G, x> + lam |x| = 0, and ||G|| = lam.",
+        (residual(x) * (1 + 2 * x) * x + lam * nuc) ** 2 + (residual(x) * (1 + 2 * x) - lam) ** 2,
+        0,
+        given=EXAMPLE,
+        mutants=(
+            mutant("constant", "1 + x", lhs=(residual(x) * (1 + x) * x + lam * nuc) ** 2),
+            mutant("sign", "x = 3/2", given=(define(x, sympy.Rational(3, 2)), *EXAMPLE[1:])),
+            mutant("constant", "lam = 1", given=(EXAMPLE[0], define(lam, 1), EXAMPLE[2])),
+        ),
+    ),
+    Identity(
         "better_example",
         "F(-3/2) - F(0) = 9/32 > 0: a point of gap 0 that is not the network's optimum.",
-        (LOSS + lam * nuc).subs({x: "-3/2", lam: "1/2", nuc: "3/2"}) - LOSS.subs({x: 0}),
-        "9/32",
+        value(x) + lam * nuc - value(other),
+        sympy.Rational(9, 32),
+        given=(*EXAMPLE, define(other, 0)),
         mutants=(
-            mutant("sign", "-9/32", rhs="-9/32"),
-            mutant("constant", "without the norm", lhs=LOSS.subs({x: "-3/2"}) - LOSS.subs({x: 0})),
+            mutant("sign", "-9/32", rhs=-sympy.Rational(9, 32)),
+            mutant("constant", "without the norm", lhs=value(x) - value(other)),
         ),
     ),
 )

@@ -64,7 +64,6 @@ import sympy
 from lorasolve.symbolic import (
     Identity,
     Inequality,
-    ScalarCheck,
     Square,
     SumOfSquares,
     Theorem,
@@ -340,15 +339,17 @@ CHECKS = (
     numbers,
     young,
     special_distance,
-    ScalarCheck(
+    Identity(
         "special_constant",
         "With c = 2 alpha sigma_{r*}/(beta sigma_r) the nu term is (2 (1 + eps)/eps)(beta/alpha) sigma_r nu.",
-        2 * (1 + eps) / eps / (2 * alpha * sigma_star / (beta * sigma_r)) * 2 * sigma_star * nu,
+        2 * (1 + eps) / (c * eps) * 2 * sigma_star * nu,
         2 * (1 + eps) / eps * beta / alpha * sigma_r * nu,
+        given=(define(c, 2 * alpha * sigma_star / (beta * sigma_r)),),
         paper="6 theorem 3, special regime",
         mutants=(
             mutant("constant", "(1 + eps)/eps", rhs=(1 + eps) / eps * beta / alpha * sigma_r * nu),
             mutant("swapped symbols", "alpha/beta", rhs=2 * (1 + eps) / eps * alpha / beta * sigma_r * nu),
+            mutant("constant", "c half as large", given=(define(c, alpha * sigma_star / (beta * sigma_r)),)),
         ),
     ),
     Inequality(

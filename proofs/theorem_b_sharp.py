@@ -209,14 +209,16 @@ CHECKS = (
             mutant("sign", "beta + zeta", lhs=beta + 2 * beta * t / (beta - 1)),
         ),
     ),
-    ScalarCheck(
+    Identity(
         "equality",
         "beta2 = zeta: beta2 (beta - 1) = 2 beta t.",
-        2 * beta * t / (beta - 1) * (beta - 1),
+        zeta * (beta - 1),
         2 * beta * t,
+        given=(ZETA,),
         mutants=(
             mutant("constant", "beta t", rhs=beta * t),
             mutant("sign", "-2 beta t", rhs=-2 * beta * t),
+            mutant("constant", "beta2 beta", lhs=zeta * beta),
         ),
     ),
     Identity(

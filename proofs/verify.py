@@ -2,9 +2,9 @@
 
 A check is accepted if what must vanish does; if each coefficient of its proof is non-negative by the signs of its
 symbols and divides by nothing that may vanish; if each conclusion that it uses is another accepted check, without a
-circle, whose assumptions it makes or prints, or a fact that one shows, whose side conditions say all that this assumes;
-if its label names the other facts; and if its assumptions and hypotheses hold at its witness. To trust it, read this
-file and the statements in the other.
+circle, whose assumptions it makes, or prints and lists in `under`, or a fact that one shows, whose side conditions say
+all that this assumes; if its label names the other facts; and if its assumptions and hypotheses hold at its witness.
+To trust it, read this file and the statements in the other.
 """
 import json
 import sys
@@ -70,7 +70,7 @@ class Algebra:
         names = [*self.signs, *self.matrices, *self.forms, *FUNCTIONS]
         require(len({*names}) == len(names), "two symbols have one name")
         require(all(sign in SIGNS for sign in self.signs.values()), f"signs are {', '.join(SIGNS)}")
-        self.quotients, self.divided, self.rules, self.gaps = [], [], [], []
+        self.quotients, self.divided, self.nonzero, self.rules, self.gaps = [], [], [], [], []
         self.known, self.moved, self.steps = {}, {}, 0
         equations = [[read(side) for side in pair] for a in check["assumptions"] for pair in a["equations"]]
         self.meaning = {left: right for left, right in equations if left in self.signs}
@@ -81,8 +81,7 @@ class Algebra:
         fit = all(s[2:] in ([], ["symmetric"] * (s[0] == s[1])) for _, s in spaces)
         require(fit and all(self.is_size(read(d)) for _, s in spaces for d in s[:2]), "a shape is made of dimensions")
         self.nonzero = [self.scalar(read(text)) for text in check["nonzero"]]
-        for left, right in [pair for pair in equations if pair[0] not in self.signs]:
-            self.assume(*self.value(left), *self.value(right))
+        for a, b in (e for e in equations if e[0] not in self.signs): self.assume(*self.value(a), *self.value(b))
     def is_size(self, tree):  # whether a tree is made of dimensions and positive integers, by sums and products
         if isinstance(tree, tuple): return tree[0] in ("+", "*") and all(map(self.is_size, tree[1:]))
         return self.signs.get(tree) == "dimension" or (isinstance(tree, Fraction) and SIGNS["dimension"](tree))
@@ -95,8 +94,8 @@ class Algebra:
         return -9 if -9 in signs else max(signs, default=0)
     def nonnegative(self, tree):  # by its structure, or expanded over a positive denominator
         operation, *parts = tree if isinstance(tree, tuple) else ("",)
-        itself = parts[:1] == ["tr"] and parts[1] == ("*", ("T", parts[1][-1]), parts[1][-1])
-        square = itself or (operation == "^" and parts[1] == 2)
+        square = operation == "^" and parts[1] == 2
+        square |= parts[:1] == ["tr"] and parts[1] == ("*", ("T", parts[1][-1]), parts[1][-1])
         if square or (operation in ("*", "+", "/") and all(map(self.nonnegative, parts))): return True
         polynomial = self.reduced(self.scalar(tree))
         cleared = self.cleared(polynomial) if all(self.sign(q) == 1 for q in self.quotients) else polynomial
@@ -275,7 +274,7 @@ def exact(value): return list(map(exact, value)) if isinstance(value, list) else
 def shown(check):  # require that a check follows from its own assumptions and premises
     algebra, premises = Algebra(check), check.get("premises", {})
     rest, relation = ("-", *sides(check)[::-1]), check["relation"]
-    require(relation in KINDS.get(check["kind"], ()), f"{check['kind']} with {relation}")
+    require(relation in KINDS.get(check["kind"], ()) and rest[1] != rest[2], "no claim, or none of its kind")
     for t in (*algebra.meaning, *(s for part in (check, *premises.values()) for s in sides(part))): algebra.value(t)
     algebra.nonzero = algebra.divided  # the proof divides by what the statement divides by, and by what never vanishes
     if check["kind"] == "scalar" and relation == "<=":
@@ -345,16 +344,18 @@ def sourced(check, checks, judge, facts):  # require that what it takes from oth
             require(not refused, f"{p['source']}, which it uses, is refused")
             says(p, full, source, {} if p.get("put") else source, f"{p['source']} does not say that")
             require({*source["facts"], *source["nonzero"]} <= {*p["facts"], *check["nonzero"]}, "it rests on more")
-            inherited += [(part, p.get("put", {})) for part in source["assumed"]]
+            inherited += [(part, p.get("put", {}), p["source"]) for part in source["assumed"]]
         elif p["facts"]:
             own += instance(p, check, facts[p["facts"][0]][3][p["schema"]], judge)
-            inherited += [(part, ()) for names in p["by"] for by in names for part in checks[by]["assumed"]]
+            inherited += [(part, (), None) for names in p["by"] for by in names for part in checks[by]["assumed"]]
             known.add((read(p["lhs"]), p["relation"], read(p["rhs"])))
         else: own.append({"name": name, "kind": p["relation"], "texts": [p["lhs"], p["rhs"]]})
     said, printed = dict(map(entry, own[::-1])), dict(map(entry, check["assumed"]))
-    known = known.union(*map(relations, said))
-    for what, name in (entry(*pair) for pair in inherited):
+    known, ours, listed = known.union(*map(relations, said)), {*said}, {None, *check["under"]}
+    require(listed <= {None, *(p["source"] for p in premises.values())}, "`under` lists what it does not use")
+    for what, name, source in ((*entry(part, puts), source) for part, puts, source in inherited):
         made = "{" not in what[0] and all(r in known or (r[0] == r[2] and r[1] == "==") for r in relations(what))
+        require(made or what in ours or source in listed, f"it assumes what {source} does, which `under` does not list")
         if not made: said.setdefault(what, name)
     require(said.keys() == printed.keys(), f"what it assumes is not what it prints: {said.keys() ^ printed.keys()}")
     names = {part["name"]: entry(part)[0] for part in check["assumed"]}
@@ -379,8 +380,7 @@ def verdicts(document):  # return for each exported check None if it is accepted
             try:
                 left = [fact for fact in checks[name]["facts"] if not proved(fact)]
                 require(checks[name]["strength"] == "PROVED" + f" UNDER {', '.join(left)}" * bool(left), "the label")
-                shown(checks[name])
-                found[name] = sourced(checks[name], checks, judge, facts)
+                found[name] = shown(checks[name]) or sourced(checks[name], checks, judge, facts)
             except Exception as error: found[name] = f"{type(error).__name__}: {error}"
         return found[name]
     return {name: judge(name) for name in checks}

@@ -272,7 +272,7 @@ class Identity(Check):
 
     def fault(self) -> str | None:
         """Return what is wrong with the symbols, the numbers or the assumptions, or None."""
-        return _fault_of_statement(self._sides(), self.given)
+        return _fault_of_statement(*self._sides(), given=self.given)
 
     def _prove(self) -> Outcome:
         """Reduce ``lhs - rhs`` by the assumptions; proved if nothing is left."""
@@ -403,9 +403,13 @@ class Inequality(Check):
     def fault(self) -> str | None:
         """Return what is wrong with the symbols, the numbers, the assumptions or the parts of the proof, or None."""
         exprs = [ex.as_expr(self.lhs), ex.as_expr(self.rhs), *(term.value for term in self.terms)]
-        fault = _fault_of_statement(exprs, self.given)
+        fault = _fault_of_statement(*exprs, given=self.given)
         if fault is not None:
             return fault
+        used = [premise.source for premise in self.premises]
+        idle = [check.name for check in self.under if not any(check is source for source in used)]
+        if idle:
+            return f"`under` lists {', '.join(idle)}, whose conclusion is not used"
         names: dict[str, Premise] = {}
         for term in self.terms:
             if type(term) is not Term:
@@ -517,7 +521,11 @@ class SumOfSquares(Inequality):
 
 @dataclass(frozen=True)
 class ScalarCheck(Check):
-    """``lhs = rhs`` or ``lhs <= rhs`` between SymPy expressions, for all admissible values of their symbols."""
+    """``lhs = rhs`` or ``lhs <= rhs`` between SymPy expressions, for all admissible values of their symbols.
+
+    What SymPy works out as it is written leaves no trace: write ``Derivative``, ``Integral`` or ``Subs``, which the
+    proof evaluates, or an `Identity` with definitions where values are put into the claim.
+    """
 
     lhs: Any
     rhs: Any
@@ -527,13 +535,13 @@ class ScalarCheck(Check):
 
     @property
     def _difference(self) -> Any:
-        return sympy.sympify(self.rhs) - sympy.sympify(self.lhs)
+        return (sympy.sympify(self.rhs) - sympy.sympify(self.lhs)).doit()
 
     def fault(self) -> str | None:
         """Return what is wrong with the symbols, the numbers or the relation, or None."""
         if self.relation not in ("==", "<="):
             return f"the relation is {self.relation!r}; accepted: '==' and '<='"
-        fault = _fault_of_statement([ex.as_expr(self.lhs), ex.as_expr(self.rhs)], ())
+        fault = _fault_of_statement(ex.as_expr(self.lhs), ex.as_expr(self.rhs))
         if fault is None and self.relation == "<=":
             fault = fault_of_quotients(self._difference)
         return fault
@@ -664,15 +672,19 @@ def _rules(assumptions: Sequence[Assumption]) -> Rules:
     return rules_of(tuple(pair for assumption in assumptions for pair in assumption.equations))
 
 
-def _fault_of_statement(exprs: Sequence[ex.Expr], given: Sequence[Assumption]) -> str | None:
-    """Return what is wrong with the symbols, the numbers or the assumptions of a statement, or None."""
+def _fault_of_statement(
+    left: ex.Expr, right: ex.Expr, *others: ex.Expr, given: Sequence[Assumption] = ()
+) -> str | None:
+    """Return what is wrong with the sides, the symbols, the numbers or the assumptions of a statement, or None."""
+    if taken.as_written(left) == taken.as_written(right):
+        return f"both sides are {taken.as_written(left)} as they are written: nothing is claimed"
     for assumption in given:
         if type(assumption) is not Assumption:
             return f"an assumption is a {type(assumption).__name__}, not an Assumption"
         if not assumption.equations:
             return f"assumption {assumption.name} states no equation, so nothing compares it with its sampler"
     pairs = [pair for assumption in given for pair in assumption.equations]
-    parts = [*exprs, *(ex.as_expr(part) for pair in pairs for part in pair)]
+    parts = [left, right, *others, *(ex.as_expr(part) for pair in pairs for part in pair)]
     fault = fault_of_symbols(parts)
     for pair in pairs:
         fault = fault or fault_of_named_sign(*pair)

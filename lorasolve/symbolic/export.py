@@ -63,8 +63,10 @@ def _prose(theorem: Theorem) -> dict[str, Any]:
 
 
 def _computation(check: Check) -> dict[str, Any]:
-    """Return what a check says that is no algebra, and the cases at which it is computed."""
+    """Return what a check says that is no algebra, its sides as SymPy prints them, and the cases that are computed."""
     content: dict[str, Any] = {"says": check.says, "kind": check.kind, "strength": check.strength}
+    if isinstance(check, ScalarCheck):
+        content |= {"lhs": str(check.lhs), "relation": check.relation, "rhs": str(check.rhs)}
     return content | ({"cases": [str(case) for case in check.cases]} if isinstance(check, Exact) else {})
 
 

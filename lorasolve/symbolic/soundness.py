@@ -19,7 +19,7 @@ from lorasolve.symbolic.positivity import provably_nonnegative
 # What texts of expressions can be told apart by.
 NAME = re.compile(r"[^\s()*+\-/^,]+")
 SIGNS = frozenset({"real", "positive", "nonnegative", "nonzero", "integer"})
-FUNCTIONS = (sympy.exp, sympy.cos, sympy.sin, sympy.Abs)
+FUNCTIONS = (sympy.exp, sympy.cos, sympy.sin, sympy.Abs, sympy.Min)
 INFINITE = (sympy.nan, sympy.zoo, sympy.oo, -sympy.oo)
 
 
@@ -89,6 +89,10 @@ def fault_of_value(value: Any) -> str | None:
             return f"{value} is not real"
         if node.is_Pow and not node.exp.is_integer and not provably_nonnegative(node.base):
             return f"{node} need not be real: {node.base} is not provably non-negative"
+        bound = node.bound_symbols if isinstance(node, sympy.Integral | sympy.Subs) else ()
+        signed = [symbol for symbol in bound if symbol.is_nonnegative or symbol.is_integer]
+        if signed:
+            return f"{node} runs over values of {signed[0]} that need not be as that declares"
         if node.is_Function and not isinstance(node, FUNCTIONS):
             return f"{node} is a function that is not known to be real and exact here"
     return None

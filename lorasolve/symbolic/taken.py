@@ -103,10 +103,10 @@ class Taken:
             If it contains what nothing can be put into.
         """
         here = symbols_in(self.expressions)
-        by = {symbol: value for symbol, value in by.items() if _text(symbol) in here}
+        by = {symbol: value for symbol, value in by.items() if as_written(symbol) in here}
         if not by:
             return self
-        written = {_text(symbol): _text(value) for symbol, value in by.items()}
+        written = {as_written(symbol): as_written(value) for symbol, value in by.items()}
         texts = tuple(_replaced(part, written) for part in self.texts)
         expressions = tuple(_put(part, by) for part in self.expressions)
         if self.is_property:
@@ -131,19 +131,19 @@ def of_hypothesis(premise: Premise) -> Taken:
 
 def of_side(side: Side, fact: str) -> Taken:
     """Return a side condition of a fact."""
-    texts = tuple(map(_text, side.parts))
+    texts = tuple(map(as_written, side.parts))
     return Taken(_property_name(side.template, texts, side.by, fact), side.template, side.parts, texts, fact, side.by)
 
 
 def of_meaning(number: Any, value: Any) -> Taken:
     """Return that a number stands for an expression."""
-    texts = _text(number), _text(value)
+    texts = as_written(number), as_written(value)
     return Taken(MEANING.format(*texts), "==", (number, value), texts, is_meaning=True)
 
 
 def _stated(name: str, relations: Sequence[Relation]) -> Taken:
     parts = tuple(part for left, _, right in relations for part in (left, right))
-    return Taken(name, " ".join(relation for _, relation, _ in relations), parts, tuple(map(_text, parts)))
+    return Taken(name, " ".join(relation for _, relation, _ in relations), parts, tuple(map(as_written, parts)))
 
 
 def _property_name(template: str, texts: Sequence[str], by: Sequence[Any], fact: str) -> str:
@@ -155,7 +155,7 @@ def of_reading(given: Any, read_as: Any, fact: str) -> Taken:
 
     The symbols of that proof are none of those here.
     """
-    kind, texts = READING.format(_text(read_as)), (_text(given),)
+    kind, texts = READING.format(as_written(read_as)), (as_written(given),)
     return Taken(f"{kind.format(*texts)} [{fact}]", kind, (given,), texts, fact)
 
 
@@ -191,7 +191,7 @@ def fault_of_put(check: Any, put: Mapping[Any, Any]) -> str | None:
     own = {str(number): number for number in numbers}
     numbers_put = {symbol: value for symbol, value in put.items() if isinstance(symbol, sympy.Symbol)}
     sizes = {symbol: value for symbol, value in numbers_put.items() if not isinstance(value, ex.Expr)}
-    placed_at = {_text(symbol): value for symbol, value in put.items()}
+    placed_at = {as_written(symbol): value for symbol, value in put.items()}
     for symbol in numbers_put:
         if own.get(str(symbol), symbol) != symbol:
             return f"{symbol} is another symbol in check {check.name}"
@@ -199,7 +199,7 @@ def fault_of_put(check: Any, put: Mapping[Any, Any]) -> str | None:
         value = placed_at.get(name, symbol)
         shape = tuple(sympy.sympify(size).subs(sizes, simultaneous=True) for size in (symbol.rows, symbol.cols))
         if any(sympy.expand(size - other) != 0 for size, other in zip(shape, (value.rows, value.cols))):
-            return f"{_text(value)} is not {shape[0]} x {shape[1]}, as {name} is in check {check.name}"
+            return f"{as_written(value)} is not {shape[0]} x {shape[1]}, as {name} is in check {check.name}"
         if getattr(symbol, "symmetric", False) and not getattr(value, "symmetric", False):
             return f"{name} is symmetric: nothing but a symmetric symbol may stand in its place"
     return None
@@ -230,9 +230,9 @@ def fault_of(taken: Sequence[Taken], rules: Rules) -> str | None:
             return f"two different things are assumed by the name {part.name}"
         if part.is_meaning:
             ((number, _, value),) = part.relations
-            other = meanings.setdefault(_text(number), value)
+            other = meanings.setdefault(as_written(number), value)
             if not is_zero(normal_form(_gap(value, other), rules)):
-                return f"{_text(number)} is {_text(other)} and {_text(value)}"
+                return f"{as_written(number)} is {as_written(other)} and {as_written(value)}"
         for left, relation, right in part.relations:
             if _is_absurd(left, relation, right, rules):
                 return f"{part.name}: that contradicts the other assumptions"
@@ -369,7 +369,8 @@ def _put(part: Any, by: Mapping[Any, Any]) -> Any:
     return new.value if isinstance(new, ex.Constant) and not isinstance(part, ex.Expr) else new
 
 
-def _text(part: Any) -> str:
+def as_written(part: Any) -> str:
+    """Return an expression as text, as SymPy prints it where plain data cannot express it."""
     try:
         return text(part)
     except ExportError:

@@ -97,9 +97,10 @@ def chain(**middle):
     first = check("0", "<=", "t", scalars={"x": "positive", "t": "real"}, premises=hypothesis, assumed=[H])
     first |= {"proof": used("1/x", "h"), "witness": {"x": "1", "t": "1"}}
     second = check("0", "<=", "2*t", id="a.second", scalars={"t": "real"}, assumed=[H], proof=used("2", "c"), **middle)
-    second |= {"premises": {"c": premise("0", "<=", "t", "a.first")}, "witness": {"t": "1"}}
+    second |= {"premises": {"c": premise("0", "<=", "t", "a.first")}, "under": ["a.first"], "witness": {"t": "1"}}
     third = check("0", "<=", "t", id="a.third", scalars={"x": "real", "t": "real"}, assumed=[H], proof=used("1/2", "d"))
     third |= {"premises": {**hypothesis, "d": premise("0", "<=", "2*t", "a.second")}, "witness": {"x": "1", "t": "1"}}
+    third["under"] = ["a.second"]
     return first, second, third
 
 
@@ -113,6 +114,40 @@ def test_the_sign_of_what_is_assumed_goes_along():
     assert "x is another symbol" in reason(first, second, third)  # x = t = -1
     assert "x is another symbol" in reason(*chain(**declaring(x="real"))[:2])
     assert "not declared" in reason(*chain()[:2])
+
+
+def test_what_is_taken_over_with_a_conclusion_is_listed_in_under():
+    first, second, _ = chain(**declaring(x="positive"))
+    assert reason(first, second) is None
+    assert "which `under` does not list" in reason(first, second | {"under": []})
+    # Where the hypothesis of the first is made, it need not be listed.
+    again = {"h": premise("0", "<=", "x*t"), "c": premise("0", "<=", "t", "a.first")}
+    making = {"premises": again, "scalars": {"x": "positive", "t": "real"}, "symbols": EMPTY, "under": []}
+    making["witness"] = {"x": "1", "t": "1"}
+    assert reason(first, second | making) is None
+
+
+@pytest.mark.parametrize("other", ["a.second", "a.third", "b.first", "0"])
+def test_under_lists_only_what_is_used(other):
+    first, second, _ = chain(**declaring(x="positive"))
+    assert "lists what it does not use" in reason(first, second | {"under": ["a.first", other]})
+
+
+@pytest.mark.parametrize("relation", ["==", "<="])
+@pytest.mark.parametrize("side", ["0", "x", "x*(x + 1)/2"])
+def test_one_side_twice_claims_nothing(side, relation):
+    """What was claimed is then not in the document, true or not."""
+    assert "no claim" in reason(check(side, relation, side, scalars={"x": "real"}))
+    assert "no claim" in reason(check(side, relation, side, kind="scalar", scalars={"x": "real"}, sign="0"))
+
+
+def test_what_is_defined_by_a_quotient_may_be_divided_by():
+    scalars = {"a": "positive", "b": "positive", "c": "real"}
+    given = {"assumptions": [{"name": "c is defined", "equations": [["c", "a/b"]]}], "nonzero": ["c"]}
+    given["assumed"] = [{"name": "c is defined", "kind": "==", "texts": ["c", "a/b"]}]
+    witness = {"a": "1", "b": "2", "c": "1/2"}
+    assert reason(check("1/c", "==", "b/a", scalars=scalars, witness=witness, **given)) is None
+    assert "vanish" in reason(check("1/c", "==", "b/a", scalars=scalars | {"a": "real"}, witness=witness, **given))
 
 
 def test_what_a_source_divides_by_is_divided_by_here_too():

@@ -186,6 +186,43 @@ def test_scalar_checks():
     assert not ScalarCheck("exponential", "", sympy.exp(x), sympy.exp(x) + x**2 - x**2 + 1).prove().holds
 
 
+@pytest.mark.parametrize("relation", ["==", "<="])
+@pytest.mark.parametrize(
+    "claim", [sympy.diff(x**3, x) - 3 * x**2, sympy.integrate(t, (t, 0, 1)) - sympy.Rational(1, 2), (t - s).subs(t, s)]
+)
+def test_what_sympy_has_worked_out_is_no_claim(claim, relation):
+    outcome = ScalarCheck("name", "0 = 0", claim, 0, relation=relation).prove()
+    assert not outcome.holds and "both sides are 0 as they are written" in outcome.detail
+
+
+def test_one_side_twice_is_no_claim():
+    assert "nothing is claimed" in Identity("name", "", A @ B.T, A @ B.T).prove().detail
+    assert "nothing is claimed" in SumOfSquares("name", "", square(A), square(A), proof=[]).prove().detail
+
+
+@pytest.mark.parametrize(
+    ("lhs", "rhs", "holds"),
+    [
+        (sympy.Derivative(t**3, t), 3 * t**2, True),
+        (sympy.Derivative(t**3, t), 2 * t**2, False),
+        (sympy.Integral(sympy.cos(t) ** 2, (t, 0, sympy.pi)), sympy.pi / 2, True),
+        (sympy.Integral(sympy.cos(t) ** 2, (t, 0, sympy.pi)), sympy.pi, False),
+        (sympy.Subs(t**2 - s, t, 2), 4 - s, True),
+        (sympy.Min(1, 2, evaluate=False), 1, True),
+    ],
+)
+def test_what_sympy_is_to_work_out_is_worked_out_by_the_proof(lhs, rhs, holds):
+    check = ScalarCheck("name", "", lhs, rhs)
+    assert check.prove().holds == check.test(rng()).holds == holds
+    assert (check.counterexample(None, rng()) is None) == holds
+
+
+@pytest.mark.parametrize("number", [sympy.Integral(sympy.Abs(x), (x, -1, 1)), sympy.Subs(sympy.Abs(x), x, -1)])
+def test_a_bound_symbol_declares_no_sign(number):
+    """SymPy takes |x| for x: 0 for the integral of |x| over [-1, 1], which is 1, and -1 for |-1|."""
+    assert "runs over values of x" in ScalarCheck("name", "", number, number.doit()).prove().detail
+
+
 def test_exact_checks_run_their_cases():
     check = Exact("even", "", lambda size: (size % 2 == 0, f"{size} mod 2 = {size % 2}"), ((2,), (4,)))
     assert check.prove().holds and check.strength == "VERIFIED"

@@ -185,6 +185,25 @@ def test_the_pinned_document_holds_computations():
     assert "cases was" in differences(pinned, content)[name][0]
 
 
+def test_the_pinned_document_holds_the_sides_that_are_no_algebra():
+    """The mean of cos^2 over the circle was pinned as 1/2 = 1/2."""
+    from proofs import rac_lora
+
+    content = document({"rac_lora": rac_lora.THEOREM})
+    said = content["computations"]["rac_lora.circle_average"]
+    assert (said["lhs"], said["relation"], said["rhs"]) == (
+        "Integral(cos(theta)**2, (theta, 0, 2*pi))/(2*pi)",
+        "==",
+        "1/2",
+    )
+
+
+def test_under_lists_only_checks_whose_conclusion_is_used():
+    first = Inequality("first", "", 2 * x, 2 * y, proof=[2 * hypothesis("x <= y", x, y)])
+    second = SumOfSquares("second", "", 2 * x * y, x**2 + y**2, proof=[1 * Square(x - y)], under=(first,))
+    assert second.prove().detail == "`under` lists first, whose conclusion is not used"
+
+
 def test_vectors_are_renamed_with_their_sizes():
     u = vector("u", m)
     check = Identity("check", "", square(u), square(u))

@@ -8,9 +8,9 @@ x = scalars("x")
 CHECKS = (
     ScalarCheck(
         "first",
-        "x + x = 2 x.",
-        x + x,
-        2 * x,
-        mutants=(mutant("constant", "2.5 x", rhs=2.5 * x), mutant("sign", "-x", rhs=-x)),
+        "(x + 1)^2 = x^2 + 2 x + 1.",
+        (x + 1) ** 2,
+        x**2 + 2 * x + 1,
+        mutants=(mutant("constant", "2.5 x", rhs=x**2 + 2.5 * x + 1), mutant("sign", "-2 x", rhs=x**2 - 2 * x + 1)),
     ),
 )
