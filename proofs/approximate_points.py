@@ -119,7 +119,12 @@ difference = Inequality(
     2 * eps**2,
     proof=[2 * RESIDUALS, 1 * Square(RESIDUAL_A + RESIDUAL_B)],
     mutants=(
-        mutant("constant", "eps^2", {e: 2, lam: 1, p: 1, q: -1, eps: 3}, rhs=eps**2),
+        mutant(
+            "constant",
+            "1.9 eps^2",
+            {e: 5, lam: 1, p: 1, q: -1, eps: "71/10"},
+            rhs=Rational(19, 10) * eps**2,
+        ),
         mutant("sign", "-2 eps^2", ZERO, rhs=-2 * eps**2),
         dropped(RESIDUALS),
     ),
@@ -168,6 +173,9 @@ MASTER = master.conclusion()
 ORIGIN = {A: [[0]], B: [[0]], XS: [[1]], G: [[-2]], GS: [[-1]], H: [[1]], lam: 1, e: 1, nu: 1, nuc: 0, slope: 0}
 ORIGIN |= {alpha: 1}
 STEEP = {**ORIGIN, f: 2, f_star: 0, curvature: 2, k: 1}
+# f = x^2/2, X* = 0 and x = 1: everything is tight.
+AT_ONE = {A: [[1]], B: [[1]], XS: [[0]], G: [[1]], GS: [[0]], H: [[0]], lam: 1, e: 1, nu: 0, nuc: 1, slope: 2}
+AT_ONE |= {alpha: 1, curvature: 1, f: half, f_star: 0, k: 1}
 FAR = {A: [["-3/2", 0]], B: [[0, "-4/3"]], GS: [[2]], H: [[-1]], XS: [[1]], G: [[1]], alpha: 1, e: 3, lam: 2}
 FAR |= {curvature: 2, k: 1, nu: 1, slope: Rational(1, 3), nuc: 2, f: Rational(-4, 3), f_star: 3}
 CONVEX = hypothesis("restricted strong convexity", alpha * square(E), inner(G - GS, E))
@@ -188,8 +196,11 @@ distance = Inequality(
     mutants=(
         mutant("constant", "T/2", STEEP, rhs=(slope + e * nu) / 2),
         mutant("sign", "s - e nu", STEEP, rhs=slope - e * nu),
+        dropped(MASTER),
         dropped(CONVEX),
         dropped(POSITIVE),
+        # H = -1 at X* = 1 is no subgradient, which shows where DECAY is missing.
+        dropped(DECAY, {**ORIGIN, H: [[-1]], GS: [[1]], G: [[0]], nuc: 2, e: Rational(1, 10)}),
     ),
 )
 SMOOTH = hypothesis("f(X) <= f* + <G*, E> + (c/2) ||E||^2", f, f_star + inner(GS, E) + curvature / 2 * square(E))
@@ -214,7 +225,11 @@ gap = Inequality(
         mutant("constant", "k T/2", STEEP, rhs=k * (slope + e * nu) / 2),
         mutant("sign", "k (s - e nu)", FAR, rhs=k * (slope - e * nu)),
         dropped(SMOOTH, {**STEEP, f: 10}),
+        dropped(MASTER),
         dropped(CONVEX),
+        dropped(AT_LEAST_ONE, {**AT_ONE, k: half}),
+        dropped(ENOUGH, {**AT_ONE, curvature: 4, f: 2}),
+        dropped(POSITIVE, {**AT_ONE, G: [[-1]], GS: [[-2]], H: [[2]], slope: 0, curvature: 4, f: 0, k: 2}),
     ),
 )
 BELOW = hypothesis("f is convex: f* >= f + <G, X* - X>", f - inner(G, E), f_star)

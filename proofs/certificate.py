@@ -78,6 +78,7 @@ DUAL = DUAL_NORM.instance(
     "pairing_below", SPECTRAL(G, g), NUCLEAR(XS, nuc_star), lhs=-gx_star, where={gx_star: inner(G, XS)}
 )
 LOW = hypothesis("f_low <= f(X*)", f_low, f_star)
+MINIMAL = hypothesis("F(X*) <= F(X)", f_star + decay * nuc_star, f + decay * nuc)
 RADIUS = hypothesis("||X*||_* <= R", nuc_star, radius)
 EXCESS = hypothesis("||G||_2 - lam <= e", g - lam, over)
 GAP = (f + lam * nuc) - (f_star + lam * nuc_star)
@@ -110,6 +111,8 @@ CHECKS = (
             mutant("sign", "-<G, X>", rhs=-gx + lam * nuc + radius * over),
             dropped(RADIUS, {**VALUES, radius: 0, over: "1/2"}),
             dropped(CONVEX),
+            dropped(DUAL),
+            dropped(EXCESS),
         ),
     ),
     Inequality(
@@ -117,11 +120,12 @@ CHECKS = (
         "||X*||_* <= (F(X) - inf f)/lam: F(X*) <= F(X) and f(X*) >= inf f.",
         nuc_star,
         (f + decay * nuc - f_low) / decay,
-        proof=[hypothesis("F(X*) <= F(X)", f_star + decay * nuc_star, f + decay * nuc) / decay, LOW / decay],
+        proof=[MINIMAL / decay, LOW / decay],
         mutants=(
             mutant("constant", "half of it", rhs=(f + decay * nuc - f_low) / (2 * decay)),
             mutant("swapped symbols", "times lam", rhs=(f + decay * nuc - f_low) * decay),
             dropped(LOW),
+            dropped(MINIMAL),
         ),
     ),
     Inequality(
@@ -143,6 +147,9 @@ CHECKS = (
                 {**VALUES, gx: 1, gx_star: 0, nuc: 1, nuc_star: 0, lam: 1, c: 1},
                 rhs=(1 - c) * (f - f_low) + lam * nuc - c * gx,
             ),
+            dropped(CONVEX),
+            dropped(LOW),
+            dropped(DUAL),
             dropped(C_FEASIBLE, {**VALUES, c: 1}),
             dropped(C_BELOW_ONE, {**VALUES, f_star: 1, gx_star: 0, nuc_star: 0, lam: 2, c: 2}),
         ),
@@ -163,6 +170,7 @@ CHECKS = (
             mutant("sign", "- c <G, X>", rhs=(1 - c) ** 2 * LS + lam * nuc - c * PAIR),
             dropped(C_FEASIBLE, {**AT_ZERO, lam: "1/10"}),
             dropped(DUAL, {**AT_ZERO, nuc_star: 0}),
+            dropped(ADJOINT),
         ),
     ),
     Identity(

@@ -185,6 +185,10 @@ CURVED = h**2 * S / 4 * beta * size * (Rational(5, 2) + h * w / 2)
 
 AT_STEP = {S: 1, a: 1, b: 1, beta: "1/9", g: 1, lam: 1, h: "2/5", e2: 0, rise: "-6/25", na: 1, nb: 1}
 
+# h w = 9/10 and h beta (a^2 + b^2) = 1/20: everything but the last inequality is tight.
+LONG = {S: 1, a: 1, b: 1, beta: "1/40", g: "9/20", lam: "9/20", h: 1, na: "29/20", nb: "29/20"}
+LONG |= {e2: "841/200", rise: "-7959/16000"}
+
 # A constant step: Delta = L(A0, B0) - inf f, R = sqrt(2 beta Delta).
 f_low, f_moved = scalars("f_low f_moved", real=True)
 Delta, R = scalars("Delta R")
@@ -198,7 +202,12 @@ gradient_norm_from_value = Inequality(
     proof=[ONE_STEP, LOW],
     given=(define(X, -1 / beta * G),),
     mutants=(
-        mutant("constant", "|G|^2/beta", lhs=square(G) / beta),
+        mutant(
+            "constant",
+            "1.1 |G|^2",
+            {G: [[1]], X: [[-1]], beta: 1, f: "1/2", f_moved: 0, f_low: 0},
+            lhs=Rational(11, 10) * square(G) / (2 * beta),
+        ),
         mutant("sign", "the step +G/beta", given=(define(X, 1 / beta * G),)),
         dropped(LOW),
     ),
@@ -272,6 +281,19 @@ CHECKS = (
         mutants=(
             mutant("constant", "-h S", AT_STEP, rhs=-h * S),
             mutant("sign", "L_+ - L >= (h/2) S", AT_STEP, lhs=h / 2 * S, rhs=rise),
+            mutant(
+                "constant",
+                "2 beta (a^2 + b^2), not 9/4",
+                LONG,
+                proof=[
+                    CHANGE,
+                    beta / 2 * NORM_E,
+                    AT_A,
+                    AT_B,
+                    NORMS,
+                    hypothesis("longer", h * (w + 2 * beta * size), 1),
+                ],
+            ),
             dropped(SHORT),
             dropped(NORM_E, {**AT_STEP, e2: 100, rise: 0}),
         ),

@@ -428,13 +428,12 @@ CHECKS = (
     ),
     ScalarCheck(
         "root_scaling_limit",
-        "T4: with gamma = alpha/sqrt(r) the step stays above eta alpha^2 s^2 ||G||, its limit.",
-        sympy.limit(squared_ratio(alpha / sympy.sqrt(rank), rank), rank, sympy.oo),
+        "T4: with gamma = alpha/sqrt(r) the squared step is alpha^4 and what falls like 1/r: its limit is alpha^4 > 0.",
         squared_ratio(alpha / sympy.sqrt(rank), rank),
-        relation="<=",
+        alpha**4 + alpha**4 * (rows + 1) / rank,
         mutants=(
-            mutant("constant", "twice as large", lhs=4 * alpha**4),
-            mutant("swapped symbols", "gamma = alpha/r", rhs=squared_ratio(alpha / rank, rank)),
+            mutant("constant", "m, not m + 1", rhs=alpha**4 + alpha**4 * rows / rank),
+            mutant("swapped symbols", "gamma = alpha/r", lhs=squared_ratio(alpha / rank, rank)),
         ),
     ),
     ScalarCheck(

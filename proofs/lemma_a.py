@@ -47,6 +47,8 @@ No file of the package directly.
 from fractions import Fraction
 from random import Random
 
+from sympy import Rational
+
 from lorasolve.symbolic import (
     Inequality,
     Square,
@@ -76,6 +78,7 @@ from lorasolve.symbolic import rational as ra
 m, n, r, q, k1, k2, rs = dims("m n r q k1 k2 r_star")
 t, sigma, mu = scalars("t sigma mu")
 level = scalars("l", real=True)
+MORE = Rational(11, 10)  # what a false twin makes of a constant
 M, Y, W0, C = matrix("M", m, n), matrix("Y", m, n), matrix("W0", n, q), matrix("C", q, q)
 X, XS = matrix("X", m, n), matrix("Xstar", m, n)
 L1, L2, R1, R2 = matrix("L1", m, k1), matrix("L2", m, k2), matrix("R1", n, k1), matrix("R2", n, k2)
@@ -197,6 +200,8 @@ POINT = {
     L1: _place(1), R1: _place(1), L2: _place(2), R2: _place(2), T1: [[2]], T2: [["1/2"]], sigma: 1,
 }  # fmt: skip
 RANK_TWO = {X: diagonal_of(1, 1, 0, 0), XS: diagonal_of(0, 0, 2, "1/2"), T1: [[2]], T2: [["1/2"]], sigma: 1, t: 1, q: 2}
+# All values are equal: the bounds are attained, and false with any larger constant.
+TIGHT = {**RANK_TWO, XS: diagonal_of(0, 0, 1, 1), T1: [[1]], T2: [[1]], mu: 1}
 NOTHING = diagonal_of(0, 0, 0)
 LINE = {
     P: _place(0), L1: _place(1), L2: _place(2), Q: _place(0), R1: _place(1), R2: _place(2), Sigma: [[1]], T1: [[1]],
@@ -211,7 +216,7 @@ kernel_count = SumOfSquares(
     proof=[1 * Square((M - Y) @ (eye(n) - W0 @ W0.T)), 1 * Square(C)],
     given=(W0_ORTHONORMAL, Y_ZERO, STRETCHED),
     mutants=(
-        mutant("constant", "2 q l^2", {M: [[1]], Y: [[0]], W0: [[1]], C: [[0]], level: 1}, lhs=2 * q * level**2),
+        mutant("constant", "1.1 q l^2", {M: [[1]], Y: [[0]], W0: [[1]], C: [[0]], level: 1}, lhs=MORE * q * level**2),
         mutant("sign", "q l^2 >= ||M - Y||^2", lhs=square(M - Y), rhs=q * level**2),
         dropped(Y_ZERO, {M: [[1]], Y: [[1]], W0: [[1]], C: [[0]], level: 1}),
         dropped(STRETCHED, {M: [[0]], Y: [[0]], W0: [[1]], C: [[0]], level: 1}),
@@ -239,7 +244,12 @@ lower_one = SumOfSquares(
     proof=[1 * Square((X + mu * (L1 @ R1.T + SMALL_PART) - XS) @ (eye(n) - W0 @ W0.T)), 1 * Square(C)],
     given=(SETTING, AT_LEAST_MU),
     mutants=(
-        mutant("constant", "3 mu tr T1", {**POINT, mu: 1}, lhs=ONE_VALUE + mu * tr(T1)),
+        mutant(
+            "constant",
+            "2.2 mu tau",
+            {**POINT, XS: diagonal_of(0, 1, 1), T1: [[1]], T2: [[1]], mu: 1},
+            lhs=ONE_VALUE + 2 * (MORE - 1) * mu * PERPENDICULAR,
+        ),
         mutant("sign", "+ k mu^2", {**POINT, mu: 1}, lhs=ONE_VALUE + 2 * (k1 + k2) * mu**2),
         dropped(AT_LEAST_MU, {**POINT, mu: 2, X: NOTHING, T2: [[1]], XS: diagonal_of(0, 2, 1), sigma: 2}),
     ),
@@ -254,7 +264,7 @@ lower_mean = Inequality(
     proof=[lower_one.conclusion(), MEAN * ((mu * (k1 + k2) - PERPENDICULAR) / (k1 + k2))],
     under=(lower_one,),
     mutants=(
-        mutant("constant", "2 tau^2/k", {**RANK_TWO, mu: "5/4"}, lhs=MEAN_VALUE + PERPENDICULAR**2 / (k1 + k2)),
+        mutant("constant", "1.1 tau^2/k", TIGHT, lhs=MEAN_VALUE + (MORE - 1) * PERPENDICULAR**2 / (k1 + k2)),
         mutant("sign", "||X - X*||^2 is at most minus that", {**RANK_TWO, mu: "5/4"}, lhs=DISTANCE, rhs=-MEAN_VALUE),
         dropped(MEAN, {**RANK_TWO, T1: [[4]], mu: "1/10"}),
     ),
@@ -269,7 +279,7 @@ lower_least = Inequality(
     under=(lower_one,),
     given=(define(mu, sigma),),
     mutants=(
-        mutant("constant", "3 sigma tau", {**RANK_TWO, mu: 1}, lhs=LEAST_VALUE + sigma * PERPENDICULAR),
+        mutant("constant", "2.2 sigma tau", TIGHT, lhs=LEAST_VALUE + 2 * (MORE - 1) * sigma * PERPENDICULAR),
         mutant("sign", "||X - X*||^2 is at most minus that", {**RANK_TWO, mu: 1}, lhs=DISTANCE, rhs=-LEAST_VALUE),
         mutant("dropped assumption", "mu is free", {**RANK_TWO, mu: "1/10", T1: [[4]]}, given=()),
     ),
@@ -286,9 +296,11 @@ count = Inequality(
     q,
     proof=[-1 * RATIO, (t + 1) * AT_LEAST_ONE * FEW, -1 * DIMENSION],
     mutants=(
-        mutant("constant", "2 k r/r*", EQUAL_RANKS, lhs=2 * (k1 + k2) * t**2),
+        mutant("constant", "1.1 k r/r*", EQUAL_RANKS, lhs=MORE * (k1 + k2) * t**2),
         mutant("sign", "-q", EQUAL_RANKS, rhs=-q),
         dropped(FEW, {**EQUAL_RANKS, rs: 1, r: 4, t: 2, q: 5}),
+        dropped(AT_LEAST_ONE, {k1: 3, k2: 3, rs: 9, r: 4, q: 1, t: "2/3"}),
+        dropped(DIMENSION),
     ),
 )
 COUNT = count.conclusion()
@@ -302,7 +314,7 @@ per_value = Inequality(
     proof=[lower.conclusion(), sigma**2 * COUNT],
     under=(lower, count),
     mutants=(
-        mutant("constant", "2 ||T1||^2", RANK_TWO, lhs=BY_VALUE + square(T1)),
+        mutant("constant", "1.1 ||T1||^2", TIGHT, lhs=BY_VALUE + (MORE - 1) * square(T1)),
         mutant("sign", "+ k2 sigma^2", RANK_TWO, lhs=BY_VALUE + 2 * k2 * sigma**2),
         dropped(COUNT, {**RANK_TWO, t: 3}),
     ),
@@ -321,7 +333,8 @@ lemma = Inequality(
     ],
     under=(per_value,),
     mutants=(
-        mutant("constant", "3 t sigma", RANK_TWO, lhs=3 * t * sigma * PERPENDICULAR),
+        mutant("constant", "2.2 t sigma", TIGHT, lhs=2 * MORE * t * sigma * PERPENDICULAR),
+        dropped(AT_LEAST_ONE),
         mutant("sign", "-||X - X*||^2", RANK_TWO, rhs=-DISTANCE),
         dropped(SMALL, {**RANK_TWO, X: diagonal_of(1, 2, 0, 0), XS: diagonal_of(0, 0, 2, 3), T2: [[3]], t: 2, q: 8}),
     ),

@@ -44,6 +44,8 @@ lorasolve/comparison/_rates.py, lorasolve/comparison/runs.py
 from fractions import Fraction
 from random import Random
 
+from sympy import Rational
+
 from lorasolve.symbolic import (
     Identity,
     Inequality,
@@ -137,6 +139,8 @@ AWAY = (ALONG_1**2 + ALONG_2**2 + (ACROSS_1 - ACROSS_2) ** 2 / 2) / LENGTH
 ABOVE, BELOW = hypothesis("mu <= a", mu, a), hypothesis("a <= M", a, top)
 STEP = hypothesis("eta (mu + M) <= 2", eta * (mu + top), 2)
 LONGEST, SPREAD = {eta: 1, mu: 1, top: 1, a: 1}, {eta: 1, mu: "1/2", top: "3/2", a: "3/2"}
+# U = -V along the singular vectors of S.
+OPPOSED, NINE_TENTHS = {S: [[1]], F: [[0]], s: 1, lam: 2}, Rational(9, 10)
 UNIT = {alpha: 1, lam: 1, a: 1, b: 1, mu: 1, m1: 1, n1: 1, m2: 0, n2: 0}
 
 CHECKS = (
@@ -165,7 +169,12 @@ CHECKS = (
         ],
         given=(NORM, LEAST),
         mutants=(
-            mutant("constant", "lam - s/2", lhs=(alpha * sigma + lam - s / 2) * (square(U0) + square(V0))),
+            mutant(
+                "constant",
+                "lam - 0.9 s",
+                {**OPPOSED, U0: [[1]], V0: [[-1]], Root: [[1]], C: [[0]], sigma: 1, alpha: 1},
+                lhs=(alpha * sigma + lam - NINE_TENTHS * s) * (square(U0) + square(V0)),
+            ),
             mutant("sign", "lam + s", lhs=(alpha * sigma + lam + s) * (square(U0) + square(V0))),
             dropped(NORM),
         ),
@@ -178,7 +187,12 @@ CHECKS = (
         proof=[1 / s * Square(s * U1 + S @ V1), 1 / s * Square(F @ V1)],
         given=(NORM,),
         mutants=(
-            mutant("constant", "lam - s/2", lhs=(lam - s / 2) * (square(U1) + square(V1)) + lam * square(N1 - N2)),
+            mutant(
+                "constant",
+                "lam - 0.9 s",
+                {**OPPOSED, U1: [[1]], V1: [[-1]], N1: [[0]], N2: [[0]]},
+                lhs=(lam - NINE_TENTHS * s) * (square(U1) + square(V1)) + lam * square(N1 - N2),
+            ),
             mutant("sign", "lam + s", lhs=(lam + s) * (square(U1) + square(V1)) + lam * square(N1 - N2)),
             dropped(NORM),
         ),
@@ -205,7 +219,7 @@ CHECKS = (
             1 / (2 * LENGTH) * SMALL_LAM * Square(ACROSS_1 - ACROSS_2),
         ],
         mutants=(
-            mutant("constant", "3 mu", {**UNIT, mu: 2, n1: 1, m2: 1, n2: 1}, lhs=3 * mu * AWAY),
+            mutant("constant", "1.1 mu", {**UNIT, mu: 2, n1: 1, m2: 1, n2: 1}, lhs=mu * AWAY / NINE_TENTHS),
             mutant("sign", "minus the form", UNIT, rhs=-PAIR),
             dropped(SMALL_ALPHA, {**UNIT, lam: 5, mu: 9, n1: 1, m2: 1, n2: 1}),
             dropped(SMALL_LAM, {**UNIT, alpha: 5, lam: "1/10", mu: 9, m1: 1, n2: -1, n1: -1, m2: 1}),

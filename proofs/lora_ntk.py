@@ -151,7 +151,7 @@ E1, E2 = matrix("E1", k + r, k), matrix("E2", k + r, r)
 BLOCKS, BLOCK_INVERSE = orthonormal(E1, E2), inverse(M11Inv, M11)
 WHOLE = E1 @ M11 @ E1.T + E1 @ M12 @ E2.T + E2 @ M12.T @ E1.T + E2 @ M22 @ E2.T
 TURN = E1 @ E1.T + E2 @ E2.T - E2 @ M12.T @ M11Inv @ E1.T
-index, corank = sympy.symbols("i r", integer=True, positive=True)
+corank = sympy.Symbol("r", integer=True, positive=True)
 
 # C4.
 norm, length, nuc = scalars("p Z_star nu")
@@ -355,12 +355,12 @@ CHECKS = (
     ),
     ScalarCheck(
         "codimension",
-        "C2: a symmetric r x r block has sum_{i <= r} i = r (r + 1)/2 independent entries.",
-        sympy.summation(index, (index, 1, corank)),
-        corank * (corank + 1) / 2,
+        "C2: a symmetric r x r block has r (r + 1)/2 independent entries, 1 for r = 1: one row more adds r + 1.",
+        corank * (corank + 1) / 2 + corank + 1,
+        (corank + 1) * (corank + 2) / 2,
         mutants=(
-            mutant("constant", "r (r - 1)/2", rhs=corank * (corank - 1) / 2),
-            mutant("swapped symbols", "r^2, without symmetry", rhs=corank**2),
+            mutant("constant", "adds r", lhs=corank * (corank + 1) / 2 + corank),
+            mutant("swapped symbols", "r^2, without symmetry", rhs=(corank + 1) ** 2),
         ),
     ),
     Inequality(
@@ -559,6 +559,7 @@ CHECKS = (
 )
 
 PROSE = {
+    "the induction over the size of the block": ("codimension",),
     "a smooth family of too few parameters meets a set of larger codimension for almost no P (measure theory)": (
         "codimension",
     ),

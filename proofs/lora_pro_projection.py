@@ -425,9 +425,9 @@ CHECKS = (
         mutants=(
             mutant(
                 "constant",
-                "t/2",
+                "0.36 t",
                 {step: 1, gn: 1, gg: 1, sigma: 2, L: "1/2", e2: "25/16", cross: "1/4", f: 0, f_next: "-23/64"},
-                rhs=f - step * gn**2 / 2,
+                rhs=f - Rational(9, 25) * step * gn**2,
             ),
             mutant("sign", "f rises", lhs=f + step * gn**2 / 3, rhs=f_next),
             dropped(STEP_SIGMA, {step: 1, gn: 1, gg: 9, sigma: 2, L: "1/2", e2: 1, cross: 2, f: 0, f_next: "5/4"}),

@@ -30,6 +30,8 @@ Used by
 lorasolve/landscape/bounds.py
 """
 
+from sympy import Rational
+
 from lorasolve.symbolic import (
     Inequality,
     Theorem,
@@ -67,9 +69,15 @@ sublevel_radius = Inequality(
     proof=[2 / lam * DESCENT, 2 / lam * BELOW],
     paper="7 magnitude",
     mutants=(
-        mutant("constant", "without the 2", rhs=(start - f_low) / lam),
+        mutant(
+            "constant",
+            "1.9, not 2",
+            {A: [[1]], B: [[1]], start: 1, f_now: 0, f_low: 0, lam: 1},
+            rhs=Rational(19, 10) * (start - f_low) / lam,
+        ),
         mutant("sign", "L(A0, B0) + inf f", rhs=2 * (start + f_low) / lam),
         dropped(DESCENT),
+        dropped(BELOW),
     ),
 )
 
@@ -98,6 +106,7 @@ CHECKS = (
             mutant("constant", "(f(0) - inf f)/(2 lam)", rhs=(f0 - f_low) / (2 * lam)),
             mutant("swapped symbols", "lam (f(0) - inf f)", rhs=lam * (f0 - f_low)),
             dropped(BOUNDED),
+            dropped(MINIMAL),
         ),
     ),
     Inequality(
@@ -124,6 +133,7 @@ CHECKS = (
             mutant("constant", "||A0||^2/2", rhs=square(A0) / 2 + 2 * (f0 - f_low) / lam),
             mutant("sign", "-||A0||^2", rhs=-square(A0) + 2 * (f0 - f_low) / lam),
             dropped(FROM_ZERO),
+            dropped(BELOW),
         ),
     ),
 )

@@ -129,6 +129,8 @@ share_of_top_values = Inequality(
             lhs=(QQ - RR) * (top + rest) / QQ,
         ),
         dropped(BELOW),
+        dropped(ABOVE),
+        dropped(MORE),
     ),
 )
 SHARE = share_of_top_values.conclusion()
@@ -254,6 +256,7 @@ CHECKS = (
             ),
             mutant("sign", "-(1 - r mu0/(q L))", rhs=-(1 - RR * mu0 / (QQ * L)) * (f - f_star)),
             dropped(PL),
+            dropped(SMOOTH),
             dropped(DECREASE),
         ),
     ),
@@ -281,6 +284,7 @@ CHECKS = (
                 "f(W) + <G, A B^T>, without gamma",
                 lhs=f + (1 - gamma) * inner(G, A @ B.T),
             ),
+            dropped(CONVEX),
             dropped(SMALL, {A: [[1]], B: [[1]], G: [[-1]], g: 1, gamma: 2, lam: 1, f: 2, f_next: 0}),
         ),
     ),

@@ -271,6 +271,8 @@ CHECKS = (
         mutants=(
             mutant("constant", "gamma lambda", TIGHT, lhs=gamma * lam * g2),
             mutant("sign", "f_next - f", TIGHT, rhs=f_next - f),
+            dropped(SMOOTH, {**TIGHT, f_next: 1}),
+            dropped(EIGENVALUE),
             dropped(SHORT),
         ),
     ),
@@ -287,6 +289,8 @@ CHECKS = (
         mutants=(
             mutant("constant", "1 - 2 gamma mu lambda", TIGHT, rhs=(1 - 2 * gamma * mu * lam) * (f - f_star)),
             mutant("sign", "-(1 - gamma mu lambda)", TIGHT, rhs=-(1 - gamma * mu * lam) * (f - f_star)),
+            dropped(SMOOTH),
+            dropped(SHORT),
             dropped(PL, {**TIGHT, f_next: 1, change: 0, w: 0, g2: 0}),
             dropped(EIGENVALUE, {**TIGHT, f_next: 1, change: 0, w: 0}),
         ),

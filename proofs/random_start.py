@@ -192,7 +192,7 @@ CHECKS = (
         4 * inverse_pi * b**2,
         proof=[b**2 * hypothesis("pi <= 4", 1, 4 * inverse_pi)],
         mutants=(
-            mutant("constant", "n/(4 pi)", {inverse_pi: "1/3", b: 1}, rhs=inverse_pi * b**2 / 2),
+            mutant("constant", "1.8 n omega", {inverse_pi: "1/4", b: 1}, rhs=18 * inverse_pi * b**2 / 5),
             mutant("sign", "minus", {inverse_pi: "1/3", b: 1}, rhs=-4 * inverse_pi * b**2),
         ),
     ),

@@ -48,6 +48,8 @@ lorasolve/certificates/gap.py, lorasolve/certificates/ranks.py, lorasolve/studie
 lorasolve/studies/rank_choice.py
 """
 
+from sympy import Rational
+
 from lorasolve.symbolic import (
     Inequality,
     Theorem,
@@ -116,13 +118,19 @@ AT_LAM = NUCLEAR_SUBDIFFERENTIAL.instance(
 
 # How far f rises above its tangent at X*, and right sides that are none of ||G - G*||_F^2 and ||G - G*||_2^2.
 RISE = f - f_star - inner(GS, X - XS)
+u, v = vector("u", m), vector("v", n)
+g, g_star = scalars("g g_star", real=True)
+# x^2/2 at 1, whose minimizer is 0: everything is tight.
+PARABOLA = {G: [[1]], GS: [[0]], X: [[1]], XS: [[0]], u: [[1]], v: [[1]], g: 1, g_star: 0}
+PARABOLA |= {beta: 1, f: "1/2", f_star: 0, f_y: 0, lam: 1, nuc: 1, nuc_star: 1}
+NEARLY_TWO = Rational(19, 10)
 WRONG_RISES = (
-    mutant("constant", "beta, not 2 beta", rhs=beta * RISE),
+    mutant("constant", "1.9 beta", PARABOLA, rhs=NEARLY_TWO * beta * RISE),
     mutant("sign", "+ <G*, X - X*>", rhs=2 * beta * (f - f_star + inner(GS, X - XS))),
     mutant("swapped symbols", "<G, X - X*>", rhs=2 * beta * (f - f_star - inner(G, X - XS))),
 )
 WRONG_GAPS = (
-    mutant("constant", "beta, not 2 beta", rhs=beta * GAP),
+    mutant("constant", "1.9 beta", PARABOLA, rhs=NEARLY_TWO * beta * GAP),
     mutant("sign", "F(X*) - F(X)", rhs=-2 * beta * GAP),
 )
 
@@ -150,8 +158,6 @@ gradient_distance = Inequality(
         dropped(AT_MINIMIZER),
     ),
 )
-u, v = vector("u", m), vector("v", n)
-g, g_star = scalars("g g_star", real=True)
 along = g - g_star
 Y_ONE = X - along / beta * u @ v.T
 PAIRINGS = (named(g, tr(u.T @ G @ v)), named(g_star, tr(u.T @ GS @ v)))

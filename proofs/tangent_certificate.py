@@ -171,6 +171,10 @@ CHECKS = (
             mutant("constant", "(1 - c)/2", TIGHT, rhs=(1 - c) / 2 * (f - f_low) + lam * nuc + c * PAIR),
             dropped(C_FEASIBLE, {**TIGHT, c: 1, lam: "1/2"}),
             dropped(CONVEX, {**TIGHT, f: 100}),
+            dropped(C_BELOW_ONE, {**TIGHT, c: 2, lam: 4, f_low: -1}),
+            dropped(LOW, {**TIGHT, f_low: 1}),
+            dropped(DUAL, {**TIGHT, nuc_star: 0}),
+            dropped(AS_VECTORS),
         ),
     ),
     Inequality(
@@ -183,6 +187,7 @@ CHECKS = (
             mutant("constant", "half of it", ONE_LAYER, rhs=g * (nu1 + nu2) / 2),
             mutant("sign", "nu_1 - nu_2", {**ONE_LAYER, p1: 0, nu1: 0, nu2: 1}, rhs=g * (nu1 - nu2)),
             dropped(LARGEST_2),
+            dropped(DUAL_1),
         ),
     ),
     Identity(

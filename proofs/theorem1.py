@@ -243,6 +243,9 @@ RSC = hypothesis("restricted strong convexity", alpha * square(X - XS), inner(G 
 OF_ITS_FORM = (subgradient_sum, multiplier_annihilated, multiplier_norm)
 MONOTONE = MONOTONICITY.instance("monotone", SUBGRADIENT(g, lam, X, by=OF_ITS_FORM), SUBGRADIENT(gs, lam, XS))
 
+# f = (x - 1)^2/2 - x and |x|, from x = 2.
+STRAIGHT = {P1: [[1]], Q1: [[1]], Sigma1: [[2]], P2: [[0]], Q2: [[0]], Sigma2: [[0]], XS: [[1]], alpha: 1}
+STRAIGHT |= {G: [[0]], GS: [[-1]], g: [[1]], gs: [[1]], Z: [[1]]}
 strong_convexity = Inequality(
     "strong_convexity",
     "<X* - X, Z> <= -alpha ||X - X*||_F^2.",
@@ -252,7 +255,7 @@ strong_convexity = Inequality(
     given=(AT_X, AT_XS),
     paper="4 step 6",
     mutants=(
-        mutant("constant", "-2 alpha", rhs=-2 * alpha * square(X - XS)),
+        mutant("constant", "-1.1 alpha", STRAIGHT, rhs=-sympy.Rational(11, 10) * alpha * square(X - XS)),
         mutant("sign", "<X* - X, Z> >= 0", lhs=0, rhs=inner(XS - X, Z)),
         dropped(RSC),
         dropped(MONOTONE),
@@ -266,6 +269,8 @@ POINT_AT_ZERO = {
     P1: [[1]], Q1: [[1]], Sigma1: [[0]], P2: [[0]], Q2: [[0]], Sigma2: [[0]],
     XS: [[1]], Z: [["-2/5"]], kappa: 1, alpha: "2/5",
 }  # fmt: skip
+# The same where 2 kappa alpha = 1, and everything is tight.
+BOUNDARY = {**POINT_AT_ZERO, Z: [["-1/2"]], alpha: "1/2"}
 # The point is the minimizer: X = X* = 1.
 AT_MINIMUM = {P1: [[1]], Q1: [[1]], Sigma1: [[1]], P2: [[0]], Q2: [[0]], Sigma2: [[0]], XS: [[1]], alpha: 1}
 AT_ZERO = {
@@ -282,12 +287,17 @@ master = Inequality(
     under=(best_approximation, strong_convexity),
     paper="4 step 7",
     mutants=(
-        mutant("constant", "2 kappa alpha + 1", lhs=(2 * kappa * alpha + 1) * square(XS - X) + square(TOP - X)),
         mutant(
             "constant",
-            "3 kappa alpha - 1",
-            POINT_AT_ZERO,
-            lhs=(3 * kappa * alpha - 1) * square(XS - X) + square(TOP - X),
+            "2 kappa alpha - 0.9",
+            BOUNDARY,
+            lhs=(2 * kappa * alpha - sympy.Rational(9, 10)) * square(XS - X) + square(TOP - X),
+        ),
+        mutant(
+            "constant",
+            "2.2 kappa alpha - 1",
+            BOUNDARY,
+            lhs=(sympy.Rational(11, 5) * kappa * alpha - 1) * square(XS - X) + square(TOP - X),
         ),
         dropped(CONVEX_KNOWN),
     ),
@@ -374,6 +384,12 @@ CHECKS = (
                 given=(define(kappa, (1 - excess) / (2 * alpha)),),
             ),
             mutant("constant", "at most -1", {**AT_MINIMUM, excess: 1, kappa: 1}, rhs=-1),
+            mutant(
+                "constant",
+                "2 kappa alpha = 1, the boundary",
+                {**BOUNDARY, excess: 1},
+                given=(define(kappa, 1 / (2 * alpha)),),
+            ),
             dropped(MASTER),
         ),
     ),
@@ -387,7 +403,12 @@ CHECKS = (
         paper="4 generic regime",
         mutants=(
             mutant("sign", "(1 - 2 kappa alpha)", lhs=(1 - 2 * kappa * alpha) * square(XS - X)),
-            mutant("constant", "(3 kappa alpha - 1)", POINT_AT_ZERO, lhs=(3 * kappa * alpha - 1) * square(XS - X)),
+            mutant(
+                "constant",
+                "(2.2 kappa alpha - 1)",
+                BOUNDARY,
+                lhs=(sympy.Rational(11, 5) * kappa * alpha - 1) * square(XS - X),
+            ),
             dropped(MASTER),
         ),
     ),

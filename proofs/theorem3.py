@@ -114,6 +114,7 @@ pairing = Inequality(
     mutants=(
         mutant("sign", "-nu ||Z||_2", rhs=-alpha * square(X - X0) - nu * z),
         mutant("constant", "-2 alpha o^2", AWAY, rhs=-2 * alpha * square(X - X0) + nu * z),
+        mutant("constant", "-1.1 alpha o^2", rhs=-sympy.Rational(11, 10) * alpha * square(X - X0) + nu * z),
         dropped(RSC),
         dropped(DUAL),
     ),
@@ -135,9 +136,9 @@ master = Inequality(
     mutants=(
         mutant(
             "constant",
-            "3 kappa alpha o^2",
-            ORIGIN,
-            rhs=square(XS - X) - 3 * kappa * alpha * square(X - X0) + 2 * sigma_star * nu,
+            "2.2 kappa alpha o^2",
+            {**ORIGIN, alpha: "101/200", Z: [["-1/2"]], z: "1/2", sigma_star: "1/2"},
+            rhs=square(XS - X) - sympy.Rational(11, 5) * kappa * alpha * square(X - X0) + 2 * sigma_star * nu,
         ),
         mutant("sign", "-d^2", rhs=-square(XS - X) - 2 * kappa * alpha * square(X - X0) + 2 * sigma_star * nu),
         dropped(PAIRING),
@@ -281,10 +282,10 @@ perpendicular_bound = Inequality(
     mutants=(
         mutant(
             "constant",
-            "beta sigma_r/2",
+            "0.9 beta sigma_r",
             {
                 o2: 1,
-                d: 1,
+                d: "3/4",
                 alpha: 1,
                 beta: 1,
                 sigma_r: 1,
@@ -295,7 +296,7 @@ perpendicular_bound = Inequality(
                 y_perp: "3/4",
                 nu_perp: "3/4",
             },
-            rhs=beta * sigma_r / 2 * (root * d + nu),
+            rhs=sympy.Rational(9, 10) * beta * sigma_r * (root * d + nu),
         ),
         mutant("sign", "- nu", HALVES, rhs=beta * sigma_r * (root * d - nu)),
         dropped(
@@ -369,9 +370,9 @@ CHECKS = (
         mutants=(
             mutant(
                 "constant",
-                "eps^2/2",
-                AT_TOLERANCE,
-                rhs=sympy.Rational(1, 2) * eps**2,
+                "0.9 eps^2",
+                {**AT_TOLERANCE, o2: "49/50", delta: "2/7"},
+                rhs=sympy.Rational(9, 10) * eps**2,
             ),
             dropped(SMALL_NU, {**AT_TOLERANCE, nu: 1, o2: 4}),
         ),
@@ -455,6 +456,12 @@ CHECKS = (
                 rhs=b * (d + delta) ** 2,
             ),
             mutant("sign", "-c delta/b", rhs=b * (d - (1 - b) * delta / b) ** 2),
+            mutant(
+                "constant",
+                "0.9 c delta/(1 - c)",
+                {T: "1488/25", sigma_star: 1, nu: "1/100", b: "1/2", d: 10, delta: 1, o: 9},
+                rhs=b * (d + sympy.Rational(9, 10) * (1 - b) * delta / b) ** 2,
+            ),
             dropped(MASTER_B),
         ),
     ),

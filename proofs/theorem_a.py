@@ -91,7 +91,7 @@ from proofs.facts import MONOTONICITY, SUBGRADIENT
 
 m, n, k1, k2, q, r = la.m, la.n, la.k1, la.k2, la.q, la.r
 k = dims("k")
-t, sigma = la.t, la.sigma
+t, sigma, MORE = la.t, la.sigma, la.MORE
 alpha, beta, excess = scalars("alpha beta e")
 lam = scalars("lambda", nonnegative=True)
 X, XS, L1, L2, R1, R2, T1, T2 = la.X, la.XS, la.L1, la.L2, la.R1, la.R2, la.T1, la.T2
@@ -181,6 +181,10 @@ strong_convexity = Inequality(
         dropped(MONOTONE),
     ),
 )
+# Z is -beta sigma times the singular vectors of X*.
+UNIT_1, UNIT_2, BOTH, NONE = [[1], [0]], [[0], [1]], la.diagonal_of(1, 1), la.diagonal_of(0, 0)
+OPPOSED: Values = {L1: UNIT_1, R1: UNIT_1, L2: UNIT_2, R2: UNIT_2, T1: [[1]], T2: [[1]], K1: [[1]], K2: [[1]]}
+OPPOSED |= {X: NONE, XS: BOTH, Z: la.diagonal_of(-1, -1), F: NONE, beta: 1, sigma: 1}
 pairing = SumOfSquares(
     "pairing",
     "<Z, X - X*> <= beta sigma (tr T1 + tr T2).",
@@ -193,7 +197,7 @@ pairing = SumOfSquares(
     ],
     given=(L_ORTHONORMAL, R_ORTHONORMAL, NORM, *VALUES, MEETS),
     mutants=(
-        mutant("constant", "beta sigma/2", rhs=beta * sigma / 2 * PERPENDICULAR),
+        mutant("constant", "0.9 beta sigma", OPPOSED, rhs=(2 - MORE) * beta * sigma * PERPENDICULAR),
         mutant("sign", "tr T1 - tr T2", rhs=beta * sigma * (tr(T1) - tr(T2))),
         dropped(NORM),
     ),
@@ -229,7 +233,7 @@ theorem = Inequality(
     proof=[alpha * LOWER, UPPER],
     under=(la.lemma, upper),
     mutants=(
-        mutant("constant", "3 alpha t", POINT, lhs=(3 * alpha * t - beta) * sigma * PERPENDICULAR),
+        mutant("constant", "2.2 alpha t", ATTAINED, lhs=(2 * MORE * alpha * t - beta) * sigma * PERPENDICULAR),
         mutant("sign", "beta - 2 alpha t", lhs=(beta - 2 * alpha * t) * sigma * PERPENDICULAR),
         dropped(LOWER),
     ),
@@ -272,7 +276,7 @@ perpendicular_norm = SumOfSquares(
 WIDTH, ROOM = trace_bound.conclusion(), perpendicular_norm.conclusion()
 annulus = Inequality(
     "annulus",
-    "alpha^2 ||X - X*||^4 <= beta^2 sigma^2 k ||X - X*||^2: ||X - X*|| <= (beta/alpha) sqrt(r*) sigma.",
+    "alpha^2 ||X - X*||^4 <= beta^2 sigma^2 k ||X - X*||^2: ||X - X*|| <= (beta/alpha) sqrt(k) sigma, k <= r*.",
     alpha**2 * DISTANCE**2,
     beta**2 * sigma**2 * (k1 + k2) * DISTANCE,
     proof=[
@@ -283,7 +287,12 @@ annulus = Inequality(
     ],
     under=(upper, trace_bound, perpendicular_norm),
     mutants=(
-        mutant("constant", "half of it", EQUAL_VALUES, rhs=beta**2 * sigma**2 * (k1 + k2) * DISTANCE / 2),
+        mutant(
+            "constant",
+            "0.9 of it",
+            {**ATTAINED, XS: la.diagonal_of(1, 1, 1, 1), beta: 1},
+            rhs=(2 - MORE) * beta**2 * sigma**2 * (k1 + k2) * DISTANCE,
+        ),
         mutant(
             "swapped symbols",
             "alpha/beta",
@@ -373,7 +382,14 @@ CHECKS = (
                 given=(define(t, (beta - excess) / (2 * alpha)),),
             ),
             mutant("constant", "at most -1", rhs=-1),
+            mutant(
+                "constant",
+                "beta = 2 alpha t, the boundary",
+                {**ATTAINED, excess: 1},
+                given=(define(t, beta / (2 * alpha)),),
+            ),
             dropped(UPPER),
+            dropped(theorem.conclusion()),
         ),
     ),
     Inequality(
@@ -397,7 +413,7 @@ CHECKS = (
         under=(la.lower_mean, upper),
         mutants=(
             mutant("sign", "-beta sigma tau", rhs=-beta * sigma * PERPENDICULAR),
-            mutant("constant", "2 tau^2/k", POINT, lhs=alpha * (la.MEAN_VALUE + PERPENDICULAR**2 / (k1 + k2))),
+            mutant("constant", "1.1 alpha", ATTAINED, lhs=MORE * alpha * la.MEAN_VALUE),
             dropped(UPPER),
         ),
     ),
@@ -409,7 +425,7 @@ CHECKS = (
         proof=[alpha * la.lower_least.conclusion(), UPPER],
         under=(la.lower_least, upper),
         mutants=(
-            mutant("constant", "3 sigma tau", lhs=alpha * (la.LEAST_VALUE + sigma * PERPENDICULAR)),
+            mutant("constant", "1.1 alpha", ATTAINED, lhs=MORE * alpha * la.LEAST_VALUE),
             mutant("sign", "-beta sigma tau", rhs=-beta * sigma * PERPENDICULAR),
             dropped(UPPER),
         ),

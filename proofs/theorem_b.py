@@ -296,6 +296,9 @@ SPURIOUS = {
     X: [["149/50"]], XS: [[0]], T1: [["8/3"]], zeta1: [[4]], T2: [["9/25"]], zeta2: [["18/25"]], D: [["3/5"]],
     C: [["4/5"]], sigma: 1, t: 1, alpha: 1, beta: 3, beta2: 4,
 }  # fmt: skip
+# beta2 (beta - alpha) = 2 alpha beta t: one value of 2 sigma at zeta = beta2 sigma, one of 0.
+TIGHT = {**SPURIOUS, X: [[1, 2]], XS: [[0, 0]], T1: [[2]], zeta1: [[3]], T2: [[0]], zeta2: [[0]], D: [[0]], C: [[1]]}
+TIGHT |= {beta2: 3}
 SAME = {X: [[0]], XS: [[0]], Z: [[0]], g: [[0]], gs: [[0]], lam: 1, alpha: 1, beta: 1}
 half = (alpha + beta) / (2 * alpha * beta)
 excess = (beta - alpha) ** 2 / (4 * alpha * beta)
@@ -321,9 +324,9 @@ block_bound = Inequality(
     mutants=(
         mutant(
             "constant",
-            "9 alpha beta t",
-            SPURIOUS,
-            lhs=(DECISIVE + 77 * alpha * beta * t**2 * sigma**2 / 4) * (k1 + square(D)),
+            "2.1 alpha beta t",
+            TIGHT,
+            lhs=(DECISIVE + 41 * alpha * beta * t**2 * sigma**2 / 400) * (k1 + square(D)),
         ),
         mutant("sign", "minus the sum", SPURIOUS, lhs=-VALUES, rhs=DECISIVE),
         dropped(la.per_value.conclusion()),
@@ -339,9 +342,9 @@ theorem = Inequality(
     mutants=(
         mutant(
             "constant",
-            "3 alpha beta t",
-            SPURIOUS,
-            lhs=(DECISIVE + 5 * alpha * beta * t**2 * sigma**2 / 4) * (k1 + square(D)),
+            "2.1 alpha beta t",
+            TIGHT,
+            lhs=(DECISIVE + 41 * alpha * beta * t**2 * sigma**2 / 400) * (k1 + square(D)),
         ),
         mutant("sign", "the other sign", SPURIOUS, lhs=-DECISIVE * (k1 + square(D))),
         dropped(values.conclusion()),

@@ -55,6 +55,8 @@ Used by
 lorasolve/landscape/instances.py, lorasolve/landscape/regimes.py
 """
 
+from sympy import Rational
+
 from lorasolve.symbolic import (
     Identity,
     Inequality,
@@ -317,7 +319,7 @@ CHECKS = (
         2 * t + 4 * t / s,
         proof=[2 * t / s**2 * ABOVE_ONE, 2 * t**2 / s**2 + 4 * t**2 / s**3],
         mutants=(
-            mutant("constant", "2 t + 2 t/s", {t: 1, s: 4}, rhs=2 * t + 2 * t / s),
+            mutant("constant", "2 t + 3.6 t/s", {t: 1, s: 100}, rhs=2 * t + Rational(18, 5) * t / s),
             mutant("sign", "2 t - 4 t/s", {t: 1, s: 4}, rhs=2 * t - 4 * t / s),
         ),
     ),

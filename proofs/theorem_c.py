@@ -228,7 +228,7 @@ wide = Inequality(
     under=(kernel_near,),
     given=(AT_U,),
     mutants=(
-        mutant("constant", "4 w/t", OPPOSITE, lhs=4 * w / t),
+        mutant("constant", "1.1 w/t", {t: 2, u: 1, y: 1, w: "3/2", W: "3/4"}, lhs=Rational(11, 10) * w / t),
         mutant("sign", "-W", OPPOSITE, rhs=-W),
         dropped(BEYOND, {**OPPOSITE, y: 0, W: 0}),
     ),
