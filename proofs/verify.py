@@ -227,7 +227,7 @@ class Algebra:
                     return self.product(self.shapes[word[0][0]][word[0][1]], before, right, after)
         return None
     def reduced(self, polynomial):
-        for _ in range(4000):
+        for _ in range(400):
             for what in sorted({u for key in polynomial for u, _ in key}):
                 if what not in self.known: self.known[what] = self.rewritten(what)
                 if (new := self.known[what]) is not None:

@@ -83,6 +83,16 @@ def test_what_is_false_or_unreadable_is_refused(false):
     assert reason(false)
 
 
+def test_assumptions_that_rewrite_without_end_are_refused_before_their_words_are_long(monkeypatch):
+    """A word grows with each of these steps, and the time for a step with its square."""
+    steps, rewritten = [], verify.Algebra.rewritten
+    monkeypatch.setattr(verify.Algebra, "rewritten", lambda self, what: steps.append(what) or rewritten(self, what))
+    endless = {"name": "X is its own square root", "equations": [["X", "X*X^T"]]}
+    square = {"scalars": {"n": "dimension"}, "matrices": {"X": ["n", "n"]}}
+    assert "rewrite without end" in reason(check("X", "==", "id(n)", assumptions=[endless], **square))
+    assert 100 < max(len(word) for _, word in steps) < 1000
+
+
 def test_a_second_derivative_is_the_derivative_of_the_first():
     twice = "diff(diff(tr(X^T*X), 1, X, E), 1, X, F)"
     assert reason(check(twice, "==", "2*tr(E^T*F)", scalars=SIZES, matrices=XEF)) is None
