@@ -234,11 +234,10 @@ class Check(ABC):
     def refute(self, twin: Mutant, rng: Random) -> Outcome:
         """Show that the mutant is false: its proof must fail and a concrete counterexample must be found."""
         false_twin = self.mutated(twin)
-        fault = false_twin.fault() if twin.of_statement and self.fault() is None else None
-        if fault is not None:
+        fault = false_twin.fault()
+        if fault is not None and twin.of_statement and self.fault() is None:
             return Outcome(False, f"the false twin is refused for how it is written, which tries no proof: {fault}")
-        proof = false_twin.prove()
-        if proof.holds:
+        if fault is None and false_twin._prove().holds:
             return Outcome(False, "the false twin was proved")
         example = false_twin.counterexample(twin.counterexample, rng)
         if example is None:

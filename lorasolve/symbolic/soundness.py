@@ -40,13 +40,14 @@ def fault_of_symbols(exprs: Iterable[ex.Expr]) -> str | None:
     A size that need not be a positive integer is refused too: an identity matrix of m - n rows would show n <= m.
     """
     exprs = list(exprs)
+    numbers = {symbol for value in set(values_in(exprs)) for symbol in value.free_symbols}
     owners: dict[str, Any] = {}
-    for symbol, name in _symbols(exprs):
+    for symbol, name in [*_named(exprs), *((symbol, str(symbol)) for symbol in numbers)]:
         if not NAME.fullmatch(name):
             return f"the symbol {name!r} is not called by a name: letters, digits and signs but ( ) * + - / ^ and ,"
         if owners.setdefault(name, symbol) != symbol:
             return f"two different symbols are printed {name}"
-    for symbol in {s for value in values_in(exprs) for s in value.free_symbols}:
+    for symbol in numbers:
         declared = {key for key, value in symbol._assumptions_orig.items() if value} - {"commutative"}
         if symbol.is_real is not True:
             return f"symbol {symbol} is not declared real"
@@ -65,16 +66,14 @@ def _sizes(expr: ex.Expr) -> Iterator[Any]:
             yield from map(sympy.sympify, (sized.rows, sized.cols))
 
 
-def _symbols(exprs: Iterable[ex.Expr]) -> Iterator[tuple[Any, str]]:
+def _named(exprs: Iterable[ex.Expr]) -> Iterator[tuple[Any, str]]:
+    """Yield what makes one matrix or form another, with its name."""
     for expr in exprs:
         for node in expr.walk():
             if isinstance(node, ex.Symbol):
                 yield ("matrix", node.rows, node.cols, node.symmetric), node.name
             elif isinstance(node, ex.FormValue):
                 yield ("form", node.form.rows, node.form.cols), node.form.name
-    for value in values_in(exprs):
-        for symbol in value.free_symbols:
-            yield symbol, str(symbol)
 
 
 @cache

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import sympy
@@ -17,7 +18,7 @@ import sympy
 from lorasolve.symbolic import expression as ex
 from lorasolve.symbolic.assumptions import Assumption
 from lorasolve.symbolic.evaluate import symbols_of
-from lorasolve.symbolic.normal import Rules, is_zero, normal_form
+from lorasolve.symbolic.normal import KEPT, Rules, is_zero, normal_form
 from lorasolve.symbolic.positivity import provably_nonnegative
 from lorasolve.symbolic.substitution import substituted
 from lorasolve.symbolic.terms import Premise, Side, is_symbol, placed, read_off
@@ -255,6 +256,7 @@ def _gap(left: Any, right: Any) -> Any:
     return left - right if isinstance(left, ex.MatrixExpr) else ex.scalar(left) - ex.scalar(right)
 
 
+@lru_cache(KEPT)
 def _is_absurd(left: Any, relation: str, right: Any, rules: Rules) -> bool:
     """Whether a relation is one between numbers that is false."""
     gap = _gap(right, left)
