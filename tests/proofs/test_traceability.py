@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ THEOREMS = discover(proofs)
 CHECKER = ("symbolic/", "commands/prove.py")
 
 
+@cache
 def mentions():
     """Return for each file of the package the theorem modules that it names, as ``proofs/NAME``."""
     found = {}
