@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -34,6 +35,32 @@ f = ls.objectives.MatrixCompletion(rows, cols, rng.standard_normal(rows.size), (
 print(ls.solve(ls.Problem(f, 3, 0.2), "als", stop=ls.StoppingRule(max_iter=9)).theta.tobytes().hex())
 """
 
+# A pass with a symbol, called by a kernel with threads and by a driver, and a driver over the two; its answer is 6 n.
+PASSES = """
+import numpy as np
+from numba import prange
+from lorasolve.kernels.jit import compile_seconds, kernel
+
+@kernel(inner=True, symbol=True)
+def add(out, lo, hi):
+    for k in range(lo, hi):
+        out[k] += 3.0
+
+@kernel(inner=True, symbol=True, parallel=True)
+def halves(out):
+    for t in prange(2):
+        add(out, out.size * t // 2, out.size * (t + 1) // 2)
+
+@kernel()
+def total(out):
+    out[:] = 0.0
+    halves(out)
+    add(out, 0, out.size)
+    return out.sum()
+
+print(total(np.empty(7)), compile_seconds() > 0)
+"""
+
 FORK = """
 import multiprocessing, numba
 def of_five(_):
@@ -63,13 +90,22 @@ def warned(remarks: str) -> int:
     return remarks.count("UserWarning")
 
 
-def test_later_processes_load_what_the_first_compiled(tmp_path: pathlib.Path) -> None:
-    assert run(SUMS, LORASOLVE_CACHE_DIR=str(tmp_path)) == ("21.0 True\n", "")
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pathlib.Path]:
+    """Folders that a first process has filled with the kernels of a program."""
+    folders = {program: tmp_path_factory.mktemp("kernels") for program in (SUMS, PASSES)}
+    assert run(SUMS, LORASOLVE_CACHE_DIR=str(folders[SUMS])) == ("21.0 True\n", "")
+    assert run(PASSES, LORASOLVE_CACHE_DIR=str(folders[PASSES])) == ("42.0 True\n", "")
+    return folders
+
+
+def test_later_processes_load_what_the_first_compiled(filled, tmp_path: pathlib.Path) -> None:
+    shutil.copytree(filled[SUMS], tmp_path, dirs_exist_ok=True)
     assert run(SUMS, LORASOLVE_CACHE_DIR=str(tmp_path)) == ("21.0 False\n", "")
 
 
-def test_damage_is_reported_once_and_mended(tmp_path: pathlib.Path) -> None:
-    run(SUMS, LORASOLVE_CACHE_DIR=str(tmp_path))
+def test_damage_is_reported_once_and_mended(filled, tmp_path: pathlib.Path) -> None:
+    shutil.copytree(filled[SUMS], tmp_path, dirs_exist_ok=True)
     cut, flipped = (path for path in tmp_path.rglob("*") if path.is_file())
     cut.write_bytes(cut.read_bytes()[:-1])
     content = bytearray(flipped.read_bytes())
@@ -128,35 +164,8 @@ def test_als_gives_the_same_bits_to_the_process_that_compiles(tmp_path: pathlib.
     assert texts[0] == texts[1]
 
 
-# A pass with a symbol, called by a kernel with threads and by a driver, and a driver over the two; its answer is 6 n.
-PASSES = """
-import numpy as np
-from numba import prange
-from lorasolve.kernels.jit import compile_seconds, kernel
-
-@kernel(inner=True, symbol=True)
-def add(out, lo, hi):
-    for k in range(lo, hi):
-        out[k] += 3.0
-
-@kernel(inner=True, symbol=True, parallel=True)
-def halves(out):
-    for t in prange(2):
-        add(out, out.size * t // 2, out.size * (t + 1) // 2)
-
-@kernel()
-def total(out):
-    out[:] = 0.0
-    halves(out)
-    add(out, 0, out.size)
-    return out.sum()
-
-print(total(np.empty(7)), compile_seconds() > 0)
-"""
-
-
-def test_callers_by_a_symbol_are_loaded_with_what_they_call(tmp_path: pathlib.Path) -> None:
-    assert run(PASSES, LORASOLVE_CACHE_DIR=str(tmp_path)) == ("42.0 True\n", "")
+def test_callers_by_a_symbol_are_loaded_with_what_they_call(filled, tmp_path: pathlib.Path) -> None:
+    shutil.copytree(filled[PASSES], tmp_path, dirs_exist_ok=True)
     assert run(PASSES, LORASOLVE_CACHE_DIR=str(tmp_path)) == ("42.0 False\n", "")
     for damaged in tmp_path.rglob("*.add.*"):
         damaged.write_bytes(damaged.read_bytes()[:-1])
@@ -165,15 +174,16 @@ def test_callers_by_a_symbol_are_loaded_with_what_they_call(tmp_path: pathlib.Pa
     assert run(PASSES, LORASOLVE_CACHE_DIR=str(tmp_path)) == ("42.0 False\n", "")
 
 
-def test_a_caller_on_disk_is_not_used_with_another_callee(tmp_path: pathlib.Path) -> None:
-    assert run(PASSES, LORASOLVE_CACHE_DIR=str(tmp_path)) == ("42.0 True\n", "")
+def test_a_caller_on_disk_is_not_used_with_another_callee(filled, tmp_path: pathlib.Path) -> None:
+    shutil.copytree(filled[PASSES], tmp_path, dirs_exist_ok=True)
     other = PASSES.replace("out[k] += 3.0", "out[k] = out[k] + 1.0")
     assert run(other, LORASOLVE_CACHE_DIR=str(tmp_path)) == ("14.0 True\n", "")
     without = PASSES.replace("(inner=True, symbol=True)\ndef add", "(inner=True)\ndef add")
     assert run(without, LORASOLVE_CACHE_DIR=str(tmp_path)) == ("42.0 True\n", "")
 
 
-def test_a_kernel_for_kernels_refuses_python(tmp_path: pathlib.Path) -> None:
+def test_a_kernel_for_kernels_refuses_python(filled, tmp_path: pathlib.Path) -> None:
+    shutil.copytree(filled[PASSES], tmp_path, dirs_exist_ok=True)
     call = PASSES + "\nadd(np.empty(7), 0, 7)"
     with pytest.raises(subprocess.CalledProcessError) as caught:
         run(call, LORASOLVE_CACHE_DIR=str(tmp_path))

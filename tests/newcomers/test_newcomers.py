@@ -178,7 +178,8 @@ SUITES = (
 
 def pytest_in(copy: pathlib.Path, *arguments: str) -> str:
     """Run tests of this folder against the copy, and return their last line and what failed."""
-    environment = {**os.environ, "PYTHONPATH": str(copy)}
+    # In this process: what asks for several ones is meant for the tests around.
+    environment = {**os.environ, "PYTHONPATH": str(copy), "PYTEST_ADDOPTS": ""}
     options = [
         "-p",
         "no:cacheprovider",

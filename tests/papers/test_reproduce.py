@@ -350,18 +350,26 @@ def test_all_experiments_are_found_and_state_cells_seeds_summary_and_paper():
         assert "arXiv" in experiment.paper
 
 
-@pytest.mark.parametrize("name", [name for name, cls in registry.classes().items() if issubclass(cls, PaperClaims)])
+def counted(experiment):
+    """Return which settings of which part say how many seeds there are."""
+    if not isinstance(experiment, PaperClaims):
+        return []
+    return [
+        (part, key) for part, given in experiment.settings(False).items() for key in {"seeds", "draws"} & set(given)
+    ]
+
+
+@pytest.mark.parametrize("name", [name for name, cls in registry.classes().items() if counted(cls())])
 def test_the_seeds_that_are_stated_are_those_of_the_settings(name):
     def listed(count):
         return {1: "0", 2: "0, 1"}.get(count, f"0-{count - 1}")
 
     experiment = registry.classes()[name]()
     quick, full = experiment.settings(True), experiment.settings(False)
-    for part in full:
-        for key in {"seeds", "draws"} & set(full[part]):
-            most, fewer = full[part][key], quick[part][key]
-            said = listed(most) + (f" (quick: {listed(fewer)})" if fewer != most else "")
-            assert said in experiment.seeds, f"{part}: {said}"
+    for part, key in counted(experiment):
+        most, fewer = full[part][key], quick[part][key]
+        said = listed(most) + (f" (quick: {listed(fewer)})" if fewer != most else "")
+        assert said in experiment.seeds, f"{part}: {said}"
 
 
 def test_the_listing_names_every_experiment_once(capsys):
@@ -404,15 +412,15 @@ def test_interruption_has_its_exit_code(tmp_path, monkeypatch):
 
 
 def test_a_claim_that_fails_has_its_exit_code_and_its_line_on_the_page(tmp_path, monkeypatch, capsys):
-    from lorasolve.papers.expressive_power import ExpressivePowerClaims
+    from lorasolve.papers.muon import MuonClaims
 
-    monkeypatch.setattr(ExpressivePowerClaims, "parts", ExpressivePowerClaims.parts | {"deviation": lambda seeds: 0.1})
+    monkeypatch.setattr(MuonClaims, "parts", MuonClaims.parts | {"excesses": lambda seeds, max_iter: [0.1]})
     pages = tmp_path / "pages"
-    argv = ["reproduce", "expressive_power", "--quick", "--out", str(tmp_path), "--pages", str(pages)]
+    argv = ["reproduce", "muon", "--quick", "--out", str(tmp_path), "--pages", str(pages)]
     argv += ["--backend", "serial"]
     assert main(argv) == 1
-    assert "[NOT REPRODUCED] the best spectral error" in capsys.readouterr().out
-    assert (pages / "expressive_power.md").read_text().count("| NOT REPRODUCED |") == 1
+    assert "[NOT REPRODUCED] with l2 regularization" in capsys.readouterr().out
+    assert (pages / "muon.md").read_text().count("| NOT REPRODUCED |") == 1
 
 
 def test_sharp_has_no_spurious_end_below_the_boundary_and_some_above():
