@@ -272,6 +272,8 @@ def test_a_write_that_fails_leaves_the_file_before(
 
 
 def test_all_stored_results_are_valid(harness: types.SimpleNamespace) -> None:
-    for path in sorted(harness.store.RESULTS.glob("*.json")):
+    paths = sorted(harness.store.RESULTS.glob("*.json"))
+    assert paths
+    for path in paths:
         for row in json.loads(path.read_text(), parse_constant=lambda word: pytest.fail(word))["rows"].values():
             assert "skipped" in row or {"date", "machine", "versions", "rates"} <= row.keys(), path

@@ -225,7 +225,7 @@ def test_the_default_hessian_product_agrees_with_the_exact_one():
     pair = network()
     rng = np.random.default_rng(3)
     X, D = ([rng.standard_normal(shape) for shape in pair.shapes] for _ in range(2))
-    for given, exact in zip(MultiObjective.hessian_product(pair, X, D), pair.hessian_product(X, D)):
+    for given, exact in zip(MultiObjective.hessian_product(pair, X, D), pair.hessian_product(X, D), strict=True):
         np.testing.assert_allclose(given, exact, atol=1e-8)
 
 
@@ -256,9 +256,11 @@ def test_block_problem_sees_the_diagonal_block_of_the_hessian():
             part[:] = move
         expected = problem.split_blocks(problem.hessian_product(theta, only))[k]
         block = problem.block_problem(k, problem.update(theta))
-        for given, wanted in zip(block.hvp(*factors[k], *moves[k]), expected):
+        for given, wanted in zip(block.hvp(*factors[k], *moves[k]), expected, strict=True):
             np.testing.assert_allclose(given, wanted, atol=1e-11)
-        for given, wanted in zip(block.grad(*factors[k]), problem.split_blocks(grad_of(problem, theta))[k]):
+        for given, wanted in zip(
+            block.grad(*factors[k]), problem.split_blocks(grad_of(problem, theta))[k], strict=True
+        ):
             np.testing.assert_allclose(given, wanted, atol=1e-12)
 
 

@@ -95,9 +95,9 @@ def test_products_agree_with_differences_of_gradients_and_come_with_the_gradient
     rng = np.random.default_rng(1)
     D = [rng.standard_normal(shape) for shape in net.shapes]
     G, H = net.gradients_and_products(net.point, D)
-    for h, expected in zip(H, difference(net, net.point, D)):
+    for h, expected in zip(H, difference(net, net.point, D), strict=True):
         np.testing.assert_allclose(h, expected, atol=1e-8)
-    for g, expected in zip(G, net.value_and_gradients(net.point)[1]):
+    for g, expected in zip(G, net.value_and_gradients(net.point)[1], strict=True):
         np.testing.assert_allclose(g, expected, atol=1e-14)
 
 

@@ -172,7 +172,7 @@ def test_the_operators_are_the_gradients(ntk):
     rng = np.random.default_rng(6)
     factors = [(rng.standard_normal((m, 2)), rng.standard_normal((n, 2))) for m, n in ntk.shapes]
     gradients = ntk.value_and_grad([A @ B.T for A, B in factors])[1]
-    for found, G in zip(ntk.gradient_operators(factors), gradients):
+    for found, G in zip(ntk.gradient_operators(factors), gradients, strict=True):
         np.testing.assert_allclose(found.to_dense(), G, atol=1e-12)
 
 

@@ -241,6 +241,10 @@ def test_the_derived_step_is_that_of_the_largest_curvature_in_both_precisions(ad
     assert end.theta.dtype == dtype and end.fun < end.trace.value[0]
 
 
+# Their first step balances the factors, and leaves X where it is.
+BALANCING = ("lora_pro", "riemannian", "riemannion")
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_schedule_scales_the_step_or_is_refused(name):
     ends = []
@@ -252,9 +256,18 @@ def test_a_schedule_scales_the_step_or_is_refused(name):
         method = ls.Method(METHODS[name](), () if schedule is None else schedule)
         ends.append(ls.solve(problem(), method, start(), stop=ls.StoppingRule(max_iter=1)))
     moves = [np.linalg.norm(end.theta - np.concatenate([part.ravel() for part in start()])) for end in ends]
-    # The first step of these balances the factors.
-    if len(moves) == 3 and name not in ("lora_pro", "riemannian", "riemannion"):
+    if len(moves) == 3 and name not in BALANCING:
         assert_allclose(moves[1:], [moves[0] / 10, moves[0] / 20], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", BALANCING)
+def test_a_schedule_scales_the_step_after_the_factors_are_balanced(name):
+    """The second step is 2/1000 or 2/2000 of a whole one: of the move of X it is the part of first order."""
+    X, moves = start()[0] @ start()[1].T, []
+    for steps in (1000, 2000):
+        method = ls.Method(METHODS[name](), ls.schedules.WarmUp(steps=steps))
+        moves.append(np.linalg.norm(ls.solve(problem(), method, start(), stop=ls.StoppingRule(max_iter=2)).X - X))
+    assert moves[1] > 1e-6 and moves[0] == pytest.approx(2 * moves[1], rel=1e-3)
 
 
 def test_a_method_that_does_not_say_that_it_reads_the_factor_is_refused():

@@ -208,7 +208,7 @@ CASES = {
 def test_it_is_the_published_method(case, steps, shape, lam):
     oracle, optimizer, settings = case
     network = Network(*shape, lam)
-    for found, expected in zip(run(network, optimizer, steps), oracle(network, steps, *settings)):
+    for found, expected in zip(run(network, optimizer, steps), oracle(network, steps, *settings), strict=True):
         assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
 
 
@@ -225,7 +225,9 @@ def test_lora_pro_adamw_is_the_released_one(name, steps, shape, decay, mode):
     optimizer = optimizers.registry.classes()[name](**dict(zip(keys, settings)))
     # What L adds for its own decay plays no part.
     for lam in (0.0, 0.4):
-        for found, expected in zip(run(network, optimizer, steps, lam=lam), oracle(network, steps, *settings)):
+        for found, expected in zip(
+                run(network, optimizer, steps, lam=lam), oracle(network, steps, *settings), strict=True
+            ):
             assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
 
 
@@ -366,7 +368,7 @@ def test_sora_trains_as_released(steps, shape, decay, variant, penalty):
     optimizer = optimizers.ProximalAdamW(0.05, 0.8, 0.9, 1e-8, decay)
     end = ls.solve(problem, optimizer, (network.B, network.A.T), stop=ls.StoppingRule(steps, grad_tol=0.0))
     expected = sora_adamw(network, steps, 0.05, 0.8, 0.9, 1e-8, decay, penalty, variant)
-    for found, part in zip((end.B.T, end.A, problem.split(end.theta)[2]), expected):
+    for found, part in zip((end.B.T, end.A, problem.split(end.theta)[2]), expected, strict=True):
         assert_allclose(found, part, atol=1e-10)
 
 

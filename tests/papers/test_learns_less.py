@@ -240,6 +240,7 @@ def test_each_half_of_a_claim_is_judged(changed, refuted):
 
 def test_sweeps_are_told_beside_the_least_loss_of_the_rank_and_have_seeds_of_their_own():
     swept = lf.sweeps(2, 3)
+    assert len(swept["least"]) == 2 and swept["losses"]
     for seed, values in enumerate(swept["least"]):
         rng = np.random.default_rng(seed)
         pair = lf.isotropic_pair(24, 32, 24, 1.5, rng)

@@ -8,7 +8,9 @@ from lorasolve.papers import periodic_lora
 
 def test_residuals_are_the_tails_of_the_singular_values():
     values = np.linalg.svd(np.random.default_rng(0).standard_normal((12, 10)), compute_uv=False)
-    for stage, (rank, residual, tail) in enumerate(periodic_lora.stages(3), 1):
+    stages = periodic_lora.stages(3)
+    assert len(stages) == 3
+    for stage, (rank, residual, tail) in enumerate(stages, 1):
         assert rank == 2 * stage
         assert tail == pytest.approx(np.linalg.norm(values[2 * stage :]), rel=1e-12)
         assert residual == pytest.approx(tail, rel=1e-8)

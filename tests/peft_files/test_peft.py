@@ -219,9 +219,12 @@ def test_short_dtypes(tmp_path, dtype):
     model = adapted(peft.LoraConfig(**LORA["plain"]), 3).to(getattr(torch, dtype))
     model.save_pretrained(tmp_path)
     stored = {name: p.detach().double().numpy() for name, p in model.named_parameters() if "lora_" in name}
-    for layer in read(tmp_path).layers():
-        (up,) = [value for name, value in stored.items() if f".{layer.module}.lora_B." in name]
+    layers = list(read(tmp_path).layers())
+    assert 2 * len(layers) == len(stored) > 0
+    for layer in layers:
+        up, down = (stored[f"base_model.model.{layer.module}.lora_{side}.default.weight"] for side in "BA")
         np.testing.assert_array_equal(layer.A, up)
+        np.testing.assert_array_equal(layer.B, down.T)
 
 
 def test_the_8_bit_tables_are_those_of_torch(tmp_path):

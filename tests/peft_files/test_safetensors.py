@@ -29,6 +29,7 @@ def eight_bit(code, exponent_bits, mantissa_bits, has_infinity):
 def test_all_256_values_of_the_8_bit_floats(tmp_path, make, name, layout):
     make.file(tmp_path / "x.safetensors", {"x": (name, np.arange(256, dtype=np.uint8))})
     read = TensorFile(tmp_path / "x.safetensors").read("x")
+    assert read.shape == (256,)
     for code, value in enumerate(read):
         expected = eight_bit(code, *layout)
         assert np.isnan(value) if expected is None else float(value) == float(expected)

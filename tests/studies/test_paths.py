@@ -88,7 +88,8 @@ def test_a_scaled_adapter_has_its_own_lam():
 def test_warm_and_cold_points_are_the_same_optimum():
     problem = ls.Problem(planted(), 2, 1.0)
     found = ls.path(problem, 6, tol=1e-8)
-    for lam, point in zip(found.lams, found.points):
+    assert len(found.points) == 6
+    for lam, point in zip(found.lams, found.points, strict=True):
         cold = ls.solve_convex(problem.replace(lam=lam), "prox", 1e-8)
         assert point.fun == pytest.approx(cold.fun, rel=3e-8)
 
