@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pathlib
 import re
 import subprocess
@@ -64,6 +65,8 @@ def test_a_type_checker_finds_every_public_name_with_its_type(tmp_path: pathlib.
     run = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--no-incremental", "user.py", "names.py", "wrong.py"],
         cwd=tmp_path,
+        # mypy reads paths, and an editable install may be a finder.
+        env=os.environ | {"PYTHONPATH": str(pathlib.Path(ls.__file__).parents[1])},
         capture_output=True,
         text=True,
     )
