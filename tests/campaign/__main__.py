@@ -13,8 +13,8 @@ import time
 HERE = pathlib.Path(__file__).parent
 LONG = {"api": ["--cases", "20000"], "commands": ["--cases", "1500", "--kills", "100"], "faults": ["--long"]}
 QUICK = {
-    "api": ["--cases", "1500", "--seconds", "25"],
-    "commands": ["--cases", "150", "--kills", "4", "--seconds", "25"],
+    "api": ["--cases", "1500", "--seconds", "35"],
+    "commands": ["--cases", "150", "--kills", "4", "--seconds", "35"],
     "faults": [],
 }
 
