@@ -225,7 +225,7 @@ def known_block_constants(loss: MultiObjective, ranks: Sequence[int]) -> tuple[C
     ``rsm`` jointly has these constants in each matrix: stated by it, or from the spectrum of a small quadratic.
     """
     if loss.decoupled or len(ranks) == 1:
-        zeros = [np.zeros(shape) for shape in loss.shapes]
+        zeros = [np.broadcast_to(0.0, shape) for shape in loss.shapes]  # the others do not matter: no memory for them
         found = [known_constants(loss.block(k, zeros), r) for k, r in enumerate(ranks)]
         return None if None in found else tuple(found)  # type: ignore[arg-type]
     rsc, rsm = getattr(loss, "rsc", None), getattr(loss, "rsm", None)

@@ -11,13 +11,13 @@ from numpy.typing import ArrayLike
 
 from .._advice import rise
 from .._known import Known
-from .._units import factor_lengths
+from .._units import factor_lengths, gradient_at_zero
 from .._validate import Array, as_flag, as_integer, as_iterable, as_number, shown
 from ..certificates import certify
 from ..certificates.duality import scale_of
 from ..certificates.gap import out_of_range
 from ..certificates.refute import better_point
-from ..linear_map import LinearMap, balanced, frobenius_norm, numerical_rank, top_singular
+from ..linear_map import LinearMap, balanced, frobenius_norm, numerical_rank, spectral_norm_estimate, top_singular
 from ..problem import Problem, flat
 from ..result import Result
 from ..status import Status
@@ -387,9 +387,9 @@ class _Judge:
         problem, units = self.problem, self.problem.units
         if not units.vanishes or units.floor > 0.0 or problem.lam == 0.0:
             return False
-        pairs = zip(self.point.gradients(), problem.loss.gradient_operators(problem.loss.zeros()))
-        changed = (float(np.linalg.norm(here.to_dense() - there.to_dense())) for here, there in pairs)
-        return max(changed) <= self.tol * units.slope
+        # As the slope is measured: nothing of the size of X is formed where f offers products.
+        pairs = zip(self.point.gradients(), gradient_at_zero(problem))
+        return max(spectral_norm_estimate(_difference(*pair)) for pair in pairs) <= self.tol * units.slope
 
     def _curvature(self) -> float | None:
         """Return a bound on the curvature of ``f`` in all directions: those between X and X* have rank up to 2r."""
@@ -678,6 +678,11 @@ class _Judge:
         """Return what Theorem B says of several matrices, where bounds on the joint curvature are known."""
         curvature = joint_curvature(self.problem.loss)
         return () if curvature is None else (joint_theorem_b(blocks, curvature, Known.CERTIFIED),)
+
+
+def _difference(G: LinearMap, H: LinearMap) -> LinearMap:
+    """Return ``G - H``."""
+    return LinearMap(G.shape, lambda V: G.matmat(V) - H.matmat(V), lambda U: G.rmatmat(U) - H.rmatmat(U))
 
 
 def _norm_above(G: LinearMap) -> tuple[float, bool]:

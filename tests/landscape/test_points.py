@@ -1,16 +1,18 @@
 """Stationarity, curvature, escape: against closed forms, finite differences and the known points of denoising."""
 
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 import lorasolve as ls
 from lorasolve import landscape
 from lorasolve.landscape._krylov import MISSED, _Lanczos, search_krylov
 from lorasolve.landscape.canonical import canonical
 from lorasolve.landscape.curvature import Symmetry, _apply, _lanczos, curvature, hessian, symmetry_basis
-from lorasolve.linear_map import balanced
+from lorasolve.linear_map import LinearMap, balanced, product_entries
 
 
 def denoising(seed=0, m=6, n=5, lam=0.3, rank=3):
@@ -545,3 +547,43 @@ def test_a_run_that_found_no_further_decrease_is_not_told_to_go_on_as_before(dty
     s = np.linalg.svd(M.astype(np.float64), compute_uv=False)
     assert end.success
     np.testing.assert_allclose(np.linalg.svd(end.X, compute_uv=False)[:5], s[:5] - 0.01, rtol=1e-5)
+
+
+class Implicit(ls.objectives.Objective):
+    """``sum sqrt(1 + ((X - Y)_ij)^2) - 1`` over some entries: gradients are sparse and known by their products."""
+
+    shape, lower_bound = (3000, 2000), 0.0
+
+    def __init__(self):
+        rng = np.random.default_rng(0)
+        self.at = np.unravel_index(np.unique(rng.integers(0, 6_000_000, 20_000)), self.shape)
+        self.y = rng.standard_normal(len(self.at[0]))
+
+    def gradient(self, A, B):
+        e = product_entries(A, B, *self.at) - self.y
+        return float(np.sum(np.hypot(1.0, e) - 1.0)), sp.csr_matrix((e / np.hypot(1.0, e), self.at), self.shape)
+
+    def factor_oracle(self, A, B, GB, GtA):
+        f, G = self.gradient(A, B)
+        GB[:], GtA[:] = G @ B, G.T @ A
+        return f
+
+    def gradient_operator(self, A, B):
+        G = self.gradient(A, B)[1]
+        return LinearMap(self.shape, lambda V: G @ V, lambda U: G.T @ U)
+
+
+@pytest.mark.parametrize(("size", "nearby"), [(1e-8, True), (1.0, False)])
+def test_factors_that_tend_to_zero_are_seen_to_without_a_matrix_of_the_size_of_x(size, nearby):
+    problem = ls.Problem(Implicit(), 2, 50.0)
+    # The norm of the gradient at 0 is at most the root of those of its rows and columns, in 1 and in infinity.
+    G = abs(problem.objective.gradient(*(np.zeros((n, 1)) for n in problem.shape))[1])
+    assert np.sqrt(G.sum(axis=0).max() * G.sum(axis=1).max()) < problem.lam
+    factors = tuple(np.full((n, 2), size / np.sqrt(n)) for n in problem.shape)
+    tracemalloc.start()
+    found = landscape.verdict(problem, factors)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < np.prod(problem.shape)  # bytes: an eighth of a matrix
+    assert found.kind == "not_converged"
+    assert found.reason.endswith("which tend to 0; X = 0 is a local minimum: ask there, at factors of 0") == nearby
