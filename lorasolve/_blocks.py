@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from .objectives.base import (
     POWER_STEPS,
     Objective,
     Rounding,
+    ShownPrecision,
     Wrapper,
     difference_step,
     estimate_smoothness,
@@ -39,7 +40,6 @@ from .objectives.base import (
     no_batches,
     own_matrix,
     real_value,
-    roughest,
 )
 
 Matrices = Sequence[Array]
@@ -85,7 +85,7 @@ class OnLine(NamedTuple):
     size: float
 
 
-class MultiObjective:
+class MultiObjective(ShownPrecision):
     """Base class of smooth losses of several updates. All that must be written is ``shapes`` and ``value_and_grad``.
 
     Facts are stated as for an :class:`~lorasolve.objectives.Objective`, about ``f`` as a function of all updates
@@ -102,12 +102,7 @@ class MultiObjective:
     """
 
     shapes: tuple[tuple[int, int], ...]
-    dtype: Any = np.dtype(np.float64)
     decoupled: bool = False
-
-    # What calls have shown (_digest.py).
-    not_data: ClassVar[tuple[str, ...]] = ("_roughest",)
-    _roughest: np.dtype[Any] | None = None
 
     @property
     def facts(self) -> Facts:
@@ -124,11 +119,6 @@ class MultiObjective:
         """What messages call the loss: the name of its class."""
         return type(self).__name__
 
-    @property
-    def precision(self) -> str:
-        """That of the factors, or of values and gradients so far where it is less."""
-        return np.dtype(self.dtype if self._roughest is None else self._roughest).name
-
     # ------------------------------------------------------------------ dense level
     def value_and_grad(self, X: Matrices) -> tuple[float, tuple[Array, ...]]:
         """Return ``f(X_1, .., X_L)`` and its gradients, one for each update."""
@@ -141,10 +131,7 @@ class MultiObjective:
             expected = "(float, (G_1, .., G_L))"
             raise TypeError(f"objective: {self.label}.value_and_grad must return {expected}, got {type(answer)}")
         value, G = real_value(answer[0], self.label), self._own_matrices(answer[1], "value_and_grad", "gradient")
-        known = np.dtype(self.precision)
-        found = roughest(known, X, answer[0], G)
-        if found != known:
-            vars(self)["_roughest"] = found  # of a frozen dataclass too
+        self._note(X, answer[0], G)
         return value, G
 
     def _own_matrices(self, given: Any, method: str, what: str) -> tuple[Array, ...]:

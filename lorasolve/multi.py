@@ -270,6 +270,8 @@ class Separable(MultiObjective):
     def value_and_grad(self, X: Matrices) -> tuple[float, tuple[Array, ...]]:
         """Return the sum of the losses and the gradient of each."""
         answers = [part.value_and_grad(x) for part, x in zip(self.parts, X)]
+        for part, x, (f, G) in zip(self.parts, X, answers):
+            part._note([x], f, [G])
         return sum(f for f, _ in answers), tuple(G for _, G in answers)
 
     def hessian_product(self, X: Matrices, D: Matrices) -> tuple[Array, ...]:

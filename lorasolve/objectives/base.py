@@ -34,7 +34,32 @@ class Rounding(NamedTuple):
     gradient: float
 
 
-class Objective:
+class ShownPrecision:
+    """What calls of a loss have shown of the precision that it computes in."""
+
+    dtype: Any = np.dtype(np.float64)
+
+    # What calls have shown (_digest.py).
+    not_data: ClassVar[tuple[str, ...]] = ("_roughest",)
+    _roughest: np.dtype[Any] | None = None
+
+    @property
+    def precision(self) -> str:
+        """The type to whose precision values and gradients are exact: that of the factors, or what they showed so far.
+
+        Seen where the factor level is derived from the dense level.
+        """
+        return np.dtype(self.dtype if self._roughest is None else self._roughest).name
+
+    def _note(self, X: Sequence[Array], value: Any, G: Sequence[Array]) -> None:
+        """Remember of which precision an answer was."""
+        known = np.dtype(self.precision)
+        found = roughest(known, X, value, G)
+        if found != known:
+            vars(self)["_roughest"] = found  # of a frozen dataclass too
+
+
+class Objective(ShownPrecision):
     """Base class of all objectives. A new one writes four things:
 
     1. ``shape``: the tuple ``(m, n)``, on the class or set by the constructor;
@@ -69,12 +94,7 @@ class Objective:
     summary: ClassVar[str] = ""
     dtypes: ClassVar[tuple[str, ...]] = ("float64",)
     shape: tuple[int, int]
-    dtype: Any = np.dtype(np.float64)
     W0: Array | None = None
-
-    # What calls have shown (_digest.py).
-    not_data: ClassVar[tuple[str, ...]] = ("_roughest",)
-    _roughest: np.dtype[Any] | None = None
 
     # ------------------------------------------------------------------ what a new objective writes
     def value_and_grad(self, X: Array) -> tuple[float, Array]:
@@ -90,21 +110,6 @@ class Objective:
     def label(self) -> str:
         """What messages call the objective: the name of its class, for a user's plain object that of the user's."""
         return type(self).__name__
-
-    @property
-    def precision(self) -> str:
-        """The type to whose precision values and gradients are exact: that of the factors, or what they showed so far.
-
-        Seen where the factor level is derived from :meth:`value_and_grad`.
-        """
-        return np.dtype(self.dtype if self._roughest is None else self._roughest).name
-
-    def _note(self, X: Array, value: Any, G: Array) -> None:
-        """Remember of which precision an answer was."""
-        known = np.dtype(self.precision)
-        found = roughest(known, [X], value, [G])
-        if found != known:
-            vars(self)["_roughest"] = found  # of a frozen dataclass too
 
     def domain(self, X: Array) -> bool:
         """Return whether ``f(X)`` is finite; everywhere by default.
@@ -139,11 +144,16 @@ class Objective:
         return type(self).hessian_product is Objective.hessian_product
 
     # ------------------------------------------------------------------ factor level
-    def factor_oracle(self, A: Array, B: Array, GB: Array, GtA: Array) -> float:
-        """Write ``G B`` (m, r) and ``G^T A`` (n, r) at ``X = A B^T`` into the two arrays and return ``f``."""
+    def _dense_oracle(self, A: Array, B: Array) -> tuple[float, Array]:
+        """Return ``f`` and ``G`` at ``X = A B^T`` from the dense level, and remember of which precision they are."""
         X = A @ B.T
         f, G = self.value_and_grad(X)
-        self._note(X, f, G)
+        self._note([X], f, [G])
+        return f, G
+
+    def factor_oracle(self, A: Array, B: Array, GB: Array, GtA: Array) -> float:
+        """Write ``G B`` (m, r) and ``G^T A`` (n, r) at ``X = A B^T`` into the two arrays and return ``f``."""
+        f, G = self._dense_oracle(A, B)
         np.matmul(G, B, out=GB)
         np.matmul(G.T, A, out=GtA)
         return f
@@ -181,7 +191,7 @@ class Objective:
 
     def gradient_operator(self, A: Array, B: Array) -> LinearMap:
         """Return ``G = grad f(A B^T)`` as a ``LinearMap``, in float64."""
-        return LinearMap.from_dense(self.value_and_grad(A @ B.T)[1].astype(np.float64, copy=False))
+        return LinearMap.from_dense(self._dense_oracle(A, B)[1].astype(np.float64, copy=False))
 
     def oracle_and_operator(self, A: Array, B: Array) -> tuple[float, Array, Array, LinearMap]:
         """Return what :meth:`factor_oracle` and :meth:`gradient_operator` do, ``f``, ``G B``, ``G^T A`` and ``G``.
@@ -189,7 +199,7 @@ class Objective:
         By default one after the other, unless ``G`` is formed anyway.
         """
         if type(self).gradient_operator is Objective.gradient_operator:
-            f, G = self.value_and_grad(A @ B.T)
+            f, G = self._dense_oracle(A, B)
             return f, G @ B, G.T @ A, LinearMap.from_dense(G.astype(np.float64, copy=False))
         GB, GtA = np.empty_like(A), np.empty_like(B)
         f = self.factor_oracle(A, B, GB, GtA)
@@ -315,6 +325,10 @@ class Wrapper:
     def precision(self) -> str:
         """That of the objective."""
         return self.objective.precision
+
+    def _note(self, X: Sequence[Array], value: Any, G: Sequence[Array]) -> None:
+        """Leave it to the objective: what the wrapper has answered is its answer."""
+        self.objective._note(X, value, G)
 
 
 class Shifted(Wrapper, Objective):
@@ -468,7 +482,7 @@ class UserObjective(Objective):
             raise TypeError(f"objective: {self.label}.value_and_grad must return (float, G), got {type(answer)}")
         G = own_matrix(answer[1], self.label, "value_and_grad", "gradient", self.shape)
         value = real_value(answer[0], self.label)
-        self._note(X, answer[0], G)
+        self._note([X], answer[0], [G])
         return value, G
 
     def hessian_product(self, X: Array, D: Array) -> Array:

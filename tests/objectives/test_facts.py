@@ -433,6 +433,32 @@ def test_a_loss_that_computes_in_float32_is_known_where_it_answers_in_float64():
         assert certificate.dual_value <= least and certificate.relative_gap < 1e-4
 
 
+def test_what_asks_a_loss_hands_on_the_precision_that_it_has_shown():
+    """A wrapper kept it to itself, and a sum asked for matrices or for gradients as products saw none."""
+    derived = type("Derived", (HandedOn, ls.objectives.Objective), {})
+    A, B = (np.random.default_rng(k + 5).standard_normal((n, 2)) for k, n in enumerate(TARGET.shape))
+    asked = {
+        "oracle": lambda loss: loss.factor_oracle(A, B, np.empty_like(A), np.empty_like(B)),
+        "operator": lambda loss: loss.gradient_operator(A, B),
+        "both": lambda loss: loss.oracle_and_operator(A, B),
+        "block": lambda loss: ls.Problem(loss, 2).loss.checked_value_and_grad([A @ B.T]),
+        "plain": lambda loss: Separable([loss]).value_and_grad([A @ B.T]),
+    }
+    for name, ask in asked.items():
+        for wrapped in (
+            lambda f: f,
+            DenseReference,
+            lambda f: Shifted(f, TARGET),
+            lambda f: DenseReference(f).merged(A @ B.T),
+        ):
+            loss = derived()
+            ask(wrapped(loss))
+            assert loss.precision == wrapped(loss).precision == "float32", name
+            exact = wrapped(ls.objectives.Denoising(TARGET))
+            ask(exact)
+            assert exact.precision == "float64", name
+
+
 def test_what_a_user_calls_precision_is_not_that_of_the_loss():
     loss = as_objective(type("Own", (HandedOn,), {"precision": 1e-3, "not_data": ("cache",)})())
     assert loss.precision == "float64" and loss.not_data == ("_roughest",)
