@@ -151,7 +151,11 @@ class MultiObjective(ShownPrecision):
         return None
 
     def hessian_product(self, X: Matrices, D: Matrices) -> tuple[Array, ...]:
-        """Return the Hessian at ``X`` times the direction ``D``; by default a central difference of the gradients."""
+        """Return the Hessian at ``X`` times the direction ``D``; by default a central difference of the gradients.
+
+        One step serves all matrices: nothing tells one in small units from one that tends to 0 in the units of the
+        others. A loss of matrices in units of their own has to state the product.
+        """
         return self._difference_product(X, D, self._natural_length())
 
     def checked_hessian_product(self, X: Matrices, D: Matrices) -> tuple[Array, ...]:

@@ -285,11 +285,12 @@ class _Judge:
             return "not_converged", self._unsettled(), "gradient"
         self.second = second_order_at(self.point, 0.1 * self.tol)
         self.escapes = not self.second.is_sosp or self._leads_lower(self.second)
-        if self.escapes and self._is_negative(self.second) and not self._is_felt(self.second):
+        if self.escapes and not self._is_felt(self.second):
             self.escapes = False
+            further = "" if self._is_negative(self.second) else f", or {self.onward}"
             reason = (
                 f"differences of gradients show the curvature {self.second.smallest:.2e}, and no value along "
-                f"second_order.direction is lower: give {self.problem.loss.label} a hessian_product"
+                f"second_order.direction is lower: give {self.problem.loss.label} a hessian_product{further}"
             )
             return "inconclusive", reason, "nothing"
         if self.escapes:
@@ -417,8 +418,8 @@ class _Judge:
         """Whether the point is second-order stationary, None where that is not known."""
         if self.escapes:
             return False
-        # A search too short to exclude negative curvature establishes nothing.
-        known = second.failure_probability <= MISSED
+        # A search too short to exclude negative curvature establishes nothing, nor do differences that see some.
+        known = second.failure_probability <= MISSED and second.is_sosp
         return True if known and not self._is_negative(second) else None
 
     def _is_negative(self, second: SecondOrder) -> bool:

@@ -134,7 +134,8 @@ class Objective(ShownPrecision):
     def hessian_product(self, X: Array, D: Array) -> Array:
         """Return ``hess f(X)[D]`` (m, n); by default a central difference of the gradient.
 
-        Its relative error is about ``eps^(2/3)`` (4e-11 in float64) times the third derivative.
+        Its relative error is about ``eps^(2/3)`` (4e-11 in float64) times the third derivative, in the unit of ``X``
+        that ``|f(0)|/||G(0)||`` is. Where ``f`` is a large constant and little else, that is too long a one.
         """
         return difference_product(self, X, D, natural_length(self))
 

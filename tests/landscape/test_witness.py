@@ -60,6 +60,18 @@ def test_a_saddle_that_only_differences_of_gradients_see_is_none():
     assert next(premise.holds for premise in found.premises if premise.id == "second_order") is None
 
 
+@pytest.mark.parametrize(("units", "tol"), [((1e3, 1e-3), 1e-6), ((1.0, 1e-6), 1e-6), ((1.0, 1e-6), 1e-8)])
+def test_what_only_differences_see_says_no_more_of_a_point_that_is_not_quite_an_optimum(units, tol):
+    """It was "not converged", which no run mends: the curvature stays what differences with one step make of it."""
+    exact = ls.MultiProblem(WithHessian(units), 2, 0.6)
+    result = ls.solve(exact, "lbfgs", stop=ls.StoppingRule(grad_tol=tol, max_iter=20_000))
+    assert landscape.second_order(exact, result.A, result.B).smallest > 0.0
+    found = landscape.verdict(ls.MultiProblem(PseudoHuber(units), 2, 0.6), result)
+    assert found.kind == "inconclusive"
+    assert found.reason.endswith("lower: give PseudoHuber a hessian_product, or continue the run")
+    assert next(premise.holds for premise in found.premises if premise.id == "second_order") is None
+
+
 @pytest.mark.parametrize(("r", "r_star"), RANKS)
 @pytest.mark.parametrize("factor", [1.0, 1.2, 3.0, 10.0])
 def test_the_sharp_instance_without_decay_is_refuted_without_its_minimizer(r, r_star, factor):
