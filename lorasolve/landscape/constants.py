@@ -620,7 +620,8 @@ def _descend_quotient(objective: Objective, X_star: Array, A: Array, B: Array, D
         return float(np.vdot(change, E)) / size, E, change, size
 
     best, E, change, size = quotient(A @ B.T)
-    step = 1.0
+    # Much nearer to X* the change of the gradient is rounding.
+    step, nearest = 1.0, 1e-3 * math.sqrt(size)
     for _ in range(60):
         slope = (objective.hessian_product(E + X_star, E) + change - 2.0 * best * E) / size
         dA, dB = slope @ B, slope.T @ A
@@ -629,7 +630,7 @@ def _descend_quotient(objective: Objective, X_star: Array, A: Array, B: Array, D
             A_new, B_new = A - step * scale * dA, B - step * scale * dB
             X = A_new @ B_new.T
             distance = float(np.linalg.norm(X - X_star))
-            if 1e-3 * min(D, 1.0) < distance <= D:
+            if nearest < distance <= D:
                 value, E_new, change_new, size_new = quotient(X)
                 if value < best:
                     break

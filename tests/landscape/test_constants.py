@@ -335,3 +335,31 @@ def test_theorem_b_needs_bounds_of_the_curvature_and_not_of_what_leads_to_one_ma
     judged = landscape.verdict(problem, instance.stationary_factors(), X_star=instance.X_star, constants=given)
     theorems = {found.theorem for found in judged.findings}
     assert "Theorem A" in theorems and ("Theorem B" in theorems) == (curvature is not None)
+
+
+@pytest.mark.parametrize(("c", "t"), [(1.0, 1e-6), (1.0, 1e6), (1e-8, 1e-8)])
+@pytest.mark.parametrize("radius", [1e-2, 3.0, math.inf])
+def test_searched_constants_do_not_depend_on_units(radius, c, t):
+    """``c f(X/t)`` has ``c/t^2`` times the curvature of ``f``. In small units the descent had not left its start."""
+
+    weights = np.random.default_rng(0).uniform(0.1, 3.0, (5, 4))
+
+    class Weighted:
+        shape, convex = (5, 4), True
+
+        def __init__(self, c, t):
+            self.c, self.t = c, t
+
+        def value_and_grad(self, X):
+            G = weights * X / self.t
+            return 0.5 * self.c * float(np.vdot(G, X / self.t)), self.c / self.t * G
+
+        def hessian_product(self, X, E):
+            return self.c / self.t**2 * weights * E
+
+    X_star = np.outer(np.linspace(-1.0, 1.0, 5), np.linspace(0.5, 1.5, 4))
+    ends = []
+    for unit, size in ((1.0, 1.0), (c, t)):
+        found = landscape.restricted_constants(Weighted(unit, size), size * X_star, 2, size * radius, "searched", 20, 2)
+        ends.append(np.array([found.rsc_high, found.rsm_low]) * size**2 / unit)
+    np.testing.assert_allclose(ends[1], ends[0], rtol=1e-5)
