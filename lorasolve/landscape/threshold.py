@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,8 @@ class Threshold:
         The subgradient of the nuclear norm at ``X*`` that attains it (0 for ``lam = 0``).
     violations : dict
         Of ``H``, by NumPy alone: ``eigenvalue`` (how far the spectrum of ``H`` leaves ``[1, kappa]``), ``first_order``
-        (``||grad L||``) and ``second_order`` (how far the smallest curvature of ``L`` lies below 0).
+        (``||grad L||``) and ``second_order`` (how far the smallest curvature of ``L`` lies below 0), in a unit in which
+        the longer of ``X*`` and ``A B^T`` has a length from 1/2 to 2.
     feasible : bool
         Whether all violations are below ``tol``.
     tol : float
@@ -113,7 +115,11 @@ def sharp_threshold(A: ArrayLike, B: ArrayLike, X_star: ArrayLike, lam: float = 
         refuse_huge(part, name)
     if np.allclose(A @ B.T, X_star, atol=1e-8 * float(np.abs(X_star).max())):
         raise ValueError("X_star: equals A B^T, so the point is not spurious")
-    return _Program(A, B, X_star, lam).solve(tol)
+    # The threshold has no unit, the tolerances of the solver have one. With a power of 4 nothing is rounded.
+    unit = 4.0 ** round(math.log(max(float(np.linalg.norm(X)) for X in (A @ B.T, X_star)), 4.0))
+    root = math.sqrt(unit)
+    found = _Program(A / root, B / root, X_star / unit, lam / unit).solve(tol)
+    return replace(found, X_star=X_star, lam=lam)
 
 
 def threshold_map(angles: Sequence[float], scales: Sequence[float], lam: float = 0.0) -> Array:

@@ -24,6 +24,27 @@ def test_thresholds_of_the_orthogonal_point(scale, kappa):
     assert found.kappa_high == pytest.approx(kappa, abs=1e-3)
 
 
+@pytest.mark.parametrize("unit", [1e-12, 1e-6, 1e6, 1e12])
+def test_thresholds_do_not_depend_on_the_unit(unit):
+    """``feasible`` was True at 3.19 for ``3 + 2 sqrt 2`` in small units; in large ones the program was not solved."""
+    a = np.sqrt(unit) * orthogonal_point(1.0)
+    found = landscape.sharp_threshold(a, a, unit * X_STAR)
+    assert found.feasible
+    for bound in (found.kappa, found.kappa_low, found.kappa_high):
+        assert bound == pytest.approx(3.0 + 2.0 * np.sqrt(2.0), abs=1e-3)
+    f = found.objective()
+    np.testing.assert_array_equal(f.X_star, unit * X_STAR)
+    # G = H (X - X*) is orthogonal to the factors of the point, in the unit of X.
+    G = f.value_and_grad(a @ a.T)[1]
+    assert np.linalg.norm(G @ a) < 1e-6 * np.linalg.norm(G) * np.linalg.norm(a)
+    # With decay: the sharp instance, whose lam has the unit of X.
+    instance = landscape.instances.sharp(1, 1, 2, 2, lam=0.2)
+    A, B = (np.sqrt(unit) * factor for factor in instance.stationary_factors())
+    found = landscape.sharp_threshold(A, B, unit * instance.X_star, unit * 0.2)
+    assert found.kappa_low == pytest.approx(instance.boundary, abs=1e-4)
+    assert found.kappa_high == pytest.approx(instance.boundary, abs=1e-4)
+
+
 @pytest.mark.parametrize(("r", "r_star"), [(1, 1), (2, 1), (2, 2)])
 @pytest.mark.parametrize("lam", [0.0, 0.2])
 def test_threshold_of_the_sharp_instance_is_its_boundary(r, r_star, lam):
