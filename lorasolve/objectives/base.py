@@ -16,13 +16,15 @@ import numpy as np
 
 from .._nearby import Increments
 from .._validate import Array, as_array, as_float_array, as_matrix_shape, as_number, as_shape, as_text, shown
-from ..linear_map import LinearMap
+from ..linear_map import LinearMap, frobenius_norm
 from ._description import Description
 from ._facts import Facts
 from ._kernels import Kernels
 
 # Of the mantissa of a float32, and how many of them tell it from a number that happens to be one.
 FLOAT32_BITS, MANY_BITS = 24, 20
+# The share of its terms that a number of float64 has so many bits left of, after cancellation.
+LEFT = 2.0 ** (FLOAT32_BITS - 53)
 # Of power iterations for the largest curvature at a point.
 POWER_STEPS = 20
 
@@ -640,17 +642,20 @@ def _in_float32(X: Sequence[Array], value: float, G: Sequence[Array]) -> bool:
 
     Its numbers are numbers of float32 then, though ``X`` is not. Where ``f`` is computed in float64 and its gradient is
     not 0, its value is one by chance only. Numbers of few digits show nothing: what is left after cancellation has few,
-    and what does not depend on all of ``X`` may have.
+    and what does not depend on all of ``X`` may have. Values alone and gradients alone show as little: near a minimum
+    as many digits may be left of either, and a gradient may be constant.
     """
     mantissa = math.frexp(value)[0] if math.isfinite(value) else 0.0
     # First what costs nothing.
     if not math.ldexp(mantissa, FLOAT32_BITS).is_integer() or math.ldexp(mantissa, MANY_BITS).is_integer():
         return False
-    return (
-        all(_fits(g, FLOAT32_BITS) for g in G)
-        and not all(_fits(g, MANY_BITS) for g in G)
-        and not all(_fits(x, FLOAT32_BITS) for x in X)
-    )
+    if not all(_fits(g, FLOAT32_BITS) for g in G) or all(_fits(g, MANY_BITS) for g in G):
+        return False
+    # Entries of X on which f does not depend here show nothing, nor a change of f below its last digits.
+    if not any(x.shape == g.shape and not _fits(x[g != 0.0], FLOAT32_BITS) for x, g in zip(X, G)):
+        return False
+    change = math.hypot(*map(frobenius_norm, G)) * math.hypot(*map(frobenius_norm, X))
+    return LEFT * change <= abs(value) and LEFT * abs(value) <= change
 
 
 def _fits(numbers: Array, bits: int) -> bool:

@@ -491,6 +491,31 @@ def test_a_loss_that_computes_in_float64_is_not_taken_for_one_in_float32(digits)
         assert loss.precision == "float64"
 
 
+@pytest.mark.parametrize("name", ["weighted", "absolute", "one entry", "largest entry"])
+def test_sound_losses_are_not_taken_for_float32_by_what_is_left_of_their_digits(name):
+    """Weights of float32, all in float64: one digit of ``X - T`` was left, or one entry mattered, or none visibly."""
+    rng = np.random.default_rng(6)
+    weights = rng.uniform(0.5, 2.0, TARGET.shape).astype(np.float32).astype(float)
+    first = np.zeros(TARGET.shape)
+    first[0, 0] = 1.0
+    answers = {
+        "weighted": lambda X: (0.5 * float(np.sum(weights * (X - TARGET) ** 2)), weights * (X - TARGET)),
+        "absolute": lambda X: (float(np.sum(weights * np.abs(X - TARGET))), weights * np.sign(X - TARGET)),
+        "one entry": lambda X: (2.0**-100 * X[0, 0] * weights[0, 0] + weights[0, 1], 2.0**-100 * weights * first),
+        "largest entry": lambda X: (float(np.max(weights * X)), weights * (weights * X == np.max(weights * X))),
+    }
+    ask = answers[name]
+    loss = as_objective(type("Sound", (), {"shape": TARGET.shape, "value_and_grad": lambda self, X: ask(X)})())
+    for k in range(TARGET.size):
+        at = np.unravel_index(k, TARGET.shape)
+        for X in (TARGET.copy(), rng.standard_normal(TARGET.shape)):
+            X[at] = np.nextafter(X[at], 9.0)
+            loss.value_and_grad(X)
+            X[at] = 8.0  # a number of float32
+            loss.value_and_grad(X)
+    assert loss.precision == "float64"
+
+
 def test_a_sum_is_as_exact_as_its_least_exact_part():
     """What it had answered itself decided, so that its certificates and runs depended on what was asked before."""
     parts = [HandedOn(), ls.objectives.Denoising(TARGET)]
