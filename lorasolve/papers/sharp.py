@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._validate import Array
 from ._phase import claim_of_ends, ends, matching, ranks, ratio, table_of_ends
 from .base import COLOURS, Axes, Cell, Claim, Experiment, Record, distinct
 
@@ -70,7 +71,7 @@ class Sharp(Experiment):
             shares = np.array(
                 [[each["spurious"] for each in matching(records, r=r, r_star=r_star, kappa=kappa)] for kappa in kappas]
             )
-            image = ax.pcolormesh(scales, kappas, shares, vmin=0.0, vmax=1.0, cmap="Oranges", shading="nearest")
+            image = ax.pcolormesh(_edges(scales), _edges(kappas), shares, vmin=0.0, vmax=1.0, cmap="Oranges")
             ax.set(xscale="log", yscale="log")
             ax.set_yticks(_TICKS, [str(tick) for tick in _TICKS])
             ax.minorticks_off()
@@ -99,6 +100,18 @@ class Sharp(Experiment):
         ax.set_xticks(_TICKS, [str(tick) for tick in _TICKS])
         ax.minorticks_off()
         ax.grid(alpha=0.25)
+
+
+def _edges(values: list[float]) -> Array:
+    """Return the ends of cells that have ascending values in their middle on a logarithmic axis.
+
+    With ends halfway between the values themselves the first cell would begin at 0 or below, and its value be off the
+    picture.
+    """
+    logs = np.log(values)
+    steps = np.diff(logs) if len(values) > 1 else np.ones(1)
+    padded = np.concatenate([[logs[0] - steps[0]], logs, [logs[-1] + steps[-1]]])
+    return np.exp((padded[:-1] + padded[1:]) / 2)
 
 
 def _traps(r: int, r_star: int, kappa: float) -> bool:

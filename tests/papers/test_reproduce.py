@@ -434,6 +434,29 @@ def test_sharp_has_no_spurious_end_below_the_boundary_and_some_above():
     assert above["norm"] == pytest.approx(14.0 / 16.0)
 
 
+@pytest.mark.parametrize("scales", [[0.01, 0.1, 1.0, 10.0], [0.3]])
+def test_the_map_of_the_sharp_instance_has_each_start_in_the_middle_of_its_cell(scales):
+    from matplotlib.figure import Figure
+
+    kappas = [2.0, 8.0]
+    records = [
+        {"r": 1, "r_star": 1, "kappa": kappa, "scale": scale, "spurious": 0.1 * k, "norm": 0.5}
+        for kappa in kappas
+        for k, scale in enumerate(scales)
+    ]
+    figure = Figure()
+    registry.classes()["sharp"]().draw(records, figure)
+    axes = figure.axes[0]
+    (cells,) = axes.collections
+    edges = cells.get_coordinates()
+    across, up = edges[0, :, 0], edges[:, 0, 1]
+    np.testing.assert_allclose(np.sqrt(across[:-1] * across[1:]), scales)
+    np.testing.assert_allclose(np.sqrt(up[:-1] * up[1:]), kappas)
+    low, high = axes.get_xlim()
+    assert low < scales[0] <= scales[-1] < high
+    np.testing.assert_allclose(cells.get_array(), [[0.1 * k for k in range(len(scales))]] * 2)
+
+
 def test_the_rank_of_the_softmax_minimizer_falls():
     experiment = registry.classes()["table1"]()
     ranks = [experiment.run({"objective": "softmax head", "lam": lam})["rank"] for lam in (0.02, 0.08, 0.4)]
