@@ -36,7 +36,7 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
       stored entries are the observed ones; rows are samples, and new rows can be transformed;
     - entries: a tuple ``(rows, cols, values)`` of three arrays of one length, rows and columns named by any labels;
     - a long data frame, one entry per line, with ``entries=("user", "item", "rating")`` naming its columns. Then
-      samples are entries, and ``GridSearchCV`` holds out entries.
+      samples are entries, and ``GridSearchCV`` holds out entries: of sorted ones whole rows, unless it shuffles.
 
     Parameters
     ----------
@@ -153,20 +153,29 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (N,)
+
+        Warns
+        -----
+        UserWarning
+            Where most entries have an unknown label, so that ``lam`` is without effect on them.
         """
         check_is_fitted(self)
-        rows, cols = self._triples(X)[:2]
-        return self.model_.predict(rows, cols)
+        return self._predicted(*self._triples(X)[:2])
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return R^2 of the predictions.
 
         Of entries: of those given. Of a matrix: each observed entry is predicted from the others of its row.
+
+        Warns
+        -----
+        UserWarning
+            Where most entries have an unknown label, so that ``lam`` is without effect on them.
         """
         check_is_fitted(self)
         if self._is_entries(X):
             rows, cols, values = self._valued(X)
-            return float(r2_score(values, self.model_.predict(rows, cols)))
+            return float(r2_score(values, self._predicted(rows, cols)))
         matrix = self._matrix(X, reset=False)
         seen = ~np.isnan(matrix)
         predicted = np.full(matrix.shape, np.nan)
@@ -183,6 +192,19 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
             return self.model_.col_labels.astype(str).astype(object)
         names = getattr(self, "feature_names_in_", None)
         return np.asarray(names if names is not None else [f"x{j}" for j in range(self.n_features_in_)], dtype=object)
+
+    def _predicted(self, rows: Any, cols: Any) -> Array:
+        """Return the predicted values of entries, and say so where most of them are means alone."""
+        values = self.model_.predict(rows, cols)
+        unknown = int((~(self.model_.knows_rows(rows) & self.model_.knows_cols(cols))).sum())
+        if unknown > len(values) / 2:
+            warnings.warn(
+                f"X: {unknown} of {len(values)} entries have a row or column label that was not in the data: the means "
+                "alone predict them, whatever lam is. A split of sorted entries leaves out whole rows unless it "
+                "shuffles: cv=KFold(5, shuffle=True)",
+                stacklevel=3,
+            )
+        return values
 
     def _is_entries(self, X: Any) -> bool:
         return self.entries is not None or isinstance(X, tuple)
@@ -252,9 +274,10 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
             )
         except ValueError as error:
             if hasattr(X, "columns") and "could not convert" in str(error):
-                raise ValueError(
-                    f"{error}; a data frame with a rating a line needs entries=(row, column, value)"
-                ) from error
+                hint = "a data frame with a rating a line needs entries=(row, column, value)"
+                if self.entries is not None:
+                    hint = "transform fills a matrix; of a data frame with a rating a line predict gives the values"
+                raise ValueError(f"{error}; {hint}") from error
             raise
         if not reset and matrix.shape[1] != len(self.model_.col_labels):
             raise ValueError(

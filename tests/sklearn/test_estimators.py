@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
 import scipy.sparse
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, GroupKFold, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -124,6 +126,27 @@ def test_long_frames_in_grid_search(holes) -> None:
         best.predict(frame[["user"]])
 
 
+def test_a_split_that_leaves_out_whole_rows_is_named(holes) -> None:
+    """Of rows that no other part has the means know as much at every lam."""
+    pandas = pytest.importorskip("pandas")
+    _, seen, X = holes
+    rows, cols = np.nonzero(seen)
+    frame = pandas.DataFrame({"user": rows, "item": cols, "stars": X[seen]})
+    estimator = LowRankCompletion(0.1, means="columns", entries=("user", "item", "stars"))
+    search = GridSearchCV(estimator, {"lam": [0.1, 10.0]}, cv=GroupKFold(4))
+    with pytest.warns(UserWarning, match=r"^X: (\d+) of \1 entries have a row or column label that was not"):
+        search.fit(frame, groups=rows)
+    scores = search.cv_results_["mean_test_score"]
+    assert scores[0] == pytest.approx(scores[1], rel=1e-12)
+    estimator.fit(frame)
+    with pytest.warns(UserWarning, match="X: 2 of 3 entries"):
+        estimator.predict(pandas.DataFrame({"user": [0, 90, 91], "item": [0, 0, 0]}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        estimator.predict(pandas.DataFrame({"user": [0, 1, 91], "item": [0, 0, 0]}))
+        GridSearchCV(estimator, {"lam": [0.1, 10.0]}, cv=KFold(4, shuffle=True, random_state=0)).fit(frame)
+
+
 def test_a_long_frame_given_otherwise_is_told_where_values_belong() -> None:
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"user": ["a", "b"], "item": ["x", "y"], "stars": [1.0, 2.0]})
@@ -131,6 +154,10 @@ def test_a_long_frame_given_otherwise_is_told_where_values_belong() -> None:
         LowRankCompletion(entries=("user", "item", "stars")).fit(frame[["user", "item"]], frame["stars"])
     with pytest.raises(ValueError, match="needs entries="):
         LowRankCompletion().fit(frame)
+    fitted = LowRankCompletion(entries=("user", "item", "stars")).fit(frame)
+    with pytest.raises(ValueError, match="predict gives the values") as caught:
+        fitted.transform(frame)
+    assert "entries=" not in str(caught.value)
     for wrong, message in (
         (np.nan, r"X\['stars'\]: has non-finite entries, the first at \[1\]"),
         ("2", r"X\['stars'\]: "),
