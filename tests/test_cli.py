@@ -158,6 +158,17 @@ def test_convex(capsys, data) -> None:
     assert values[:3] == pytest.approx([2.0, 1.0, 0.0], abs=1e-12)
 
 
+def test_factors_that_cannot_hold_one_optimum_are_not_said_to_be_too_small_for_all(capsys) -> None:
+    """One measurement of a matrix without decay: the least value 0 is attained at every rank from 1 on."""
+    np.savez("one.npz", measurements=np.eye(4)[None], y=np.ones(1))
+    assert main(["convex", "--objective", "sensing", "one.npz", "--lam", "0", "--rank", "1"]) == 0
+    text = capsys.readouterr().out
+    assert "below the optimum's" not in text
+    assert "there may be others of lower rank" in text
+    assert main(["solve", "--objective", "sensing", "one.npz", "--lam", "0", "--rank", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["result"]["fun"] < 1e-12
+
+
 @pytest.mark.parametrize("form", ["X", "factors", "result", "convex"])
 def test_certify_a_point_from_anywhere(capsys, data, form, tmp_path) -> None:
     problem = ["--objective", "denoising", data, "--lam", "1"]
@@ -280,6 +291,7 @@ def test_exit_codes_of_compare(data) -> None:
         (["path", "--count", "0"], "--count: expected an integer from 1 to 100000, got 0"),
         (["path", "--lam", "0"], "--lam: expected a finite number in (0, inf), got 0.0"),
         (["explain", "decay", "--lr", "0"], "--lr: expected a finite number in (0, inf), got 0.0"),
+        (["explain", "decay", "--lr", "-1e-3"], "--lr: expected a finite number in (0, inf), got -0.001"),
         (["explain", "decay", "--wd", "-1"], "--wd: expected a finite number in [0, inf), got -1.0"),
         (["attack", "certify", "--family", "nope"], "--family: unknown family 'nope'"),
         (["reproduce", "polar", "--jobs", "0", "--backend", "serial"], "--jobs: expected an integer"),
@@ -376,7 +388,7 @@ def test_no_certificate_exists(data, capsys) -> None:
         (["solve", "--lam", "-1"], "lam: expected a finite number"),
         (["solve", "--init", "loar"], "--init: unknown init 'loar'. Did you mean 'lora'"),
         (["solve", "--adapter", "lora:alpha=0"], "alpha: expected"),
-        (["solve", "--objective", "softmx", "x.npz"], "unknown objective 'softmx'. Did you mean 'softmax'"),
+        (["solve", "--objective", "softmx", "x.npz"], "--objective: unknown objective 'softmx'. Did you mean "),
         (["solve", "--objective", "softmax", "missing.npz"], "missing.npz: No such file or directory"),
         (["solve", "--objective", "completion", "bad.csv"], "bad.csv, line 2: expected row label"),
         (["solve", "--center"], "--center: expected with '--objective completion FILE' only"),

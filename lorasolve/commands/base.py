@@ -63,6 +63,8 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, epilog=EXIT_CODES, **options
         )
+        # Before Python 3.14 argparse takes -1e-3 for an option, and says that the one before it has no value.
+        self._negative_number_matcher = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$", re.IGNORECASE)
 
     def print_help(self, file: Any = None) -> None:
         """Print the help; argparse itself would not say that it could not. A reader that has left has its answer."""
@@ -244,7 +246,7 @@ def task_from(args: argparse.Namespace) -> Task:
     if given and pathlib.Path(path).suffix.lower() == ".npz":
         hint = "; its keys ending in '_test' hold data out" if args.test_fraction else ""
         raise ValueError(f"{given}: expected with a ratings file only, which {path} is not{hint}")
-    with as_options(test_fraction="--test-fraction", seed="--split-seed", **FORMAT):
+    with as_options(name="--objective", test_fraction="--test-fraction", seed="--split-seed", **FORMAT):
         return read_task(
             name,
             path,

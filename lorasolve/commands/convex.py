@@ -72,8 +72,13 @@ def _text(problem: Problem, result: ConvexResult) -> str:
         f"  F* = {number(result.fun, '.12g')}, rank {result.rank}, ||X||_* = {result.nuclear_norm:.6g}, {times}",
         emphasis(str(result.certificate), result.certificate.is_global),
     ]
-    if problem.rank < result.rank:
+    if problem.rank < (result.certificate.rank_at_least or 0):
         lines.append(f"the factors' rank {problem.rank} is below the optimum's {result.rank}: raise --rank to reach it")
+    elif problem.rank < result.rank:
+        lines.append(
+            f"factors of rank {problem.rank} cannot hold the optimum that was found, of rank {result.rank}; "
+            "there may be others of lower rank"
+        )
     if result.cross_check is not None:
         check = result.cross_check
         lines.extend(f"cross-check without {failed}" for failed in check["failed"])

@@ -248,5 +248,10 @@ def _as_measurements(given: Any, shape: tuple[int, int] | None) -> Measurements:
         raise ValueError(f"shape: needed for sparse measurements only, got {shown(shape)} with {type(given).__name__}")
     if isinstance(given, tuple):
         return as_rank_one(given)
+    if isinstance(given, list) and given and all(hasattr(each, "tocsr") for each in given):
+        raise TypeError(
+            "measurements: expected one sparse matrix whose row i is M_i row by row, got a list of sparse matrices; "
+            "stack them: scipy.sparse.vstack([M.reshape(1, -1) for M in measurements])"
+        )
     M = as_float_array(given, "measurements", 3)
     return DenseMeasurements(np.require(M, requirements=["C", "W"]))

@@ -318,6 +318,9 @@ def test_command_line_from_ratings_to_predictions(tmp_path, monkeypatch, capsys)
     assert main(["complete", "ratings.csv", "--lams", "2", "0.1", "--folds", "3"]) == 0
     text = capsys.readouterr().out
     assert "least held-out rmse at lam = 0.1" in text and "means global, lam = 0.1\n" in text
+    assert main(["complete", "ratings.csv", "--means", "none"]) == 0
+    least = np.linalg.norm(np.where(seen, M, 0.0), 2)
+    assert f"--lam not given: {least / 10:.4g}, a tenth of" in capsys.readouterr().err
     for misplaced in (["--lams", "2", "0.1"], ["--lam", "2", "--folds", "3"]):
         assert main(["complete", "ratings.csv", *misplaced]) == 2
         assert "--folds K chooses" in capsys.readouterr().err

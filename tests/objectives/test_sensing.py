@@ -259,6 +259,8 @@ def test_bad_input_names_the_argument():
         MatrixSensing(M, np.where(np.arange(COUNT) == 2, np.inf, y))
     with pytest.raises(ValueError, match="shape: needed for sparse"):
         MatrixSensing(M, y, shape=(6, 4))
+    with pytest.raises(TypeError, match=r"measurements: expected one sparse matrix .*vstack"):
+        MatrixSensing([scipy.sparse.csr_array(each) for each in M], y)
     (a, b), _, _ = instance("rank-one")
     with pytest.raises(ValueError, match="equally many"):
         MatrixSensing((a, b[:-1]), y)
