@@ -151,6 +151,8 @@ def plot_missing(comparison: Comparison, ax: Axes) -> Axes:
         True: (f"minimises {comparison.minimises}", COLOURS[0], "o"),
         False: ("minimises something else", COLOURS[1], "s"),
     }
+    # Before there is anything to see: of points that are all at one place matplotlib makes limits, and warns.
+    ax.set_xscale("log")
     largest = 1.0
     for height, (row, kind) in enumerate(zip(rows, own)):
         missing = np.asarray(row.missing)
@@ -162,7 +164,6 @@ def plot_missing(comparison: Comparison, ax: Axes) -> Axes:
             ax.plot(np.median(shown), height, marker, color=colour)
             largest = max(largest, float(shown.max()))
     ax.axvline(_MISSING_FLOOR, color="0.4", ls=":", lw=1)
-    ax.set_xscale("log")
     # Up to the whole decrease: where all rows reach the floor the axis has a width, and the legend a place beside them.
     ax.set_xlim(_MISSING_FLOOR / _MARGIN, _MARGIN * largest)
     handles = [
