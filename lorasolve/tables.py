@@ -86,7 +86,7 @@ class Tabular(ABC):
         writer = csv.writer(text, lineterminator="\n")
         if records:
             writer.writerow(records[0])
-            writer.writerows([_raw(value) for value in record.values()] for record in records)
+            writer.writerows([csv_value(value) for value in record.values()] for record in records)
         return written(text.getvalue(), path)
 
     def to_markdown(self, path: PathLike | None = None) -> str:
@@ -211,7 +211,7 @@ def data_frame(records: Iterable[Record]) -> pandas.DataFrame:
     return pandas.DataFrame.from_records(rows)
 
 
-def _raw(value: Any) -> Any:
+def csv_value(value: Any) -> Any:
     """Return a value as CSV keeps it: empty for None, JSON for lists and mappings."""
     if value is None:
         return ""

@@ -96,7 +96,7 @@ def _headlines(names: Iterable[str]) -> list[str]:
 
 
 def _together(given: list[Any]) -> str:
-    """Return several values as one: the share of a truth value, the median of numbers, the most frequent text."""
+    """Return several values as one: shares of truths, medians of numbers, lengths of lists, the most frequent text."""
     values = [value for value in given if value is not None]
     if not values:
         return "-"
@@ -106,6 +106,9 @@ def _together(given: list[Any]) -> str:
     if len(numbers) == len(values):
         left_out = f" ({len(values)} of {len(given)})" if len(values) < len(given) else ""
         return f"{_figures(statistics.median(numbers))}{left_out}"
+    if all(isinstance(value, list) for value in values):
+        least, most = min(map(len, values)), max(map(len, values))
+        return f"list of {least}" if least == most else f"list of {least} to {most}"
     text, count = Counter(map(str, values)).most_common(1)[0]
     return text if count == len(given) else f"{text} {count / len(given):.2f}"
 

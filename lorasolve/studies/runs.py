@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._files import PathLike
 from .._validate import Array, as_flag, as_instance, as_path
-from ..tables import aligned, data_frame, html_table, latex_tabular, latex_text, markdown_table, written
+from ..tables import aligned, csv_value, data_frame, html_table, latex_tabular, latex_text, markdown_table, written
 from ._cells import order
 from ._groups import in_groups
 from ._page import page
@@ -161,10 +161,10 @@ class Runs:
         Returns
         -------
         str
-            Counts, the share of runs that converged, medians of numbers, shares of truth values. Runs that failed are
-            left out of the columns that they did not come to. Where others have no value in a column, which is what an
-            infinite number is kept as, a share counts them as not true, and a median says of how many runs it is:
-            ``0.1 (3 of 5)``.
+            Counts, the share of runs that converged, medians of numbers, shares of truth values, lengths of lists, the
+            most frequent text. Runs that failed are left out of the columns that they did not come to. Where others
+            have no value in a column, which is what an infinite number is kept as, a share counts them as not true, and
+            a median says of how many runs it is: ``0.1 (3 of 5)``.
         """
         heads, rows, left = in_groups(self, by)
         return aligned([heads, *rows], left)
@@ -296,5 +296,5 @@ def _columns(rows: Iterable[Record]) -> list[str]:
 
 def _csv_line(row: Record, names: list[str]) -> str:
     text = io.StringIO()
-    csv.DictWriter(text, names, lineterminator="\n").writerow(row)
+    csv.DictWriter(text, names, lineterminator="\n").writerow({name: csv_value(value) for name, value in row.items()})
     return text.getvalue()

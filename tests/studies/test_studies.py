@@ -11,6 +11,7 @@ import functools
 import hashlib
 import io
 import itertools
+import json
 import os
 import pathlib
 import pickle
@@ -1292,6 +1293,21 @@ def test_lines_are_in_the_order_of_cells_and_columns_in_one_order(tmp_path):
     cells = [(str(lam), str(seed)) for lam in (-1.0, 0.2, 0.5) for seed in (0, 1)]
     assert [(lam, seed) for _, lam, seed, *_ in lines] == cells
     assert [(str(row["lam"]), str(row["seed"])) for row in runs.sorted_rows()] == cells
+
+
+def test_a_measure_that_is_a_list_is_summed_up_by_its_length_and_kept_whole(tmp_path):
+    """The singular values of the optimum, and a mapping within a mapping, as JSON in CSV."""
+
+    def found(problem, result):
+        return {"spectrum": np.arange(1.0, 4.0) / problem.lam, "nested": {"more": {"a": None}}}
+
+    runs = ls.Study(ls.Problem(Shifted(), 1, 0.1), {"lam": [0.5], "seed": [0, 1]}, "lbfgs", measure=found)
+    runs = runs.run(tmp_path, "serial")
+    head, line = (re.split(r"\s{2,}", text) for text in runs.table().splitlines())
+    assert dict(zip(head, line))["found.spectrum"] == "list of 3"
+    for row in csv.DictReader(io.StringIO(runs.to_csv())):
+        assert json.loads(row["found.spectrum"]) == [2.0, 4.0, 6.0]
+        assert json.loads(row["found.nested"]) == {"more": {"a": None}}
 
 
 def test_a_table_of_several_studies_has_the_axes_of_all(tmp_path):
