@@ -65,7 +65,7 @@ def solve_convex(
     *,
     start: ConvexResult | Result | tuple[Any, Any] | ArrayLike | None = None,
     cross_check: bool = False,
-    progress: bool = False,
+    progress: bool | Progress = False,
 ) -> ConvexResult:
     """Compute the optimum of ``F(X) = f(X) + (lam/s) ||X||_*``, with a certificate.
 
@@ -84,8 +84,9 @@ def solve_convex(
     cross_check : bool
         Solve by a second route too (cvxpy where it can be used and the matrix is small) and report the difference. A
         route that fails is replaced by the next one.
-    progress : bool
-        Show progress on stderr: a line rewritten in place on a terminal, one every 30 s in logs.
+    progress : bool or Progress
+        Show progress on stderr: a line rewritten in place on a terminal, one every 30 s in logs. A line that is there
+        goes on, of a work that this is a part of.
 
     Returns
     -------
@@ -104,7 +105,8 @@ def solve_convex(
     """
     as_instance(problem, "problem", Problem)
     as_flag(cross_check, "cross_check")
-    as_flag(progress, "progress")
+    if not isinstance(progress, Progress):
+        as_flag(progress, "progress")
     tol = as_number(tol, "tol", 0.0, open_low=True)
     problem.require_low_rank("solve_convex")
     problem = problem.replace(objective=problem.objective.in_float64())
@@ -138,9 +140,9 @@ def _refusal(route: ConvexRoute, problem: Problem) -> str | None:
 class _Latest:
     """Shows a route's progress and keeps its last report, for the case of an interruption."""
 
-    def __init__(self, problem: Problem, route: ConvexRoute, tol: float, progress: bool) -> None:
+    def __init__(self, problem: Problem, route: ConvexRoute, tol: float, progress: bool | Progress) -> None:
         self.solution = Solution(*problem.unpaired(problem.loss.zeros()), 0)
-        self.display = Progress(f"convex {route.name}", progress)
+        self.display = progress if isinstance(progress, Progress) else Progress(f"convex {route.name}", progress)
         self._decades = max(-math.log10(tol), 1.0)
 
     def __call__(self, solution: Solution, value: float, bound: Bound) -> None:
@@ -150,7 +152,7 @@ class _Latest:
         self.display.show(fraction, f"F = {value:.9g}  relative gap {bound.relative:.1e}  rank {rank}")
 
 
-def _run(problem: Problem, route: ConvexRoute, tol: float, progress: bool) -> ConvexResult:
+def _run(problem: Problem, route: ConvexRoute, tol: float, progress: bool | Progress) -> ConvexResult:
     import scipy.linalg  # noqa: F401  (loads SciPy's own BLAS, so that its threads are limited too)
 
     with solver_pools(problem.objective.kernels.threaded):
@@ -158,7 +160,7 @@ def _run(problem: Problem, route: ConvexRoute, tol: float, progress: bool) -> Co
 
 
 @patience()
-def _certified_run(problem: Problem, route: ConvexRoute, tol: float, progress: bool) -> ConvexResult:
+def _certified_run(problem: Problem, route: ConvexRoute, tol: float, progress: bool | Progress) -> ConvexResult:
     latest = _Latest(problem, route, tol, progress)
     before, started = compile_seconds(), time.perf_counter()
     try:
@@ -217,7 +219,7 @@ def _message(route: ConvexRoute, remark: str, certificate: Certificate, precisio
     return message + ("; use a larger tol" if route.name == "factored" else "; use route='factored' or a larger tol")
 
 
-def _cross_checked(problem: Problem, result: ConvexResult, tol: float, progress: bool) -> ConvexResult:
+def _cross_checked(problem: Problem, result: ConvexResult, tol: float, progress: bool | Progress) -> ConvexResult:
     routes, failed = registry.classes(), []
     for name in WITNESSES if problem.lam > 0.0 else ():  # without decay closed forms and routes differ in the rank
         second = routes[name]()

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import as_instance, as_integer, as_iterable, as_number
+from .._progress import Progress
+from .._validate import as_flag, as_instance, as_integer, as_iterable, as_number
 from ..convex import ConvexResult, solve_convex
 from ..convex.factored import Factored, Trail
 from ..problem import Problem
@@ -121,17 +122,18 @@ def path(problem: Problem, lams: int | Sequence[float] = 20, tol: float = 1e-6, 
     Source of the bounds on the rank: proofs/rank_certificate.
     """
     as_instance(problem, "problem", Problem)
-    return path_at(problem, chosen_lams(problem, lams), tol, progress)
+    return path_at(problem, chosen_lams(problem, lams), tol, Progress("path", as_flag(progress, "progress")))
 
 
-def path_at(problem: Problem, values: list[float], tol: float, progress: bool) -> Path:
-    """Return the path at checked values, which here may be equal."""
+def path_at(problem: Problem, values: list[float], tol: float, line: Progress, part: str = "") -> Path:
+    """Return the path at checked values, which here may be equal; the line of progress says which is at work."""
     problem = problem.replace(objective=problem.objective.in_float64())
     found: dict[int, ConvexResult] = {}
     route = Factored(trail=Trail())
     try:
         for k in sorted(range(len(values)), key=lambda k: -values[k]):
-            point = solve_convex(problem.replace(lam=values[k]), route, tol, progress=progress)
+            line.label = f"{part}value {len(found) + 1} of {len(values)}"
+            point = solve_convex(problem.replace(lam=values[k]), route, tol, progress=line)
             if point.interrupted:
                 break
             found[k] = point

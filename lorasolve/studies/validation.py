@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from .._means import MEANS, Means
-from .._validate import Array, as_choice, as_instance, as_integer
+from .._progress import Progress
+from .._validate import Array, as_choice, as_flag, as_instance, as_integer
 from ..convex import ConvexResult, solve_convex
 from ..objectives.base import Objective, as_held_out
 from ..objectives.completion import MatrixCompletion
@@ -174,6 +175,7 @@ def cross_validate(
     problem.require_one_matrix("cross_validate")
     folds, seed = as_integer(folds, "folds", 2), as_integer(seed, "seed", 0)
     as_choice(means, "means", MEANS)
+    line = Progress("folds", as_flag(progress, "progress"))
     observed = problem.objective
     held_out = None if held_out is None else as_held_out(held_out, problem.shape)
     for name, data in (("problem", observed), ("held_out", held_out)):
@@ -182,9 +184,9 @@ def cross_validate(
     problem = problem.replace(objective=_less_means(observed, observed, means))
     values = chosen_lams(problem, lams)
     if held_out is None:
-        return _over_folds(problem, values, _folds(observed, folds, seed, means), tol, progress)
+        return _over_folds(problem, values, _folds(observed, folds, seed, means), tol, line)
     test = _less_means(observed, held_out, means)
-    found, errors = _fold(problem, values, (problem.objective, test, 1.0), tol, progress)
+    found, errors = _fold(problem, values, (problem.objective, test, 1.0), tol, line)
     if not found.points:
         raise KeyboardInterrupt
     # What the path has finished, where it was interrupted.
@@ -194,25 +196,28 @@ def cross_validate(
     )
 
 
-def _over_folds(problem: Problem, lams: list[float], folds: Sequence[Fold], tol: float, progress: bool) -> Validation:
+def _over_folds(problem: Problem, lams: list[float], folds: Sequence[Fold], tol: float, line: Progress) -> Validation:
     """Return the errors of given folds at each ``lam``, and the optimum of ``problem`` itself at the best."""
     paths, columns = [], []
-    for fold in folds:
-        found, errors = _fold(problem, lams, fold, tol, progress)
+    for k, fold in enumerate(folds):
+        found, errors = _fold(problem, lams, fold, tol, line, f"fold {k + 1} of {len(folds)}, ")
         if found.interrupted:
             raise KeyboardInterrupt
         paths.append(found)
         columns.append(errors)
     errors = np.array(columns).T
     best = lams[int(np.argmin(errors.mean(axis=1)))]
-    fit = solve_convex(problem.replace(lam=best), "factored", tol, progress=progress)
+    line.label = "fit of all data"
+    fit = solve_convex(problem.replace(lam=best), "factored", tol, progress=line)
     return Validation(lams, errors, best, fit, paths, _error_name(folds[0][1]))
 
 
-def _fold(problem: Problem, lams: list[float], fold: Fold, tol: float, progress: bool) -> tuple[Path, Array]:
+def _fold(
+    problem: Problem, lams: list[float], fold: Fold, tol: float, line: Progress, part: str = ""
+) -> tuple[Path, Array]:
     train, test, share = fold
     # Shares of neighbouring values may be equal.
-    found = path_at(problem.replace(objective=train), [share * lam for lam in lams], tol, progress)
+    found = path_at(problem.replace(objective=train), [share * lam for lam in lams], tol, line, part)
     return found, np.array([_error(test, point.X) for point in found.points])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
+from lorasolve import _progress
 from lorasolve.certificates import norms
 from lorasolve.cli import main
 from lorasolve.commands import path as path_command
@@ -375,6 +377,27 @@ def test_ranks_are_labelled_by_whole_numbers():
     (ax,) = path_command._drawn(found).axes
     low, high = ax.get_ylim()
     assert [tick for tick in ax.get_yticks() if low <= tick <= high] == [1.0, 2.0]
+
+
+def test_a_log_of_folds_says_every_thirty_seconds_which_fit_is_at_work(monkeypatch, capsys):
+    """Also where no fit takes as long as that: each report of a fit here takes four seconds."""
+    ticks = itertools.count(0.0, 4.0)
+
+    class Clock:
+        @staticmethod
+        def perf_counter() -> float:
+            return next(ticks)
+
+    monkeypatch.setattr(_progress, "time", Clock)
+    problem = ls.Problem(planted(), 1, 1.0)
+    ls.cross_validate(problem, [5.0, 4.0, 3.0], folds=4, progress=True)
+    lines = capsys.readouterr().err.splitlines()
+    begun = [re.match(r"fold (\d) of 4, value (\d) of 3: ", line) for line in lines]
+    assert len([each for each in begun if each]) > 3
+    places = [(int(each[1]), int(each[2])) for each in begun if each]
+    assert places == sorted(places) and places[-1][0] == 4
+    ls.path(problem, [5.0, 4.0, 3.0], progress=True)
+    assert re.search(r"^value [123] of 3: \d+ %, F = ", capsys.readouterr().err, re.MULTILINE)
 
 
 def test_an_interrupted_path_keeps_the_values_that_are_finished(tmp_path, capsys, monkeypatch):
