@@ -105,6 +105,8 @@ def test_however_a_file_is_written(tmp_path: pathlib.Path, name: str, text: str,
         ("user,user_id,rating\n7,1,5\n", TextFormat(), r"line 1: 'user_id' is column 2, and other names"),
         ("item,movie,rating\n7,1,5\n", TextFormat(), r"line 1: 'item' is column 1, and other names"),
         ("user,item,rating,score\n7,1,5,9\n", TextFormat(), r"line 1: 'score' is column 4, and other names"),
+        ('a,b,"3,5"\nc,d,4\n', TextFormat(), r"line 1: expected row label, column label and a finite number"),
+        ("a,b,-.5 stars\nc,d,4\n", TextFormat(), r"line 1: expected row label, column label and a finite number"),
         (",who,what,points\n0,7,1,5\n", TextFormat(), r"r\.csv, line 1: column 1 has no name, .*--columns"),
         (
             "1|1|5\n1|2|3\n",

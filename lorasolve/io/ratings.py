@@ -125,13 +125,13 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
     """Read the observed entries of a matrix from a text file.
 
     ``.csv`` (comma or semicolon) and ``.tsv``, ``.data``, ``.inter`` (tab) files have one entry per line, and any
-    other file whose delimiter is given. A first line whose third field is no number is a header: columns of known
-    names are taken by them, otherwise the first three are row label, column label and value, and a known name
-    elsewhere is an error. Fields may be quoted as in csv, except between tabs, where a quote is a character as any
-    other; a label is within one line. With another delimiter than the comma, values may have a decimal comma.
-    Labels are int64 where all are written as such integers are (``1``, not ``01`` or ``+1``), else texts. A ``.mtx``
-    file is in Matrix Market format; its labels are the indices written in it, from 1 on, and all entries of a dense
-    one are observed, zeros too.
+    other file whose delimiter is given. A first line whose third field is no number, and does not begin as one does
+    (``5 stars``), is a header: columns of known names are taken by them, otherwise the first three are row label,
+    column label and value, and a known name elsewhere is an error. Fields may be quoted as in csv, except between tabs,
+    where a quote is a character as any other; a label is within one line. With another delimiter than the comma, values
+    may have a decimal comma. Labels are int64 where all are written as such integers are (``1``, not ``01`` or ``+1``),
+    else texts. A ``.mtx`` file is in Matrix Market format; its labels are the indices written in it, from 1 on, and all
+    entries of a dense one are observed, zeros too.
 
     Parameters
     ----------
@@ -315,7 +315,10 @@ class _Table:
             return True
         if len(self.places) == 2:
             return any(name in names for name in _plain(fields) for names in _NAMES[:2])
-        return len(fields) >= 3 and self.number(fields) is None and not self.is_missing(fields)
+        if len(fields) < 3 or self.number(fields) is not None or self.is_missing(fields):
+            return False
+        # A value that cannot be read is an error in the first line as in others, no name.
+        return not fields[2].lstrip(" +-.")[:1].isdigit()
 
     def _named(self, fields: list[str]) -> tuple[int, ...]:
         """Return the places of the wanted columns in a header."""
