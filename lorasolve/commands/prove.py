@@ -68,6 +68,11 @@ class ProveCommand(Command):
             text = "\n".join(f"{name.ljust(width)}  {title}" for name, title in listed.items())
             emit(args, envelope("list", {"theorems": listed}), text)
             return ExitCode.FINE
+        silent = [name for name in chosen if chosen[name].prose is None]
+        if args.page and silent:
+            raise ValueError(
+                f"--page: {silent[0]}: Theorem(..., prose=...) has to say what no check shows, {{}} if there is nothing"
+            )
         written = {"--latex": args.latex, "--page": args.page, "--export": args.export}
         keep_inputs([name for name in args.names if name.endswith(".py")], written)
         if args.coq:

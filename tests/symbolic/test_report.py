@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pathlib
 
 import pytest
 
@@ -189,6 +190,17 @@ def test_listing_refuses_what_writes_or_checks(option, tmp_path, monkeypatch, ca
     assert out == ""
     assert errors == f"lorasolve prove: --list: expected without {option[0]}: it checks and writes nothing\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_page_of_a_theorem_that_does_not_say_what_is_prose_is_refused_before_the_work(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = (pathlib.Path(proofs.__path__[0]) / "_template.py").read_text()
+    pathlib.Path("mine.py").write_text(text.replace("Theorem(__doc__, CHECKS, prose={})", "Theorem(__doc__, CHECKS)"))
+    assert main(["prove", "mine.py", "--page", "page.md", "--export", "data.json"]) == 2
+    out, errors = capsys.readouterr()
+    assert out == ""
+    assert errors.startswith("lorasolve prove: --page: mine: Theorem(..., prose=...) has to say")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.py"]
 
 
 @pytest.mark.parametrize("option", ["--latex", "--page", "--export"])
