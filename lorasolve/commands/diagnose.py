@@ -13,7 +13,17 @@ from ..peft_files.diagnosis import FINDINGS, Diagnosis, diagnose
 from ..peft_files.folder import inside
 from ..peft_files.page import diagnosis_page
 from ..peft_files.text import SORT_KEYS, diagnosis_text
-from .base import Command, ExitCode, add_json_argument, add_layers_argument, emit, emphasis, keep_inputs, layers_from
+from .base import (
+    Command,
+    ExitCode,
+    add_json_argument,
+    add_layers_argument,
+    as_options,
+    emit,
+    emphasis,
+    keep_inputs,
+    layers_from,
+)
 
 # What makes `--fail-on` fail: the finding itself or a worse one.
 _FAIL_ON = {"loud": ("non_finite", "loud"), "untrained": ("non_finite", "loud", "spiked", "untrained")}
@@ -94,7 +104,8 @@ def _decay(args: argparse.Namespace) -> Decay:
             raise ValueError("--optimizer-state: says what --lam and --weight-decay-kind say; give one or the other")
         return _saved_decay(args.adapter)
     kind = args.weight_decay_kind or ("unknown" if args.lam is None else "l2")
-    return Decay(kind, args.lam, "as given") if stated else Decay()
+    with as_options(lam="--lam"):
+        return Decay(kind, args.lam, "as given") if stated else Decay()
 
 
 def _saved_decay(folder: str) -> Decay:

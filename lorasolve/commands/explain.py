@@ -35,7 +35,8 @@ class ExplainCommand(Command):
 
     def run(self, args: argparse.Namespace) -> int:
         """Explain and print."""
-        with as_options(step_size="--lr", weight_decay="--wd"):
+        options = {name: f"--{name}" for name in ("optimizer", "alpha", "rank", "steps")}
+        with as_options(step_size="--lr", weight_decay="--wd", **options):
             found = explain_decay(
                 args.optimizer,
                 args.lr,

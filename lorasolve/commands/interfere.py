@@ -11,7 +11,7 @@ from ..io import envelope
 from ..peft_files.folder import printable
 from ..peft_files.overlap import Interference, interfere
 from ..peft_files.text import counted
-from .base import Command, ExitCode, add_json_argument, add_layers_argument, emit, layers_from
+from .base import Command, ExitCode, add_json_argument, add_layers_argument, as_options, emit, layers_from
 
 
 class InterfereCommand(Command):
@@ -29,7 +29,8 @@ class InterfereCommand(Command):
     def run(self, args: argparse.Namespace) -> int:
         """Compare and print."""
         count = layers_from(args)
-        found = interfere(args.adapters)
+        with as_options(paths="ADAPTER"):
+            found = interfere(args.adapters)
         emit(args, envelope("interfere", found.to_dict()), _text(found, count))
         return ExitCode.FINE
 

@@ -8,7 +8,7 @@ from ..io import envelope
 from ..peft_files.folder import printable
 from ..peft_files.text import counted
 from ..peft_files.truncation import Truncation, truncate
-from .base import Command, ExitCode, add_json_argument, add_layers_argument, emit, layers_from
+from .base import Command, ExitCode, add_json_argument, add_layers_argument, as_options, emit, layers_from
 
 
 class TruncateCommand(Command):
@@ -32,7 +32,8 @@ class TruncateCommand(Command):
     def run(self, args: argparse.Namespace) -> int:
         """Truncate, write, print."""
         count = layers_from(args)
-        done = truncate(args.adapter, args.out, rank=args.rank, error=args.error)
+        with as_options(rank="--rank", error="--error", out="--out"):
+            done = truncate(args.adapter, args.out, rank=args.rank, error=args.error)
         emit(args, envelope("truncate", done.to_dict()), _text(done, count))
         return ExitCode.FINE
 
