@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .._units import natural_size
-from .._validate import Array
+from .._validate import Array, shown
 from ..linear_map import balanced
 from ..problem import Problem
 from .base import ConvexRoute, Report, Solution
@@ -47,9 +47,16 @@ class Cvxpy(ConvexRoute):
             import cvxpy
 
             try:
-                problem.objective.cvxpy_expression(cvxpy.Variable(problem.shape))
+                stated = problem.objective.cvxpy_expression(cvxpy.Variable(problem.shape))
             except NotImplementedError as error:
-                reason = str(error)
+                return str(error)
+            if not isinstance(stated, cvxpy.Expression):
+                reason = f"got {shown(stated)}"
+            elif not (stated.is_scalar() and stated.is_convex()):
+                reason = f"got one of shape {stated.shape} and {stated.curvature.lower()} curvature"
+            if reason is not None:
+                where = f"{problem.objective.label}.cvxpy_expression"
+                reason = f"{where}: expected a scalar expression that cvxpy knows to be convex, {reason}"
         return reason
 
     def run(self, problem: Problem, tol: float, report: Report) -> Solution:

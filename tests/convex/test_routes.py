@@ -294,6 +294,27 @@ def test_a_plain_loss_with_a_lower_bound_is_certified(route):
 
 
 # ---------------------------------------------------------------------- cross-check
+@pytest.mark.parametrize(
+    ("stated", "told"),
+    [
+        (lambda cvxpy, X: X, r"one of shape \(.*\) and affine curvature"),
+        (lambda cvxpy, X: cvxpy.sqrt(cvxpy.sum(X)), r"one of shape \(\) and concave curvature"),
+        (lambda cvxpy, X: 3.0, "3.0"),
+    ],
+)
+def test_an_expression_that_is_no_convex_function_is_named_and_no_witness(stated, told):
+    import cvxpy
+
+    loss = BoundedQuartic()
+    loss.cvxpy_expression = lambda X: stated(cvxpy, X)
+    problem = ls.Problem(loss, 2, 0.1)
+    with pytest.raises(ValueError, match=rf"BoundedQuartic.cvxpy_expression: expected a scalar .*, got {told}"):
+        ls.solve_convex(problem, "cvxpy")
+    checked = ls.solve_convex(problem, cross_check=True)
+    assert checked.cross_check["route"] == "prox"
+    assert checked.cross_check["relative_difference"] == pytest.approx(0.0, abs=1e-8)
+
+
 def test_a_cross_check_reports_a_second_route():
     problem = ls.Problem(example("softmax"), 2, 0.05)
     result = ls.solve_convex(problem, cross_check=True)
