@@ -125,7 +125,8 @@ def total(verdicts: Mapping[str, Verdict], left_out: Mapping[str, str]) -> str:
     lines = [f"{accepted} of {len(verdicts)} accepted by the kernel of Coq, none of them with an axiom"]
     lines += [f"{len(refused)} refused: {', '.join(refused)}"] * bool(refused)
     lines += [f"{len(late)} resist, not within {SECONDS:.0f} s of CPU time: {', '.join(late)}"] * bool(late)
-    lines += [f"{len(left_out)} checks not exported: {'; '.join(f'{n} {kind}' for kind, n in kinds.most_common())}"]
+    reasons = "; ".join(f"{n} {kind}" for kind, n in kinds.most_common())
+    lines += [f"{len(left_out)} checks not exported{': ' * bool(reasons)}{reasons}"]
     return "\n".join(lines)
 
 

@@ -350,6 +350,8 @@ def has_convex_counterpart(problem: Problem) -> bool:
 
 # Rounding of a value whose terms cancel, as a share of them.
 _SAME_VALUE = 1e-8
+# A decrease from f(0) that is a smaller part of the optimum is rounding.
+_ROUNDING = 1e-12
 
 
 def _refuse_other(problem: Problem, reference: ConvexResult) -> None:
@@ -476,7 +478,9 @@ def _all_global(answers: list[bool | None]) -> bool | None:
 
 def _missing(problem: Problem, ended: list[Result], optimum: float) -> list[float]:
     decrease = problem.value_at_zero - optimum
-    return [(_objective(result) - optimum) / (decrease or 1.0) for result in ended]
+    # Where the optimum is X = 0 there is none, but for rounding.
+    unit = decrease if decrease > _ROUNDING * abs(optimum) else abs(optimum) or 1.0
+    return [(_objective(result) - optimum) / unit for result in ended]
 
 
 def _quality(problem: Problem, X: Array, held_out: Objective | None) -> dict[str, float]:

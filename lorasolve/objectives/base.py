@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -423,6 +424,8 @@ class UserObjective(Objective):
     precision = Objective.precision
 
     def __init__(self, user: Any, argument: str = "objective") -> None:
+        if isinstance(user, type):
+            raise TypeError(f"{argument}: expected an object such as {user.__name__}(...), got the class")
         if isinstance(getattr(user, "objective", None), Objective) and hasattr(user, "lam"):
             raise TypeError(f"{argument}: expected a loss, got a problem; its loss is its attribute `objective`")
         try:
@@ -432,7 +435,7 @@ class UserObjective(Objective):
                 f"{argument}: expected an object with `shape` = (m, n) and `value_and_grad(X) -> (float, G)`, "
                 f"got {shown(user)} ({error})"
             ) from error
-        if isinstance(user, type) or not callable(getattr(user, "value_and_grad", None)):
+        if not callable(getattr(user, "value_and_grad", None)):
             raise TypeError(f"{argument}: {type(user).__name__} has no method value_and_grad(X) -> (float, G)")
         self.user = user
         if not callable(getattr(user, "domain", self.domain)):
@@ -455,6 +458,10 @@ class UserObjective(Objective):
         if self.W0 is not None:
             name = f"objective: {self.label}.W0"
             self.W0 = as_shape(as_float_array(self.W0, name, 2, self.dtype), name, self.shape)
+        if hasattr(user, "domain") and not self.domain(np.zeros(self.shape, self.dtype)):
+            raise ValueError(
+                f"objective: {self.label}.domain is False at X = 0, the frozen weight, which it must contain"
+            )
 
     @property
     def facts(self) -> Facts:
@@ -475,6 +482,24 @@ class UserObjective(Objective):
     def kernels(self) -> Kernels:
         """Those of the user's object, if it has any."""
         return getattr(self.user, "kernels", Kernels())
+
+    def domain(self, X: Array) -> bool:
+        """Call the user's function, if there is one, and check what it returns."""
+        own = getattr(self.user, "domain", super().domain)
+        answer = own(X)
+        if not isinstance(answer, bool | np.bool_):
+            raise TypeError(f"objective: {self.label}.domain must return True or False, got {shown(answer)}")
+        return bool(answer)
+
+    def metrics(self, X: Array) -> dict[str, float]:
+        """Call the user's function, if there is one, and check what it returns."""
+        own = getattr(self.user, "metrics", super().metrics)
+        answer = own(X)
+        if not isinstance(answer, dict) or not all(
+            isinstance(name, str) and isinstance(value, Real) for name, value in answer.items()
+        ):
+            raise TypeError(f"objective: {self.label}.metrics must return names with numbers, got {shown(answer)}")
+        return {name: float(value) for name, value in answer.items()}
 
     def value_and_grad(self, X: Array) -> tuple[float, Array]:
         """Call the user's function and check what it returns; outside the domain the value is infinite."""

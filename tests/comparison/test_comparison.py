@@ -482,3 +482,12 @@ def test_interrupted_before_the_first_row_it_leaves_the_earlier_report_and_its_f
     assert main([*command, "--quiet"]) == 130
     assert capsys.readouterr().err == "lorasolve compare: interrupted\n"
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_nothing_is_missing_where_the_optimum_is_zero(seed) -> None:
+    """There is no decrease, but for rounding: a last digit above the optimum is not all of it."""
+    rng = np.random.default_rng(seed)
+    f = ls.objectives.MatrixSensing(rng.standard_normal((40, 8, 7)), rng.standard_normal(40))
+    rows = compare(ls.Problem(f, 3, 1.5), ["lbfgs", "gd"], seeds=1).rows
+    assert all(abs(share) < 1e-9 for row in rows for share in row.missing)

@@ -185,6 +185,18 @@ def test_a_user_object_without_an_oracle_is_refused():
 
     with pytest.raises(TypeError, match="Empty has no method value_and_grad"):
         as_objective(Empty())
+    with pytest.raises(TypeError, match=r"expected an object such as Quartic\(\.\.\.\), got the class"):
+        as_objective(Quartic)
+
+
+@pytest.mark.parametrize("answer", ["0.5", [0.5], {"error": "small"}, {"errors": np.zeros(2)}, {1: 0.5}])
+def test_metrics_of_a_user_are_names_with_numbers(answer):
+    user = Quartic()
+    user.metrics = lambda X: answer
+    with pytest.raises(TypeError, match=r"Quartic\.metrics must return names with numbers, got"):
+        as_objective(user).metrics(np.zeros((3, 2)))
+    user.metrics = lambda X: {"share": np.float32(0.5), "count": 3}
+    assert as_objective(user).metrics(np.zeros((3, 2))) == {"share": 0.5, "count": 3.0}
 
 
 @pytest.mark.parametrize(

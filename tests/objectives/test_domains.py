@@ -131,14 +131,27 @@ def test_what_a_domain_and_a_conjugate_must_be() -> None:
         def domain(self, X):
             return bool(X[0, 0] > 1.0)
 
+    class Alone(LogDet):
+        def domain(self, X):
+            return not X.any()
+
+    class Entries(LogDet):
+        def domain(self, X):
+            return X > -1.0
+
     class Array(LogDet):
         def conjugate(self, Y):
             return Y
 
     with pytest.raises(TypeError, match=r"Text\.domain: expected a function"):
         ls.Problem(Text(), 2)
-    with pytest.raises(ValueError, match=r"Away\.domain is False at points near X = 0"):
-        ls.check_objective(Away())
+    for use in (ls.check_objective, lambda f: ls.Problem(f, 2)):
+        with pytest.raises(ValueError, match=r"Away\.domain is False at X = 0, the frozen weight"):
+            use(Away())
+        with pytest.raises(TypeError, match=r"Entries\.domain must return True or False, got an array"):
+            use(Entries())
+    with pytest.raises(ValueError, match=r"Alone\.domain is False at points near X = 0"):
+        ls.check_objective(Alone())
     with pytest.raises(TypeError, match=r"Array\.conjugate returned"):
         ls.certify(ls.Problem(Array(), 4, LAM), np.eye(4))
 
