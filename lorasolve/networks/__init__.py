@@ -10,7 +10,7 @@ from .adapted import AdaptedLayer, adapted_layers
 from .gradients import Network
 from .head import features
 from .judge import NetworkVerdict, judge
-from .linearize import Linearity, linearity, linearize
+from .linearize import Linearity, LinearizedNetwork, linearity, linearize
 from .losses import CrossEntropy, OutputLoss, SquareLoss
 from .monitor import LayerReading, LoRAMonitor, callback
 from .optimizer_state import OptimizerState, read_optimizer_state
@@ -26,6 +26,7 @@ __all__ = [
     "LayerReading",
     "LayerTokens",
     "Linearity",
+    "LinearizedNetwork",
     "LoRAMonitor",
     "Network",
     "NetworkVerdict",

@@ -281,14 +281,16 @@ class Network(MultiObjective):
 
     def weights(self, factors: Pairs) -> list[Any]:
         """Return ``W_l + s_l A_l B_l^T`` as new tensors."""
+        steps = self.steps([A @ B.T for A, B in as_pairs(factors, "factors", self.shapes)])
+        return [layer.module.weight.detach().to(self.torch_dtype) + step for layer, step in zip(self.layers, steps)]
+
+    def steps(self, X: Matrices) -> list[Any]:
+        """Return ``s_l X_l`` as tensors of the weights' shapes."""
         torch = require_torch()
-        factors = as_pairs(factors, "factors", self.shapes)
-        found = []
-        for layer, (A, B) in zip(self.layers, factors):
-            W = layer.module.weight.detach().to(self.torch_dtype)
-            update = torch.as_tensor(layer.as_weight(layer.scale * (A @ B.T)), dtype=self.torch_dtype, device=W.device)
-            found.append(W + update)
-        return found
+        return [
+            torch.as_tensor(layer.as_weight(layer.scale * x), dtype=self.torch_dtype, device=layer.module.weight.device)
+            for layer, x in zip(self.layers, X)
+        ]
 
     def tensors(self, factors: Pairs) -> dict[str, Any]:
         """Return all tensors of the network at updates ``A_l B_l^T``."""
@@ -555,12 +557,8 @@ class Network(MultiObjective):
         return f"a second backward pass is off by {wrong:.2g} of {size:.2g} from a difference of gradients"
 
     def _differentiated_twice(self, factors: Pairs, D: Matrices) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-        torch = require_torch()
         leaves = [weight.requires_grad_() for weight in self.weights(factors)]
-        along = [
-            torch.as_tensor(layer.as_weight(layer.scale * d), dtype=self.torch_dtype, device=leaf.device)
-            for layer, leaf, d in zip(self.layers, leaves, D)
-        ]
+        along = self.steps(D)
         sums = [np.zeros(shape) for shape in self.shapes * 2]
         total = np.zeros(2)
         with self.evaluating(self.with_weights(leaves)), twice_differentiable():

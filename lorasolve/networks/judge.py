@@ -22,7 +22,7 @@ from ._affine import is_affine
 from ._torch import processes, require_torch
 from .adapted import narrowed, without_ratio
 from .gradients import REPEATABLE, Network
-from .linearize import linearize, require_outputs
+from .linearize import require_outputs, tangent_problem
 from .losses import CrossEntropy, OutputLoss, SquareLoss
 from .tangent import TangentCertificate, ratio, tangent_certificate
 from .token_ntk import TangentSolution, solve_tangent
@@ -40,6 +40,9 @@ STATIONARY = 1e-2
 OUTSIDE = 1e-3
 # A curvature below 0 by more than this share of the largest is negative.
 NEGATIVE = 1e-5
+# Relative gap to which the tangent problem is solved, and away from stationarity, where it takes longest, the share of
+# the tolerance.
+SHARP, ROUGH = 1e-7, 0.1
 # Lengths of the entries of the random steps along which outputs that are affine in the weights add up.
 FAR = (1e-2, 1.0, 1e2)
 # A better point refutes if it is better by more than this share of F.
@@ -249,9 +252,7 @@ def judge(
     if as_flag(tangent_solve, "tangent_solve") and not convex_loss:
         raise ValueError("tangent_solve: expected a loss that is convex in the outputs, got convex_loss=False")
     bound = as_number(lower_bound, "lower_bound")
-    network = Network(
-        model, loss, batches, layers=layers, adapter=adapter, dtype=dtype, lower_bound=bound
-    )
+    network = Network(model, loss, batches, layers=layers, adapter=adapter, dtype=dtype, lower_bound=bound)
     if tangent_solve:
         require_outputs(network)
     if second:
@@ -324,14 +325,18 @@ class _Case:
         if self._unbounded:
             found = replace(found, gap=math.inf, relative_gap=math.inf, formula=f"none: {self._unbounded}")
         norms = self._base_norms()
-        kind, reason, level = self._first(found, norms)
+        kind, reason, level = self._first(found, norms, found.relative_gap)
         solved = searched = certificate = None
         best = None
+        # What is left to gain is a question of a point that is not stationary too.
+        solving = tangent_solve and self.has_penalty and not self._fault
+        if solving or (not kind and (max_products is not None or rivals)):
+            self.network.require_same_data(self.point, f)
+        if solving:
+            accuracy = SHARP if not kind else ROUGH * self.tol
+            solved = solve_tangent(tangent_problem(self.network, self.point), self.point, self.lam, accuracy)
+            kind, reason, level = self._first(found, norms, min(found.relative_gap, solved.relative_gap))
         if not kind:
-            if tangent_solve or max_products is not None or rivals:
-                self.network.require_same_data(self.point, f)
-            if tangent_solve and not self._fault:
-                solved = solve_tangent(linearize(self.network, self.point), self.point, self.lam)
             if max_products is not None and not self._fault:
                 searched = self._second_order(max_products)
             # Where a loss overflows at finite factors the value is NaN, which no comparison leaves out by itself.
@@ -484,18 +489,20 @@ class _Case:
         return certify(self._problem(), self._factors(), self.tol)
 
     # ------------------------------------------------------------------ decisions
-    def _first(self, found: TangentCertificate, norms: Sequence[float | None]) -> tuple[str, str, Known | None]:
-        """Return what the numbers of the point alone decide."""
+    def _first(
+        self, found: TangentCertificate, norms: Sequence[float | None], relative_gap: float
+    ) -> tuple[str, str, Known | None]:
+        """Return what the numbers of the point decide, and the gap in its tangent problem."""
         size = math.sqrt(2.0 * self.lam * (found.L - found.f))  # lam ||theta||
         worst = max(found.layers, key=lambda layer: layer.stationarity)
         # What the certificate bounds is not taken back by a gradient: near X = 0 both sides of the ratio vanish.
-        done = max(found.relative_gap, (found.L - found.F) / (abs(found.F) or 1.0)) <= self.tol
+        done = max(relative_gap, (found.L - found.F) / (abs(found.F) or 1.0)) <= self.tol
         stationary = done or ratio(worst.stationarity, size) <= STATIONARY
         loud = _loud(found, norms)
         if loud and not (self.has_penalty and stationary):
-            known = self.has_penalty and math.isfinite(found.relative_gap)
-            gap = f" and a tangent gap of {found.relative_gap:.0%}" if known else ""
-            if not self.has_penalty or found.relative_gap > LOUD_GAP:
+            known = self.has_penalty and math.isfinite(relative_gap)
+            gap = f" and a tangent gap of {relative_gap:.0%}" if known else ""
+            if not self.has_penalty or relative_gap > LOUD_GAP:
                 return "loud", self._how_loud(found, f"{loud}{gap}"), None
         if not self.has_penalty:
             why = "lam = 0" if self.lam == 0.0 else f"the decay is {self.lam_kind!r}, no penalty in the loss"
@@ -503,8 +510,8 @@ class _Case:
         if self._fault:
             return "", "", None
         if not stationary:
-            known = math.isfinite(found.relative_gap)
-            gap = f"; the tangent gap is {at_most(found.relative_gap, '.2g')} of F" if known else ""
+            known = math.isfinite(relative_gap)
+            gap = f"; the tangent gap is {at_most(relative_gap, '.2g')} of F" if known else ""
             reason = (
                 f"not converged: in {worst.name} the gradient of the objective is "
                 f"{ratio(worst.stationarity, size):.2g} of lam ||theta|| (at most {STATIONARY:g}){gap}. "

@@ -1,30 +1,43 @@
-"""The network linearised at any updates, in token form: one forward and K - 1 backward passes a batch."""
+"""The network linearised at any updates: in token form, from K - 1 backward passes a batch, or by its derivatives.
+
+The token form is kept and then costs no pass through the network, but it needs one row of outputs a sample. The
+derivatives take outputs of any shape, as those of a language model, and three backward passes for each evaluation.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .._blocks import Pairs, as_finite_pairs
+from .._blocks import Matrices, MultiObjective, Pairs, as_finite_pairs, joint_inner, joint_norm
 from .._validate import Array, as_instance, as_number
-from ._torch import backward, processes, require_torch
+from ..linear_map import LinearMap
+from ..objectives.base import POWER_STEPS
+from ._torch import backward, processes, require_torch, twice_differentiable
 from .gradients import Network
 from .losses import NO_LABEL, OutputLoss, as_classified, as_outputs, as_regressed
 from .token_ntk import LayerTokens, TokenNTK, solve_tangent
 
 # Bytes that the tokens may take.
 MEMORY = 2e9
-# Relative difference between the gradients of the network and of its linearisation that rounding explains.
+# Relative difference between the gradients of the network and of its linearisation that rounding explains, and between
+# derivatives along a direction and those backwards.
 AGREEMENT = {"float64": 1e-8, "float32": 1e-3}
+# A power iteration whose value grows by less than this share is over: the curvature only begins the solver's own.
+GROWN = 1e-2
+
+
+class TooManyTokens(ValueError):
+    """The tokens of a network take more memory than they may."""
 
 
 def linearize(network: Network, factors: Pairs, memory: float = MEMORY) -> TokenNTK:
-    """Return the network linearised at the updates ``A_l B_l^T``, with the same value and gradient there.
+    """Return the network linearised at the updates ``A_l B_l^T`` in token form, with the same value and gradient there.
 
     Parameters
     ----------
@@ -38,8 +51,9 @@ def linearize(network: Network, factors: Pairs, memory: float = MEMORY) -> Token
     Raises
     ------
     ValueError
-        For another loss, more tokens than that, several processes, samples that interact (batch norm) and layers
-        whose first axis is not that of the samples.
+        For another loss, more tokens than that, several processes, samples that interact (batch norm), layers whose
+        first axis is not that of the samples, and outputs that are no matrix with one row a sample (those of a language
+        model: :class:`LinearizedNetwork`).
     """
     loss = require_outputs(as_instance(network, "network", Network))
     factors = as_finite_pairs(factors, "factors", network.shapes)
@@ -55,25 +69,34 @@ def linearize(network: Network, factors: Pairs, memory: float = MEMORY) -> Token
     return ntk
 
 
-def require_outputs(network: Network) -> OutputLoss:
-    """Return the loss of a network whose outputs can be seen, those of the first batch being a matrix.
+def tangent_problem(network: Network, factors: Pairs) -> TokenNTK | LinearizedNetwork:
+    """Return the network linearised, in token form where outputs are a matrix and memory allows it."""
+    loss = require_outputs(network)
+    with require_torch().no_grad(), network.evaluating(network.tensors(network.zeros())):
+        outputs = as_outputs(loss.outputs(network.model, next(network.moved_batches())))
+    if outputs.ndim <= 2:
+        with contextlib.suppress(TooManyTokens):
+            return linearize(network, factors, MEMORY)
+    return LinearizedNetwork(network, factors)
 
-    Others are refused, and data that are shared among processes.
-    """
+
+def require_outputs(network: Network) -> OutputLoss:
+    """Return the loss of a network whose outputs can be seen; others are refused, and data shared among processes."""
     loss = network.loss_of_samples
     if not isinstance(loss, OutputLoss):
         raise ValueError("loss: the tangent problem needs the outputs: use networks.CrossEntropy or SquareLoss")
     if processes() > 1:
         raise ValueError("tangent_solve: runs in one process, and the data are shared among several")
-    with require_torch().no_grad(), network.evaluating(network.tensors(network.zeros())):
-        _as_matrix(loss.outputs(network.model, next(network.moved_batches())))
     return loss
 
 
 def _as_matrix(outputs: Any) -> Any:
     """Return outputs as a matrix, one row a sample."""
     if as_outputs(outputs).ndim not in (1, 2):
-        raise ValueError(f"loss: the tangent problem needs outputs (n, K), got shape {tuple(outputs.shape)}")
+        raise ValueError(
+            f"loss: the token form needs outputs (n, K), got shape {tuple(outputs.shape)}; "
+            "LinearizedNetwork(network, factors) takes others"
+        )
     return outputs if outputs.ndim == 2 else outputs[:, None]
 
 
@@ -140,7 +163,7 @@ class _Collected:
         )
         self.nbytes += part.nbytes
         if self.nbytes > self.memory:
-            raise ValueError(
+            raise TooManyTokens(
                 f"memory: the tokens of {self.samples + len(given)} samples take {self.nbytes / 1e9:.2g} GB already, "
                 f"more than {self.memory / 1e9:.2g} GB"
             )
@@ -197,6 +220,158 @@ def _check(network: Network, ntk: TokenNTK, factors: Pairs) -> None:
         )
 
 
+class _Derivatives:
+    """The derivatives of the outputs ``z`` of a batch in the weights, along steps of these and backwards."""
+
+    def __init__(self, z: Any, leaves: Sequence[Any]) -> None:
+        self.z, self.leaves = z, leaves
+        self._u = z.new_zeros(z.shape, requires_grad=True)
+        # Linear in u: what is differentiated in it again is the derivative along a step.
+        self._turned = backward((z * self._u).sum(), leaves, twice=True)
+
+    def ahead(self, steps: Sequence[Any]) -> Any:
+        """Return ``Dz[D]``."""
+        slopes = [(g * step).sum() for g, step in zip(self._turned, steps) if g is not None]
+        found = backward(sum(slopes), [self._u], keep=True)[0] if slopes else None
+        return self.z.new_zeros(self.z.shape) if found is None else found
+
+    def back(self, w: Any) -> tuple[Any, ...]:
+        """Return ``Dz^T w``, None for weights on which no output depends, and for no ``w``."""
+        return (None,) * len(self.leaves) if w is None else backward((self.z * w).sum(), self.leaves, keep=True)
+
+
+class LinearizedNetwork(MultiObjective):
+    """The mean loss of a network linearised at updates, ``z(X^) + Dz(X^)[X - X^]``, by derivatives of the network.
+
+    For outputs of any shape, as the logits of a language model, which is linearised in all its tokens jointly: no
+    Jacobian and no tokens are kept. An evaluation takes one forward and three backward passes, about two gradients of
+    the network, and a batch three times the memory of its gradient.
+
+    Parameters
+    ----------
+    network : Network
+        With an :class:`OutputLoss`, in one process.
+    factors : sequence of (A_l, B_l)
+        The point of linearisation ``X^``, where value and gradient are those of the network.
+
+    Raises
+    ------
+    ValueError
+        For another loss, several processes, and where torch has no derivative along a direction or a wrong one.
+
+    Notes
+    -----
+    The product ``Dz[D]`` is the derivative of ``<Dz^T u, D>`` in ``u``, and so a second backward pass through the
+    first.
+    """
+
+    convex = True
+
+    def __init__(self, network: Network, factors: Pairs) -> None:
+        self.loss = require_outputs(as_instance(network, "network", Network))
+        self.network, self.shapes = network, network.shapes
+        self.lower_bound = network.facts.lower_bound
+        factors = as_finite_pairs(factors, "factors", self.shapes)
+        self.point = [A @ B.T for A, B in factors]
+        self._leaves = [weight.requires_grad_() for weight in network.weights(factors)]
+        self._require_adjoint()
+
+    @property
+    def precision(self) -> str:
+        """That of the network."""
+        return self.network.precision
+
+    def value_and_grad(self, X: Matrices) -> tuple[float, tuple[Array, ...]]:
+        """Return ``f`` and its gradient in each update."""
+        return self._pass(X)
+
+    def hessian_product(self, X: Matrices, D: Matrices) -> tuple[Array, ...]:
+        """Return the Hessian times ``D``: the derivatives of the outputs are constant, that of the loss is exact."""
+        return self._pass(X, self.network.steps(D))[1]
+
+    def oracle_and_operators(self, factors: Pairs) -> tuple[float, Pairs, tuple[LinearMap, ...]]:
+        """Return ``f``, the products ``G_l B_l`` and ``G_l^T A_l``, and the gradients, from one pass."""
+        f, G = self.value_and_grad([A @ B.T for A, B in factors])
+        return f, [(g @ B, g.T @ A) for g, (A, B) in zip(G, factors)], tuple(map(LinearMap.from_dense, G))
+
+    def sampled_smoothness(self, factors: Pairs) -> float:
+        """Estimate the largest Hessian eigenvalue by power iteration until it hardly grows (SAMPLED: a lower bound)."""
+        rng = np.random.default_rng(0)
+        X = [A @ B.T for A, B in factors]
+        D: Matrices = [rng.standard_normal(shape) for shape in self.shapes]
+        value = 0.0
+        for _ in range(POWER_STEPS):
+            length = joint_norm(D)
+            if length == 0.0:
+                break
+            D = [d / length for d in D]
+            H = self.hessian_product(X, D)
+            last, value = value, joint_inner(D, H)
+            if value - last <= GROWN * value:
+                break
+            D = H
+        return value
+
+    def _pass(self, X: Matrices, along: Sequence[Any] | None = None) -> tuple[float, tuple[Array, ...]]:
+        """Return ``f`` and its gradients, or with steps of the weights its Hessian times these."""
+        network = self.network
+        step = network.steps([x - point for x, point in zip(X, self.point)])
+        sums = [np.zeros(shape) for shape in self.shapes]
+        total = np.zeros(2)
+        for batch, at in self._derivatives():
+            z = (at.z.detach() + at.ahead(step)).requires_grad_()
+            losses = self.loss.of_outputs(z, self.loss.targets(batch))
+            (w,) = backward(losses.sum(), [z], twice=along is not None)
+            if along is not None:
+                (w,) = backward((w * at.ahead(along)).sum(), [z])
+            total += float(losses.detach().double().sum()), len(losses)
+            for layer, part, so_far in zip(network.layers, at.back(w), sums):
+                if part is not None:
+                    so_far += layer.as_matrix(part.double().cpu().numpy())
+        means = tuple(layer.scale * part / total[1] for layer, part in zip(network.layers, sums))
+        return float(total[0] / total[1]), means
+
+    def _derivatives(self) -> Iterator[tuple[Any, _Derivatives]]:
+        """Yield each batch with the derivatives of its outputs at the point."""
+        network = self.network
+        with network.evaluating(network.with_weights(self._leaves)), twice_differentiable():
+            for batch in network.moved_batches():
+                yield batch, _Derivatives(self.loss.outputs(network.model, batch), self._leaves)
+
+    def _require_adjoint(self) -> None:
+        """Refuse a network of which ``<w, Dz[D]>`` and ``<Dz^T w, D>`` differ for random ``w`` and ``D``."""
+        try:
+            off = self._most_off()
+        except RuntimeError as error:
+            why = str(error).strip().splitlines()[0]
+            raise ValueError(f"model: its outputs have no derivative along a step of the weights: {why}") from error
+        if off > AGREEMENT[self.precision]:
+            raise ValueError(
+                f"model: the derivatives of its outputs forwards and backwards differ by {off:.1e}, relatively (a part "
+                "that is differentiated by hand?)"
+            )
+
+    def _most_off(self) -> float:
+        """Return the largest difference of the two in a batch, of their usual size."""
+        torch = require_torch()
+        rng = np.random.default_rng()  # a verdict rests on it
+        steps = self.network.steps([rng.standard_normal(shape) for shape in self.shapes])
+        most = 0.0
+        for _, at in self._derivatives():
+            w = torch.as_tensor(rng.standard_normal(at.z.shape), dtype=at.z.dtype, device=at.z.device)
+            dz = at.ahead(steps)
+            slopes = [
+                (g, step, layer.scale)
+                for g, step, layer in zip(at.back(w), steps, self.network.layers)
+                if g is not None
+            ]
+            by_slopes = sum(float((g * step).sum()) for g, step, _ in slopes)
+            usual = math.hypot(float(dz.norm()), *(scale * float(g.norm()) for g, _, scale in slopes))
+            off = abs(float((w * dz).sum()) - by_slopes)
+            most = max(most, off / usual if usual > 0.0 else 0.0)
+        return most
+
+
 @dataclass(frozen=True)
 class Linearity:
     """How far the linearisation at the base weights predicts the network: a measure, not a verdict.
@@ -250,7 +425,7 @@ def linearity(network: Network, lam: float, tol: float = 1e-7) -> Linearity:
     """
     lam, tol = (as_number(value, name, 0.0, open_low=True) for value, name in ((lam, "lam"), (tol, "tol")))
     base = as_instance(network, "network", Network).zeros()
-    solution = solve_tangent(ntk := linearize(network, base), base, lam, tol)
+    solution = solve_tangent(ntk := tangent_problem(network, base), base, lam, tol)
     factors = list(zip(solution.A, solution.B))
     f_base, f_linear, f_network = network.value(base), ntk.factor_value(factors), network.value(factors)
     gained = f_base - f_linear

@@ -348,12 +348,12 @@ class TangentSolution:
         return {name: getattr(self, name) for name in names} | {"ranks": list(self.ranks)}
 
 
-def solve_tangent(ntk: TokenNTK, factors: Pairs, lam: float, tol: float = 1e-7) -> TangentSolution:
+def solve_tangent(ntk: MultiObjective, factors: Pairs, lam: float, tol: float = 1e-7) -> TangentSolution:
     """Solve the tangent problem by blocks, and say what the point of linearisation leaves to gain in it.
 
     Parameters
     ----------
-    ntk : TokenNTK
+    ntk : TokenNTK or LinearizedNetwork
         The network linearised at the updates of ``factors`` (:func:`~lorasolve.networks.linearize`).
     factors : sequence of (A_l, B_l)
         The point of linearisation.
@@ -373,9 +373,11 @@ def solve_tangent(ntk: TokenNTK, factors: Pairs, lam: float, tol: float = 1e-7) 
     2; proofs/tangent_certificate.
     """
     lam = as_number(lam, "lam", 0.0, open_low=True)
-    as_instance(ntk, "ntk", TokenNTK)
+    if as_instance(ntk, "ntk", MultiObjective).facts.convex is not True:
+        raise ValueError(f"ntk: expected a linearised network, which is convex in the updates, got {ntk.label}")
     factors = as_finite_pairs(factors, "factors", ntk.shapes)
-    found = solve_convex(MultiProblem(ntk, 1, lam), route="factored", tol=tol)
+    start = tuple(A for A, _ in factors), tuple(B for _, B in factors)
+    found = solve_convex(MultiProblem(ntk, 1, lam), route="factored", tol=tol, start=start)
     values = [factor_singular_values(A, B) for A, B in factors]
     F = ntk.factor_value(factors) + lam * sum(float(s.sum()) for s in values)
     spectra = [factor_singular_values(A, B) for A, B in zip(found.A, found.B)]

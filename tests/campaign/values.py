@@ -313,7 +313,7 @@ BY_FUNCTION |= {
     ("networks.callback", "monitor"): lambda: ls.networks.LoRAMonitor(LAM),
     **{
         (f"networks.{name}", "network"): lambda: ls.networks.Network(*_network())
-        for name in ("linearity", "linearize")
+        for name in ("linearity", "linearize", "LinearizedNetwork")
     },
     ("networks.read_optimizer_state", "path"): _optimizer_state,
     ("networks.TokenNTK", "layers"): lambda: [_tokens()],
@@ -325,7 +325,7 @@ BY_FUNCTION |= {
     ("networks.two_points", "first"): _tangent,
     ("networks.two_points", "second"): lambda: _tangent(2.0),
     **{(f"networks.{name}", "factors"): lambda: [factors()] for name in (
-        "linearize", "solve_tangent", "tangent_certificate", "judge",
+        "linearize", "LinearizedNetwork", "solve_tangent", "tangent_certificate", "judge",
     )},
     ("peft_files.Adapter", "file"): lambda: ls.peft_files.TensorFile(f"{_adapter()}/adapter_model.safetensors"),
     ("peft_files.Adapter", "config"): lambda: ls.peft_files.read(_adapter()).config,
