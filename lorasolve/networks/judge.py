@@ -329,7 +329,7 @@ class _Case:
         solved = searched = certificate = None
         best = None
         # What is left to gain is a question of a point that is not stationary too.
-        solving = tangent_solve and self.has_penalty and not self._fault
+        solving = tangent_solve and self.has_penalty and not self._unbounded
         if solving or (not kind and (max_products is not None or rivals)):
             self.network.require_same_data(self.point, f)
         if solving:
@@ -529,6 +529,9 @@ class _Case:
                 f"in {out.name} a rank-one direction outside the spaces of the update lowers F at the rate "
                 f"||G|| - lam = {(out.outside - 1.0) * self.lam:.3g} to first order; {why}"
             )
+            if math.isfinite(relative_gap):
+                gained = _percent(relative_gap)
+                reason += f". In the network linearised here updates of every rank gain at most {gained} of F"
             return kind, reason + (f". Loud: {loud}" if loud else ""), found.level
         return "", "", None
 

@@ -244,8 +244,8 @@ class LinearizedNetwork(MultiObjective):
     """The mean loss of a network linearised at updates, ``z(X^) + Dz(X^)[X - X^]``, by derivatives of the network.
 
     For outputs of any shape, as the logits of a language model, which is linearised in all its tokens jointly: no
-    Jacobian and no tokens are kept. An evaluation takes one forward and three backward passes, about two gradients of
-    the network, and a batch three times the memory of its gradient.
+    Jacobian and no tokens are kept. An evaluation takes one forward and three backward passes, the time of two to three
+    gradients of the network and twice their memory.
 
     Parameters
     ----------
@@ -270,7 +270,8 @@ class LinearizedNetwork(MultiObjective):
     def __init__(self, network: Network, factors: Pairs) -> None:
         self.loss = require_outputs(as_instance(network, "network", Network))
         self.network, self.shapes = network, network.shapes
-        self.lower_bound = network.facts.lower_bound
+        # The losses of the network may all be above what those of other outputs are.
+        self.lower_bound = min(network.facts.lower_bound or 0.0, 0.0)
         factors = as_finite_pairs(factors, "factors", self.shapes)
         self.point = [A @ B.T for A, B in factors]
         self._leaves = [weight.requires_grad_() for weight in network.weights(factors)]

@@ -209,7 +209,8 @@ class LoRAMonitor:
         if base is not None and reading.spectral is not None and reading.spectral > self.ratio * base:
             return (
                 f"step {self.steps}: loud: {name} has ||X||_2 = {reading.spectral:.3g}, more than {self.ratio:g} "
-                f"||W||_2 = {self.ratio * base:.3g}"
+                f"||W||_2 = {self.ratio * base:.3g} (give a larger ratio, or no base, where the weights are small, as "
+                "those of a network that was never trained)"
             )
         return None
 

@@ -272,6 +272,8 @@ def test_a_language_model_is_told_what_is_left_to_gain_where_it_is_not_stationar
         assert 0.0 <= solved.gap <= verdict.certificate.gap + 1e-7
         assert verdict.relative_gap == solved.relative_gap
         assert "tangent problem solved: gap" in str(verdict)
+        if verdict.kind == "rank_too_small":
+            assert "In the network linearised here updates of every rank gain at most" in verdict.reason
         # The tangent problem is convex and touches the network's objective: its slope towards the optimum is the gain
         # at least.
         network = Network(model, CrossEntropy(), batches)
@@ -284,6 +286,22 @@ def test_a_language_model_is_told_what_is_left_to_gain_where_it_is_not_stationar
 
         gained = value(here) - value([x + t * (y - x) for x, y in zip(here, ends)])
         assert gained >= t * (solved.F - solved.value) - 1e-3 * t
+
+
+def test_a_gap_that_is_solved_decides_what_is_loud():
+    """The bound from one gradient is above a tenth of F here, and what the tangent problem has to give is not."""
+    model, batches, lam = language_model("GPT2", ["c_attn"]), sentences(), 0.1
+    alone = fine_tune(model, CrossEntropy(), batches, lam, max_calls=100).verdict
+    network = Network(model, CrossEntropy(), batches)
+    solved = solve_tangent(LinearizedNetwork(network, alone.factors), alone.factors, lam, 1e-4)
+    assert alone.kind == "loud" and solved.relative_gap < 0.1 < alone.relative_gap
+    assert judge(model, CrossEntropy(), batches, lam, tangent_solve=True).kind == "not_converged"
+
+
+@pytest.mark.parametrize(("stated", "taken"), [(-1.0, -1.0), (0.0, 0.0), (0.5, 0.0), (None, 0.0)])
+def test_linearised_outputs_may_have_losses_below_those_of_the_network(stated, taken):
+    network = Network(Rows(), CrossEntropy(), rows(), lower_bound=stated)
+    assert LinearizedNetwork(network, factors(network)).facts.lower_bound == taken
 
 
 def test_without_a_penalty_nothing_is_solved():
@@ -369,3 +387,46 @@ def test_a_batch_without_labels_adds_nothing_to_the_tangent_problem():
     assert f == value
     for g, slope in zip(G, slopes):
         np.testing.assert_array_equal(g, slope)
+
+
+class Together(torch.nn.Module):
+    """Samples of a batch interact, and a table of positions is shared by them all."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.places, self.inner = torch.nn.Embedding(4, 6), torch.nn.Linear(6, 5)
+        self.head = torch.nn.Linear(5, 3)
+
+    def forward(self, x):
+        hidden = torch.tanh(self.inner(x + self.places(torch.arange(4))))
+        return self.head((hidden - hidden.mean(0)) / hidden.std(0))
+
+
+def test_what_has_no_token_form_has_derivatives_all_the_same():
+    """Against differences of the network's own gradient and of values of the linearisation."""
+    batches = [(x, y[:, None].expand(-1, 4)) for x, y in rows()]
+    network = Network(Together(), CrossEntropy(), batches, layers=("places", "inner"))
+    at = factors(network)
+    found, X, D = LinearizedNetwork(network, at), [A @ B.T for A, B in at], updates(network, 2, 1.0)
+    f, G = network.value_and_gradients(at)
+    value, slopes = found.value_and_grad(X)
+    np.testing.assert_allclose(value, f, rtol=1e-12)
+    for g, slope in zip(G, slopes):
+        np.testing.assert_allclose(slope, g, atol=1e-12)
+    there, h = updates(network, 3, 1.0), 1e-5
+    ahead, behind = (found.value_and_grad([x + t * d for x, d in zip(there, D)])[0] for t in (h, -h))
+    assert joint_inner(found.value_and_grad(there)[1], D) == pytest.approx((ahead - behind) / (2.0 * h), rel=1e-6)
+    # Of the outputs themselves: their difference quotient in the network.
+    model, (x, _) = network.model.double(), batches[0]
+    weights = [layer.module.weight.detach().clone() for layer in network.layers]
+
+    def outputs(t):
+        with torch.no_grad():
+            for layer, W, point, d in zip(network.layers, weights, X, D):
+                layer.module.weight.copy_(W + torch.as_tensor(np.array(layer.as_weight(point + t * d))))
+            return model(x.double()).numpy()
+
+    quotient = (outputs(h) - outputs(-h)) / (2.0 * h)
+    _, derivatives = next(found._derivatives())
+    np.testing.assert_allclose(derivatives.ahead(network.steps(D)).numpy(), quotient, atol=1e-7)
