@@ -162,18 +162,21 @@ def adapted_layers(
     found, owners = _found(as_model(model), layers, adapter)
     for layer in found:
         _check_factors(layer, owners)
-        _check_weight(layer, owners)
+        _check_weight(layer)
+        _check_untied(layer, owners)
     return found
 
 
-def watched_layers(model: Any, adapter: str | None = None) -> tuple[AdaptedLayer, ...]:
+def watched_layers(model: Any, adapter: str | None = None, *, weights: bool = False) -> tuple[AdaptedLayer, ...]:
     """Return the LoRA layers of a model for what reads factors and their gradients alone, as a monitor does.
 
-    Their weights may be quantised or tied. Else as :func:`adapted_layers`.
+    Their weights may be tied, and quantised where these are not read too (``weights``). Else as :func:`adapted_layers`.
     """
     found, owners = _found(as_model(model), None, adapter)
     for layer in found:
         _check_factors(layer, owners)
+        if weights:
+            _check_weight(layer)
     return found
 
 
@@ -228,7 +231,7 @@ def narrowed(factors: Pairs) -> Pairs:
     return found
 
 
-def _check_weight(layer: AdaptedLayer, owners: dict[int, list[str]]) -> None:
+def _check_weight(layer: AdaptedLayer) -> None:
     if not any("weight" in table for table in (layer.module._parameters, layer.module._buffers)):
         raise ValueError(
             f"model: {layer.name}: expected a weight of its own, got one that is computed (weight_norm?); remove the "
@@ -237,12 +240,6 @@ def _check_weight(layer: AdaptedLayer, owners: dict[int, list[str]]) -> None:
     weight = layer.module.weight
     if not weight.is_floating_point():
         raise ValueError(f"model: {layer.name} has a quantised weight ({weight.dtype}), which has no gradient")
-    names = owners.get(_place(weight), [])
-    if len(names) > 1:
-        # What is right for one place, before it is merged, is wrong for all of them after it.
-        one = "the factors change this one alone until they are merged; to judge that, give the others a copy of it"
-        why = "the update has no layer" if layer.lora_A is None else one
-        raise ValueError(f"model: the weight of {layer.name} is tied ({', '.join(names)}): {why}")
     if layer.lora_A is not None:
         (m, n), A, B = layer.shape, tuple(layer.lora_A.shape), tuple(layer.lora_B.shape)
         if math.prod(A[1:]) != n or B[0] != m:
@@ -254,6 +251,15 @@ def _check_weight(layer: AdaptedLayer, owners: dict[int, list[str]]) -> None:
                     f"model: {layer.name}: expected zeros in lora_A at the padding index {layer.still}, which no "
                     "gradient moves, got other numbers (init_lora_weights=False?); set them to 0"
                 )
+
+
+def _check_untied(layer: AdaptedLayer, owners: dict[int, list[str]]) -> None:
+    names = owners.get(_place(layer.module.weight), [])
+    if len(names) > 1:
+        # What is right for one place, before it is merged, is wrong for all of them after it.
+        one = "the factors change this one alone until they are merged; to judge that, give the others a copy of it"
+        why = "the update has no layer" if layer.lora_A is None else one
+        raise ValueError(f"model: the weight of {layer.name} is tied ({', '.join(names)}): {why}")
 
 
 def _check_factors(layer: AdaptedLayer, owners: dict[int, list[str]]) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from .._files import PathLike, text_writer, write_atomically
 from .._validate import as_flag, as_instance, as_integer, as_number, as_text, shown
 from ._torch import require_torch
-from .adapted import AdaptedLayer, adapted_layers, watched_layers, without_ratio
+from .adapted import AdaptedLayer, watched_layers, without_ratio
 
 # Singular values above this share of the largest are counted as rank.
 RANK_TOL = 1e-3
@@ -82,7 +82,7 @@ class LoRAMonitor:
     base : torch.nn.Module, optional
         The model that :meth:`step` is given, for ``||W_l||_2`` of its frozen weights: a layer whose update grows beyond
         ``ratio`` times it stops the run as loud. There is no such stop where PEFT's initialization changed the weight
-        (PiSSA, OLoRA, ...), as ``warnings`` says. A model with quantised or tied weights is watched without it.
+        (PiSSA, OLoRA, ...), as ``warnings`` says. A model with quantised weights is watched without it.
     ratio : float
         See ``base``.
     full_batch : bool
@@ -121,7 +121,8 @@ class LoRAMonitor:
         self.ratio = as_number(ratio, "ratio", 0.0, open_low=True)
         self.full_batch = as_flag(full_batch, "full_batch")
         self.adapter = None if adapter is None else as_text(adapter, "adapter")
-        layers = () if base is None else adapted_layers(as_instance(base, "base", torch.nn.Module), adapter=adapter)
+        base = None if base is None else as_instance(base, "base", torch.nn.Module)
+        layers = () if base is None else watched_layers(base, adapter, weights=True)
         self.base_norms = {layer.name: layer.base_norm for layer in layers}
         self.steps = 0
         self.history: list[tuple[int, dict[str, LayerReading]]] = []

@@ -557,6 +557,27 @@ def test_a_step_that_is_too_large_stops_and_names_the_layer(tmp_path, capsys):
     assert "lora/max_spectral" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["embed_tokens", "lm_head"])
+def test_a_layer_over_a_tied_weight_is_watched_by_its_size(name):
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.Qwen2Config(vocab_size=20, num_key_value_heads=1, tie_word_embeddings=True, **sizes)
+    model = peft.get_peft_model(transformers.Qwen2ForCausalLM(config), peft.LoraConfig(r=2, target_modules=[name]))
+    with pytest.raises(ValueError, match="is tied"):
+        adapted_layers(model)
+    monitor = LoRAMonitor(base=model)
+    tied = model.get_base_model().get_input_embeddings().weight.detach().double().numpy()
+    (norm,) = monitor.base_norms.values()
+    assert norm == pytest.approx(np.linalg.norm(tied, 2), rel=1e-5)
+    ids = torch.arange(2, 10)[None]
+    model(input_ids=ids, labels=ids).loss.backward()
+    assert monitor.step(model) is None
+    for key, parameter in model.named_parameters():
+        if "lora" in key:
+            torch.nn.init.ones_(parameter)
+    assert "loud" in monitor.step(model)
+
+
 def test_not_a_number_stops_at_once(tmp_path):
     class Break(transformers.TrainerCallback):
         def on_step_begin(self, args, state, control, model=None, **kw):
