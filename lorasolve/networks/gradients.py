@@ -378,9 +378,9 @@ class Network(MultiObjective):
 
     def value_and_grad(self, X: Matrices) -> tuple[float, tuple[Array, ...]]:
         """Return ``f`` and its gradient in each update, accumulated in float64."""
-        return self.value_and_gradients([(x, np.eye(x.shape[1])) for x in self._checked(X, "X")])
+        return self.value_and_gradients([(x, np.eye(x.shape[1])) for x in self.as_updates(X, "X")])
 
-    def _checked(self, X: Matrices, argument: str) -> list[Array]:
+    def as_updates(self, X: Matrices, argument: str) -> list[Array]:
         """Return a matrix for each layer, of its shape."""
         found = [as_array(x, f"{argument}[{k}]") for k, x in enumerate(as_iterable(X, argument))]
         shapes = [x.shape for x in found]
@@ -512,7 +512,7 @@ class Network(MultiObjective):
 
     def hessian_product(self, X: Matrices, D: Matrices) -> tuple[Array, ...]:
         """Return the Hessian times a direction, as :meth:`gradients_and_products` does."""
-        return self.gradients_and_products([(x, np.eye(x.shape[1])) for x in self._checked(X, "X")], D)[1]
+        return self.gradients_and_products([(x, np.eye(x.shape[1])) for x in self.as_updates(X, "X")], D)[1]
 
     def factor_hvp(self, factors: Pairs, directions: Pairs) -> tuple[tuple[Array, Array], ...]:
         """Return the derivative of ``(G_l B_l, G_l^T A_l)`` in the directions ``(U_l, V_l)``, couplings included."""
@@ -530,7 +530,7 @@ class Network(MultiObjective):
         torch lacks the second derivative of some operations, and of some it returns a wrong one without a word. There
         products are differences, and ``differences`` says why.
         """
-        D = self._checked(D, "D")
+        D = self.as_updates(D, "D")
         if not self._second_pass_tried:
             self.differences = self._fault_of_second_pass(factors)
             self._second_pass_tried = True

@@ -209,7 +209,7 @@ def judge(
     lower_bound : float
         A number below every loss. Where a loss of the data is below it, there is no gap.
     tangent_solve : bool
-        Solve the tangent problem too, for the sharp gap.
+        Solve the tangent problem too, for the sharp gap; away from stationarity to a tenth of ``tol``.
     second : bool
         Search the Hessian of the objective for negative curvature. A product with it takes two to three gradients.
     max_products : int

@@ -288,7 +288,7 @@ class LinearizedNetwork(MultiObjective):
 
     def hessian_product(self, X: Matrices, D: Matrices) -> tuple[Array, ...]:
         """Return the Hessian times ``D``: the derivatives of the outputs are constant, that of the loss is exact."""
-        return self._pass(X, self.network.steps(D))[1]
+        return self._pass(X, self.network.steps(self.network.as_updates(D, "D")))[1]
 
     def oracle_and_operators(self, factors: Pairs) -> tuple[float, Pairs, tuple[LinearMap, ...]]:
         """Return ``f``, the products ``G_l B_l`` and ``G_l^T A_l``, and the gradients, from one pass."""
@@ -316,7 +316,7 @@ class LinearizedNetwork(MultiObjective):
     def _pass(self, X: Matrices, along: Sequence[Any] | None = None) -> tuple[float, tuple[Array, ...]]:
         """Return ``f`` and its gradients, or with steps of the weights its Hessian times these."""
         network = self.network
-        step = network.steps([x - point for x, point in zip(X, self.point)])
+        step = network.steps([x - point for x, point in zip(network.as_updates(X, "X"), self.point)])
         sums = [np.zeros(shape) for shape in self.shapes]
         total = np.zeros(2)
         for batch, at in self._derivatives():

@@ -376,6 +376,12 @@ def test_a_network_that_is_not_linearised_is_no_tangent_problem():
         LinearizedNetwork(Rows(), factors(network))
     with pytest.raises(ValueError, match="factors: expected factors of updates of shapes"):
         LinearizedNetwork(network, factors(network)[:1])
+    tangent, X = LinearizedNetwork(network, factors(network)), updates(network, 2)
+    for wrong in ([1.0, 1.0], X[:1], [x.T for x in X]):
+        with pytest.raises(ValueError, match="X: expected matrices of shapes"):
+            tangent.value_and_grad(wrong)
+        with pytest.raises(ValueError, match="D: expected matrices of shapes"):
+            tangent.hessian_product(X, wrong)
 
 
 def test_a_batch_without_labels_adds_nothing_to_the_tangent_problem():
