@@ -21,16 +21,16 @@ def graded(monkeypatch):
 
 @pytest.mark.parametrize(("n_train", "n_test"), [(2, 4), (3, 6), (5, 10), (6, 12), (2, 18)])
 def test_as_many_sentences_are_taken_as_are_asked_for(graded, n_train, n_test):
-    train, test = _minilm._chosen(tokenizer, n_train, n_test, 0)
+    train, test = _minilm._chosen(tokenizer, n_train, n_test)
     assert (len(train), len(test)) == (n_train, n_test)
     assert {label for _, label in train} == {0, 1}
 
 
 def test_more_sentences_than_there_are_and_single_ones_are_refused(graded):
     with pytest.raises(ValueError, match="sentences: expected at most 20 to train and to test on, got 7 and 14"):
-        _minilm._chosen(tokenizer, 7, 14, 0)
+        _minilm._chosen(tokenizer, 7, 14)
     with pytest.raises(ValueError, match="sentences: expected an integer >= 2, got 1"):
-        _minilm._chosen(tokenizer, 1, 2, 0)
+        _minilm._chosen(tokenizer, 1, 2)
 
 
 def test_the_last_layers_are_no_more_than_there_are():
