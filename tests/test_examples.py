@@ -24,7 +24,7 @@ def run(name: str) -> Any:
 OWN_TEST = {
     "quickstart", "own_objective", "convex_certificate", "ratings", "adapters", "sora_gates", "rac_lora",
     "expressive_power", "rank_reduction", "forgetting", "beam_lora", "lora_pro", "dora",
-    "periodic_lora", "inpainting", "panel",
+    "periodic_lora", "inpainting", "panel", "language_model",
 }  # fmt: skip
 ALL = {path.stem for path in FOLDER.glob("*.py")}
 

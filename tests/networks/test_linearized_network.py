@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import runpy
 import sys
 
 import numpy as np
@@ -436,3 +437,12 @@ def test_what_has_no_token_form_has_derivatives_all_the_same():
     quotient = (outputs(h) - outputs(-h)) / (2.0 * h)
     _, derivatives = next(found._derivatives())
     np.testing.assert_allclose(derivatives.ahead(network.steps(D)).numpy(), quotient, atol=1e-7)
+
+
+def test_the_example_of_a_language_model_sharpens_its_gap(capsys):
+    examples = pathlib.Path(__file__).parents[2] / "examples"
+    ((alone, solved),) = runpy.run_path(str(examples / "language_model.py"))["run"](quick=True)
+    # The same point; what the tangent problem gains is never more than one gradient bounds.
+    assert pytest.approx(solved.F, rel=1e-12) == alone.F
+    assert 0.0 <= solved.solved.relative_gap <= alone.relative_gap
+    assert capsys.readouterr().out.count("\n") == 2
