@@ -149,6 +149,7 @@ def _text(name: str, text: str) -> str:
 BY_FUNCTION: dict[tuple[str, str], Callable[[], Any]] = {
     ("MultiProblem", "objective"): lambda: _two_matrices(),
     ("MultiProblem", "ranks"): lambda: RANK,
+    ("tasks.image_columns", "images"): lambda: _rng().standard_normal((3, M_ROWS, N_COLS)),
     ("objectives.Logistic", "labels"): lambda: np.sign(_rng().standard_normal((M_ROWS, 12))),
     ("objectives.TwoLayer", "Y"): lambda: _rng().standard_normal((3, 12)),
     ("landscape.instances.Quadratic", "H"): lambda: np.eye(M_ROWS * N_COLS),
