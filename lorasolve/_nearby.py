@@ -45,7 +45,7 @@ class Increments:
     Parameters
     ----------
     data : NamedTuple
-        Kernel data with ``exact`` and ``go_on`` (:class:`~lorasolve.kernels.sensing.MixedSensingData`), of one run.
+        Kernel data with ``exact`` and ``refresh`` (:class:`~lorasolve.kernels.sensing.MixedSensingData`), of one run.
     """
 
     def __init__(self, data: Any) -> None:
@@ -56,9 +56,8 @@ class Increments:
         from .kernels.evaluate import evaluate
 
         kernel_threads()
-        f = evaluate(self.data.exact, A, B, GB, GtA)
-        self.data.go_on()
-        return f
+        self.data.refresh(A, B)
+        return evaluate(self.data, A, B, GB, GtA)
 
     def gradient(self) -> Array:
         """Return ``G`` at the last point asked for."""

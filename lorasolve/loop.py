@@ -124,8 +124,9 @@ class Trials:
             taken = self.optimizer.fast_forward(self.problem, self.state, limits)
             if taken is None:
                 return
-            self.monitor.absorb(*taken, self.state.step, began)
-            if taken[0].size < max(limits.steps, 1):
+            values, norms, to_decide = taken
+            self.monitor.absorb(values, norms, self.state.step, began)
+            if to_decide:
                 return
 
 

@@ -150,6 +150,7 @@ def _run(problem: Problem, optimizer: Any) -> None:
 
 def _call_what_no_run_calls() -> None:
     """Call what only descents on large data, certificates of large data, or of many points, call."""
+    from .._nearby import Increments
     from ..certificates import stacked_balls, stacked_oracles
     from ..kernels import pairs, simd
     from ..kernels.evaluate import evaluate
@@ -160,8 +161,12 @@ def _call_what_no_run_calls() -> None:
         factors = np.zeros((20, RANK), dtype)
         for measurements in FEW_AND_MANY:
             kernels, threads = _sensing(measurements, dtype).kernels, kernel_threads()
-            data = kernels.mixed(RANK, threads) or kernels.data(RANK, threads)
-            evaluate(data, factors, factors, np.empty_like(factors), np.empty_like(factors))
+            products = np.empty_like(factors), np.empty_like(factors)
+            mixed = kernels.mixed(RANK, threads)
+            if mixed is None:
+                evaluate(kernels.data(RANK, threads), factors, factors, *products)
+            else:
+                Increments(mixed).exact(factors, factors, *products)
         _completion_products(dtype)
         kept, one = np.zeros((2, 1), np.float32), np.ones(1, dtype)
         pairs.keep_pair(kept, 0, one, one, one, one, np.ones(2), np.zeros(2), np.zeros(3))

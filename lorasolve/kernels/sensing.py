@@ -15,6 +15,7 @@ that had float32 or float64, never to one another, so that the errors of such st
 
 from __future__ import annotations
 
+import sys
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,7 +53,7 @@ class SensingData(NamedTuple):
 
 
 class MixedSensingData(NamedTuple):
-    """Exact data, a float32 copy of the measurements, the last ``X``, the state of the increments, and the calls."""
+    """Exact data, a float32 copy of the measurements, the last ``X``, scratch, and the calls since an exact one."""
 
     exact: SensingData
     M32: Any
@@ -63,9 +64,14 @@ class MixedSensingData(NamedTuple):
     dg: Any
     calls: Any
 
-    def go_on(self) -> None:
-        """Let increments start where the exact oracle was called last."""
-        self.last[:], self.calls[0] = self.exact.X.ravel(), 1
+    def refresh(self, A: Any, B: Any) -> None:
+        """Make the next call, at this point, exact; increments go on from there."""
+        self.calls[0] = 0
+
+    @property
+    def ahead(self) -> int:
+        """How many calls may follow before the next refresh from outside."""
+        return sys.maxsize
 
 
 class QuantizedSensingData(NamedTuple):
@@ -88,9 +94,14 @@ class QuantizedSensingData(NamedTuple):
         """The exact data."""
         return self.mixed.exact
 
-    def go_on(self) -> None:
-        """Let increments start where the exact oracle was called last."""
-        self.mixed.go_on()
+    def refresh(self, A: Any, B: Any) -> None:
+        """Make the next call, at this point, exact; increments go on from there."""
+        self.mixed.refresh(A, B)
+
+    @property
+    def ahead(self) -> int:
+        """How many calls may follow before the next refresh from outside."""
+        return self.mixed.ahead
 
 
 def data(M: Any, y: Any, shape: tuple[int, int], threads: int) -> SensingData:

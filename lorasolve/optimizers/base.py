@@ -166,12 +166,12 @@ class Optimizer:
         """Return the constant step if this is plain gradient descent, which many runs can take together, else None."""
         return None
 
-    def fast_forward(self, problem: Problem, state: Any, limits: Limits) -> tuple[Array, Array] | None:
-        """Accept ordinary iterations in one compiled call; return their values and gradient norms.
+    def fast_forward(self, problem: Problem, state: Any, limits: Limits) -> tuple[Array, Array, bool] | None:
+        """Accept ordinary iterations in one compiled call; return their values, gradient norms, and what comes next.
 
         It stops before the first trial at which anything but a plain step is to be decided (a stopping rule, a
-        rejection, a new step size, a non-finite value); the loop evaluates that trial again. None where there is
-        no such route.
+        rejection, a new step size, a non-finite value), and says True: the loop evaluates that trial again. None where
+        there is no such route.
         """
         return None
 

@@ -60,7 +60,7 @@ class GD(Descent):
         """Return the given step where the batched kernels know the problem's parameters."""
         return self.step_size if _is_plain(problem) else None
 
-    def fast_forward(self, problem: Problem, state: Any, limits: Limits) -> tuple[Array, Array] | None:
+    def fast_forward(self, problem: Problem, state: Any, limits: Limits) -> tuple[Array, Array, bool] | None:
         """Take plain steps in one compiled call, up to the next derivation of the step."""
         if state.kernel_data is None:
             return None
@@ -90,7 +90,7 @@ class GD(Descent):
             state.value = float(values[count - 1])
             state.scale = max(state.scale, float(np.abs(values[:count]).max()))
             state.accepted_steps += count
-        return values[:count], norms[:count]
+        return values[:count], norms[:count], count < max(limits.steps, 1)
 
 
 def _is_plain(problem: Problem) -> bool:

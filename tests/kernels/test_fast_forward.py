@@ -10,6 +10,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import lorasolve as ls
+from lorasolve._nearby import Increments
 from lorasolve._progress import Progress
 from lorasolve.kernels import sensing
 from lorasolve.kernels.evaluate import evaluate
@@ -92,6 +93,9 @@ def test_too_large_a_step_diverges_at_the_same_iteration():
     compiled, plain = both(problem, ls.optimizers.GD(step_size=5.0))
     assert compiled.status.name == plain.status.name == "DIVERGED"
     assert compiled.nit == plain.nit
+    # The point that is returned is the last one that was accepted, the overflow is not.
+    for run in (compiled, plain):
+        assert_allclose(run.fun, run.trace.value[-1], rtol=1e-10)
     assert np.isfinite(compiled.theta).all()
 
 
@@ -124,6 +128,34 @@ def test_mixed_precision_ends_at_the_float64_stationary_point(name):
     assert not np.array_equal(mixed.theta, exact.theta)
 
 
+@pytest.mark.parametrize(("name", "step"), [("sensing", 0.1), ("linear", 0.01)])
+def test_increments_are_refreshed(name, step):
+    """Without, points were off by 6e-7 (linear) after so many iterations: errors of increments add up."""
+    problem = ls.Problem(large_objectives()[name], 2, 0.2)
+    stop = ls.StoppingRule(max_iter=3000, grad_tol=0.0)
+    exact, mixed = (
+        ls.solve(problem, method(step_size=step), seed=0, stop=stop)
+        for method in (ls.optimizers.GD, ls.optimizers.MixedGD)
+    )
+    assert 0 < np.linalg.norm(mixed.theta - exact.theta) <= 1e-7 * np.linalg.norm(exact.theta)
+
+
+@pytest.mark.parametrize(("shape", "rank"), [((50, 260), 3), ((250, 330), 16)])
+def test_exact_products_in_parts_are_those_at_once(shape, rank):
+    rng = np.random.default_rng(5)
+    (m, n), N = shape, 400
+    objective = LinearFineTuning(*(rng.standard_normal(s) for s in ((m, n), (n, N), (m, N))))
+    data = objective.kernels.mixed(rank, 2)
+    A, B, U, V = (rng.standard_normal((k, rank)) for k in (m, n, m, n))
+    out, expected = ((np.empty((m, rank)), np.empty((n, rank))) for _ in range(2))
+    for _ in range(2):
+        f = Increments(data).exact(A, B, *out)
+        assert_allclose(f, objective.factor_oracle(A, B, *expected), rtol=1e-13)
+        for found, true in zip(out, expected, strict=True):
+            assert_allclose(found, true, atol=1e-12 * np.abs(true).max())
+        evaluate(data, A + U, B + V, *out)
+
+
 def many_measurements(largest=None):
     """Measurements from which increments of 16-bit integers pay; one number may be far larger than all others."""
     rng = np.random.default_rng(3)
@@ -146,7 +178,7 @@ def test_increments_keep_to_their_errors_and_go_on_from_what_was_exact(threads):
     A, B, U, V = (rng.standard_normal((20, 3)) for _ in range(4))
     reached, kept = A @ B.T, A @ B.T
     out = np.empty((20, 3)), np.empty((20, 3))
-    evaluate(data, A, B, *out)
+    Increments(data).exact(A, B, *out)
     steps = (1e-3, True), (2e-3, True), (0.02, False), (0.3, False), (0.3 + 1e-4, True), (-2.0, False)
     for size, by_integers in steps:
         A1, B1 = A + size * U, B + size * V
@@ -166,8 +198,7 @@ def test_increments_keep_to_their_errors_and_go_on_from_what_was_exact(threads):
         assert_allclose(out[0], found @ B1, rtol=1e-9)
         assert_allclose(out[1], found.T @ A1, rtol=1e-9)
         assert_allclose(f, 0.5 * w @ w / N, rtol=1e-5)
-    evaluate(data.exact, A, B, *out)
-    data.go_on()
+    Increments(data).exact(A, B, *out)
     evaluate(data, A + 1e-3 * U, B, *out)
     assert np.array_equal(data.mixed.last, (A @ B.T).ravel()) and data.mixed.calls[0] == 2
 
