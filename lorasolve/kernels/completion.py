@@ -83,11 +83,15 @@ def _entries_rows(start, index, A, B, lo, hi, out):
 
 
 @kernel(parallel=True)
-def entries(start, index, cut, A, B):
-    """Return ``(A B^T)[i, j]`` at the entries: ``2 r`` flops each, one gathered row of ``B``."""
-    out = np.empty(index.size, A.dtype)
+def _parallel_entries(start, index, cut, A, B, out):
     for t in prange(cut.size - 1):
         _entries_rows(start, index, A, B, cut[t], cut[t + 1], out)
+
+
+def entries(start: Any, index: Any, cut: Any, A: Any, B: Any) -> Any:
+    """Return ``(A B^T)[i, j]`` at the entries: ``2 r`` flops each, one gathered row of ``B``."""
+    out = np.empty(index.size, A.dtype)
+    _parallel_entries(start, index, cut, A, B, out)
     return out
 
 
@@ -122,16 +126,22 @@ def _product_vector_rows(start, index, data, v, lo, hi, out):
 @kernel(parallel=True)
 def _parallel_product(start, index, data, cut, V, out):
     for t in prange(cut.size - 1):
-        if V.shape[1] == 1:
-            _product_vector_rows(start, index, data, V.reshape(V.size), cut[t], cut[t + 1], out.reshape(out.size))
-        else:
-            _product_rows(start, index, data, V, cut[t], cut[t + 1], out)
+        _product_rows(start, index, data, V, cut[t], cut[t + 1], out)
+
+
+@kernel(parallel=True)
+def _parallel_vector_product(start, index, data, cut, v, out):
+    for t in prange(cut.size - 1):
+        _product_vector_rows(start, index, data, v, cut[t], cut[t + 1], out)
 
 
 def product(start: Any, index: Any, data: Any, cut: Any, V: Any) -> Any:
     """Return the product of a sparse matrix, row by row, with a dense one of the same type: ``2 k`` flops per entry."""
     out = np.empty((start.size - 1, V.shape[1]), V.dtype)
-    _parallel_product(start, index, data, cut, V, out)
+    if V.shape[1] == 1:
+        _parallel_vector_product(start, index, data, cut, V.ravel(), out.ravel())
+    else:
+        _parallel_product(start, index, data, cut, V, out)
     return out
 
 
@@ -156,11 +166,13 @@ def _transposed_vector_rows(start, index, data, u, lo, hi, share):
 @kernel(parallel=True)
 def _parallel_transposed(start, index, data, cut, U, share):
     for t in prange(cut.size - 1):
-        if U.shape[1] == 1:
-            part = share[t].reshape(share.shape[1])
-            _transposed_vector_rows(start, index, data, U.reshape(U.size), cut[t], cut[t + 1], part)
-        else:
-            _transposed_rows(start, index, data, U, cut[t], cut[t + 1], share[t])
+        _transposed_rows(start, index, data, U, cut[t], cut[t + 1], share[t])
+
+
+@kernel(parallel=True)
+def _parallel_vector_transposed(start, index, data, cut, u, share):
+    for t in prange(cut.size - 1):
+        _transposed_vector_rows(start, index, data, u, cut[t], cut[t + 1], share[t])
 
 
 def transposed_product(start: Any, index: Any, data: Any, cut: Any, U: Any, n: int) -> Any:
@@ -170,7 +182,10 @@ def transposed_product(start: Any, index: Any, data: Any, cut: Any, U: Any, n: i
     where columns are few, and gathers nothing.
     """
     share = np.empty((cut.size - 1, n, U.shape[1]), U.dtype)
-    _parallel_transposed(start, index, data, cut, U, share)
+    if U.shape[1] == 1:
+        _parallel_vector_transposed(start, index, data, cut, U.ravel(), share.reshape(share.shape[:2]))
+    else:
+        _parallel_transposed(start, index, data, cut, U, share)
     return share.sum(axis=0)
 
 

@@ -82,19 +82,14 @@ def padded(columns: int, dtype: Any) -> int:
 
 
 @kernel(inner=True, symbol=True, fastmath=FAST)
-def _pad(B, Bp):
-    """Copy the rows of ``B`` (n, r) to padded ones, zeros behind the rank; return the length of these."""
-    width = Bp.size // B.shape[0]
-    _pad_rows(B, Bp, width, 0, B.shape[0])
-    return width
+def _pad(B, row, column, lo, hi, r, Bp, width):
+    """Copy rows ``lo..hi`` of ``B`` to padded ones, zeros behind the rank.
 
-
-@kernel(inner=True, fastmath=FAST)
-def _pad_rows(B, Bp, width, lo, hi):
-    r = B.shape[1]
+    ``row`` and ``column`` are how far neighbours lie apart, so that this is compiled once for ``B`` and ``B^T``.
+    """
     for j in range(lo, hi):
         for q in range(r):
-            Bp[j * width + q] = B[j, q]
+            Bp[j * width + q] = B.flat[j * row + q * column]
         for q in range(r, width):
             Bp[j * width + q] = 0
 
@@ -138,7 +133,7 @@ def _wide_gradient_rows(start, index, values, A, Bp, r, width, lo, hi, GB, share
         last = start[i + 1]
         g[:] = 0
         for q in range(r):
-            a[q] = A[i * r + q]
+            a[q] = A[i, q]
         for k in range(start[i], last, 4):
             # Behind the last entry it is taken once more, with residual zero.
             k1, k2, k3 = min(k + 1, last - 1), min(k + 2, last - 1), min(k + 3, last - 1)
@@ -168,7 +163,7 @@ def _wide_gradient_rows(start, index, values, A, Bp, r, width, lo, hi, GB, share
                 store(share, p2 + q, fma(v2, aq, load_line(share, p2 + q)))
                 store(share, p3 + q, fma(v3, aq, load_line(share, p3 + q)))
         for q in range(r):
-            GB[i * r + q] = g[q]
+            GB[i, q] = g[q]
     return squares
 
 
@@ -210,66 +205,66 @@ def _add_shares(share):
 
 
 @kernel(inner=True, symbol=True, fastmath=FAST)
-def _sum_shares(share, GtA):
-    """Write the sum of the threads' padded shares, row by row."""
-    n, r = GtA.shape
+def _sum_shares(share, row, column, n, r, GtA):
+    """Write the sum of the threads' padded shares where :func:`_pad` finds ``B``."""
     total = _add_shares(share)
     width = total.size // n
     for j in range(n):
         for q in range(r):
-            GtA[j, q] = total[j * width + q]
+            GtA.flat[j * row + q * column] = total[j * width + q]
 
 
-@kernel(inner=True)
-def _narrow_gradients(data, A, GB):
-    """Write ``G B``, and shares of ``G^T A``, from the padded rows of ``B``; return the sum of squares."""
-    start, index, values, Bp, share = data.start, data.index, data.values, data.Bp, data.share
-    return _gradients(start, index, values, A.reshape(A.size), Bp, A.shape[1], data.cut, GB.reshape(GB.size), share)
+@kernel(inner=True, symbol=True)
+def _narrow_oracle(data, A, B, row, column, GB, GtA):
+    n, r = B.size // A.shape[1], A.shape[1]
+    _pad(B, row, column, 0, n, r, data.Bp, WIDTH)
+    total = _gradients(data.start, data.index, data.values, A, data.Bp, r, data.cut, GB, data.share)
+    _sum_shares(data.share, row, column, n, r, GtA)
+    return 0.5 * total
 
 
 @implements(LaneData)
-@kernel(inner=True, symbol=True)
+@kernel(inner=True)
 def _lane_oracle(data, A, Bt, GB, GtAt):
-    _pad(Bt.T, data.Bp)
-    total = _narrow_gradients(data, A, GB)
-    _sum_shares(data.share, GtAt.T)
-    return 0.5 * total
+    return _narrow_oracle(data, A, Bt, 1, Bt.shape[1], GB, GtAt)
 
 
 @implements_rows(LaneData)
 @kernel()
 def _row_oracle(data, A, B, GB, GtA):
-    _pad(B, data.Bp)
-    total = _narrow_gradients(data, A, GB)
-    _sum_shares(data.share, GtA)
-    return 0.5 * total
+    return _narrow_oracle(data, A, B, A.shape[1], 1, GB, GtA)
 
 
 @kernel(inner=True)
 def _wide_gradients(data, width, A, GB):
-    """Do the same for rows of cache lines."""
+    """Write ``G B``, and shares of ``G^T A``, from the padded rows of ``B``; return the sum of squares."""
     start, index, values, Bp, share = data.start, data.index, data.values, data.Bp, data.share
     m, r = A.shape
-    A, GB = A.reshape(A.size), GB.reshape(GB.size)
     if share.shape[0] == 1:
         return _wide_gradient_rows(start, index, values, A, Bp, r, width, 0, m, GB, share[0])
     return _parallel_wide_gradients(start, index, values, A, Bp, r, width, data.cut, GB, share)
 
 
-@implements(WideLaneData)
 @kernel(inner=True, symbol=True)
-def _wide_lane_oracle(data, A, Bt, GB, GtAt):
-    total = _wide_gradients(data, _pad(Bt.T, data.Bp), A, GB)
-    _sum_shares(data.share, GtAt.T)
+def _wide_oracle(data, A, B, row, column, GB, GtA):
+    n, r = B.size // A.shape[1], A.shape[1]
+    width = data.Bp.size // n
+    _pad(B, row, column, 0, n, r, data.Bp, width)
+    total = _wide_gradients(data, width, A, GB)
+    _sum_shares(data.share, row, column, n, r, GtA)
     return 0.5 * total
+
+
+@implements(WideLaneData)
+@kernel(inner=True)
+def _wide_lane_oracle(data, A, Bt, GB, GtAt):
+    return _wide_oracle(data, A, Bt, 1, Bt.shape[1], GB, GtAt)
 
 
 @implements_rows(WideLaneData)
 @kernel()
 def _wide_row_oracle(data, A, B, GB, GtA):
-    total = _wide_gradients(data, _pad(B, data.Bp), A, GB)
-    _sum_shares(data.share, GtA)
-    return 0.5 * total
+    return _wide_oracle(data, A, B, A.shape[1], 1, GB, GtA)
 
 
 @kernel(inner=True, symbol=True, fastmath=FAST)
@@ -303,11 +298,15 @@ def _entries_rows(start, index, A, B, lo, hi, out):
 
 
 @kernel(parallel=True)
-def entries(start, index, cut, A, B):
-    """Return ``(A B^T)[i, j]`` at the entries for contiguous factors of one type."""
-    out = np.empty(index.size, A.dtype)
+def _parallel_entries(start, index, cut, A, B, out):
     for t in prange(cut.size - 1):
         _entries_rows(start, index, A, B, cut[t], cut[t + 1], out)
+
+
+def entries(start: Any, index: Any, cut: Any, A: Any, B: Any) -> Any:
+    """Return ``(A B^T)[i, j]`` at the entries for contiguous factors of one type."""
+    out = np.empty(index.size, A.dtype)
+    _parallel_entries(start, index, cut, A, B, out)
     return out
 
 
@@ -380,21 +379,22 @@ def _in_lines(V: Any) -> Any:
 
 
 @kernel(inner=True)
-def _solve_lanes(W, r, floor, singular):
-    """Solve one r x r system per lane by Cholesky; ``W`` holds the triangle row by row, then the right-hand sides.
+def _solve_lanes(W, floor, first, r, singular, block, rows):
+    """Solve one r x r system per lane by Cholesky.
 
-    A lane whose pivot falls to its ``floor`` is marked singular and goes on with pivot 1. The updates of the
-    trailing triangle are independent of each other, so their latencies overlap. What is fused is written here and
-    not left to the compiler, whose choice depends on where a kernel is inlined: results would change between the
-    process that compiles and those that load.
+    From ``first`` on ``W`` holds the triangle row by row, then the right-hand sides, at ``floor`` what pivots must
+    exceed: a lane where one does not is marked singular and goes on with pivot 1. The updates of the trailing triangle
+    are independent of each other, so their latencies overlap. What is fused is written here and not left to the
+    compiler, whose choice depends on where a kernel is inlined: results would change between the process that compiles
+    and those that load.
     """
     one = splat(W.dtype.type(1))
-    right = r * (r + 1) // 2 * WIDTH
+    right = first + r * (r + 1) // 2 * WIDTH
     for p in range(r):
-        pivot = (p * (p + 1) // 2 + p) * WIDTH
+        pivot = first + (p * (p + 1) // 2 + p) * WIDTH
         for c in range(WIDTH):
-            if not W[pivot + c] > floor[c]:
-                singular[c] = True
+            if not W[pivot + c] > W[floor + c]:
+                singular[block + min(c, rows - 1)] = True
                 W[pivot + c] = 1
         inverse = div(one, sqrt(load(W, pivot)))
         # The inverse of the diagonal is kept in its place.
@@ -402,15 +402,15 @@ def _solve_lanes(W, r, floor, singular):
         y = mul(inverse, load(W, right + p * WIDTH))
         store(W, right + p * WIDTH, y)
         for i in range(p + 1, r):
-            row = i * (i + 1) // 2 * WIDTH
+            row = first + i * (i + 1) // 2 * WIDTH
             x = mul(inverse, load(W, row + p * WIDTH))
             store(W, row + p * WIDTH, x)
             store(W, right + i * WIDTH, fnma(x, y, load(W, right + i * WIDTH)))
             for j in range(p + 1, i + 1):
-                z = load(W, (j * (j + 1) // 2 + p) * WIDTH)
+                z = load(W, first + (j * (j + 1) // 2 + p) * WIDTH)
                 store(W, row + j * WIDTH, fnma(x, z, load(W, row + j * WIDTH)))
     for p in range(r - 1, -1, -1):
-        row = p * (p + 1) // 2 * WIDTH
+        row = first + p * (p + 1) // 2 * WIDTH
         x = mul(load(W, right + p * WIDTH), load(W, row + p * WIDTH))
         store(W, right + p * WIDTH, x)
         for j in range(p):
@@ -418,53 +418,49 @@ def _solve_lanes(W, r, floor, singular):
 
 
 @kernel(inner=True, symbol=True)
-def _half_epoch_rows(start, index, values, Bp, lam, rank, A, lo, hi, singular):
+def _half_epoch_rows(start, index, values, Bp, lam, unit, rank, A, lo, hi, W, singular):
+    """Solve for rows ``lo..hi`` of ``A``; ``W`` is scratch: one row's normal equations, floors, a system per lane."""
     r = len(rank)
-    H = aligned((r + 1) * WIDTH, Bp.dtype)
-    W = aligned((r * (r + 1) // 2 + r) * WIDTH, Bp.dtype)
-    floor = np.empty(WIDTH, Bp.dtype)
-    bad = np.empty(WIDTH, np.bool_)
-    unit = Bp.dtype.type(32 * r) * np.finfo(Bp.dtype).eps
+    floor = (r + 1) * WIDTH
+    first = floor + WIDTH
     for block in range(lo, hi, WIDTH):
         rows = min(WIDTH, hi - block)
         for c in range(WIDTH):
             # Lanes without a row of their own repeat the last one.
             i = block + min(c, rows - 1)
-            normal_equations(index, values, start[i], start[i + 1], Bp, H, rank)
-            at = c
-            largest = H.dtype.type(0)
+            normal_equations(index, values, start[i], start[i + 1], Bp, W, rank)
+            at = first + c
+            largest = W.dtype.type(0)
             for p in range(r):
                 for q in range(p + 1):
-                    W[at] = H[p * WIDTH + q]
+                    W[at] = W[p * WIDTH + q]
                     at += WIDTH
                 W[at - WIDTH] += lam
                 largest = max(largest, W[at - WIDTH])
             for p in range(r):
-                W[at] = H[r * WIDTH + p]
+                W[at] = W[r * WIDTH + p]
                 at += WIDTH
-            floor[c] = largest * unit
-            bad[c] = False
-        _solve_lanes(W, r, floor, bad)
+            W[floor + c] = largest * unit
+        _solve_lanes(W, floor, first, r, singular, block, rows)
         for c in range(rows):
-            singular[block + c] = bad[c]
-            at = r * (r + 1) // 2 * WIDTH + c
+            at = first + r * (r + 1) // 2 * WIDTH + c
             for p in range(r):
                 A[block + c, p] = W[at + p * WIDTH]
 
 
 @kernel(parallel=True)
-def _parallel_half_epoch(start, index, values, B, Bp, lam, rank, A, cut, singular):
+def _parallel_half_epoch(start, index, values, B, Bp, lam, unit, rank, A, cut, W, singular):
     n, threads = B.shape[0], cut.size - 1
     for t in prange(threads):
-        _pad_rows(B, Bp, WIDTH, n * t // threads, n * (t + 1) // threads)
+        _pad(B, len(rank), 1, n * t // threads, n * (t + 1) // threads, len(rank), Bp, WIDTH)
     for t in prange(threads):
-        _half_epoch_rows(start, index, values, Bp, lam, rank, A, cut[t], cut[t + 1], singular)
+        _half_epoch_rows(start, index, values, Bp, lam, unit, rank, A, cut[t], cut[t + 1], W[t], singular)
 
 
 @kernel()
-def _one_half_epoch(start, index, values, B, Bp, lam, rank, A, singular):
-    _pad_rows(B, Bp, WIDTH, 0, B.shape[0])
-    _half_epoch_rows(start, index, values, Bp, lam, rank, A, 0, A.shape[0], singular)
+def _one_half_epoch(start, index, values, B, Bp, lam, unit, rank, A, W, singular):
+    _pad(B, len(rank), 1, 0, B.shape[0], len(rank), Bp, WIDTH)
+    _half_epoch_rows(start, index, values, Bp, lam, unit, rank, A, 0, A.shape[0], W, singular)
 
 
 def half_epoch(start: Any, index: Any, values: Any, B: Any, lam: Any, A: Any, cut: Any) -> Any:
@@ -473,11 +469,13 @@ def half_epoch(start: Any, index: Any, values: Any, B: Any, lam: Any, A: Any, cu
     Compiled once per rank, which the kernel sees as the length of a tuple, so that the sums of the normal equations
     stay in registers.
     """
-    Bp = aligned(B.shape[0] * WIDTH, B.dtype)
-    singular = np.zeros(A.shape[0], np.bool_)
-    rank = (0,) * B.shape[1]
-    if cut.size == 2:
-        _one_half_epoch(start, index, values, B, Bp, lam, rank, A, singular)
+    n, r = B.shape
+    threads, rank, unit = cut.size - 1, (0,) * r, 32 * r * np.finfo(B.dtype).eps
+    Bp, singular = aligned(n * WIDTH, B.dtype), np.zeros(A.shape[0], np.bool_)
+    W = aligned(threads * (2 + r * (r + 5) // 2) * WIDTH, B.dtype)
+    if threads == 1:
+        _one_half_epoch(start, index, values, B, Bp, lam, unit, rank, A, W, singular)
     else:
-        _parallel_half_epoch(start, index, values, B, Bp, lam, rank, A, cut, singular)
+        W = W.reshape(threads, -1)
+        _parallel_half_epoch(start, index, values, B, Bp, lam, unit, rank, A, cut, W, singular)
     return singular
