@@ -12,10 +12,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange
 
 from . import batch_lanes, batch_plain, simd
 from .jit import FAST, kernel
+from .parts import each_part
 from .simd_llvm import REGISTER_BYTES
 from .simd_sums import PANEL_ROWS
 from .stopping import decide, slope_at_start
@@ -125,7 +125,30 @@ def _run_block(kind, operator, b, c0, A0, B0, lam, step, shape, slope, floor, ru
         here_B, last_B = last_B, here_B
 
 
-@kernel(parallel=True)
+@kernel(inner=True, symbol=True)
+def _run_part(kind, operators, b, c, which, A0, B0, lam, step, shape, slope, floor, rules, A, B, status, nit, t):
+    w = which[t]
+    _run_block(
+        kind,
+        operators[w],
+        b[w],
+        c[w],
+        A0[t],
+        B0[t],
+        lam[t],
+        step[t],
+        shape,
+        slope[t],
+        floor[t],
+        rules,
+        A[t],
+        B[t],
+        status[t],
+        nit[t],
+    )
+
+
+@kernel()
 def run_blocks(kind, operators, b, c, which, A0, B0, lam, step, shape, slope, floor, rules, A, B, status, nit):
     """Run blocks in parallel; the first axis of the arrays from ``A0`` on is the block, the last one the lane.
 
@@ -133,23 +156,5 @@ def run_blocks(kind, operators, b, c, which, A0, B0, lam, step, shape, slope, fl
     ``rules`` are those of :meth:`~lorasolve.StoppingRule.numbers`. Lanes whose ``status`` is ``RUNNING`` are run, and
     get the code of what ended them; the others are along for the ride.
     """
-    for t in prange(which.size):
-        w = which[t]
-        _run_block(
-            kind,
-            operators[w],
-            b[w],
-            c[w],
-            A0[t],
-            B0[t],
-            lam[t],
-            step[t],
-            shape,
-            slope[t],
-            floor[t],
-            rules,
-            A[t],
-            B[t],
-            status[t],
-            nit[t],
-        )
+    given = (kind, operators, b, c, which, A0, B0, lam, step, shape, slope, floor, rules, A, B, status, nit)
+    each_part(_run_part, which.size, given)

@@ -10,15 +10,18 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange
 
 from .factors import transpose
 from .jit import FAST, kernel
 from .oracle import implements
+from .parts import each_part
 
 
 class CompletionData(NamedTuple):
-    """Row-ordered entries, the bounds of each thread's rows, ``B`` by rows, and a copy of ``G^T A`` per thread."""
+    """Row-ordered entries, the bounds of each thread's rows, ``B`` by rows, and a copy of ``G^T A`` per thread.
+
+    ``squares`` (threads,) are the sums of squares of their residuals.
+    """
 
     start: Any
     index: Any
@@ -26,13 +29,15 @@ class CompletionData(NamedTuple):
     cut: Any
     B: Any
     share: Any
+    squares: Any
 
 
 def data(start: Any, index: Any, values: Any, n: int, rank: int, threads: int) -> CompletionData:
     """Return kernel data with fresh scratch; small problems get one thread."""
     threads = 1 if one_thread(values.size, rank) else threads
     B = np.empty((n, rank), values.dtype)
-    return CompletionData(start, index, values, blocks(start, threads), B, np.empty((threads, n, rank), values.dtype))
+    share = np.empty((threads, n, rank), values.dtype)
+    return CompletionData(start, index, values, blocks(start, threads), B, share, np.empty(threads))
 
 
 def one_thread(entries: int, rank: int) -> bool:
@@ -49,14 +54,14 @@ def blocks(start: Any, threads: int) -> Any:
 
 
 @kernel(inner=True, symbol=True, fastmath=FAST)
-def _oracle_rows(start, index, values, A, B, lo, hi, GB, GtA):
-    """Write rows ``lo..hi`` of ``G B`` and their share of ``G^T A``; return their sum of squares."""
-    r = A.shape[1]
+def _oracle_rows(start, index, values, A, B, cut, GB, share, squares, t):
+    """Write the rows of thread ``t`` of ``G B``, their share of ``G^T A`` and their sum of squares."""
+    r, GtA = A.shape[1], share[t]
     total = 0.0
     for j in range(B.shape[0]):
         for q in range(r):
             GtA[j, q] = 0.0
-    for i in range(lo, hi):
+    for i in range(cut[t], cut[t + 1]):
         for q in range(r):
             GB[i, q] = 0.0
         for k in range(start[i], start[i + 1]):
@@ -68,12 +73,12 @@ def _oracle_rows(start, index, values, A, B, lo, hi, GB, GtA):
             for q in range(r):
                 GB[i, q] += e * B[j, q]
                 GtA[j, q] += e * A[i, q]
-    return total
+    squares[t] = total
 
 
 @kernel(inner=True, symbol=True, fastmath=FAST)
-def _entries_rows(start, index, A, B, lo, hi, out):
-    for i in range(lo, hi):
+def _entries_rows(start, index, cut, A, B, out, t):
+    for i in range(cut[t], cut[t + 1]):
         for k in range(start[i], start[i + 1]):
             j = index[k]
             e = A.dtype.type(0.0)
@@ -82,22 +87,21 @@ def _entries_rows(start, index, A, B, lo, hi, out):
             out[k] = e
 
 
-@kernel(parallel=True)
-def _parallel_entries(start, index, cut, A, B, out):
-    for t in prange(cut.size - 1):
-        _entries_rows(start, index, A, B, cut[t], cut[t + 1], out)
+@kernel()
+def _entries(start, index, cut, A, B, out):
+    each_part(_entries_rows, cut.size - 1, (start, index, cut, A, B, out))
 
 
 def entries(start: Any, index: Any, cut: Any, A: Any, B: Any) -> Any:
     """Return ``(A B^T)[i, j]`` at the entries: ``2 r`` flops each, one gathered row of ``B``."""
     out = np.empty(index.size, A.dtype)
-    _parallel_entries(start, index, cut, A, B, out)
+    _entries(start, index, cut, A, B, out)
     return out
 
 
 @kernel(inner=True, symbol=True, fastmath=FAST)
-def _product_rows(start, index, data, V, lo, hi, out):
-    for i in range(lo, hi):
+def _product_rows(start, index, data, cut, V, out, t):
+    for i in range(cut[t], cut[t + 1]):
         for q in range(V.shape[1]):
             out[i, q] = 0
         for k in range(start[i], start[i + 1]):
@@ -108,8 +112,8 @@ def _product_rows(start, index, data, V, lo, hi, out):
 
 # Four sums and not one that LLVM may divide: it would gather registers from memory, which takes longer.
 @kernel(inner=True, symbol=True, fastmath=FAST - {"reassoc"})
-def _product_vector_rows(start, index, data, v, lo, hi, out):
-    for i in range(lo, hi):
+def _vector_product_rows(start, index, data, cut, v, out, t):
+    for i in range(cut[t], cut[t + 1]):
         a = b = c = d = v.dtype.type(0)
         first, last = start[i], start[i + 1]
         whole = first + (last - first) // 4 * 4
@@ -123,56 +127,54 @@ def _product_vector_rows(start, index, data, v, lo, hi, out):
         out[i] = (a + b) + (c + d)
 
 
-@kernel(parallel=True)
-def _parallel_product(start, index, data, cut, V, out):
-    for t in prange(cut.size - 1):
-        _product_rows(start, index, data, V, cut[t], cut[t + 1], out)
+@kernel()
+def _product(start, index, data, cut, V, out):
+    each_part(_product_rows, cut.size - 1, (start, index, data, cut, V, out))
 
 
-@kernel(parallel=True)
-def _parallel_vector_product(start, index, data, cut, v, out):
-    for t in prange(cut.size - 1):
-        _product_vector_rows(start, index, data, v, cut[t], cut[t + 1], out)
+@kernel()
+def _vector_product(start, index, data, cut, v, out):
+    each_part(_vector_product_rows, cut.size - 1, (start, index, data, cut, v, out))
 
 
 def product(start: Any, index: Any, data: Any, cut: Any, V: Any) -> Any:
     """Return the product of a sparse matrix, row by row, with a dense one of the same type: ``2 k`` flops per entry."""
     out = np.empty((start.size - 1, V.shape[1]), V.dtype)
     if V.shape[1] == 1:
-        _parallel_vector_product(start, index, data, cut, V.ravel(), out.ravel())
+        _vector_product(start, index, data, cut, V.ravel(), out.ravel())
     else:
-        _parallel_product(start, index, data, cut, V, out)
+        _product(start, index, data, cut, V, out)
     return out
 
 
 @kernel(inner=True, symbol=True, fastmath=FAST)
-def _transposed_rows(start, index, data, U, lo, hi, share):
-    share[:] = 0
-    for i in range(lo, hi):
+def _transposed_rows(start, index, data, cut, U, share, t):
+    own = share[t]
+    own[:] = 0
+    for i in range(cut[t], cut[t + 1]):
         for k in range(start[i], start[i + 1]):
             j = index[k]
             for q in range(U.shape[1]):
-                share[j, q] += data[k] * U[i, q]
+                own[j, q] += data[k] * U[i, q]
 
 
 @kernel(inner=True, symbol=True, fastmath=FAST)
-def _transposed_vector_rows(start, index, data, u, lo, hi, share):
-    share[:] = 0
-    for i in range(lo, hi):
+def _vector_transposed_rows(start, index, data, cut, u, share, t):
+    own = share[t]
+    own[:] = 0
+    for i in range(cut[t], cut[t + 1]):
         for k in range(start[i], start[i + 1]):
-            share[index[k]] += data[k] * u[i]
+            own[index[k]] += data[k] * u[i]
 
 
-@kernel(parallel=True)
-def _parallel_transposed(start, index, data, cut, U, share):
-    for t in prange(cut.size - 1):
-        _transposed_rows(start, index, data, U, cut[t], cut[t + 1], share[t])
+@kernel()
+def _transposed(start, index, data, cut, U, share):
+    each_part(_transposed_rows, cut.size - 1, (start, index, data, cut, U, share))
 
 
-@kernel(parallel=True)
-def _parallel_vector_transposed(start, index, data, cut, u, share):
-    for t in prange(cut.size - 1):
-        _transposed_vector_rows(start, index, data, u, cut[t], cut[t + 1], share[t])
+@kernel()
+def _vector_transposed(start, index, data, cut, u, share):
+    each_part(_vector_transposed_rows, cut.size - 1, (start, index, data, cut, u, share))
 
 
 def transposed_product(start: Any, index: Any, data: Any, cut: Any, U: Any, n: int) -> Any:
@@ -183,23 +185,15 @@ def transposed_product(start: Any, index: Any, data: Any, cut: Any, U: Any, n: i
     """
     share = np.empty((cut.size - 1, n, U.shape[1]), U.dtype)
     if U.shape[1] == 1:
-        _parallel_vector_transposed(start, index, data, cut, U.ravel(), share.reshape(share.shape[:2]))
+        _vector_transposed(start, index, data, cut, U.ravel(), share.reshape(share.shape[:2]))
     else:
-        _parallel_transposed(start, index, data, cut, U, share)
+        _transposed(start, index, data, cut, U, share)
     return share.sum(axis=0)
 
 
-@kernel(inner=True, symbol=True, parallel=True)
-def _parallel_oracle(start, index, values, A, B, cut, GB, share):
-    total = 0.0
-    for t in prange(share.shape[0]):
-        total += _oracle_rows(start, index, values, A, B, cut[t], cut[t + 1], GB, share[t])
-    return total
-
-
 @kernel(inner=True, fastmath=FAST)
-def _sum_shares(share, GtAt):
-    """Write the transposed sum of the threads' shares."""
+def _sum_shares(share, squares, GtAt):
+    """Write the transposed sum of the threads' shares; return ``f``."""
     r, n = GtAt.shape
     for j in range(n):
         for q in range(r):
@@ -207,19 +201,22 @@ def _sum_shares(share, GtAt):
             for t in range(1, share.shape[0]):
                 s += share[t, j, q]
             GtAt[q, j] = s
+    f = 0.0
+    for t in range(squares.size):
+        f += 0.5 * squares[t]
+    return f
 
 
 @implements(CompletionData)
 @kernel(inner=True, symbol=True)
 def _completion_oracle(data, A, Bt, GB, GtAt):
-    share, B = data.share, data.B
+    start, index, values, cut, B, share, squares = data
     transpose(Bt, B)
-    if share.shape[0] == 1:
-        total = _oracle_rows(data.start, data.index, data.values, A, B, 0, A.shape[0], GB, share[0])
+    if squares.size == 1:
+        _oracle_rows(start, index, values, A, B, cut, GB, share, squares, 0)
     else:
-        total = _parallel_oracle(data.start, data.index, data.values, A, B, data.cut, GB, share)
-    _sum_shares(share, GtAt)
-    return 0.5 * total
+        each_part(_oracle_rows, squares.size, (start, index, values, A, B, cut, GB, share, squares))
+    return _sum_shares(share, squares, GtAt)
 
 
 @kernel(inner=True, fastmath=FAST)
@@ -272,20 +269,25 @@ def _cholesky_solve(H, b, x):
     return True
 
 
-@kernel(parallel=True)
-def half_epoch(start, index, values, B, lam, A, cut):
+@kernel(inner=True, symbol=True)
+def _half_epoch_rows(start, index, values, B, lam, A, cut, H, b, singular, t):
+    for i in range(cut[t], cut[t + 1]):
+        _normal_equations(index, values, start[i], start[i + 1], B, lam, H[t], b[t])
+        singular[i] = not _cholesky_solve(H[t], b[t], A[i])
+
+
+@kernel()
+def _half_epoch(start, index, values, B, lam, A, cut, H, b, singular):
+    each_part(_half_epoch_rows, cut.size - 1, (start, index, values, B, lam, A, cut, H, b, singular))
+
+
+def half_epoch(start: Any, index: Any, values: Any, B: Any, lam: Any, A: Any, cut: Any) -> Any:
     """Write the minimiser over each row of ``A`` given ``B``; return which rows have a singular normal matrix.
 
     ``nnz r (r + 1)`` flops for the normal matrices and ``m r^3 / 3`` for the Cholesky factors.
     """
-    m = A.shape[0]
-    r = B.shape[1]
-    singular = np.zeros(m, np.bool_)
-    for t in prange(cut.size - 1):
-        H = np.empty((r, r), B.dtype)
-        b = np.empty(r, B.dtype)
-        for i in range(cut[t], cut[t + 1]):
-            _normal_equations(index, values, start[i], start[i + 1], B, lam, H, b)
-            if not _cholesky_solve(H, b, A[i]):
-                singular[i] = True
+    r, threads = B.shape[1], cut.size - 1
+    H, b = np.empty((threads, r, r), B.dtype), np.empty((threads, r), B.dtype)
+    singular = np.empty(A.shape[0], np.bool_)
+    _half_epoch(start, index, values, B, lam, A, cut, H, b, singular)
     return singular

@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange
 
 from . import completion
 from .jit import FAST, kernel
 from .oracle import implements, implements_rows
+from .parts import each_part
 from .simd import (
     WIDTH,
     add,
@@ -42,7 +42,7 @@ from .simd_sums import normal_equations
 class LaneData(NamedTuple):
     """Row-ordered entries, the bounds of each thread's rows, and padded scratch: ``B`` and a ``G^T A`` per thread.
 
-    For one thread ``share`` is a vector: a run on one thread compiles no parallel loop.
+    ``squares`` (threads,) are the sums of squares of the threads' residuals.
     """
 
     start: Any
@@ -51,13 +51,11 @@ class LaneData(NamedTuple):
     cut: Any
     Bp: Any
     share: Any
+    squares: Any
 
 
 class WideLaneData(LaneData):
-    """The same for rows of cache lines: a class of its own, so that a run compiles one of the two passes.
-
-    ``share`` is a matrix.
-    """
+    """The same for rows of cache lines: a class of its own, so that a run compiles one of the two passes."""
 
 
 def data(start: Any, index: Any, values: Any, n: int, rank: int, threads: int) -> LaneData:
@@ -65,10 +63,8 @@ def data(start: Any, index: Any, values: Any, n: int, rank: int, threads: int) -
     plain = completion.data(start, index, values, n, rank, threads)
     threads = plain.share.shape[0]
     kind, width = (LaneData, WIDTH) if rank <= WIDTH else (WideLaneData, padded(rank, values.dtype))
-    share = aligned(threads * n * width, values.dtype)
-    if threads > 1 or kind is WideLaneData:
-        share = share.reshape(threads, n * width)
-    return kind(start, index, values, plain.cut, aligned(n * width, values.dtype), share)
+    share = aligned(threads * n * width, values.dtype).reshape(threads, n * width)
+    return kind(start, index, values, plain.cut, aligned(n * width, values.dtype), share, plain.squares)
 
 
 def line(dtype: Any) -> int:
@@ -95,41 +91,41 @@ def _pad(B, row, column, lo, hi, r, Bp, width):
 
 
 @kernel(inner=True, symbol=True, fastmath=FAST)
-def _gradient_rows(start, index, values, A, Bp, r, lo, hi, GB, share):
-    """Write rows ``lo..hi`` of ``G B`` and their ``share`` of ``G^T A``; return their sum of squares."""
-    squares = 0.0
+def _gradient_rows(start, index, values, A, Bp, cut, GB, share, squares, t):
+    """Write the rows of thread ``t`` of ``G B``, their ``share`` of ``G^T A``, and their sum of squares."""
+    r, own, sums = A.shape[1], share[t], 0.0
     zero = splat(Bp.dtype.type(0))
-    for k in range(0, share.size, WIDTH):
-        store(share, k, zero)
-    for i in range(lo, hi):
+    for k in range(0, own.size, WIDTH):
+        store(own, k, zero)
+    for i in range(cut[t], cut[t + 1]):
         a = load_first(A, i * r, r)
         g = zero
         for k in range(start[i], start[i + 1]):
             at = index[k] * WIDTH
             b = load(Bp, at)
             e = total(mul(a, b)) - values[k]
-            squares += e * e
+            sums += e * e
             es = splat(e)
             g = fma(es, b, g)
-            store(share, at, fma(es, a, load(share, at)))
+            store(own, at, fma(es, a, load(own, at)))
         store_first(GB, i * r, r, g)
-    return squares
+    squares[t] = sums
 
 
 @kernel(inner=True, symbol=True, fastmath=FAST)
-def _wide_gradient_rows(start, index, values, A, Bp, r, width, lo, hi, GB, share):
+def _wide_gradient_rows(start, index, values, A, Bp, width, cut, GB, share, squares, t):
     """Do the same for rows of cache lines, ``width`` numbers in all; ``a`` and ``g`` stay in cache.
 
     Four entries at a time: their sums do not wait for each other, and ``g`` is read and written once for all.
     """
-    squares = 0.0
+    r, own, sums = A.shape[1], share[t], 0.0
     step, none = per_line(Bp), Bp.dtype.type(0)
     zero = splat_line(none)
-    for k in range(0, share.size, step):
-        store(share, k, zero)
+    for k in range(0, own.size, step):
+        store(own, k, zero)
     a, g = aligned(width, Bp.dtype), aligned(width, Bp.dtype)
     a[:] = 0
-    for i in range(lo, hi):
+    for i in range(cut[t], cut[t + 1]):
         last = start[i + 1]
         g[:] = 0
         for q in range(r):
@@ -149,7 +145,7 @@ def _wide_gradient_rows(start, index, values, A, Bp, r, width, lo, hi, GB, share
             e1 = total(s1) - values[k1] if k + 1 < last else none
             e2 = total(s2) - values[k2] if k + 2 < last else none
             e3 = total(s3) - values[k3] if k + 3 < last else none
-            squares += e0 * e0 + e1 * e1 + e2 * e2 + e3 * e3
+            sums += e0 * e0 + e1 * e1 + e2 * e2 + e3 * e3
             v0, v1, v2, v3 = splat_line(e0), splat_line(e1), splat_line(e2), splat_line(e3)
             for q in range(0, width, step):
                 aq = load_line(a, q)
@@ -158,45 +154,18 @@ def _wide_gradient_rows(start, index, values, A, Bp, r, width, lo, hi, GB, share
                 gq = fma(v2, load_line(Bp, p2 + q), gq)
                 store(g, q, fma(v3, load_line(Bp, p3 + q), gq))
                 # One after the other: the last ones may be the same.
-                store(share, p0 + q, fma(v0, aq, load_line(share, p0 + q)))
-                store(share, p1 + q, fma(v1, aq, load_line(share, p1 + q)))
-                store(share, p2 + q, fma(v2, aq, load_line(share, p2 + q)))
-                store(share, p3 + q, fma(v3, aq, load_line(share, p3 + q)))
+                store(own, p0 + q, fma(v0, aq, load_line(own, p0 + q)))
+                store(own, p1 + q, fma(v1, aq, load_line(own, p1 + q)))
+                store(own, p2 + q, fma(v2, aq, load_line(own, p2 + q)))
+                store(own, p3 + q, fma(v3, aq, load_line(own, p3 + q)))
         for q in range(r):
             GB[i, q] = g[q]
-    return squares
-
-
-@kernel(inner=True, symbol=True, parallel=True)
-def _parallel_gradients(start, index, values, A, Bp, r, cut, GB, share):
-    squares = 0.0
-    for t in prange(share.shape[0]):
-        squares += _gradient_rows(start, index, values, A, Bp, r, cut[t], cut[t + 1], GB, share[t])
-    return squares
-
-
-@kernel(inner=True)
-def _gradients(start, index, values, A, Bp, r, cut, GB, share):
-    if share.ndim == 1:
-        return _gradient_rows(start, index, values, A, Bp, r, 0, start.size - 1, GB, share)
-    return _parallel_gradients(start, index, values, A, Bp, r, cut, GB, share)
-
-
-@kernel(inner=True, symbol=True, parallel=True)
-def _parallel_wide_gradients(start, index, values, A, Bp, r, width, cut, GB, share):
-    squares = 0.0
-    for t in prange(share.shape[0]):
-        squares += _wide_gradient_rows(
-            start, index, values, A, Bp, r, width, cut[t], cut[t + 1], GB, share[t]
-        )
-    return squares
+    squares[t] = sums
 
 
 @kernel(inner=True, fastmath=FAST)
 def _add_shares(share):
     """Add the other threads' padded shares to the first one's, and return it."""
-    if share.ndim == 1:
-        return share
     total = share[0]
     for t in range(1, share.shape[0]):
         for k in range(total.size):
@@ -205,22 +174,29 @@ def _add_shares(share):
 
 
 @kernel(inner=True, symbol=True, fastmath=FAST)
-def _sum_shares(share, row, column, n, r, GtA):
-    """Write the sum of the threads' padded shares where :func:`_pad` finds ``B``."""
+def _sum_shares(share, squares, row, column, n, r, GtA):
+    """Write the sum of the threads' padded shares where :func:`_pad` finds ``B``; return ``f``."""
     total = _add_shares(share)
     width = total.size // n
     for j in range(n):
         for q in range(r):
             GtA.flat[j * row + q * column] = total[j * width + q]
+    f = 0.0
+    for t in range(squares.size):
+        f += 0.5 * squares[t]
+    return f
 
 
 @kernel(inner=True, symbol=True)
 def _narrow_oracle(data, A, B, row, column, GB, GtA):
+    start, index, values, cut, Bp, share, squares = data
     n, r = B.size // A.shape[1], A.shape[1]
-    _pad(B, row, column, 0, n, r, data.Bp, WIDTH)
-    total = _gradients(data.start, data.index, data.values, A, data.Bp, r, data.cut, GB, data.share)
-    _sum_shares(data.share, row, column, n, r, GtA)
-    return 0.5 * total
+    _pad(B, row, column, 0, n, r, Bp, WIDTH)
+    if squares.size == 1:
+        _gradient_rows(start, index, values, A, Bp, cut, GB, share, squares, 0)
+    else:
+        each_part(_gradient_rows, squares.size, (start, index, values, A, Bp, cut, GB, share, squares))
+    return _sum_shares(share, squares, row, column, n, r, GtA)
 
 
 @implements(LaneData)
@@ -235,24 +211,17 @@ def _row_oracle(data, A, B, GB, GtA):
     return _narrow_oracle(data, A, B, A.shape[1], 1, GB, GtA)
 
 
-@kernel(inner=True)
-def _wide_gradients(data, width, A, GB):
-    """Write ``G B``, and shares of ``G^T A``, from the padded rows of ``B``; return the sum of squares."""
-    start, index, values, Bp, share = data.start, data.index, data.values, data.Bp, data.share
-    m, r = A.shape
-    if share.shape[0] == 1:
-        return _wide_gradient_rows(start, index, values, A, Bp, r, width, 0, m, GB, share[0])
-    return _parallel_wide_gradients(start, index, values, A, Bp, r, width, data.cut, GB, share)
-
-
 @kernel(inner=True, symbol=True)
 def _wide_oracle(data, A, B, row, column, GB, GtA):
+    start, index, values, cut, Bp, share, squares = data
     n, r = B.size // A.shape[1], A.shape[1]
-    width = data.Bp.size // n
-    _pad(B, row, column, 0, n, r, data.Bp, width)
-    total = _wide_gradients(data, width, A, GB)
-    _sum_shares(data.share, row, column, n, r, GtA)
-    return 0.5 * total
+    width = Bp.size // n
+    _pad(B, row, column, 0, n, r, Bp, width)
+    if squares.size == 1:
+        _wide_gradient_rows(start, index, values, A, Bp, width, cut, GB, share, squares, 0)
+    else:
+        each_part(_wide_gradient_rows, squares.size, (start, index, values, A, Bp, width, cut, GB, share, squares))
+    return _sum_shares(share, squares, row, column, n, r, GtA)
 
 
 @implements(WideLaneData)
@@ -268,14 +237,14 @@ def _wide_row_oracle(data, A, B, GB, GtA):
 
 
 @kernel(inner=True, symbol=True, fastmath=FAST)
-def _entries_rows(start, index, A, B, lo, hi, out):
-    """Write the entries of rows ``lo..hi`` of ``A B^T``, four at a time."""
+def _entries_rows(start, index, cut, A, B, out, t):
+    """Write the entries of the rows of thread ``t`` of ``A B^T``, four at a time."""
     r = A.shape[1]
     step = per_line(A)
     whole = r // step * step
     rest = r - whole
     zero = splat_line(A.dtype.type(0))
-    for i in range(lo, hi):
+    for i in range(cut[t], cut[t + 1]):
         last = start[i + 1]
         for k in range(start[i], last, 4):
             # Behind the last entry it is taken once more.
@@ -297,24 +266,23 @@ def _entries_rows(start, index, A, B, lo, hi, out):
             out[k], out[k1], out[k2], out[k3] = total(s0), total(s1), total(s2), total(s3)
 
 
-@kernel(parallel=True)
-def _parallel_entries(start, index, cut, A, B, out):
-    for t in prange(cut.size - 1):
-        _entries_rows(start, index, A, B, cut[t], cut[t + 1], out)
+@kernel()
+def _entries(start, index, cut, A, B, out):
+    each_part(_entries_rows, cut.size - 1, (start, index, cut, A, B, out))
 
 
 def entries(start: Any, index: Any, cut: Any, A: Any, B: Any) -> Any:
     """Return ``(A B^T)[i, j]`` at the entries for contiguous factors of one type."""
     out = np.empty(index.size, A.dtype)
-    _parallel_entries(start, index, cut, A, B, out)
+    _entries(start, index, cut, A, B, out)
     return out
 
 
 @kernel(inner=True, symbol=True, fastmath=FAST)
-def _product_rows(start, index, data, V, width, lo, hi, out):
-    """Write rows ``lo..hi`` of a sparse product, a cache line at a time; two chains of sums hide their latency."""
+def _product_rows(start, index, data, cut, V, width, out, t):
+    """Write the rows of thread ``t`` of a sparse product, a cache line at a time; two chains of sums hide latency."""
     step, zero = per_line(V), splat_line(V.dtype.type(0))
-    for i in range(lo, hi):
+    for i in range(cut[t], cut[t + 1]):
         first, last = start[i], start[i + 1]
         even = first + (last - first) // 2 * 2
         for q in range(0, width, step):
@@ -327,10 +295,9 @@ def _product_rows(start, index, data, V, width, lo, hi, out):
             store(out, i * width + q, add(x, y))
 
 
-@kernel(parallel=True)
-def _parallel_product(start, index, data, cut, V, width, out):
-    for t in prange(cut.size - 1):
-        _product_rows(start, index, data, V, width, cut[t], cut[t + 1], out)
+@kernel()
+def _product(start, index, data, cut, V, width, out):
+    each_part(_product_rows, cut.size - 1, (start, index, data, cut, V, width, out))
 
 
 def product(start: Any, index: Any, data: Any, cut: Any, V: Any) -> Any:
@@ -339,27 +306,26 @@ def product(start: Any, index: Any, data: Any, cut: Any, V: Any) -> Any:
     V = _in_lines(V)
     width = V.shape[1]
     out = np.empty((start.size - 1, width), V.dtype)
-    _parallel_product(start, index, data, cut, V.ravel(), width, out.reshape(out.size))
+    _product(start, index, data, cut, V.ravel(), width, out.reshape(out.size))
     return out if width == columns else np.ascontiguousarray(out[:, :columns])
 
 
 @kernel(inner=True, symbol=True, fastmath=FAST)
-def _transposed_rows(start, index, data, U, width, lo, hi, share):
-    """Write what rows ``lo..hi`` add to a transposed sparse product."""
-    step, zero = per_line(U), splat_line(U.dtype.type(0))
-    for k in range(0, share.size, step):
-        store(share, k, zero)
-    for i in range(lo, hi):
+def _transposed_rows(start, index, data, cut, U, width, share, t):
+    """Write what the rows of thread ``t`` add to a transposed sparse product."""
+    step, zero, own = per_line(U), splat_line(U.dtype.type(0)), share[t]
+    for k in range(0, own.size, step):
+        store(own, k, zero)
+    for i in range(cut[t], cut[t + 1]):
         for k in range(start[i], start[i + 1]):
             x, at = splat_line(data[k]), index[k] * width
             for q in range(0, width, step):
-                store(share, at + q, fma(x, load_line(U, i * width + q), load_line(share, at + q)))
+                store(own, at + q, fma(x, load_line(U, i * width + q), load_line(own, at + q)))
 
 
-@kernel(parallel=True)
-def _parallel_transposed(start, index, data, cut, U, width, share):
-    for t in prange(cut.size - 1):
-        _transposed_rows(start, index, data, U, width, cut[t], cut[t + 1], share[t])
+@kernel()
+def _transposed(start, index, data, cut, U, width, share):
+    each_part(_transposed_rows, cut.size - 1, (start, index, data, cut, U, width, share))
 
 
 def transposed_product(start: Any, index: Any, data: Any, cut: Any, U: Any, n: int) -> Any:
@@ -368,7 +334,7 @@ def transposed_product(start: Any, index: Any, data: Any, cut: Any, U: Any, n: i
     U = _in_lines(U)
     width = U.shape[1]
     share = aligned((cut.size - 1) * n * width, U.dtype).reshape(cut.size - 1, n * width)
-    _parallel_transposed(start, index, data, cut, U.ravel(), width, share)
+    _transposed(start, index, data, cut, U.ravel(), width, share)
     return np.ascontiguousarray(share.sum(axis=0).reshape(n, width)[:, :columns])
 
 
@@ -418,8 +384,9 @@ def _solve_lanes(W, floor, first, r, singular, block, rows):
 
 
 @kernel(inner=True, symbol=True)
-def _half_epoch_rows(start, index, values, Bp, lam, unit, rank, A, lo, hi, W, singular):
-    """Solve for rows ``lo..hi`` of ``A``; ``W`` is scratch: one row's normal equations, floors, a system per lane."""
+def _half_epoch_rows(start, index, values, Bp, lam, unit, rank, A, cut, scratch, singular, t):
+    """Solve for the rows of thread ``t``; its scratch: one row's normal equations, floors, a system per lane."""
+    W, lo, hi = scratch[t], cut[t], cut[t + 1]
     r = len(rank)
     floor = (r + 1) * WIDTH
     first = floor + WIDTH
@@ -448,19 +415,19 @@ def _half_epoch_rows(start, index, values, Bp, lam, unit, rank, A, lo, hi, W, si
                 A[block + c, p] = W[at + p * WIDTH]
 
 
-@kernel(parallel=True)
-def _parallel_half_epoch(start, index, values, B, Bp, lam, unit, rank, A, cut, W, singular):
-    n, threads = B.shape[0], cut.size - 1
-    for t in prange(threads):
-        _pad(B, len(rank), 1, n * t // threads, n * (t + 1) // threads, len(rank), Bp, WIDTH)
-    for t in prange(threads):
-        _half_epoch_rows(start, index, values, Bp, lam, unit, rank, A, cut[t], cut[t + 1], W[t], singular)
+@kernel(inner=True, symbol=True)
+def _pad_part(B, Bp, threads, t):
+    n, r = B.shape
+    _pad(B, r, 1, n * t // threads, n * (t + 1) // threads, r, Bp, WIDTH)
 
 
 @kernel()
-def _one_half_epoch(start, index, values, B, Bp, lam, unit, rank, A, W, singular):
-    _pad(B, len(rank), 1, 0, B.shape[0], len(rank), Bp, WIDTH)
-    _half_epoch_rows(start, index, values, Bp, lam, unit, rank, A, 0, A.shape[0], W, singular)
+def _half_epoch(start, index, values, B, Bp, lam, unit, rank, A, cut, scratch, singular):
+    threads = cut.size - 1
+    each_part(_pad_part, threads, (B, Bp, threads))
+    each_part(
+        _half_epoch_rows, threads, (start, index, values, Bp, lam, unit, rank, A, cut, scratch, singular)
+    )
 
 
 def half_epoch(start: Any, index: Any, values: Any, B: Any, lam: Any, A: Any, cut: Any) -> Any:
@@ -472,10 +439,6 @@ def half_epoch(start: Any, index: Any, values: Any, B: Any, lam: Any, A: Any, cu
     n, r = B.shape
     threads, rank, unit = cut.size - 1, (0,) * r, 32 * r * np.finfo(B.dtype).eps
     Bp, singular = aligned(n * WIDTH, B.dtype), np.zeros(A.shape[0], np.bool_)
-    W = aligned(threads * (2 + r * (r + 5) // 2) * WIDTH, B.dtype)
-    if threads == 1:
-        _one_half_epoch(start, index, values, B, Bp, lam, unit, rank, A, W, singular)
-    else:
-        W = W.reshape(threads, -1)
-        _parallel_half_epoch(start, index, values, B, Bp, lam, unit, rank, A, cut, W, singular)
+    scratch = aligned(threads * (2 + r * (r + 5) // 2) * WIDTH, B.dtype).reshape(threads, -1)
+    _half_epoch(start, index, values, B, Bp, lam, unit, rank, A, cut, scratch, singular)
     return singular

@@ -12,11 +12,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange
 
 from .._threads import in_blocks
 from .jit import FAST, kernel
 from .oracle import implements
+from .parts import each_part
 from .simd import aligned
 from .simd_sums import SIDE
 from .tiles import axpys, dots
@@ -199,11 +199,9 @@ def _part(products, share, t):
     _rows(products.C, m, n, At, Bt, rank, products.C_cut[t], products.C_cut[t + 1], products.CBt, share[1])
 
 
-@kernel(inner=True, symbol=True, parallel=True)
-def _all_parts(products):
-    for t in prange(products.share.shape[0]):
-        # The index of a parallel loop has a type of its own, for which all would be compiled once more.
-        _part(products, products.share[t], np.int64(t))
+@kernel(inner=True, symbol=True)
+def _shared_part(products, t):
+    _part(products, products.share[t], t)
 
 
 @kernel(inner=True, fastmath=FAST)
@@ -220,7 +218,7 @@ def _multiply(products, share, SBt, CtAt):
         _add(share[0], SBt)
         _add(share[1], CtAt)
     else:
-        _all_parts(products)
+        each_part(_shared_part, share.shape[0], (products,))
         for t in range(share.shape[0]):
             _add(share[t, 0], SBt)
             _add(share[t, 1], CtAt)

@@ -19,12 +19,12 @@ import sys
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange
 
 from . import sensing_words, simd_words
 from .factors import factor_gradients, outer, summed
 from .jit import FAST, kernel
 from .oracle import implements
+from .parts import each_part
 from .simd import aligned
 
 # Exact refreshes in mixed precision are this many oracle calls apart, and products of float32 at least half as many.
@@ -198,13 +198,11 @@ def _pass(M, x, y, lo, hi, backward, w, g):
         w[i] = s0
 
 
-@kernel(inner=True, symbol=True, parallel=True)
-def _parallel_pass(M, x, y, backward, w, g):
-    """Run :func:`_pass` on equal blocks of rows, one per row of ``g``."""
-    threads = g.shape[0]
-    N = y.size
-    for t in prange(threads):
-        _pass(M, x, y, N * t // threads, N * (t + 1) // threads, backward, w, g[t])
+@kernel(inner=True, symbol=True)
+def _pass_part(M, x, y, backward, w, g, t):
+    """Run :func:`_pass` on one of as many equal blocks of rows as ``g`` has rows."""
+    N, threads = y.size, g.shape[0]
+    _pass(M, x, y, N * t // threads, N * (t + 1) // threads, backward, w, g[t])
 
 
 @kernel(inner=True)
@@ -213,7 +211,7 @@ def whole_pass(M, x, y, backward, w, g):
     if g.ndim == 1:
         _pass(M, x, y, 0, y.size, backward, w, g)
     else:
-        _parallel_pass(M, x, y, backward, w, g)
+        each_part(_pass_part, g.shape[0], (M, x, y, backward, w, g))
 
 
 _word_pass = sensing_words.whole_pass if simd_words.available() else whole_pass

@@ -8,9 +8,9 @@ number takes 0.26.
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 from .jit import kernel
+from .parts import each_part
 from .simd import add, fma, load_register, splat_register, store, total
 from .simd_words import (
     FLOATS,
@@ -100,13 +100,11 @@ def _pass(M, x, y, lo, hi, backward, w, g):
         store(g, k + _HALF, in_order_high(low, high))
 
 
-@kernel(inner=True, symbol=True, parallel=True)
-def _parallel_pass(M, x, y, backward, w, g):
-    """Run :func:`_pass` on equal blocks of rows, one per row of ``g``."""
-    threads = g.shape[0]
-    N = y.size
-    for t in prange(threads):
-        _pass(M, x, y, N * t // threads, N * (t + 1) // threads, backward, w, g[t])
+@kernel(inner=True, symbol=True)
+def _pass_part(M, x, y, backward, w, g, t):
+    """Run :func:`_pass` on one of as many equal blocks of rows as ``g`` has rows."""
+    N, threads = y.size, g.shape[0]
+    _pass(M, x, y, N * t // threads, N * (t + 1) // threads, backward, w, g[t])
 
 
 @kernel(inner=True)
@@ -115,4 +113,4 @@ def whole_pass(M, x, y, backward, w, g):
     if g.ndim == 1:
         _pass(M, x, y, 0, y.size, backward, w, g)
     else:
-        _parallel_pass(M, x, y, backward, w, g)
+        each_part(_pass_part, g.shape[0], (M, x, y, backward, w, g))

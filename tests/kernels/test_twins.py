@@ -193,9 +193,10 @@ def test_completion_lanes_and_plain_loops_agree(r, threads):
     matrix[mask] = values
     G = mask * (A @ B.T - matrix)
     cut = completion.blocks(start, threads)
-    plain = completion.CompletionData(start, cols, values, cut, np.empty((9, r)), np.empty((threads, 9, r)))
+    squares = np.empty(threads)
+    plain = completion.CompletionData(start, cols, values, cut, np.empty((9, r)), np.empty((threads, 9, r)), squares)
     lanes = completion_lanes.data(start, cols, values, 9, r, 1)
-    lanes = lanes._replace(cut=cut, share=np.empty((threads, lanes.Bp.size)))
+    lanes = lanes._replace(cut=cut, share=np.empty((threads, lanes.Bp.size)), squares=squares)
     for data in (plain, completion_lanes.data(start, cols, values, 9, r, 1), lanes):
         for transposed in (False, True):
             GB, GtA = np.full_like(A, np.nan), np.full_like(B, np.nan)
