@@ -216,14 +216,19 @@ def _(quick):
     return sample
 
 
-# Small, but large enough for float32 increments.
+# Small, but large enough for float32 increments; and the sizes of S1 and S3, which take more kernels and two threads.
 PATH_SCRIPT = """
 import sys, numpy as np, lorasolve as ls
 rng = np.random.default_rng(0)
+entries = np.unique(rng.integers(0, 20_000_000, 200_000))
 objective = {
     "sensing": lambda: ls.objectives.MatrixSensing(rng.standard_normal((20, 20, 20)), rng.standard_normal(20)),
     "linear": lambda: ls.objectives.LinearFineTuning(*(rng.standard_normal((130, k)) for k in (130, 20, 20))),
     "completion": lambda: ls.objectives.MatrixCompletion.example(rng),
+    "large_sensing": lambda: ls.objectives.MatrixSensing(rng.standard_normal((1500, 50, 50)), np.ones(1500)),
+    "large_completion": lambda: ls.objectives.MatrixCompletion(
+        *np.divmod(entries, 2000), rng.standard_normal(entries.size), (10_000, 2000)
+    ),
 }[sys.argv[1]]()
 method = ls.optimizers.registry.classes()[sys.argv[2]]()
 ls.solve(ls.Problem(objective, 3, 0.1), method, "gaussian", stop=ls.StoppingRule(max_iter=12, grad_tol=0.0), seed=0)
@@ -233,7 +238,7 @@ ls.solve(ls.Problem(objective, 3, 0.1), method, "gaussian", stop=ls.StoppingRule
 def _first(objective, method):
     item = Item(
         f"S9 {objective} {method}",
-        f"First process ever: {method} on {objective}, from import to the end of a small solve",
+        f"First process ever: {method} on {objective}, from import to the end of a short solve",
         rtol=np.inf,
         seconds=(4.0, 1.0),
         remark="`lorasolve warm` compiles all paths ahead; a process after it is the second row. About half of the "
@@ -263,5 +268,6 @@ def _first(objective, method):
 
 
 FIRST = [("sensing", "gd_mixed"), ("linear", "gd_mixed"), ("completion", "gd"), ("completion", "als")]
+FIRST += [("large_sensing", "gd_mixed"), ("large_completion", "gd"), ("large_completion", "als")]
 ITEMS = [_item(10, 2), _item(50, 5), _plain_item(10, 2), _plain_item(50, 5), start]
 ITEMS += [_first(*pair) for pair in FIRST]

@@ -217,14 +217,14 @@ def whole_pass(M, x, y, backward, w, g):
 _word_pass = sensing_words.whole_pass if simd_words.available() else whole_pass
 
 
-@kernel(inner=True, fastmath=FAST)
+@kernel(inner=True, symbol=True, fastmath=FAST)
 def _sum_rows(g, factor, G):
     """Write ``G = factor (sum of the rows of g)``."""
     for k in range(G.size):
         G[k] = factor * summed(g, k)
 
 
-@kernel(inner=True, fastmath=FAST)
+@kernel(inner=True, symbol=True, fastmath=FAST)
 def _advance(unit, step_unit, dg, dw, G, w, new_G, new_w):
     """Write ``G`` and ``w`` with the increments of a pass added, over measurements and a step in these units."""
     factor = unit * unit * step_unit / w.size
@@ -327,7 +327,7 @@ def _mixed_sensing_oracle(data, A, Bt, GB, GtAt):
     return _back(exact.G, exact.w, A, Bt, GB, GtAt)
 
 
-@kernel(inner=True)
+@kernel(inner=True, symbol=True)
 def _rounded_step(X, last, error, x):
     """Write ``X - last`` in integers where products with measurements of this error are good enough.
 
