@@ -336,7 +336,7 @@ def _lanes(V: Array) -> Any:
     """Return the kernels for products with, or of, matrices of as many columns as ``V`` has."""
     from ..kernels import completion, completion_lanes, simd
 
-    return completion_lanes if V.shape[1] > 1 and simd.available() else completion
+    return completion_lanes if V.shape[1] != 1 and simd.available() else completion
 
 
 def _half_epoch(start: Array, index: Array, values: Array, other: Array, lam: float) -> Array:
