@@ -45,7 +45,7 @@ class Increments:
     Parameters
     ----------
     data : NamedTuple
-        Kernel data with ``exact`` and ``refresh`` (:class:`~lorasolve.kernels.sensing.MixedSensingData`), of one run.
+        Kernel data with ``exact`` and ``exactly`` (:class:`~lorasolve.kernels.sensing.MixedSensingData`), of one run.
     """
 
     def __init__(self, data: Any) -> None:
@@ -53,11 +53,9 @@ class Increments:
 
     def exact(self, A: Array, B: Array, GB: Array, GtA: Array) -> float:
         """Write ``G B`` and ``G^T A`` and return ``f``, exactly; later answers go on from here."""
-        from .kernels.evaluate import evaluate
-
         kernel_threads()
-        self.data.refresh(A, B)
-        return evaluate(self.data, A, B, GB, GtA)
+        f: float = self.data.exactly(A, B, GB, GtA)
+        return f
 
     def gradient(self) -> Array:
         """Return ``G`` at the last point asked for."""

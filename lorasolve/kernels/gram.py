@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._threads import in_blocks
+from .evaluate import evaluate
 from .jit import FAST, kernel
 from .oracle import implements
 from .parts import each_part
@@ -75,6 +76,11 @@ class MixedGramData(NamedTuple):
     increments: Products
     calls: Any
 
+    def exactly(self, A: Any, B: Any, GB: Any, GtA: Any) -> float:
+        """Write ``G B`` and ``G^T A`` and return ``f``, exactly; increments go on from there."""
+        self.refresh(A, B)
+        return evaluate(self, A, B, GB, GtA)
+
     def refresh(self, A: Any, B: Any) -> None:
         """Make the next call, at this point, exact; increments go on from there.
 
@@ -104,7 +110,7 @@ class MixedGramData(NamedTuple):
 
     @property
     def ahead(self) -> int:
-        """How many calls may follow before the next refresh from outside."""
+        """How many calls may follow before products are refreshed from outside."""
         return REFRESH - int(self.calls[0])
 
 

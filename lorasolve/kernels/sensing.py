@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import sensing_words, simd_words
+from .evaluate import evaluate
 from .factors import factor_gradients, outer, summed
 from .jit import FAST, kernel
 from .oracle import implements
@@ -64,13 +65,15 @@ class MixedSensingData(NamedTuple):
     dg: Any
     calls: Any
 
-    def refresh(self, A: Any, B: Any) -> None:
-        """Make the next call, at this point, exact; increments go on from there."""
-        self.calls[0] = 0
+    def exactly(self, A: Any, B: Any, GB: Any, GtA: Any) -> float:
+        """Write ``G B`` and ``G^T A`` and return ``f``, exactly; increments go on from there."""
+        f = evaluate(self.exact, A, B, GB, GtA)
+        self.last[:], self.calls[0] = self.exact.X_flat, 1
+        return f
 
     @property
     def ahead(self) -> int:
-        """How many calls may follow before the next refresh from outside."""
+        """How many calls may follow before products are refreshed from outside: the kernel refreshes them itself."""
         return sys.maxsize
 
 
@@ -94,13 +97,13 @@ class QuantizedSensingData(NamedTuple):
         """The exact data."""
         return self.mixed.exact
 
-    def refresh(self, A: Any, B: Any) -> None:
-        """Make the next call, at this point, exact; increments go on from there."""
-        self.mixed.refresh(A, B)
+    def exactly(self, A: Any, B: Any, GB: Any, GtA: Any) -> float:
+        """Write ``G B`` and ``G^T A`` and return ``f``, exactly; increments go on from there."""
+        return self.mixed.exactly(A, B, GB, GtA)
 
     @property
     def ahead(self) -> int:
-        """How many calls may follow before the next refresh from outside."""
+        """How many calls may follow before products are refreshed from outside."""
         return self.mixed.ahead
 
 

@@ -74,4 +74,4 @@ class MixedGD(GD):
 
 
 def _has_increments(state: Any) -> bool:
-    return hasattr(state.kernel_data, "refresh")
+    return hasattr(state.kernel_data, "exactly")
