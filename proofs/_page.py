@@ -123,9 +123,10 @@ What of the statement no check shows (a decomposition exists, a limit, an induct
 prose={{"what": ("check", ...)}})`, each with the checks beside which it stands; `prose={{}}` says that nothing is left.
 
 A mutant is `mutant(kind, change, field=value)` or `dropped(assumption)`; one mutant of each check edits only the
-statement, so that its counterexample shows that the hypotheses can hold. Symbols are real, numbers exact, and nothing
-in a proof may be divided by what can vanish: otherwise the check is refused, with the reason. If the random search
-finds no counterexample, give one as a dictionary from symbols to values; it is verified exactly.
+statement, so that its counterexample shows that the hypotheses can hold. An assumption in `given` that no step of the
+proof needs has to be left out. Symbols are real, numbers exact, and nothing in a proof may be divided by what can
+vanish: otherwise the check is refused, with the reason. If the random search finds no counterexample, give one as a
+dictionary from symbols to values; it is verified exactly.
 """
 
 

@@ -100,6 +100,8 @@ U_UNIT, V_UNIT, Y_UNIT = orthonormal(u), orthonormal(v), orthonormal(y)
 
 def _top(values: Values, rng: Random) -> None:
     """Choose G with the singular pair (u, v) of value g."""
+    for name in ("u", "v"):
+        values[name] = ra.made_orthonormal(rng, values[name])
     left, right = ra.complement(values["u"]), ra.complement(values["v"])
     rest = ra.multiply(left, values["G"], right)
     values["G"] = ra.add(rest, ra.multiply(values["u"], ra.transpose(values["v"])), values[g])
@@ -264,7 +266,7 @@ CHECKS = (
         "u^T (G b + lam a) = g v^T b + lam u^T a.",
         tr(u.T @ (G @ b + lam * a)),
         g * tr(v.T @ b) + lam * tr(u.T @ a),
-        given=(U_UNIT, V_UNIT, TOP),
+        given=(TOP,),
         mutants=(
             mutant("sign", "- lam u^T a", rhs=g * tr(v.T @ b) - lam * tr(u.T @ a)),
             mutant("constant", "2 g", rhs=2 * g * tr(v.T @ b) + lam * tr(u.T @ a)),
@@ -276,7 +278,7 @@ CHECKS = (
         "v^T (G^T a + lam b) = g u^T a + lam v^T b.",
         tr(v.T @ (G.T @ a + lam * b)),
         g * tr(u.T @ a) + lam * tr(v.T @ b),
-        given=(U_UNIT, V_UNIT, TOP),
+        given=(TOP,),
         mutants=(
             mutant("sign", "- lam v^T b", rhs=g * tr(u.T @ a) - lam * tr(v.T @ b)),
             mutant("constant", "2 g", rhs=2 * g * tr(u.T @ a) + lam * tr(v.T @ b)),

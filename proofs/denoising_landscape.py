@@ -94,7 +94,9 @@ LAM_ROOT = Root @ Root + lam * eye(k)
 
 
 def _triples(values: Values, rng: Random) -> None:
-    p, q, root = values["P"], values["Q"], values["Root"]
+    p = values["P"] = ra.made_orthonormal(rng, values["P"])
+    q = values["Q"] = ra.made_orthonormal(rng, values["Q"])
+    root = values["Root"]
     shifted = ra.add(ra.multiply(root, root), ra.identity(len(root)), values[lam])
     rest = ra.multiply(ra.complement(p), values["M"], ra.complement(q))
     values["M"] = ra.add(rest, ra.multiply(p, shifted, ra.transpose(q)))
@@ -106,7 +108,6 @@ TRIPLES = assume(
     (M.T @ P, Q @ LAM_ROOT),
     impose=_triples,
 )
-CHOSEN = (P_ORTH, Q_ORTH, W_ORTH, TRIPLES)
 G_CHOSEN = A @ B.T - M
 
 # Directions: a kept triple (p, q) of X with sigma = rho^2 and an unused triple (mu_u, u, v) of M; or an empty slot z.
@@ -172,7 +173,7 @@ CHECKS = (
         "M Q = P (Sigma + lam I) at a stationary point.",
         M @ Q,
         P @ (Sigma + lam * eye(k)),
-        given=(P_ORTH, Q_ORTH, S_OFF, FROM_POINT),
+        given=(Q_ORTH, S_OFF, FROM_POINT),
         mutants=(
             mutant("sign", "Sigma - lam I", rhs=P @ (Sigma - lam * eye(k))),
             mutant("constant", "Sigma + 2 lam I", rhs=P @ (Sigma + 2 * lam * eye(k))),
@@ -184,7 +185,7 @@ CHECKS = (
         "M^T P = Q (Sigma + lam I) at a stationary point.",
         M.T @ P,
         Q @ (Sigma + lam * eye(k)),
-        given=(P_ORTH, Q_ORTH, S_OFF, FROM_POINT),
+        given=(P_ORTH, S_OFF, FROM_POINT),
         mutants=(
             mutant("sign", "-(Sigma + lam I)", rhs=-Q @ (Sigma + lam * eye(k))),
             dropped(P_ORTH),
@@ -195,7 +196,7 @@ CHECKS = (
         "For any triples of M with values Root^2 + lam: G B + lam A = 0.",
         G_CHOSEN @ B + lam * A,
         zeros(m, r),
-        given=CHOSEN,
+        given=(Q_ORTH, W_ORTH, TRIPLES),
         mutants=(
             mutant("sign", "G B - lam A", lhs=G_CHOSEN @ B - lam * A),
             mutant("constant", "G B + 2 lam A", lhs=G_CHOSEN @ B + 2 * lam * A),
@@ -207,7 +208,7 @@ CHECKS = (
         "For any triples of M with values Root^2 + lam: G^T A + lam B = 0.",
         G_CHOSEN.T @ A + lam * B,
         zeros(n, r),
-        given=CHOSEN,
+        given=(P_ORTH, W_ORTH, TRIPLES),
         mutants=(
             mutant("sign", "G^T A - lam B", lhs=G_CHOSEN.T @ A - lam * B),
             dropped(W_ORTH),

@@ -71,6 +71,7 @@ def _above(values: Values, rng: Random) -> None:
 
 def _below(values: Values, rng: Random) -> None:
     """Choose P1 and the columns of M2 from one orthogonal matrix, M2 and E as 3 : 4 on the rest of Q1."""
+    values["Q1"] = ra.made_orthonormal(rng, values["Q1"])
     rest = ra.complement(values["Q1"])
     rows, kept, width = len(values["M2"]), len(values["P1"][0]), len(rest)
     if rows < kept + width:
@@ -120,7 +121,7 @@ CHECKS = (
         "M^T M = tau^2 I + (Q1 C)(Q1 C)^T - E^T E.",
         M.T @ M,
         tau**2 * eye(n) + Q1 @ C @ C.T @ Q1.T - E.T @ E,
-        given=FRAME,
+        given=(LEFT, LARGE, SMALL),
         mutants=(
             mutant("sign", "+ E^T E", rhs=tau**2 * eye(n) + Q1 @ C @ C.T @ Q1.T + E.T @ E),
             mutant("constant", "2 tau^2", rhs=2 * tau**2 * eye(n) + Q1 @ C @ C.T @ Q1.T - E.T @ E),

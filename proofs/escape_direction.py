@@ -88,6 +88,8 @@ FORM = hess(D, D) + 2 * inner(G, U @ V.T) + lam * (square(U) + square(V))
 
 def _on_vectors(values: Values, rng: Random) -> None:
     """Give A the singular pair (p, w) and B the singular pair (q, w), with singular value rho."""
+    for name in ("p", "q", "w"):
+        values[name] = ra.made_orthonormal(rng, values[name])
     for name, left in (("A", "p"), ("B", "q")):
         right = values["w"]
         inside = ra.multiply(values[left], ra.transpose(right))
@@ -124,13 +126,9 @@ def _eigenvector(values: Values, rng: Random) -> None:
     )
 
 
-SPECTRUM = (
-    orthonormal(P),
-    orthonormal(W),
-    orthonormal(e),
-    assume("Root e = rho e", (Root @ e, rho * e), impose=_eigenvector),
-    define(A, P @ Root @ W.T),
-)
+P_ORTHONORMAL, W_ORTHONORMAL = orthonormal(P), orthonormal(W)
+EIGENVECTOR = assume("Root e = rho e", (Root @ e, rho * e), impose=_eigenvector)
+FACTORED = define(A, P @ Root @ W.T)
 S = matrix("S", m, n)
 P_AND_U = orthonormal(P, u)
 SPLIT = define(G, -lam * P @ Q.T + S)
@@ -187,12 +185,12 @@ CHECKS = (
         "A^T p = rho w for p = P e, w = W e: the singular vectors of X and A agree (likewise for B).",
         A.T @ (P @ e),
         rho * W @ e,
-        given=SPECTRUM,
+        given=(P_ORTHONORMAL, EIGENVECTOR, FACTORED),
         paper="4 step 1",
         mutants=(
             mutant("constant", "sigma = rho^2 instead of its root", rhs=rho**2 * W @ e),
-            dropped(SPECTRUM[0]),
-            dropped(SPECTRUM[3]),
+            dropped(P_ORTHONORMAL),
+            dropped(EIGENVECTOR),
         ),
     ),
     Identity(
@@ -200,9 +198,9 @@ CHECKS = (
         "A w = rho p.",
         A @ (W @ e),
         rho * P @ e,
-        given=SPECTRUM,
+        given=(W_ORTHONORMAL, EIGENVECTOR, FACTORED),
         paper="4 step 1",
-        mutants=(mutant("sign", "-rho p", rhs=-rho * P @ e), dropped(SPECTRUM[1])),
+        mutants=(mutant("sign", "-rho p", rhs=-rho * P @ e), dropped(W_ORTHONORMAL)),
     ),
     Identity(
         "remainder_pairing",
@@ -222,7 +220,7 @@ CHECKS = (
         "D = sigma (p v^T - u q^T).",
         D,
         sigma * (p @ v.T - u @ q.T),
-        given=POINT[:4],
+        given=(VECTORS,),
         paper="4 step 1",
         mutants=(
             mutant("sign", "p v^T + u q^T", rhs=sigma * (p @ v.T + u @ q.T)),
@@ -260,7 +258,7 @@ CHECKS = (
         "<G, U V^T> = -sigma s.",
         inner(G, U @ V.T),
         -sigma * s,
-        given=POINT,
+        given=(W_UNIT, VECTORS, PAIRING),
         paper="4 step 1",
         mutants=(
             mutant("sign", "the wrong sign of the pair, U = +u p^T A", lhs=inner(G, -U @ V.T)),

@@ -234,7 +234,7 @@ NUCLEAR_SUBDIFFERENTIAL = Fact(
             "pairing",
             ns.at_x,
             inner(ns.g, ns.X1),
-            {SUBGRADIENT(ns.g, 1, ns.X1): (ns.AT_ZERO,), NUCLEAR_IS(ns.X1, ns.at_x): ()},
+            {SUBGRADIENT(ns.g, 1, ns.X1): (ns.AT_ZERO,), NUCLEAR_IS(ns.X1, ns.at_x): (ns.NORM_OF_ZERO,)},
             ns.pairing_forced,
         ),
         Schema(

@@ -288,7 +288,7 @@ CHECKS = (
         "T1: the truncation X = P S Q^T of D forgets f_s = E - f_t.",
         square(TRUNCATED),
         square(D) - square(TRUNCATED - D),
-        given=(orthonormal(P), orthonormal(Q), ORTHOGONAL_REST, SPLIT),
+        given=(ORTHOGONAL_REST, SPLIT),
         mutants=(
             mutant("sign", "E + f_t", rhs=square(D) + square(TRUNCATED - D)),
             mutant("constant", "E - f_t/2", rhs=square(D) - square(TRUNCATED - D) / 2),

@@ -205,6 +205,7 @@ FACTOR, ROOTED = inverse(RInv, R), define(S, R @ R.T)
 
 def _lowest(values: Values, rng: Random) -> None:
     """Choose E with E v = -v/t."""
+    values["v"] = ra.made_orthonormal(rng, values["v"])
     keep = ra.complement(values["v"])
     rest = ra.multiply(keep, values["E"], keep)
     outer = ra.multiply(values["v"], ra.transpose(values["v"]))
@@ -369,7 +370,7 @@ CHECKS = (
         f + lam / 2 * square(Z) + inner(P @ Z, Z),
         f_other + lam / 2 * square(Other) + inner(P @ Other, Other),
         proof=[CONVEX, Square(K.T @ Other) / 2],
-        given=(SPLIT, FLAT, PSD),
+        given=(FLAT, PSD),
         mutants=(
             mutant(
                 "constant",
@@ -539,7 +540,7 @@ CHECKS = (
         "Reduction: E v = -v/t, that is t = -1/lambda_min(E): (S + t D) R^{-T} v = 0, the rank falls.",
         (R @ R.T + t * R @ E @ R.T) @ RInv.T @ v,
         zeros(r, 1),
-        given=(FACTOR, orthonormal(v), LOWEST),
+        given=(FACTOR, LOWEST),
         mutants=(
             mutant("sign", "the largest eigenvalue's sign", lhs=(R @ R.T - t * R @ E @ R.T) @ RInv.T @ v),
             mutant("constant", "half the step", lhs=(R @ R.T + t / 2 * R @ E @ R.T) @ RInv.T @ v),

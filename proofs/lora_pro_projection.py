@@ -10,11 +10,11 @@ minimize ||s dA B^T + s A dB^T - G||_F, and s dA B^T + s A dB^T = g = P_A G + G 
 ||g||_F^2. The X nearest to the LoRA gradients is the one of least norm, solves A^T A X + X B^T B = -(1/s) K_A A^T G
 B, and is the horizontal lift A^T dA = dB^T B, along which A^T A - B^T B is conserved. In balanced factors A = U
 S^{1/2}, B = V S^{1/2} it is entrywise. With s = 1, balanced factors and step t <= min(1/(2 L), sigma_r/(2 ||G||_F)),
-f falls by at least (t/3) ||g||_F^2. For f = ||X - M||_F^2/2 of rank r, two steps from B = 0 reach M.
+f falls by at least (t/3) ||g||_F^2. For f = ||X - M||_F^2/2 and M of rank r, two steps from B = 0 reach M.
 
 Assumptions
 -----------
-A and B of full column rank; f L-smooth for the descent; rank(A0^T M) = rank M <= r for the two steps.
+A and B of full column rank; f L-smooth for the descent; rank(A0^T M) = rank M = r for the two steps.
 
 Source
 ------
@@ -49,6 +49,8 @@ increment_norm : PROVED
 increment_length : PROVED
 finite_step : PROVED
 first_step : PROVED
+second_gradient : PROVED
+rows_of_target : PROVED
 second_step : PROVED
 
 Used by
@@ -79,7 +81,6 @@ from lorasolve.symbolic import (
     inverse,
     matrix,
     mutant,
-    orthonormal,
     run_module,
     scalars,
     square,
@@ -108,9 +109,10 @@ HA, HB = matrix("HA", m, r), matrix("HB", n, r)
 
 def _horizontal(values: Values, rng: Random) -> None:
     target = ra.multiply(ra.transpose(values["HB"]), values["B"])
-    pinv = ra.multiply(values["A"], values["KA"])
-    inside = ra.multiply(ra.transpose(values["A"]), values["HA"])
-    values["HA"] = ra.add(values["HA"], ra.multiply(pinv, ra.add(target, inside, -1)))
+    turned = ra.transpose(values["A"])
+    inside = ra.multiply(turned, values["HA"])
+    inverted = ra.multiply(values["A"], ra.inverse(ra.multiply(turned, values["A"])))
+    values["HA"] = ra.add(values["HA"], ra.multiply(inverted, ra.add(target, inside, -1)))
 
 
 HORIZONTAL = assume("A^T dA = dB^T B", (A.T @ HA, HB.T @ B), impose=_horizontal)
@@ -118,7 +120,7 @@ HORIZONTAL = assume("A^T dA = dB^T B", (A.T @ HA, HB.T @ B), impose=_horizontal)
 # Balanced factors; E + F = U^T G V is the split of the doubly projected part.
 UL, VL, E = matrix("U", m, r), matrix("V", n, r), matrix("E", r, r)
 Root, RootInv = matrix("Root", r, r, symmetric=True), matrix("RootInv", r, r, symmetric=True)
-BALANCED = (orthonormal(UL), orthonormal(VL), inverse(RootInv, Root))
+ROOT_INVERSE = inverse(RootInv, Root)
 CORE = UL.T @ G @ VL
 BAL_A = ((eye(m) - UL @ UL.T) @ G @ VL + UL @ E) @ RootInv
 BAL_B = ((eye(n) - VL @ VL.T) @ G.T @ UL + VL @ (CORE - E).T) @ RootInv
@@ -195,18 +197,11 @@ QUARTER = increment_length.conclusion()
 
 # Two steps from B = 0 on ||X - M||^2/2, step 1, s = 1.
 M = matrix("M", m, n)
-
-
-def _reachable(values: Values, rng: Random) -> None:
-    """Draw M of rank r, whose rows then lie in the range of M^T A, and set B."""
-    left = ra.random_matrix(rng, len(values["M"]), len(values["B"][0]))
-    right = ra.random_matrix(rng, len(values["B"]), len(values["B"][0]))
-    values["M"] = ra.multiply(left, ra.transpose(right))
-    values["B"] = ra.multiply(ra.transpose(values["M"]), values["A"], values["KA"])
-
-
-REACHED = assume("B = M^T A K_A", (KA @ A.T @ M, B.T), impose=_reachable)
-ROWS = assume("M P_B = M (rank(A^T M) = rank M = r)", (M @ B @ KB @ B.T, M))
+REACHED = define(B, M.T @ A @ KA)
+C, N, CoreInv = matrix("C", m, r), matrix("N", n, r), matrix("CoreInv", r, r)
+CORE_INVERSE = inverse(CoreInv, KA @ A.T @ C)
+ROWS = define(M, C @ B.T)
+AT_X1 = A @ B.T - M
 
 CHECKS = (
     Identity(
@@ -214,7 +209,6 @@ CHECKS = (
         "s dA B^T + s A dB^T = P_A G + G P_B - P_A G P_B, whatever X.",
         g,
         PROJECTION,
-        given=INVERSES,
         mutants=(
             mutant("sign", "+ P_A G P_B", rhs=PA @ G + G @ PB + PA @ G @ PB),
             mutant("constant", "without the doubly projected part", rhs=PA @ G + G @ PB),
@@ -225,10 +219,11 @@ CHECKS = (
         "A^T (g - G) = 0.",
         A.T @ (PROJECTION - G),
         zeros(r, n),
-        given=INVERSES,
+        given=INVERSES[:1],
         mutants=(
             mutant("sign", "A^T (g + G)", lhs=A.T @ (PROJECTION + G)),
             mutant("constant", "raw LoRA step s^2 (G B B^T + A A^T G)", lhs=A.T @ (G @ B @ B.T + A @ A.T @ G - G)),
+            dropped(INVERSES[0]),
         ),
     ),
     Identity(
@@ -236,7 +231,7 @@ CHECKS = (
         "(g - G) B = 0.",
         (PROJECTION - G) @ B,
         zeros(m, r),
-        given=INVERSES,
+        given=INVERSES[1:],
         mutants=(
             mutant("constant", "2 g - G", lhs=(2 * PROJECTION - G) @ B),
             dropped(INVERSES[1]),
@@ -259,7 +254,6 @@ CHECKS = (
         "||g - G||^2 = ||(I - P_A) G (I - P_B)||^2.",
         square(PROJECTION - G),
         square((eye(m) - PA) @ G @ (eye(n) - PB)),
-        given=INVERSES,
         mutants=(
             mutant("constant", "||(I - P_A) G||^2", rhs=square((eye(m) - PA) @ G)),
             mutant("sign", "I + P_B", rhs=square((eye(m) - PA) @ G @ (eye(n) + PB))),
@@ -302,7 +296,7 @@ CHECKS = (
         "A^T dA - dB^T B = -(A^T A X + X B^T B + (1/s) K_A A^T G B): horizontal exactly if X solves the equation.",
         A.T @ dA - dB.T @ B,
         -(A.T @ A @ X + X @ B.T @ B + 1 / s * KA @ A.T @ G @ B),
-        given=INVERSES,
+        given=INVERSES[:1],
         mutants=(
             mutant("sign", "-(1/s) on the right side", rhs=-(A.T @ A @ X + X @ B.T @ B - 1 / s * KA @ A.T @ G @ B)),
             mutant("swapped symbols", "K_B instead of K_A", rhs=-(A.T @ A @ X + X @ B.T @ B + A.T @ G @ B @ KB / s)),
@@ -314,7 +308,7 @@ CHECKS = (
         "Along the flow of a horizontal direction A^T A - B^T B is conserved.",
         derivative(A.T @ A - B.T @ B, {A: -HA, B: -HB}),
         zeros(r, r),
-        given=(INVERSES[0], HORIZONTAL),
+        given=(HORIZONTAL,),
         mutants=(
             mutant("sign", "A^T A + B^T B", lhs=derivative(A.T @ A + B.T @ B, {A: -HA, B: -HB})),
             dropped(HORIZONTAL),
@@ -325,10 +319,10 @@ CHECKS = (
         "Balanced factors: any split E + F = U^T G V gives the same projection.",
         BAL_A @ (VL @ Root).T + (UL @ Root) @ BAL_B.T,
         UL @ UL.T @ G + G @ VL @ VL.T - UL @ UL.T @ G @ VL @ VL.T,
-        given=BALANCED,
+        given=(ROOT_INVERSE,),
         mutants=(
             mutant("constant", "2 U U^T G", rhs=2 * UL @ UL.T @ G + G @ VL @ VL.T - UL @ UL.T @ G @ VL @ VL.T),
-            dropped(BALANCED[2]),
+            dropped(ROOT_INVERSE),
         ),
     ),
     ScalarCheck(
@@ -439,25 +433,45 @@ CHECKS = (
         "From B = 0 with dA = 0, dB = G^T A K_A (G = -M): X_1 = P_A M.",
         A @ (zeros(n, r) - (-1 * M).T @ A @ KA).T,
         PA @ M,
-        given=(INVERSES[0],),
         mutants=(
             mutant("sign", "-P_A M", rhs=-PA @ M),
             mutant("constant", "M", rhs=M),
         ),
     ),
     Identity(
-        "second_step",
-        "The projected gradient at X_1 is G P_B, and X_1 - g = M: exact after two steps.",
-        A @ B.T - (PA @ (A @ B.T - M) + (A @ B.T - M) @ PB - PA @ (A @ B.T - M) @ PB),
-        M,
-        given=(*INVERSES[:1], REACHED, INVERSES[1], ROWS),
+        "second_gradient",
+        "G = X_1 - M has P_A G = 0, because B = M^T A K_A: the projected gradient at X_1 is g = G P_B.",
+        PA @ AT_X1 + AT_X1 @ PB - PA @ AT_X1 @ PB,
+        AT_X1 @ PB,
+        given=(INVERSES[0], REACHED),
         mutants=(
-            mutant("sign", "X_1 + g", lhs=A @ B.T + (A @ B.T - M) @ PB),
-            mutant("constant", "half a step", lhs=A @ B.T - (A @ B.T - M) @ PB / 2),
-            dropped(
-                ROWS,
-                {A: [[1], [0]], B: [[1], [0]], M: [[1, 0], [0, 1]], KA: [[1]], KB: [[1]]},
-            ),
+            mutant("sign", "-G P_B", rhs=-AT_X1 @ PB),
+            mutant("constant", "G", rhs=AT_X1),
+            dropped(REACHED),
+        ),
+    ),
+    Identity(
+        "rows_of_target",
+        "M = C N^T with K_A A^T C invertible, as where rank(A^T M) = rank M = r: M = C (K_A A^T C)^{-1} B^T.",
+        C @ CoreInv @ (M.T @ A @ KA).T,
+        M,
+        given=(define(M, C @ N.T), CORE_INVERSE),
+        mutants=(
+            mutant("sign", "-M", rhs=-M),
+            mutant("constant", "M/2", rhs=M / 2),
+            dropped(CORE_INVERSE),
+        ),
+    ),
+    Identity(
+        "second_step",
+        "X_1 - g = M where M = C B^T, whatever C: exact after two steps.",
+        A @ B.T - AT_X1 @ PB,
+        M,
+        given=(ROWS, INVERSES[1]),
+        mutants=(
+            mutant("sign", "X_1 + g", lhs=A @ B.T + AT_X1 @ PB),
+            mutant("constant", "half a step", lhs=A @ B.T - AT_X1 @ PB / 2),
+            dropped(ROWS, {A: [[1], [0]], B: [[1], [0]], M: [[1, 0], [0, 1]], KB: [[1]]}),
         ),
     ),
 )

@@ -2,8 +2,9 @@
 
 Statement
 ---------
-If X* minimizes F then lam ||X*||_* <= f(0) - f(X*) <= f(0) - inf f, and ||X*||_F <= ||X*||_*. Along any descent from
-(A0, B0), (lam/2)(||A||_F^2 + ||B||_F^2) <= L(A0, B0) - inf f, so ||A||_2^2 + ||B||_2^2 <= 2 (L(A0, B0) - inf f)/lam.
+If X* minimizes F then ||X*||_* <= (f(0) - inf f)/lam, and ||X*||_F <= ||X*||_*. Along any descent from (A0, B0),
+||A||_F^2 + ||B||_F^2 <= 2 (L(A0, B0) - inf f)/lam, and from the usual start (A0, 0) at most ||A0||_F^2 + 2 (f(0) - inf
+f)/lam.
 
 Assumptions
 -----------
@@ -15,11 +16,11 @@ Kim, Kim, Ryu, ICML 2025, section on why LoRA training probably does not fail.
 
 Idea
 ----
-Compare F at X* with F at 0, and L at the current point with L at the start.
+Compare F at X* with F at 0, which says lam ||X*||_* <= f(0) - f(X*), and L at the current point with L at the start.
+||X||_F^2 = <X, X> <= ||X||_2 ||X||_* and ||X||_2 <= ||X||_F.
 
 Checks
 ------
-value_comparison : PROVED
 nuclear_bound : PROVED
 frobenius_below_nuclear : PROVED
 sublevel_radius : PROVED
@@ -37,13 +38,16 @@ from lorasolve.symbolic import (
     Theorem,
     dims,
     dropped,
+    equation,
     hypothesis,
     matrix,
     mutant,
     run_module,
+    scalar,
     scalars,
     square,
 )
+from proofs.facts import DUAL_NORM, FROBENIUS, NUCLEAR, OPERATOR_NORM, SPECTRAL, SPECTRAL_IS
 
 m, n, r, k = dims("m n r k")
 lam = scalars("lambda")
@@ -57,8 +61,11 @@ BOUNDED = hypothesis("inf f <= f(X*)", f_low, f_star)
 BELOW = hypothesis("inf f <= f(X)", f_low, f_now)
 DESCENT = hypothesis("L(A, B) <= L(A0, B0)", f_now + lam / 2 * (square(A) + square(B)), start)
 
-# Two singular values are the step of an induction: (s1 + s2)^2 - (s1^2 + s2^2) = 2 s1 s2.
-s1, s2 = scalars("sigma_1 sigma_2", nonnegative=True)
+# ||X*||_F, not 0, and ||X*||_2.
+XS, (length, top) = matrix("Xstar", m, n), scalars("d s")
+LENGTH = equation("||X*||_F = d", square(XS), length**2)
+PAIRING = DUAL_NORM.instance("pairing", SPECTRAL(XS, top), NUCLEAR(XS, nuc))
+BELOW_LENGTH = OPERATOR_NORM.instance("frobenius", SPECTRAL_IS(XS, top), FROBENIUS(XS, length))
 A0 = matrix("A0", m, r)
 FROM_ZERO = hypothesis("L(A, B) <= L(A0, 0)", f_now + lam / 2 * (square(A) + square(B)), f0 + lam / 2 * square(A0))
 sublevel_radius = Inequality(
@@ -83,19 +90,6 @@ sublevel_radius = Inequality(
 
 CHECKS = (
     Inequality(
-        "value_comparison",
-        "lam ||X*||_* <= f(0) - f(X*).",
-        lam * nuc,
-        f0 - f_star,
-        proof=[MINIMAL],
-        paper="7 magnitude",
-        mutants=(
-            mutant("constant", "2 lam ||X*||_*", lhs=2 * lam * nuc),
-            mutant("sign", "f(X*) - f(0)", rhs=f_star - f0),
-            dropped(MINIMAL),
-        ),
-    ),
-    Inequality(
         "nuclear_bound",
         "||X*||_* <= (f(0) - inf f)/lam.",
         nuc,
@@ -111,14 +105,16 @@ CHECKS = (
     ),
     Inequality(
         "frobenius_below_nuclear",
-        "sigma_1^2 + sigma_2^2 <= (sigma_1 + sigma_2)^2: the Frobenius norm is at most the nuclear norm.",
-        s1**2 + s2**2,
-        (s1 + s2) ** 2,
-        proof=[2 * s1 * s2],
+        "||X*||_F <= ||X*||_*.",
+        length,
+        scalar(nuc),
+        proof=[PAIRING / length, nuc / length * BELOW_LENGTH, -1 / length * LENGTH],
         paper="7 magnitude",
         mutants=(
-            mutant("constant", "(s1 + s2)^2/2", rhs=(s1 + s2) ** 2 / 2),
-            mutant("sign", "(s1 - s2)^2", rhs=(s1 - s2) ** 2),
+            mutant("constant", "99/100 ||X*||_*", {XS: [[1]], length: 1, top: 1, nuc: 1}, rhs=99 * nuc / 100),
+            mutant("sign", "-||X*||_*", {XS: [[1]], length: 1, top: 1, nuc: 1}, rhs=-nuc),
+            dropped(PAIRING),
+            dropped(BELOW_LENGTH, {XS: [[2]], length: 2, top: 4, nuc: 1}),
         ),
     ),
     sublevel_radius,
@@ -139,7 +135,7 @@ CHECKS = (
 )
 
 PROSE = {
-    "more than two singular values, by induction": ("frobenius_below_nuclear",),
+    "X* = 0, where both norms are 0": ("frobenius_below_nuclear",),
 }
 
 THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)

@@ -83,6 +83,7 @@ NORM_X, NORM_Y = tr(Sigma), tr(T @ T.T)
 
 def _contraction(values: Values, rng: Random) -> None:
     """Choose P and the columns of K from one orthogonal matrix, K and F in the proportion 3 : 4 on the rest of Q."""
+    values["Q"] = ra.made_orthonormal(rng, values["Q"])
     rest = ra.complement(values["Q"])
     rows, kept, width = len(values["K"]), len(values["P"][0]), len(rest)
     if rows < kept + width:
@@ -151,8 +152,11 @@ AT_1 = hypothesis("g is a subgradient at X1", f1 + inner(g, X2 - X1), f2)
 AT_2 = hypothesis("h is a subgradient at X2", f2 + inner(h, X1 - X2), f1)
 
 # What a subgradient of ||.||_* at X must satisfy; g_y is u^T g v here.
-AT_ZERO = hypothesis("g is a subgradient, Y = 0", at_x - inner(g, X1), 0)
-AT_DOUBLE = hypothesis("g is a subgradient, Y = 2 X", at_x + inner(g, X1), 2 * at_x)
+at_zero, at_double = scalars("z_0 z_2", nonnegative=True)
+AT_ZERO = hypothesis("g is a subgradient, Y = 0", at_x + inner(g, zeros(m, n) - X1), at_zero)
+AT_DOUBLE = hypothesis("g is a subgradient, Y = 2 X", at_x + inner(g, 2 * X1 - X1), at_double)
+NORM_OF_ZERO = equation("||0||_* = 0", at_zero, 0)
+DOUBLED = equation("||2 X||_* = 2 ||X||_*", at_double, 2 * at_x)
 AT_MOVED = hypothesis("g is a subgradient, Y = X + u v^T", at_x + gy, at_y)
 LENGTHENED = hypothesis("||X + u v^T||_* <= ||X||_* + 1", at_y, at_x + 1)
 
@@ -160,7 +164,7 @@ LENGTHENED = hypothesis("||X + u v^T||_* <= ||X||_* + 1", at_y, at_x + 1)
 u, v = vector("u", m), vector("v", n)
 UV_UNIT = (orthonormal(u), orthonormal(v))
 PAIR_ONE = equation("u^T g v = 1", tr(u.T @ g @ v), 1)
-SHORT = hypothesis("|g v| <= 1", square(g @ v), 1)
+SHORT = hypothesis("|g v| <= |v|", square(g @ v), square(v))
 
 subgradient = SumOfSquares(
     "subgradient",
@@ -215,11 +219,12 @@ pairing_forced = Inequality(
     "A subgradient has <g, X> >= ||X||_*: compare with Y = 0.",
     at_x,
     inner(g, X1),
-    proof=[AT_ZERO],
+    proof=[AT_ZERO, NORM_OF_ZERO],
     mutants=(
-        mutant("constant", "2 ||X||_*", {g: [[1]], X1: [[1]], at_x: 1}, lhs=2 * at_x),
-        mutant("sign", "-<g, X>", {g: [[1]], X1: [[1]], at_x: 1}, rhs=-inner(g, X1)),
+        mutant("constant", "2 ||X||_*", {g: [[1]], X1: [[1]], at_x: 1, at_zero: 0}, lhs=2 * at_x),
+        mutant("sign", "-<g, X>", {g: [[1]], X1: [[1]], at_x: 1, at_zero: 0}, rhs=-inner(g, X1)),
         dropped(AT_ZERO),
+        dropped(NORM_OF_ZERO, {g: [[0]], X1: [[1]], at_x: 1, at_zero: 1}),
     ),
 )
 pairing_from_above = Inequality(
@@ -227,11 +232,12 @@ pairing_from_above = Inequality(
     "and <g, X> <= ||X||_*: compare with Y = 2 X.",
     inner(g, X1),
     at_x,
-    proof=[AT_DOUBLE],
+    proof=[AT_DOUBLE, DOUBLED],
     mutants=(
-        mutant("constant", "||X||_*/2", {g: [[1]], X1: [[1]], at_x: 1}, rhs=at_x / 2),
-        mutant("sign", "-||X||_*", {g: [[1]], X1: [[1]], at_x: 1}, rhs=-at_x),
-        dropped(AT_DOUBLE, {g: [[2]], X1: [[1]], at_x: 1}),
+        mutant("constant", "||X||_*/2", {g: [[1]], X1: [[1]], at_x: 1, at_double: 2}, rhs=at_x / 2),
+        mutant("sign", "-||X||_*", {g: [[1]], X1: [[1]], at_x: 1, at_double: 2}, rhs=-at_x),
+        dropped(AT_DOUBLE, {g: [[2]], X1: [[1]], at_x: 1, at_double: 2}),
+        dropped(DOUBLED, {g: [[2]], X1: [[1]], at_x: 1, at_double: 3}),
     ),
 )
 # G = lam g with g V = U: the values of G on the span of V are all lam.
@@ -240,11 +246,11 @@ level = scalars("t")
 U1_ORTHONORMAL, V1_ORTHONORMAL = orthonormal(U1), orthonormal(V1)
 FORCED = assume("G V1 = lam U1 (check singular_vectors)", (Gl @ V1, lam * U1), impose=_forced)
 ONE_UNIT = orthonormal(c)
-BELOW_LEVEL = hypothesis("|G V1 c| <= t", square(Gl @ V1 @ c), level**2)
+BELOW_LEVEL = hypothesis("|G V1 c| <= t |V1 c|", square(Gl @ V1 @ c), level**2 * square(V1 @ c))
 AT_LEVEL = {Gl: [[1]], U1: [[1]], V1: [[1]], c: [[1]], lam: 1, level: 1}
 values_forced = Inequality(
     "values_forced",
-    "lam <= t if sigma_i(G) <= t, i <= rank X: some unit vector V1 c of the i dimensions has |G V1 c| <= t.",
+    "lam <= t if sigma_i(G) <= t, i <= rank X: some unit vector w = V1 c of the i dimensions has |G w| <= t.",
     lam,
     level,
     proof=[BELOW_LEVEL / (lam + level)],
@@ -263,7 +269,7 @@ CHECKS = (
         "g^T g = I - F^T F: ||g||_2 <= 1.",
         SLOPE.T @ SLOPE,
         eye(n) - F.T @ F,
-        given=FRAME,
+        given=(P_ORTHONORMAL, SMALL),
         mutants=(
             mutant("sign", "I + F^T F", rhs=eye(n) + F.T @ F),
             mutant("constant", "2 I", rhs=2 * eye(n) - F.T @ F),
@@ -303,7 +309,7 @@ CHECKS = (
     ),
     Inequality(
         "singular_vectors",
-        "u^T g v = 1 and |g v| <= 1 for unit u, v give |g v - u|^2 <= 0: g v = u.",
+        "u^T g v = 1 and |g v| <= |v| for unit u, v give |g v - u|^2 <= 0: g v = u.",
         square(g @ v - u),
         0,
         proof=[SHORT, -2 * PAIR_ONE],

@@ -136,7 +136,7 @@ CHECKS = (
         "The gradient X S - C at the optimum is -REST R: zero on the left singular vectors of X.",
         P1.T @ (BEST_X @ R @ R - C),
         zeros(r, n),
-        given=(ROOT, LEFT, RIGHT, SVD),
+        given=(ROOT, LEFT, SVD),
         mutants=(
             mutant("sign", "X S + C", lhs=P1.T @ (BEST_X @ R @ R + C)),
             mutant("constant", "2 X S - C", lhs=P1.T @ (2 * BEST_X @ R @ R - C)),

@@ -54,13 +54,11 @@ Used by
 lorasolve/landscape/instances.py
 """
 
-from collections.abc import Sequence
 from fractions import Fraction
 from math import isqrt
 from random import Random
 
 from lorasolve.symbolic import (
-    Assumption,
     Identity,
     Inequality,
     MatrixExpr,
@@ -169,9 +167,7 @@ SHIFT, D_FREE = Y - XS, matrix("D", m, n)
 gap_expr = loss(SPURIOUS) - loss(XS) + lam * (sigma * r - rs)
 
 
-def stationarity(
-    slope: MatrixExpr, left: MatrixExpr, right: MatrixExpr, words: str, given: Sequence[Assumption]
-) -> tuple[Identity, Identity]:
+def stationarity(slope: MatrixExpr, left: MatrixExpr, right: MatrixExpr, words: str) -> tuple[Identity, Identity]:
     """Return that A = `left`, B = `right`, in `words`, is stationary where f has the gradient `slope`."""
     in_a, in_b = slope @ right, slope.T @ left
     return (
@@ -180,7 +176,7 @@ def stationarity(
             f"G B + lam A = 0 at {words}.",
             in_a + lam * left,
             zeros(m, r),
-            given=given,
+            given=(RIGHT,),
             mutants=(
                 mutant("sign", "G B - lam A", lhs=in_a - lam * left),
                 mutant("constant", "G B + 2 lam A", lhs=in_a + 2 * lam * left),
@@ -192,7 +188,7 @@ def stationarity(
             f"G^T A + lam B = 0 at {words}.",
             in_b + lam * right,
             zeros(n, r),
-            given=given,
+            given=(LEFT,),
             mutants=(
                 mutant("sign", "G^T A - lam B", lhs=in_b - lam * right),
                 mutant("constant", "G^T A + 2 lam B", lhs=in_b + 2 * lam * right),
@@ -257,7 +253,7 @@ CHECKS = (
         hess(Y, Y),
         kappa * square(Y),
         proof=[excess / (2 * rs) * Square(inner(N, Y))],
-        given=(*FRAME, define(kappa, 1 + excess)),
+        given=(define(kappa, 1 + excess),),
         mutants=(
             mutant("constant", "(kappa - 1) ||Y||^2", rhs=excess * square(Y)),
             mutant("sign", "-kappa ||Y||^2", rhs=-kappa * square(Y)),
@@ -332,7 +328,7 @@ CHECKS = (
             root**2 * kappa * Square(MIX - tr(MIX) / r * eye(r)),
             root**2 * (kappa + 1) / (2 * r) * Square(tr(MIX)),
         ],
-        given=(RATIO, LEFT, RIGHT, define(kappa, 1 + excess)),
+        given=FRAME,
         mutants=(
             mutant("constant", "kappa sigma - s/2", lhs=(kappa * root**2 - s / 2) * (square(U1) + square(V1))),
             mutant("sign", "kappa sigma + s", lhs=(kappa * root**2 + s) * (square(U1) + square(V1))),
@@ -355,7 +351,7 @@ CHECKS = (
         + 2 * inner(grad_spurious, (J1 @ W1) @ (K1 @ W1).T)
         + lam * (square(J1 @ W1) + square(K1 @ W1)),
         2 * (kappa * root**2 - s) * square(W1),
-        given=FRAME,
+        given=(LEFT, RIGHT),
         mutants=(
             mutant("constant", "kappa sigma - s", rhs=(kappa * root**2 - s) * square(W1)),
             mutant("sign", "2 (kappa sigma + s)", rhs=2 * (kappa * root**2 + s) * square(W1)),
@@ -369,7 +365,7 @@ CHECKS = (
         + 2 * inner(grad_spurious, (J2 @ SKEW) @ (K2 @ SKEW).T)
         + lam * (square(J2 @ SKEW) + square(K2 @ SKEW)),
         0,
-        given=(*FRAME, SKEW_SYMMETRIC),
+        given=(LEFT, RIGHT, SKEW_SYMMETRIC),
         mutants=(
             mutant(
                 "sign",

@@ -595,12 +595,12 @@ CHECKS = (
     ),
     Identity(
         "zero_is_not_optimal",
-        "T5: along -u v^T with G v = g u the slope of f + lam ||.||_* at 0 is lam - g, negative if ||G||_2 = g > lam.",
-        inner(G, -left @ right.T) + lam,
+        "T5: along -u v^T with G v = g u and ||u v^T||_* = 1 the slope at 0 is lam - g, negative if ||G||_2 = g > lam.",
+        inner(G, -left @ right.T) + lam * square(left @ right.T),
         lam - scalar(top),
         given=(*UNITS, LEADING),
         mutants=(
-            mutant("sign", "along +u v^T", lhs=inner(G, left @ right.T) + lam),
+            mutant("sign", "along +u v^T", lhs=inner(G, left @ right.T) + lam * square(left @ right.T)),
             mutant("constant", "lam - 2 g", rhs=lam - scalar(2 * top)),
             dropped(LEADING),
         ),

@@ -43,6 +43,8 @@ rebalanced_direction : PROVED
 rebalanced_curvature : PROVED
 rebalanced_gradient : PROVED
 balanced_pair_exists : PROVED
+balanced_pair_in_a : PROVED
+balanced_pair_change : PROVED
 flat_curvature : PROVED
 flat_gradient_vanishes : PROVED
 
@@ -101,7 +103,8 @@ def _spread(values: Values, rng: Random) -> None:
 
 def _gradient(values: Values, rng: Random) -> None:
     """Choose G = -lam P Q^T + S with S zero on the singular vectors."""
-    p, q = values["P"], values["Q"]
+    p = values["P"] = ra.made_orthonormal(rng, values["P"])
+    q = values["Q"] = ra.made_orthonormal(rng, values["Q"])
     rest = ra.multiply(ra.complement(p), values["G"], ra.complement(q))
     values["G"] = ra.add(rest, ra.multiply(p, ra.transpose(q)), -values[lam])
 
@@ -125,7 +128,7 @@ BASIS = inverse(MInv, M)
 D = U @ B.T + A @ V.T
 GM1, GM2 = matrix("M1", r, r), matrix("M2", r, r)
 M1Inv = matrix("M1Inv", r, r)
-LQ = matrix("LQ", n, r)
+LP, LQ = matrix("LP", m, r), matrix("LQ", n, r)
 LRoot, LRootInv = matrix("LRoot", r, r, symmetric=True), matrix("LRootInv", r, r, symmetric=True)
 u, v, q = vector("u", m), vector("v", n), vector("q", r)
 slope, base = scalars("g h", real=True)
@@ -139,6 +142,7 @@ def _kernel(values: Values, rng: Random) -> None:
     values["B"] = ra.multiply(values["B"], ra.complement(values["q"]))
 
 
+M1_INVERSE, LROOT_INVERSE = inverse(M1Inv, GM1), inverse(LRootInv, LRoot)
 FULL_RANK = assume("M1 M2^T = LRoot^2", (GM1 @ GM2.T, LRoot @ LRoot), impose=_root_product)
 Q_UNIT = orthonormal(q)
 KERNEL = assume("B q = 0", (B @ q, zeros(n, 1)), impose=_kernel)
@@ -240,7 +244,7 @@ CHECKS = (
         "S = G + lam P Q^T has P^T S = 0.",
         P.T @ S,
         zeros(k, n),
-        given=(P_ORTHONORMAL, Q_ORTHONORMAL, ON_VECTORS),
+        given=(P_ORTHONORMAL, ON_VECTORS),
         paper="2 gradient structure",
         mutants=(
             mutant("sign", "S = G - lam P Q^T", lhs=P.T @ (G - lam * P @ Q.T)),
@@ -258,7 +262,7 @@ CHECKS = (
         "S = G + lam P Q^T has S Q = 0.",
         S @ Q,
         zeros(m, k),
-        given=(P_ORTHONORMAL, Q_ORTHONORMAL, ON_VECTORS),
+        given=(Q_ORTHONORMAL, ON_VECTORS),
         paper="2 gradient structure",
         mutants=(
             mutant("constant", "S = G + 2 lam P Q^T", lhs=(G + 2 * lam * P @ Q.T) @ Q),
@@ -270,7 +274,7 @@ CHECKS = (
         "<G, X> = -lam ||X||_* at a stationary point.",
         inner(G, X),
         -lam * tr(Root @ Root),
-        given=(P_ORTHONORMAL, Q_ORTHONORMAL, W_ORTHONORMAL, ON_VECTORS, *FACTORED),
+        given=(Q_ORTHONORMAL, W_ORTHONORMAL, ON_VECTORS, *FACTORED),
         paper="2 pairing and value",
         mutants=(
             mutant("sign", "+lam ||X||_*", rhs=lam * tr(Root @ Root)),
@@ -345,12 +349,38 @@ CHECKS = (
         "If A = P M1, B = Q M2 with M1 M2^T = Sigma invertible, M = M1^{-1} Sigma^{1/2} turns B into Q Sigma^{1/2}.",
         (LQ @ GM2) @ (GM1.T @ LRootInv),
         LQ @ LRoot,
-        given=(inverse(LRootInv, LRoot), inverse(M1Inv, GM1), FULL_RANK),
+        given=(LROOT_INVERSE, FULL_RANK),
         paper="2 rebalancing at lam = 0",
         mutants=(
             mutant("constant", "Sigma instead of its root", rhs=LQ @ LRoot @ LRoot),
             mutant("swapped transpose", "M1 instead of M1^T", lhs=(LQ @ GM2) @ (GM1 @ LRootInv)),
             dropped(FULL_RANK),
+        ),
+    ),
+    Identity(
+        "balanced_pair_in_a",
+        "and A into P Sigma^{1/2}.",
+        (LP @ GM1) @ (M1Inv @ LRoot),
+        LP @ LRoot,
+        given=(M1_INVERSE,),
+        paper="2 rebalancing at lam = 0",
+        mutants=(
+            mutant("constant", "Sigma instead of its root", rhs=LP @ LRoot @ LRoot),
+            mutant("swapped transpose", "M1^{-T}", lhs=(LP @ GM1) @ (M1Inv.T @ LRoot)),
+            dropped(M1_INVERSE),
+        ),
+    ),
+    Identity(
+        "balanced_pair_change",
+        "The matrix that turns B is the M^{-T} of the M that turns A: M1^T Sigma^{-1/2} = (M1^{-1} Sigma^{1/2})^{-T}.",
+        (M1Inv @ LRoot).T @ (GM1.T @ LRootInv),
+        eye(r),
+        given=(M1_INVERSE, LROOT_INVERSE),
+        paper="2 rebalancing at lam = 0",
+        mutants=(
+            mutant("swapped transpose", "M1 instead of M1^T", lhs=(M1Inv @ LRoot).T @ (GM1 @ LRootInv)),
+            mutant("sign", "-I", rhs=-1 * eye(r)),
+            dropped(M1_INVERSE),
         ),
     ),
     Identity(
@@ -397,7 +427,10 @@ PROSE = {
         "rebalanced_direction",
         "rebalanced_curvature",
     ),
-    "factors of a product of rank r are A = P M1, B = Q M2 with invertible M1, M2": ("balanced_pair_exists",),
+    "factors of a product of rank r are A = P M1, B = Q M2 with invertible M1, M2": (
+        "balanced_pair_exists",
+        "balanced_pair_in_a",
+    ),
     "rank X < r gives a unit q with A q = 0 or B q = 0 (A and B exchange roles); the limit c -> infinity; u^T G v "
     "= 0 for all u, v means G = 0": ("flat_gradient_vanishes",),
 }

@@ -109,7 +109,6 @@ X = TOP + REST
 LEFT, RIGHT = orthonormal(P1, P2), orthonormal(Q1, Q2)
 Z_OFF = annihilated(Z, left=(P1, P2), right=(Q1, Q2))
 S_OFF = annihilated(S, left=(P1, P2), right=(Q1, Q2))
-FRAME = (LEFT, RIGHT, Z_OFF)
 PQ = P1 @ Q1.T + P2 @ Q2.T
 
 # Step 3: the multiplier Z for s = ||S||_2 > lam, with K = -S/s.
@@ -135,7 +134,7 @@ multiplier_annihilated = Identity(
     "Z = (I - P P^T) Z (I - Q Q^T), that is P^T Z = 0 and Z Q = 0.",
     (eye(m) - P1 @ P1.T - P2 @ P2.T) @ MULTIPLIER @ (eye(n) - Q1 @ Q1.T - Q2 @ Q2.T),
     MULTIPLIER,
-    given=(LEFT, RIGHT, S_OFF),
+    given=(S_OFF,),
     paper="4 step 3",
     mutants=(
         mutant("sign", "Z with -lam P Q^T left in", rhs=MULTIPLIER - lam * PQ),
@@ -162,7 +161,7 @@ truncation_left = Identity(
     "Pi^T (X - kappa Z - Pi) = 0.",
     TOP.T @ (M - TOP),
     zeros(n, n),
-    given=FRAME,
+    given=(LEFT, Z_OFF),
     paper="4 step 4",
     mutants=(
         mutant("sign", "X + kappa Z without removing Pi", lhs=TOP.T @ (X + kappa * Z)),
@@ -175,7 +174,7 @@ truncation_right = Identity(
     "(X - kappa Z - Pi) Pi^T = 0.",
     (M - TOP) @ TOP.T,
     zeros(m, m),
-    given=FRAME,
+    given=(RIGHT, Z_OFF),
     paper="4 step 4",
     mutants=(
         mutant("constant", "Pi removed twice", lhs=(M - 2 * TOP) @ TOP.T),
@@ -187,7 +186,7 @@ truncation_remainder = Identity(
     "The remainder has Gram matrix Q2 Sigma2^2 Q2^T + kappa^2 Z^T Z: its values are those of REST and kappa Z.",
     (M - TOP).T @ (M - TOP),
     Q2 @ Sigma2 @ Sigma2 @ Q2.T + kappa**2 * Z.T @ Z,
-    given=FRAME,
+    given=(LEFT, Z_OFF),
     paper="4 step 4",
     mutants=(
         mutant("sign", "minus kappa^2 Z^T Z", rhs=Q2 @ Sigma2 @ Sigma2 @ Q2.T - kappa**2 * Z.T @ Z),
@@ -227,7 +226,7 @@ best_approximation = Inequality(
     square(TOP - X),
     square(XS - X) + 2 * kappa * inner(XS - X, Z),
     proof=[BEST],
-    given=FRAME,
+    given=(Z_OFF,),
     paper="4 step 5",
     mutants=(
         mutant("constant", "3 kappa <X* - X, Z>", TIE, rhs=square(XS - X) + 3 * kappa * inner(XS - X, Z)),
@@ -434,7 +433,7 @@ CHECKS = (
         0,
         proof=[strong_convexity.conclusion(put={XS: zeros(m, n)})],
         under=(strong_convexity,),
-        given=FRAME,
+        given=(Z_OFF,),
         paper="4 special regime",
         mutants=(
             mutant("constant", "at most -1", AT_ZERO, rhs=-1),

@@ -425,7 +425,7 @@ CHECKS = (
         "The gradient in X1 at the point is -(1 - sigma) E1: it vanishes on k2 and, transposed, on j2.",
         gradient(LOSS, X1),
         (sigma - 1) * E1,
-        given=POINT,
+        given=POINT[2:],
         mutants=(
             mutant("sign", "(1 - sigma) E1", rhs=(1 - sigma) * E1),
             mutant("constant", "-E1", rhs=-E1),
@@ -437,7 +437,7 @@ CHECKS = (
         "The derivative in x2 vanishes at the point.",
         gradient(LOSS, x2),
         zeros(1, 1),
-        given=POINT,
+        given=(LEFT, RIGHT, AT_X1, AT_X2),
         mutants=(
             mutant("sign", "the other side", rhs=2 * h * (1 + sigma) * eye(1)),
             mutant("constant", "h", rhs=h * eye(1)),
@@ -449,7 +449,7 @@ CHECKS = (
         "The gradient of L in A vanishes at A = q j2, B = q k2, a2 b2 = x2, q^2 = sigma.",
         gradient(IN_FACTORS, A),
         zeros(m, 1),
-        given=FACTORS,
+        given=FACTORS[1:],
         mutants=(
             mutant("sign", "-A", rhs=-A),
             mutant("constant", "q A", rhs=q * A),
@@ -461,7 +461,7 @@ CHECKS = (
         "The gradient of L in B vanishes at A = q j2, B = q k2, a2 b2 = x2, q^2 = sigma.",
         gradient(IN_FACTORS, B),
         zeros(n, 1),
-        given=FACTORS,
+        given=(LEFT, *FACTORS[2:]),
         mutants=(
             mutant("sign", "-B", rhs=-B),
             mutant("constant", "q B", rhs=q * B),

@@ -230,10 +230,10 @@ Z_OFF = annihilated(Z, left=(P,), right=(Q,))
 
 perpendicular_pairing = Identity(
     "perpendicular_pairing",
-    "<E, Z> = <PERP(E), Z> for E = X - X*; PERP(X) = 0, so only the part of X* off the vectors of X counts.",
+    "<E, Z> = <PERP(E), Z>: only the part of E off the singular vectors of X counts.",
     inner(E, Z),
     inner(PERP, Z),
-    given=(P_ORTH, Q_ORTH, Z_OFF),
+    given=(Z_OFF,),
     paper="6 theorem 3, generic regime",
     mutants=(
         mutant("sign", "-<PERP, Z>", rhs=-inner(PERP, Z)),
@@ -472,7 +472,7 @@ CHECKS = (
         beta * sigma_r * nu,
         proof=[NEAR_ZERO, nu * Z_NORM],
         under=(pairing, t1.multiplier_norm),
-        given=t1.FRAME,
+        given=(t1.Z_OFF,),
         paper="6 theorem 3, generic regime",
         mutants=(
             mutant("constant", "beta sigma_r nu/2", ONE_AWAY, rhs=beta * sigma_r * nu / 2),

@@ -342,7 +342,7 @@ CHECKS = (
         "<Z, X*> = <Z, X*_perp> for Z off P and Q.",
         inner(Z, XS),
         inner(Z, L @ T @ R.T),
-        given=(*FRAME, SPLIT, Z_OFF),
+        given=(SPLIT, Z_OFF),
         mutants=(
             mutant("sign", "-<Z, X*_perp>", rhs=-inner(Z, L @ T @ R.T)),
             mutant("constant", "2 <Z, X*_perp>", rhs=2 * inner(Z, L @ T @ R.T)),

@@ -37,6 +37,7 @@ sum over the singular values of X*_perp, each term of which is positive.
 Checks
 ------
 compression : PROVED
+compression_right : PROVED
 compression_contracts : PROVED
 soft_threshold : PROVED
 softened : PROVED
@@ -91,6 +92,7 @@ from lorasolve.symbolic import (
     scalars,
     square,
     tr,
+    vector,
     zeros,
 )
 from lorasolve.symbolic import rational as ra
@@ -134,6 +136,8 @@ NONE = inner(zeros(m, n), zeros(m, n))
 # Compression: Pc P = P and Pr Q = Q, so the structure of the gradient survives it.
 P, Q, S = matrix("P", m, k), matrix("Q", n, k), matrix("S", m, n)
 Pc, Pr = matrix("Pc", m, m, symmetric=True), matrix("Pr", n, n, symmetric=True)
+b, w = scalars("b"), vector("w", n)
+STRETCH = OPERATOR_NORM.instance("product", SPECTRAL(S, b), W=Pr @ w)
 
 
 def _projectors(values: Values, rng: Random) -> None:
@@ -373,24 +377,42 @@ CHECKS = (
         "P^T (Pc S Pr) = 0 if P^T S = 0: the compressed gradient is -lam P Q^T + Pc S Pr, off P and Q.",
         P.T @ (Pc @ (S - lam * P @ Q.T) @ Pr),
         -lam * Q.T,
-        given=(P_ORTHONORMAL, Q_ORTHONORMAL, S_OFF, CONTAIN),
+        given=(P_ORTHONORMAL, S_OFF, CONTAIN),
         mutants=(
             mutant("sign", "+lam Q^T", rhs=lam * Q.T),
             mutant("constant", "-2 lam Q^T", rhs=-2 * lam * Q.T),
             dropped(CONTAIN),
         ),
     ),
-    SumOfSquares(
-        "compression_contracts",
-        "|Pc S Pr w|^2 <= |S (Pr w)|^2, and |Pr w| <= |w|: compression does not lengthen.",
-        square(Pc @ S @ Pr),
-        square(S @ Pr),
-        proof=[1 * Square(S @ Pr - Pc @ S @ Pr)],
-        given=(P_ORTHONORMAL, Q_ORTHONORMAL, CONTAIN),
+    Identity(
+        "compression_right",
+        "(Pc S Pr) Q = 0 if S Q = 0: the same on the other side.",
+        Pc @ (S - lam * P @ Q.T) @ Pr @ Q,
+        -lam * P,
+        given=(Q_ORTHONORMAL, S_OFF, CONTAIN),
         mutants=(
-            mutant("constant", "twice", lhs=2 * square(Pc @ S @ Pr)),
-            mutant("sign", "the reverse", lhs=square(S @ Pr), rhs=square(Pc @ S @ Pr)),
+            mutant("sign", "+lam P", rhs=lam * P),
+            mutant("constant", "-2 lam P", rhs=-2 * lam * P),
             dropped(CONTAIN),
+        ),
+    ),
+    Inequality(
+        "compression_contracts",
+        "|Pc S Pr w| <= b |w| where ||S||_2 <= b: compression does not lengthen.",
+        square(Pc @ S @ Pr @ w),
+        b**2 * square(w),
+        proof=[1 * Square(S @ Pr @ w - Pc @ S @ Pr @ w), STRETCH, b**2 * Square(w - Pr @ w)],
+        given=(CONTAIN,),
+        mutants=(
+            mutant(
+                "constant",
+                "9/10 of it",
+                {P: [[1]], Q: [[1]], Pc: [[1]], Pr: [[1]], S: [[1]], w: [[1]], b: 1},
+                rhs=9 * b**2 * square(w) / 10,
+            ),
+            mutant("sign", "the reverse", lhs=b**2 * square(w), rhs=square(Pc @ S @ Pr @ w)),
+            dropped(CONTAIN),
+            dropped(STRETCH),
         ),
     ),
     soft_threshold,

@@ -228,7 +228,6 @@ CHECKS = (
         "grad f.",
         gradient(loss(Y), Y),
         slope(Y),
-        given=(define(beta, 1 + more),),
         mutants=(
             mutant("sign", "+lam T", rhs=slope(Y) + 2 * lam * T),
             mutant("constant", "2 zeta", rhs=slope(Y) + zeta * (Y - XS)),
@@ -246,7 +245,7 @@ CHECKS = (
             dropped(ZETA),
         ),
     ),
-    *si.stationarity(SLOPE, A, B, "A = J2, B = K2", FRAME),
+    *si.stationarity(SLOPE, A, B, "A = J2, B = K2"),
     SumOfSquares(
         "hessian_sum_of_squares",
         "The Hessian form of L at (J2, K2) is a sum of squares: second-order stationary.",
@@ -284,7 +283,7 @@ CHECKS = (
         hess(Y - XS, Y - XS) / 2,
         loss(Y) + lam * si.nuc - (loss(XS) + lam * tau * rs),
         proof=[lam * si.DUAL],
-        given=FRAME,
+        given=(si.LEFT, si.RIGHT),
         mutants=(
             mutant("sign", "without the penalty", LINE, rhs=loss(Y) - loss(XS) - lam * si.nuc - lam * tau * rs),
             mutant(

@@ -205,7 +205,6 @@ low = Inequality(
     a,
     proof=[IN_BALL / 2, COMMON / 2],
     under=(kernel_near,),
-    given=(AT_U,),
     mutants=(
         mutant("constant", "h^2 - 1/2", {**MINIMIZER, a: 0}, lhs=h**2 - Rational(1, 2)),
         mutant("sign", "h^2 + 1", {**MINIMIZER, a: 0}, lhs=(h**2 + 1) / 2),
@@ -226,7 +225,6 @@ wide = Inequality(
     W,
     proof=[COMMON_4, WIDE / t, BEYOND * WIDE * (1 / t), w / t * BEYOND],
     under=(kernel_near,),
-    given=(AT_U,),
     mutants=(
         mutant("constant", "1.1 w/t", {t: 2, u: 1, y: 1, w: "3/2", W: "3/4"}, lhs=Rational(11, 10) * w / t),
         mutant("sign", "-W", OPPOSITE, rhs=-W),
@@ -238,10 +236,10 @@ ENOUGH = wide.conclusion()
 STEEPER = {t: 2, v: 1, y: 2, z: 3, W: 3, p1: 2, p2: 4, la.level: 2}
 kernel_far = Inequality(
     "kernel_far",
-    "t > 1, p1 = y, p2 = z t^2/(t^2 - 1), |p2|/t <= y: W >= z^2/(t^2 - 1).",
-    z**2 / (v * (2 + v)),
-    W,
-    proof=[KERNEL],
+    "t > 1, p1 = y, p2 = z t^2/(t^2 - 1), |p2|/t <= y: (t^2 - 1) W >= z^2.",
+    z**2,
+    (t**2 - 1) * W,
+    proof=[v * (2 + v) * KERNEL],
     under=(kernel_at,),
     given=(
         AT_V,
@@ -250,8 +248,8 @@ kernel_far = Inequality(
         define(la.level, z * (1 + v) / (v * (2 + v))),
     ),
     mutants=(
-        mutant("constant", "2 z^2", STEEPER, lhs=2 * z**2 / (v * (2 + v))),
-        mutant("sign", "-W", STEEPER, rhs=-W),
+        mutant("constant", "11 z^2/10", STEEPER, lhs=11 * z**2 / 10),
+        mutant("sign", "-W", STEEPER, rhs=-(t**2 - 1) * W),
         dropped(KERNEL),
     ),
 )
@@ -291,7 +289,6 @@ CHECKS = (
         hess(Y, Y),
         2 * t * square(Y),
         proof=[1 / rs * ABOVE_ONE * Square(inner(E1, Y) - inner(SECOND, Y)), 2 / rs * Square(inner(SECOND, Y))],
-        given=FRAME,
         mutants=(
             mutant("constant", "t", {**si.RANK_ONE, Y: [[1, 0], [0, 0]]}, rhs=t * square(Y)),
             mutant("sign", "-2 t", {**si.RANK_ONE, Y: [[1, 0], [0, 0]]}, rhs=-2 * t * square(Y)),
@@ -309,7 +306,7 @@ CHECKS = (
             dropped(si.RATIO),
         ),
     ),
-    *si.stationarity(SLOPE, A, B, "A = q J2, B = q K2", FRAME),
+    *si.stationarity(SLOPE, A, B, "A = q J2, B = q K2"),
     Inequality(
         "hessian_sum_of_squares",
         "The Hessian form of L at (q J2, q K2) is at least (2 t q^2 - 2) (|U1|^2 + |V1|^2), which is 0 for q^2 = 1/t.",
@@ -359,7 +356,7 @@ CHECKS = (
         hess(Y - XS, Y - XS) / 2,
         loss(Y) + lam * si.nuc - (loss(XS) + lam * rs),
         proof=[lam * si.DUAL],
-        given=FRAME,
+        given=(si.LEFT, si.RIGHT),
         mutants=(
             mutant("sign", "without the penalty", rhs=loss(Y) - loss(XS) - lam * si.nuc - lam * rs),
             mutant(
@@ -411,13 +408,13 @@ CHECKS = (
     ),
     Inequality(
         "case_2",
-        "t > 1 and W >= z^2/(t^2 - 1): g >= 0.",
+        "t > 1 and (t^2 - 1) W >= z^2: g >= 0.",
         0,
         excess(far, z, W),
         proof=[
             t * Square(far - (t - 1) * z / t),
             (v**2 + v + 1) / ((1 + v) * v * (2 + v)) * Square(z),
-            (1 + 2 * v) * CLOSE,
+            (1 + 2 * v) / (v * (2 + v)) * CLOSE,
         ],
         under=(kernel_far,),
         given=(AT_V,),

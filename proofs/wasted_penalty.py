@@ -50,6 +50,7 @@ from lorasolve.symbolic import (
     assume,
     define,
     dropped,
+    equation,
     hypothesis,
     matrix,
     mutant,
@@ -67,7 +68,7 @@ m, n, r, k, lam, half = nv.m, nv.n, nv.r, nv.k, nv.lam, nv.half
 A, B, P, Q, Sigma, Root = nv.A, nv.B, nv.P, nv.Q, nv.Sigma, nv.Root
 P_ORTHONORMAL, Q_ORTHONORMAL, FACTORED = nv.P_ORTHONORMAL, nv.Q_ORTHONORMAL, nv.FACTORED
 t = scalars("t")
-f_value, least = scalars("f Lmin", real=True)
+f_value, f_balanced, least = scalars("f f_0 Lmin", real=True)
 A0, B0 = matrix("A0", m, r), matrix("B0", n, r)
 C, W = matrix("C", k, r), matrix("W", r, k)
 
@@ -86,6 +87,9 @@ BALANCED = (define(A0, P @ Root @ W.T), define(B0, Q @ Root @ W.T), define(Sigma
 
 penalty, outside = nv.penalty, nv.outside
 balanced_penalty = half * (square(A0) + square(B0))
+LEAST = hypothesis("min L <= L at the balanced factors", least, f_balanced + lam * balanced_penalty)
+# What check same_predictions is for.
+SAME_VALUE = equation("f sees only the product, which is that of the balanced factors", f_balanced, f_value)
 squares = half * (square(P.T @ A - Q.T @ B) + square(A - P @ P.T @ A) + square(B - Q @ Q.T @ B))
 
 CHECKS = (
@@ -156,7 +160,7 @@ CHECKS = (
         "Balanced factors have the product of the given ones, so f, which sees only the product, keeps its value.",
         A @ B.T,
         A0 @ B0.T,
-        given=(P_ORTHONORMAL, Q_ORTHONORMAL, W_ORTHONORMAL, *BALANCED, FACTORED),
+        given=(W_ORTHONORMAL, *BALANCED, FACTORED),
         mutants=(
             mutant("sign", "-A B^T", lhs=-A @ B.T),
             mutant("constant", "2 A B^T", lhs=2 * A @ B.T),
@@ -168,12 +172,13 @@ CHECKS = (
         "L(A, B) - min L >= lam w.",
         least + lam * (penalty - tr(Sigma)),
         f_value + lam * penalty,
-        proof=[hypothesis("min L <= L at the balanced factors", least, f_value + lam * balanced_penalty)],
-        given=(P_ORTHONORMAL, Q_ORTHONORMAL, W_ORTHONORMAL, *BALANCED, FACTORED),
+        proof=[LEAST, SAME_VALUE],
+        given=(P_ORTHONORMAL, Q_ORTHONORMAL, W_ORTHONORMAL, *BALANCED),
         mutants=(
             mutant("constant", "2 lam w", lhs=least + 2 * lam * (penalty - tr(Sigma))),
             mutant("sign", "min L - L >= lam w", lhs=f_value + lam * penalty, rhs=least + lam * (penalty - tr(Sigma))),
             dropped(W_ORTHONORMAL),
+            dropped(SAME_VALUE),
         ),
     ),
 )

@@ -434,11 +434,19 @@ class Inequality(Check):
         rules = _rules(self.in_force)
         pairs = ((premise.lhs, self.lhs), (premise.rhs, self.rhs))
         same = all(is_zero(normal_form(ex.scalar(a) - ex.scalar(b), rules)) for a, b in pairs)
-        if same and premise.is_hypothesis:
+        if premise.is_hypothesis and (same or self._repeats(premise)):
             return f"the hypothesis {premise.name} is the conclusion"
         if premise.source is not None:
             return self._fault_of_conclusion(premise, premise.source)
         return fault_of_instance(premise, rules) if premise.facts else None
+
+    def _repeats(self, hypothesis: Premise) -> bool:
+        """Whether the proof is a number times a hypothesis without any assumption: parts change sides, and no more."""
+        if len(self.terms) > 1 or self.terms[0].factors != (hypothesis,):
+            return False
+        coefficient = normal_form(ex.as_expr(self.terms[0].coefficient)).terms
+        fixed = set(coefficient) == {()} and sympy.sympify(coefficient[()]).is_number
+        return bool(fixed) and is_zero(normal_form(self._residual()))
 
     def _fault_of_conclusion(self, premise: Premise, source: Any) -> str | None:
         equal = isinstance(source, Identity) or getattr(source, "relation", "<=") == "=="
@@ -665,6 +673,14 @@ class Sampled(Check):
         """Return the draw with the smallest margin, if that is negative."""
         value, seed = self._worst()
         return f"margin {value:.3g} at seed {seed}" if value < -self.tolerance else None
+
+
+def idle(check: Check) -> list[str]:
+    """Return the names of the assumptions that no step of a proof needs, and no conclusion that it uses."""
+    if not isinstance(check, Identity | Inequality):
+        return []
+    fewer = {a.name: replace(check, given=tuple(b for b in check.given if b is not a)) for a in check.given}
+    return [name for name, other in fewer.items() if other._prove().holds and other.fault() is None]
 
 
 def _rules(assumptions: Sequence[Assumption]) -> Rules:

@@ -174,3 +174,10 @@ def random_orthonormal(rng: Random, rows: int, cols: int) -> RationalMatrix:
     if cols > rows:
         raise Unfit("more orthonormal columns than rows")
     return [row[:cols] for row in random_orthogonal(rng, rows)]
+
+
+def made_orthonormal(rng: Random, columns: RationalMatrix) -> RationalMatrix:
+    """Return orthonormal columns as they are, and as many random ones of their length for any others."""
+    rows, cols = shape(columns)
+    same = multiply(transpose(columns), columns) == identity(cols)
+    return columns if same else random_orthonormal(rng, rows, cols)

@@ -12,7 +12,7 @@ from pathlib import Path
 from textwrap import dedent
 from types import ModuleType
 
-from lorasolve.symbolic.checks import Check, Exact, Identity, Inequality, Sampled, ScalarCheck, SumOfSquares
+from lorasolve.symbolic.checks import Check, Exact, Identity, Inequality, Sampled, ScalarCheck, SumOfSquares, idle
 
 from .._validate import as_instance
 
@@ -120,6 +120,7 @@ class Theorem:
                 found.append(f"check {check.name}: needs a mutant that edits the statement and nothing else")
             if len({twin.kind for twin in check.mutants}) < 2:
                 found.append(f"check {check.name}: needs mutants of at least two kinds")
+            found.extend(f"check {check.name}: no step of its proof needs {name}: leave it out" for name in idle(check))
         return found
 
 

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,20 @@ def test_it_runs_alone_and_accepts_everything(tmp_path, pinned):
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{len(pinned['checks'])} of {len(pinned['checks'])} checks accepted" in done.stdout
+
+
+def test_no_check_is_accepted_without_an_assumption_that_it_makes(pinned):
+    """Asked of the second checker, which knows nothing of what the engine calls idle."""
+    checks = {check["id"]: check for check in pinned["checks"]}
+    idle = []
+    for check in pinned["checks"]:
+        for part in check["assumptions"]:
+            fewer = {key: [p for p in check[key] if p["name"] != part["name"]] for key in ("assumptions", "assumed")}
+            with suppress(Exception):
+                verify.shown(check | fewer)
+                verify.sourced(check | fewer, checks, lambda name: None, pinned["facts"])
+                idle.append((check["id"], part["name"]))
+    assert idle == []
 
 
 @pytest.mark.parametrize(

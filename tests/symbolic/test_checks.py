@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -28,12 +29,14 @@ from lorasolve.symbolic import (
     inner,
     matrix,
     mutant,
+    named,
     orthonormal,
     scalars,
     square,
     tr,
 )
 from lorasolve.symbolic.assumptions import Sampler
+from lorasolve.symbolic.checks import idle
 from lorasolve.symbolic.positivity import provably_nonnegative
 from lorasolve.symbolic.rational import Unfit
 
@@ -103,7 +106,8 @@ def test_squares_that_do_not_add_up_are_not_accepted():
 def test_sum_of_squares_refuses_other_inequalities():
     known = hypothesis("known", 2 * inner(A, B), square(A) + square(B))
     assert not cauchy(proof=[known]).prove().holds
-    assert Inequality("from known", "", 4 * inner(A, B), 2 * (square(A) + square(B)), proof=[2 * known]).prove().holds
+    proof = [2 * known, 1 * Square(A)]
+    assert Inequality("from known", "", 4 * inner(A, B), 3 * square(A) + 2 * square(B), proof=proof).prove().holds
 
 
 def test_facts_are_named_and_inherited():
@@ -272,3 +276,17 @@ def test_a_form_can_be_given_in_a_counterexample():
 )
 def test_signs(value, expected):
     assert provably_nonnegative(value) is expected
+
+
+def test_an_assumption_is_idle_only_where_neither_the_proof_nor_a_conclusion_needs_it():
+    """||P^T A||^2 <= ||A||^2 needs P^T P = I, and Q has no part in it; what rests on it has to assume as much."""
+    other, size = orthonormal(matrix("Q", m, k)), named(t, square(A))
+    sides = square(P.T @ A), square(A)
+    shorter = SumOfSquares("shorter", "", *sides, proof=[1 * Square(A - P @ P.T @ A)], given=(P_ORTH, other))
+    assert idle(shorter) == ["Q orthonormal"]
+    shorter = replace(shorter, given=(P_ORTH,))
+    twice = [2 * part for part in sides]
+    step = Inequality("step", "", *twice, proof=[2 * shorter.conclusion()], given=(P_ORTH, other, size))
+    assert idle(step) == ["Q orthonormal", "t is named"]
+    assert idle(replace(step, given=(P_ORTH,), under=(shorter,))) == ["P orthonormal"]
+    assert idle(ScalarCheck("number", "", t, t + 1, relation="<=")) == []
