@@ -238,10 +238,13 @@ class _Judge:
         findings = self._findings(spectra, premises)
         if self.approximate:
             findings += (self.approximate,)
-        global_by = [f for f in findings if f.known is Known.CERTIFIED and f.conclusion == "global"]
+        certified = [f for f in findings if f.known is Known.CERTIFIED]
+        global_by = [f for f in certified if f.conclusion == "global"]
         contradictions: tuple[str, ...] = ()
         if kind == "spurious":
-            contradictions = tuple(f"{f.theorem} says global ({f.text})" for f in global_by)
+            says = {"global": "says global", "inconclusive": "says global or no second-order point"}
+            denied = (f for f in certified if f.conclusion in says)
+            contradictions = tuple(f"{f.theorem} {says[f.conclusion]} ({f.text})" for f in denied)
         elif kind == "inconclusive" and global_by and self.out_of_range is None:
             kind, basis = "global", global_by[0].theorem
             reason = f"second-order stationary, and {basis} applies: {global_by[0].text}"

@@ -122,8 +122,8 @@ class TheoremFinding:
         CERTIFIED if the constants used are certified bounds; SAMPLED if they are sampled or attained values: then it
         is an illustration and no verdict rests on it.
     conclusion : Conclusion
-        ``"global"`` or ``"not excluded"`` (a spurious point like this one contradicts nothing); for Theorem 3 also
-        ``"eps-global"``, and ``"inconclusive"`` where its premises contradict each other; for the gap at approximate
+        ``"global"`` or ``"not excluded"`` (a spurious point like this one contradicts nothing), ``"inconclusive"``
+        where the premises contradict each other; for Theorem 3 also ``"eps-global"``; for the gap at approximate
         points ``"bounded"``; for one matrix of several ``"excluded"``: it is not the one that Theorem 2 demands of a
         spurious point.
     text : str
@@ -160,8 +160,26 @@ def _distance_bound(s: Spectra, q: float) -> float:
     return s.tail / math.sqrt(1.0 - ratio) if ratio < 1.0 else math.inf
 
 
+def _concluded(found: TheoremFinding, *points: Spectra) -> TheoremFinding:
+    """Return what a theorem says, which is nothing about a point that is none of those it speaks of.
+
+    Every "global" says ``X = X*``, because ``alpha > 0``. Where ``X`` has rank ``r`` and ``X*`` less, no second-order
+    point satisfies the inequality that decided: the point is nearly stationary only, or a constant is no bound.
+    """
+    full = [s for s in points if s.rank == s.r > s.r_star]
+    if found.conclusion != "global" or not full:
+        return found
+    apart = f"a second-order point is X*, of rank {full[0].r_star}, and this one has rank {full[0].r}"
+    return replace(found, conclusion="inconclusive", text=f"{found.text}: {apart}, so the premises cannot all hold")
+
+
 def theorem_1(s: Spectra, rsc: float, rsm: float, known: Known) -> TheoremFinding:
     """Theorem 1 (main paper; proofs/theorem1): special regime, rank, ratio of singular values, distance."""
+    return _concluded(_one_matrix(s, rsc, rsm, known), s)
+
+
+def _one_matrix(s: Spectra, rsc: float, rsm: float, known: Known) -> TheoremFinding:
+    """Return "global" where a matrix is not like one that Theorem 1 demands of a spurious point."""
     q = 2.0 * rsc / rsm
     numbers = {"2 alpha/beta": q, "sigma_r": s.sigma_r, "sigma_r*": s.sigma_r_star, "distance": s.distance}
 
@@ -192,7 +210,7 @@ def corollary_1(s: Spectra, rsc: float, rsm: float, known: Known) -> TheoremFind
     numbers = {"2 alpha/beta": q, "sigma_r": s.sigma_r, "sigma_r*": s.sigma_r_star, "norm": s.norm}
 
     def finding(conclusion: Conclusion, text: str, *vacuous: str) -> TheoremFinding:
-        return TheoremFinding("Corollary 1", known, conclusion, text, numbers, vacuous)
+        return _concluded(TheoremFinding("Corollary 1", known, conclusion, text, numbers, vacuous), s)
 
     if s.rank < s.r or s.r_star == 0 or _less(s.sigma_r, q * s.sigma_r_star):
         return finding("global", f"(i) sigma_r = {s.sigma_r:.6g} <= (2 alpha/beta) sigma_r* = {q * s.sigma_r_star:.6g}")
@@ -216,7 +234,7 @@ def theorem_a(s: Spectra, rsc: float, rsm: float, known: Known) -> TheoremFindin
     numbers = {"beta/alpha": c, "threshold": 2.0 * s.ratio}
 
     def finding(conclusion: Conclusion, text: str, *vacuous: str) -> TheoremFinding:
-        return TheoremFinding("Theorem A", known, conclusion, text, numbers, vacuous)
+        return _concluded(TheoremFinding("Theorem A", known, conclusion, text, numbers, vacuous), s)
 
     if regime(rsc, rsm, s.r, s.r_star).rule in (THEOREM_1, THEOREM_A):
         return finding("global", f"beta/alpha = {c:.6g} < 2 sqrt(r/r*) = {numbers['threshold']:.6g}")
@@ -254,7 +272,7 @@ def theorem_b(s: Spectra, curvature: tuple[float, float], rsm: float, known: Kno
     else:
         compare = "<" if special else ">="
         text = f"beta2 = {rsm:.6g} {compare} 2 alpha beta sqrt(r/r*)/(beta - alpha) = {threshold:.6g}"
-    return TheoremFinding("Theorem B", known, "global" if special else "not excluded", text, numbers)
+    return _concluded(TheoremFinding("Theorem B", known, "global" if special else "not excluded", text, numbers), s)
 
 
 JOINT_A, JOINT_B = "Theorem A, joint", "Theorem B, joint"
@@ -266,7 +284,8 @@ def joint_theorem_a(blocks: Sequence[tuple[Spectra, float, float, Known]]) -> Th
     The ``alpha_l`` have to satisfy the joint inequality; ``beta_l`` is the smoothness of the matrix alone.
     """
     parts = [(s.rank < s.r or _less(rsm, 2.0 * rsc * s.ratio), rsm / rsc, 2.0 * s.ratio) for s, rsc, rsm, _ in blocks]
-    return _for_every(JOINT_A, [known for *_, known in blocks], parts, "beta_l/alpha_l", "2 sqrt(r_l/r*_l)")
+    found = _for_every(JOINT_A, [known for *_, known in blocks], parts, "beta_l/alpha_l", "2 sqrt(r_l/r*_l)")
+    return _concluded(found, *(block[0] for block in blocks))
 
 
 def joint_theorem_b(
@@ -281,7 +300,8 @@ def joint_theorem_b(
     for s, _, rsm, _ in blocks:
         threshold = two_constant_threshold(*curvature, s.ratio)
         parts.append((s.rank < s.r or _less(rsm, threshold), rsm, threshold))
-    return _for_every(JOINT_B, [known, *(b[3] for b in blocks)], parts, "beta2_l", "its threshold")
+    found = _for_every(JOINT_B, [known, *(b[3] for b in blocks)], parts, "beta2_l", "its threshold")
+    return _concluded(found, *(block[0] for block in blocks))
 
 
 def _for_every(
@@ -303,18 +323,19 @@ def theorem_2(blocks: Sequence[tuple[Spectra, float, float, Known]]) -> tuple[Th
 
     The constants have to satisfy the joint inequality. A spurious point has a matrix of rank exactly ``r_l`` with
     ``sigma_r >= (2 alpha_l/beta_l) sigma_{r*}`` at Theorem 1's distance: where no matrix is of this kind, the point is
-    global.
+    global, unless its ranks are not those of ``X*``.
     """
     single = []
     for k, block in enumerate(blocks):
-        found = theorem_1(*block)
+        found = _one_matrix(*block)
         conclusion: Conclusion = "excluded" if found.conclusion == "global" else "not excluded"
         single.append(replace(found, theorem="Theorem 2", conclusion=conclusion, block=k))
     left = [k + 1 for k, found in enumerate(single) if found.conclusion == "not excluded"]
     known = Known.CERTIFIED if all(block[3] is Known.CERTIFIED for block in blocks) else Known.SAMPLED
     if not left:
         text = "no matrix can be the one that a spurious point has"
-        return TheoremFinding("Theorem 2", known, "global", text, {}), *single
+        whole = TheoremFinding("Theorem 2", known, "global", text, {})
+        return _concluded(whole, *(block[0] for block in blocks)), *single
     text = f"a spurious point has a matrix like {', '.join(map(str, left))} of {len(single)}"
     return TheoremFinding("Theorem 2", known, "not excluded", text, {}), *single
 

@@ -17,6 +17,7 @@ from lorasolve.landscape.theorems import (
     joint_theorem_a,
     joint_theorem_b,
     theorem_1,
+    theorem_2,
     theorem_3,
     theorem_a,
     theorem_b,
@@ -45,37 +46,38 @@ def test_theorem_1_by_hand():
     found = theorem_1(spectra(), 1.0, 8.0, Known.CERTIFIED)
     assert found.conclusion == "not excluded"
     assert found.numbers["distance bound"] == pytest.approx(math.sqrt(0.5))
-    assert theorem_1(spectra(distance=0.7), 1.0, 8.0, Known.CERTIFIED).conclusion == "global"
-    assert theorem_1(spectra(), 1.0, 1.9, Known.CERTIFIED).conclusion == "global"
+    assert theorem_1(spectra(distance=0.7), 1.0, 8.0, Known.CERTIFIED).conclusion == "inconclusive"
+    assert theorem_1(spectra(), 1.0, 1.9, Known.CERTIFIED).conclusion == "inconclusive"
     # sigma_2/sigma_1 = 0.5 < q = 0.6
-    assert theorem_1(spectra(), 3.0, 10.0, Known.CERTIFIED).conclusion == "global"
+    assert theorem_1(spectra(), 3.0, 10.0, Known.CERTIFIED).conclusion == "inconclusive"
     assert theorem_1(spectra(values=np.array([1.0, 0.0])), 1.0, 8.0, Known.CERTIFIED).conclusion == "global"
 
 
 def test_theorem_b_by_hand():
     # r = 2, r* = 1: beta2 (beta - alpha) < 2 alpha beta sqrt 2; at alpha = 1, beta = 9 the limit is 18 sqrt 2/8.
     limit = 18.0 * math.sqrt(2.0) / 8.0
-    assert theorem_b(spectra(), (1.0, 9.0), 0.999 * limit, Known.CERTIFIED).conclusion == "global"
+    assert theorem_b(spectra(), (1.0, 9.0), 0.999 * limit, Known.CERTIFIED).conclusion == "inconclusive"
     assert theorem_b(spectra(), (1.0, 9.0), limit, Known.CERTIFIED).conclusion == "not excluded"
     assert theorem_b(spectra(values=np.array([1.0, 0.0])), (1.0, 9.0), 9.0, Known.CERTIFIED).conclusion == "global"
     # With beta2 = beta it is 1 + 2 sqrt 2, and with equal curvatures nothing is spurious.
-    for kappa, conclusion in ((3.82, "global"), (3.83, "not excluded")):
+    for kappa, conclusion in ((3.82, "inconclusive"), (3.83, "not excluded")):
         assert theorem_b(spectra(), (1.0, kappa), kappa, Known.CERTIFIED).conclusion == conclusion
-    assert theorem_b(spectra(), (2.0, 2.0), 100.0, Known.CERTIFIED).conclusion == "global"
+    assert theorem_b(spectra(), (2.0, 2.0), 100.0, Known.CERTIFIED).conclusion == "inconclusive"
 
 
 def test_the_joint_conditions_ask_every_matrix():
     """2 sqrt 2 for r = 2, r* = 1; curvatures in [1, 9] bound beta2 by 18 sqrt 2/8 = 3.18."""
     good, high, bad = ((spectra(), 1.0, rsm, Known.CERTIFIED) for rsm in (2.8, 3.0, 3.2))
-    assert joint_theorem_a([good, good]).conclusion == "global"
+    assert joint_theorem_a([good, good]).conclusion == "inconclusive"
     assert joint_theorem_a([good, high]).conclusion == "not excluded"
-    assert joint_theorem_b([good, high], (1.0, 9.0), Known.CERTIFIED).conclusion == "global"
+    assert joint_theorem_b([good, high], (1.0, 9.0), Known.CERTIFIED).conclusion == "inconclusive"
     found = joint_theorem_b([high, bad], (1.0, 9.0), Known.CERTIFIED)
     assert found.conclusion == "not excluded" and "matrix 2" in found.text
     # A matrix of rank below r cannot be the spurious one.
     deficient = (spectra(values=np.array([1.0, 0.0])), 1.0, 100.0, Known.CERTIFIED)
-    assert joint_theorem_a([good, deficient]).conclusion == "global"
-    assert joint_theorem_a([good, (spectra(r_star=0), 1.0, 100.0, Known.CERTIFIED)]).conclusion == "global"
+    assert joint_theorem_a([good, deficient]).conclusion == "inconclusive"
+    assert joint_theorem_a([deficient, deficient]).conclusion == "global"
+    assert joint_theorem_a([good, (spectra(r_star=0), 1.0, 100.0, Known.CERTIFIED)]).conclusion == "inconclusive"
     assert joint_theorem_a([good, (spectra(), 1.0, 2.8, Known.SAMPLED)]).known is Known.SAMPLED
 
 
@@ -87,22 +89,68 @@ def test_corollary_1_by_hand():
     bound = corollary_1(spectra(norm_star=0.1), 1.0, 8.0, Known.CERTIFIED)
     assert bound.numbers["norm bound"] == pytest.approx(math.sqrt(0.5) - 0.1)
     assert bound.vacuous == ()
-    assert corollary_1(spectra(norm_star=0.1, norm=0.5), 1.0, 8.0, Known.CERTIFIED).conclusion == "global"
+    assert corollary_1(spectra(norm_star=0.1, norm=0.5), 1.0, 8.0, Known.CERTIFIED).conclusion == "inconclusive"
 
 
 def test_theorem_a_by_hand():
     # c = 8, threshold 2 sqrt 2. t = 0.8/0.5 = 1.6 >= 1 and 1.6^2 - 8*1.6 + 2 < 0; annulus: 1 <= 8 * 0.5.
     assert theorem_a(spectra(), 1.0, 8.0, Known.CERTIFIED).conclusion == "not excluded"
-    assert theorem_a(spectra(), 1.0, 2.8, Known.CERTIFIED).conclusion == "global"
-    assert theorem_a(spectra(distance=4.1), 1.0, 8.0, Known.CERTIFIED).conclusion == "global"
-    assert theorem_a(spectra(outside=np.array([])), 1.0, 8.0, Known.CERTIFIED).conclusion == "global"
+    assert theorem_a(spectra(), 1.0, 2.8, Known.CERTIFIED).conclusion == "inconclusive"
+    assert theorem_a(spectra(distance=4.1), 1.0, 8.0, Known.CERTIFIED).conclusion == "inconclusive"
+    assert theorem_a(spectra(outside=np.array([])), 1.0, 8.0, Known.CERTIFIED).conclusion == "inconclusive"
     # t < 1 needs t >= a/((c - 2) k) = 1/6.
-    assert theorem_a(spectra(outside=np.array([0.5 * 0.16])), 1.0, 8.0, Known.CERTIFIED).conclusion == "global"
+    assert theorem_a(spectra(outside=np.array([0.5 * 0.16])), 1.0, 8.0, Known.CERTIFIED).conclusion == "inconclusive"
     assert theorem_a(spectra(outside=np.array([0.5 * 0.17])), 1.0, 8.0, Known.CERTIFIED).conclusion == "not excluded"
     # t >= 1 needs t^2 - 8 t + 2 <= 0, so t <= 4 + sqrt 14.
     edge = 0.5 * (4.0 + math.sqrt(14.0))
-    assert theorem_a(spectra(outside=np.array([edge * 1.001])), 1.0, 8.0, Known.CERTIFIED).conclusion == "global"
+    assert theorem_a(spectra(outside=np.array([edge * 1.001])), 1.0, 8.0, Known.CERTIFIED).conclusion == "inconclusive"
     assert theorem_a(spectra(outside=np.array([edge * 0.999])), 1.0, 8.0, Known.CERTIFIED).conclusion == "not excluded"
+
+
+@pytest.mark.parametrize(("r", "r_star", "lam"), [(2, 1, 0.0), (2, 1, 0.3), (3, 2, 0.1), (4, 1, 0.1)])
+def test_no_theorem_calls_a_point_of_rank_r_global_whose_gap_is_known(r, r_star, lam):
+    """kappa < 2: special constants; the stationary point of rank r is a saddle, kappa r*/(kappa + 1) too high."""
+    kappa = 1.9
+    f = landscape.instances.sharp(r, r_star, r + r_star, r + r_star, kappa, lam)
+    problem = ls.Problem(f, rank=r, lam=lam)
+    A, B = f.stationary_factors()
+    gap = problem.value(A, B) - problem.convex_value(f.X_star)
+    assert gap == pytest.approx(kappa * r_star / (kappa + 1.0))
+    point = Spectra.of(A, B, f.X_star, r_star)
+    curvature = (1.0, kappa)
+    found = [statement(point, 1.0, kappa, Known.CERTIFIED) for statement in (theorem_1, theorem_a)]
+    found.append(theorem_b(point, curvature, kappa, Known.CERTIFIED))
+    # Corollary 1 (i) asks for sigma_r <= (2 alpha/beta) sigma_{r*}, which equal values satisfy.
+    found.append(corollary_1(point, 1.0, kappa, Known.CERTIFIED))
+    block = (point, 1.0, kappa, Known.CERTIFIED)
+    found += [theorem_2([block, block])[0], joint_theorem_a([block, block])]
+    found.append(joint_theorem_b([block, block], curvature, Known.CERTIFIED))
+    for finding in found:
+        assert finding.conclusion == "inconclusive"
+        assert f"of rank {r_star}, and this one has rank {r}, so the premises cannot all hold" in finding.text
+    # The optimum itself has a column to spare, and is global by each of them.
+    P, s, Qt = np.linalg.svd(f.X_star)
+    root = np.sqrt(s[:r])
+    best = Spectra.of(P[:, :r] * root, Qt[:r].T * root, f.X_star, r_star)
+    least = (best, 1.0, kappa, Known.CERTIFIED)
+    found = [statement(*least) for statement in (theorem_1, theorem_a, corollary_1)]
+    found += [theorem_b(best, curvature, kappa, Known.CERTIFIED), joint_theorem_a([least, least])]
+    found += [theorem_2([least, least])[0], joint_theorem_b([least, least], curvature, Known.CERTIFIED)]
+    assert {finding.conclusion for finding in found} == {"global"}
+    # One matrix at its optimum does not help the other: each is none that a spurious point has, and no point has both.
+    whole, *single = theorem_2([least, block])
+    assert whole.conclusion == "inconclusive"
+    assert [finding.conclusion for finding in single] == ["excluded", "excluded"]
+    assert all("premises" not in finding.text for finding in single)
+
+
+def test_at_equal_ranks_the_special_regime_is_about_a_point_of_full_rank():
+    """Denoising at r = r* = 1, alpha = beta: the soft-thresholded top triple is the optimum."""
+    A = np.array([[math.sqrt(2.0)], [0.0]])
+    best = Spectra.of(A, A, np.diag([2.0, 0.0]), 1)
+    assert best.rank == best.r == best.r_star == 1
+    assert theorem_1(best, 1.0, 1.0, Known.CERTIFIED).conclusion == "global"
+    assert theorem_a(best, 1.0, 1.0, Known.CERTIFIED).conclusion == "global"
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -177,7 +225,7 @@ def test_sampled_constants_never_decide():
     judged = landscape.verdict(problem, f.stationary_factors(), X_star=f.X_star, constants=optimistic)
     assert judged.kind == "spurious"
     assert {found.known for found in judged.findings} == {Known.SAMPLED}
-    assert judged.findings[0].conclusion == "global"
+    assert judged.findings[0].conclusion == "inconclusive"
     assert judged.contradictions == ()
 
 
@@ -188,6 +236,7 @@ def test_certified_constants_that_are_false_are_reported_as_a_contradiction():
     judged = landscape.verdict(problem, f.stationary_factors(), X_star=f.X_star, constants=false)
     assert judged.kind == "spurious"
     assert any("Theorem 1" in text for text in judged.contradictions)
+    assert all("says global or no second-order point" in text for text in judged.contradictions)
 
 
 def test_failed_premises_are_named_and_silence_the_theorems():
