@@ -157,6 +157,8 @@ DUAL = DUAL_NORM.instance("pairing_below", SPECTRAL(G, lam + e), NUCLEAR(XS, nu)
 SLOPE = hypothesis("<grad L, theta> <= 2 s", PAIRING, 2 * slope)
 BREGMAN = inner(GS, E) + lam * (nuc - nu)
 LEFT = BREGMAN + inner(G - GS, E) + lam * (THETA / 2 - nuc)
+# X = X* = 1 in one dimension, at factors 2 and 1/2: a point that is not stationary, where everything is tight.
+MEETING = {A: [[2]], B: [["1/2"]], XS: [[1]], G: [[-2]], GS: [[-1]], lam: 1, e: 1, nu: 1, nuc: 1, slope: "1/8"}
 master = Inequality(
     "master",
     "B* + <G - G*, E> + lam (||theta||^2/2 - ||X||_*) <= s + e nu = T.",
@@ -164,7 +166,7 @@ master = Inequality(
     slope + e * nu,
     proof=[DUAL, SLOPE / 2],
     mutants=(
-        mutant("constant", "s/2", rhs=slope / 2 + e * nu),
+        mutant("constant", "0.95 e nu", MEETING, rhs=slope + Rational(19, 20) * e * nu),
         mutant("sign", "s - e nu", rhs=slope - e * nu),
         dropped(DUAL),
         dropped(SLOPE),

@@ -400,7 +400,12 @@ CHECKS = (
         square(P1 @ S1 @ Q1.T + TAIL - Y),
         proof=[KEPT],
         mutants=(
-            mutant("constant", "a quarter of it", rhs=square(P1 @ S1 @ Q1.T + TAIL - Y) / 4),
+            mutant(
+                "constant",
+                "0.95 of it",
+                {P1: [[1], [0]], Q1: [[1], [0]], S1: [[1]], TAIL: [[0, 0], [0, 1]], Y: [[1, 0], [0, 0]]},
+                rhs=19 * square(P1 @ S1 @ Q1.T + TAIL - Y) / 20,
+            ),
             mutant("sign", "another tail", rhs=square(P1 @ S1 @ Q1.T - TAIL - Y)),
             dropped(KEPT),
         ),

@@ -122,7 +122,12 @@ CHECKS = (
         (f + decay * nuc - f_low) / decay,
         proof=[MINIMAL / decay, LOW / decay],
         mutants=(
-            mutant("constant", "half of it", rhs=(f + decay * nuc - f_low) / (2 * decay)),
+            mutant(
+                "constant",
+                "0.95 of it",
+                {f: 0, f_star: 0, f_low: 0, decay: 1, nuc: 1, nuc_star: 1},
+                rhs=19 * (f + decay * nuc - f_low) / (20 * decay),
+            ),
             mutant("swapped symbols", "times lam", rhs=(f + decay * nuc - f_low) * decay),
             dropped(LOW),
             dropped(MINIMAL),

@@ -149,7 +149,12 @@ midpoint_operator = Inequality(
     E_A,
     proof=[MID_OP, h / 2 * GRAD_OP],
     mutants=(
-        mutant("constant", "h/4", rhs=a + h / 4 * (g * b + lam * a)),
+        mutant(
+            "constant",
+            "0.45 h",
+            {na: 2, ga: 2, a: 1, b: 1, g: 1, lam: 1, h: 1},
+            rhs=a + Rational(9, 20) * h * (g * b + lam * a),
+        ),
         mutant("sign", "a - (h/2)(...)", rhs=a - h / 2 * (g * b + lam * a)),
         dropped(GRAD_OP),
     ),
@@ -186,6 +191,8 @@ CURVED = h**2 * S / 4 * beta * size * (Rational(5, 2) + h * w / 2)
 AT_STEP = {S: 1, a: 1, b: 1, beta: "1/9", g: 1, lam: 1, h: "2/5", e2: 0, rise: "-6/25", na: 1, nb: 1}
 
 # h w = 9/10 and h beta (a^2 + b^2) = 1/20: everything but the last inequality is tight.
+# The longest step where f has hardly any curvature.
+FLAT = {**AT_STEP, beta: "1/1000", h: "249/500", rise: "-62499/250000"}
 LONG = {S: 1, a: 1, b: 1, beta: "1/40", g: "9/20", lam: "9/20", h: 1, na: "29/20", nb: "29/20"}
 LONG |= {e2: "841/200", rise: "-7959/16000"}
 
@@ -279,7 +286,7 @@ CHECKS = (
         ],
         under=(change, increment_norm, midpoint_operator, midpoint_norms),
         mutants=(
-            mutant("constant", "-h S", AT_STEP, rhs=-h * S),
+            mutant("constant", "-0.55 h S", FLAT, rhs=-Rational(11, 20) * h * S),
             mutant("sign", "L_+ - L >= (h/2) S", AT_STEP, lhs=h / 2 * S, rhs=rise),
             mutant(
                 "constant",

@@ -425,9 +425,9 @@ CHECKS = (
         mutants=(
             mutant(
                 "constant",
-                "c = rho h/2",
+                "c = 0.95 rho h",
                 {row: [[-1]], x: [[1]], rho: 1, height: 1},
-                rhs=tr(row.T @ x) + rho * height / 2,
+                rhs=tr(row.T @ x) + 19 * rho * height / 20,
             ),
             mutant("sign", "c = -rho h", rhs=tr(row.T @ x) - rho * height),
             dropped(IN_BALL, {row: [[-1]], x: [[2]], rho: 1, height: 1}),
@@ -469,7 +469,12 @@ CHECKS = (
         top**2 * tr(Samples @ Samples.T / N),
         proof=[STRETCH / N],
         mutants=(
-            mutant("constant", "half of it", rhs=top**2 * tr(Samples @ Samples.T / N) / 2),
+            mutant(
+                "constant",
+                "0.95 of it",
+                {E: [[1]], Samples: [[1]], top: 1},
+                rhs=19 * top**2 * tr(Samples @ Samples.T / N) / 20,
+            ),
             mutant("swapped symbols", "||E_res||_2 without the square", rhs=top * tr(Samples @ Samples.T / N)),
             dropped(STRETCH),
         ),

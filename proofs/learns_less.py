@@ -326,7 +326,12 @@ CHECKS = (
         proof=[*EXCESS, mu * FORGETS_LESS],
         given=(ON_FRONT,),
         mutants=(
-            mutant("constant", "twice f_t(W)", lhs=2 * target(W)),
+            mutant(
+                "constant",
+                "1.05 f_t(W)",
+                {Kt: [[1]], Ks: [[1]], Wt: [[2]], Ws: [[0]], W: [[1]], Y: [[1]], mu: 1},
+                lhs=21 * target(W) / 20,
+            ),
             mutant("swapped symbols", "f_s for f_t", lhs=source(W), rhs=source(Y)),
             dropped(FORGETS_LESS),
             dropped(ON_FRONT),

@@ -230,7 +230,12 @@ lower = SumOfSquares(
     proof=[1 * Square((COMPARED - XS) @ (eye(n) - W0 @ W0.T)), 1 * Square(C)],
     given=(SETTING, AT_LEAST),
     mutants=(
-        mutant("constant", "2 ||T1||^2", POINT, lhs=2 * square(T1) + 2 * sigma * tr(T2)),
+        mutant(
+            "constant",
+            "1.1 ||T1||^2",
+            {**POINT, XS: diagonal_of(0, 2, 1), T2: [[1]]},
+            lhs=q * sigma**2 + MORE * square(T1) + 2 * sigma * tr(T2) - k2 * sigma**2,
+        ),
         mutant("sign", "+ k2 sigma^2", POINT, lhs=q * sigma**2 + square(T1) + 2 * sigma * tr(T2) + k2 * sigma**2),
         dropped(AT_LEAST, {**POINT, X: NOTHING}),
     ),
@@ -351,7 +356,7 @@ CHECKS = (
         proof=[1 * Square(CX.T @ x), 1 * Square(C1.T @ y1)],
         given=FRAME,
         mutants=(
-            mutant("constant", "2 sigma^2", LINE, lhs=2 * sigma**2 * (square(x) + square(y1) + square(y2))),
+            mutant("constant", "1.1 sigma^2", LINE, lhs=MORE * sigma**2 * (square(x) + square(y1) + square(y2))),
             mutant("sign", "-sigma^2 on the right", LINE, lhs=0, rhs=-(sigma**2) * square(x)),
             dropped(BOTH_LARGE, {**LINE, Sigma: [[0]]}),
         ),

@@ -103,6 +103,8 @@ GRAD_A, GRAD_B = s * G @ B, s * G.T @ A
 OTHER_A, OTHER_B = matrix("A1", m, r), matrix("B1", n, r)
 other = s * OTHER_A @ B.T + s * A @ OTHER_B.T
 
+SPREAD = {A: [[1], [0]], B: [[1], [0]], KA: [[1]], KB: [[1]]}
+
 # Horizontal directions.
 HA, HB = matrix("HA", m, r), matrix("HB", n, r)
 
@@ -166,7 +168,12 @@ increment_norm = Inequality(
     ],
     mutants=(
         mutant("sign", "(t ||g|| - t^2 b)^2", rhs=(step * gn - step**2 * bound) ** 2),
-        mutant("constant", "without the tail", rhs=step**2 * gn**2),
+        mutant(
+            "constant",
+            "0.95 of it",
+            {PROJECTED: [[-1]], HA: [[1]], HB: [[1]], step: 1, gn: 1, bound: 1},
+            rhs=19 * (step * gn + step**2 * bound) ** 2 / 20,
+        ),
         dropped(TAIL_LENGTH),
     ),
 )
@@ -245,7 +252,12 @@ CHECKS = (
         proof=[1 * Square(other - PROJECTION)],
         given=INVERSES,
         mutants=(
-            mutant("constant", "2 ||g - G||^2", lhs=2 * square(PROJECTION - G)),
+            mutant(
+                "constant",
+                "1.05 ||g - G||^2",
+                {**SPREAD, G: [[0, 0], [0, 1]], OTHER_A: [[0], [0]], OTHER_B: [[0], [0]], s: 1},
+                lhs=21 * square(PROJECTION - G) / 20,
+            ),
             mutant("sign", "||g + G||^2", lhs=square(PROJECTION + G)),
         ),
     ),

@@ -97,7 +97,12 @@ CHECKS = (
         proof=[MINIMAL / lam, BOUNDED / lam],
         paper="7 magnitude",
         mutants=(
-            mutant("constant", "(f(0) - inf f)/(2 lam)", rhs=(f0 - f_low) / (2 * lam)),
+            mutant(
+                "constant",
+                "0.95 (f(0) - inf f)/lam",
+                {nuc: 1, f0: 1, f_star: 0, f_low: 0, lam: 1},
+                rhs=19 * (f0 - f_low) / (20 * lam),
+            ),
             mutant("swapped symbols", "lam (f(0) - inf f)", rhs=lam * (f0 - f_low)),
             dropped(BOUNDED),
             dropped(MINIMAL),

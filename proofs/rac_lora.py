@@ -382,7 +382,12 @@ CHECKS = (
         square(left) + square(right),
         proof=[1 * Square(left - right)],
         mutants=(
-            mutant("constant", "3 sigma_1", lhs=3 * tr(u.T @ A @ B.T @ v)),
+            mutant(
+                "constant",
+                "2.1 sigma_1",
+                {A: [[1]], B: [[1]], u: [[1]], v: [[1]]},
+                lhs=21 * tr(u.T @ A @ B.T @ v) / 10,
+            ),
             mutant("sign", "|p|^2 - |q|^2", rhs=square(left) - square(right)),
         ),
     ),

@@ -34,6 +34,8 @@ Used by
 lorasolve/convex/closed_form.py, lorasolve/sklearn/regression.py
 """
 
+from sympy import Rational
+
 from lorasolve.symbolic import (
     Identity,
     Inequality,
@@ -114,7 +116,12 @@ CHECKS = (
         proof=[CLOSEST / 2],
         given=(ROOT,),
         mutants=(
-            mutant("constant", "twice the point", lhs=at(2 * BEST_X)),
+            mutant(
+                "constant",
+                "1.5 times the point",
+                {R: [[1]], RInv: [[1]], C: [[1]], P1: [[1]], Q1: [[1]], Sigma1: [[1]], X: [[1]], f0: 0},
+                lhs=at(Rational(3, 2) * BEST_X),
+            ),
             mutant("sign", "minus the point", lhs=at(-BEST_X)),
             dropped(CLOSEST),
         ),

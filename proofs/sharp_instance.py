@@ -384,6 +384,12 @@ CHECKS = (
         given=(*FRAME, define(kappa, 1 + excess)),
         mutants=(
             mutant("sign", "without the penalty", rhs=loss(Y) - loss(XS) - lam * nuc - lam * rs),
+            mutant(
+                "constant",
+                "0.55 ||Y - X*||^2",
+                {**RANK_ONE, Y: [["1/2", 0], [0, "1/2"]], nuc: 1, lam: 1, excess: 1, kappa: 2},
+                lhs=11 * square(SHIFT) / 20,
+            ),
             dropped(DUAL),
             dropped(LEFT),
         ),

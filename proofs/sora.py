@@ -341,7 +341,12 @@ CHECKS = (
         proof=[CONVEX, 1 * ALIGNED, BOUNDED],
         mutants=(
             mutant("sign", "-lam ||g||_1", rhs=f_other - lam * l1_other),
-            mutant("constant", "2 lam on one side", lhs=f + 2 * lam * l1),
+            mutant(
+                "constant",
+                "1.05 lam on one side",
+                {f: 1, f_other: 1, l1: 1, l1_other: 1, pairing: -1, pairing_other: -1, lam: 1},
+                lhs=f + 21 * lam * l1 / 20,
+            ),
             dropped(ALIGNED),
             dropped(BOUNDED, {f: 0, l1: 0, pairing: 0, pairing_other: -2, f_other: -2, l1_other: 1, lam: 1}),
         ),
@@ -515,9 +520,10 @@ CHECKS = (
         mutants=(
             mutant(
                 "constant",
-                "up to 2 c^{2/3}",
-                lhs=scalar((2 * root**2) ** 2 / 2),
-                rhs=(w**2 - 2 * root**2) ** 2 / 2 + root**3 * w,
+                "up to 1.6 c^{2/3}",
+                {w: 1, root: 1, excess: "1/100"},
+                lhs=scalar((8 * root**2 / 5) ** 2 / 2),
+                rhs=(w**2 - 8 * root**2 / 5) ** 2 / 2 + root**3 * w,
             ),
             mutant("sign", "a reward", rhs=(w**2 - 3 * root**2 / 2 + excess) ** 2 / 2 - root**3 * w),
         ),

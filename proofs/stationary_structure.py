@@ -404,7 +404,7 @@ CHECKS = (
         proof=[1 / (2 * c) * BOUNDED],
         paper="2 rank-deficient point at lam = 0",
         mutants=(
-            mutant("constant", "h/(4 c)", rhs=base / (4 * c)),
+            mutant("constant", "0.95 h/(2 c)", {slope: -1, base: 2, c: 1}, rhs=19 * base / (40 * c)),
             mutant("sign", "u^T G v <= h/(2 c) from the same direction", lhs=slope),
             dropped(BOUNDED),
         ),

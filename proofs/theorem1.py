@@ -110,6 +110,7 @@ LEFT, RIGHT = orthonormal(P1, P2), orthonormal(Q1, Q2)
 Z_OFF = annihilated(Z, left=(P1, P2), right=(Q1, Q2))
 S_OFF = annihilated(S, left=(P1, P2), right=(Q1, Q2))
 PQ = P1 @ Q1.T + P2 @ Q2.T
+LESS = sympy.Rational(19, 20)
 
 # Step 3: the multiplier Z for s = ||S||_2 > lam, with K = -S/s.
 K = -1 / s * S
@@ -151,7 +152,7 @@ multiplier_norm = Inequality(
     under=(ed.spectral_bound,),
     paper="4 step 3",
     mutants=(
-        mutant("constant", "beta sigma_r / 2", rhs=beta * sigma_r / 2),
+        mutant("constant", "0.95 beta sigma_r", {s: 2, lam: 1, beta: 1, sigma_r: 1}, rhs=LESS * beta * sigma_r),
         mutant("sign", "(1 + lam/s) s", lhs=(1 + lam / s) * s),
         dropped(SPECTRAL),
     ),
@@ -205,7 +206,7 @@ truncation_scale = Inequality(
     under=(multiplier_norm,),
     paper="4 step 4",
     mutants=(
-        mutant("constant", "sigma_{r*}/2", rhs=sigma_star / 2),
+        mutant("constant", "0.95 sigma_{r*}", {sigma_star: 1, beta: 1, sigma_r: 1, z: 1}, rhs=LESS * sigma_star),
         mutant("swapped symbols", "kappa = sigma_r/(beta sigma_{r*})", lhs=sigma_r / (beta * sigma_star) * z),
         dropped(Z_NORM),
     ),
@@ -229,7 +230,12 @@ best_approximation = Inequality(
     given=(Z_OFF,),
     paper="4 step 5",
     mutants=(
-        mutant("constant", "3 kappa <X* - X, Z>", TIE, rhs=square(XS - X) + 3 * kappa * inner(XS - X, Z)),
+        mutant(
+            "constant",
+            "2.1 kappa <X* - X, Z>",
+            TIE,
+            rhs=square(XS - X) + sympy.Rational(21, 10) * kappa * inner(XS - X, Z),
+        ),
         mutant("sign", "-2 kappa <X* - X, Z>", rhs=square(XS - X) - 2 * kappa * inner(XS - X, Z)),
         dropped(BEST),
     ),
@@ -303,6 +309,11 @@ master = Inequality(
 )
 MASTER = master.conclusion()
 
+# X = diag(1, 1), X* = 0: the distance is twice what is left of X.
+HALVED = {
+    P1: [[1], [0]], Q1: [[1], [0]], P2: [[0], [1]], Q2: [[0], [1]], Sigma1: [[1]], Sigma2: [[1]],
+    XS: [[0, 0], [0, 0]], alpha: 1, slack: "1/2", kappa: "1/4",
+}  # fmt: skip
 generic_distance = Inequality(
     "generic_distance",
     "With c = 1 - 2 kappa alpha > 0: ||Pi_{r*}(X) - X||_F^2 / c <= ||X* - X||_F^2.",
@@ -313,7 +324,7 @@ generic_distance = Inequality(
     given=(define(kappa, (1 - slack) / (2 * alpha)),),
     paper="4 generic regime",
     mutants=(
-        mutant("constant", "2/c", lhs=2 * square(TOP - X) / slack),
+        mutant("constant", "1/(0.95 c)", HALVED, lhs=square(TOP - X) / (LESS * slack)),
         mutant("constant", "1/c^2 for c < 1", lhs=square(TOP - X) / slack**2),
         dropped(MASTER),
     ),
@@ -341,6 +352,7 @@ y22, others = sympy.symbols("y22 w", nonnegative=True)
 near = (y11 - 1) ** 2 + y12**2 + y21**2 + others
 RANK_ONE = equation("y11 y22 = y12 y21", y12 * y21, y11 * y22)
 BALL = hypothesis("||Y - X*||_F^2 <= 2", near + y22**2, 2)
+CROSSED = {J1: [[0], [1]], K1: [[0], [1]], J2: [[1], [0]], K2: [[1], [0]]}
 CORNER = {y11: 0, y12: 0, y21: 0, y22: 1, others: 0, alpha: 1}
 
 CHECKS = (
@@ -363,7 +375,12 @@ CHECKS = (
         paper="4 special regime",
         mutants=(
             mutant("swapped symbols", "sigma_r/sigma_{r*}", rhs=2 * alpha * sigma_r / (beta * (sigma_r + gap))),
-            mutant("constant", "3 alpha/beta", lhs=3 * alpha / beta),
+            mutant(
+                "constant",
+                "2.1 alpha/beta",
+                {alpha: 1, beta: 1, sigma_r: 1, gap: 0},
+                lhs=sympy.Rational(21, 10) * alpha / beta,
+            ),
         ),
     ),
     Inequality(
@@ -394,19 +411,20 @@ CHECKS = (
     ),
     Inequality(
         "generic_ratio",
-        "(2 kappa alpha - 1) ||X* - X||_F^2 <= 0: if X is not X* then sigma_r >= (2 alpha/beta) sigma_{r*}.",
-        (2 * kappa * alpha - 1) * square(XS - X),
+        "(2 alpha sigma_{r*} - beta sigma_r) ||X* - X||_F^2 <= 0: sigma_r >= (2 alpha/beta) sigma_{r*} if X is not X*.",
+        (2 * alpha * sigma_star - beta * sigma_r) * square(XS - X),
         0,
-        proof=[MASTER, Square(TOP - X)],
+        proof=[beta * sigma_r * MASTER, beta * sigma_r * Square(TOP - X)],
         under=(master,),
+        given=(define(kappa, sigma_star / (beta * sigma_r)),),
         paper="4 generic regime",
         mutants=(
-            mutant("sign", "(1 - 2 kappa alpha)", lhs=(1 - 2 * kappa * alpha) * square(XS - X)),
+            mutant("sign", "at least 0", lhs=(beta * sigma_r - 2 * alpha * sigma_star) * square(XS - X)),
             mutant(
                 "constant",
-                "(2.2 kappa alpha - 1)",
-                BOUNDARY,
-                lhs=(sympy.Rational(11, 5) * kappa * alpha - 1) * square(XS - X),
+                "2.1 alpha sigma_{r*}",
+                {**BOUNDARY, sigma_star: 1, sigma_r: 1, beta: 1},
+                lhs=(sympy.Rational(21, 10) * alpha * sigma_star - beta * sigma_r) * square(XS - X),
             ),
             dropped(MASTER),
         ),
@@ -479,7 +497,12 @@ CHECKS = (
         proof=[2 * alpha * Square(J2.T @ D @ K2)],
         paper="4 special regime",
         mutants=(
-            mutant("constant", "beta = alpha", rhs=alpha * square(D)),
+            mutant(
+                "constant",
+                "beta = 1.9 alpha",
+                {**CROSSED, D: [[0, 0], [0, 1]], Y: [[0, 0], [0, 0]], alpha: 1},
+                rhs=sympy.Rational(19, 10) * alpha * square(D),
+            ),
             mutant(
                 "sign", "at least 2 alpha", lhs=2 * alpha * square(D), rhs=derivative(sharp_loss(Y), {Y: D}, order=2)
             ),

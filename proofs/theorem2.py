@@ -74,6 +74,8 @@ from fractions import Fraction
 from random import Random
 from typing import Any
 
+from sympy import Rational
+
 from lorasolve.symbolic import (
     Identity,
     Inequality,
@@ -117,6 +119,8 @@ alpha1, kappa1, kappa2, e1, e2 = scalars("alpha_1 kappa_1 kappa_2 e_1 e_2")
 D1, T1, D2, T2, d1, d2 = scalars("D1 T1 D2 T2 d_1 d_2", nonnegative=True)
 w1, w2, slope1, slope2 = scalars("w_1 w_2 s_1 s_2", real=True)
 bound2 = scalars("b_2", nonnegative=True)
+# The values of X_1 by the names that theorem 1's have in block 1.
+sigma_star1, sigma_r1, beta1 = scalars("sigma_star_I sigma_r_I beta_I")
 
 BLOCK = t1.best_approximation.conclusion()
 
@@ -167,9 +171,9 @@ coupling = Inequality(
     mutants=(
         mutant(
             "constant",
-            "2 alpha_1",
+            "1.05 alpha_1",
             {D1: 1, alpha1: 1, bound2: 0, slope1: 1, slope2: 0, w1: 1, w2: 0},
-            lhs=2 * alpha1 * D1 + bound2,
+            lhs=Rational(21, 20) * alpha1 * D1 + bound2,
         ),
         mutant("sign", "minus the others", rhs=w1 - w2),
         dropped(RSC),
@@ -178,7 +182,8 @@ coupling = Inequality(
 COUPLING = coupling.conclusion()
 TIGHT = {D1: 1, T1: "1/2", alpha1: 1, kappa1: "1/4", bound2: 0, w1: 1, w2: 0}
 # The first block where its bound is 0, and at X*_1.
-AT_ZERO, AT_STAR = {D1: 1, T1: 0, alpha1: 1, kappa1: "1/2"}, {D1: 0, T1: 0, alpha1: 1, kappa1: 1}
+AT_ZERO = {D1: 1, T1: 0, alpha1: 1, kappa1: "1/2", sigma_star1: 1, sigma_r1: 1}
+AT_STAR = {**AT_ZERO, D1: 0, kappa1: 1}
 weighted = Inequality(
     "weighted_sum",
     "If no other block with X_l != X*_l satisfies its bound, block 1 does: T_1 <= (1 - 2 kappa_1 alpha_1) D_1.",
@@ -188,7 +193,7 @@ weighted = Inequality(
     under=(coupling, t1.best_approximation),
     paper="5 theorem 2",
     mutants=(
-        mutant("constant", "1 - 3 kappa alpha", TIGHT, rhs=(1 - 3 * kappa1 * alpha1) * D1),
+        mutant("constant", "1 - 2.1 kappa alpha", TIGHT, rhs=(1 - Rational(21, 10) * kappa1 * alpha1) * D1),
         mutant("sign", "-(1 - 2 kappa alpha)", TIGHT, rhs=-(1 - 2 * kappa1 * alpha1) * D1),
         dropped(OTHERS),
         dropped(COUPLING),
@@ -301,9 +306,9 @@ CHECKS = (
             mutant("sign", "+2 kappa", rhs=square(t1.XS - t1.X) + 2 * t1.kappa * inner(t1.X - t1.XS, t1.Z)),
             mutant(
                 "constant",
-                "3 kappa",
+                "2.1 kappa",
                 t1.TIE,
-                rhs=square(t1.XS - t1.X) - 3 * t1.kappa * inner(t1.X - t1.XS, t1.Z),
+                rhs=square(t1.XS - t1.X) - Rational(21, 10) * t1.kappa * inner(t1.X - t1.XS, t1.Z),
             ),
             dropped(BLOCK),
         ),
@@ -312,17 +317,34 @@ CHECKS = (
     weighted,
     Inequality(
         "block_ratio",
-        "Hence (2 kappa_1 alpha_1 - 1) D_1 <= 0: sigma_r >= (2 alpha_1/beta_1) sigma_{r*} there, unless X_1 = X*_1.",
-        (2 * kappa1 * alpha1 - 1) * D1,
+        "Hence (2 alpha_1 sigma_{r*} - beta_1 sigma_r) D_1 <= 0: sigma_r >= (2 alpha_1/beta_1) sigma_{r*} in block 1, "
+        "unless X_1 = X*_1.",
+        (2 * alpha1 * sigma_star1 - beta1 * sigma_r1) * D1,
         0,
-        proof=[weighted.conclusion(), T1],
+        proof=[beta1 * sigma_r1 * weighted.conclusion(), beta1 * sigma_r1 * T1],
         under=(weighted,),
+        given=(define(kappa1, sigma_star1 / (beta1 * sigma_r1)),),
         paper="5 theorem 2",
         mutants=(
-            mutant("constant", "3 kappa_1 alpha_1 - 1", AT_ZERO, lhs=(3 * kappa1 * alpha1 - 1) * D1),
-            mutant("sign", "(1 - 2 kappa_1 alpha_1) D_1", TIGHT, lhs=(1 - 2 * kappa1 * alpha1) * D1),
-            mutant("constant", "without D_1, also where X_1 = X*_1", AT_STAR, lhs=2 * kappa1 * alpha1 - 1),
-            dropped(weighted.conclusion(), {**AT_ZERO, kappa1: 1}),
+            mutant(
+                "constant",
+                "2.1 alpha_1 sigma_{r*}",
+                {**AT_ZERO, beta1: 2},
+                lhs=(Rational(21, 10) * alpha1 * sigma_star1 - beta1 * sigma_r1) * D1,
+            ),
+            mutant(
+                "sign",
+                "at least 0",
+                {**TIGHT, sigma_star1: 1, sigma_r1: 1, beta1: 4},
+                lhs=(beta1 * sigma_r1 - 2 * alpha1 * sigma_star1) * D1,
+            ),
+            mutant(
+                "constant",
+                "without D_1, also where X_1 = X*_1",
+                {**AT_STAR, beta1: 1},
+                lhs=2 * alpha1 * sigma_star1 - beta1 * sigma_r1,
+            ),
+            dropped(weighted.conclusion(), {**AT_ZERO, kappa1: 1, beta1: 1}),
         ),
     ),
     Inequality(

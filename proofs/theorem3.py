@@ -47,6 +47,7 @@ special_distance : PROVED
 special_constant : PROVED
 special_tolerance : PROVED
 perpendicular_pairing : PROVED
+perpendicular_rank : PROVED
 perpendicular_norm : PROVED
 perpendicular_bound : PROVED
 singular_value_bound : PROVED
@@ -114,7 +115,12 @@ pairing = Inequality(
     mutants=(
         mutant("sign", "-nu ||Z||_2", rhs=-alpha * square(X - X0) - nu * z),
         mutant("constant", "-2 alpha o^2", AWAY, rhs=-2 * alpha * square(X - X0) + nu * z),
-        mutant("constant", "-1.1 alpha o^2", rhs=-sympy.Rational(11, 10) * alpha * square(X - X0) + nu * z),
+        mutant(
+            "constant",
+            "-1.1 alpha o^2",
+            {**t1.STRAIGHT, X0: [[1]], XS: [["101/100"]], G0: [[-1]], g0: [[1]], nu: "1/100", z: 1},
+            rhs=-sympy.Rational(11, 10) * alpha * square(X - X0) + nu * z,
+        ),
         dropped(RSC),
         dropped(DUAL),
     ),
@@ -139,6 +145,12 @@ master = Inequality(
             "2.2 kappa alpha o^2",
             {**ORIGIN, alpha: "101/200", Z: [["-1/2"]], z: "1/2", sigma_star: "1/2"},
             rhs=square(XS - X) - sympy.Rational(11, 5) * kappa * alpha * square(X - X0) + 2 * sigma_star * nu,
+        ),
+        mutant(
+            "constant",
+            "2.1 kappa alpha o^2",
+            {**t1.TIE, X0: t1.TIE[XS], alpha: "101/300", nu: "1/100", z: 1, sigma_star: 1},
+            rhs=square(XS - X) - sympy.Rational(21, 10) * kappa * alpha * square(X - X0) + 2 * sigma_star * nu,
         ),
         mutant("sign", "-d^2", rhs=-square(XS - X) - 2 * kappa * alpha * square(X - X0) + 2 * sigma_star * nu),
         dropped(PAIRING),
@@ -166,7 +178,12 @@ numbers = Inequality(
     under=(master,),
     paper="6 theorem 3, special regime",
     mutants=(
-        mutant("constant", "nu, not 2 nu", {T: 2, d2: 0, o2: 0, c: 1, sigma_star: 1, nu: 1}, rhs=d2 - c * o2 + nu),
+        mutant(
+            "constant",
+            "1.9 nu",
+            {T: 2, d2: 0, o2: 0, c: 1, sigma_star: 1, nu: 1},
+            rhs=d2 - c * o2 + 2 * t1.LESS * sigma_star * nu,
+        ),
         mutant("sign", "+ c o^2", {T: 0, d2: 0, o2: 2, c: -1, sigma_star: 1, nu: 1}, rhs=d2 + c * o2 - nu),
     ),
 )
@@ -179,7 +196,12 @@ young = SumOfSquares(
     proof=[1 / theta * Square(theta * (X - X0) - (X0 - XS))],
     paper="6 theorem 3, special regime",
     mutants=(
-        mutant("constant", "theta = 0 in the first factor", rhs=square(X - X0) + (1 + 1 / theta) * square(X0 - XS)),
+        mutant(
+            "constant",
+            "0.95 theta in the first factor",
+            {**AWAY, t1.Sigma1: [[2]], X0: [[1]], XS: [[0]], theta: 1},
+            rhs=(1 + t1.LESS * theta) * square(X - X0) + (1 + 1 / theta) * square(X0 - XS),
+        ),
         mutant("sign", "1 - 1/theta", rhs=(1 + theta) * square(X - X0) + (1 - 1 / theta) * square(X0 - XS)),
     ),
 )
@@ -208,9 +230,9 @@ special_distance = Inequality(
     mutants=(
         mutant(
             "constant",
-            "2 eps c/(1 + eps)",
-            {T: 0, d2: 9, o2: 6, eps: 1, more: 0, c: 2, delta: "1/3", delta2: "1/9", sigma_star: 1, nu: "3/2"},
-            lhs=2 * c * eps / (1 + eps) * o2,
+            "c eps/(1.9 (1 + eps))",
+            {T: 0, d2: "39/4", o2: 6, eps: 1, more: 0, c: 2, delta: "1/2", delta2: "1/4", sigma_star: 1, nu: "9/8"},
+            lhs=c * eps / (2 * t1.LESS * (1 + eps)) * o2,
         ),
         mutant(
             "sign",
@@ -222,7 +244,7 @@ special_distance = Inequality(
     ),
 )
 # The part of X* off the singular vectors of X; here P, Q are the singular vectors P1, P2 and Q1, Q2 together.
-P, Q = matrix("P", m, k), matrix("Q", n, k)
+P, Q, Sigma = matrix("P", m, k), matrix("Q", n, k), matrix("Sigma", k, k, symmetric=True)
 E = matrix("E", m, n)
 P_ORTH, Q_ORTH = orthonormal(P), orthonormal(Q)
 PERP = (eye(m) - P @ P.T) @ E @ (eye(n) - Q @ Q.T)
@@ -241,6 +263,19 @@ perpendicular_pairing = Identity(
         dropped(Z_OFF),
     ),
 )
+perpendicular_rank = Identity(
+    "perpendicular_rank",
+    "PERP(X - X*) = -PERP(X*), because PERP(X) = 0: its rank is at most r*.",
+    (eye(m) - P @ P.T) @ (P @ Sigma @ Q.T - XS) @ (eye(n) - Q @ Q.T),
+    -(eye(m) - P @ P.T) @ XS @ (eye(n) - Q @ Q.T),
+    given=(P_ORTH,),
+    paper="6 theorem 3, generic regime",
+    mutants=(
+        mutant("sign", "+PERP(X*)", rhs=(eye(m) - P @ P.T) @ XS @ (eye(n) - Q @ Q.T)),
+        mutant("constant", "2 PERP(X*)", rhs=-2 * (eye(m) - P @ P.T) @ XS @ (eye(n) - Q @ Q.T)),
+        dropped(P_ORTH, {P: [[2]], Q: [[2]], Sigma: [[1]], XS: [[0]]}),
+    ),
+)
 perpendicular_norm = SumOfSquares(
     "perpendicular_norm",
     "||PERP(E)||_F <= ||E||_F.",
@@ -250,7 +285,12 @@ perpendicular_norm = SumOfSquares(
     given=(P_ORTH, Q_ORTH),
     paper="6 theorem 3, generic regime",
     mutants=(
-        mutant("constant", "||E||^2/2", rhs=square(E) / 2),
+        mutant(
+            "constant",
+            "0.95 ||E||^2",
+            {P: [[1], [0]], Q: [[1], [0]], E: [[0, 0], [0, 1]]},
+            rhs=t1.LESS * square(E),
+        ),
         mutant("sign", "||PERP|| >= ||E||", lhs=square(E), rhs=square(PERP)),
         dropped(P_ORTH, {P: [[2]], Q: [[1], [0]], E: [[0, 1]]}),
     ),
@@ -264,7 +304,7 @@ W_DUAL = DUAL_NORM.instance("pairing", SPECTRAL(Z, z), NUCLEAR(PERP_AT, nu_perp)
 SPREAD = DUAL_NORM.instance(
     "nuclear_below_frobenius",
     NUCLEAR_IS(PERP_AT, nu_perp),
-    ROOT_RANK(PERP_AT, root),
+    ROOT_RANK(PERP_AT, root, by=(perpendicular_rank,)),
     FROBENIUS(PERP_AT, d, by=(perpendicular_norm,)),
 )
 Z_NORM = t1.multiplier_norm.conclusion(z, beta * sigma_r, put={t1.s: t1.lam + z})
@@ -378,6 +418,7 @@ CHECKS = (
         ),
     ),
     perpendicular_pairing,
+    perpendicular_rank,
     perpendicular_norm,
     perpendicular_bound,
     Inequality(
@@ -396,9 +437,9 @@ CHECKS = (
         mutants=(
             mutant(
                 "constant",
-                "sqrt(r*) instead of 2 sqrt(r*)",
+                "1.9 sqrt(r*)",
                 {o: 1, d: "3/2", eps: 1, delta: "1/2", nu: "1/2", root: 1, alpha: 1, beta: 1, sigma_r: "1/2"},
-                rhs=root * beta * sigma_r * o,
+                rhs=2 * t1.LESS * root * beta * sigma_r * o,
             ),
             mutant("sign", "-2 sqrt(r*)", rhs=-2 * root * beta * sigma_r * o),
             dropped(SMALL),
@@ -422,9 +463,9 @@ CHECKS = (
         mutants=(
             mutant(
                 "constant",
-                "- delta o",
+                "-1.9 delta o",
                 {T: 4, c: "1/4", o: 1, d: 2, delta: 1, sigma_star: 1, nu: "1/8"},
-                lhs=(c - 1) * o**2 - delta * o + T - delta**2 - 2 * sigma_star * nu,
+                lhs=(c - 1) * o**2 - 2 * t1.LESS * delta * o + T - delta**2 - 2 * sigma_star * nu,
             ),
             mutant(
                 "sign",
@@ -475,7 +516,7 @@ CHECKS = (
         given=(t1.Z_OFF,),
         paper="6 theorem 3, generic regime",
         mutants=(
-            mutant("constant", "beta sigma_r nu/2", ONE_AWAY, rhs=beta * sigma_r * nu / 2),
+            mutant("constant", "0.95 beta sigma_r nu", ONE_AWAY, rhs=t1.LESS * beta * sigma_r * nu),
             mutant("sign", "-beta sigma_r nu", ONE_AWAY, rhs=-beta * sigma_r * nu),
             dropped(NEAR_ZERO, {**ONE_AWAY, alpha: 2}),
             dropped(Z_NORM, {**ONE_AWAY, z: 2, alpha: 2}),

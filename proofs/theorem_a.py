@@ -175,7 +175,12 @@ strong_convexity = Inequality(
     proof=[RSC, MONOTONE],
     given=(AT_X, AT_XS),
     mutants=(
-        mutant("constant", "2 alpha", lhs=2 * alpha * DISTANCE),
+        mutant(
+            "constant",
+            "1.1 alpha",
+            {X: [[2]], XS: [[1]], G: [[0]], GS: [[-1]], g: [[1]], gs: [[1]], Z: [[1]], alpha: 1},
+            lhs=MORE * alpha * DISTANCE,
+        ),
         mutant("sign", "-<Z, X - X*>", rhs=-inner(Z, E)),
         dropped(RSC),
         dropped(MONOTONE),
@@ -202,19 +207,6 @@ pairing = SumOfSquares(
         dropped(NORM),
     ),
 )
-upper = Inequality(
-    "upper_bound",
-    "alpha ||X - X*||^2 <= beta sigma (tr T1 + tr T2) = beta sigma tau.",
-    alpha * DISTANCE,
-    beta * sigma * PERPENDICULAR,
-    proof=[strong_convexity.conclusion(), pairing.conclusion()],
-    under=(strong_convexity, pairing),
-    mutants=(
-        mutant("constant", "beta sigma tau/2", rhs=beta * sigma * PERPENDICULAR / 2),
-        mutant("swapped symbols", "alpha and beta swapped", lhs=beta * DISTANCE, rhs=alpha * sigma * PERPENDICULAR),
-        dropped(pairing.conclusion()),
-    ),
-)
 # Points of rank 2 with r* = 2, as relations between numbers; the last one attains beta = 2 alpha t at t = 1.
 POINT = {**la.RANK_TWO, alpha: 1, beta: "5/2"}
 EQUAL_VALUES = {**POINT, XS: la.diagonal_of(0, 0, 2, 2), T2: [[2]]}
@@ -224,6 +216,24 @@ ATTAINED = {
     L1: [[0], [0], [1], [0]], R1: [[0], [0], [1], [0]], L2: [[0], [0], [0], [1]], R2: [[0], [0], [0], [1]],
 }  # fmt: skip
 LARGER = {**ATTAINED, XS: la.diagonal_of(0, 0, 2, 1), T1: [[2]], beta: 3}
+upper = Inequality(
+    "upper_bound",
+    "alpha ||X - X*||^2 <= beta sigma (tr T1 + tr T2) = beta sigma tau.",
+    alpha * DISTANCE,
+    beta * sigma * PERPENDICULAR,
+    proof=[strong_convexity.conclusion(), pairing.conclusion()],
+    under=(strong_convexity, pairing),
+    mutants=(
+        mutant(
+            "constant",
+            "0.9 beta sigma tau",
+            {**ATTAINED, Z: la.diagonal_of(0, 0, -2, -2)},
+            rhs=(2 - MORE) * beta * sigma * PERPENDICULAR,
+        ),
+        mutant("swapped symbols", "alpha and beta swapped", lhs=beta * DISTANCE, rhs=alpha * sigma * PERPENDICULAR),
+        dropped(pairing.conclusion()),
+    ),
+)
 UPPER, LOWER = upper.conclusion(), la.lemma.conclusion()
 theorem = Inequality(
     "theorem",
@@ -250,7 +260,7 @@ trace_bound = SumOfSquares(
     (k1 + k2) * SIZES,
     proof=[(k1 + k2) * Square(T1 - MEAN * eye(k1)), (k1 + k2) * Square(T2 - MEAN * eye(k2))],
     mutants=(
-        mutant("constant", "without k", rhs=SIZES),
+        mutant("constant", "0.9 k", {T1: [[1]], T2: [[1]]}, rhs=(2 - MORE) * (k1 + k2) * SIZES),
         mutant("sign", "||T1||^2 - ||T2||^2", rhs=(k1 + k2) * (square(T1) - square(T2))),
     ),
 )
@@ -268,7 +278,7 @@ perpendicular_norm = SumOfSquares(
     proof=[1 * Square(E + PERP)],
     given=(L_ORTHONORMAL, R_ORTHONORMAL, ON_VALUES),
     mutants=(
-        mutant("constant", "2 ||T1||^2", lhs=2 * square(T1) + square(T2)),
+        mutant("constant", "1.1 ||T1||^2", OPPOSED, lhs=MORE * square(T1) + square(T2)),
         mutant("sign", "||X - X*||^2 <= ||T1||^2 + ||T2||^2", lhs=DISTANCE, rhs=SIZES),
         dropped(ON_VALUES),
     ),
@@ -441,7 +451,7 @@ CHECKS = (
         proof=[BEYOND, la.level**2 * SOME],
         under=(la.kernel_count,),
         mutants=(
-            mutant("constant", "2 sigma_r^2", {la.M: [[1]], la.Y: [[0]], la.level: 1, q: 1}, lhs=2 * la.level**2),
+            mutant("constant", "1.1 sigma_r^2", {la.M: [[1]], la.Y: [[0]], la.level: 1, q: 1}, lhs=MORE * la.level**2),
             mutant("sign", "sigma_r >= ||X - X*||_F", lhs=square(la.M - la.Y), rhs=la.level**2),
             dropped(BEYOND),
         ),
@@ -497,6 +507,11 @@ PROSE = {
         "rank_deficient",
     ),
     "non-negative numbers with the sum 0 are all 0": ("equality",),
+    "then W0 is span Q, on which |X w| = sigma |w| and X* w = 0, and X* = M off it: the X and X* of the equality": (
+        "equality",
+        "equality_space",
+        "equality_distance",
+    ),
 }
 
 THEOREM = Theorem(__doc__, CHECKS, uses=(la.THEOREM,), prose=PROSE)

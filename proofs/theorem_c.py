@@ -206,7 +206,12 @@ low = Inequality(
     proof=[IN_BALL / 2, COMMON / 2],
     under=(kernel_near,),
     mutants=(
-        mutant("constant", "h^2 - 1/2", {**MINIMIZER, a: 0}, lhs=h**2 - Rational(1, 2)),
+        mutant(
+            "constant",
+            "0.55 (h^2 - 1)",
+            {t: 1, a: "3/2", h: 2, W: "3/2"},
+            lhs=Rational(11, 20) * (h**2 - 1),
+        ),
         mutant("sign", "h^2 + 1", {**MINIMIZER, a: 0}, lhs=(h**2 + 1) / 2),
         dropped(IN_BALL, {**MINIMIZER, a: 0, h: 4}),
     ),

@@ -112,7 +112,12 @@ CHECKS = (
         under=(monotone,),
         given=(AT_1, AT_2),
         mutants=(
-            mutant("constant", "2 alpha", lhs=2 * alpha * square(D)),
+            mutant(
+                "constant",
+                "1.05 alpha",
+                {**ALIKE, E1: [[1]], E2: [[0]], G1: [[0]], G2: [[-1]], lam: 1, alpha: 1},
+                lhs=21 * alpha * square(D) / 20,
+            ),
             mutant("sign", "<E_2 - E_1, X_1 - X_2>", rhs=inner(E2 - E1, D)),
             dropped(RSC),
         ),

@@ -91,6 +91,9 @@ LEAST = hypothesis("min L <= L at the balanced factors", least, f_balanced + lam
 # What check same_predictions is for.
 SAME_VALUE = equation("f sees only the product, which is that of the balanced factors", f_balanced, f_value)
 squares = half * (square(P.T @ A - Q.T @ B) + square(A - P @ P.T @ A) + square(B - Q @ Q.T @ B))
+# The product 1 in one dimension, by 2 and 1/2.
+UNEVEN = {key: [[1]] for key in (P, Q, W, Root, Sigma, A0, B0)} | {A: [[2]], B: [["1/2"]], lam: 1}
+UNEVEN |= {f_value: 0, f_balanced: 0, least: 1}
 
 CHECKS = (
     Identity(
@@ -175,7 +178,7 @@ CHECKS = (
         proof=[LEAST, SAME_VALUE],
         given=(P_ORTHONORMAL, Q_ORTHONORMAL, W_ORTHONORMAL, *BALANCED),
         mutants=(
-            mutant("constant", "2 lam w", lhs=least + 2 * lam * (penalty - tr(Sigma))),
+            mutant("constant", "1.05 lam w", UNEVEN, lhs=least + 21 * lam * (penalty - tr(Sigma)) / 20),
             mutant("sign", "min L - L >= lam w", lhs=f_value + lam * penalty, rhs=least + lam * (penalty - tr(Sigma))),
             dropped(W_ORTHONORMAL),
             dropped(SAME_VALUE),
