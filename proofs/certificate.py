@@ -35,6 +35,8 @@ least_squares_gap : PROVED
 residual_pairing : PROVED
 best_scaling : PROVED
 stationary_value : PROVED
+stationary_scaled_value : PROVED
+stationary_least_squares_value : PROVED
 
 Used by
 -------
@@ -45,10 +47,10 @@ lorasolve/convex/factored.py
 from lorasolve.symbolic import (
     Identity,
     Inequality,
-    ScalarCheck,
     Square,
     SumOfSquares,
     Theorem,
+    define,
     dims,
     dropped,
     equation,
@@ -57,6 +59,7 @@ from lorasolve.symbolic import (
     matrix,
     mutant,
     run_module,
+    scalar,
     scalars,
     square,
     tr,
@@ -82,6 +85,8 @@ MINIMAL = hypothesis("F(X*) <= F(X)", f_star + decay * nuc_star, f + decay * nuc
 RADIUS = hypothesis("||X*||_* <= R", nuc_star, radius)
 EXCESS = hypothesis("||G||_2 - lam <= e", g - lam, over)
 GAP = (f + lam * nuc) - (f_star + lam * nuc_star)
+
+STATIONARY = define(gx, -lam * nuc)
 
 # c <= 1 and c <= lam/||G||_2.
 C_BELOW_ONE = hypothesis("c <= 1", c, 1)
@@ -199,15 +204,34 @@ CHECKS = (
             mutant("sign", "p + p^2/(4 q)", lhs=gx + gx**2 / (4 * q)),
         ),
     ),
-    ScalarCheck(
-        "stationary_value",
-        "At a stationary point, p = -lam nu: bound 1 is R e, and bound 2 is (1 - c)(f - f_low + lam nu).",
-        ((1 - c) * (f - f_low) + lam * nuc + c * gx).subs(gx, -lam * nuc),
-        (1 - c) * (f - f_low + lam * nuc),
-        mutants=(
-            mutant("sign", "p = +lam nu", lhs=((1 - c) * (f - f_low) + lam * nuc + c * gx).subs(gx, lam * nuc)),
-            mutant("constant", "(1 - c)(f - f_low)", rhs=(1 - c) * (f - f_low)),
-        ),
+    *(
+        Identity(
+            name,
+            f"At a stationary point, where p = -lam nu, {words}.",
+            scalar(bound),
+            scalar(value),
+            given=(STATIONARY,),
+            mutants=(
+                mutant("sign", "p = +lam nu", given=(define(gx, lam * nuc),)),
+                mutant("constant", "1.05 of it", rhs=scalar(21 * value / 20)),
+                dropped(STATIONARY),
+            ),
+        )
+        for name, words, bound, value in (
+            ("stationary_value", "bound 1 is R e", gx + lam * nuc + radius * over, radius * over),
+            (
+                "stationary_scaled_value",
+                "bound 2 is (1 - c)(f - f_low + lam nu)",
+                (1 - c) * (f - f_low) + lam * nuc + c * gx,
+                (1 - c) * (f - f_low + lam * nuc),
+            ),
+            (
+                "stationary_least_squares_value",
+                "bound 3 is (1 - c)((1 - c) q + lam nu), q = f - f_low",
+                (1 - c) ** 2 * q + lam * nuc + c * gx,
+                (1 - c) * ((1 - c) * q + lam * nuc),
+            ),
+        )
     ),
 )
 

@@ -99,6 +99,7 @@ from lorasolve.symbolic import (
     mutant,
     orthonormal,
     run_module,
+    scalar,
     scalars,
     square,
     zeros,
@@ -122,6 +123,7 @@ SPLIT = define(D, TRUNCATED + R)
 time = sympy.Symbol("s", positive=True)
 flow = 1 - sympy.exp(-time)
 unit = sympy.Symbol("u", nonnegative=True)  # t = 1/(1 + u) covers 0 < t <= 1
+BETWEEN = define(t, 1 / (1 + unit))
 
 # T2. C_t = Kt Kt^T, C_s = Ks Ks^T; W solves the stationarity equation of f_t + mu f_s.
 W, Y, Wt, Ws = matrix("W", m, n), matrix("Y", m, n), matrix("Wt", m, n), matrix("Ws", m, n)
@@ -295,14 +297,16 @@ CHECKS = (
             dropped(ORTHOGONAL_REST),
         ),
     ),
-    ScalarCheck(
+    Identity(
         "low_rank_forgets_more",
         "T1: (1 - t^2) - (1 - t)^2 = 2 t (1 - t), t = 1/(1 + u): low rank loses at matched learning unless t = 0 or 1.",
-        2 * unit / (1 + unit) ** 2,
-        ((1 - t**2) - (1 - t) ** 2).subs(t, 1 / (1 + unit)),
+        scalar((1 - t**2) - (1 - t) ** 2),
+        scalar(2 * unit / (1 + unit) ** 2),
+        given=(BETWEEN,),
         mutants=(
-            mutant("sign", "the reverse", rhs=((1 - t) ** 2 - (1 - t**2)).subs(t, 1 / (1 + unit))),
-            mutant("constant", "t (1 - t)", lhs=unit / (1 + unit) ** 2),
+            mutant("sign", "the reverse", lhs=scalar((1 - t) ** 2 - (1 - t**2))),
+            mutant("constant", "t (1 - t)", rhs=scalar(unit / (1 + unit) ** 2)),
+            dropped(BETWEEN),
         ),
     ),
     SumOfSquares(

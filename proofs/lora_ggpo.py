@@ -399,7 +399,7 @@ CHECKS = (
     ScalarCheck(
         "logistic_bias",
         "F4: for log(1 + e^z) the mean slope at z +- t is l'(z) + l'''(z) t^2/2 + O(t^4).",
-        sympy.diff(PAIRED, noise, 2).subs(noise, 0),
+        sympy.Subs(sympy.Derivative(PAIRED, (noise, 2)), noise, 0),
         sympy.diff(logistic, zz, 3),
         mutants=(
             mutant("constant", "half", rhs=sympy.diff(logistic, zz, 3) / 2),

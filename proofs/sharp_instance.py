@@ -48,6 +48,7 @@ symmetries_are_flat : PROVED
 global_minimizer : PROVED
 gap : PROVED
 gap_at_boundary : PROVED
+sigma_at_boundary : PROVED
 
 Used by
 -------
@@ -80,6 +81,7 @@ from lorasolve.symbolic import (
     mutant,
     orthonormal,
     run_module,
+    scalar,
     scalars,
     square,
     tr,
@@ -160,6 +162,7 @@ COLUMNS = [[0, 0, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
 FIRST = [[1], [0], [0], [0], [0]]
 RANK_FOUR = {J1: FIRST, K1: FIRST, J2: COLUMNS, K2: COLUMNS, t: 2}
 
+BOUNDARY = define(kappa, 1 + 2 * t)
 # Global optimality of X*: F(Y) - F(X*) = hess f/2 + lam (||Y||_* - <T, Y>), with ||T||_2 = 1.
 nuc = scalars("nu")
 DUAL = DUAL_NORM.instance("pairing", SPECTRAL(T, 1), NUCLEAR(Y, nuc))
@@ -406,14 +409,28 @@ CHECKS = (
             dropped(LEFT),
         ),
     ),
-    ScalarCheck(
+    Identity(
         "gap_at_boundary",
-        "At kappa = 1 + 2 t, r* = 1: (1 + 2 t)/(2 + 2 t), which is 3/4 at t = 1; and sigma = 1/(1 + t).",
-        (kappa / (kappa + 1) + sigma).subs(kappa, 1 + 2 * t),
-        (1 + 2 * t) / (2 + 2 * t) + 1 / (1 + t),
+        "At kappa = 1 + 2 t, r* = 1, the gap is (1 + 2 t)/(2 + 2 t), which is 3/4 at t = 1;",
+        scalar(kappa / (kappa + 1)),
+        scalar((1 + 2 * t) / (2 + 2 * t)),
+        given=(BOUNDARY,),
         mutants=(
-            mutant("constant", "sigma = 1/(2 + t)", rhs=(1 + 2 * t) / (2 + 2 * t) + 1 / (2 + t)),
-            mutant("sign", "(1 - 2 t)", rhs=(1 - 2 * t) / (2 + 2 * t) + 1 / (1 + t)),
+            mutant("constant", "(1 + 2 t)/(1 + 2 t + t)", rhs=scalar((1 + 2 * t) / (1 + 3 * t))),
+            mutant("sign", "(1 - 2 t)", rhs=scalar((1 - 2 * t) / (2 + 2 * t))),
+            dropped(BOUNDARY),
+        ),
+    ),
+    Identity(
+        "sigma_at_boundary",
+        "and sigma = 1/(1 + t).",
+        scalar(sigma),
+        scalar(1 / (1 + t)),
+        given=(BOUNDARY,),
+        mutants=(
+            mutant("constant", "1/(2 + t)", rhs=scalar(1 / (2 + t))),
+            mutant("sign", "-1/(1 + t)", rhs=scalar(-1 / (1 + t))),
+            dropped(BOUNDARY),
         ),
     ),
 )

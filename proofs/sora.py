@@ -50,6 +50,7 @@ attained_penalty : PROVED
 attained_value : PROVED
 reduction_to_singular_values : PROVED
 half_threshold_stationary : PROVED
+half_threshold_root : PROVED
 half_threshold_closed_form : PROVED
 half_threshold_global : PROVED
 zero_below_threshold : PROVED
@@ -243,6 +244,8 @@ def half_penalized(at: sympy.Expr) -> sympy.Expr:
     """Return (x - sigma)^2/2 + c sqrt(x) at x = at^2."""
     return (at**2 - sigma) ** 2 / 2 + c * at
 
+# v = sqrt x.
+VALUE = 2 * rho * sympy.cos(theta)
 
 CHECKS = (
     Inequality(
@@ -473,12 +476,19 @@ CHECKS = (
         ),
     ),
     ScalarCheck(
+        "half_threshold_root",
+        "T4: v = 2 sqrt(sigma/3) cos(th), c = -4 (sigma/3)^{3/2} cos(3 th) solves v^3 - sigma v + c/2 = 0,",
+        VALUE**3 - 3 * rho**2 * VALUE,
+        2 * rho**3 * sympy.cos(3 * theta),
+        mutants=(
+            mutant("sign", "-c", rhs=-2 * rho**3 * sympy.cos(3 * theta)),
+            mutant("constant", "c for c/2", rhs=4 * rho**3 * sympy.cos(3 * theta)),
+        ),
+    ),
+    ScalarCheck(
         "half_threshold_closed_form",
-        "T4: v = 2 sqrt(sigma/3) cos(th), c = -4 (sigma/3)^{3/2} cos(3 th) solves it; x = v^2 is the formula.",
-        ((v**3 - sigma * v + c / 2).subs(c, -4 * rho**3 * sympy.cos(3 * theta))).subs(
-            {v: 2 * rho * sympy.cos(theta), sigma: 3 * rho**2}
-        )
-        + (2 * rho * sympy.cos(theta)) ** 2,
+        "and x = v^2 is the formula.",
+        VALUE**2,
         2 * rho**2 * (1 + sympy.cos(2 * sympy.pi / 3 - sympy.Rational(2, 3) * (sympy.pi - 3 * theta))),
         mutants=(
             mutant(
