@@ -249,12 +249,7 @@ CHECKS = (
         mutants=(
             mutant("sign", "S = G - lam P Q^T", lhs=P.T @ (G - lam * P @ Q.T)),
             dropped(ON_VECTORS),
-            mutant(
-                "dropped assumption",
-                "without orthonormal P and Q",
-                {P: [[2]], Q: [[2]], G: [[-1]], lam: 1},
-                given=(ON_VECTORS,),
-            ),
+            dropped(P_ORTHONORMAL, {P: [[2]], Q: [[2]], G: [[-1]], lam: 1}),
         ),
     ),
     Identity(
@@ -267,6 +262,7 @@ CHECKS = (
         mutants=(
             mutant("constant", "S = G + 2 lam P Q^T", lhs=(G + 2 * lam * P @ Q.T) @ Q),
             dropped(ON_VECTORS),
+            dropped(Q_ORTHONORMAL, {P: [[2]], Q: [[2]], G: [[-1]], lam: 1}),
         ),
     ),
     Identity(

@@ -46,6 +46,7 @@ expansion : PROVED
 master : PROVED
 bessel : PROVED
 pairing : PROVED
+zeta_contracts : PROVED
 values_below : PROVED
 values : PROVED
 block_bound : PROVED
@@ -167,6 +168,8 @@ UP, VP = matrix("P", m, r), matrix("Q", n, r)
 LEFT, RIGHT = orthonormal(UP, L), orthonormal(VP, R)
 S0_OFF = annihilated(S0, left=(L,), right=(R,))
 SOFT = L @ W @ R.T
+x, L_ONE, R_ONE = vector("x", k), orthonormal(L), orthonormal(R)
+STRETCH_Z = OPERATOR_NORM.instance("product", SPECTRAL(Z, b), W=R @ x)
 GRADIENT = -lam * UP @ VP.T + L @ (lam * eye(k) + W) @ R.T + S0
 
 soft_threshold = Identity(
@@ -447,6 +450,26 @@ CHECKS = (
             mutant("constant", "twice", rhs=2 * PAIRS),
         ),
     ),
+    Inequality(
+        "zeta_contracts",
+        "|L^T Z R w| <= b |w| where ||Z||_2 <= b: the zeta_l are no longer than Z.",
+        square(L.T @ Z @ R @ x),
+        b**2 * square(x),
+        proof=[1 * Square(Z @ R @ x - L @ L.T @ Z @ R @ x), STRETCH_Z],
+        given=(L_ONE, R_ONE),
+        mutants=(
+            mutant(
+                "constant",
+                "9/10 of it",
+                {L: [[1]], R: [[1]], Z: [[1]], x: [[1]], b: 1},
+                rhs=9 * b**2 * square(x) / 10,
+            ),
+            mutant("sign", "the reverse", lhs=b**2 * square(x), rhs=square(L.T @ Z @ R @ x)),
+            dropped(L_ONE, {L: [[2]], R: [[1]], Z: [[1]], x: [[1]], b: 1}),
+            dropped(R_ONE, {L: [[1]], R: [[2]], Z: [[1]], x: [[1]], b: 1}),
+            dropped(STRETCH_Z),
+        ),
+    ),
     values_below,
     values,
     block_bound,
@@ -532,6 +555,11 @@ PROSE = {
         "soft_threshold",
         "pairing",
         "block_bound",
+    ),
+    "||Z||_2 <= beta2 sigma, because ||S||_2 <= lam + beta2 sigma, and so for the zeta_l": (
+        "compression_contracts",
+        "soft_threshold",
+        "zeta_contracts",
     ),
     "rank X is r, or less than r with Z = 0; every singular value of X*_perp is at least sigma or smaller": (
         "theorem",
