@@ -18,8 +18,8 @@ gives L(A, B) - F(X*) <= max(1, c/(2 alpha)) T. For convex f the factor is 1 and
 Assumptions
 -----------
 lam >= 0, gamma >= 0 and beta2 >= 0. (u, v) is the top singular pair of G = grad f(X), y the right singular vector of
-[A; B] to omega, a = A y, b = B y. nu is at most (F(X) - f_low)/lam for lam > 0. alpha cannot be computed for networks:
-what rests on it is conditional.
+[A; B] to omega. nu is at most (F(X) - f_low)/lam for lam > 0. alpha cannot be computed for networks: what rests on it
+is conditional.
 
 Source
 ------
@@ -27,17 +27,15 @@ Beyond the paper.
 
 Idea
 ----
-Test the Hessian of L along U = u y^T, V = -v y^T. Stationarity makes p = u^T a and q = v^T b nearly equal, so ||D||^2
-= omega^2 - 2 p q is at most omega^2 + (p - q)^2/2. The second part adds <grad L, theta> = 2 <G, X> + lam ||theta||^2
-and norm duality.
+Test the Hessian of L along U = u y^T, V = -v y^T. Stationarity makes p = u^T A y and q = v^T B y nearly equal, so
+||D||^2 = omega^2 - 2 p q is at most omega^2 + (p - q)^2/2. The second part adds <grad L, theta> = 2 <G, X> + lam
+||theta||^2 and norm duality.
 
 Checks
 ------
-direction_norm : PROVED
-coupling : PROVED
-residual_a : PROVED
-residual_b : PROVED
 residual_bound : PROVED
+residuals : PROVED
+second_order : PROVED
 difference : PROVED
 cubic : PROVED
 root : PROVED
@@ -58,6 +56,7 @@ from random import Random
 from sympy import Rational
 
 from lorasolve.symbolic import (
+    Form,
     Identity,
     Inequality,
     ScalarCheck,
@@ -69,6 +68,7 @@ from lorasolve.symbolic import (
     define,
     dims,
     dropped,
+    equation,
     hypothesis,
     inner,
     matrix,
@@ -87,21 +87,19 @@ from proofs.facts import DUAL_NORM, NUCLEAR, NUCLEAR_IS, NUCLEAR_SUBDIFFERENTIAL
 m, n, r = dims("m n r")
 A, B, R = matrix("A", m, r), matrix("B", n, r), matrix("R", m, r)
 G, GS, XS, H = (matrix(x, m, n) for x in ("G", "Gstar", "Xstar", "H"))
-u, v, y, a, b = vector("u", m), vector("v", n), vector("y", r), vector("a", m), vector("b", n)
+u, v, y = vector("u", m), vector("v", n), vector("y", r)
 alpha, e, g, k, curvature = scalars("alpha e g k_gap beta")
 lam, e0, omega, eps, gamma, beta2 = scalars("lambda e_0 omega eps gamma beta_2", nonnegative=True)
 # lam where it is not 0.
 decay = scalars("lambda")
 half = Rational(1, 2)
 x = scalars("x", nonnegative=True)
-p, q = scalars("p q", real=True)
+p, q, length2 = scalars("p q w_2", real=True)
 U_UNIT, V_UNIT, Y_UNIT = orthonormal(u), orthonormal(v), orthonormal(y)
 
 
 def _top(values: Values, rng: Random) -> None:
     """Choose G with the singular pair (u, v) of value g."""
-    for name in ("u", "v"):
-        values[name] = ra.made_orthonormal(rng, values[name])
     left, right = ra.complement(values["u"]), ra.complement(values["v"])
     rest = ra.multiply(left, values["G"], right)
     values["G"] = ra.add(rest, ra.multiply(values["u"], ra.transpose(values["v"])), values[g])
@@ -109,17 +107,85 @@ def _top(values: Values, rng: Random) -> None:
 
 TOP = assume("G v = g u, G^T u = g v", (G @ v, g * u), (G.T @ u, g * v), impose=_top)
 
-# (a): numbers. g = lam + e.
+# (a): the gradient of L, and its Hessian along U = u y^T, V = -v y^T.
+GRAD_A, GRAD_B, HESS = G @ B + lam * A, G.T @ A + lam * B, Form("hess", m, n)
+TURN_A, TURN_B = u @ y.T, -1 * v @ y.T
+D = TURN_A @ B.T + A @ TURN_B.T
+MEETS_A, MEETS_B = tr(u.T @ A @ y), tr(v.T @ B @ y)
+LENGTH = square(A @ y) + square(B @ y)
+FORM = HESS(D, D) + 2 * inner(G, TURN_A @ TURN_B.T) + lam * (square(TURN_A) + square(TURN_B))
+NEARLY_STATIONARY = hypothesis("||grad L|| <= eps", square(GRAD_A) + square(GRAD_B), eps**2)
+NEARLY_CONVEX = hypothesis("hess L >= -gamma", -gamma * (square(TURN_A) + square(TURN_B)), FORM)
+SMOOTH_D = hypothesis("hess f(X)[D, D] <= beta2 ||D||^2", HESS(D, D), beta2 * square(D))
+residual_bound = SumOfSquares(
+    "residual_bound",
+    "(u^T R y)^2 <= ||R||^2 for unit u, y.",
+    tr(u.T @ R @ y) ** 2,
+    square(R),
+    proof=[1 * Square(R - tr(u.T @ R @ y) * u @ y.T)],
+    given=(U_UNIT, Y_UNIT),
+    mutants=(
+        mutant("constant", "0.95 ||R||^2", {R: [[1]], u: [[1]], y: [[1]]}, rhs=19 * square(R) / 20),
+        mutant("sign", "-||R||^2", {R: [[1]], u: [[1]], y: [[1]]}, rhs=-square(R)),
+        dropped(U_UNIT, {R: [[1]], u: [[2]], y: [[1]]}),
+    ),
+)
+ONE_LINE = {u: [[1]], v: [[1]], y: [[1]], A: [[1]], B: [[1]], G: [[1]], g: 1}
+residuals = Inequality(
+    "residuals",
+    "(g q + lam p)^2 + (g p + lam q)^2 <= eps^2 for p = u^T A y, q = v^T B y.",
+    (g * MEETS_B + lam * MEETS_A) ** 2 + (g * MEETS_A + lam * MEETS_B) ** 2,
+    eps**2,
+    proof=[
+        residual_bound.conclusion(put={R: GRAD_A}),
+        residual_bound.conclusion(put={R: GRAD_B, u: v, m: n}),
+        NEARLY_STATIONARY,
+    ],
+    given=(U_UNIT, V_UNIT, Y_UNIT, TOP),
+    mutants=(
+        mutant("constant", "0.95 eps^2", {**ONE_LINE, lam: 0, eps: "10/7"}, rhs=19 * eps**2 / 20),
+        mutant("sign", "-eps^2", {**ONE_LINE, lam: 1, eps: 3}, rhs=-(eps**2)),
+        dropped(NEARLY_STATIONARY),
+        dropped(TOP),
+    ),
+)
+second_order = Inequality(
+    "second_order",
+    "2 (g - lam) <= 2 gamma + beta2 (|A y|^2 + |B y|^2 - 2 p q).",
+    2 * (g - lam),
+    2 * gamma + beta2 * (LENGTH - 2 * MEETS_A * MEETS_B),
+    proof=[NEARLY_CONVEX, SMOOTH_D],
+    given=(U_UNIT, V_UNIT, Y_UNIT, TOP),
+    mutants=(
+        mutant(
+            "constant", "1.9 gamma", {**ONE_LINE, lam: 0, gamma: 1, beta2: 1, HESS: [(0, [[0]])]}, rhs=19 * gamma / 10
+        ),
+        mutant(
+            "sign",
+            "+ 2 p q",
+            {**ONE_LINE, B: [[-1]], lam: 0, gamma: 0, beta2: "1/2", HESS: [("1/2", [[1]])]},
+            rhs=2 * gamma + beta2 * (LENGTH + 2 * MEETS_A * MEETS_B),
+        ),
+        dropped(NEARLY_CONVEX),
+        dropped(SMOOTH_D),
+    ),
+)
+# The same in numbers. g = lam + e.
 RESIDUAL_A, RESIDUAL_B = (lam + e) * q + lam * p, (lam + e) * p + lam * q
-RESIDUALS = hypothesis("(u^T R_A y)^2 + (v^T R_B y)^2 <= eps^2", RESIDUAL_A**2 + RESIDUAL_B**2, eps**2)
-SECOND = hypothesis("-2 gamma <= beta2 ||D||^2 - 2 e", 2 * e, 2 * gamma + beta2 * (omega**2 - 2 * p * q))
-ZERO = {e: 1, gamma: 1, beta2: 1, omega: 1, eps: 1, p: 0, q: 0, lam: 1}
+MEANING, EXCESS = {p: MEETS_A, q: MEETS_B}, {g: lam + e}
+RESIDUALS = residuals.conclusion(RESIDUAL_A**2 + RESIDUAL_B**2, eps**2, where=MEANING, put=EXCESS)
+SECOND = second_order.conclusion(
+    2 * e, 2 * gamma + beta2 * (length2 - 2 * p * q), where={**MEANING, length2: LENGTH}, put=EXCESS
+)
+IS_LENGTH = equation("omega^2 = |A y|^2 + |B y|^2", omega**2, length2)
+ZERO = {e: 1, gamma: 1, beta2: 1, omega: 1, length2: 1, eps: 1, p: 0, q: 0, lam: 1}
 difference = Inequality(
     "difference",
     "e^2 (p - q)^2 <= 2 eps^2.",
     e**2 * (p - q) ** 2,
     2 * eps**2,
     proof=[2 * RESIDUALS, 1 * Square(RESIDUAL_A + RESIDUAL_B)],
+    under=(residuals,),
     mutants=(
         mutant(
             "constant",
@@ -137,8 +203,13 @@ cubic = Inequality(
     "e^3 <= (gamma + beta2 omega^2/2) e^2 + beta2 eps^2/2.",
     e**3,
     CUBIC,
-    proof=[e**2 / 2 * SECOND, beta2 / 4 * difference.conclusion(), beta2 * e**2 / 4 * Square(p + q)],
-    under=(difference,),
+    proof=[
+        e**2 / 2 * SECOND,
+        -beta2 * e**2 / 2 * IS_LENGTH,
+        beta2 / 4 * difference.conclusion(),
+        beta2 * e**2 / 4 * Square(p + q),
+    ],
+    under=(difference, second_order),
     mutants=(
         mutant("constant", "gamma/4 and beta2/4", {**ZERO, omega: 1, eps: "1/10", e: "3/2"}, rhs=CUBIC / 4),
         mutant("sign", "minus", ZERO, rhs=-CUBIC),
@@ -239,67 +310,9 @@ gap = Inequality(
 BELOW = hypothesis("f is convex: f* >= f + <G, X* - X>", f - inner(G, E), f_star)
 
 CHECKS = (
-    Identity(
-        "direction_norm",
-        "||u b^T - a v^T||^2 = |a|^2 + |b|^2 - 2 p q = omega^2 - 2 p q.",
-        square(u @ b.T - a @ v.T),
-        square(a) + square(b) - 2 * tr(u.T @ a) * tr(v.T @ b),
-        given=(U_UNIT, V_UNIT),
-        mutants=(
-            mutant("sign", "+ 2 p q", rhs=square(a) + square(b) + 2 * tr(u.T @ a) * tr(v.T @ b)),
-            mutant("constant", "- p q", rhs=square(a) + square(b) - tr(u.T @ a) * tr(v.T @ b)),
-            dropped(U_UNIT),
-        ),
-    ),
-    Identity(
-        "coupling",
-        "<G, U V^T> = -u^T G v = -||G||_2 for U = u y^T, V = -v y^T, |y| = 1.",
-        inner(G, (u @ y.T) @ (-1 * v @ y.T).T),
-        -tr(u.T @ G @ v),
-        given=(Y_UNIT,),
-        mutants=(
-            mutant("sign", "+u^T G v", rhs=tr(u.T @ G @ v)),
-            mutant("constant", "-2 u^T G v", rhs=-2 * tr(u.T @ G @ v)),
-            dropped(Y_UNIT),
-        ),
-    ),
-    Identity(
-        "residual_a",
-        "u^T (G b + lam a) = g v^T b + lam u^T a.",
-        tr(u.T @ (G @ b + lam * a)),
-        g * tr(v.T @ b) + lam * tr(u.T @ a),
-        given=(TOP,),
-        mutants=(
-            mutant("sign", "- lam u^T a", rhs=g * tr(v.T @ b) - lam * tr(u.T @ a)),
-            mutant("constant", "2 g", rhs=2 * g * tr(v.T @ b) + lam * tr(u.T @ a)),
-            dropped(TOP),
-        ),
-    ),
-    Identity(
-        "residual_b",
-        "v^T (G^T a + lam b) = g u^T a + lam v^T b.",
-        tr(v.T @ (G.T @ a + lam * b)),
-        g * tr(u.T @ a) + lam * tr(v.T @ b),
-        given=(TOP,),
-        mutants=(
-            mutant("sign", "- lam v^T b", rhs=g * tr(u.T @ a) - lam * tr(v.T @ b)),
-            mutant("constant", "2 g", rhs=2 * g * tr(u.T @ a) + lam * tr(v.T @ b)),
-            dropped(TOP),
-        ),
-    ),
-    SumOfSquares(
-        "residual_bound",
-        "(u^T R y)^2 <= ||R||^2 for unit u, y.",
-        tr(u.T @ R @ y) ** 2,
-        square(R),
-        proof=[1 * Square(R - tr(u.T @ R @ y) * u @ y.T)],
-        given=(U_UNIT, Y_UNIT),
-        mutants=(
-            mutant("constant", "||R||^2/2", {R: [[1]], u: [[1]], y: [[1]]}, rhs=square(R) / 2),
-            mutant("sign", "-||R||^2", {R: [[1]], u: [[1]], y: [[1]]}, rhs=-square(R)),
-            dropped(U_UNIT, {R: [[1]], u: [[2]], y: [[1]]}),
-        ),
-    ),
+    residual_bound,
+    residuals,
+    second_order,
     difference,
     cubic,
     ScalarCheck(
@@ -365,7 +378,8 @@ CHECKS = (
 )
 
 PROSE = {
-    "G and the stacked factors have singular vectors u, v and y": ("coupling", "residual_a", "residual_b", "cubic"),
+    "G and the stacked factors have singular vectors u, v and y": ("residuals", "second_order", "cubic"),
+    "e = 0, for which the bounds say nothing": ("cubic", "root"),
 }
 
 THEOREM = Theorem(__doc__, CHECKS, uses=(nv.THEOREM,), prose=PROSE)
