@@ -108,6 +108,10 @@ def test_however_a_file_is_written(tmp_path: pathlib.Path, name: str, text: str,
         ('a,b,"3,5"\nc,d,4\n', TextFormat(), r"line 1: expected row label, column label and a finite number"),
         ("a,b,-.5 stars\nc,d,4\n", TextFormat(), r"line 1: expected row label, column label and a finite number"),
         (",who,what,points\n0,7,1,5\n", TextFormat(), r"r\.csv, line 1: column 1 has no name, .*--columns"),
+        ("when,who,stars,what\n9,7,5,1\n", TextFormat(), r"r\.csv, line 1: has 4 columns, and their names .*--columns"),
+        ("user,a,b,c\nu,1,5,2\nv,1,3,4\n", TextFormat(), r"line 1: has 4 columns, and their names do not say which"),
+        ("\n0.5,1,5,2,7\n0.25,1,3,4,8\n", TextFormat(), r"r\.csv, line 2: has 5 fields, and no header .*--columns"),
+        ("a,b,c\n1,1,5\n", TextFormat(columns=("a", "A", "c")), r"columns: expected 3 different columns, got a, A, c"),
         (
             "1|1|5\n1|2|3\n",
             TextFormat(),
@@ -133,6 +137,18 @@ def test_pairs_by_the_names_in_their_header(tmp_path: pathlib.Path) -> None:
     assert read_pairs(path) == Pairs(["8"], ["9"], ("user_id:token_seq", "item_id:token"))
     path = written(tmp_path, "p.tsv", "a\tb\n")
     assert read_pairs(path) == Pairs(["a"], ["b"], ("row", "column"))
+
+
+def test_a_whole_matrix_is_no_file_of_pairs(tmp_path: pathlib.Path) -> None:
+    """Its numbers would be labels, silently."""
+    np.savetxt(tmp_path / "M.csv", np.ones((3, 6)), delimiter=",")
+    with pytest.raises(ValueError, match=r"M\.csv, line 1: has 6 fields, and no header says which are meant"):
+        read_pairs(tmp_path / "M.csv")
+
+
+def test_a_time_and_empty_fields_do_not_count(tmp_path: pathlib.Path) -> None:
+    ratings = read_ratings(written(tmp_path, "r.csv", "10,7,4.5,99,,\n2,7,3,98,,\n2,100,1,97,,\n"))
+    assert (ratings.row_labels.tolist(), ratings.values.tolist()) == ([2, 10], [4.5, 3.0, 1.0])
 
 
 @pytest.mark.parametrize(("text", "line"), [(",who,what\n0,a,b\n", 1), ("a,b\na,\n", 2), ("a,b\nc\n", 2)])
@@ -221,7 +237,7 @@ def test_matrix_market(tmp_path: pathlib.Path) -> None:
         ("r.csv", "1,a\0,5\n2,a,3\n", r"r\.csv: the label 'a\\x00' ends with a zero byte"),
         ("r.csv", "", r"r\.csv: holds no ratings"),
         ("r.csv", "user,item,rating\n", r"r\.csv: holds no ratings"),
-        ("r.txt", "1,1,5\n", r"unknown kind of ratings file '\.txt'; accepted: \.csv"),
+        ("r.txt", "1,1,5\n", r"unknown kind of ratings file '\.txt'; accepted: \.csv.*--delimiter"),
         ("r.mtx", "this is no matrix\n", r"r\.mtx: "),
         ("r.mtx", "%%MatrixMarket matrix coordinate real general\n2 2 1\n5 1 3.0\n", r"r\.mtx: "),
         (

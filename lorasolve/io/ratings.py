@@ -31,6 +31,8 @@ _NAMES = (
 # What RecBole's headers say of a column's type, as in ``rating:float``.
 _TYPES = (":token", ":token_seq", ":float", ":float_seq")
 _MISSING = {"", "na", "n/a", "nan", "null", "none"}
+# More fields than row, column, value and a time are not taken by their order alone: they may be a whole matrix.
+_MOST_WITHOUT_NAMES = 4
 
 
 @dataclass(frozen=True)
@@ -126,8 +128,9 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
 
     ``.csv`` (comma or semicolon) and ``.tsv``, ``.data``, ``.inter`` (tab) files have one entry per line, and any
     other file whose delimiter is given. A first line whose third field is no number, and does not begin as one does
-    (``5 stars``), is a header: columns of known names are taken by them, otherwise the first three are row label,
-    column label and value, and a known name elsewhere is an error. Fields may be quoted as in csv, except between tabs,
+    (``5 stars``), is a header: columns of known names are taken by them, otherwise the three there are row label,
+    column label and value, and a known name elsewhere or a further column is an error. Without a header a fourth field,
+    such as a time, is left alone, and a fifth is an error. Fields may be quoted as in csv, except between tabs,
     where a quote is a character as any other; a label is within one line. With another delimiter than the comma, values
     may have a decimal comma. Labels are int64 where all are written as such integers are (``1``, not ``01`` or ``+1``),
     else texts. A ``.mtx`` file is in Matrix Market format; its labels are the indices written in it, from 1 on, and all
@@ -246,7 +249,8 @@ def _delimiter(path: PathLike, form: TextFormat, known: list[str], kind: str) ->
     suffix = pathlib.Path(path).suffix.lower()
     if form.delimiter is None and suffix not in _DELIMITERS:
         raise ValueError(
-            f"{path}: unknown kind of {kind} {suffix!r}; accepted: {', '.join(sorted(known))}, or any with a delimiter"
+            f"{path}: unknown kind of {kind} {suffix!r}; accepted: {', '.join(sorted(known))}, or any with a delimiter "
+            "(delimiter, or --delimiter)"
         )
     return form.delimiter or (None if suffix == ".csv" else _DELIMITERS[suffix])
 
@@ -279,6 +283,12 @@ class _Table:
                 self.places = self._named(fields)
                 self.names = tuple(fields[place].strip() for place in self.places)
             else:
+                count = sum(bool(field.strip()) for field in fields)
+                if is_first and count > _MOST_WITHOUT_NAMES:
+                    raise ValueError(
+                        f"{self.path}, line {number}: has {count} fields, and no header says which are meant; expected "
+                        f"at most {_MOST_WITHOUT_NAMES}, or a header and the names in it (columns, or --columns)"
+                    )
                 yield number, fields
             is_first = False
 
@@ -339,11 +349,19 @@ class _Table:
                     f"{self.path}, line 1: column {header.index('') + 1} has no name, as the numbers of lines have "
                     "that other programs write; name those that are meant (columns, or --columns)"
                 )
+            if sum(map(bool, header)) > len(_NAMES) and not all(found):
+                raise ValueError(
+                    f"{self.path}, line 1: has {len(header)} columns, and their names do not say which are meant; name "
+                    "those (columns, or --columns)"
+                )
             return self.places
         if len(self.form.columns) != len(self.places):
             raise ValueError(f"columns: expected {len(self.places)} names, got {len(self.form.columns)}")
         exact = [field.strip() for field in fields]
-        return tuple(self._place(name, exact, header) for name in self.form.columns)
+        places = tuple(self._place(name, exact, header) for name in self.form.columns)
+        if len(set(places)) < len(places):
+            raise ValueError(f"columns: expected {len(places)} different columns, got {', '.join(self.form.columns)}")
+        return places
 
     def _place(self, given: str, exact: list[str], plain: list[str]) -> int:
         """Return the place of one column: that of exactly this name, else the one of this name in small letters."""
