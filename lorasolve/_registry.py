@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from ._text import marked_parts, parse_value
-from ._validate import as_plain
+from ._validate import as_plain, shown
 
 T = TypeVar("T")
 
@@ -161,7 +161,7 @@ class Registry(Generic[T]):
             article = "an" if self.kind[0] in "aeiou" else "a"
             raise TypeError(
                 f"{argument}: expected the name of {article} {self.kind} or an instance of {self.base.__name__}, "
-                f"got {type(given).__name__}"
+                f"got {shown(given) if isinstance(given, type) else type(given).__name__}"
             )
         name, colon, text = (part.strip() for part in given.partition(":"))
         cls: Any = self.find(name)

@@ -26,6 +26,8 @@ _short.maxstring = _short.maxother = 80
 
 def shown(value: object) -> str:
     """Return what was given in at most about a line, whatever it is."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape} and dtype {value.dtype}"
     try:
@@ -69,9 +71,10 @@ def _nullable_numbers(value: Any, array: Array) -> Array:
 
 
 def _shown_type(value: object, array: Array) -> str:
-    """Return what was given in place of numbers: the type of an array, or what NumPy has wrapped as an object."""
+    """Return what was given in place of numbers: the type of an array, or a text or what NumPy wrapped as an object."""
     data = isinstance(value, (np.ndarray, list, tuple))
-    return f"an array of dtype {array.dtype}" if data or array.dtype != object else shown(value)
+    wrapped = array.dtype == object or isinstance(value, (str, bytes))
+    return f"an array of dtype {array.dtype}" if data or not wrapped else shown(value)
 
 
 def refuse_masked(value: Any, argument: str) -> None:
@@ -190,7 +193,7 @@ def as_shape(value: Array, argument: str, shape: tuple[int, ...]) -> Array:
 
 def as_matrix_shape(value: Any, argument: str) -> tuple[int, int]:
     """Return ``value`` as a pair of positive integers ``(m, n)``; numbers with a fraction are not cut."""
-    accepted = f"a pair of integers (m, n) from 1 to {MOST_ROWS}"
+    accepted = f"a tuple (m, n) of integers from 1 to {MOST_ROWS}"
     if not isinstance(value, tuple) or len(value) != 2:
         raise TypeError(f"{argument}: expected {accepted}, got {shown(value)}")
     m, n = (as_integer(entry, argument, 1, MOST_ROWS) for entry in value)
@@ -295,7 +298,7 @@ def _article(name: str) -> str:
 def as_iterable(value: Any, argument: str) -> Iterable[Any]:
     """Return ``value`` if it is a collection of values and no text."""
     if not isinstance(value, Iterable) or isinstance(value, (str, bytes, dict)) or getattr(value, "ndim", 1) == 0:
-        raise TypeError(f"{argument}: expected one value or several in a list, got {shown(value)}")
+        raise TypeError(f"{argument}: expected a list of one value or several, got {shown(value)}")
     return value
 
 

@@ -13,7 +13,7 @@ from ._digest import digest
 from ._progress import Progress
 from ._threads import solver_pools
 from ._units import underflows
-from ._validate import as_callable, as_choice, as_flag, as_instance, as_integer, require
+from ._validate import as_callable, as_choice, as_flag, as_instance, as_integer, require, shown
 from .inits import Init
 from .inits import registry as init_registry
 from .loop import End, drive, iterate
@@ -142,6 +142,8 @@ def method_and_start(
         return method, None
     if isinstance(init, Result) or (isinstance(init, tuple) and len(init) == 2):
         return method, init
+    if not isinstance(init, (str, Init)):
+        raise TypeError(f"init: expected the name of an init, an Init, a Result or factors (A, B), got {shown(init)}")
     return replace(method, init=init_registry.make(init, "init")), None
 
 

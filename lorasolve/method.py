@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ._text import component_text, marked_parts, parse_value, value_text
-from ._validate import as_instance, as_iterable, as_number
+from ._validate import as_instance, as_iterable, as_number, shown
 from .adapters import registry as adapter_registry
 from .adapters.base import Adapter
 from .inits import Init
@@ -103,9 +103,7 @@ class Method:
             return cls(given)
         if isinstance(given, str):
             return cls.parse(given)
-        raise TypeError(
-            f"{argument}: expected a Method, an Optimizer or a text {GRAMMAR}, got {type(given).__name__}"
-        )
+        raise TypeError(f"{argument}: expected a Method, an Optimizer or a text {GRAMMAR}, got {shown(given)}")
 
     def __str__(self) -> str:
         text = component_text(self.optimizer) + "".join(f"+{component_text(part)}" for part in self.schedules)

@@ -64,6 +64,7 @@ def test_factor_frozen_at_zero_is_refused():
         ((np.ones((6, 2), dtype=complex), np.ones((5, 2))), TypeError, "A: expected real numbers"),
         ("lorra", ValueError, "Did you mean 'lora'"),
         (3, TypeError, "init: expected the name"),
+        (np.ones((6, 2)), TypeError, r"init: .* an Init, a Result or factors \(A, B\), got an array of shape \(6, 2\)"),
     ],
 )
 def test_bad_starts(init, error, words):

@@ -198,6 +198,10 @@ def test_wrong_types() -> None:
         ls.Method("gd", [GD()])
     with pytest.raises(TypeError, match="method: expected a Method, an Optimizer or a text OPTIMIZER"):
         ls.solve(problem(), {"optimizer": "gd"})
+    with pytest.raises(TypeError, match=r"method: expected a Method, .*, got the class GD"):
+        ls.solve(problem(), GD)
+    with pytest.raises(TypeError, match=r"optimizer: expected the name of an optimizer .*, got the class GD"):
+        ls.Method(GD)
 
 
 # ---------------------------------------------------------------------- on a problem

@@ -97,7 +97,7 @@ class Adapter:
 
     def value_and_grad(self, objective: Objective, theta: Array, rank: int, grad: Array) -> float:
         """Write the gradient of ``f(update(theta))`` into ``grad`` and return the value (no weight decay)."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not define value_and_grad(objective, theta, rank, grad)")
 
     def penalty(self, theta: Array, shape: tuple[int, int], rank: int) -> float:
         """Return the adapter's own nonsmooth penalty (adapters with ``proximal`` only)."""
@@ -108,7 +108,7 @@ class Adapter:
 
     def update(self, objective: Objective, theta: Array, rank: int) -> Array:
         """Return the update ``X`` (m, n) that ``theta`` stands for."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not define update(objective, theta, rank)")
 
 
 def split(theta: Array, shape: tuple[int, int], rank: int) -> tuple[Array, Array, Array]:

@@ -76,7 +76,7 @@ class ConvexRoute:
         ``report`` is told about points on the way: they show progress, and the last one is what an interrupted run
         returns.
         """
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not define run(problem, tol, report)")
 
 
 @dataclass(frozen=True, repr=False)

@@ -90,7 +90,7 @@ class Executor:
 
         ``results`` is the folder that they write to, by which those are known that have outlived an earlier caller.
         """
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not define open(start, n_workers, threads, results)")
 
 
 def outcomes(pool: Pool, chunks: Sequence[Any], at_once: int) -> Iterator[Outcome]:

@@ -52,4 +52,4 @@ class Init:
 
     def start(self, problem: Problem, rng: np.random.Generator) -> Start:
         """Return the start for a problem."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not define start(problem, rng)")

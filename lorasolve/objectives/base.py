@@ -102,7 +102,7 @@ class Objective(ShownPrecision):
     # ------------------------------------------------------------------ what a new objective writes
     def value_and_grad(self, X: Array) -> tuple[float, Array]:
         """Return ``f(X)`` and ``G = grad f(X)`` (m, n), an array that later calls leave alone."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not define value_and_grad(X)")
 
     @property
     def facts(self) -> Facts:

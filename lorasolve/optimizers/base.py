@@ -156,7 +156,7 @@ class Optimizer:
 
     def update(self, problem: Problem, state: Any, value: float, grad: Array) -> None:
         """Take value and gradient at ``state.trial``, accept it or not, and set the next trial."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not define update(problem, state, value, grad)")
 
     def runs_compiled(self, problem: Problem) -> bool:
         """Return whether :meth:`fast_forward` takes the iterations of an unattended run."""

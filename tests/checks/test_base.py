@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
+from lorasolve.adapters import Adapter
 from lorasolve.checks.base import Checked, CheckReport, run_checks
+from lorasolve.convex import ConvexRoute
+from lorasolve.inits import Init
+from lorasolve.objectives import Objective
+from lorasolve.optimizers import Optimizer
 
 
 def test_a_numpy_boolean_counts_like_its_own():
@@ -17,6 +22,23 @@ def test_a_numpy_boolean_counts_like_its_own():
     assert [check.name for check in report.failures] == ["0", "3"]
     assert not report.ok
     assert str(report).splitlines() == ["x: 2 checks WRONG", "WRONG  0  ", "ok     1  ", "-      2  ", "WRONG  3  "]
+
+
+def test_a_part_without_what_makes_it_one_fails_its_check_in_words() -> None:
+    """What has to be written is no optional fact: "no check failed" would be said of a loss without values."""
+    loss = type("Loss", (Objective,), {"shape": (4, 3)})()
+    optimizer, init = type("Steps", (Optimizer,), {"name": "steps"})(), type("Begin", (Init,), {"name": "begin"})()
+    adapter, route = type("Gate", (Adapter,), {"name": "gate"})(), type("Way", (ConvexRoute,), {"name": "way"})()
+    for report, words in (
+        (ls.check_objective(loss), "raised TypeError: Loss does not define value_and_grad(X)"),
+        (ls.check_optimizer(optimizer), "raised TypeError: Steps does not define update(problem, state, value, grad)"),
+        (ls.check_init(init), "raised TypeError: Begin does not define start(problem, rng)"),
+        (ls.check_adapter(adapter), "raised TypeError: Gate does not define update(objective, theta, rank)"),
+        (ls.check_convex(route), "raised TypeError: Way does not define run(problem, tol, report)"),
+    ):
+        assert not report.ok and words in str(report)
+    with pytest.raises(TypeError, match="Steps does not define update"):
+        ls.solve(ls.Problem(ls.objectives.Denoising(np.eye(3)), 2, 0.1), optimizer)
 
 
 def test_an_exception_is_a_failure_and_what_is_not_implemented_is_not():

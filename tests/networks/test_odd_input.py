@@ -411,7 +411,7 @@ def test_models_without_numbers_are_refused(make, words):
     [
         ([(*data()[0], 1)], TypeError, "batches: .* pairs .*, got tuple of 3"),
         ([None], TypeError, "batches: .*, got NoneType"),
-        ("ab", TypeError, "batches: expected one value or several in a list, got 'ab'"),
+        ("ab", TypeError, "batches: expected a list of one value or several, got 'ab'"),
         ({"x": 1}, TypeError, "batches: expected"),
         (with_inputs(lambda x: x.to("meta")), ValueError, "batches: .* on the meta device"),
         (with_inputs(lambda x: np.ma.masked_less(x.numpy(), 0.0)), ValueError, "batches: is a masked array"),

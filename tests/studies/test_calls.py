@@ -74,7 +74,7 @@ def test_other_cells_labels_and_functions_are_other_keys(tmp_path):
         (("a", found, []), "cells: is empty"),
         ((1, found, CELLS), "label: expected a text"),
         (("a", "found", CELLS), "function: expected a function"),
-        (("a", found, 3), "cells: expected one value or several"),
+        (("a", found, 3), "cells: expected a list of one value or several"),
         (("a", found, [{"n": 1}, 2]), "cells: expected dicts of settings, got 2"),
         (("a", found, [{"n": np.float32("nan")}]), "cells: expected finite numbers, got nan in {'n': "),
         (("a", found, [{"n": [1, {"m": -np.inf}]}]), "cells: expected finite numbers, got -inf in {'n': "),

@@ -1336,7 +1336,7 @@ def test_a_table_of_several_studies_has_the_axes_of_all(tmp_path):
 def test_names_of_axes_are_texts(whole):
     _, runs = whole
     for by in ("lam", 7, np.array(1.0)):
-        with pytest.raises(TypeError, match="by: expected one value or several in a list"):
+        with pytest.raises(TypeError, match="by: expected a list of one value or several"):
             runs.table(by)
     with pytest.raises(TypeError, match="by: expected a text, got 1"):
         runs.table([1])
