@@ -244,8 +244,8 @@ class LinearizedNetwork(MultiObjective):
     """The mean loss of a network linearised at updates, ``z(X^) + Dz(X^)[X - X^]``, by derivatives of the network.
 
     For outputs of any shape, as the logits of a language model, which is linearised in all its tokens jointly: no
-    Jacobian and no tokens are kept. An evaluation takes one forward and three backward passes, the time of two to three
-    gradients of the network and twice their memory.
+    Jacobian and no tokens are kept. An evaluation takes one forward and three backward passes, about the time of two
+    gradients of the network, and more memory.
 
     Parameters
     ----------
