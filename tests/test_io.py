@@ -337,6 +337,19 @@ def test_held_out_arrays(tmp_path: pathlib.Path) -> None:
     assert task.rank == 3
 
 
+def test_held_out_arrays_that_do_not_fit_are_named(tmp_path: pathlib.Path) -> None:
+    given = {"W0": np.zeros((3, 5)), "Z": np.ones((5, 4)), "labels": np.zeros(4, int)}
+    np.savez(tmp_path / "d.npz", **given, Z_test=np.ones((5, 2)), labels_test=np.zeros(3, int))
+    with pytest.raises(ValueError, match=r"labels: .* \(2,\), got \(3,\) .*held out by Z_test, labels_test"):
+        read_task("softmax", tmp_path / "d.npz")
+    np.savez(tmp_path / "d.npz", **given, Y_test=np.zeros(3))
+    with pytest.raises(ValueError, match=r"no key 'Y'.*held out by Y_test"):
+        read_task("softmax", tmp_path / "d.npz")
+    np.savez(tmp_path / "d.npz", M=np.eye(4), M_test=np.eye(5))
+    with pytest.raises(ValueError, match=r"d\.npz: .*shape \(4, 4\), got M_test for one of shape \(5, 5\)"):
+        read_task("denoising", tmp_path / "d.npz")
+
+
 def test_completion_split(tmp_path: pathlib.Path) -> None:
     rng = np.random.default_rng(2)
     full = rng.standard_normal((8, 6)) + 3.0

@@ -163,12 +163,22 @@ def test_public_functions_check_what_they_are_given(call, message) -> None:
         call()
 
 
+class Tracked:
+    """A number as torch's tensors are whose gradients are tracked."""
+
+    ndim = 0
+
+    def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+        raise RuntimeError("use detach()")
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
         ((1.0, None), "returned a gradient of shape"),
         ((1.0, np.ones((2, 2)) + 1j), "returned a gradient of type complex128"),
         ((1j, np.ones((2, 2))), "returned the value 1j, expected a real number"),
+        ((Tracked(), np.ones((2, 2))), r"returned the value .*, expected a real number \(use detach\(\)\)"),
     ],
 )
 def test_a_user_objective_that_answers_wrongly_is_named(answer, message) -> None:

@@ -143,7 +143,16 @@ def _task_from_arrays(name: str, path: PathLike, title: str) -> Task:
     train = {key: value for key, value in arrays.items() if not key.endswith(_TEST_SUFFIX)}
     held_out = {key.removesuffix(_TEST_SUFFIX): value for key, value in arrays.items() if key not in train}
     objective = objective_from_arrays(name, train, path)
-    test = objective_from_arrays(name, train | held_out, path) if held_out else None
+    held_out_by = ", ".join(key + _TEST_SUFFIX for key in held_out)
+    try:
+        test = objective_from_arrays(name, train | held_out, path) if held_out else None
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{error} (of the data held out by {held_out_by})") from error
+    if test is not None and test.shape != objective.shape:
+        raise ValueError(
+            f"{path}: expected data held out for an update of shape {objective.shape}, got {held_out_by} for one of "
+            f"shape {test.shape}"
+        )
     return Task(objective, test, title, rank=min(8, *objective.shape), arguments=train)
 
 

@@ -691,8 +691,13 @@ def _fits(numbers: Array, bits: int) -> bool:
 
 def real_value(given: Any, label: str) -> float:
     """Return the value that ``value_and_grad`` of a loss has returned, checked."""
-    if np.ndim(given) != 0 or given is np.ma.masked or np.asarray(given).dtype.kind not in "fiub":
-        raise TypeError(f"objective: {label}.value_and_grad returned the value {shown(given)}, expected a real number")
+    returned = f"objective: {label}.value_and_grad returned the value {shown(given)}, expected a real number"
+    try:
+        fits = np.ndim(given) == 0 and given is not np.ma.masked and np.asarray(given).dtype.kind in "fiub"
+    except RuntimeError as error:  # of tensors that require gradients
+        raise TypeError(f"{returned} ({error})") from error
+    if not fits:
+        raise TypeError(returned)
     return float(given)
 
 
