@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .._files import require_writable, text_writer, write_atomically
 from .._registry import suggest
 from .._threads import available_threads
+from .._validate import as_instance, as_iterable
 from ..executors.base import Pool, outcomes
 from ..executors.loky import Loky
 from ..io import envelope
@@ -187,10 +188,23 @@ def _theorem(name: str, theorems: Mapping[str, Theorem]) -> Theorem:
     if name.endswith(".py"):
         from ..symbolic.theorem import load
 
-        return load(Path(name))
+        theorem = load(Path(name))
+        _require_parts(theorem, f"{name}: THEOREM")
+        return theorem
     if name not in theorems:
         raise ValueError(f"NAME: unknown theorem {name!r}.{suggest(name, list(theorems))}")
     return theorems[name]
+
+
+def _require_parts(theorem: Theorem, where: str) -> None:
+    """Refuse the theorem of a file that has no docstring, or checks or other theorems that are none."""
+    from ..symbolic import Check
+
+    if not isinstance(theorem.doc, str) or not theorem.doc.strip():
+        raise ValueError(f"{where}: doc: expected the docstring of the file, a title and sections, got {theorem.doc!r}")
+    for name, kind in (("checks", Check), ("uses", type(theorem))):
+        for k, part in enumerate(as_iterable(getattr(theorem, name), f"{where}: {name}")):
+            as_instance(part, f"{where}: {name}[{k}]", kind)
 
 
 def _with_those_used(chosen: Mapping[str, Theorem], theorems: Mapping[str, Theorem]) -> dict[str, Theorem]:

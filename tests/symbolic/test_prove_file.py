@@ -12,6 +12,7 @@ from lorasolve.cli import main
 from lorasolve.symbolic import Identity, dims, matrix, square
 
 TEMPLATE = (Path(next(iter(proofs.__path__))) / "_template.py").read_text(encoding="utf-8")
+BARE = '"""A title."""\nfrom lorasolve.symbolic import Theorem\n'
 
 
 # The template with another check, an instance of a fact that the theorem weyl proves.
@@ -62,6 +63,9 @@ def test_a_true_lemma_with_a_wrong_proof_is_only_not_shown(run):
         ("x = 1\n", "defines no THEOREM"),
         ("import nothing_of_this_name\n", "does not run: ModuleNotFoundError"),
         ("import sys\nsys.exit(0)\n", "does not run: SystemExit: 0"),
+        (TEMPLATE.split('"""', 2)[2], "THEOREM: doc: expected the docstring of the file, a title and sections"),
+        (BARE + "THEOREM = Theorem(__doc__, None)\n", "THEOREM: checks: expected a list of one value or several"),
+        (BARE + "THEOREM = Theorem(__doc__, (3,))\n", "THEOREM: checks[0]: expected a Check, got 3"),
     ],
 )
 def test_a_file_without_a_theorem_is_named(run, source, message):
