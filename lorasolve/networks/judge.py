@@ -14,7 +14,7 @@ import numpy as np
 from .._blocks import Pairs, as_finite_pairs, as_pairs
 from .._known import Known
 from .._text import at_least, at_most, for_json
-from .._validate import Array, as_choice, as_flag, as_integer, as_iterable, as_number
+from .._validate import Array, as_choice, as_flag, as_integer, as_iterable, as_number, shown
 from ..certificates import Certificate, certify
 from ..landscape import SecondOrder, second_order
 from ..multi import MultiProblem
@@ -267,11 +267,16 @@ def judge(
 
 def factors_of(others: Sequence[NetworkVerdict | Pairs], network: Network) -> list[Pairs]:
     """Return the factors of other runs; a point that is not finite is no better one and left out."""
-    return [
-        as_finite_pairs(one.factors if isinstance(one, NetworkVerdict) else one, f"others[{k}]", network.shapes)
-        for k, one in enumerate(as_iterable(others, "others"))
-        if not isinstance(one, NetworkVerdict) or one.certificate is not None
-    ]
+    found: list[Pairs] = []
+    for k, one in enumerate(as_iterable(others, "others")):
+        if not isinstance(one, (NetworkVerdict, list, tuple)):
+            accepted = "a NetworkVerdict, such as the verdict of fine_tune, or a list of factors (A, B), one a layer"
+            raise TypeError(f"others[{k}]: expected {accepted}, got {shown(one)}")
+        if not isinstance(one, NetworkVerdict):
+            found.append(as_finite_pairs(one, f"others[{k}]", network.shapes))
+        elif one.certificate is not None:
+            found.append(as_finite_pairs(one.factors, f"others[{k}]", network.shapes))
+    return found
 
 
 def require_curvature(network: Network) -> None:

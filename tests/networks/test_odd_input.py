@@ -430,6 +430,12 @@ def test_data_that_do_not_fit_are_refused(batches, error, words):
         judge(Net(), CrossEntropy(), batches, LAM)
 
 
+@pytest.mark.parametrize("given", [object(), 3.0, {"A": 1}])
+def test_what_is_no_point_of_another_run_is_refused(given):
+    with pytest.raises(TypeError, match=r"others\[0\]: expected a NetworkVerdict, such as .* of fine_tune, or"):
+        judge(Net(), CrossEntropy(), data(), LAM, others=[given])
+
+
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
