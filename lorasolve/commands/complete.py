@@ -70,8 +70,11 @@ class CompleteCommand(Command):
             else:
                 fitted = fit_completion(ratings, args.lam, args.means, clip, args.tol, progress=progress)
                 if args.lam is None:
-                    lam = f"{fitted.model.lam:.4g}, a tenth of the least one for which X = 0 is optimal"
-                    remark(args, f"--lam not given: {lam}; --folds chooses one by cross-validation")
+                    if fitted.optimum.fun > 0.0:
+                        why = "a tenth of the least one for which X = 0 is optimal; --folds chooses by cross-validation"
+                    else:
+                        why = "and X = 0 is optimal at every one, as the means fit all entries"
+                    remark(args, f"--lam not given: {fitted.model.lam:.4g}, {why}")
         model, certificate = fitted.model, fitted.optimum.certificate
         if args.out is not None:
             model.save(args.out)

@@ -321,6 +321,10 @@ def test_command_line_from_ratings_to_predictions(tmp_path, monkeypatch, capsys)
     assert main(["complete", "ratings.csv", "--means", "none"]) == 0
     least = np.linalg.norm(np.where(seen, M, 0.0), 2)
     assert f"--lam not given: {least / 10:.4g}, a tenth of" in capsys.readouterr().err
+    # A tenth of nothing would be 0, which is no weight.
+    (tmp_path / "same.csv").write_text("a,x,5\na,y,5\nb,x,5\n")
+    assert main(["complete", "same.csv"]) == 0
+    assert "--lam not given: 1, and X = 0 is optimal at every one, as the means fit" in capsys.readouterr().err
     for misplaced in (["--lams", "2", "0.1"], ["--lam", "2", "--folds", "3"]):
         assert main(["complete", "ratings.csv", *misplaced]) == 2
         assert "--folds K chooses" in capsys.readouterr().err
