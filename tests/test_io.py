@@ -74,6 +74,7 @@ def test_ratings_in_text(tmp_path: pathlib.Path, name: str, text: str) -> None:
         ("r.csv", "10,7,4.5\n2,7,3\n3,7,\n2,100,1\n5,5,NaN\n", TextFormat(skip_missing=True)),
         ("r.csv", "5,5,NA\n10,7,4.5\n2,7,3\n2,100,1\n7,7,null\n", TextFormat(skip_missing=True)),
         ("r.csv", "userId,book,score\n10,7,4.5\n2,7,3\n2,100,1\n", TextFormat()),
+        ("r.csv", "user_id,parent_asin,rating,timestamp\n10,7,4.5,9\n2,7,3,9\n2,100,1,9\n", TextFormat()),
         ("r.tsv", '"rating"\t"item"\t"user"\n4.5\t7\t10\n3\t7\t2\n1\t100\t2\n', TextFormat()),
         ("r.csv", 'x;"4,5"\n'.replace("x", "10;7") + "2;7;3\n2;100;1\n", TextFormat()),
     ],

@@ -129,12 +129,12 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
     ``.csv`` (comma or semicolon) and ``.tsv``, ``.data``, ``.inter`` (tab) files have one entry per line, and any
     other file whose delimiter is given. A first line whose third field is no number, and does not begin as one does
     (``5 stars``), is a header: columns of known names are taken by them, otherwise the three there are row label,
-    column label and value, and a known name elsewhere or a further column is an error. Without a header a fourth field,
-    such as a time, is left alone, and a fifth is an error. Fields may be quoted as in csv, except between tabs,
-    where a quote is a character as any other; a label is within one line. With another delimiter than the comma, values
-    may have a decimal comma. Labels are int64 where all are written as such integers are (``1``, not ``01`` or ``+1``),
-    else texts. A ``.mtx`` file is in Matrix Market format; its labels are the indices written in it, from 1 on, and all
-    entries of a dense one are observed, zeros too.
+    column label and value, a known name elsewhere is an error, and so is a further column, unless first and third have
+    names of row and value. Without a header a fourth field, such as a time, is left alone, and a fifth is an error.
+    Fields may be quoted as in csv, except between tabs, where a quote is a character as any other; a label is within
+    one line. With another delimiter than the comma, values may have a decimal comma. Labels are int64 where all are
+    written as such integers are (``1``, not ``01`` or ``+1``), else texts. A ``.mtx`` file is in Matrix Market format;
+    its labels are the indices written in it, from 1 on, and all entries of a dense one are observed, zeros too.
 
     Parameters
     ----------
@@ -349,7 +349,9 @@ class _Table:
                     f"{self.path}, line 1: column {header.index('') + 1} has no name, as the numbers of lines have "
                     "that other programs write; name those that are meant (columns, or --columns)"
                 )
-            if sum(map(bool, header)) > len(_NAMES) and not all(found):
+            # What stands between a user and a rating is what was rated, whatever it is called.
+            between = header[0] in _NAMES[0] and header[2:] and header[2] in _NAMES[2]
+            if sum(map(bool, header)) > len(_NAMES) and not between:
                 raise ValueError(
                     f"{self.path}, line 1: has {len(header)} columns, and their names do not say which are meant; name "
                     "those (columns, or --columns)"
