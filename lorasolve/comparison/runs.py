@@ -15,6 +15,7 @@ from .._known import Known
 from .._validate import Array, as_flag, as_instance, as_integer, as_iterable, as_number, as_path, require
 from ..certificates import Certificate, certify
 from ..convex import ConvexResult, solve_convex
+from ..engine import method_and_start
 from ..executors import Executor
 from ..executors import registry as executors
 from ..inits import Init
@@ -295,6 +296,9 @@ def compare(
     as_instance(problem, "problem", Problem)
     problem.require_one_matrix("compare")
     chosen = _methods(problem, methods)
+    _, given = method_and_start(chosen[0], init)  # refuses what is no start, before the optimum is computed
+    if isinstance(given, tuple):
+        problem.checked_factors(*given)
     numbers = _seeds(seeds)
     rule = rule_of(stop)
     tol = as_number(tol, "tol", 0.0)

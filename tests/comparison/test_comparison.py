@@ -423,6 +423,23 @@ def test_workers_find_what_one_process_finds(denoising) -> None:
     assert plain_document(one) == plain_document(two)
 
 
+def test_what_is_no_start_is_refused_before_anything_is_computed() -> None:
+    class Asked:
+        shape, convex, lower_bound = (4, 3), True, 0.0
+
+        def value_and_grad(self, X):
+            raise AssertionError("asked for a value")
+
+    wrong = (np.ones((4, 3)), np.ones((3, 2)))
+    for init, words in (
+        ("gausian", "^init: unknown init 'gausian'. Did you mean 'gaussian'"),
+        (3, "^init: expected"),
+        (wrong, r"^A: expected shape \(4, 2\), got \(4, 3\)"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=words):
+            ls.compare(ls.Problem(Asked(), 2, 0.1), ["gd"], init=init)
+
+
 def test_a_run_that_fails_is_named_and_the_others_are_kept(denoising, tmp_path) -> None:
     problem, _, _ = denoising
 
