@@ -30,7 +30,7 @@ class AttackCommand(Command):
 
     def run(self, args: argparse.Namespace) -> int:
         """Search, print, write the scripts; the exit code is 1 if something was found, 3 if it is inconclusive."""
-        with as_options(families="--family"):
+        with as_options(target="TARGET", seconds="--seconds", seed="--seed", families="--family"):
             report = attack(args.target, args.seconds, args.seed, families=args.family)
         if report.interrupted and not any(report.trials.values()):
             raise KeyboardInterrupt  # there is nothing to keep

@@ -14,6 +14,7 @@ from .base import (
     Command,
     add_answer_arguments,
     add_problem_arguments,
+    as_options,
     certified,
     emit,
     emphasis,
@@ -50,7 +51,8 @@ class CertifyCommand(Command):
         """Read, certify, write, print."""
         keep_inputs([args.file, *([] if args.objective is None else args.objective[1:])], {"--write": args.write})
         title, problem, point = _problem_and_point(args)
-        certificate = certify(problem, point, tol=args.tol)
+        with as_options(tol="--tol"):
+            certificate = certify(problem, point, tol=args.tol)
         document: dict[str, Any] = {
             "task": title,
             "problem": problem_line(problem),

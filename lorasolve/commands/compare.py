@@ -81,7 +81,7 @@ class CompareCommand(Command):
         report, figure = outputs(args, ".json", picture_suffix(args.out))
         task = task_from(args)
         problem = problem_from(args, task)
-        with as_options(n_jobs="--jobs", seeds="--seed"):
+        with as_options(budget="--budget", backend="--backend", n_jobs="--jobs", store="--store", seeds="--seed"):
             comparison = compare(
                 problem,
                 methods,

@@ -15,6 +15,7 @@ from .base import (
     ExitCode,
     add_output_arguments,
     add_problem_arguments,
+    as_options,
     certified,
     emit,
     emphasis,
@@ -49,7 +50,8 @@ class ConvexCommand(Command):
         saved, report = outputs(args, ".npz", ".json") if args.out is not None else (None, None)
         task = task_from(args)
         problem = problem_from(args, task)
-        result = solve_convex(problem, args.route, args.tol, cross_check=args.cross_check, progress=not args.quiet)
+        with as_options(route="--route", tol="--tol", cross_check="--cross-check"):
+            result = solve_convex(problem, args.route, args.tol, cross_check=args.cross_check, progress=not args.quiet)
         metrics = metrics_of(task, result.X)
         document = envelope(
             "convex",

@@ -6,7 +6,7 @@ import argparse
 
 from ..io import envelope, load_result
 from ..status import Status
-from .base import Command, ExitCode, add_json_argument, emit, emphasis, problem_line
+from .base import Command, ExitCode, add_json_argument, as_options, emit, emphasis, problem_line
 
 # Whether a kind of verdict is good news; what is not listed is inconclusive.
 _GOOD = {"global": True, "spurious": False, "saddle": False}
@@ -38,7 +38,8 @@ class VerdictCommand(Command):
 
         problem, result = load_result(args.file)
         try:
-            found = verdict(problem, result, tol=args.tol, search=args.search)
+            with as_options(tol="--tol", search="--search"):
+                found = verdict(problem, result, tol=args.tol, search=args.search)
             told, words = found.to_dict(), str(found)
         except DivergedError as error:
             told, words = error.to_dict(), f"verdict: not_converged ({error.reason})"

@@ -168,7 +168,7 @@ def test_the_command_line_searches_when_asked(tmp_path, capsys):
     # Not that of a run without --search: some of what is tried needs no random start.
     assert main(["verdict", path, "--search", "0"]) == 2
     captured = capsys.readouterr()
-    assert not captured.out and "search: expected an integer >= 1, got 0" in captured.err
+    assert not captured.out and "--search: expected an integer >= 1, got 0" in captured.err
     assert main(["verdict", path, "--search", "--json"]) == 1
     witness = json.loads(capsys.readouterr().out)["verdict"]["witness"]
     X = np.array(witness["A"]) @ np.array(witness["B"]).T
