@@ -28,6 +28,7 @@ from ..problem import Problem
 from ..result import Result
 from ..status import Status
 from ..studies.descriptions import method_text
+from ..studies.store import Store
 from ..tables import Column, Record, Tabular
 from ._kept import Cells, StoredRuns, folder_of
 from ._rates import rates
@@ -307,7 +308,7 @@ def compare(
     executor = executors.make(backend, "backend")
     executor.workers(n_jobs)
     if store is not None:
-        as_path(store, "store")
+        Store(as_path(store, "store"), create=True)
     if reference is not None:
         _refuse_other(problem, as_instance(reference, "reference", ConvexResult))
     if held_out is not None:

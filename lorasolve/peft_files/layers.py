@@ -403,6 +403,8 @@ def read(path: PathLike) -> Adapter:
     path = pathlib.Path(as_path(path, "path"))
     if path.is_dir():
         return _read_folder(path)
+    if path.name == CONFIG:
+        raise UnreadableError(f"{path}: has no tensors: give the folder that holds it")
     file = TensorFile(path)
     adapter = Adapter(file, None)
     unscaled = [

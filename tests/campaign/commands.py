@@ -388,14 +388,18 @@ def campaign(
             if fault:
                 faults[fault].append(f"case {number}: {run}")
         random_ = random.Random(seed)
+        # Commands may have written over the files that they were given.
+        fresh = data / "fresh"
+        fresh.mkdir()
+        make_files(fresh)
         for number in range(kills):
             if time.monotonic() - began > seconds:
                 break
-            words, fault = kill(number, data, random_)
+            words, fault = kill(number, fresh, random_)
             tried += 1
             if fault:
                 faults[fault].append(f"kill {number}: {words}")
-        words, fault = both_at_once(data)
+        words, fault = both_at_once(fresh)
         tried += 1
         if fault:
             faults[fault].append(words)

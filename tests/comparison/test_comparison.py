@@ -423,7 +423,7 @@ def test_workers_find_what_one_process_finds(denoising) -> None:
     assert plain_document(one) == plain_document(two)
 
 
-def test_what_is_no_start_is_refused_before_anything_is_computed() -> None:
+def test_what_is_no_start_or_store_is_refused_before_anything_is_computed(tmp_path) -> None:
     class Asked:
         shape, convex, lower_bound = (4, 3), True, 0.0
 
@@ -438,6 +438,9 @@ def test_what_is_no_start_is_refused_before_anything_is_computed() -> None:
     ):
         with pytest.raises((ValueError, TypeError), match=words):
             ls.compare(ls.Problem(Asked(), 2, 0.1), ["gd"], init=init)
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(ValueError, match=r"^store: .*file is no folder"):
+        ls.compare(ls.Problem(Asked(), 2, 0.1), ["gd"], store=tmp_path / "file")
 
 
 def test_a_run_that_fails_is_named_and_the_others_are_kept(denoising, tmp_path) -> None:

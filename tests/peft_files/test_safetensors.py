@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from lorasolve.peft_files import TensorFile, UnreadableError, encoded, write_tensors
+from lorasolve.peft_files import TensorFile, UnreadableError, encoded, read, write_tensors
 from lorasolve.peft_files.safetensors import HEADER_LIMIT, StoredTensor
 
 
@@ -195,3 +195,9 @@ def test_names_are_made_safe_to_print(tmp_path):
 def test_what_a_dtype_cannot_hold_is_refused(values, dtype):
     with pytest.raises(ValueError, match="values: has"):
         encoded(np.array([values]), dtype)
+
+
+def test_the_settings_of_an_adapter_are_not_its_tensors(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(UnreadableError, match=r"adapter_config\.json: has no tensors: give the folder that holds it"):
+        read(tmp_path / "adapter_config.json")
