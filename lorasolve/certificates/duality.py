@@ -233,9 +233,12 @@ class Norm(NamedTuple):
 
 
 def is_formed(shape: tuple[int, int]) -> bool:
-    """Return whether a gradient of this shape is formed, so that its norm is bounded by a factorisation."""
+    """Return whether a gradient of this shape is formed, so that its norm is bounded by a factorisation.
+
+    One of a row or two is no larger than a factor, and what chance says needs three.
+    """
     m, n = shape
-    return m * n <= DENSE_LIMIT or (min(m, n) <= DENSE_SIDE and m * n <= DENSE_ENTRIES)
+    return min(m, n) < 3 or m * n <= DENSE_LIMIT or (min(m, n) <= DENSE_SIDE and m * n <= DENSE_ENTRIES)
 
 
 def gradient_norm(G: LinearMap, P: Array, Q: Array, level: float, radius: float = 0.0) -> Norm:

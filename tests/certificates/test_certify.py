@@ -498,6 +498,22 @@ def test_a_full_rank_update_beyond_the_size_that_is_factorised(monkeypatch):
     assert certify(problem, M, rigorous=False).gap == pytest.approx(9.0 * np.linalg.norm(M, "nuc"), rel=1e-9)
 
 
+@pytest.mark.parametrize("shape", [(1, 70), (70, 1), (2, 70), (70, 2)])
+def test_one_or_two_long_rows_are_factorised_at_any_size(shape, monkeypatch):
+    for name in ("DENSE_LIMIT", "DENSE_SIDE", "DENSE_ENTRIES"):
+        monkeypatch.setattr(duality, name, 0)
+    M = np.random.default_rng(14).standard_normal(shape)
+    values = np.linalg.svd(M, compute_uv=False)
+    lam = 0.5 * float(values[0] + (values[1] if values.size > 1 else 0.0))
+    X = soft_threshold(M, lam)
+    problem = ls.Problem(Denoising(M), 1, lam)
+    for point, best in ((X, True), (0.7 * X, False)):
+        certificate = certify(problem, point, rigorous=False)
+        assert certificate.is_global is best and certificate.level is Known.CERTIFIED
+        assert certificate.gap >= problem.convex_value(point) - denoising_optimum(M, lam) - ROUNDING
+        assert certificate.rank_at_most == 1 if best else certificate.rank_at_most is None
+
+
 def test_bad_points_are_named():
     problem = ls.Problem(OBJECTIVES["denoising"], 2, 0.5)
     good = np.ones((8, 2)), np.ones((6, 2))
