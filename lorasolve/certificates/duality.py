@@ -288,6 +288,10 @@ def evaluate(
         for found in (gradient_norm(G, P, Q, lam, radius) for G, (P, Q) in zip(operators, spans))
     )
     norm = max(found.most for found in norms)
+    # Where columns cancel in X = A B^T, the X that f is evaluated at is another one; their lengths add up to ||X||_*
+    # for balanced factors.
+    lengths = sum(float(np.linalg.norm(A, axis=0) @ np.linalg.norm(B, axis=0)) for A, B in factors)
+    noise += allowance(loss.precision) * (norm + lam) * max(lengths - nuclear, 0.0)
     bound = best_gap(loss, lam, f, nuclear, inner, norm, operators, noise)
     failure = sum(found.failure for found in norms)
     if failure and math.isfinite(bound.gap) and lam > 0.0:

@@ -23,7 +23,7 @@ Svd = tuple[Array, Array, Array]
 
 FLOATING = (
     "rounding errors in f and its gradient are within 8 units in the last place of |f(0)|, of |f(X)|, and of the terms "
-    "that cancel in them where the loss states their size"
+    "that cancel in them where the loss states their size, and those in X = A B^T of the lengths of columns that cancel"
 )
 LANCZOS = "the Lanczos iteration for ||G||_2 behaves as in exact arithmetic, up to 1e-12"
 

@@ -468,10 +468,11 @@ class _Case:
         if self.found.proof is not None:
             low, high = self.found.proof.bound.value_low, value_high(problem, *factors[0])
             return max(difference_down(low, high), 0.0), factors
-        value = self.found.value
+        value, parts = self.found.value, self.found.parts
+        assert parts is not None
         # Each of the two values has the errors of numbers of its own size and of the size of what it is made of.
         eps = allowance(loss.precision)
-        noise = sum(loss.rounding_noise(at).value for at in (self.factors, factors))
+        noise = 0.5 * (parts.f_high - parts.f_low) + loss.rounding_noise(factors).value
         noise += eps * (self.scale + abs(f) + lam * nuclear)
         return max(value - (f + lam * nuclear) - noise, 0.0), factors
 

@@ -3,6 +3,7 @@
 import gc
 import math
 import warnings
+from fractions import Fraction
 
 import mpmath
 import numpy as np
@@ -510,6 +511,26 @@ def test_features_that_are_nearly_the_same_are_not_taken_for_one(apart, rank):
 def nearly_equal_samples(apart):
     """Two samples that an invertible ``Z`` tells apart, so that ``min f`` is 0, and targets that need a large ``X``."""
     return LinearFineTuning(np.zeros((1, 2)), np.array([[1.0, 1.0], [1.0, 1.0 + apart]]), np.array([[1.0, 2.0]]))
+
+
+@pytest.mark.parametrize("make", [Distance, Denoising])
+@pytest.mark.parametrize(("target", "optimal"), [(1.3, False), (1.55, True)])
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_columns_that_cancel_in_the_update_prove_little(make, target, optimal, order):
+    # ((1 + e) K)^2 - (1 + 2 e) K^2 = 1/4 is rounded to 0: the update is 5/4, and f is evaluated at 1.
+    e, K = 2.0**-27, 2.0**26
+    a = np.array([(1.0 + e) * K, -(1.0 + 2.0 * e) * K, 1.0])[list(order)]
+    b = np.array([(1.0 + e) * K, K, 1.0])[list(order)]
+    x = float(sum(Fraction(p) * Fraction(q) for p, q in zip(a, b)))
+    assert x == 1.25 and float(a @ b) == 1.0
+    lam = 0.3
+    F = 0.5 * (x - target) ** 2 + lam * x
+    gap = F - (0.5 * lam**2 + lam * (target - lam))  # soft threshold
+    assert gap == pytest.approx(0.0 if optimal else 0.03125)
+    problem = ls.Problem(make(np.array([[target]])), 1, lam)
+    certificate = certify(problem, (a[None], b[None]), rigorous=False)
+    assert certificate.is_global is None and certificate.gap >= gap - 1e-15
+    assert certificate.gap_at_least <= gap + 1e-15 and certificate.dual_value <= F - gap + 1e-15
 
 
 @pytest.mark.parametrize("apart", [1e-4, 1e-5, 1e-6, 1e-7])
