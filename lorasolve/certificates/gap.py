@@ -518,26 +518,30 @@ class _Case:
         full = min(problem.shape)
         if low == full:
             return full, full, []
-        high, claim = self._highest_rank(gap)
-        return (low, high, [f"for the rank: {claim}"]) if high is not None and high < full else (low, None, [])
+        high, beta, claim = self._highest_rank(gap)
+        if high is None or high >= full:
+            return low, None, []
+        if spot_checks.needed(problem.loss) and spot_checks.exceeds_curvature(problem.loss, A @ B.T, beta):
+            return low, None, []
+        return low, high, [f"for the rank: {claim} {beta:.6g}"]
 
-    def _highest_rank(self, gap: float) -> tuple[int | None, str]:
-        """Return a bound of the rank from above, and what it assumes.
+    def _highest_rank(self, gap: float) -> tuple[int | None, float, str]:
+        """Return a bound of the rank from above, the constant that it rests on, and what is assumed of that.
 
         The curvature along matrices of rank one may be known sooner than the smoothness, and by a larger number: the
         smoothness is asked for where a distance several times smaller would count fewer singular values.
         """
-        found, claim = None, ""
-        if self.facts.rank_one_smoothness is not None:
-            distance = ranks.reach(gap, self.facts.rank_one_smoothness)
+        found, beta = None, self.facts.rank_one_smoothness
+        claim = "the curvature of f along matrices of rank one is at most"
+        if beta is not None:
+            distance = ranks.reach(gap, beta)
             found = self._rank_at_most(distance)
-            claim = f"the curvature of f along matrices of rank one is at most {self.facts.rank_one_smoothness:.6g}"
             if found is not None and found == self._rank_at_most(CLOSER * distance):
-                return found, claim
+                return found, beta, claim
         closer = self._rank_at_most(ranks.reach(gap, self.facts.smoothness))
         if closer is not None and (found is None or closer < found):
-            found, claim = closer, f"the gradient of f has the Lipschitz constant {self.facts.smoothness:.6g}"
-        return found, claim
+            found, beta, claim = closer, self.facts.smoothness, "the gradient of f has the Lipschitz constant"
+        return found, math.inf if beta is None else beta, claim
 
     def _rank_at_most(self, distance: float) -> int | None:
         """Return how many singular values of the gradient may be within ``distance`` of ``lam``, None if unknown."""

@@ -5,7 +5,8 @@ evaluated at ``Y = 0``, at the better point if one was found, and at small and l
 and along a random direction, to both sides: for convex ``f`` the slope ``<G, D>`` lies between the two difference
 quotients for every step, so a gradient that is off by a factor violates it at a small one. A stated lower bound is
 looked for where a convex ``f`` is least, by a short descent of ``f`` alone from ``X``. A violation voids the
-certificate; that none was found proves nothing, and the certificate goes on naming what it assumes.
+certificate; a stated smoothness that is too small, only the bound of the rank that rests on it. That no violation was
+found proves nothing, and the certificate goes on naming what it assumes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 
 from .._blocks import Matrices, MultiObjective, OneBlock, joint_inner, joint_norm
 from .._validate import Array
-from ..objectives.base import DenseReference, Shifted, UserObjective
+from ..objectives.base import DenseReference, Shifted, UserObjective, difference_step
 from . import _oracles
 
 # Rounding errors that a plainly written loss may make, in units in the last place of what its value is made of.
@@ -27,6 +28,8 @@ ULPS = 1000.0
 STEPS = (1.0, 1e-2, 1e-4, 1e-6)
 # Gradients that the descent below a stated lower bound may ask for: about as many as the other points together.
 DESCENT = 20
+# Steps of the iteration that looks for large curvature, two gradients each, and by how much it must be above a bound.
+CURVED_STEPS, CURVED = 16, 1e-6
 
 # By identity, because a user's object need not be hashable; entries go with their objects.
 _passed: dict[int, weakref.ref[Any]] = {}
@@ -105,6 +108,32 @@ def violation(loss: MultiObjective, X: Matrices, better: Matrices | None) -> str
     if found is None and loss.facts.least_squares:
         return _not_quadratic(loss, claims.X, claims.here, claims.eps * claims.made_of)
     return found
+
+
+def exceeds_curvature(loss: MultiObjective, X: Array, beta: float) -> bool:
+    """Return whether a loss of one matrix is seen to have more curvature than ``beta`` along a matrix of rank one.
+
+    At ``X`` the direction ``u v^T`` is turned into that of the Hessian's products ``H``, ``u`` into ``H v`` and ``v``
+    into ``H^T u`` in turn. For a true ``beta`` no difference of gradients exceeds it but by rounding.
+    """
+    (D,) = _random([X])
+    u, v = D[:, 0], D[0]
+    here, zero = _Evaluated(loss, [X]), _Evaluated(loss, [0.0 * X])
+    h = difference_step(_length(loss, [X], here.G, None), float(np.linalg.norm(X)), 1.0, loss.precision)
+    rounding = ULPS * float(np.finfo(loss.precision).eps) * max(joint_norm(here.G), joint_norm(zero.G))
+    noise = (rounding + loss.rounding_noise([(X, np.eye(X.shape[1]))]).gradient) / h
+    for k in range(CURVED_STEPS):
+        if not (u.any() and v.any()):
+            return False
+        u, v = u / np.linalg.norm(u), v / np.linalg.norm(v)
+        ends = [_Evaluated(loss, [X + t * np.outer(u, v)]) for t in (h, -h)]
+        if not all(math.isfinite(end.f) for end in ends):  # outside of the domain
+            return False
+        H = (ends[0].G[0] - ends[1].G[0]) / (2.0 * h)
+        if float(u @ H @ v) > beta * (1.0 + CURVED) + noise:
+            return True
+        u, v = (H @ v, v) if k % 2 else (u, H.T @ u)
+    return False
 
 
 class _Claims:

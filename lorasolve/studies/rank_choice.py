@@ -68,8 +68,8 @@ class RankChoice:
             elif self.lam == 0.0:
                 why = "without decay a minimizer may have any rank where there are others"
             else:
-                why = "the smoothness of f is not known, the gap too large for it, or more singular values of the "
-                why += "gradient near lam than X has"
+                why = "the smoothness of f is not known or was refuted, the gap too large for it, or more singular "
+                why += "values of the gradient near lam than X has"
             return f"rank {self.rank} at lam = {self.lam:g}: found, not certified{known} (no bound from above: {why})"
         interval = f"{self.at_least}" if self.at_least == self.at_most else f"{self.at_least} to {self.at_most}"
         return (

@@ -314,6 +314,39 @@ def test_an_attribute_of_a_loss_that_states_no_fact_bounds_no_rank():
     assert not any("conjugate" in text for text in found.assumptions)
 
 
+class Stretched:
+    """A user's ``c ||L (X - M)||_F^2 / 2`` for a diagonal ``L``: its curvature is at most ``c max L^2``."""
+
+    convex, lower_bound = True, 0.0
+
+    def __init__(self, M, L, unit=1.0, **stated):
+        self.M, self.L, self.unit, self.shape = M, L, unit, M.shape
+        vars(self).update(stated)
+
+    def value_and_grad(self, X):
+        E = self.L[:, None] * (X - self.M)
+        return 0.5 * self.unit * float(np.vdot(E, E)), self.unit * self.L[:, None] * E
+
+
+@pytest.mark.parametrize("fact", ["smoothness", "rank_one_smoothness"])
+@pytest.mark.parametrize("share", [1e-9, 0.1, 0.5, 0.9, 1.0, 2.0])
+@pytest.mark.parametrize("unit", [1e-12, 1.0, 1e12])
+def test_a_stated_curvature_that_is_too_small_bounds_no_rank(fact, share, unit):
+    # The optimum is diagonal: X*_ii = M_ii - lam / (c L_i^2) where that is positive, so it has rank 3.
+    L, values, lam = np.ones(8), np.array([5.0, 3.0, 1.5, 0.8, 0.4, 0.1]), 1.0
+    L[2] = 3.0
+    M = np.vstack([np.diag(values), np.zeros((2, 6))])
+    X = np.vstack([np.diag(np.maximum(values - lam / L[:6] ** 2, 0.0)), np.zeros((2, 6))])
+    assert np.linalg.matrix_rank(X) == 3
+    loss = Stretched(M, L, unit, **{fact: share * 9.0 * unit})
+    for cut in (0.0, 1e-6):
+        near = np.maximum(X - cut, 0.0)
+        certificate = certify(ls.Problem(loss, 3, unit * lam), near, tol=1e-2)
+        assert certificate.is_global is True
+        assert certificate.rank_at_most is None if share < 1.0 else certificate.rank_at_most == 3
+        assert any("for the rank" in text for text in certificate.assumptions) is (share >= 1.0)
+
+
 def test_a_loss_made_of_another_one_has_its_own_convexity():
     """``0.01 ||X - M||^2/2`` is strongly convex with 0.01, and ``||X - M||^2/2`` with 1."""
 
