@@ -20,7 +20,7 @@ import numpy as np
 
 from .._blocks import Matrices, MultiObjective, OneBlock, joint_inner, joint_norm
 from .._validate import Array
-from ..objectives.base import DenseReference, Shifted, UserObjective, difference_step
+from ..objectives.base import DenseReference, Shifted, UserObjective, difference_step, length_of
 from . import _oracles
 
 # Rounding errors that a plainly written loss may make, in units in the last place of what its value is made of.
@@ -30,6 +30,8 @@ STEPS = (1.0, 1e-2, 1e-4, 1e-6)
 DESCENT = 20
 # Steps of the iteration that looks for large curvature, two gradients each, and by how much it must be above a bound.
 CURVED_STEPS, CURVED = 16, 1e-6
+# Share by which a product with the Hessian may differ from a difference of gradients, which a bend nearby may change.
+HESSIAN = 0.1
 
 # By identity, because a user's object need not be hashable; entries go with their objects.
 _passed: dict[int, weakref.ref[Any]] = {}
@@ -66,8 +68,11 @@ def needed(loss: MultiObjective) -> bool:
     return _oracles.claim(loss.objective) is not None or _oracles.refusal(loss.objective) is not None
 
 
-def _is_of_a_user(loss: MultiObjective) -> bool:
-    return not type(speaker(loss)).__module__.startswith("lorasolve.")
+def _is_of_a_user(loss: Any) -> bool:
+    """Return whether a loss, or one of those that it adds up, is not of the package."""
+    whose = speaker(loss)
+    of_package = type(whose).__module__.startswith("lorasolve.")
+    return not of_package or any(_is_of_a_user(part) for part in getattr(whose, "parts", ()))
 
 
 def test_of(loss: MultiObjective) -> str:
@@ -134,6 +139,28 @@ def exceeds_curvature(loss: MultiObjective, X: Array, beta: float) -> bool:
             return True
         u, v = (H @ v, v) if k % 2 else (u, H.T @ u)
     return False
+
+
+def contradicted_hessian(loss: MultiObjective, X: Matrices, D: Matrices) -> str | None:
+    """Return how the Hessian products that a user states differ from differences of gradients, or None.
+
+    They are compared along ``D`` and along a random direction of its length, in float64: differences in float32 take
+    steps over which the Hessian changes.
+    """
+    if loss.differenced or loss.precision != "float64" or not _is_of_a_user(loss):
+        return None
+    here, zero, length = _Evaluated(loss, X), _Evaluated(loss, [0.0 * x for x in X]), joint_norm(D)
+    slope = joint_norm(zero.G)
+    h = difference_step(length_of(zero.f, slope), joint_norm(X), length, loss.precision)
+    noise = ULPS * float(np.finfo(loss.precision).eps) * max(joint_norm(here.G), slope) / h
+    random = _random(X)
+    for E in (D, [length / joint_norm(random) * d for d in random]):
+        stated, found = loss.checked_hessian_product(X, E), MultiObjective.hessian_product(loss, X, E)
+        off = joint_norm([s - f for s, f in zip(stated, found)])
+        size = max(joint_norm(stated), joint_norm(found))
+        if off > HESSIAN * size + noise:
+            return f"has a hessian_product that differs from its gradients by {off / size:.2g} of its size"
+    return None
 
 
 class _Claims:

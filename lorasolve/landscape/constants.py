@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._blocks import MultiObjective, OneBlock
+from .._blocks import MultiObjective, OneBlock, joint_norm
 from .._known import Known
 from .._text import for_json
 from .._validate import (
@@ -25,7 +25,7 @@ from .._validate import (
     as_text,
 )
 from ..linear_map import numerical_rank, refuse_non_finite
-from ..objectives.base import Objective, as_objective
+from ..objectives.base import Objective, as_objective, length_of
 from .regimes import curvature_bounds
 
 # Up to this many entries of X the Hessian of a quadratic is formed and decomposed.
@@ -34,6 +34,8 @@ DENSE_ENTRIES = 1024
 DIFFERENCES = 16.0
 # Rounding errors of exact products and of an eigenvalue, in units of eps of the largest for each direction.
 ROUNDED = 8.0
+# Share of a gradient by which its change may differ from what the Hessian of a quadratic says, in units of eps^(2/3).
+CHANGED = 1e3
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,8 @@ def restricted_constants(
     Raises
     ------
     ValueError, TypeError
-        For arguments out of range, and for ``by="quadratic"`` on an objective that is not quadratic.
+        For arguments out of range, for ``by="quadratic"`` on an objective that is not quadratic, and for one that says
+        so and is found not to be.
 
     Notes
     -----
@@ -199,6 +202,11 @@ def restricted_constants(
             f"{objective.label} has {objective.facts.least_squares!r}; accepted here: 'sampled', 'searched'"
         )
     if by == "quadratic" or (by == "auto" and objective.facts.least_squares):
+        if not _changes_linearly(OneBlock(objective)):
+            raise ValueError(
+                f"objective: {objective.label} states least_squares, but its gradient does not change as its Hessian "
+                "says; run check_objective"
+            )
         return _quadratic(objective, X_star, r, D, starts, rng)
     sampled = _sampled(objective, X_star, r, D, samples, rng)
     return sampled if by != "searched" else _searched(objective, X_star, sampled, starts, rng)
@@ -212,8 +220,7 @@ def known_constants(objective: Objective, r: int) -> Constants | None:
     rsc, rsm = getattr(objective, "rsc", None), getattr(objective, "rsm", None)
     if isinstance(rsc, float) and isinstance(rsm, float):
         return _of_curvature(rsc, rsm, r, "stated by the objective, whole space")
-    m, n = objective.shape
-    if objective.facts.least_squares and m * n <= DENSE_ENTRIES:
+    if _has_small_hessian(OneBlock(objective)):
         return _of_spectrum(OneBlock(objective), r, "extreme eigenvalues of the Hessian, whole space")
     return None
 
@@ -274,7 +281,30 @@ def joint_curvature(loss: MultiObjective) -> tuple[float, float] | None:
 
 
 def _has_small_hessian(loss: MultiObjective) -> bool:
-    return loss.facts.least_squares and sum(m * n for m, n in loss.shapes) <= DENSE_ENTRIES
+    small = loss.facts.least_squares and sum(m * n for m, n in loss.shapes) <= DENSE_ENTRIES
+    return small and _changes_linearly(loss)
+
+
+def _changes_linearly(loss: MultiObjective) -> bool:
+    """Return whether the gradient changes from 0 to a random point as the Hessian at 0 says, in every matrix.
+
+    Least squares are what a user states, and one Hessian says nothing about other losses.
+    """
+    loss = loss.in_float64()
+    zero = [np.zeros(shape) for shape in loss.shapes]
+    rng = np.random.default_rng()
+    D = [rng.standard_normal(shape) for shape in loss.shapes]
+    f, before = loss.checked_value_and_grad(zero)
+    scale = (length_of(f, joint_norm(before)) or 1.0) / joint_norm(D)
+    D = [scale * d for d in D]
+    after = loss.checked_value_and_grad(D)[1]
+    share = CHANGED * float(np.finfo(loss.precision).eps) ** (2 / 3)
+    for a, b, H in zip(before, after, loss.checked_hessian_product(zero, D)):
+        off = b - a - H
+        refuse_non_finite(off)
+        if float(np.linalg.norm(off)) > share * float(np.linalg.norm(a) + np.linalg.norm(b) + np.linalg.norm(H)):
+            return False
+    return True
 
 
 def joint_hessian(loss: MultiObjective) -> tuple[Array, float]:

@@ -13,7 +13,7 @@ from .._advice import rise
 from .._known import Known
 from .._units import factor_lengths, gradient_at_zero
 from .._validate import Array, as_flag, as_integer, as_iterable, as_number, shown
-from ..certificates import certify
+from ..certificates import certify, spot_checks
 from ..certificates.duality import scale_of
 from ..certificates.gap import out_of_range
 from ..certificates.refute import better_point
@@ -109,7 +109,8 @@ def verdict(
     The order of decision: a certificate of optimality; stationarity; curvature (negative beyond ``0.1 tol`` of the
     largest, or worth more than the tolerance in values on the line along its direction, where the value is lower by
     as much); the comparison with ``X*``; the search
-    for a better point, whose value must be lower by more than the tolerance and the rounding noise of both values. A
+    for a better point, whose value must be lower by more than the tolerance and the rounding noise of both values.
+    Where a user's Hessian products contradict the gradients, nothing is concluded from curvature. A
     point is not converged, instead of spurious, where ``||grad L|| ||theta||`` is as much as it is above the better
     one, and instead of global where ``L - F`` at its factors is above the tolerance. The
     theorems are evaluated beside it with the certified ends of the constants, and a contradiction is reported as such.
@@ -204,7 +205,7 @@ class _Judge:
         self.stars = stars
         self.star_source = "given" if stars is not None else "not given"
         self._counted: _Counted | None = None
-        self.constants = constants or known_block_constants(problem.loss, problem.ranks)
+        self.constants = constants or self._known_constants()
         self.given = constants is not None
         self.stated = joint
         self.joint = self._joint_inequality()
@@ -224,6 +225,7 @@ class _Judge:
         # Where f is 0 here and at X = 0 nothing else says what is small.
         self.scale = scale_of(size or self.certificate.factor_gap, problem.loss.facts.lower_bound)
         self.second: SecondOrder | None = None
+        self.contradiction: str | None = None
         self.escapes = False
         self.star_refuted = self._refutation_of_star()
         if self.star_refuted is not None:
@@ -264,6 +266,14 @@ class _Judge:
             witness=self.witness,
         )
 
+    def _known_constants(self) -> tuple[Constants, ...] | None:
+        """Return constants that cost nothing, none of a loss that contradicts the convexity that it states."""
+        loss = self.problem.loss
+        found = known_block_constants(loss, self.problem.ranks)
+        if found is None or loss.facts.convex is not True or not spot_checks.needed(loss):
+            return found
+        return None if spot_checks.violation(loss.in_float64(), self.point.updates, None) else found
+
     def _joint_inequality(self) -> Premise | None:
         """Return the premise that couples the constants of several matrices, if there are any."""
         if self.constants is None or not self.problem.several:
@@ -287,6 +297,9 @@ class _Judge:
         if not self.first.is_fosp:
             return "not_converged", self._unsettled(), "gradient"
         self.second = second_order_at(self.point, 0.1 * self.tol)
+        self.contradiction = self._contradicted_hessian()
+        if self.contradiction is not None:
+            return "inconclusive", self.contradiction, "nothing"
         self.escapes = not self.second.is_sosp or self._leads_lower(self.second)
         if self.escapes and not self._is_felt(self.second):
             self.escapes = False
@@ -419,6 +432,8 @@ class _Judge:
 
     def _is_second_order(self, second: SecondOrder) -> bool | None:
         """Whether the point is second-order stationary, None where that is not known."""
+        if self.contradiction is not None:
+            return None
         if self.escapes:
             return False
         # A search too short to exclude negative curvature establishes nothing, nor do differences that see some.
@@ -440,6 +455,16 @@ class _Judge:
         value, noise = value_and_noise(self.problem, self.point.factors)
         lower, its_noise = value_and_noise(self.problem, lowest.factors)
         return value - lower > noise + its_noise
+
+    def _contradicted_hessian(self) -> str | None:
+        """Return how a user's Hessian products contradict the gradients, along the update's lowest curvature too."""
+        assert self.second is not None
+        loss, directions = self.problem.loss, self.problem.split_blocks(self._direction(self.second))
+        D = [U @ B.T + A @ V.T for (U, V), (A, B) in zip(directions, self.point.factors)]
+        if not any(np.any(d) for d in D):
+            return None
+        text = spot_checks.contradicted_hessian(loss, self.point.updates, D)
+        return None if text is None else f"{loss.label} {text}: run {spot_checks.test_of(loss)}"
 
     def _direction(self, second: SecondOrder) -> Array:
         return flat(self.problem.checked_factors(*second.direction))

@@ -1,0 +1,111 @@
+"""Losses that state what is not so: no verdict and no certified constant rests on it."""
+
+import numpy as np
+import pytest
+
+import lorasolve as ls
+from lorasolve import landscape
+from lorasolve.landscape.constants import known_block_constants, known_constants
+from lorasolve.multi import MultiProblem, Separable
+from lorasolve.objectives.base import Objective, as_objective
+
+
+class TwoValleys:
+    """``2 + sum y^2/2 - y^3/6 + y^4/100`` with ``y = X - 1``: at ``X = 1`` a valley, the lower one near 6.4."""
+
+    shape = (3, 2)
+
+    def __init__(self, **stated):
+        vars(self).update(stated)
+
+    def value_and_grad(self, X):
+        y = X - 1.0
+        return float((y**2 / 2 - y**3 / 6 + y**4 / 100).sum()) + 2.0, y - y**2 / 2 + y**3 / 25
+
+    def hessian_product(self, X, D):
+        y = X - 1.0
+        return D * (1.0 - y + 0.12 * y**2)
+
+
+VALLEY = np.ones((3, 1)), np.ones((2, 1))
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        TwoValleys(convex=True, least_squares=True),
+        TwoValleys(convex=True, least_squares=True, lower_bound=-50.0),
+        TwoValleys(least_squares=True),
+    ],
+)
+def test_a_valley_that_is_not_the_lowest_is_never_global(loss):
+    lower = loss.value_and_grad(np.full((3, 2), 6.0))[0]
+    assert lower < loss.value_and_grad(np.ones((3, 2)))[0] == 2.0
+    found = landscape.verdict(ls.Problem(loss, 1, 0.0), VALLEY)
+    assert found.kind == "inconclusive" and found.constants is None
+
+
+class StronglyConvexBySaying(Objective):
+    """``y^2/2 - y^3/2 + y^4/100``, ``y = X - 10``: negative at 20, as far as 0 is from the valley at 10."""
+
+    shape, convex, rsc, rsm = (1, 1), True, 1.0, 1.0
+
+    def value_and_grad(self, X):
+        y = X - 10.0
+        return float((y**2 / 2 - y**3 / 2 + y**4 / 100).sum()), y - 1.5 * y**2 + y**3 / 25
+
+
+def test_no_strong_convexity_is_taken_from_a_loss_that_is_not_convex():
+    loss = StronglyConvexBySaying()
+    assert loss.value_and_grad(np.full((1, 1), 20.0))[0] < loss.value_and_grad(np.full((1, 1), 10.0))[0] == 0.0
+    root = np.full((1, 1), np.sqrt(10.0))
+    found = landscape.verdict(ls.Problem(loss, 1, 0.0), (root, root))
+    assert found.kind != "global" and found.constants is None
+    assert "convexity" in found.certificate.reason
+
+
+def test_one_hessian_says_nothing_of_losses_that_are_not_quadratic():
+    loss = TwoValleys(least_squares=True)
+    assert known_constants(as_objective(loss), 1) is None
+    pair = MultiProblem(Separable([loss, loss]), (1, 1), 0.0)
+    assert known_block_constants(pair.loss, (1, 1)) is None
+    for by in ("auto", "quadratic"):
+        with pytest.raises(ValueError, match=r"^objective: TwoValleys states least_squares.*check_objective"):
+            landscape.restricted_constants(loss, np.ones((3, 2)), 1, 1.0, by=by, starts=1)
+    assert landscape.restricted_constants(loss, np.ones((3, 2)), 1, 1.0, by="sampled", samples=9).rsc_low == -np.inf
+
+
+class Distance:
+    """``u ||X - M||_F^2 / 2 + 1e3 u``, whose Hessian is ``u`` times the identity, with a Hessian of its own."""
+
+    def __init__(self, M, times, unit=1.0, **stated):
+        self.M, self.shape, self.times, self.unit = M, M.shape, times, unit
+        vars(self).update(stated)
+
+    def value_and_grad(self, X):
+        return self.unit * (0.5 * float(np.vdot(X - self.M, X - self.M)) + 1e3), self.unit * (X - self.M)
+
+    def hessian_product(self, X, D):
+        return self.times * self.unit * D
+
+
+# At rank 1 without decay the stationary points of denoising diag(3, 2, 1) are the single components: the first is the
+# best, the second a strict saddle (proofs/denoising_landscape).
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+@pytest.mark.parametrize("times", [1.0, 3.0, 0.5, 0.0, -1.0])
+@pytest.mark.parametrize(("component", "kind"), [(0, "inconclusive"), (1, "saddle")])
+@pytest.mark.parametrize("several", [False, True])
+def test_a_wrong_hessian_makes_neither_saddles_nor_minima(unit, times, component, kind, several):
+    M = np.vstack([np.diag([3.0, 2.0, 1.0]), np.zeros((1, 3))])
+    A, B = np.zeros((4, 1)), np.zeros((3, 1))
+    A[component] = B[component] = np.sqrt(M[component, component])
+    loss = Distance(M, times, unit)
+    problem, point = ls.Problem(loss, 1, 0.0), (A, B)
+    if several:
+        problem, point = MultiProblem(Separable([loss, loss]), (1, 1), 0.0), ((A, A), (B, B))
+    found = landscape.verdict(problem, point)
+    told = "hessian_product" in found.reason and "check_objective" in found.reason
+    assert told is (times != 1.0)
+    assert found.kind == (kind if times == 1.0 else "inconclusive")
+    second = next(premise for premise in found.premises if premise.id == "second_order")
+    assert second.holds is (None if times != 1.0 else kind != "saddle")
