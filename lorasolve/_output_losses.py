@@ -17,20 +17,28 @@ LOSSES: tuple[Loss, ...] = ("square", "logistic", "softmax")
 
 
 def sum_and_slope(loss: Loss, z: Array, targets: Array) -> tuple[float, Array]:
-    """Return the sum of the losses and its gradient in the outputs (N, K)."""
+    """Return the sum of the losses and its gradient in the outputs (N, K).
+
+    Small losses and slopes keep their digits: none is a difference of what is about 1.
+    """
     if loss == "square":
         slope = z - targets
         return 0.5 * float(np.vdot(slope, slope)), slope
     if loss == "logistic":
         margin = targets * z
-        return float(np.logaddexp(0.0, -margin).sum()), -targets * _sigmoid(-margin)
-    rows = np.arange(len(z))
-    top = z.max(axis=1, keepdims=True)
-    exponentials = np.exp(z - top)
-    total = exponentials.sum(axis=1, keepdims=True)
-    value = float((top[:, 0] + np.log(total[:, 0]) - z[rows, targets]).sum())
-    slope = exponentials / total
-    slope[rows, targets] -= 1.0
+        decay = np.exp(-np.abs(margin))
+        value = float((np.maximum(-margin, 0.0) + np.log1p(decay)).sum())
+        return value, -targets * np.where(margin > 0.0, decay, 1.0) / (1.0 + decay)
+    rows, top = np.arange(len(z)), z.argmax(axis=1)
+    behind = z - z[rows, top][:, None]
+    slope = np.exp(behind)
+    slope[rows, top] = 0.0
+    others = slope.sum(axis=1)
+    value = float((np.log1p(others) - behind[rows, targets]).sum())
+    slope[rows, top] = 1.0
+    slope /= 1.0 + others[:, None]
+    slope[rows, targets] = 0.0
+    slope[rows, targets] = -slope.sum(axis=1)
     return value, slope
 
 
@@ -39,12 +47,8 @@ def curvature(loss: Loss, z: Array, dz: Array) -> Array:
     if loss == "square":
         return dz
     if loss == "logistic":
-        s = _sigmoid(z)
-        return s * (1.0 - s) * dz
+        decay = np.exp(-np.abs(z))
+        return decay / (1.0 + decay) ** 2 * dz
     p = np.exp(z - z.max(axis=1, keepdims=True))
     p /= p.sum(axis=1, keepdims=True)
     return p * (dz - np.sum(p * dz, axis=1, keepdims=True))
-
-
-def _sigmoid(z: Array) -> Array:
-    return 0.5 * (1.0 + np.tanh(0.5 * z))

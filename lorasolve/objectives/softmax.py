@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import ArrayLike
 from .._validate import Array, as_index_array
 from ._description import Description, Matrix
 from ._linear_model import LinearModel
+from .base import Rounding
 
 
 class Softmax(LinearModel):
@@ -82,6 +84,15 @@ class Softmax(LinearModel):
         outputs /= total
         flat[self._at_label] -= 1.0 / self.n_samples
         return f
+
+    def rounding_noise(self, A: Array, B: Array) -> Rounding:
+        """Return the errors of logarithms of numbers from 1 on, and of ``P - Y`` at the labels, however small they are.
+
+        One number of each column of ``P - Y`` is a difference of such numbers: in norm they are ``sqrt(N)``.
+        """
+        value, gradient = super().rounding_noise(A, B)
+        unit = 8.0 * float(np.finfo(self.dtype).eps)
+        return Rounding(value + unit, gradient + unit * float(np.linalg.norm(self.Z)) / math.sqrt(self.n_samples))
 
     def curvature(self, outputs: Array, S: Array) -> tuple[Array, Array]:
         """Return ``(P - Y)/N`` and ``P * (S - <p, S>)/N``, column by column."""

@@ -17,7 +17,16 @@ from lorasolve.certificates.duality import duality_gap
 from lorasolve.checks import check_objective
 from lorasolve.linear_map import LinearMap
 from lorasolve.multi import MultiProblem, Separable
-from lorasolve.objectives import Denoising, Huber, LinearFineTuning, Logistic, MatrixCompletion, MatrixSensing, Softmax
+from lorasolve.objectives import (
+    NTK,
+    Denoising,
+    Huber,
+    LinearFineTuning,
+    Logistic,
+    MatrixCompletion,
+    MatrixSensing,
+    Softmax,
+)
 
 
 def shrunk_values(values, lam):
@@ -531,6 +540,30 @@ def test_columns_that_cancel_in_the_update_prove_little(make, target, optimal, o
     certificate = certify(problem, (a[None], b[None]), rigorous=False)
     assert certificate.is_global is None and certificate.gap >= gap - 1e-15
     assert certificate.gap_at_least <= gap + 1e-15 and certificate.dual_value <= F - gap + 1e-15
+
+
+@pytest.mark.parametrize("margin", [1.0, 20.0, 25.0, 30.0])
+@pytest.mark.parametrize("share", [0.2, 0.6, 0.9])
+@pytest.mark.parametrize("name", ["softmax", "ntk"])
+def test_losses_that_are_nearly_0_keep_their_digits_or_count_them(margin, share, name):
+    # One sample of two classes: along (t, -t) / sqrt 2 the loss is log(1 + exp(-margin - sqrt(2) t)), and the optimum
+    # is where its slope is -lam.
+    if name == "softmax":
+        loss = Softmax([[margin], [0.0]], [[1.0]], [0])
+    else:
+        loss = NTK(np.eye(2).reshape(1, 2, 2, 1), [0], "softmax", [[margin, 0.0]])
+    with mpmath.workdps(60):
+        lam = float(share * mpmath.sqrt(2) / (1 + mpmath.exp(margin)))
+        p = lam / mpmath.sqrt(2)
+        t = (mpmath.log((1 - p) / p) - margin) / mpmath.sqrt(2)
+        best = -mpmath.log1p(-p) + lam * t
+        for x in (0.0, float(t), 2.0 * float(t)):
+            X = np.array([[x], [-x]]) / math.sqrt(2.0)
+            a, b = (mpmath.mpf(value) for value in X.ravel().tolist())
+            F = mpmath.log1p(mpmath.exp(b - a - margin)) + lam * mpmath.sqrt(a * a + b * b)
+            certificate = certify(ls.Problem(loss, 1, lam), X, rigorous=False)
+            assert certificate.gap >= F - best and certificate.gap_at_least <= max(F - best, 0.0)
+            assert certificate.dual_value <= best
 
 
 @pytest.mark.parametrize("apart", [1e-4, 1e-5, 1e-6, 1e-7])

@@ -1,3 +1,4 @@
+import mpmath
 import numpy as np
 import pytest
 
@@ -75,6 +76,32 @@ def test_square_loss_agrees_with_a_real_network_nearby():
         real = 0.5 * np.sum((V @ np.tanh((W0 + h * direction) @ Z) - Y.T) ** 2) / 8
         errors.append(abs(real - f.value_and_grad(h * direction)[0]))
     assert errors[1] < 0.02 * errors[0]  # second order
+
+
+@pytest.mark.parametrize("size", [0.1, 3.0, 40.0, 300.0])
+@pytest.mark.parametrize("loss", ["softmax", "logistic"])
+def test_small_losses_and_slopes_keep_their_digits(loss, size):
+    rng = np.random.default_rng(int(size))
+    for K in (1, 2, 4):
+        z = size * rng.standard_normal((5, K))
+        targets = z.argmax(axis=1) if loss == "softmax" else np.where(z > 0.0, 1.0, -1.0)
+        targets[0] = 0 if loss == "softmax" else -targets[0]
+        # At the update 0 the gradient is that in the outputs, spread over a matrix with an entry for each.
+        value, G = NTK(5.0 * np.eye(5 * K).reshape(5, K, 5, K), targets, loss, z).value_and_grad(np.zeros((5, K)))
+        with mpmath.workdps(1000):
+            exact = mpmath.mpf(0)
+            for i, row in enumerate(z.tolist()):
+                e = [mpmath.exp(s if loss == "softmax" else t * s) for s, t in zip(row, np.resize(targets[i], K))]
+                for k in range(K):
+                    right = loss == "softmax" and k == targets[i]
+                    if loss == "logistic":
+                        exact += mpmath.log1p(1 / e[k])
+                        slope = -targets[i, k] / (1 + e[k])
+                    else:
+                        exact += mpmath.log(sum(e) / e[k]) if right else 0
+                        slope = -sum(e[:k] + e[k + 1 :]) / sum(e) if right else e[k] / sum(e)
+                    assert abs(G[i, k] - slope) <= 1e-15 * (1.0 + 5.0 * size) * abs(slope) + 1e-307
+            assert abs(5.0 * value - exact) <= 1e-15 * (1.0 + 5.0 * size) * exact + 1e-307
 
 
 def test_bad_input_is_named():
