@@ -35,6 +35,7 @@ from .rigorous import difference_down, value_high, weight_down
 # What is taken to be left of a distance with the smoothness in place of a bound along matrices of rank one: 0.3 to 0.5
 # with Gaussian measurements, 8 to 30 for each row.
 CLOSER = 1.0 / 3.0
+CLOSED_FORM = "the closed form of the optimum"
 
 
 @dataclass(frozen=True, repr=False)
@@ -276,6 +277,8 @@ def conclude(
     norm = math.nan if found.parts is None else found.parts.norm_high
     f, stationarity = _stationarity(problem, factors, found)
     closed = [FLOATING] if answer.level is Known.CERTIFIED and FLOATING not in found.assumptions else []
+    if answer.formula.startswith(CLOSED_FORM) and spot_checks.is_of_a_user(problem.loss):
+        closed.append(f"{CLOSED_FORM} that your f states is right")
     value = _within(f + lam * nuclear, found)
     # The factors of an update that is no s A B^T are made up for the bound: nobody minimises anything over them.
     of_factors = 1.0 if problem.adapter.low_rank else math.nan
@@ -494,7 +497,10 @@ class _Case:
         noise = allowance(problem.loss.precision) * scale
         gap = max(parts.f_high - least[0], 0.0) + noise
         better = max(parts.f_low - least[1] - noise, 0.0)
-        form = f"the closed form of the optimum of rank <= {problem.rank}"
+        form = f"{CLOSED_FORM} of rank <= {problem.rank}"
+        if parts.f_high < least[0] - noise:
+            reason = f"f(X) is below {form}, which is no optimum then: run {spot_checks.test_of(problem.loss)}"
+            return _Answer(None, math.inf, 0.0, reason, Known.CERTIFIED, f"none: f(X) is below {form}")
         if gap <= self.tol * scale:
             reason = f"equals {form} to {at_most(gap / scale, '.1e')}, {Known.CERTIFIED}"
             return _Answer(True, gap, 0.0, reason, Known.CERTIFIED, form)

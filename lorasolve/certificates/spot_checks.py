@@ -68,11 +68,11 @@ def needed(loss: MultiObjective) -> bool:
     return _oracles.claim(loss.objective) is not None or _oracles.refusal(loss.objective) is not None
 
 
-def _is_of_a_user(loss: Any) -> bool:
+def is_of_a_user(loss: Any) -> bool:
     """Return whether a loss, or one of those that it adds up, is not of the package."""
     whose = speaker(loss)
     of_package = type(whose).__module__.startswith("lorasolve.")
-    return not of_package or any(_is_of_a_user(part) for part in getattr(whose, "parts", ()))
+    return not of_package or any(is_of_a_user(part) for part in getattr(whose, "parts", ()))
 
 
 def test_of(loss: MultiObjective) -> str:
@@ -82,7 +82,7 @@ def test_of(loss: MultiObjective) -> str:
 
 def assumption(loss: MultiObjective) -> str:
     """Return what is taken for granted about a loss, as one clause."""
-    whose, facts, own = speaker(loss), loss.facts, _is_of_a_user(loss)
+    whose, facts, own = speaker(loss), loss.facts, is_of_a_user(loss)
     name = "your f" if own else "f"
     stated_convex = [f"{name} is convex", "its gradient right"]
     parts = stated_convex if facts.convex is True else [f"the gradient of {name} is right"]
@@ -108,7 +108,7 @@ def violation(loss: MultiObjective, X: Matrices, better: Matrices | None) -> str
     for name, D in (("G", claims.here.G), ("a random direction", _random(claims.X))):
         found = found or claims.on_line(name, D, length)
     # The package's own losses have theirs from their formula.
-    if found is None and loss.facts.lower_bound is not None and _is_of_a_user(loss):
+    if found is None and loss.facts.lower_bound is not None and is_of_a_user(loss):
         found = claims.on_descent(length)
     if found is None and loss.facts.least_squares:
         return _not_quadratic(loss, claims.X, claims.here, claims.eps * claims.made_of)
@@ -147,7 +147,7 @@ def contradicted_hessian(loss: MultiObjective, X: Matrices, D: Matrices) -> str 
     They are compared along ``D`` and along a random direction of its length, in float64: differences in float32 take
     steps over which the Hessian changes.
     """
-    if loss.differenced or loss.precision != "float64" or not _is_of_a_user(loss):
+    if loss.differenced or loss.precision != "float64" or not is_of_a_user(loss):
         return None
     here, zero, length = _Evaluated(loss, X), _Evaluated(loss, [0.0 * x for x in X]), joint_norm(D)
     slope = joint_norm(zero.G)

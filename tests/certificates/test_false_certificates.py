@@ -277,6 +277,35 @@ def test_other_claims_that_fail_where_they_are_used(cls):
     assert cls is NotConvexAway or not check_objective(objective).ok
 
 
+class SaysWhereItIsLeast(Distance):
+    """A user's formula for the best matrix of rank one, which takes one of the singular values of a diagonal ``M``."""
+
+    convex = lower_bound = None
+    least_squares = False
+
+    def __init__(self, M, taken):
+        super().__init__(M)
+        self.taken = taken
+
+    def minimizer(self, lam, rank):
+        root = np.sqrt(self.M[:, [self.taken]])
+        return root, root
+
+
+@pytest.mark.parametrize("taken", [0, 1])
+def test_a_point_below_a_stated_closed_form_refutes_it(taken):
+    problem = ls.Problem(SaysWhereItIsLeast(np.diag([3.0, 2.0, 1.0]), taken), 1, 0.0)
+    best = certify(problem, np.diag([3.0, 0.0, 0.0]))
+    if taken == 0:
+        assert best.is_global is True and any("closed form" in text for text in best.assumptions)
+        assert certify(problem, np.diag([0.0, 2.0, 0.0])).is_global is False
+    else:
+        # f = 2.5 here and 5 at the matrix that the formula gives.
+        assert best.is_global is None and best.gap == math.inf and "check_objective" in best.reason
+    own = certify(problem.replace(objective=Denoising(problem.objective.user.M)), np.diag([3.0, 0.0, 0.0]))
+    assert own.is_global is True and not any("closed form" in text for text in own.assumptions)
+
+
 class WeightedDistance:
     """``sum W (X - M)^2 / 2`` of a user, whose least value is 0."""
 
