@@ -79,19 +79,20 @@ def effective_rank(singular_values: Array, eps: float) -> int:
     Parameters
     ----------
     singular_values : ndarray
-        In descending order; all zero gives rank 0.
+        In any order; all zero gives rank 0.
     eps : float
         Relative accuracy, in (0, 1).
 
     Raises
     ------
     ValueError, TypeError
-        For ``eps`` out of range, and singular values that are no finite numbers in one row.
+        For ``eps`` out of range, and singular values that are no finite numbers ``>= 0`` in one row.
     """
     eps = as_number(eps, "eps", 0.0, 1.0, open_low=True, open_high=True)
-    values = as_float_array(singular_values, "singular_values", 1, np.float64)
-    largest = float(np.abs(values).max())
-    if largest == 0.0:
+    values = np.sort(as_float_array(singular_values, "singular_values", 1, np.float64))
+    if values[0] < 0.0:
+        raise ValueError(f"singular_values: expected numbers >= 0, got {values[0]:g}")
+    if values[-1] == 0.0:
         return 0
-    tail = np.sqrt(np.cumsum((values[::-1] / largest) ** 2)[::-1])
+    tail = np.sqrt(np.cumsum((values / values[-1]) ** 2)[::-1])
     return int(np.count_nonzero(tail >= eps * tail[0]))

@@ -168,8 +168,9 @@ def cross_validate(
     Notes
     -----
     A completion loss is a sum over the entries, so a fold that trains on a share ``q`` of them does so at ``q lam``:
-    its loss and its penalty are in the proportion of the fit on all entries. What makes predictions, with the means
-    added, is :func:`lorasolve.models.choose_completion`.
+    its loss and its penalty are in the proportion of the fit on all entries. Where a fold has several optima, as few
+    entries at a small ``lam`` may leave, its errors are those of the one that was found. What makes predictions, with
+    the means added, is :func:`lorasolve.models.choose_completion`.
     """
     as_instance(problem, "problem", Problem)
     problem.require_one_matrix("cross_validate")

@@ -322,6 +322,10 @@ def test_effective_rank_is_the_least_rank_within_eps():
     assert landscape.effective_rank(values, 0.99 * 0.5 / total) == 2
     assert landscape.effective_rank(values, 0.99 * 0.3 / total) == 3
     assert landscape.effective_rank(np.zeros(3), 0.1) == 0
+    for order in itertools.permutations(values):
+        assert landscape.effective_rank(np.array(order), 0.99 * 0.5 / total) == 2
+    with pytest.raises(ValueError, match=r"^singular_values: expected numbers >= 0, got -1"):
+        landscape.effective_rank(np.array([2.0, -1.0]), 0.1)
 
 
 @pytest.mark.parametrize("curvature", [None, "ends"])
