@@ -274,6 +274,24 @@ def factor_answer(loss: MultiObjective, factors: Pairs) -> tuple[float, Pairs]:
     return float(loss.factor_oracle(factors, products)), products
 
 
+def product_errors(factors: Pairs, nuclear: float) -> float:
+    """Return the size of the rounding errors in the updates ``A_l B_l^T`` beyond those of their own size.
+
+    Where columns cancel the update that is evaluated is another one. The products of their lengths add up to
+    ``||X||_*`` for balanced factors.
+    """
+    lengths = sum(float(np.linalg.norm(A, axis=0) @ np.linalg.norm(B, axis=0)) for A, B in factors)
+    return allowance(np.float64) * max(lengths - nuclear, 0.0)
+
+
+def _noise_of_product(loss: MultiObjective, slope: float, factors: Pairs, nuclear: float) -> float:
+    """Return what errors in the updates do to ``F``, whose slope there is at most ``slope``."""
+    errors = product_errors(factors, nuclear)
+    if errors <= allowance(np.float64) * nuclear:
+        return slope * errors
+    return errors * (slope + 0.5 * errors * (loss.facts.smoothness or loss.sampled_smoothness(factors)))
+
+
 def evaluate(
     loss: MultiObjective, lam: float, factors: Pairs, spans: Sequence[tuple[Array, Array]], nuclear: float
 ) -> Evaluation:
@@ -288,10 +306,7 @@ def evaluate(
         for found in (gradient_norm(G, P, Q, lam, radius) for G, (P, Q) in zip(operators, spans))
     )
     norm = max(found.most for found in norms)
-    # Where columns cancel in X = A B^T, the X that f is evaluated at is another one; their lengths add up to ||X||_*
-    # for balanced factors.
-    lengths = sum(float(np.linalg.norm(A, axis=0) @ np.linalg.norm(B, axis=0)) for A, B in factors)
-    noise += allowance(loss.precision) * (norm + lam) * max(lengths - nuclear, 0.0)
+    noise += _noise_of_product(loss, lam + norm, factors, nuclear)
     bound = best_gap(loss, lam, f, nuclear, inner, norm, operators, noise)
     failure = sum(found.failure for found in norms)
     if failure and math.isfinite(bound.gap) and lam > 0.0:

@@ -10,15 +10,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._advice import rise
+from .._blocks import Pairs
 from .._known import Known
 from .._units import factor_lengths, gradient_at_zero
 from .._validate import Array, as_flag, as_integer, as_iterable, as_number, shown
 from ..certificates import certify, spot_checks
-from ..certificates.duality import scale_of
+from ..certificates.duality import product_errors, scale_of
 from ..certificates.gap import out_of_range
 from ..certificates.refute import better_point
 from ..linear_map import LinearMap, balanced, frobenius_norm, numerical_rank, spectral_norm_estimate, top_singular
-from ..problem import Problem, flat
+from ..problem import Problem, flat, nuclear_norm
 from ..result import Result
 from ..status import Status
 from ._krylov import MISSED
@@ -42,6 +43,8 @@ from .theorems import (
 from .witness import STARTS, Witness, find_better, value_and_noise
 
 ROUNDING = 32.0 * float(np.finfo(np.float64).eps)
+# Updates are not asked to be known to more than this.
+LEAST_TOL = 1e-12
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -137,12 +140,14 @@ def verdict(
     point = canonical_result(problem, result)
     if problem.several and not (r_star is None and eps is None):
         raise ValueError(f"{'eps' if r_star is None else 'r_star'}: Theorem 3 {problem.one_matrix_refusal()}")
+    unknown = None
     # For lam = 0 only X matters: at unbalanced factors the same landscape is merely stretched.
     if point.lam == 0.0:
+        unknown = _unknown_product(point.factors, tol)
         point = point.balanced()
     stars = None if X_star is None else point.problem.checked_updates(X_star, "X_star")
     given = _one_each(constants, problem)
-    return _Judge(point, stars, given, joint, r_star, eps, tol, starts, problem.scale, onward(result)).judge()
+    return _Judge(point, stars, given, joint, r_star, eps, tol, starts, problem.scale, onward(result), unknown).judge()
 
 
 def onward(result: Any) -> str:
@@ -199,6 +204,7 @@ class _Judge:
         starts: int,
         adapter_scale: float,
         onward: str,
+        unknown: str | None,
     ) -> None:
         self.point = point
         self.problem = problem = point.problem
@@ -221,7 +227,7 @@ class _Judge:
         self.certificate = certify(problem, problem.unpaired(point.factors), tol=tol)
         self.value = self.certificate.value
         size = max(abs(self.value), abs(problem.value_at_zero))
-        self.out_of_range = out_of_range(problem, size + problem.lam * self.certificate.nuclear_norm)
+        self.out_of_range = unknown or out_of_range(problem, size + problem.lam * self.certificate.nuclear_norm)
         # Where f is 0 here and at X = 0 nothing else says what is small.
         self.scale = scale_of(size or self.certificate.factor_gap, problem.loss.facts.lower_bound)
         self.second: SecondOrder | None = None
@@ -707,6 +713,15 @@ class _Judge:
         """Return what Theorem B says of several matrices, where bounds on the joint curvature are known."""
         curvature = joint_curvature(self.problem.loss)
         return () if curvature is None else (joint_theorem_b(blocks, curvature, Known.CERTIFIED),)
+
+
+def _unknown_product(factors: Pairs, tol: float) -> str | None:
+    """Return why the updates of given factors are not known well enough to be judged, if so."""
+    nuclear = nuclear_norm(factors)
+    errors = product_errors(factors, nuclear)
+    if errors <= max(tol, LEAST_TOL) * nuclear:
+        return None
+    return f"columns cancel in A B^T, whose norm of {nuclear:.2e} is known to {errors:.2e} only: give balanced factors"
 
 
 def _difference(G: LinearMap, H: LinearMap) -> LinearMap:

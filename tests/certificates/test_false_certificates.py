@@ -551,17 +551,21 @@ def nearly_equal_samples(apart):
     return LinearFineTuning(np.zeros((1, 2)), np.array([[1.0, 1.0], [1.0, 1.0 + apart]]), np.array([[1.0, 2.0]]))
 
 
+def cancelling(order=(0, 1, 2)):
+    """Rows ``a``, ``b`` with ``a b^T = 5/4``, where ``((1 + e) K)^2 - (1 + 2 e) K^2 = 1/4`` is rounded to 0."""
+    e, K = 2.0**-27, 2.0**26
+    a = np.array([(1.0 + e) * K, -(1.0 + 2.0 * e) * K, 1.0])[list(order)]
+    b = np.array([(1.0 + e) * K, K, 1.0])[list(order)]
+    assert sum(Fraction(p) * Fraction(q) for p, q in zip(a, b)) == Fraction(5, 4) and float(a @ b) == 1.0
+    return a, b
+
+
 @pytest.mark.parametrize("make", [Distance, Denoising])
 @pytest.mark.parametrize(("target", "optimal"), [(1.3, False), (1.55, True)])
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
 def test_columns_that_cancel_in_the_update_prove_little(make, target, optimal, order):
-    # ((1 + e) K)^2 - (1 + 2 e) K^2 = 1/4 is rounded to 0: the update is 5/4, and f is evaluated at 1.
-    e, K = 2.0**-27, 2.0**26
-    a = np.array([(1.0 + e) * K, -(1.0 + 2.0 * e) * K, 1.0])[list(order)]
-    b = np.array([(1.0 + e) * K, K, 1.0])[list(order)]
-    x = float(sum(Fraction(p) * Fraction(q) for p, q in zip(a, b)))
-    assert x == 1.25 and float(a @ b) == 1.0
-    lam = 0.3
+    a, b = cancelling(order)
+    x, lam = 1.25, 0.3
     F = 0.5 * (x - target) ** 2 + lam * x
     gap = F - (0.5 * lam**2 + lam * (target - lam))  # soft threshold
     assert gap == pytest.approx(0.0 if optimal else 0.03125)
@@ -569,6 +573,24 @@ def test_columns_that_cancel_in_the_update_prove_little(make, target, optimal, o
     certificate = certify(problem, (a[None], b[None]), rigorous=False)
     assert certificate.is_global is None and certificate.gap >= gap - 1e-15
     assert certificate.gap_at_least <= gap + 1e-15 and certificate.dual_value <= F - gap + 1e-15
+
+
+@pytest.mark.parametrize("stated", [{}, {"smoothness": None}])
+def test_without_decay_columns_that_cancel_are_not_at_the_least_value(stated):
+    a, b = cancelling()
+    loss = Distance(np.diag([1.0, 0.0, 0.0]))
+    vars(loss).update(stated)
+    problem = ls.Problem(loss, 3, 0.0)
+    A, B = np.zeros((3, 3)), np.zeros((3, 3))
+    A[0], B[0] = a, b
+    # f is 1/32 at the update 5/4, and 0 where it is evaluated.
+    certificate = certify(problem, (A, B))
+    assert certificate.is_global is None and certificate.gap >= 1.0 / 32.0
+    found = ls.verdict(problem, (A, B))
+    assert found.kind == "inconclusive" and "cancel in A B^T" in found.reason
+    assert ls.verdict(problem.replace(objective=Denoising(loss.M)), (A, B)).kind == "inconclusive"
+    one = np.eye(3)[:, :1]
+    assert ls.verdict(problem.replace(rank=1), (one, one)).kind == "global"
 
 
 @pytest.mark.parametrize("margin", [1.0, 20.0, 25.0, 30.0])
