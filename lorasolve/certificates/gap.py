@@ -431,11 +431,15 @@ class _Case:
         if self.facts.convex is not True or not spot_checks.needed(loss):
             return answer
         X = [A @ B.T for A, B in self.factors]
-        text = spot_checks.violation(loss, X, None if better is None else [A @ B.T for A, B in better])
+        # Where columns cancel the two have rounding errors of their own.
+        text, amount = spot_checks.contradicted_factors(loss, [balanced(*svd) for svd in self.found.svds]), 0.0
+        if text is None:
+            text = spot_checks.violation(loss, X, None if better is None else [A @ B.T for A, B in better])
+            amount = answer.gap_at_least
         if text is None:
             return answer
         reason = f"your f {text}: run {spot_checks.test_of(loss)}"
-        return _Answer(None, math.inf, answer.gap_at_least, reason, bound.level, f"none: f {text}")
+        return _Answer(None, math.inf, amount, reason, bound.level, f"none: f {text}")
 
     def _unknown(self, reason: str, better: float = 0.0) -> _Answer:
         bound = self.found.bound

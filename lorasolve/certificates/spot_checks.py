@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from .._blocks import Matrices, MultiObjective, OneBlock, joint_inner, joint_norm
+from .._blocks import Matrices, MultiObjective, OneBlock, Pairs, joint_inner, joint_norm
 from .._validate import Array
 from ..objectives.base import DenseReference, Shifted, UserObjective, difference_step, length_of
 from . import _oracles
@@ -139,6 +139,27 @@ def exceeds_curvature(loss: MultiObjective, X: Array, beta: float) -> bool:
             return True
         u, v = (H @ v, v) if k % 2 else (u, H.T @ u)
     return False
+
+
+def contradicted_factors(loss: MultiObjective, factors: Pairs) -> str | None:
+    """Return how a user's answers at the level of factors differ from those of ``value_and_grad``, or None."""
+    if not is_of_a_user(loss):
+        return None
+    X = [A @ B.T for A, B in factors]
+    here, zero = _Evaluated(loss, X), _Evaluated(loss, [0.0 * x for x in X])
+    f, products, operators = loss.oracle_and_operators(factors)
+    eps, rounding = ULPS * float(np.finfo(loss.precision).eps), loss.rounding_noise(factors)
+    off = max(abs(f - here.f), abs(loss.factor_value(factors) - here.f))
+    if off > eps * max(abs(here.f), abs(zero.f)) + rounding.value:
+        return f"differs by {off:.2g} between its value at factors and value_and_grad"
+    noise = eps * max(joint_norm(here.G), joint_norm(zero.G)) + rounding.gradient
+    columns = _random([B[:, :1] for _, B in factors])
+    for G, M, (GB, GtA), (A, B), v in zip(here.G, operators, products, factors, columns):
+        for found, exact, right in ((GB, G @ B, B), (GtA, G.T @ A, A), (M.matmat(v), G @ v, v)):
+            off = float(np.linalg.norm(found - exact))
+            if off > noise * float(np.linalg.norm(right)):
+                return f"differs by {off:.2g} between a product with its gradient at factors and value_and_grad"
+    return None
 
 
 def contradicted_hessian(loss: MultiObjective, X: Matrices, D: Matrices) -> str | None:

@@ -16,7 +16,7 @@ from lorasolve.certificates._lanczos import sampled_norm
 from lorasolve.certificates.duality import duality_gap
 from lorasolve.checks import check_objective
 from lorasolve.linear_map import LinearMap
-from lorasolve.multi import MultiProblem, Separable
+from lorasolve.multi import MultiObjective, MultiProblem, Separable
 from lorasolve.objectives import (
     NTK,
     Denoising,
@@ -27,6 +27,7 @@ from lorasolve.objectives import (
     MatrixSensing,
     Softmax,
 )
+from lorasolve.objectives.base import Objective
 
 
 def shrunk_values(values, lam):
@@ -275,6 +276,68 @@ def test_other_claims_that_fail_where_they_are_used(cls):
     assert "check_objective" in certificate.reason
     # Convex near its random points, the third may pass: the segment of the certificate is the better place to look.
     assert cls is NotConvexAway or not check_objective(objective).ok
+
+
+class OwnDistance(Distance, Objective):
+    """The same as an objective, whose answers at factors are taken as they are, times numbers of which 1 is right."""
+
+    def __init__(self, M, value=1.0, product=1.0, operator=1.0):
+        super().__init__(M)
+        self.times = value, product, operator
+
+    def factor_oracle(self, A, B, GB, GtA):
+        f, G = self.value_and_grad(A @ B.T)
+        GB[:], GtA[:] = self.times[1] * G @ B, self.times[1] * G.T @ A
+        return self.times[0] * f
+
+    def gradient_operator(self, A, B):
+        return LinearMap.from_dense(self.times[2] * self.value_and_grad(A @ B.T)[1])
+
+
+class BothDistances(MultiObjective):
+    """Two of them, which share what is wrong."""
+
+    convex, lower_bound = True, 0.0
+
+    def __init__(self, part):
+        self.part, self.shapes = part, (part.shape, part.shape)
+
+    def value_and_grad(self, X):
+        answers = [self.part.value_and_grad(x) for x in X]
+        return sum(f for f, _ in answers), tuple(G for _, G in answers)
+
+    def factor_oracle(self, factors, grads):
+        return sum(self.part.factor_oracle(*pair, *grad) for pair, grad in zip(factors, grads))
+
+    def gradient_operators(self, factors):
+        return tuple(self.part.gradient_operator(*pair) for pair in factors)
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize(
+    ("wrong", "values"),
+    [
+        ({}, (2.5, 1.5, 0.5)),
+        # The norm 2 of the gradient outside of the first component is taken for 0.4, below lam.
+        ({"operator": 0.2}, (2.5, 0.0, 0.0)),
+        # <G, X> = -0.9 lam ||X||_* is taken for -lam ||X||_*.
+        ({"product": 10.0 / 9.0}, (2.55, 1.55, 0.55)),
+        ({"value": 0.1}, (2.4, 1.4, 0.4)),
+    ],
+)
+def test_answers_at_factors_that_value_and_grad_contradicts_prove_nothing(several, wrong, values):
+    # The optimum of denoising diag(3, 2, 1) at lam = 0.5 is diag(2.5, 1.5, 0.5).
+    lam, M = 0.5, np.diag([3.0, 2.0, 1.0])
+    loss, A = OwnDistance(M, **wrong), np.diag(np.sqrt(values))
+    problem, point = ls.Problem(loss, 3, lam), (A, A)
+    if several:
+        problem, point = MultiProblem(BothDistances(loss), (3, 3), lam), ((A, A), (A, A))
+    certificate = certify(problem, point)
+    if wrong:
+        assert certificate.is_global is None and certificate.gap == math.inf and certificate.gap_at_least == 0.0
+        assert "at factors and value_and_grad" in certificate.reason and "check_objective" in certificate.reason
+    else:
+        assert certificate.is_global is True and certificate.gap < 1e-12
 
 
 class SaysWhereItIsLeast(Distance):
