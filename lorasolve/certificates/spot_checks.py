@@ -162,26 +162,38 @@ def contradicted_factors(loss: MultiObjective, factors: Pairs) -> str | None:
     return None
 
 
-def contradicted_hessian(loss: MultiObjective, X: Matrices, D: Matrices) -> str | None:
+def contradicted_hessian(loss: MultiObjective, factors: Pairs, directions: Pairs) -> str | None:
     """Return how the Hessian products that a user states differ from differences of gradients, or None.
 
-    They are compared along ``D`` and along a random direction of its length, in float64: differences in float32 take
-    steps over which the Hessian changes.
+    Those at factors are compared, which are made of the dense ones or stated too, along given directions and along
+    random ones of their length, in float64: differences in float32 take steps over which the Hessian changes.
     """
     if loss.differenced or loss.precision != "float64" or not is_of_a_user(loss):
         return None
-    here, zero, length = _Evaluated(loss, X), _Evaluated(loss, [0.0 * x for x in X]), joint_norm(D)
-    slope = joint_norm(zero.G)
-    h = difference_step(length_of(zero.f, slope), joint_norm(X), length, loss.precision)
-    noise = ULPS * float(np.finfo(loss.precision).eps) * max(joint_norm(here.G), slope) / h
-    random = _random(X)
-    for E in (D, [length / joint_norm(random) * d for d in random]):
-        stated, found = loss.checked_hessian_product(X, E), MultiObjective.hessian_product(loss, X, E)
-        off = joint_norm([s - f for s, f in zip(stated, found)])
-        size = max(joint_norm(stated), joint_norm(found))
-        if off > HESSIAN * size + noise:
-            return f"has a hessian_product that differs from its gradients by {off / size:.2g} of its size"
+    here, zero = (_Evaluated(loss, [t * A @ B.T for A, B in factors]) for t in (1.0, 0.0))
+    slope, flat, along = joint_norm(zero.G), _flat(factors), _flat(directions)
+    size, length = joint_norm(flat), joint_norm(along)
+    h = difference_step(math.sqrt(length_of(zero.f, slope)), size, length, loss.precision)
+    noise = ULPS * float(np.finfo(loss.precision).eps) * max(joint_norm(here.G), slope) * (size + h * length) / h
+    random = _random(along)
+    for E in (along, [length / joint_norm(random) * e for e in random]):
+        pairs = list(zip(E[::2], E[1::2]))
+        stated = _flat(loss.factor_hvp(factors, pairs))
+        ends = []
+        for t in (h, -h):
+            moved = [(A + t * U, B + t * V) for (A, B), (U, V) in zip(factors, pairs)]
+            G = _Evaluated(loss, [A @ B.T for A, B in moved]).G
+            ends.append(_flat([(g @ B, g.T @ A) for g, (A, B) in zip(G, moved)]))
+        found = [(p - q) / (2.0 * h) for p, q in zip(*ends)]
+        off, most = joint_norm([s - f for s, f in zip(stated, found)]), max(joint_norm(stated), joint_norm(found))
+        if off > HESSIAN * most + noise:
+            return f"states Hessian products that differ from its gradients by {off / most:.2g} of their size"
     return None
+
+
+def _flat(pairs: Pairs) -> list[Array]:
+    """Return the factors of pairs one after the other."""
+    return [factor for pair in pairs for factor in pair]
 
 
 class _Claims:
