@@ -140,14 +140,9 @@ def verdict(
     point = canonical_result(problem, result)
     if problem.several and not (r_star is None and eps is None):
         raise ValueError(f"{'eps' if r_star is None else 'r_star'}: Theorem 3 {problem.one_matrix_refusal()}")
-    unknown = None
-    # For lam = 0 only X matters: at unbalanced factors the same landscape is merely stretched.
-    if point.lam == 0.0:
-        unknown = _unknown_product(point.factors, tol)
-        point = point.balanced()
     stars = None if X_star is None else point.problem.checked_updates(X_star, "X_star")
     given = _one_each(constants, problem)
-    return _Judge(point, stars, given, joint, r_star, eps, tol, starts, problem.scale, onward(result), unknown).judge()
+    return _Judge(point, stars, given, joint, r_star, eps, tol, starts, problem.scale, onward(result)).judge()
 
 
 def onward(result: Any) -> str:
@@ -204,10 +199,14 @@ class _Judge:
         starts: int,
         adapter_scale: float,
         onward: str,
-        unknown: str | None,
     ) -> None:
-        self.point = point
         self.problem = problem = point.problem
+        given, unknown = point.factors, None
+        if point.lam == 0.0:
+            # Only X matters: at unbalanced factors the same landscape is merely stretched.
+            unknown = _unknown_product(given, tol)
+            point = point.balanced()
+        self.point = point
         self.stars = stars
         self.star_source = "given" if stars is not None else "not given"
         self._counted: _Counted | None = None
@@ -224,7 +223,7 @@ class _Judge:
         self.witness: Witness | None = None
         self.approximate: TheoremFinding | None = None
         self.first = stationarity_at(point, tol)
-        self.certificate = certify(problem, problem.unpaired(point.factors), tol=tol)
+        self.certificate = certify(problem, problem.unpaired(given), tol=tol)
         self.value = self.certificate.value
         size = max(abs(self.value), abs(problem.value_at_zero))
         self.out_of_range = unknown or out_of_range(problem, size + problem.lam * self.certificate.nuclear_norm)
@@ -338,8 +337,11 @@ class _Judge:
             return gap
         # Given constants are about X* alone: f(X) - f* <= <G, X - X*> <= ||G||^2/alpha. Others are of strong convexity.
         share = 1.0 if self.given else 2.0
-        gradients = self.problem.loss.in_float64().gradient_operators(self.point.factors)
-        lengths = (float(np.linalg.norm(G.to_dense())) for G in gradients)
+        loss = self.problem.loss.in_float64()
+        at_X, at_zero = loss.gradient_operators(self.point.factors), loss.gradient_operators(loss.zeros())
+        norms = [[float(np.linalg.norm(G.to_dense())) for G in gradients] for gradients in (at_X, at_zero)]
+        # The rounding errors of a gradient are those of terms that cancel, about as large as the one at 0.
+        lengths = (length + ROUNDING * (length + terms) for length, terms in zip(*norms))
         return min(gap, sum(length**2 / (share * c.rsc_low) for length, c in zip(lengths, constants)))
 
     def _approximate_point(self) -> TheoremFinding | None:

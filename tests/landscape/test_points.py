@@ -6,6 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import sympy
 
 import lorasolve as ls
 from lorasolve import landscape
@@ -587,3 +588,22 @@ def test_factors_that_tend_to_zero_are_seen_to_without_a_matrix_of_the_size_of_x
     assert peak < np.prod(problem.shape)  # bytes: an eighth of a matrix
     assert found.kind == "not_converged"
     assert found.reason.endswith("which tend to 0; X = 0 is a local minimum: ask there, at factors of 0") == nearby
+
+
+@pytest.mark.parametrize("noise", [0.0, 1.0])
+@pytest.mark.parametrize("unbalanced", [1.0, 64.0])
+def test_the_gap_that_a_verdict_states_is_not_below_the_exact_one(noise, unbalanced):
+    # Least squares of four entries, with the exact minimum from rational normal equations.
+    rng = np.random.default_rng(int(noise) + 7)
+    for _ in range(12):
+        M = rng.standard_normal((6, 2, 2))
+        y = np.einsum("kij,ij->k", M, rng.standard_normal((2, 2))) + noise * rng.standard_normal(6)
+        X = np.linalg.lstsq(M.reshape(6, 4), y, rcond=None)[0].reshape(2, 2)
+        U, s, Vt = np.linalg.svd(X)
+        A, B = unbalanced * U * np.sqrt(s), Vt.T * np.sqrt(s) / unbalanced
+        found = landscape.verdict(ls.Problem(ls.objectives.MatrixSensing(M, y), 2, 0.0), (A, B))
+        assert found.kind == "global"
+        stated = float(re.search(r"within (\S+) of the optimum", found.reason)[1])
+        D, b, left, right = (sympy.Matrix(part).applyfunc(sympy.Rational) for part in (M.reshape(6, 4), y, A, B))
+        off = (left * right.T).reshape(4, 1) - (D.T * D).LUsolve(D.T * b)
+        assert float((off.T * D.T * D * off)[0] / 12) <= 1.01 * stated
