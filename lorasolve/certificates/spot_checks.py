@@ -182,8 +182,10 @@ def contradicted_hessian(loss: MultiObjective, factors: Pairs, directions: Pairs
         ends = []
         for t in (h, -h):
             moved = [(A + t * U, B + t * V) for (A, B), (U, V) in zip(factors, pairs)]
-            G = _Evaluated(loss, [A @ B.T for A, B in moved]).G
-            ends.append(_flat([(g @ B, g.T @ A) for g, (A, B) in zip(G, moved)]))
+            there = _Evaluated(loss, [A @ B.T for A, B in moved])
+            if not math.isfinite(there.f):  # outside of the domain
+                return None
+            ends.append(_flat([(g @ B, g.T @ A) for g, (A, B) in zip(there.G, moved)]))
         found = [(p - q) / (2.0 * h) for p, q in zip(*ends)]
         off, most = joint_norm([s - f for s, f in zip(stated, found)]), max(joint_norm(stated), joint_norm(found))
         if off > HESSIAN * most + noise:

@@ -122,3 +122,17 @@ def test_a_wrong_hessian_makes_neither_saddles_nor_minima(unit, times, component
     assert found.kind == (kind if times == 1.0 else "inconclusive")
     second = next(premise for premise in found.premises if premise.id == "second_order")
     assert second.holds is (None if times != 1.0 else kind != "saddle")
+
+
+def test_where_f_ends_nearby_no_difference_contradicts_a_hessian():
+    class Edge(Distance):
+        convex = None
+
+        def domain(self, X):
+            return bool(X[0, 0] <= 3.0)
+
+    M = np.vstack([np.diag([3.0, 2.0, 1.0]), np.zeros((1, 3))])
+    A, B = np.zeros((4, 1)), np.zeros((3, 1))
+    A[0] = B[0] = np.sqrt(3.0) * (1.0 - 1e-12)
+    found = landscape.verdict(ls.Problem(Edge(M, 1.0), 1, 0.0), (A, B))
+    assert "Hessian products" not in found.reason
