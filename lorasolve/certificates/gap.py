@@ -229,7 +229,8 @@ def certify(
     Raises
     ------
     ValueError
-        For ``rigorous=True`` where nothing rigorous can be said, with the reason.
+        For ``rigorous=True`` where nothing rigorous can be said, with the reason, and for a loss of your own whose
+        ``in_float64`` is another one.
 
     Notes
     -----
@@ -249,7 +250,8 @@ def certify(
     tol = as_number(tol, "tol", 0.0)
     as_choice(trust, "trust", ("lapack", "gemm"))
     factors = as_factors(problem, point)
-    problem = problem.replace(objective=problem.objective.in_float64())
+    loss, problem = problem.loss, problem.replace(objective=problem.objective.in_float64())
+    spot_checks.refuse_another_loss(loss, problem.loss, factors)
     svds = [factor_svd(A, B) for A, B in factors]
     found = evidence(problem, factors, svds, rigorous, trust, point)
     return conclude(problem, point, factors, found, tol)

@@ -141,6 +141,19 @@ def exceeds_curvature(loss: MultiObjective, X: Array, beta: float) -> bool:
     return False
 
 
+def refuse_another_loss(loss: MultiObjective, double: MultiObjective, factors: Pairs) -> None:
+    """Refuse what a user's ``in_float64`` has returned where its value is that of another loss."""
+    if not is_of_a_user(loss) or speaker(double) is speaker(loss):
+        return
+    X = [A @ B.T for A, B in factors]
+    here, there, zero = _Evaluated(loss, X), _Evaluated(double, X), _Evaluated(loss, [0.0 * x for x in X])
+    off = abs(here.f - there.f)
+    noise = ULPS * float(np.finfo(loss.precision).eps) * max(abs(here.f), abs(zero.f))
+    if noise < off < math.inf:
+        name = f"objective: {loss.label}.in_float64"
+        raise ValueError(f"{name}: expected the same loss, got one whose value at this point differs by {off:.3g}")
+
+
 def contradicted_factors(loss: MultiObjective, factors: Pairs) -> str | None:
     """Return how a user's answers at the level of factors differ from those of ``value_and_grad``, or None."""
     if not is_of_a_user(loss):

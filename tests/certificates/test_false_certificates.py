@@ -340,6 +340,26 @@ def test_answers_at_factors_that_value_and_grad_contradicts_prove_nothing(severa
         assert certificate.is_global is True and certificate.gap < 1e-12
 
 
+class SingleDistance(Distance):
+    """The same in float32; in float64 it may be another one."""
+
+    def __init__(self, M, other=0.0):
+        super().__init__(M.astype(np.float32))
+        self.dtype, self.double = np.float32, Distance(M + other)
+
+    def in_float64(self):
+        return self.double
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_a_loss_that_is_another_one_in_float64_is_not_certified(unit):
+    M = unit * np.random.default_rng(3).standard_normal((5, 4))
+    X = 0.5 * M
+    assert certify(ls.Problem(SingleDistance(M), 2, unit), X).gap < math.inf
+    with pytest.raises(ValueError, match=r"^objective: SingleDistance\.in_float64: expected the same loss"):
+        certify(ls.Problem(SingleDistance(M, 0.1 * unit), 2, unit), X)
+
+
 class SaysWhereItIsLeast(Distance):
     """A user's formula for the best matrix of rank one, which takes one of the singular values of a diagonal ``M``."""
 

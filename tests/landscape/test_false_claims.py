@@ -126,8 +126,6 @@ def test_a_wrong_hessian_makes_neither_saddles_nor_minima(unit, times, component
 
 def test_where_f_ends_nearby_no_difference_contradicts_a_hessian():
     class Edge(Distance):
-        convex = None
-
         def domain(self, X):
             return bool(X[0, 0] <= 3.0)
 
