@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -99,10 +99,14 @@ class MultiObjective(ShownPrecision):
         The type of the factors.
     decoupled : bool
         True if ``f`` is a sum of losses of one update each, so that constants of each of them are joint constants.
+    by_formula : bool
+        True if the facts follow from a formula that this very class evaluates on numbers of its own, so that nothing
+        is taken for granted that another object states. A subclass has to say so itself.
     """
 
     shapes: tuple[tuple[int, int], ...]
     decoupled: bool = False
+    by_formula: ClassVar[bool] = False
 
     @property
     def facts(self) -> Facts:

@@ -19,7 +19,7 @@ from .._blocks import Pairs
 from .._files import PathLike
 from .._known import Known
 from .._text import at_least, at_most, for_json, number
-from .._validate import Array, as_choice, as_instance, as_number
+from .._validate import Array, as_choice, as_instance, as_number, shown
 from ..linear_map import RANK_TOL, balanced, factor_svd, frobenius_norm, numerical_rank
 from ..objectives import Facts
 from ..problem import Problem
@@ -323,6 +323,8 @@ def _size(problem: Problem, found: Evidence, nuclear: float) -> float:
 
 def out_of_range(problem: Problem, size: float) -> str | None:
     """Return why values of ``f`` of this size say nothing in binary64, if so."""
+    if math.isnan(size):
+        return "f is no number at this point or at X = 0, or overflows on the way: run check_objective, or change units"
     if not math.isfinite(size):
         return "f overflows at this point or at X = 0: give the data other units"
     if not size < SMALLEST or not problem.critical_lam() > 0.0:
@@ -373,6 +375,8 @@ def as_factors(problem: Problem, point: Any, name: str = "point") -> Pairs:
     elif hasattr(point, "A") and hasattr(point, "B"):
         scale = point.problem.scale if isinstance(point, Result) else 1.0
         A, B, names = point.A, point.B, (f"{name}.A", f"{name}.B")
+    elif point is None or (isinstance(point, tuple) and not problem.several):
+        raise TypeError(f"{name}: expected a Result, a pair (A, B) or X, got {shown(point)}")
     else:
         return [_balanced(X) for X in problem.checked_updates(point, name)]
     return [(scale * A, B) for A, B in problem.checked_factors(A, B, np.float64, names, any_rank=True)]

@@ -62,9 +62,9 @@ def speaker(given: Any) -> Any:
 
 
 def needed(loss: MultiObjective) -> bool:
-    """Return whether the facts of a loss are claims: those of the package with a proved oracle are none."""
+    """Return whether the facts of a loss are claims: those with a proved oracle, or by their formula, are none."""
     if not isinstance(loss, OneBlock):
-        return True
+        return not vars(type(loss)).get("by_formula", False)
     return _oracles.claim(loss.objective) is not None or _oracles.refusal(loss.objective) is not None
 
 

@@ -88,6 +88,7 @@ class TokenNTK(MultiObjective):
 
     convex = True
     lower_bound = 0.0
+    by_formula = True
 
     def __init__(
         self, layers: Sequence[LayerTokens], offset: ArrayLike, targets: ArrayLike, loss: Loss = "softmax"

@@ -669,3 +669,11 @@ def test_a_gap_of_zero_is_told_as_zero(kind):
     found = certify(problem, (np.zeros((6, 2)), np.zeros((4, 2))))
     assert found.is_global and found.level is Known.RIGOROUS
     assert found.gap == found.relative_gap == 0.0 and "gap <= 0 (relative 0)" in str(found)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_point_of_another_kind_is_refused_in_words(count):
+    problem = ls.Problem(ls.objectives.Denoising(np.ones((4, 3))), 2, 0.1)
+    point = (np.ones((4, 2)), np.ones((3, 2)), np.ones((4, 2)))[:count] or None
+    with pytest.raises(TypeError, match=r"^point: expected a Result, a pair \(A, B\) or X, got "):
+        ls.certify(problem, point)

@@ -230,6 +230,17 @@ def test_claims_that_are_false_on_a_line_void_the_certificate(ntk, wrong):
     assert spot_checks.violation(loss, X, None) is not None
 
 
+@pytest.mark.parametrize("wrong", [GradientOff, Concave])
+def test_facts_by_formula_are_no_assumption_and_those_of_a_subclass_are(ntk, wrong):
+    problem = ls.MultiProblem(ntk, 2, 0.1)
+    zero = [np.zeros(shape) for shape in ntk.shapes]
+    assert not any("spot-checked" in text for text in ls.certify(problem, zero).assumptions)
+    loss = wrong(ntk.layers, ntk.offset, ntk.targets, ntk.loss)
+    certificate = ls.certify(ls.MultiProblem(loss, 2, 0.1), zero)
+    assert certificate.is_global is None and "spot-checked" in certificate.assumptions[0]
+    assert "check_objective" in certificate.reason
+
+
 def test_the_twin_in_float32(ntk):
     rng = np.random.default_rng(8)
     single = ntk.in_float32()
