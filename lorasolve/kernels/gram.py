@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._threads import in_blocks
 from .evaluate import evaluate
 from .jit import FAST, kernel
 from .oracle import implements
@@ -27,8 +26,6 @@ COLUMNS = 256
 # Exact products are this many calls apart: after 3000 iterations on 180 x 180 and 512 x 512 points are then off by
 # 6e-9 to 3e-8 relative, with 100 by 3e-9 to 3e-8, without any by 5e-7.
 REFRESH = 200
-# Flops from which exact products by BLAS are worth threads, whose start takes half a millisecond.
-ONE_THREAD = 4_000_000
 # The diagonal of S is left to dot products in blocks of this many rows, so that the rest starts at whole registers.
 DIAGONAL = 16
 
@@ -95,17 +92,7 @@ class MixedGramData(NamedTuple):
         for padded in (CBt, SBt, CtAt):
             padded[rank:] = 0
         At[:rank], Bt[:rank] = A.T, B.T
-
-        def columns(first: int, last: int) -> None:
-            part = slice(first, last)
-            SBt[:rank, part] = B.T @ S[:, part]
-            CtAt[:rank, part] = A.T @ C[:, part]
-            CBt[:rank, part] = B.T @ C[part].T
-
-        if n * (n + 2 * m) * rank < ONE_THREAD:
-            columns(0, max(m, n))
-        else:
-            in_blocks(max(m, n), columns)
+        SBt[:rank], CBt[:rank], CtAt[:rank] = B.T @ S, B.T @ C.T, A.T @ C
         self.calls[0] = 0
 
     @property

@@ -141,7 +141,7 @@ def test_increments_are_refreshed(name, step):
 
 
 @pytest.mark.parametrize(("shape", "rank"), [((50, 260), 3), ((250, 330), 16)])
-def test_exact_products_in_parts_are_those_at_once(shape, rank):
+def test_exact_answers_between_increments_are_those_of_the_loss(shape, rank):
     rng = np.random.default_rng(5)
     (m, n), N = shape, 400
     objective = LinearFineTuning(*(rng.standard_normal(s) for s in ((m, n), (n, N), (m, N))))
