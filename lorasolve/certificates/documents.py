@@ -150,8 +150,9 @@ def _described(objective: Objective, description: Any, X: Array) -> Description:
     if of.X0 is not None:
         as_shape(as_array(of.X0, f"{name}.X0"), f"{name}.X0", X.shape)
     D = np.random.default_rng().standard_normal(X.shape)
-    beside = X + (float(np.linalg.norm(X)) or natural_length(objective) or 1.0) / float(np.linalg.norm(D)) * D
-    points = [Y for Y in (X, beside, np.zeros(X.shape)) if objective.domain(Y)]
+    D *= (float(np.linalg.norm(X)) or natural_length(objective) or 1.0) / float(np.linalg.norm(D))
+    # On a line two quadratics may meet at X and at one other point.
+    points = [Y for Y in (X, X + D, X - D, np.zeros(X.shape)) if objective.domain(Y)]
     stated = [objective.value_and_grad(Y)[0] for Y in points]
     try:
         differences = [abs(of.value_and_grad(Y)[0] - value) for Y, value in zip(points, stated)]

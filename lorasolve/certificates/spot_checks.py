@@ -179,18 +179,21 @@ def contradicted_hessian(loss: MultiObjective, factors: Pairs, directions: Pairs
     """Return how the Hessian products that a user states differ from differences of gradients, or None.
 
     Those at factors are compared, which are made of the dense ones or stated too, along given directions and along
-    random ones of their length, in float64: differences in float32 take steps over which the Hessian changes.
+    random ones, in float64: differences in float32 take steps over which the Hessian changes. Steps are small beside
+    the factors of every matrix that they move.
     """
     if loss.differenced or loss.precision != "float64" or not is_of_a_user(loss):
         return None
     here, zero = (_Evaluated(loss, [t * A @ B.T for A, B in factors]) for t in (1.0, 0.0))
-    slope, flat, along = joint_norm(zero.G), _flat(factors), _flat(directions)
-    size, length = joint_norm(flat), joint_norm(along)
-    h = difference_step(math.sqrt(length_of(zero.f, slope)), size, length, loss.precision)
-    noise = ULPS * float(np.finfo(loss.precision).eps) * max(joint_norm(here.G), slope) * (size + h * length) / h
-    random = _random(along)
-    for E in (along, [length / joint_norm(random) * e for e in random]):
-        pairs = list(zip(E[::2], E[1::2]))
+    sizes = [joint_norm(pair) for pair in factors]
+    lengths = [math.sqrt(length_of(zero.f, float(np.linalg.norm(g)))) for g in zero.G]
+    error = ULPS * float(np.finfo(loss.precision).eps) * max(joint_norm(here.G), joint_norm(zero.G))
+    random = [_of_length(max(own) or 1.0, *_random(pair)) for own, pair in zip(zip(lengths, sizes), factors)]
+    for pairs in (directions, random):
+        moves = [joint_norm(pair) for pair in pairs]
+        of_matrices = zip(lengths, sizes, moves)
+        h = min(difference_step(own, size, move, loss.precision) for own, size, move in of_matrices if move > 0.0)
+        noise = error * (math.hypot(*sizes) + h * math.hypot(*moves)) / h
         stated = _flat(loss.factor_hvp(factors, pairs))
         ends = []
         for t in (h, -h):
@@ -204,6 +207,12 @@ def contradicted_hessian(loss: MultiObjective, factors: Pairs, directions: Pairs
         if off > HESSIAN * most + noise:
             return f"states Hessian products that differ from its gradients by {off / most:.2g} of their size"
     return None
+
+
+def _of_length(length: float, U: Array, V: Array) -> tuple[Array, Array]:
+    """Return a direction of this length."""
+    share = length / joint_norm((U, V))
+    return share * U, share * V
 
 
 def _flat(pairs: Pairs) -> list[Array]:

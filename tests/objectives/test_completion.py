@@ -143,7 +143,7 @@ def test_bad_input_names_the_argument():
         MatrixCompletion([], [], [], (2, 2))
     with pytest.raises(ValueError, match="values: has non-finite"):
         MatrixCompletion([0], [1], [np.nan], (2, 2))
-    with pytest.raises(TypeError, match="shape: expected a pair"):
+    with pytest.raises(TypeError, match=r"shape: expected a tuple \(m, n\) of integers"):
         MatrixCompletion([0], [1], [1.0], [2, 2])
 
 
