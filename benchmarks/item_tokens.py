@@ -124,10 +124,9 @@ def _certified(key, layers, title, seconds=None, dense=False):
         seconds=seconds,
         remark="The checked value is F at the optimum. The dense level forms every gradient and update as a matrix. "
         "A factor of 20 was asked for when 4 layers of MiniLM took 66 s as one block-diagonal matrix. Timed in turns, "
-        "beside this item, that route (`MultiProblem(..).joint` of commit 109decd, lam = 0.01) takes 22 CPU s for them "
-        "and today's 0.9. Of our 4 layers nearly half are descents, two fifths looks at the gradient of each layer. "
-        "torch is given the rank and the value to stop at, and "
-        "proves nothing.",
+        "beside this item, that route (`MultiProblem(..).joint` of commit 109decd, lam = 0.01) took 22 CPU s for them "
+        "and the one of 2026-11-28 0.9. Of our 4 layers nearly half are descents, two fifths looks at the gradient of "
+        "each layer. torch is given the rank and the value to stop at, and proves nothing.",
     )
 
     def solved(make):

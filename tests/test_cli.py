@@ -708,6 +708,22 @@ def test_every_kind_of_data_of_a_sensing_problem_is_compiled_ahead() -> None:
     assert kinds == {"MixedSensingData", "QuantizedSensingData"}
 
 
+def test_what_only_descents_and_certificates_of_large_data_call_is_compiled_ahead() -> None:
+    """In a process of its own, where nothing else has called a kernel."""
+    script = """
+from lorasolve.commands import warm
+from lorasolve.kernels import completion, evaluate
+warm._call_what_no_run_calls()
+print(*(signature[0].instance_class.__name__ for signature in evaluate._evaluate.overloads))
+plain = "_entries", "_product", "_vector_product", "_transposed", "_vector_transposed"
+print(*(len(getattr(completion, name).overloads) for name in plain))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    kinds, counts = done.stdout.splitlines()
+    assert {"SensingData", "MixedSensingData"} <= set(kinds.split())
+    assert counts == "2 2 2 2 2"
+
+
 def test_sweeps_are_compiled_ahead_at_every_rank() -> None:
     """The kernel is compiled for each rank up to the number of lanes, and once for all beyond."""
     found = [(pair[0].rank, threads_of(pair[0]), pair[0].dtype) for pair in warm._large() if pair[1].name == "als"]

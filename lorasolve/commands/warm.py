@@ -150,7 +150,6 @@ def _run(problem: Problem, optimizer: Any) -> None:
 
 def _call_what_no_run_calls() -> None:
     """Call what only descents on large data, certificates of large data, or of many points, call."""
-    from .._nearby import Increments
     from ..certificates import stacked_balls, stacked_oracles
     from ..kernels import pairs, simd
     from ..kernels.evaluate import evaluate
@@ -161,12 +160,8 @@ def _call_what_no_run_calls() -> None:
         factors = np.zeros((20, RANK), dtype)
         for measurements in FEW_AND_MANY:
             kernels, threads = _sensing(measurements, dtype).kernels, kernel_threads()
-            products = np.empty_like(factors), np.empty_like(factors)
-            mixed = kernels.mixed(RANK, threads)
-            if mixed is None:
-                evaluate(kernels.data(RANK, threads), factors, factors, *products)
-            else:
-                Increments(mixed).exact(factors, factors, *products)
+            data = kernels.mixed(RANK, threads) or kernels.data(RANK, threads)
+            evaluate(data, factors, factors, np.empty_like(factors), np.empty_like(factors))
         _completion_products(dtype)
         kept, one = np.zeros((2, 1), np.float32), np.ones(1, dtype)
         pairs.keep_pair(kept, 0, one, one, one, one, np.ones(2), np.zeros(2), np.zeros(3))
@@ -233,11 +228,13 @@ def _completion_products(dtype: Any) -> None:
     from ..kernels import completion, completion_lanes, simd
 
     start, cols, values = np.array([0, 1]), np.zeros(1, np.int32), np.ones(1, dtype)
-    cut, factor = completion.blocks(start, 1), np.ones((1, RANK), dtype)
+    cut = completion.blocks(start, 1)
     for kind in (completion, *([completion_lanes] if simd.available() else [])):
-        kind.entries(start, cols, cut, factor, factor)
-        kind.product(start, cols, values, cut, factor)
-        kind.transposed_product(start, cols, values, cut, factor, 1)
+        for columns in (1, RANK):
+            factor = np.ones((1, columns), dtype)
+            kind.entries(start, cols, cut, factor, factor)
+            kind.product(start, cols, values, cut, factor)
+            kind.transposed_product(start, cols, values, cut, factor, 1)
 
 
 def _text(facts: dict[str, Any]) -> str:
