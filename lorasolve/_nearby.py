@@ -45,7 +45,7 @@ class Increments:
     Parameters
     ----------
     data : NamedTuple
-        Kernel data with ``exact`` and ``exactly`` (:class:`~lorasolve.kernels.sensing.MixedSensingData`), of one run.
+        Kernel data with ``exactly`` and ``G`` (:class:`~lorasolve.kernels.sensing.MixedSensingData`), of one run.
     """
 
     def __init__(self, data: Any) -> None:
@@ -59,7 +59,7 @@ class Increments:
 
     def gradient(self) -> Array:
         """Return ``G`` at the last point asked for."""
-        G: Array = self.data.exact.G.astype(np.float64)
+        G: Array = self.data.G.copy()
         return G
 
     def __call__(self, A: Array, B: Array, GB: Array, GtA: Array) -> float:

@@ -219,7 +219,7 @@ def _result(
     """Recompute value and gradient at the last point and put everything together."""
     problem, theta = end.stage.problem, end.stage.theta
     grad = np.empty_like(theta)
-    fun = problem.value_and_grad(theta, grad)
+    fun = method.optimizer.last_value_and_grad(problem, theta, grad)
     A, B, _ = problem.split(theta.copy())
     return Result(
         A=A,

@@ -708,6 +708,12 @@ def test_every_kind_of_data_of_a_sensing_problem_is_compiled_ahead() -> None:
     assert kinds == {"MixedSensingData", "QuantizedSensingData"}
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_descent_on_many_measurements_is_compiled_ahead_in_both_types(dtype) -> None:
+    found = [pair[0] for pair in warm._large() if (pair[0].objective.name, pair[1].name) == ("sensing", "gd")]
+    assert any(problem.dtype == dtype and problem.objective.kernels.data(1, 2).g.ndim == 2 for problem in found)
+
+
 def test_what_only_descents_and_certificates_of_large_data_call_is_compiled_ahead() -> None:
     """In a process of its own, where nothing else has called a kernel."""
     script = """

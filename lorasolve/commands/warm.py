@@ -201,7 +201,8 @@ def _large() -> Iterator[tuple[Problem, Any]]:
     most = Problem(_sensing(MOST, np.float64), RANK, 0.1)
     for problem in (few, many, most, Problem(linear, RANK, 0.1), Problem(linear, 2 * RANK, 0.1)):
         yield problem, mixed
-    for problem in (many, Problem(linear, 2 * RANK, 0.1)):
+    single = Problem(_sensing(FEW_AND_MANY[-1], np.float32), RANK, 0.1)
+    for problem in (many, single, Problem(linear, 2 * RANK, 0.1)):
         yield problem, gd
     for dtype in (np.float64, np.float32):
         ratings, more = (_completion(size, dtype) for size in (800, 60_000))

@@ -15,21 +15,20 @@ that had float32 or float64, never to one another, so that the errors of such st
 
 from __future__ import annotations
 
-import sys
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import sensing_words, simd_words
-from .evaluate import evaluate
 from .factors import factor_gradients, outer, summed
 from .jit import FAST, kernel
 from .oracle import implements
 from .parts import each_part
 from .simd import aligned
 
-# Exact refreshes in mixed precision are this many oracle calls apart, and products of float32 at least half as many.
-REFRESH = 100
+# Exact products are this many oracle calls apart, and products of float32 no further apart than the latter.
+REFRESH = 200
+SINGLE = 50
 # Largest error of a step by 16-bit integers, as a part of ``X``: those of float32 over a run's first steps.
 QUANTIZED_ERROR = 3e-7
 # What rounding the weights of four measurements at a time adds to the error, relative to the weights.
@@ -54,10 +53,21 @@ class SensingData(NamedTuple):
 
 
 class MixedSensingData(NamedTuple):
-    """Exact data, a float32 copy of the measurements, the last ``X``, scratch, and the calls since an exact one."""
+    """Measurements in float64 with their scratch, and in float32, whose increments go on from exact products.
 
-    exact: SensingData
+    ``X``, ``G`` and their views ``X_flat``, ``G_flat`` are the present point and its gradient, ``w`` its residual;
+    then the last ``X``, scratch, and the calls since exact products.
+    """
+
+    M: Any
+    y: Any
+    g: Any
     M32: Any
+    X: Any
+    G: Any
+    X_flat: Any
+    G_flat: Any
+    w: Any
     last: Any
     zero: Any
     dx: Any
@@ -67,14 +77,23 @@ class MixedSensingData(NamedTuple):
 
     def exactly(self, A: Any, B: Any, GB: Any, GtA: Any) -> float:
         """Write ``G B`` and ``G^T A`` and return ``f``, exactly; increments go on from there."""
-        f = evaluate(self.exact, A, B, GB, GtA)
-        self.last[:], self.calls[0] = self.exact.X_flat, 1
-        return f
+        self.refresh(A, B)
+        self.calls[0] = 1
+        np.matmul(self.G, B, out=GB)
+        np.matmul(self.G.T, A, out=GtA)
+        return 0.5 * float(np.vdot(self.w, self.w)) / self.w.size
+
+    def refresh(self, A: Any, B: Any) -> None:
+        """Make the next call, at this point, exact; increments go on from there."""
+        np.matmul(A, B.T, out=self.X)
+        self.last[:] = self.X_flat
+        gradient(self.M, self.X_flat, self.y, self.w, self.g, self.G_flat)
+        self.calls[0] = 0
 
     @property
     def ahead(self) -> int:
-        """How many calls may follow before products are refreshed from outside: the kernel refreshes them itself."""
-        return sys.maxsize
+        """How many calls may follow before products are refreshed from outside."""
+        return REFRESH - int(self.calls[0])
 
 
 class QuantizedSensingData(NamedTuple):
@@ -90,16 +109,16 @@ class QuantizedSensingData(NamedTuple):
     error: Any
     x: Any
     G: Any
+    G_flat: Any
     w: Any
-
-    @property
-    def exact(self) -> SensingData:
-        """The exact data."""
-        return self.mixed.exact
 
     def exactly(self, A: Any, B: Any, GB: Any, GtA: Any) -> float:
         """Write ``G B`` and ``G^T A`` and return ``f``, exactly; increments go on from there."""
         return self.mixed.exactly(A, B, GB, GtA)
+
+    def refresh(self, A: Any, B: Any) -> None:
+        """Make the next call, at this point, exact; increments go on from there."""
+        self.mixed.refresh(A, B)
 
     @property
     def ahead(self) -> int:
@@ -125,12 +144,13 @@ def _scratch(d: int, threads: int, dtype: Any) -> Any:
     return aligned(threads * columns, dtype).reshape(threads, columns)
 
 
-def mixed_data(exact: SensingData, M32: Any) -> MixedSensingData:
-    """Return kernel data for float32 increments of a float64 problem, from its measurements in float32."""
-    N, d = exact.M.shape
-    zero, dw = np.zeros((2, N), np.float32)
-    dg = _scratch(d, 1 if exact.g.ndim == 1 else len(exact.g), np.float32)
-    return MixedSensingData(exact, M32, np.empty(d), zero, aligned(d, np.float32), dw, dg, np.zeros(1, np.int64))
+def mixed_data(M: Any, y: Any, M32: Any, shape: tuple[int, int], threads: int) -> MixedSensingData:
+    """Return kernel data for float32 increments, from measurements in float64 and float32."""
+    exact, at = data(M, y, shape, threads), data(M32, y, shape, threads)
+    zero, dw = np.zeros((2, y.size), np.float32)
+    calls = np.zeros(1, np.int64)
+    _, _, X, G, X_flat, G_flat, w, g = exact
+    return MixedSensingData(M, y, g, M32, X, G, X_flat, G_flat, w, np.empty(X.size), zero, at.X_flat, dw, at.g, calls)
 
 
 def quantized(M: Any, rows: int = 64) -> tuple[Any, float, float]:
@@ -156,10 +176,10 @@ def quantized(M: Any, rows: int = 64) -> tuple[Any, float, float]:
 
 def quantized_data(mixed: MixedSensingData, M16: Any, unit: float, error: float) -> QuantizedSensingData:
     """Return kernel data for increments of both kinds, from ``mixed`` and :func:`quantized`."""
-    exact = mixed.exact
     x = aligned(M16.shape[1], np.int16 if simd_words.available() else np.float32)
     x[:] = 0
-    return QuantizedSensingData(mixed, M16, unit, error, x, np.empty_like(exact.G), np.empty_like(exact.w))
+    G = np.empty_like(mixed.G)
+    return QuantizedSensingData(mixed, M16, unit, error, x, G, G.ravel(), np.empty_like(mixed.w))
 
 
 @kernel(inner=True, symbol=True, fastmath=FAST)
@@ -252,11 +272,15 @@ def _half_mean_square(w):
     return 0.5 * total / w.size
 
 
-@kernel(symbol=True)
-def gradient(data, X, y, G):
-    """Write ``G = sum_i (<M_i, X> - y_i) M_i / N`` for any flat ``X``, any ``y``; the differences into ``data.w``."""
-    whole_pass(data.M, X, y, False, data.w, data.g)
-    _sum_rows(data.g, G.dtype.type(1.0 / y.size), G)
+@kernel()
+def _one_pass(M, x, y, w, g):
+    whole_pass(M, x, y, False, w, g)
+
+
+def gradient(M: Any, x: Any, y: Any, w: Any, g: Any, G: Any) -> None:
+    """Write ``w = M x - y`` and ``G = M^T w / N`` from Python, for any ``y``; ``g`` is scratch."""
+    _one_pass(M, x, y, w, g)
+    np.multiply((g if g.ndim == 1 else g.sum(axis=0))[: G.size], G.dtype.type(1.0 / w.size), out=G)
 
 
 @kernel(inner=True, fastmath=FAST)
@@ -309,25 +333,22 @@ def _keep(X, last):
 @kernel(inner=True, symbol=True)
 def _sensing_oracle(data, A, Bt, GB, GtAt):
     outer(A, Bt, data.X)
-    gradient(data, data.X_flat, data.y, data.G_flat)
+    whole_pass(data.M, data.X_flat, data.y, False, data.w, data.g)
+    _sum_rows(data.g, data.G_flat.dtype.type(1.0 / data.y.size), data.G_flat)
     return _back(data.G, data.w, A, Bt, GB, GtAt)
 
 
 @implements(MixedSensingData)
 @kernel(inner=True, symbol=True)
 def _mixed_sensing_oracle(data, A, Bt, GB, GtAt):
-    exact = data.exact
-    X, G = exact.X_flat, exact.G_flat
-    outer(A, Bt, exact.X)
-    if data.calls[0] % REFRESH == 0:
-        gradient(exact, X, exact.y, G)
-    else:
-        _increment(X, data.last, data.dx)
+    outer(A, Bt, data.X)
+    if data.calls[0] > 0:
+        _increment(data.X_flat, data.last, data.dx)
         whole_pass(data.M32, data.dx, data.zero, data.calls[0] % 2 == 1, data.dw, data.dg)
-        _advance(1.0, 1.0, data.dg, data.dw, G, exact.w, G, exact.w)
-    _keep(X, data.last)
+        _advance(1.0, 1.0, data.dg, data.dw, data.G_flat, data.w, data.G_flat, data.w)
+    _keep(data.X_flat, data.last)
     data.calls[0] += 1
-    return _back(exact.G, exact.w, A, Bt, GB, GtAt)
+    return _back(data.G, data.w, A, Bt, GB, GtAt)
 
 
 @kernel(inner=True, symbol=True)
@@ -349,14 +370,13 @@ def _rounded_step(X, last, error, x):
 @implements(QuantizedSensingData)
 @kernel(inner=True, symbol=True)
 def _quantized_sensing_oracle(data, A, Bt, GB, GtAt):
-    mixed, exact = data.mixed, data.mixed.exact
-    X, G = exact.X_flat, exact.G_flat
-    outer(A, Bt, exact.X)
+    mixed = data.mixed
+    outer(A, Bt, mixed.X)
     calls = mixed.calls[0]
-    unit = _rounded_step(X, mixed.last, data.error, data.x) if calls % (REFRESH // 2) > 0 else 0.0
+    unit = _rounded_step(mixed.X_flat, mixed.last, data.error, data.x) if calls % SINGLE > 0 else 0.0
     if unit > 0:
         _word_pass(data.M16, data.x, mixed.zero, calls % 2 == 1, mixed.dw, mixed.dg)
-        _advance(data.unit, unit, mixed.dg, mixed.dw, G, exact.w, data.G.reshape(G.size), data.w)
+        _advance(data.unit, unit, mixed.dg, mixed.dw, mixed.G_flat, mixed.w, data.G_flat, data.w)
         mixed.calls[0] += 1
         return _back(data.G, data.w, A, Bt, GB, GtAt)
     return _mixed_sensing_oracle(mixed, A, Bt, GB, GtAt)

@@ -166,14 +166,11 @@ class _DenseKernels(Kernels):
         """Return the data for float32 increments where they are worth their compilation."""
         if self.measurements.read_in_descents is self.measurements:
             return None
-        from ..kernels import sensing
-
-        # The data of this kernel do not depend on the rank.
-        return sensing.mixed_data(self.data(1, threads), self.measurements.single)
+        return self._increments_from(threads)
 
     def mixed(self, rank: int, threads: int) -> Any:
         """Return the data for increments of a float64 problem by float32 and, if there are many, by 16-bit integers."""
-        made = self._by_float32(rank, threads)
+        made = self._by_float32(threads)
         quantized = None if made is None else self.measurements.quantized
         if quantized is None:
             return made
@@ -181,14 +178,15 @@ class _DenseKernels(Kernels):
 
         return sensing.quantized_data(made, *quantized)
 
-    def _by_float32(self, rank: int, threads: int) -> Any:
+    def _by_float32(self, threads: int) -> Any:
         """Return the data for float32 increments of a float64 problem, None where they do not fit or pay."""
         pays = self.flat.size >= SINGLE_FROM and self.flat.dtype == np.float64
-        if not (pays and self.measurements.fits_float32):
-            return None
+        return self._increments_from(threads) if pays and self.measurements.fits_float32 else None
+
+    def _increments_from(self, threads: int) -> Any:
         from ..kernels import sensing
 
-        return sensing.mixed_data(self.data(rank, threads), self.measurements.single)
+        return sensing.mixed_data(self.flat, self.y, self.measurements.single, self.measurements.shape, threads)
 
     def quadratic(self) -> Any:
         """Return the coefficients for batched runs: the dense Hessian ``M^T M / N``."""

@@ -159,7 +159,7 @@ class MatrixSensing(Objective):
         from ..kernels import sensing
 
         G, data = np.empty(X.size, self.dtype), self.kernels.kept(1)
-        sensing.gradient(data, X.ravel(), y, G)
+        sensing.gradient(data.M, X.ravel(), y, data.w, data.g, G)
         return 0.5 * float(np.vdot(data.w, data.w)) / y.size, G.reshape(self.shape)
 
     @cached_property

@@ -131,6 +131,10 @@ class Optimizer:
         problem.value_and_grad(theta, grad)
         return problem.stationarity(theta, grad)
 
+    def last_value_and_grad(self, problem: Problem, theta: Array, grad: Array) -> float:
+        """Write the gradient of ``L`` at the end of a run and return its value, exactly."""
+        return problem.value_and_grad(theta, grad)
+
     def is_monotone(self, problem: Problem) -> bool:
         """Return whether ``L`` never rises from one accepted point to the next."""
         return False

@@ -193,7 +193,7 @@ def test_increments_keep_to_their_errors_and_go_on_from_what_was_exact(threads):
         # Relative to the step: float32, or the error of the integers twice, in M and in its transpose.
         relative = 3 * data.error if by_integers else 1e-6
         bound = slope * relative * moved + 1e-6 * slope * np.linalg.norm(X - reached)
-        found = data.G if by_integers else data.exact.G
+        found = data.G if by_integers else data.mixed.G
         assert 0 < np.linalg.norm(found - G) <= bound
         assert_allclose(out[0], found @ B1, rtol=1e-9)
         assert_allclose(out[1], found.T @ A1, rtol=1e-9)
