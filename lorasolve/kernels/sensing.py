@@ -26,9 +26,8 @@ from .oracle import implements
 from .parts import each_part
 from .simd import aligned
 
-# Exact products are this many oracle calls apart, and products of float32 no further apart than the latter.
-REFRESH = 200
-SINGLE = 50
+# Exact products are so many oracle calls apart, and products of float32 at most so many.
+REFRESH, SINGLE = 200, 50
 # Largest error of a step by 16-bit integers, as a part of ``X``: those of float32 over a run's first steps.
 QUANTIZED_ERROR = 3e-7
 # What rounding the weights of four measurements at a time adds to the error, relative to the weights.

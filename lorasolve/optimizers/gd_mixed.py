@@ -64,7 +64,7 @@ class MixedGD(GD):
         return value + problem.add_decay(state.trial, grad)
 
     def last_value_and_grad(self, problem: Problem, theta: Array, grad: Array) -> float:
-        """Evaluate by what looks use: the compiled oracle in float64 is of no use in this run."""
+        """Take the pass that looks make: the oracle in float64 would be compiled for this one call."""
         if not _has_increments(self.kernel_data(problem)):
             return super().last_value_and_grad(problem, theta, grad)
         (A, B, _), (GB, GtA, _) = problem.split(theta), problem.split(grad)

@@ -140,6 +140,28 @@ def test_increments_are_refreshed(name, step):
     assert 0 < np.linalg.norm(mixed.theta - exact.theta) <= 1e-7 * np.linalg.norm(exact.theta)
 
 
+@pytest.mark.parametrize("name", ["sensing", "linear"])
+def test_no_more_increments_than_allowed_follow_one_another(name, monkeypatch):
+    objective, since = large_objectives()[name], []
+    kind = type(objective.kernels.mixed(2, 1))
+    refresh = kind.refresh
+    monkeypatch.setattr(kind, "refresh", lambda data, A, B: since.append(data.calls[0]) or refresh(data, A, B))
+    stop = ls.StoppingRule(max_iter=450, grad_tol=0.0)
+    ls.solve(ls.Problem(objective, 2, 0.2), ls.optimizers.MixedGD(step_size=0.01), seed=0, stop=stop)
+    assert sum(since) >= 450 and max(since) <= 200
+
+
+def test_products_of_integers_go_on_from_those_of_float32_that_are_not_long_ago():
+    rng = np.random.default_rng(0)
+    A, B = rng.standard_normal((2, 20, 3))
+    out = np.empty((2, 20, 3))
+    data = many_measurements().kernels.mixed(3, 1)
+    data.exactly(A, B, *out)
+    begun = data.mixed.last.copy()
+    since = [k for k in range(1, 120) if evaluate(data, A + 1e-7 * k, B, *out) and not (data.mixed.last == begun).all()]
+    assert 1 <= since[0] <= 50
+
+
 @pytest.mark.parametrize(("shape", "rank"), [((50, 260), 3), ((250, 330), 16)])
 def test_exact_answers_between_increments_are_those_of_the_loss(shape, rank):
     rng = np.random.default_rng(5)
