@@ -62,6 +62,9 @@ from .status import Status
 # hovers at the length of its steps.
 STALL_WINDOW = 500
 
+# Calls of a loss show after a while how exact it is; after so many iterations it is asked again.
+LOOK_AGAIN = 64
+
 # By default a run may call its oracle this often per iteration it may take, and this often on top of that. Line
 # searches need two or three calls an iteration, Newton's method one for each Hessian product.
 CALLS_PER_ITERATION, CALLS_ON_TOP = 20, 1000
@@ -227,6 +230,7 @@ class Monitor:
         self._calls = stop.calls
         self._best = math.inf
         self._best_at = 0
+        self._digit = 0.0
         self._last: tuple[float, float, float] | None = None
         self._unattended = 64
 
@@ -273,7 +277,10 @@ class Monitor:
             # That was the value of a part of the loss, or of a point beside this one.
             self.call()
             value = problem.value_and_grad(theta, np.empty_like(theta))
-        code, self._best, self._best_at = decide(value, grad_norm, size, nit, self._best, self._best_at, self.rules)
+        to_beat = self._to_beat(problem)
+        code, least, self._best_at = decide(value, grad_norm, size, nit, to_beat, self._best_at, self.rules)
+        if self._best_at == nit:
+            self._best = least
         if code == CONVERGED and self._hides_gradient(problem, theta):
             rules = (self.rules[0], -1.0, *self.rules[2:])
             code = decide(value, grad_norm, size, nit, self._best, self._best_at, rules)[0]
@@ -284,6 +291,18 @@ class Monitor:
                 raise Stop(Status.ITERATION_LIMIT)
             return MEANING[code]
         raise Stop(MEANING[code])
+
+    def _to_beat(self, problem: Problem) -> float:
+        """Return the value below which an iterate is a new best one: the best so far.
+
+        Less by its last digit if the loss is less exact than its factors: while that stands still, the decay of the
+        factors may fall by one unit in the last place of float64 after the other, for thousands of iterations.
+        """
+        if self.nit % LOOK_AGAIN == 0:
+            precision = problem.loss.precision
+            self._digit = 0.0 if precision == problem.dtype.name else float(np.finfo(precision).eps)
+        best = self._best
+        return best if self._digit == 0.0 or math.isinf(best) else best - self._digit * abs(best)
 
     def _hides_gradient(self, problem: Problem, theta: Array) -> bool:
         if not may_hide_gradient(problem, theta, self.rules[2]):

@@ -533,7 +533,7 @@ def test_a_gradient_whose_square_underflows_is_not_zero():
 
 @pytest.mark.parametrize(
     ("dtype", "method", "words"),
-    [("float32", "nesterov", "in float64"), ("float64", "gd:step_size=1e-18", "by another")],
+    [("float32", "nesterov", "in float64"), ("float64", "gd:step_size=1e-22", "by another")],
 )
 def test_a_run_that_found_no_further_decrease_is_not_told_to_go_on_as_before(dtype, method, words):
     M = np.random.default_rng(0).standard_normal((20, 15)).astype(dtype)
