@@ -78,13 +78,30 @@ def moved(batch: Any, dtype: Any, device: Any) -> Any:
     return batch
 
 
+def refuse_scaled(module: Any, path: str) -> None:
+    """Refuse a module whose weight is one of 8-bit floats times a scale beside it.
+
+    Its operation reads both; a weight in another type it takes for one that was dequantised, without the scale.
+    """
+    own = {name: part for name, part in (*module._parameters.items(), *module._buffers.items()) if part is not None}
+    scales = [name for name in own if "scale" in name]
+    for name, part in own.items():
+        if scales and name not in scales and part.is_floating_point() and part.element_size() == 1:
+            raise ValueError(
+                f"model: {path} has a quantised weight ({part.dtype} times its {scales[0]}), without which the network "
+                "is another; load it dequantised (transformers: FineGrainedFP8Config(dequantize=True))"
+            )
+
+
 def stand_ins(model: Any, dtype: Any, without: Collection[str] = ()) -> dict[str, Any]:
     """Return all parameters and buffers by name, but some, detached and those of real numbers in a dtype.
 
     Tied tensors stand in several places, and are one here too. Copied is what a forward pass may write to: buffers, and
-    embeddings whose rows it shortens to ``max_norm``.
+    embeddings whose rows it shortens to ``max_norm``. Quantised weights of :func:`refuse_scaled` are refused.
     """
     torch = require_torch()
+    for path, module in model.named_modules():
+        refuse_scaled(module, path)
     embeddings = (torch.nn.Embedding, torch.nn.EmbeddingBag)
     shortened = (m.weight for m in model.modules() if isinstance(m, embeddings) and m.max_norm is not None)
     written = {id(tensor) for tensor in (*shortened, *model.buffers())}

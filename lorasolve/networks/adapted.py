@@ -21,7 +21,7 @@ import numpy as np
 from .._blocks import Pairs
 from .._validate import Array, as_iterable, as_text
 from ..peft_files.config import moves_base
-from ._torch import as_model, require_torch
+from ._torch import as_model, refuse_scaled, require_torch
 
 _BASES = ("base_layer", "linear", "embedding", "conv", "base", "original")
 # With these an embedding shortens rows as it reads them, or its gradient is scaled, or no array.
@@ -125,9 +125,11 @@ class AdaptedLayer:
             return None
         torch = require_torch()
         W = self.module.weight.detach()
+        # Of numbers of eight bits torch knows neither whether they are finite nor what to promote them to.
+        W = W.to(torch.float64 if W.dtype == torch.float64 else torch.float32)
         if not torch.isfinite(W).all():
             raise ValueError(f"model: {self.name}: expected a weight of finite numbers, got one with others")
-        return float(torch.linalg.matrix_norm(self.as_matrix(W.to(torch.promote_types(W.dtype, torch.float32))), 2))
+        return float(torch.linalg.matrix_norm(self.as_matrix(W), 2))
 
     @property
     def factors(self) -> tuple[Array, Array]:
@@ -240,6 +242,7 @@ def _check_weight(layer: AdaptedLayer) -> None:
     weight = layer.module.weight
     if not weight.is_floating_point():
         raise ValueError(f"model: {layer.name} has a quantised weight ({weight.dtype}), which has no gradient")
+    refuse_scaled(layer.module, layer.name)
     if layer.lora_A is not None:
         (m, n), A, B = layer.shape, tuple(layer.lora_A.shape), tuple(layer.lora_B.shape)
         if math.prod(A[1:]) != n or B[0] != m:

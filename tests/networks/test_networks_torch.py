@@ -1072,6 +1072,66 @@ def test_what_is_judged_is_what_the_layers_hold_in_their_precision():
     assert (best.verdict.kind, best.verdict.F) == (again.kind, pytest.approx(again.F, rel=1e-14))
 
 
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2], ids=str)
+def test_weights_in_eight_bits_are_judged_as_the_numbers_they_are(dtype):
+    """torch has few operations on them; the verdict is that of the same numbers in float32."""
+    stored, plain = Net(), Net()
+    for layer, like in ((stored.first, plain.first), (stored.second, plain.second)):
+        layer.linear.weight.data = layer.linear.weight.to(dtype)
+        like.linear.weight.data = layer.linear.weight.float()
+    verdict, expected = (judge(model, CrossEntropy(), data(), LAM) for model in (stored, plain))
+    assert (verdict.kind, verdict.F, verdict.base_norms) == (expected.kind, expected.F, expected.base_norms)
+    norms = [
+        np.linalg.norm(layer.linear.weight.double().numpy(), 2) / layer.scaling
+        for layer in (plain.first, plain.second)
+    ]
+    np.testing.assert_allclose(verdict.base_norms, norms, rtol=1e-6)
+    assert LoRAMonitor(base=stored).base_norms == LoRAMonitor(base=plain).base_norms
+    assert any(f"stored in {str(dtype).removeprefix('torch.')}" in text for text in verdict.premises)
+    stored.second.linear.weight.data[0, 0] = math.nan
+    with pytest.raises(ValueError, match="second: expected a weight of finite numbers"):
+        LoRAMonitor(base=stored)
+
+
+class Scaled(torch.nn.Linear):
+    """A weight of eight bits times a scale, as FP8Linear of transformers: in another type it is taken as it is."""
+
+    def __init__(self, like, scale):
+        super().__init__(like.in_features, like.out_features)
+        self.load_state_dict(like.state_dict())
+        self.requires_grad_(False)
+        self.weight = torch.nn.Parameter((like.weight / scale).to(torch.float8_e4m3fn), requires_grad=False)
+        self.weight_scale_inv = torch.nn.Parameter(torch.tensor(scale), requires_grad=False)
+
+    def forward(self, x):
+        scale = 1.0 if self.weight.element_size() > 1 else self.weight_scale_inv
+        return torch.nn.functional.linear(x, scale * self.weight.to(x.dtype), self.bias)
+
+
+@pytest.mark.parametrize("name", ["head", "first.linear"])
+def test_a_weight_that_means_something_with_its_scale_alone_is_refused_wherever_it_is(name):
+    """In float64 the network would be another: its loss was judged as that of the model, without a word."""
+    model = Net(dropout=0.0)
+    owner = model.get_submodule(name.rpartition(".")[0])
+    setattr(owner, name.rpartition(".")[2], Scaled(model.get_submodule(name), 0.01))
+    (x, y), _ = data()
+    own = float(CrossEntropy()(model, (x, y)).mean().detach())
+    twin = Net(dropout=0.0)
+    twin.get_submodule(name).weight.data = 0.01 * model.get_submodule(name).weight.float()
+    assert judge(twin, CrossEntropy(), [(x, y)], LAM).certificate.f == pytest.approx(own, rel=1e-5)
+    words = r"has a quantised weight \(torch.float8_e4m3fn times its weight_scale_inv\)"
+    for ask in (
+        lambda: judge(model, CrossEntropy(), [(x, y)], LAM),
+        lambda: features(model, [(x, y)], embed=lambda model, batch: model(batch[0])),
+    ):
+        with pytest.raises(ValueError, match=words):
+            ask()
+    assert LoRAMonitor(LAM).step(model) is None  # factors and gradients alone
+    if name != "head":
+        with pytest.raises(ValueError, match=f"model: first {words}"):
+            LoRAMonitor(base=model)
+
+
 class Wide(torch.nn.Module):
     """A head of two classes whose factors have eight columns, over frozen features or over another such layer."""
 
