@@ -175,11 +175,12 @@ class MultiObjective(ShownPrecision):
         f, G = self.checked_value_and_grad([np.zeros(shape, self.dtype) for shape in self.shapes])
         return length_of(f, joint_norm(G))
 
-    def _difference_product(self, X: Matrices, D: Matrices, length: float) -> tuple[Array, ...]:
+    def _difference_product(self, X: Matrices, D: Matrices, length: float, share: float = 1.0) -> tuple[Array, ...]:
+        """Return the product by a difference over a share of the usual step."""
         distance = joint_norm(D)
         if distance == 0.0:
             return tuple(np.zeros_like(d) for d in D)
-        h = difference_step(length, joint_norm(X), distance, self.precision)
+        h = share * difference_step(length, joint_norm(X), distance, self.precision)
         plus = self.checked_value_and_grad([x + h * d for x, d in zip(X, D)])[1]
         minus = self.checked_value_and_grad([x - h * d for x, d in zip(X, D)])[1]
         return tuple((p - q) / (2.0 * h) for p, q in zip(plus, minus))

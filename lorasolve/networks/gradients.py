@@ -48,6 +48,8 @@ AGREES = 1e-4
 # Step of a difference of values, of the size of the weights, and what rounding may make of the slope, of the losses.
 STEP = float(np.finfo(np.float64).eps) ** (1 / 3)
 UNSURE = REPEATABLE["float64"] / STEP
+# A step that is long for the curvature, beside a normalization of what nearly vanishes, is shortened tenfold so often.
+SHORTER = 3
 # Random directions along which a gradient may agree with values, and along how many it must on the first batch: one
 # may lead across a kink, and along one a wrong gradient agrees by chance (one of which half is lost, along one of some
 # 900).
@@ -469,12 +471,11 @@ class Network(MultiObjective):
         They do where fewer than ``needed`` of some random directions agree: one may lead across a kink.
         """
         G = [leaf.grad for leaf in leaves]
-        size = float(losses.abs().sum())
         agreeing, wrong = 0, ""
         for _ in range(DIRECTIONS):
             ahead, behind, by_gradient, usual = self._slopes(batch, losses, leaves, G)
             by_values = (ahead + behind) / 2.0
-            if abs(by_values - by_gradient) <= AGREES * usual + UNSURE * size:
+            if abs(by_values - by_gradient) <= _allowed(usual, losses):
                 agreeing += 1
                 if agreeing == needed:
                     return None
@@ -493,7 +494,11 @@ class Network(MultiObjective):
         return wrong
 
     def _slopes(self, batch: Any, losses: Any, weights: Sequence[Any], G: Sequence[Any]) -> tuple[float, ...]:
-        """Return slopes of the losses ahead and behind, that of the gradient, and the usual size of the latter."""
+        """Return slopes of the losses ahead and behind, that of the gradient, and the usual size of the latter.
+
+        Where they bend by more than their mean is off, the step may be too long: what the curvature makes of it
+        vanishes with the step, a kink and a wrong gradient stay.
+        """
         torch = require_torch()
         rng = np.random.default_rng()
         sizes = [float(W.detach().square().mean()) ** 0.5 or 1.0 for W in weights]
@@ -508,7 +513,13 @@ class Network(MultiObjective):
 
         by_gradient = sum(float((g * d).sum()) for g, d in zip(G, D) if g is not None)
         usual = math.hypot(*(size * float(g.norm()) for size, g in zip(sizes, G) if g is not None))
-        return slope(STEP), slope(-STEP), by_gradient, usual
+        for shorter in range(SHORTER + 1):
+            step = 0.1**shorter * STEP
+            ahead, behind = slope(step), slope(-step)
+            off = abs((ahead + behind) / 2.0 - by_gradient)
+            if off <= _allowed(usual, losses) or abs(ahead - behind) < off:
+                break
+        return ahead, behind, by_gradient, usual
 
     def hessian_product(self, X: Matrices, D: Matrices) -> tuple[Array, ...]:
         """Return the Hessian times a direction, as :meth:`gradients_and_products` does."""
@@ -550,10 +561,11 @@ class Network(MultiObjective):
             return f"no second backward pass: {str(error).strip().splitlines()[0]}"
         if self.precision != "float64":  # differences would be too rough
             return None
-        expected = self._difference(factors, D)
-        wrong, size = joint_norm([h - e for h, e in zip(found, expected)]), joint_norm(expected)
-        if wrong <= AGREES * size:
-            return None
+        for shorter in range(SHORTER + 1):
+            expected = self._difference(factors, D, 0.1**shorter)
+            wrong, size = joint_norm([h - e for h, e in zip(found, expected)]), joint_norm(expected)
+            if wrong <= AGREES * size:
+                return None
         return f"a second backward pass is off by {wrong:.2g} of {size:.2g} from a difference of gradients"
 
     def _differentiated_twice(self, factors: Pairs, D: Matrices) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
@@ -575,8 +587,8 @@ class Network(MultiObjective):
         _, found = self._mean(total, sums)
         return found[: len(leaves)], found[len(leaves) :]
 
-    def _difference(self, factors: Pairs, D: Matrices) -> tuple[Array, ...]:
-        return self._difference_product([A @ B.T for A, B in factors], D, self._natural_length())
+    def _difference(self, factors: Pairs, D: Matrices, share: float = 1.0) -> tuple[Array, ...]:
+        return self._difference_product([A @ B.T for A, B in factors], D, self._natural_length(), share)
 
     def _mean(self, total: Array, sums: Sequence[Array]) -> tuple[float, tuple[Array, ...]]:
         """Return the mean loss and mean derivatives in the updates, one or more of each layer, over all processes."""
@@ -636,6 +648,11 @@ def _lengths(batch: Any) -> set[int]:
         return set().union(*map(_lengths, parts))
     shape = getattr(batch, "shape", ())
     return {int(shape[0])} if shape else set()
+
+
+def _allowed(usual: float, losses: Any) -> float:
+    """Return how far a slope by values may be from that of the gradient, of the usual size of the latter."""
+    return AGREES * usual + UNSURE * float(losses.abs().sum())
 
 
 def _name(dtype: Any) -> str:

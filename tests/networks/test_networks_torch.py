@@ -1982,6 +1982,43 @@ def test_a_gradient_at_a_kink_is_told_from_one_that_is_wrong():
     assert ahead > 0.0 > behind and mean == pytest.approx((ahead + behind) / 2.0, rel=0.05, abs=0.05)
 
 
+class Normalized(torch.nn.Module):
+    """``W x / ||W x||``."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(2)
+        self.layer = LoRALinear(5, 3, 2, 1.0).double()
+        torch.nn.init.zeros_(self.layer.linear.bias)
+
+    def forward(self, x):
+        return torch.nn.functional.normalize(self.layer(x), dim=1)
+
+
+def test_a_curvature_for_which_steps_are_long_contradicts_no_gradient():
+    """Where ``v = (W + X) x`` nearly vanishes, as before a LayerNorm: it was called a kink, and products wrong.
+
+    With the mean ``y`` of the labels the loss is a constant less ``<y, v>/||v||``.
+    """
+    model, rng = Normalized(), np.random.default_rng(0)
+    W, x, labels = model.layer.linear.weight.detach().numpy(), rng.standard_normal(5), rng.standard_normal((4, 3))
+    v, y = 1e-5 * rng.standard_normal(3), labels.mean(0)
+    pair = (v - W @ x)[:, None], (x / (x @ x))[:, None]
+    batches = [(np.tile(x, (4, 1)), labels)]
+    verdict = judge(model, SquareLoss(), batches, LAM, factors=[pair])
+    assert "contradicts" not in str(verdict) and math.isfinite(verdict.relative_gap)
+    size, inner = np.linalg.norm(v), y @ v
+    G = np.outer(v * inner / size**3 - y / size, x)
+    np.testing.assert_allclose(verdict.certificate.gradients[0], G, atol=1e-9 * np.linalg.norm(G))
+    network = Network(model, SquareLoss(), batches)
+    D = rng.standard_normal((3, 5))
+    (found,) = network.gradients_and_products([pair], [D])[1]
+    assert network.differences is None
+    d = D @ x
+    along = (y * (v @ d) + d * inner + v * (y @ d)) / size**3 - 3.0 * v * inner * (v @ d) / size**5
+    np.testing.assert_allclose(found, np.outer(along, x), atol=1e-9 * np.linalg.norm(along) * np.linalg.norm(x))
+
+
 class HalfLostOnSome(Net):
     """The same where a batch has ``n`` samples."""
 
