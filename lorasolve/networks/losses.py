@@ -7,7 +7,7 @@ The tangent problem, and the word "global", need to see the outputs themselves, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from inspect import signature
 from typing import Any, ClassVar
 
@@ -132,6 +132,12 @@ def takes_labels(model: Any) -> bool:
 def plain_outputs(model: Any, batch: Any) -> Any:
     """Return what the model says to a batch: its ``logits``, or the answer itself."""
     if isinstance(batch, Mapping):
+        if not any(isinstance(part, require_torch().Tensor) for part in _parts(batch)):
+            got = ", ".join(f"{key}: {shown(value)}" for key, value in list(batch.items())[:2]) or "an empty one"
+            raise TypeError(
+                f"batches: expected tensors or arrays in each batch, got {got} (the samples of a Dataset? a DataLoader "
+                "makes batches of them)"
+            )
         decodes = getattr(getattr(model, "config", None), "is_encoder_decoder", False) is True
         inputs = {key: value for key, value in batch.items() if key != "labels"}
         answer = model(**(batch if decodes and takes_labels(model) else inputs))
@@ -142,6 +148,15 @@ def plain_outputs(model: Any, batch: Any) -> Any:
         got = f"{type(batch).__name__}{several}"
         raise TypeError(f"batches: expected dictionaries or pairs (inputs, labels), got {got}")
     return getattr(answer, "logits", answer)
+
+
+def _parts(batch: Any) -> Iterator[Any]:
+    """Yield what is in a batch, in what is in it too."""
+    if not isinstance(batch, Mapping | list | tuple):
+        yield batch
+        return
+    for part in batch.values() if isinstance(batch, Mapping) else batch:
+        yield from _parts(part)
 
 
 def plain_targets(batch: Any) -> Any:

@@ -304,6 +304,17 @@ def test_batches_without_labels_are_refused():
         judge(Causal(), CrossEntropy(), batches, LAM)
 
 
+def test_the_samples_of_a_dataset_are_no_batches():
+    """Lists of numbers, as a tokenizer leaves them: what a layer of the model made of them was a traceback of torch."""
+    batches = [{key: value[0].tolist() for key, value in batch.items()} for batch in sentences()]
+    with pytest.raises(TypeError, match=r"batches: expected tensors or arrays in each batch, got input_ids: \[\d+, "):
+        judge(Causal(), CrossEntropy(), batches, LAM)
+    (x, y), _ = data()
+    loss = CrossEntropy(targets=lambda _: y)
+    nested = {"text": ["one"], "inputs": {"x": x}}
+    assert len(loss(lambda text, inputs: Net()(inputs["x"]), nested)) == len(x)
+
+
 class Regression(torch.nn.Module):
     """A model whose own loss is the mean of squares."""
 
