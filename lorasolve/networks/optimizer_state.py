@@ -33,9 +33,12 @@ class GroupDecay:
         run with a schedule ``lr`` is 0.
     horizon : float
         ``1/(full_lr weight_decay)``, the steps after which decoupled decay alone would have shrunk a weight by ``e``
-        at the full learning rate; infinite without decay.
+        at the full learning rate; infinite without decay. That of torch's SGD is ``(1 - momentum)/(1 - dampening)``
+        times as long.
     decoupled : bool or None
         Whether the decay is applied beside the gradient (AdamW) or as a part of it (Adam, SGD), where the file says so.
+    momentum : float or None
+        Of torch's SGD, whose steps are along the gradient or a running mean of it; None for other optimizers.
     """
 
     n_parameters: int
@@ -44,6 +47,7 @@ class GroupDecay:
     full_lr: float
     horizon: float
     decoupled: bool | None
+    momentum: float | None
 
 
 @dataclass(frozen=True)
@@ -107,9 +111,7 @@ class OptimizerState:
         steps = "unknown" if self.steps is None else str(self.steps)
         text = f"weight decay {', '.join(f'{decay:g}' for decay in decays)}; steps {steps}"
         if math.isfinite(self.horizon):
-            text += f"; decay horizon 1/(lr wd) = {self.horizon:.3g} steps at the full lr"
-            if self.steps is not None:
-                text += f", at most {self.steps / self.horizon:.2g} of it done"
+            text += f"; {self._horizon_in_words()}"
         elif self.decay_kind != "none":
             text += "; the learning rate is 0 here and was not noted before: how much decay it makes is not known"
         else:
@@ -119,6 +121,17 @@ class OptimizerState:
         elif self.decay_kind == "unknown" and self.weight_decay is None:
             text += "; it is not one decay on all tensors, as the theorem needs"
         return text
+
+    def _horizon_in_words(self) -> str:
+        """Return the horizon, and how much of it was done, as far as it is known that the decay acts at that rate."""
+        decaying = [group for group in self._told if group.weight_decay > 0.0]
+        if all(group.decoupled is False and group.momentum is None for group in decaying):
+            return "it is a part of the gradient, which this optimizer divides by a size of its own: it has no horizon"
+        factor = "(1 - momentum)" if any(group.momentum for group in decaying) else "1"
+        text = f"decay horizon {factor}/(lr wd) = {self.horizon:.3g} steps at the full lr"
+        if not all(group.decoupled or group.momentum is not None for group in decaying):
+            return f"{text} if it is decoupled"
+        return text if self.steps is None else f"{text}, at most {self.steps / self.horizon:.2g} of it done"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers as plain JSON-ready values; infinite horizons become None, as do lengths that are NaN."""
@@ -193,14 +206,33 @@ def _group(group: Any, file: pathlib.Path) -> GroupDecay:
         raise ValueError(f"{file}: expected a weight_decay that is a number >= 0, got {shown(stated)}")
     decay = 0.0 if stated is None else float(stated)
     params = group.get("params")
+    stated_momentum = _momentum(group)
+    momentum, ahead = (None, 1.0) if stated_momentum is None else stated_momentum
+    rate = ahead * full_lr * decay
     return GroupDecay(
         n_parameters=len(params) if isinstance(params, list) else 0,
         lr=lr,
         weight_decay=decay,
         full_lr=full_lr,
-        horizon=1.0 / (full_lr * decay) if full_lr * decay > 0.0 else math.inf,
+        horizon=1.0 / rate if rate > 0.0 else math.inf,
         decoupled=_decoupled(group),
+        momentum=momentum,
     )
+
+
+def _momentum(group: dict[str, Any]) -> tuple[float, float] | None:
+    """Return the momentum of torch's SGD, and how many times the gradient its steps are where that stays the same.
+
+    None for other optimizers. SGD as others have it says by a key of its own that it decouples the decay
+    (``weight_decouple``).
+    """
+    settings = [group.get(key) for key in ("momentum", "dampening")]
+    if any("decouple" in str(key) for key in group) or not all(map(_is_number, settings)):
+        return None
+    momentum, dampening = map(float, settings)  # type: ignore[arg-type]
+    if momentum >= 1.0 or dampening > 1.0:
+        return None
+    return momentum, (1.0 - dampening) / (1.0 - momentum) if momentum > 0.0 else 1.0
 
 
 def _decoupled(group: dict[str, Any]) -> bool | None:
@@ -208,5 +240,4 @@ def _decoupled(group: dict[str, Any]) -> bool | None:
     stated = group.get("decoupled_weight_decay")
     if isinstance(stated, bool):
         return stated
-    # SGD as others have it says by a key of its own that it decouples the decay (``weight_decouple``).
-    return False if "dampening" in group and not any("decouple" in str(key) for key in group) else None
+    return None if _momentum(group) is None else False

@@ -527,7 +527,9 @@ def _trainer_remarks(trainer: TrainerState, decay: Decay) -> list[str]:
         horizon = 1 / (decay.lam * trainer.largest_step_size)
         # Step sizes fall along a schedule: how much of the decay was applied is not in the log.
         times = f"the run has {trainer.steps / horizon:.2g} times as many"
-        remarks.append(f"decay horizon 1/(lr wd) = {horizon:.3g} steps at the largest step size logged; {times}")
+        # What decay of the loss does under Adam does not go by its rate.
+        steps = "steps" if decay.kind == "decoupled" else "steps of gradient descent (Adam has no such horizon)"
+        remarks.append(f"decay horizon 1/(lr wd) = {horizon:.3g} {steps} at the largest step size logged; {times}")
     if trainer.zero_gradients:
         remarks.append(
             f"trainer's log: the gradient norm is 0 in {trainer.zero_gradients} entries: nothing was trained there"

@@ -1093,8 +1093,7 @@ def test_weights_in_eight_bits_are_judged_as_the_numbers_they_are(dtype):
     verdict, expected = (judge(model, CrossEntropy(), data(), LAM) for model in (stored, plain))
     assert (verdict.kind, verdict.F, verdict.base_norms) == (expected.kind, expected.F, expected.base_norms)
     norms = [
-        np.linalg.norm(layer.linear.weight.double().numpy(), 2) / layer.scaling
-        for layer in (plain.first, plain.second)
+        np.linalg.norm(layer.linear.weight.double().numpy(), 2) / layer.scaling for layer in (plain.first, plain.second)
     ]
     np.testing.assert_allclose(verdict.base_norms, norms, rtol=1e-6)
     assert LoRAMonitor(base=stored).base_norms == LoRAMonitor(base=plain).base_norms
@@ -2386,6 +2385,44 @@ def test_a_gradient_descent_that_decouples_its_decay_is_not_taken_for_that_of_to
     state["param_groups"][0]["weight_decouple"] = True
     torch.save(state, tmp_path / "optimizer.pt")
     assert read_optimizer_state(tmp_path).decay_kind == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("momentum", "dampening", "expected"), [(0.0, 0.0, 5000.0), (0.9, 0.0, 500.0), (0.9, 0.5, 1000.0)]
+)
+def test_the_horizon_of_gradient_descent_is_that_of_its_momentum(tmp_path, momentum, dampening, expected):
+    """With 0.9 a weight shrinks ten times as fast as ``lr wd`` says: that many steps shrink it by ``e``."""
+    parameter = torch.nn.Parameter(torch.ones(2, dtype=torch.float64))
+    settings = {"lr": 0.02, "weight_decay": 0.01, "momentum": momentum, "dampening": dampening}
+    optimizer = torch.optim.SGD([parameter], **settings)
+    torch.save(optimizer.state_dict(), tmp_path / "optimizer.pt")
+    found = read_optimizer_state(tmp_path)
+    assert found.horizon == pytest.approx(expected) and found.groups[0].momentum == momentum
+    assert f"{'(1 - momentum)' if momentum else '1'}/(lr wd) = {expected:.3g} steps" in str(found)
+    sizes = []
+    for _ in range(2):
+        for _ in range(int(expected)):
+            parameter.grad = torch.zeros(2, dtype=torch.float64)
+            optimizer.step()
+        sizes.append(float(parameter[0].detach()))
+    assert sizes[1] / sizes[0] == pytest.approx(math.exp(-1.0), rel=0.03)
+
+
+def test_of_a_decay_that_an_optimizer_divides_no_horizon_is_told(tmp_path):
+    """Adam's steps are of size ``lr`` whatever the decay: where a thousandth was told a weight has shrunk by ``e``."""
+    parameter = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.Adam([parameter], lr=0.1, weight_decay=1e-3)
+    for _ in range(8):
+        parameter.grad = torch.zeros(2)
+        optimizer.step()
+    assert float(parameter[0].detach()) < math.exp(-1.0)
+    torch.save(optimizer.state_dict(), tmp_path / "optimizer.pt")
+    found = read_optimizer_state(tmp_path)
+    assert found.decay_kind == "l2" and "of it done" not in str(found) and "it has no horizon" in str(found)
+    rms = torch.optim.RMSprop([parameter], lr=0.1, weight_decay=1e-3)
+    torch.save(rms.state_dict(), tmp_path / "optimizer.pt")
+    told = str(read_optimizer_state(tmp_path))
+    assert told.endswith("decay horizon 1/(lr wd) = 1e+04 steps at the full lr if it is decoupled")
 
 
 def test_files_that_are_no_optimizers_state_are_refused(tmp_path):

@@ -500,6 +500,9 @@ def test_what_a_checkpoint_says_without_torch(tmp_path, make):
     times = "5e+05 steps at the largest step size logged; the run has 0.01 times as many"
     assert found.trainer.steps == 5000 and times in text
     assert "gradient norm is 0 in 1" in text and "2 gradient norms are not finite" in text
+    # Adam divides a decay that is a part of the gradient: 1/(lr wd) is that of gradient descent then.
+    of_loss = " ".join(diagnose(folder, decay=Decay("l2", 0.01)).remarks)
+    assert "5e+05 steps of gradient descent (Adam has no such horizon) at the largest step size logged" in of_loss
     # Where the decay is known, from there or as given, nobody has to look.
     assert "--optimizer-state" not in text and "--optimizer-state" in " ".join(diagnose(folder).remarks)
     # Nor where it was looked for there and one lam was not found.
