@@ -242,6 +242,9 @@ def _check_weight(layer: AdaptedLayer) -> None:
     weight = layer.module.weight
     if not weight.is_floating_point():
         raise ValueError(f"model: {layer.name} has a quantised weight ({weight.dtype}), which has no gradient")
+    if type(weight.data) is not require_torch().Tensor:
+        kind = type(weight.data).__name__
+        raise ValueError(f"model: {layer.name} has a weight that is no plain tensor ({kind}; quantised or sharded?)")
     refuse_scaled(layer.module, layer.name)
     if layer.lora_A is not None:
         (m, n), A, B = layer.shape, tuple(layer.lora_A.shape), tuple(layer.lora_B.shape)

@@ -1103,6 +1103,31 @@ def test_weights_in_eight_bits_are_judged_as_the_numbers_they_are(dtype):
         LoRAMonitor(base=stored)
 
 
+class Packed(torch.Tensor):
+    """A tensor of its own kind, as torchao quantises weights: of a floating type, with few operations."""
+
+    @staticmethod
+    def __new__(cls, like):
+        return torch.Tensor._make_wrapper_subclass(cls, like.shape, dtype=like.dtype)
+
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.detach.default:
+            return cls(args[0])
+        raise NotImplementedError(f"Packed dispatch: attempting to run {func}")
+
+
+def test_a_weight_of_a_quantised_type_of_its_own_is_refused_by_name_and_watched():
+    model = Net()
+    CrossEntropy()(model, data()[0]).mean().backward()
+    model.second.linear.weight = torch.nn.Parameter(Packed(model.second.linear.weight), requires_grad=False)
+    for ask in (lambda: judge(model, CrossEntropy(), data(), LAM), lambda: LoRAMonitor(base=model)):
+        with pytest.raises(ValueError, match=r"model: second has a weight that is no plain tensor \(Packed; quantised"):
+            ask()
+    monitor = LoRAMonitor(LAM)
+    assert monitor.step(model) is None and monitor.warnings == []
+
+
 class Scaled(torch.nn.Linear):
     """A weight of eight bits times a scale, as FP8Linear of transformers: in another type it is taken as it is."""
 
