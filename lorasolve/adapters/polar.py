@@ -80,7 +80,8 @@ class PoLAR(Adapter):
         """
         for name, factor in (("A", A), ("B", B)):
             if np.linalg.matrix_rank(factor) < factor.shape[1]:
-                raise ValueError(f"init: 'polar' needs independent columns, and {name} has none; use init='balanced'")
+                why = f"'polar' needs independent columns, and those of {name} are not; use init='balanced'"
+                raise ValueError(f"init: {why}")
         return np.zeros(A.shape[1] ** 2)
 
     def value_and_grad(self, objective: Objective, theta: Array, rank: int, grad: Array) -> float:

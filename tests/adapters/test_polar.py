@@ -82,7 +82,7 @@ def test_it_reaches_the_best_rank_r_update_and_decay_costs_it_nothing():
 
 def test_dependent_columns_are_refused():
     problem = ls.Problem(Denoising(np.ones((4, 3))), 2, adapter=PoLAR())
-    with pytest.raises(ValueError, match="independent columns"):
+    with pytest.raises(ValueError, match="init: 'polar' needs independent columns, and those of A are not"):
         ls.solve(problem, "gd", (np.ones((4, 2)), np.eye(3, 2)))
     with pytest.raises(ValueError, match="needs nonzero columns"):
         ls.solve(problem, "gd", "lora")
