@@ -120,16 +120,24 @@ class AdaptedLayer:
 
     @property
     def base_norm(self) -> float | None:
-        """``||W||_2``; None where the initialization changed ``W``, so that nothing says what update is large."""
+        """``||W||_2``; None where nothing says what update is large: the initialization changed ``W``, or it is 0."""
         if self.moved_by is not None:
             return None
+        W = self._numbers()
+        if not W.isfinite().all():
+            raise ValueError(f"model: {self.name}: expected a weight of finite numbers, got one with others")
+        return float(require_torch().linalg.matrix_norm(self.as_matrix(W), 2)) or None
+
+    @property
+    def over_zero(self) -> bool:
+        """Whether ``W = 0``, as of layers that begin at zero."""
+        return not self._numbers().any()
+
+    def _numbers(self) -> Any:
+        """Return ``W`` in float32 or float64: of numbers of eight bits torch cannot tell whether they are finite."""
         torch = require_torch()
         W = self.module.weight.detach()
-        # Of numbers of eight bits torch knows neither whether they are finite nor what to promote them to.
-        W = W.to(torch.float64 if W.dtype == torch.float64 else torch.float32)
-        if not torch.isfinite(W).all():
-            raise ValueError(f"model: {self.name}: expected a weight of finite numbers, got one with others")
-        return float(torch.linalg.matrix_norm(self.as_matrix(W), 2))
+        return W.to(torch.float64 if W.dtype == torch.float64 else torch.float32)
 
     @property
     def factors(self) -> tuple[Array, Array]:
@@ -209,11 +217,14 @@ def _place(parameter: Any) -> int:
 def without_ratio(layers: Sequence[AdaptedLayer]) -> str:
     """Return which layers cannot be called loud, and why; empty if all can."""
     moved = [layer.moved_by for layer in layers if layer.moved_by is not None]
-    if not moved:
+    zero = sum(layer.moved_by is None and layer.over_zero for layer in layers)
+    if not (moved or zero):
         return ""
+    why = [f"the initialization {', '.join(sorted(set(moved)))} changed the base weight"] if moved else []
+    why += ["the base weight is zero"] if zero else []
     return (
-        f"no ratio to ||W||_2, so nothing is called loud, in {len(moved)} of {len(layers)} layers: the initialization "
-        f"{', '.join(sorted(set(moved)))} changed the base weight"
+        f"no ratio to ||W||_2, so nothing is called loud, in {len(moved) + zero} of {len(layers)} layers: "
+        f"{', or '.join(why)}"
     )
 
 

@@ -70,7 +70,7 @@ class NetworkVerdict:
         The numbers, layer by layer; None for non-finite ones.
     base_norms : tuple of float or None
         ``||W_l||_2`` over the scaling, comparable with the updates' ``spectral``; None where PEFT's initialization
-        changed ``W_l``.
+        changed ``W_l``, and for ``W_l = 0``.
     solved : TangentSolution or None
         With ``tangent_solve``.
     second : SecondOrder or None

@@ -81,8 +81,9 @@ class LoRAMonitor:
         Read every so many steps.
     base : torch.nn.Module, optional
         The model that :meth:`step` is given, for ``||W_l||_2`` of its frozen weights: a layer whose update grows beyond
-        ``ratio`` times it stops the run as loud. There is no such stop where PEFT's initialization changed the weight
-        (PiSSA, OLoRA, ...), as ``warnings`` says. A model with quantised weights is watched without it.
+        ``ratio`` times it stops the run as loud. There is no such stop, as ``warnings`` says, where PEFT's
+        initialization changed the weight (PiSSA, OLoRA, ...), or it is zero. A model with quantised weights is watched
+        without it.
     ratio : float
         See ``base``.
     full_batch : bool

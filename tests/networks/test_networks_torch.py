@@ -1546,6 +1546,24 @@ def test_beside_a_weight_that_the_start_changed_nothing_is_loud(start, moved):
     assert json.dumps(monitor.to_dict(), allow_nan=False)
 
 
+def test_beside_a_weight_of_zeros_nothing_is_loud():
+    """A layer that begins at zero, as the last of a block often does: any update is larger than its weight."""
+    model = torch.nn.Sequential(LoRALinear(6, 5), torch.nn.Tanh(), LoRALinear(5, 3), torch.nn.Flatten(1))
+    for layer in (model[0], model[2]):
+        torch.nn.init.normal_(layer.lora_B, std=0.1)
+    torch.nn.init.zeros_(model[2].linear.weight)
+    (x, y), _ = data()
+    batches = [(x[:, 0], y)]
+    CrossEntropy()(model, batches[0]).mean().backward()
+    monitor = LoRAMonitor(base=model)
+    assert monitor.step(model) is None
+    verdict = judge(model, CrossEntropy(), batches, 1e-3)
+    assert verdict.kind == "not_converged" and verdict.relative_gap > 0.1
+    assert verdict.base_norms[0] > verdict.certificate.layers[0].spectral and verdict.base_norms[1] is None
+    why = "no ratio to ||W||_2, so nothing is called loud, in 1 of 2 layers: the base weight is zero"
+    assert why in verdict.premises and monitor.warnings == [why]
+
+
 def test_a_better_point_refutes(trained):
     _, best = trained
     for seed in range(5):
