@@ -245,6 +245,19 @@ def _place(model: Any, name: str) -> tuple[dict[str, Any], str]:
     return (module._parameters if key in module._parameters else module._buffers), key
 
 
+def is_sharded(tensor: Any) -> bool:
+    """Return whether each process holds a part of a tensor (a DTensor, as FSDP makes of parameters)."""
+    return hasattr(tensor, "full_tensor")
+
+
+def whole(tensor: Any) -> Any:
+    """Return a tensor of which each process holds a part as one that each of them holds, others as they are.
+
+    All processes have to call this. What torch computes of the parts is a number of one's own part, some of it.
+    """
+    return tensor.full_tensor() if is_sharded(tensor) else tensor
+
+
 def reduced(total: Any) -> Any:
     """Return the sum of a tensor over all processes, where there are several; each of them gets it."""
     torch = require_torch()

@@ -21,7 +21,7 @@ import numpy as np
 from .._blocks import Pairs
 from .._validate import Array, as_iterable, as_text
 from ..peft_files.config import moves_base
-from ._torch import as_model, refuse_scaled, require_torch
+from ._torch import as_model, is_sharded, refuse_scaled, require_torch, whole
 
 _BASES = ("base_layer", "linear", "embedding", "conv", "base", "original")
 # With these an embedding shortens rows as it reads them, or its gradient is scaled, or no array.
@@ -136,7 +136,7 @@ class AdaptedLayer:
     def _numbers(self) -> Any:
         """Return ``W`` in float32 or float64: of numbers of eight bits torch cannot tell whether they are finite."""
         torch = require_torch()
-        W = self.module.weight.detach()
+        W = whole(self.module.weight.detach())
         return W.to(torch.float64 if W.dtype == torch.float64 else torch.float32)
 
     @property
@@ -173,6 +173,7 @@ def adapted_layers(
     for layer in found:
         _check_factors(layer, owners)
         _check_weight(layer)
+        _check_whole(layer)
         _check_untied(layer, owners)
     return found
 
@@ -253,9 +254,9 @@ def _check_weight(layer: AdaptedLayer) -> None:
     weight = layer.module.weight
     if not weight.is_floating_point():
         raise ValueError(f"model: {layer.name} has a quantised weight ({weight.dtype}), which has no gradient")
-    if type(weight.data) is not require_torch().Tensor:
+    if type(weight.data) is not require_torch().Tensor and not is_sharded(weight):
         kind = type(weight.data).__name__
-        raise ValueError(f"model: {layer.name} has a weight that is no plain tensor ({kind}; quantised or sharded?)")
+        raise ValueError(f"model: {layer.name} has a weight that is no plain tensor ({kind}; quantised?)")
     refuse_scaled(layer.module, layer.name)
     if layer.lora_A is not None:
         (m, n), A, B = layer.shape, tuple(layer.lora_A.shape), tuple(layer.lora_B.shape)
@@ -268,6 +269,14 @@ def _check_weight(layer: AdaptedLayer) -> None:
                     f"model: {layer.name}: expected zeros in lora_A at the padding index {layer.still}, which no "
                     "gradient moves, got other numbers (init_lora_weights=False?); set them to 0"
                 )
+
+
+def _check_whole(layer: AdaptedLayer) -> None:
+    if any(map(is_sharded, (layer.module.weight, layer.lora_A, layer.lora_B))):
+        raise ValueError(
+            f"model: {layer.name} is sharded over processes (FSDP?); gather the model first, and give each process its "
+            "share of the data"
+        )
 
 
 def _check_untied(layer: AdaptedLayer, owners: dict[int, list[str]]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from .._files import PathLike, text_writer, write_atomically
 from .._validate import as_flag, as_instance, as_integer, as_number, as_text, shown
-from ._torch import require_torch
+from ._torch import require_torch, whole
 from .adapted import AdaptedLayer, watched_layers, without_ratio
 
 # Singular values above this share of the largest are counted as rank.
@@ -253,7 +253,7 @@ def _leaves_out(scaler: Any) -> bool:
 def _without_gradient(layers: Sequence[AdaptedLayer]) -> bool:
     """Whether factors are trained and none of them has a gradient."""
     trained = [part for layer in layers for part in (layer.lora_B, layer.lora_A) if part.requires_grad]
-    return bool(trained) and not any(part.grad is not None and part.grad.any() for part in trained)
+    return bool(trained) and not any(part.grad is not None and whole(part.grad).any() for part in trained)
 
 
 def _read(layer: AdaptedLayer, lam: float | None) -> tuple[LayerReading, bool | None]:
@@ -263,7 +263,8 @@ def _read(layer: AdaptedLayer, lam: float | None) -> tuple[LayerReading, bool | 
     """
     torch = require_torch()
     with torch.no_grad():
-        A, B = layer.lora_B.detach().flatten(1).double(), layer.lora_A.detach().flatten(1).double().T
+        A, B = (whole(part.detach()).flatten(1).double() for part in (layer.lora_B, layer.lora_A))
+        B = B.T
         AtA, BtB = A.T @ A, B.T @ B
         square_A, square_B = float(AtA.trace()), float(BtB.trace())
         if not math.isfinite(square_A + square_B):
@@ -279,7 +280,8 @@ def _read(layer: AdaptedLayer, lam: float | None) -> tuple[LayerReading, bool | 
             "wasted": 0.5 * size - nuclear / abs(layer.scale),
         }
         # A frozen factor has no gradient; that of the other may still be NaN.
-        grads = [part.grad.flatten(1).double() for part in (layer.lora_B, layer.lora_A) if part.grad is not None]
+        given = [part.grad for part in (layer.lora_B, layer.lora_A) if part.grad is not None]
+        grads = [whole(part).flatten(1).double() for part in given]
         grad = math.hypot(*(float(part.norm()) for part in grads))
         if not math.isfinite(grad):
             return LayerReading(finite=False, **facts), None

@@ -2334,6 +2334,54 @@ def test_processes_that_share_the_data_give_the_verdict_of_all(tmp_path, monkeyp
         assert found["relative_gap"] == pytest.approx(whole["relative_gap"], rel=1e-9)
 
 
+def watch_shards(rank, size, folder):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=size)
+    torch.set_num_threads(1)
+    from torch.distributed.fsdp import fully_shard
+
+    model = watched()
+    fully_shard(model, mesh=torch.distributed.init_device_mesh("cpu", (size,)))
+    CrossEntropy()(model, data()[0]).mean().backward()
+    monitor = LoRAMonitor(LAM, base=model, ratio=100.0)
+    found = {"reason": monitor.step(model), **monitor.to_dict()}
+    try:
+        judge(model, CrossEntropy(), data(), LAM)
+    except ValueError as error:
+        found["refused"] = str(error)
+    with open(f"{folder}/{rank}.json", "w") as file:
+        json.dump(found, file)
+    leave()
+
+
+def watched():
+    model = Net(dropout=0.0)
+    for layer in (model.first, model.second):
+        torch.nn.init.normal_(layer.lora_B)
+    return model
+
+
+def test_a_reading_of_a_model_in_shards_is_that_of_the_whole(tmp_path, monkeypatch):
+    """Sums over the parts of one process had been taken for those of all: half of a gradient, and no identity in it."""
+    if not hasattr(pytest.importorskip("torch.distributed.fsdp"), "fully_shard"):
+        pytest.skip("this torch shards in another way")
+    monkeypatch.syspath_prepend(str(pathlib.Path(__file__).parents[2]))
+    torch.multiprocessing.spawn(watch_shards, (2, str(tmp_path)), nprocs=2)
+    model = watched()
+    CrossEntropy()(model, data()[0]).mean().backward()
+    monitor = LoRAMonitor(LAM, base=model, ratio=100.0)
+    assert monitor.step(model) is None
+    expected = monitor.to_dict()
+    for rank in range(2):
+        found = json.loads((tmp_path / f"{rank}.json").read_text())
+        assert found["reason"] is None and found["warnings"] == []
+        assert found["base_norms"] == pytest.approx(expected["base_norms"], rel=1e-6)
+        for name, reading in expected["history"][0]["layers"].items():
+            got = found["history"][0]["layers"][name]
+            assert got.pop("mismatch") < 1e-6
+            assert got == pytest.approx({key: value for key, value in reading.items() if key != "mismatch"}, rel=1e-5)
+        assert "model: first is sharded over processes" in found["refused"]
+
+
 # ---------------------------------------------------------------------- optimizer.pt
 def test_the_optimizers_state_tells_its_decay(tmp_path):
     parameter = torch.nn.Parameter(torch.ones(3))
