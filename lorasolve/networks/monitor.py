@@ -78,7 +78,7 @@ class LoRAMonitor:
         The weight decay of the objective; None: no stationarity, ``lam_hat`` only. The gradients in the model are
         taken to be those of the loss without the penalty (``warnings`` says when they are not).
     every : int
-        Read every so many steps.
+        Read every so many steps, from the first on.
     base : torch.nn.Module, optional
         The model that :meth:`step` is given, for ``||W_l||_2`` of its frozen weights: a layer whose update grows beyond
         ``ratio`` times it stops the run as loud. There is no such stop, as ``warnings`` says, where PEFT's
@@ -157,7 +157,7 @@ class LoRAMonitor:
         """
         if scaler is not None and not (hasattr(scaler, "is_enabled") and hasattr(scaler, "get_scale")):
             raise TypeError(f"scaler: expected a torch.amp.GradScaler or None, got {shown(scaler)}")
-        if self.steps % self.every:
+        if self.history and self.steps % self.every:
             self.steps += 1
             return self.reason
         began = time.perf_counter()
@@ -307,12 +307,12 @@ def _read(layer: AdaptedLayer, lam: float | None) -> tuple[LayerReading, bool | 
 def callback(monitor: LoRAMonitor) -> Any:
     """Return a callback for the ``Trainer`` of transformers that feeds a monitor and stops on its reason.
 
-    The monitor reads before each optimizer step, after clipping; a loss that is NaN is filtered from the Trainer's own
-    logs, so the tensors themselves are tested. Where they are not finite the gradients are dropped, so that the
-    optimizer does not write them into the factors, or left to the Trainer's scaler in mixed precision (give it a
-    ``max_grad_norm`` above 0: it unscales gradients to clip them). ``lora/max_spectral`` and ``lora/lam_hat`` are
-    added to ``state.log_history``, and to the logs as the callbacks see them that stand after this one, the printed
-    ones among them; those of TensorBoard and W&B stand before it.
+    The monitor reads before each optimizer step, after clipping, and counts on where the Trainer resumes. A loss that
+    is NaN is filtered from the Trainer's own logs, so the tensors themselves are tested. Where they are not finite the
+    gradients are dropped, so that the optimizer does not write them into the factors, or left to the Trainer's scaler
+    in mixed precision (give it a ``max_grad_norm`` above 0: it unscales gradients to clip them). ``lora/max_spectral``
+    and ``lora/lam_hat`` are added to ``state.log_history``, and to the logs as the callbacks see them that stand after
+    this one, the printed ones among them; those of TensorBoard and W&B stand before it.
 
     Raises
     ------
@@ -342,6 +342,10 @@ def callback(monitor: LoRAMonitor) -> Any:
                 if text not in self.told:
                     self.told.add(text)
                     warnings.warn(f"LoRAMonitor: {text}", RuntimeWarning, stacklevel=3)
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kw: Any) -> None:
+            """Count the steps as the Trainer does, which may resume from a checkpoint."""
+            monitor.steps = max(monitor.steps, state.global_step)
 
         def on_pre_optimizer_step(
             self, args: Any, state: Any, control: Any, model: Any = None, optimizer: Any = None, **kw: Any

@@ -524,7 +524,7 @@ def test_a_penalty_that_is_in_the_loss_already_is_noticed():
     assert plain_loop(adapted(), LoRAMonitor(LAM), 5, 1e-2, penalty="after").warnings == []
 
 
-def trainer(model, monitor, tmp_path, extra=(), kind=transformers.Trainer, **settings):
+def trainer(model, monitor, tmp_path, extra=(), kind=transformers.Trainer, resume=None, **settings):
     given = {
         "output_dir": str(tmp_path),
         "per_device_train_batch_size": N,
@@ -541,7 +541,7 @@ def trainer(model, monitor, tmp_path, extra=(), kind=transformers.Trainer, **set
     }
     arguments = transformers.TrainingArguments(**(given | settings))
     made = kind(model, arguments, train_dataset=rows(), callbacks=[callback(monitor), *extra])
-    made.train()
+    made.train(resume_from_checkpoint=resume)
     return made
 
 
@@ -642,6 +642,17 @@ def test_the_trainers_log_has_what_was_read(tmp_path):
         assert entry["step"] == step
         assert entry["lora/max_spectral"] == max(reading.spectral for reading in readings.values())
     assert stored[-1]["lora/lam_hat"] == monitor.lam_hat
+
+
+def test_a_monitor_of_a_run_that_is_resumed_counts_the_steps_of_the_trainer(tmp_path):
+    """They had begun at 1 again, in its reason to stop too."""
+    trainer(adapted(), LoRAMonitor(), tmp_path, max_steps=8, save_strategy="steps", save_steps=8)
+    monitor = LoRAMonitor(every=3)
+    made = trainer(adapted(), monitor, tmp_path, max_steps=14, resume=str(tmp_path / "checkpoint-8"))
+    assert [step for step, _ in monitor.history] == [9, 10, 13] and monitor.steps == made.state.global_step == 14
+    logged = {entry["step"]: entry.get("lora/max_spectral") for entry in made.state.log_history[:-1]}
+    for step, readings in monitor.history:
+        assert logged[step] == max(reading.spectral for reading in readings.values())
 
 
 def test_the_trainer_and_a_plain_loop_give_one_history(tmp_path):
