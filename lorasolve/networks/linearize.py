@@ -32,8 +32,8 @@ AGREEMENT = {"float64": 1e-8, "float32": 1e-3}
 GROWN = 1e-2
 
 
-class TooManyTokens(ValueError):
-    """The tokens of a network take more memory than they may."""
+class NoTokenForm(ValueError):
+    """A network has no token form, or one that takes more memory than it may."""
 
 
 def linearize(network: Network, factors: Pairs, memory: float = MEMORY) -> TokenNTK:
@@ -70,12 +70,12 @@ def linearize(network: Network, factors: Pairs, memory: float = MEMORY) -> Token
 
 
 def tangent_problem(network: Network, factors: Pairs) -> TokenNTK | LinearizedNetwork:
-    """Return the network linearised, in token form where outputs are a matrix and memory allows it."""
+    """Return the network linearised, in token form where it has one that memory allows, else by its derivatives."""
     loss = require_outputs(network)
     with require_torch().no_grad(), network.evaluating(network.tensors(network.zeros())):
         outputs = as_outputs(loss.outputs(network.model, next(network.moved_batches())))
     if outputs.ndim <= 2:
-        with contextlib.suppress(TooManyTokens):
+        with contextlib.suppress(NoTokenForm):
             return linearize(network, factors, MEMORY)
     return LinearizedNetwork(network, factors)
 
@@ -132,7 +132,7 @@ class _Collected:
             for given, out in seen:
                 inputs, outputs = layer.inputs(given.detach()), layer.outputs(out)
                 if inputs.shape[:-1] != outputs.shape[:-1] or len(outputs) != n:
-                    raise ValueError(
+                    raise NoTokenForm(
                         f"model: {layer.name} sees {tuple(given.shape)} for {n} samples; the first axis has to "
                         "be that of the samples"
                     )
@@ -163,7 +163,7 @@ class _Collected:
         )
         self.nbytes += part.nbytes
         if self.nbytes > self.memory:
-            raise TooManyTokens(
+            raise NoTokenForm(
                 f"memory: the tokens of {self.samples + len(given)} samples take {self.nbytes / 1e9:.2g} GB already, "
                 f"more than {self.memory / 1e9:.2g} GB"
             )
@@ -214,7 +214,7 @@ def _check(network: Network, ntk: TokenNTK, factors: Pairs) -> None:
     allowed = AGREEMENT[network.precision]
     if off > allowed or abs(f - ours) > allowed * max(abs(f), 1e-12):
         network.require_same_data(factors)
-        raise ValueError(
+        raise NoTokenForm(
             f"model: its gradient and that of its token form differ by {off:.1e}, relatively; samples of a batch "
             "interact (batch norm?), or an adapted weight is used outside of its layer"
         )

@@ -247,6 +247,28 @@ def test_tokens_and_derivatives_are_one_problem(loss):
     assert found.sampled_smoothness(at) == pytest.approx(tokens.sampled_smoothness(at), rel=0.3)
 
 
+class PlacesFirst(Rows):
+    """The same network, which sees its tokens place by place and not sample by sample, as XLNet and Longformer do."""
+
+    def forward(self, x):
+        return self.second(torch.tanh(self.first(x.transpose(0, 1)))).mean(0)
+
+
+def test_where_there_is_no_token_form_derivatives_serve_the_verdict():
+    """It was refused. The tangent problem is that of the network with the token form."""
+    plain, other = Rows(), PlacesFirst()
+    for layer in (plain.first, plain.second):
+        torch.nn.init.normal_(layer.lora_B, std=0.3)
+    other.load_state_dict(plain.state_dict())
+    network = Network(other, CrossEntropy(), rows())
+    with pytest.raises(ValueError, match="the first axis has to be that of the samples"):
+        linearize(network, network.point)
+    one, two = (judge(model, CrossEntropy(), rows(), 0.02, tangent_solve=True).solved for model in (plain, other))
+    np.testing.assert_allclose(one.F, two.F, rtol=1e-12)
+    assert abs(one.value - two.value) <= (one.own_gap + two.own_gap) * one.F
+    assert abs(one.gap - two.gap) <= (one.own_gap + two.own_gap) * one.F
+
+
 def test_without_room_for_the_tokens_the_network_is_asked_itself(monkeypatch):
     model, batches = Rows(), rows()
     fine_tune(model, CrossEntropy(), batches, 0.02, max_calls=60)

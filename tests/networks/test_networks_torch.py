@@ -24,6 +24,7 @@ import lorasolve as ls  # noqa: E402
 from lorasolve.multi import MultiProblem  # noqa: E402
 from lorasolve.networks import (  # noqa: E402
     CrossEntropy,
+    LinearizedNetwork,
     LoRAMonitor,
     Network,
     SquareLoss,
@@ -969,9 +970,23 @@ def test_what_the_judgement_refuses_is_refused_before_the_training():
     assert not all(torch.equal(before, now) for before, now in zip(held, model.parameters()))
 
 
+class FirstOnly(torch.autograd.Function):
+    """The hyperbolic tangent, whose derivative has none."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(y := x.tanh())
+        return y
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, g):
+        return g * (1.0 - ctx.saved_tensors[0] ** 2)
+
+
 def test_what_only_the_trained_point_shows_to_be_refused_does_not_lose_the_training():
     class Together(torch.nn.Module):
-        """Samples of a batch interact."""
+        """Samples of a batch interact, so that there are no tokens, and there are no derivatives along a direction."""
 
         def __init__(self):
             super().__init__()
@@ -980,15 +995,18 @@ def test_what_only_the_trained_point_shows_to_be_refused_does_not_lose_the_train
             self.head = torch.nn.Linear(5, 3)
 
         def forward(self, x):
-            hidden = torch.tanh(self.inner(x)).mean(1)
+            hidden = FirstOnly.apply(self.inner(x)).mean(1)
             return self.head(hidden - hidden.mean(0))
 
     model, settings = Together(), {"layers": "inner", "rank": 3, "max_calls": 300}
-    with pytest.raises(ValueError, match="samples of a batch interact") as refusal:
-        linearize(Network(model, CrossEntropy(), data(), layers="inner"), [(np.ones((5, 1)), np.ones((6, 1)))])
+    network, at = Network(model, CrossEntropy(), data(), layers="inner"), [(np.ones((5, 1)), np.ones((6, 1)))]
+    with pytest.raises(ValueError, match="samples of a batch interact"):
+        linearize(network, at)
+    told = "the derivatives of its outputs forwards and backwards differ by"
+    with pytest.raises(ValueError, match=told):
+        LinearizedNetwork(network, at)
     end = fine_tune(model, CrossEntropy(), data(), LAM, tangent_solve=True, **settings)
     assert end.verdict.solved is None
-    told = str(refusal.value).partition(";")[2]
     assert end.verdict.premises[-1].startswith("left out of the judgement") and told in end.verdict.premises[-1]
     plain = fine_tune(model, CrossEntropy(), data(), LAM, **settings)
     assert end.verdict.kind == plain.verdict.kind == "tangent_optimal"
