@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import pathlib
 
 from ..io import envelope, read_ratings
 from ..models import MEANS, choose_completion, fit_completion
@@ -45,7 +46,7 @@ class CompleteCommand(Command):
         parser.add_argument("--tol", type=float, default=1e-4, help="certified relative gap (default 1e-4)")
         add_format_arguments(parser.add_argument_group("format of the file"))
         group = parser.add_argument_group("output")
-        group.add_argument("--out", metavar="FILE", help="write the model here, for 'lorasolve predict'")
+        group.add_argument("--out", metavar="FILE", help="write the model here (.npz), for 'lorasolve predict'")
         add_answer_arguments(group)
 
     def run(self, args: argparse.Namespace) -> int:
@@ -55,6 +56,7 @@ class CompleteCommand(Command):
         if args.folds is not None and args.lam is not None:
             raise ValueError("--lam: --folds K chooses it; --lams are the values to choose from")
         keep_inputs([args.file], {"--out": args.out})
+        _refuse_other_formats(args.out)
         with as_options(**FORMAT):
             ratings = read_ratings(args.file, format_from(args))
         if ratings.skipped:
@@ -103,3 +105,12 @@ class CompleteCommand(Command):
         if fitted.optimum.interrupted:
             return ExitCode.INCONCLUSIVE
         return certified(fitted.optimum.success or None, fitted.optimum.gap, args.require_certificate)
+
+
+def _refuse_other_formats(out: str | None) -> None:
+    """Refuse a name that promises another format than a model has, such as that of a table."""
+    if out is not None and pathlib.PurePath(out).suffix.lower() not in ("", ".npz"):
+        raise ValueError(
+            f"--out: a model is written as a NumPy archive: expected a name with the suffix .npz or without one, "
+            f"got {out}; `lorasolve predict MODEL PAIRS --out FILE.csv` writes predictions as a table"
+        )

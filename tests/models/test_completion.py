@@ -449,6 +449,20 @@ def test_labels_in_another_order_are_refused_rather_than_not_found(tmp_path) -> 
         CompletionModel.load(tmp_path / "model.npz")
 
 
+def test_a_model_is_not_written_under_the_name_of_another_format(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r.csv").write_text("0,0,1\n0,1,2\n1,0,3\n")
+    for name in ("m.csv", "folder/m.JSON", "m.parquet"):
+        assert main(["complete", "r.csv", "--out", name, "--quiet"]) == 2
+        message = capsys.readouterr().err
+        assert message.startswith("lorasolve complete: --out: ") and ".npz" in message and name in message
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["r.csv"]
+    for name in ("m.npz", "m.NPZ", "m"):
+        assert main(["complete", "r.csv", "--out", name, "--quiet"]) == 0
+        with np.load(tmp_path / name) as archive:  # NumPy's own reader
+            assert archive["A"].shape[0] == 2
+
+
 def test_lam_is_chosen_by_entries_that_were_not_seen() -> None:
     rng = np.random.default_rng(3)
     M = 2.0 + rng.standard_normal((30, 2)) @ rng.standard_normal((2, 25))
