@@ -12,7 +12,7 @@ import pathlib
 
 from lorasolve.commands import registry as commands
 from lorasolve.commands.base import EXIT_CODES
-from lorasolve.commands.list import KINDS
+from lorasolve.commands.list import KINDS, registry_of
 from lorasolve.status import Status
 
 # Public modules in the order of the reference, in which the folders of components follow them. The estimators have a
@@ -59,9 +59,9 @@ def public_names(name: str) -> list[str]:
 
 def components_of(name: str) -> list[str]:
     """Return the names of the classes that a folder of components has as attributes, none for another module."""
-    kind = KINDS.get(name.rpartition(".")[2])
+    kind = name.rpartition(".")[2]
     # A target of attacks has no name in Python: it is called by a text.
-    classes = {} if kind is None or name == "lorasolve.attacks" else kind.classes()
+    classes = {} if kind not in KINDS or name == "lorasolve.attacks" else registry_of(kind).classes()
     return [value.__name__ for value in classes.values()]
 
 
@@ -91,7 +91,8 @@ def api() -> str:
 def components() -> str:
     """Return the page of what each folder of components holds."""
     lines = ["# Components", "", "What a name in a method, a problem or a command may be (`lorasolve list`).", ""]
-    for name, registry in KINDS.items():
+    for name in KINDS:
+        registry = registry_of(name)
         lines += [f"## {name}", "", "| name | what it is |", "|---|---|"]
         for key, kind in registry.classes().items():
             lines.append(f"| `{key}` | {kind.summary.replace('|', chr(92) + '|')} |")

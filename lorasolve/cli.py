@@ -28,16 +28,16 @@ _SECONDS_TO_SAVE = 30
 
 def main(argv: Sequence[str]) -> int:
     """Run one command and return its exit code; errors of the user are one line on stderr."""
-    from ._interruptions import TERMINATED
-    from ._registry import suggest
-    from .commands import registry
-
     if not argv or argv[0] in ("-h", "--help", "help"):
         _answer(usage())
         return _FINE if argv else _USAGE
     if argv[0] in ("-V", "--version"):
         _answer(f"lorasolve {__version__}")
         return _FINE
+    from ._interruptions import TERMINATED
+    from ._registry import suggest
+    from .commands import registry
+
     command = registry.find(argv[0])
     if command is None:
         complain(f"lorasolve: unknown command {argv[0]!r}.{suggest(argv[0], list(registry.classes()))}")
@@ -159,11 +159,14 @@ def entry() -> NoReturn:
 
 def _run() -> int:
     """Return the exit code of the command that the process was started with."""
-    from . import commands
     from ._interruptions import patient
 
     # Imported before interruptions are caught: only the command that is asked for, for the sake of a quick answer.
-    commands.registry.find(next(iter(sys.argv[1:]), ""))
+    name = next(iter(sys.argv[1:]), "--help")
+    if not name.startswith("-"):
+        from . import commands
+
+        commands.registry.find(name)
     signal.signal(signal.SIGINT, patient(signal.default_int_handler))
     signal.signal(signal.SIGTERM, _terminate)
     try:

@@ -14,14 +14,14 @@ import numpy as np
 
 from ._files import PathLike, Write, write_atomically
 from ._validate import Array, as_choice, as_instance, as_path, as_text
-from .comparison import Comparison
-from .comparison.runs import singular_values
 from .status import Status
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.legend import Legend
+
+    from .comparison import Comparison
 
 # Okabe and Ito's colours: told apart by all readers, and in print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
@@ -73,6 +73,8 @@ def plot_convergence(comparison: Comparison, ax: Axes) -> Axes:
 def _check(comparison: Comparison, ax: Axes) -> None:
     from matplotlib.axes import Axes
 
+    from .comparison import Comparison
+
     as_instance(comparison, "comparison", Comparison)
     as_instance(ax, "ax", Axes)
 
@@ -88,6 +90,8 @@ def _above(value: Array, optimum: float) -> Array:
 
 def plot_spectra(comparison: Comparison, ax: Axes) -> Axes:
     """Draw the singular values of every run's update over those of the convex optimum (bars)."""
+    from .comparison.runs import singular_values
+
     _check(comparison, ax)
     reference = comparison.reference
     empty = np.zeros(0)
@@ -202,10 +206,12 @@ def comparison_figure(comparison: Comparison, title: str) -> Figure:
     The curves and spectra are those of the methods that minimise what the problem asks for, at most the
     ``MOST_CURVES`` best of them, under one legend.
     """
-    as_instance(comparison, "comparison", Comparison)
-    as_text(title, "title")
     from matplotlib.figure import Figure
 
+    from .comparison import Comparison
+
+    as_instance(comparison, "comparison", Comparison)
+    as_text(title, "title")
     many = len(comparison.rows) > MOST_CURVES or len(comparison.seeds) > 1
     height = max(5.4, 0.26 * len(comparison.rows) + 1.8) if many else 5.4
     figure = Figure(figsize=(18, height) if many else (12, height), layout="constrained")

@@ -499,15 +499,15 @@ def test_where_nothing_can_be_written_is_told_before_the_work(data, capsys, tmp_
     (tmp_path / "taken").write_text("")
     (tmp_path / "folder").mkdir()
     before = sorted(tmp_path.rglob("*"))
-    for work in ("prove._Runs", "solve.solve", "certify.certify"):
-        monkeypatch.setattr(f"lorasolve.commands.{work}", None)
+    for work in ("commands.prove._Runs", "engine.solve", "certificates.certify"):
+        monkeypatch.setattr(f"lorasolve.{work}", None)
     assert main(arguments) == 2
     assert f"{arguments[-2]}: cannot be written: " in capsys.readouterr().err
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_wrong_name_is_refused_before_a_path_is_computed(capsys, monkeypatch) -> None:
-    monkeypatch.setattr("lorasolve.commands.path.path", None)
+    monkeypatch.setattr("lorasolve.studies.lam_path.path", None)
     assert main(["path", "--lam", "1", "--out", "curve/"]) == 2
     assert "--out: expected the name of a file, got 'curve/'" in capsys.readouterr().err
 

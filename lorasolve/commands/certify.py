@@ -6,8 +6,6 @@ import argparse
 import pathlib
 from typing import Any
 
-from ..certificates import certify
-from ..certificates.evidence import Product
 from ..io import envelope, is_result, load_result, read_arrays
 from ..problem import Problem
 from .base import (
@@ -49,6 +47,8 @@ class CertifyCommand(Command):
 
     def run(self, args: argparse.Namespace) -> int:
         """Read, certify, write, print."""
+        from ..certificates import certify
+
         keep_inputs([args.file, *([] if args.objective is None else args.objective[1:])], {"--write": args.write})
         title, problem, point = _problem_and_point(args)
         with as_options(tol="--tol"):
@@ -72,6 +72,8 @@ class CertifyCommand(Command):
 
 def _problem_and_point(args: argparse.Namespace) -> tuple[str, Problem, Any]:
     """Return what the file and the arguments name."""
+    from ..certificates.evidence import Product
+
     if is_result(args.file):
         if args.objective is not None or args.rank is not None or args.lam is not None or args.adapter != "lora":
             raise ValueError(f"{args.file}: is a saved result and holds its problem; give no options for another one")

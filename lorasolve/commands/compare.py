@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._files import PathLike, Write, write_together
 from .._validate import as_integer
-from ..comparison import Comparison, compare
 from ..io import envelope, json_writer
 from ..method import GRAMMAR
 from ..plotting import comparison_figure, figure_writer
@@ -35,6 +34,9 @@ from .base import (
     stopping_from,
     task_from,
 )
+
+if TYPE_CHECKING:
+    from ..comparison import Comparison
 
 DEFAULT_METHODS = ("gd", "nesterov", "lbfgs", "lora_pro", "adam", "adamw")
 
@@ -73,6 +75,8 @@ class CompareCommand(Command):
 
     def run(self, args: argparse.Namespace) -> int:
         """Run the comparison and write the report."""
+        from ..comparison import compare
+
         everything = args.methods == ["all"]
         methods: Any = "all" if everything else [method_from(args, text) for text in args.methods]
         seeds = args.seeds if args.seeds is not None else (ALL_SEEDS if everything else 1)

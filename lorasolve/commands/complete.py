@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import pathlib
 
+from .._means import MEANS
 from ..io import envelope, read_ratings
-from ..models import MEANS, choose_completion, fit_completion
 from .base import (
     FORMAT,
     Command,
@@ -51,6 +51,8 @@ class CompleteCommand(Command):
 
     def run(self, args: argparse.Namespace) -> int:
         """Read, fit, write, print."""
+        from ..models import choose_completion, fit_completion
+
         if args.folds is None and args.lams is not None:
             raise ValueError("--lams: are what --folds K chooses from; --lam is one weight")
         if args.folds is not None and args.lam is not None:

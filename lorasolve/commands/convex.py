@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from .._files import write_together
 from .._text import number
-from ..convex import ConvexResult, solve_convex
-from ..convex import registry as route_registry
 from ..io import arrays_writer, envelope, json_writer
 from ..problem import Problem
 from .base import (
@@ -28,6 +27,9 @@ from .base import (
     task_from,
 )
 
+if TYPE_CHECKING:
+    from ..convex import ConvexResult
+
 
 class ConvexCommand(Command):
     """Compute the optimum of ``f(X) + lam ||X||_*``."""
@@ -37,6 +39,8 @@ class ConvexCommand(Command):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
+        from ..convex import registry as route_registry
+
         add_problem_arguments(parser)
         group = parser.add_argument_group("route")
         names = ", ".join(["auto", *route_registry.classes()])
@@ -47,6 +51,8 @@ class ConvexCommand(Command):
 
     def run(self, args: argparse.Namespace) -> int:
         """Solve, save, print."""
+        from ..convex import solve_convex
+
         saved, report = outputs(args, ".npz", ".json") if args.out is not None else (None, None)
         task = task_from(args)
         problem = problem_from(args, task)

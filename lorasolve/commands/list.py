@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 from dataclasses import asdict
 from typing import Any
 
-from .. import adapters, attacks, convex, executors, inits, objectives, optimizers, schedules
 from .._registry import Registry, suggest
 from ..io import constructor_keys, envelope, key_list
 from .base import Command, ExitCode, add_json_argument, emit
 
-KINDS: dict[str, Registry[Any]] = {
-    "objectives": objectives.registry,
-    "adapters": adapters.registry,
-    "optimizers": optimizers.registry,
-    "schedules": schedules.registry,
-    "inits": inits.registry,
-    "convex": convex.registry,
-    "executors": executors.registry,
-    "attacks": attacks.registry,
-}
+KINDS = ("objectives", "adapters", "optimizers", "schedules", "inits", "convex", "executors", "attacks")
+
+
+def registry_of(kind: str) -> Registry[Any]:
+    """Return the components of one kind; only now is their package imported."""
+    found: Registry[Any] = importlib.import_module(f"..{kind}", __package__).registry
+    return found
 
 
 class ListCommand(Command):
@@ -39,7 +36,7 @@ class ListCommand(Command):
         """Print the lists; with ``--check`` the exit code is 1 if a component cannot be listed, tested or saved."""
         if args.kind is not None and args.kind not in KINDS:
             raise ValueError(f"kind: unknown kind {args.kind!r}.{suggest(args.kind, list(KINDS))}")
-        kinds = KINDS if args.kind is None else {args.kind: KINDS[args.kind]}
+        kinds = {kind: registry_of(kind) for kind in (KINDS if args.kind is None else (args.kind,))}
         if args.check:
             return _check(args, [cls for registry in kinds.values() for cls in registry.classes().values()])
         found = {
@@ -57,7 +54,7 @@ def _section(kind: str, entries: dict[str, str], with_keys: bool) -> str:
     for name, summary in entries.items():
         lines.append(f"  {name.ljust(width)}  {summary}")
         if with_keys and kind == "objectives":
-            keys = constructor_keys(objectives.registry.classes()[name])
+            keys = constructor_keys(registry_of(kind).classes()[name])
             lines.append(f"  {' ' * width}  keys: {key_list(keys)}")
     return "\n".join(lines)
 

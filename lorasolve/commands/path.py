@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 from .._files import write_together
 from ..io import envelope, json_writer
 from ..plotting import COLOURS, figure_writer
-from ..studies.lam_path import Path, path
-from ..studies.validation import Validation, cross_validate
 from .base import (
     Command,
     ExitCode,
@@ -31,6 +29,9 @@ from .base import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from ..studies.lam_path import Path
+    from ..studies.validation import Validation
 
 
 class PathCommand(Command):
@@ -58,6 +59,9 @@ class PathCommand(Command):
 
     def run(self, args: argparse.Namespace) -> int:
         """Compute, print, write."""
+        from ..studies.lam_path import Path, path
+        from ..studies.validation import Validation, cross_validate
+
         if args.lam is not None and args.count is not None:
             raise ValueError("--count: is how many values are taken where --lam gives none")
         report, picture = (None, None) if args.out is None else outputs(args, ".json", picture_suffix(args.out))
@@ -109,6 +113,8 @@ class PathCommand(Command):
 def _drawn(found: Path | Validation) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
+
+    from ..studies.validation import Validation
 
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     ax = figure.subplots()

@@ -8,7 +8,6 @@ import io
 
 from .._files import text_writer, write_atomically
 from ..io import envelope, read_pairs
-from ..models import CompletionModel
 from .base import (
     FORMAT,
     Command,
@@ -40,6 +39,8 @@ class PredictCommand(Command):
 
     def run(self, args: argparse.Namespace) -> int:
         """Read, predict, write."""
+        from ..models import CompletionModel
+
         keep_inputs([args.model, args.pairs], {"--out": args.out})
         model = CompletionModel.load(args.model)
         with as_options(**FORMAT):

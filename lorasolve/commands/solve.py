@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import argparse
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._files import write_together
 from .._text import number
-from ..certificates import Certificate, certify
-from ..engine import solve
 from ..io import envelope, json_writer, result_writer
 from ..method import GRAMMAR
 from ..problem import Problem
-from ..result import Result
 from ..status import Status
 from .base import (
     Command,
@@ -34,6 +31,10 @@ from .base import (
     stopping_from,
     task_from,
 )
+
+if TYPE_CHECKING:
+    from ..certificates import Certificate
+    from ..result import Result
 
 
 class SolveCommand(Command):
@@ -56,6 +57,9 @@ class SolveCommand(Command):
 
     def run(self, args: argparse.Namespace) -> int:
         """Solve, save, print."""
+        from ..certificates import certify
+        from ..engine import solve
+
         method = method_from(args, args.method)
         stop = stopping_from(args, method.optimizer)
         saved, report = outputs(args, ".npz", ".json") if args.out is not None else (None, None)

@@ -13,7 +13,7 @@ import types
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,14 +22,14 @@ from .._progress import complain
 from .._registry import suggest
 from .._validate import as_text
 from ..adapters import registry as adapter_registry
-from ..certificates import certify
 from ..io import TextFormat, envelope, read_task, readable
 from ..monitor import StoppingRule
 from ..problem import Problem
-from ..studies import Runs, Study
-from ..studies.records import check_axes, measure_of
 from ..tasks import digits_task
 from .base import Command, ExitCode, add_json_argument, add_worker_arguments, as_options, emit, keep_inputs, remark
+
+if TYPE_CHECKING:
+    from ..studies import Runs, Study
 
 _FILE = """\
 the file (TOML):
@@ -99,6 +99,9 @@ class StudyCommand(Command):
 
     def run(self, args: argparse.Namespace) -> int:
         """Run what the file says, print the table; the exit code is 3 if it was interrupted."""
+        from ..studies import Runs
+        from ..studies.records import check_axes, measure_of
+
         if args.status is not None:
             document = status(Runs.read(args.status))
             emit(args, envelope("study-status", document), _status_text(document))
@@ -181,6 +184,8 @@ def _repeat(args: argparse.Namespace, study: Study) -> int:
     problem = study.problem_of(study.axes.values(study.axes.positions(study.axes.find(cell))))
     text = f"{result.message}\n  L = {result.fun!r}, ||grad L|| = {result.grad_norm:.3g}, {result.nit} iterations"
     if problem.adapter.low_rank and np.isfinite(result.fun):
+        from ..certificates import certify
+
         text += f"\n{certify(problem, result)}"
     document = {"cell": cell, "fun": result.fun, "grad_norm": result.grad_norm, "nit": result.nit}
     emit(args, envelope("study-run", document), text)
@@ -258,6 +263,8 @@ def read_study(path: str) -> Study:
     ValueError, TypeError
         If it is no TOML, too large, or says what there is not; the message names the file.
     """
+    from ..studies import Study
+
     with readable(path):
         document = tomllib.loads(pathlib.Path(path).read_text(encoding="utf-8"))
     try:

@@ -14,15 +14,12 @@ from .. import objectives, optimizers
 from .._interruptions import interruptions_end_all
 from .._progress import Progress
 from .._threads import get_threads, kernel_threads
-from ..convex import solve_convex
-from ..engine import solve
 from ..executors.base import outcomes
 from ..executors.loky import Loky
 from ..executors.serial import Serial
 from ..io import envelope
 from ..monitor import StoppingRule
 from ..problem import Problem
-from ..sweep import solve_batch
 from .base import Command, ExitCode, add_json_argument, cache_facts, emit
 
 RANK = 2
@@ -140,6 +137,10 @@ def _parts() -> dict[str, list[tuple[Problem, Any]]]:
 
 def _run(problem: Problem, optimizer: Any) -> None:
     """Take a few steps, alone and as a batch, and solve the convex counterpart."""
+    from ..convex import solve_convex
+    from ..engine import solve
+    from ..sweep import solve_batch
+
     stop = StoppingRule(max_iter=STEPS, grad_tol=0.0)
     solve(problem, optimizer, "gaussian", stop=stop, seed=0)
     if optimizer.name == "gd":

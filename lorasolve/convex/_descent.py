@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.linalg.lapack import dtrtrs
 
 from .._validate import Array
 from . import _passes
@@ -83,6 +82,8 @@ class Memory:
         if not self.order:
             np.negative(g, out=d)
             return -length * length, length
+        from scipy.linalg.lapack import dtrtrs  # a third of what the module would take to import
+
         size, order = self.stretch.size, np.array(self.order)
         products = np.zeros(2 * size)
         self.passes.add_products(self.kept, g, length, products)

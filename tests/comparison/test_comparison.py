@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
+from lorasolve import comparison
 from lorasolve.cli import main
-from lorasolve.commands import compare as compare_command
 from lorasolve.comparison import all_methods, compare
 from lorasolve.io import to_json
 from lorasolve.objectives import Denoising, Softmax, TwoLayer
@@ -497,7 +497,7 @@ def test_interrupted_before_the_first_row_it_leaves_the_earlier_report_and_its_f
     assert main([*command, "--quiet"]) == 0
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     monkeypatch.setattr(
-        compare_command, "compare", lambda *a, **k: replace(compare(*a, **k), rows=[], interrupted=True)
+        comparison, "compare", lambda *a, **k: replace(compare(*a, **k), rows=[], interrupted=True)
     )
     assert main([*command, "--quiet"]) == 130
     assert capsys.readouterr().err == "lorasolve compare: interrupted\n"
