@@ -27,7 +27,8 @@ each method is chosen on the first start, from its default in factors of 4 until
 final objective, or for methods that do not minimise `L` (`adamw`) by the loss on held-out data, or without such data by
 their own residual. *Missing* is the share of the decrease from `f(0)` to the least value of what the method minimises
 that is missing at the end (median, and range over the starts). Methods that minimise something else stand in blocks of
-their own. An oracle call of `sgd` sees one batch. Seconds are those of one run, compilation apart.
+their own. An oracle call of `sgd` sees one batch. Seconds are those of one run, compilation apart. Last digits, and
+where methods that amplify them end, differ from one processor to another.
 """
 
 
