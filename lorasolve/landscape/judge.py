@@ -30,10 +30,12 @@ from .escapes import ESCAPE_TOL, lowest_on_line
 from .first_order import stationarity_at
 from .report import Kind, Premise, Verdict
 from .theorems import (
+    NEAR,
     Spectra,
     TheoremFinding,
     applicable,
     approximate_point,
+    contradicted_by_distance,
     joint_theorem_a,
     joint_theorem_b,
     theorem_2,
@@ -363,7 +365,18 @@ class _Judge:
         curvature = self._curvature()
         if curvature is None and known is Known.SAMPLED:
             curvature = self.problem.loss.sampled_smoothness(self.point.factors)
-        return approximate_point(slope, excess, nuclear, rsc, curvature, known, self.tol * self.scale)
+        found = approximate_point(slope, excess, nuclear, rsc, curvature, known, self.tol * self.scale)
+        apart, length = self._from_star()
+        return contradicted_by_distance(found, apart) if apart > found.numbers["distance"] + NEAR * length else found
+
+    def _from_star(self) -> tuple[float, float]:
+        """Return the distance of the point from a given ``X*``, 0 without one, and the longer of their lengths."""
+        stars, updates = self.stars or (), self.point.updates if self.stars else ()
+        apart, *lengths = (
+            math.hypot(*(float(np.linalg.norm(X)) for X in parts))
+            for parts in ([X - star for X, star in zip(updates, stars)], updates, stars)
+        )
+        return apart, max(lengths)
 
     def _nuclear_of_star(self) -> float | None:
         """Return an upper bound on ``||X*||_*``: of the given ``X*``, or ``(F(X) - f_low)/lam``."""

@@ -23,6 +23,9 @@ from .regimes import THEOREM_1, THEOREM_A, regime, two_constant_threshold
 
 # An inequality counts as violated only beyond this relative margin, so that rounding never produces a conclusion.
 MARGIN = 1e-7
+# A nearly stationary point is as near to its minimizer as this share of their lengths, where curvatures are of one
+# size: values that agree to the default tolerance, 1e-6, mean its root.
+NEAR = 1e-3
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,11 @@ class Spectra:
         return math.sqrt(self.r / self.r_star) if self.r_star else math.inf
 
     @property
+    def is_apart(self) -> bool:
+        """Whether ``X`` is another matrix than ``X*``, not nearly the same one."""
+        return self.distance > NEAR * max(self.norm, self.norm_star)
+
+    @property
     def tail(self) -> float:
         """``||X - Pi_{r*}(X)||_F``."""
         return float(np.linalg.norm(self.values[self.r_star :]))
@@ -163,13 +171,18 @@ def _distance_bound(s: Spectra, q: float) -> float:
 def _concluded(found: TheoremFinding, *points: Spectra) -> TheoremFinding:
     """Return what a theorem says, which is nothing about a point that is none of those it speaks of.
 
-    Every "global" says ``X = X*``, because ``alpha > 0``. Where ``X`` has rank ``r`` and ``X*`` less, no second-order
-    point satisfies the inequality that decided: the point is nearly stationary only, or a constant is no bound.
+    Every "global" says ``X = X*``, because ``alpha > 0``. Where ``X`` has rank ``r`` and ``X*`` less, or is far from
+    it, no second-order point satisfies the inequality that decided: the point is nearly stationary only, a constant is
+    no bound, or ``X*`` no minimizer.
     """
     full = [s for s in points if s.rank == s.r > s.r_star]
-    if found.conclusion != "global" or not full:
+    distant = [s for s in points if s.is_apart]
+    if found.conclusion != "global" or not (full or distant):
         return found
-    apart = f"a second-order point is X*, of rank {full[0].r_star}, and this one has rank {full[0].r}"
+    if full:
+        apart = f"a second-order point is X*, of rank {full[0].r_star}, and this one has rank {full[0].r}"
+    else:
+        apart = f"a second-order point is X*, and this one is {distant[0].distance:.6g} from it"
     return replace(found, conclusion="inconclusive", text=f"{found.text}: {apart}, so the premises cannot all hold")
 
 
@@ -374,7 +387,8 @@ def theorem_3(s: Spectra, rsc: float, rsm: float, known: Known, eps: float | Non
         return finding("not excluded", f"{within}, not within eps = {eps:.3g}", "radius")
 
     if s.rank < s.r:
-        return finding("global", f"rank X = {s.rank} < r = {s.r}: then X = X*")
+        equal = f"rank X = {s.rank} < r = {s.r}: then X = X*"
+        return contradicted(equal) if s.is_apart else finding("global", equal)
     if s.r_star == 0:
         return near(math.sqrt(rsm * s.sigma_r * s.nu / rsc), "r* = 0")
     c = 2.0 * rsc * s.sigma_r_star / (rsm * s.sigma_r)
@@ -447,6 +461,12 @@ def approximate_point(
     numbers["gap"] = gap
     conclusion: Conclusion = "global" if gap <= accepted else "bounded"
     return TheoremFinding(APPROXIMATE, known, conclusion, f"L - F* <= {gap:.6g}, {text}", numbers)
+
+
+def contradicted_by_distance(found: TheoremFinding, apart: float) -> TheoremFinding:
+    """Return a bound on the distance from ``X*`` as what it is where ``X*`` is known, and further away."""
+    text = f"{found.text}: it is {apart:.6g} from X*, so the premises cannot all hold"
+    return replace(found, conclusion="inconclusive", text=text)
 
 
 Statement = Callable[[Spectra, float, float, Known], TheoremFinding]

@@ -12,6 +12,7 @@ from lorasolve._known import Known
 from lorasolve.landscape import judge
 from lorasolve.landscape.constants import Constants, Provenance
 from lorasolve.landscape.theorems import (
+    APPROXIMATE,
     Spectra,
     corollary_1,
     joint_theorem_a,
@@ -41,6 +42,11 @@ def spectra(**changes):
     return Spectra(**(fields | changes))
 
 
+def least(**changes):
+    """X* itself, of rank 1, with factors of rank 2."""
+    return spectra(**({"values": np.array([1.0, 0.0]), "norm": 1.0, "distance": 0.0} | changes))
+
+
 def test_theorem_1_by_hand():
     # q = 2 alpha/beta = 0.25: ratio q sigma_1/sigma_2 = 0.5, tail 0.5, bound 0.5/sqrt(0.5) = 0.7071.
     found = theorem_1(spectra(), 1.0, 8.0, Known.CERTIFIED)
@@ -50,7 +56,45 @@ def test_theorem_1_by_hand():
     assert theorem_1(spectra(), 1.0, 1.9, Known.CERTIFIED).conclusion == "inconclusive"
     # sigma_2/sigma_1 = 0.5 < q = 0.6
     assert theorem_1(spectra(), 3.0, 10.0, Known.CERTIFIED).conclusion == "inconclusive"
-    assert theorem_1(spectra(values=np.array([1.0, 0.0])), 1.0, 8.0, Known.CERTIFIED).conclusion == "global"
+    assert theorem_1(least(), 1.0, 8.0, Known.CERTIFIED).conclusion == "global"
+
+
+class OneEntry:
+    """``(X_11 - 1)^2/2``: every matrix with that entry is a minimizer, so no constant ``alpha > 0`` is true."""
+
+    shape = (3, 3)
+
+    def value_and_grad(self, X):
+        G = np.zeros(self.shape)
+        G[0, 0] = X[0, 0] - 1.0
+        return 0.5 * G[0, 0] ** 2, G
+
+
+def test_a_minimizer_that_is_not_the_given_one_is_not_called_global_by_theorems_that_say_it_is():
+    """``E11`` and ``E11 + 3 E12`` are both minimizers of rank 1: by theorems with ``alpha > 0`` there is one."""
+    e1, e2 = np.eye(3)[:, :1], np.eye(3)[:, 1:2]
+    factors = np.hstack([e1, 0.0 * e1]), np.hstack([e1, 0.0 * e1])
+    problem = ls.Problem(OneEntry(), 2, 0.0)
+    stated = Constants.exact(1.0, 1.0, 2, source="false on purpose")
+    other = e1 @ (e1 + 3.0 * e2).T
+    for X_star in (e1 @ e1.T, other):
+        judged = landscape.verdict(problem, factors, X_star, stated)
+        assert judged.kind == "global" and judged.basis == "comparison"
+        assert {f.theorem for f in judged.findings} >= {"Theorem 1", "Corollary 1", "Theorem A", APPROXIMATE}
+        for found in judged.findings:
+            accepted = {"inconclusive"} if X_star is other else {"global", "bounded"}
+            assert found.conclusion in accepted, found.theorem
+            assert found.text.endswith("so the premises cannot all hold") == (X_star is other)
+
+
+@pytest.mark.parametrize("distance", [0.0, 1e-6, 0.5, 3.0])
+def test_no_theorem_calls_a_point_global_that_is_not_the_minimizer_it_is_told_of(distance):
+    point = least(distance=distance)
+    block = (point, 1.0, 1.5, Known.CERTIFIED)
+    found = [statement(*block) for statement in (theorem_1, corollary_1, theorem_a)]
+    found += [theorem_b(point, (1.0, 1.5), 1.5, Known.CERTIFIED), theorem_2([block])[0], joint_theorem_a([block])]
+    found.append(theorem_3(replace(point, delta=1e-3, nu=1e-3), *block[1:]))
+    assert {f.conclusion for f in found} == {"global" if distance < 1e-3 else "inconclusive"}
 
 
 def test_theorem_b_by_hand():
@@ -58,7 +102,7 @@ def test_theorem_b_by_hand():
     limit = 18.0 * math.sqrt(2.0) / 8.0
     assert theorem_b(spectra(), (1.0, 9.0), 0.999 * limit, Known.CERTIFIED).conclusion == "inconclusive"
     assert theorem_b(spectra(), (1.0, 9.0), limit, Known.CERTIFIED).conclusion == "not excluded"
-    assert theorem_b(spectra(values=np.array([1.0, 0.0])), (1.0, 9.0), 9.0, Known.CERTIFIED).conclusion == "global"
+    assert theorem_b(least(), (1.0, 9.0), 9.0, Known.CERTIFIED).conclusion == "global"
     # With beta2 = beta it is 1 + 2 sqrt 2, and with equal curvatures nothing is spurious.
     for kappa, conclusion in ((3.82, "inconclusive"), (3.83, "not excluded")):
         assert theorem_b(spectra(), (1.0, kappa), kappa, Known.CERTIFIED).conclusion == conclusion
@@ -74,7 +118,7 @@ def test_the_joint_conditions_ask_every_matrix():
     found = joint_theorem_b([high, bad], (1.0, 9.0), Known.CERTIFIED)
     assert found.conclusion == "not excluded" and "matrix 2" in found.text
     # A matrix of rank below r cannot be the spurious one.
-    deficient = (spectra(values=np.array([1.0, 0.0])), 1.0, 100.0, Known.CERTIFIED)
+    deficient = (least(), 1.0, 100.0, Known.CERTIFIED)
     assert joint_theorem_a([good, deficient]).conclusion == "inconclusive"
     assert joint_theorem_a([deficient, deficient]).conclusion == "global"
     assert joint_theorem_a([good, (spectra(r_star=0), 1.0, 100.0, Known.CERTIFIED)]).conclusion == "inconclusive"
