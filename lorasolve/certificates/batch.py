@@ -14,7 +14,7 @@ from .._blocks import Pairs
 from .._validate import Array, as_choice, as_instance, as_number, shown
 from ..problem import Problem
 from ..tables import Column, Record, Tabular
-from . import _oracles, stacks
+from . import _oracles, spot_checks, stacks
 from .evidence import Product, from_proof, use_proof
 from .gap import Certificate, as_factors, certify, conclude
 from .norms import Trust
@@ -176,12 +176,13 @@ def _located(k: int, act: Any) -> Any:
 
 def _together(problem: Problem, points: dict[int, Any], tol: float, trust: Trust) -> dict[int, Certificate]:
     """Return the certificates of those points that stacks prove to be within ``tol`` of the optimum."""
-    problem = problem.replace(objective=problem.objective.in_float64())
+    loss, problem = problem.loss, problem.replace(objective=problem.objective.in_float64())
     claim = _oracles.claim(problem.objective)
     kinds: dict[tuple[int, str | None], list[tuple[int, Pairs, Array, Array]]] = {}
     with np.errstate(all="ignore"):
         for k, point in points.items():
             factors = _located(k, lambda point=point: as_factors(problem, point))
+            _located(k, lambda factors=factors: spot_checks.refuse_another_loss(loss, problem.loss, factors))
             A, B, rounded = given_factors(problem, point)
             kinds.setdefault((A.shape[1], rounded), []).append((k, factors, A, B))
         made: dict[int, Certificate] = {}

@@ -22,6 +22,7 @@ from ..linear_map import LinearMap, balanced, factor_svd, top_singular
 from ..objectives import Description
 from ..objectives.base import Objective, UserObjective, natural_length
 from ..problem import Problem
+from . import spot_checks
 from ._rounding import fraction_up
 from .check_certificate import Refused, binary64, check, exact, proved
 from .exact import coefficients, exact_point, exact_problem
@@ -69,14 +70,15 @@ def document(problem: Problem, point: Any, *, arithmetic: Arithmetic = "auto", b
         If the objective states no description of ``f`` as data.
     ValueError
         If the loss has no exact certificate, nothing can be proved at the point, or an objective of your own evaluates
-        another loss than it describes, or describes none.
+        another loss than it describes, or describes none, or is another loss in float64.
     """
     bits = as_integer(bits, "bits", 4, 1000)
     as_choice(arithmetic, "arithmetic", ("auto", "exact", "binary64"))
     as_instance(problem, "problem", Problem).require_low_rank("certificates.document")
-    problem = problem.replace(objective=problem.objective.in_float64())
+    loss, problem = problem.loss, problem.replace(objective=problem.objective.in_float64())
     description = problem.objective.description()
     A, B = _balanced(*point_factors(problem, point)[:2])
+    spot_checks.refuse_another_loss(loss, problem.loss, [(A, B)])
     X = A @ B.T
     if isinstance(problem.objective, UserObjective):
         description = _described(problem.objective, description, X)

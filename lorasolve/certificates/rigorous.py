@@ -35,7 +35,7 @@ from ..linear_map import largest_singular_value
 from ..objectives.base import Objective
 from ..problem import Problem
 from ..result import Result
-from . import _oracles, ranks
+from . import _oracles, ranks, spot_checks
 from ._rounding import environment_refusal, fraction_down, fraction_up
 from .balls import BallOracle, inner_product
 from .duality import Parts, scale_of
@@ -138,10 +138,19 @@ def rigorous_bound(problem: Problem, point: Any, trust: Trust = "lapack") -> Rig
     RigorousBound
         With an infinite gap, and the reason in ``formula``, where nothing can be proved.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If ``problem`` is no problem, a point does not fit it, or a loss of your own is another one in float64.
+
     Notes
     -----
     Source: Fenchel duality (proofs/certificate) and the references in ``_rounding``, ``norms`` and ``_functions``.
     """
+    as_instance(problem, "problem", Problem)
+    if refusal(problem) is None and spot_checks.is_of_a_user(problem.loss):
+        double = problem.replace(objective=problem.objective.in_float64())
+        spot_checks.refuse_another_loss(problem.loss, double.loss, [point_factors(problem, point)[:2]])
     return prove(problem, point, trust).bound
 
 

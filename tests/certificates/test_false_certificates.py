@@ -11,7 +11,7 @@ import pytest
 
 import lorasolve as ls
 from lorasolve._known import Known
-from lorasolve.certificates import certify, duality, evidence, spot_checks
+from lorasolve.certificates import certify, document, duality, evidence, rigorous_bound, spot_checks
 from lorasolve.certificates._lanczos import sampled_norm
 from lorasolve.certificates.duality import duality_gap
 from lorasolve.checks import check_objective
@@ -358,6 +358,34 @@ def test_a_loss_that_is_another_one_in_float64_is_not_certified(unit):
     assert certify(ls.Problem(SingleDistance(M), 2, unit), X).gap < math.inf
     with pytest.raises(ValueError, match=r"^objective: SingleDistance\.in_float64: expected the same loss"):
         certify(ls.Problem(SingleDistance(M, 0.1 * unit), 2, unit), X)
+
+
+class SingleAsDenoising(SingleDistance):
+    """The same, with a loss of the package in float64, which is proved in stacks and described as data."""
+
+    def __init__(self, M, other=0.0):
+        super().__init__(M)
+        self.double = Denoising(M.astype(np.float32).astype(np.float64) + other)
+
+    def description(self):
+        return self.double.description()
+
+
+def test_no_way_to_a_certificate_takes_another_loss_for_the_one_given():
+    """At its own optimum the other loss is certified; the given one is above its optimum by the closed form there."""
+    M, lam = np.random.default_rng(3).standard_normal((5, 4)), 0.5
+    P, s, Qt = np.linalg.svd(M + 0.1, full_matrices=False)
+    X = (P * np.maximum(s - lam, 0.0)) @ Qt
+    ways = (lambda p: certify(p, X), lambda p: ls.certify_batch(p, [X]), lambda p: rigorous_bound(p, X),
+            lambda p: document(p, X))  # fmt: skip
+    right, wrong = (ls.Problem(SingleAsDenoising(M, other), 4, lam) for other in (0.0, 0.1))
+    least = ls.solve_convex(ls.Problem(Denoising(M), 4, lam)).fun
+    above = ls.Problem(Denoising(M), 4, lam).convex_value(X) - least
+    assert above > 1e-3 and ls.certify_batch(right, [X]).gap[0] >= 0.9 * above
+    for way in ways:
+        way(right)
+        with pytest.raises(ValueError, match=r"objective: SingleAsDenoising\.in_float64: expected the same loss"):
+            way(wrong)
 
 
 class SaysWhereItIsLeast(Distance):
