@@ -274,14 +274,14 @@ def factor_answer(loss: MultiObjective, factors: Pairs) -> tuple[float, Pairs]:
     return float(loss.factor_oracle(factors, products)), products
 
 
-def product_errors(factors: Pairs, nuclear: float) -> float:
+def product_errors(factors: Pairs, nuclear: float, dtype: np.dtype | type | str = np.float64) -> float:
     """Return the size of the rounding errors in the updates ``A_l B_l^T`` beyond those of their own size.
 
     Where columns cancel the update that is evaluated is another one. The products of their lengths add up to
     ``||X||_*`` for balanced factors.
     """
     lengths = sum(float(np.linalg.norm(A, axis=0) @ np.linalg.norm(B, axis=0)) for A, B in factors)
-    return allowance(np.float64) * max(lengths - nuclear, 0.0)
+    return allowance(dtype) * max(lengths - nuclear, 0.0)
 
 
 def _noise_of_product(loss: MultiObjective, slope: float, factors: Pairs, nuclear: float) -> float:

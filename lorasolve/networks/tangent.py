@@ -20,7 +20,7 @@ from .._blocks import MultiObjective, Pairs, as_finite_pairs, joint_inner
 from .._known import Known
 from .._text import at_most, for_json
 from .._validate import Array, as_choice, as_float_array, as_instance, as_iterable, as_number, as_shape, as_text
-from ..certificates.duality import allowance, duality_gap, gradient_norm
+from ..certificates.duality import allowance, duality_gap, gradient_norm, product_errors
 from ..linear_map import LinearMap, factor_svd, numerical_rank, outside, top_above
 
 # Runs end long before small singular values have vanished; between what decays and what stays there were six decades
@@ -183,7 +183,9 @@ def tangent_certificate(
         A number below every value that the loss of the outputs takes.
     dtype : dtype
         The precision in which the network was evaluated; its rounding errors are allowed for with 8 units in the last
-        place of ``f``. What the network itself lost on the way to ``f`` and the gradients is not known here.
+        place of ``f``, and where columns cancel in ``A_l B_l^T``, so that another update is evaluated, with as much of
+        their lengths, to first order. What the network itself lost on the way to ``f`` and the gradients is not known
+        here.
 
     Returns
     -------
@@ -229,10 +231,10 @@ def tangent_certificate(
         norms.append(gradient_norm(LinearMap.from_dense(g), svd[0][:, :rank], svd[2][:, :rank], lam))
     nuclear = sum(layer.nuclear for layer in layers)
     inner = sum(float(np.vdot(g @ B, A)) for g, (A, B) in zip(G, pairs))
-    bound = duality_gap(
-        _Tangent(lower_bound, dtype), lam, f, nuclear, inner, max(norm.most for norm in norms)
-    )
-    failure = sum(norm.failure for norm in norms)
+    norm = max(found.most for found in norms)
+    noise = (norm + lam) * product_errors(pairs, nuclear, dtype)
+    bound = duality_gap(_Tangent(lower_bound, dtype), lam, f, nuclear, inner, norm, noise)
+    failure = sum(found.failure for found in norms)
     squares = sum(float(np.vdot(A, A) + np.vdot(B, B)) for A, B in pairs)
     grad_norm = math.hypot(*(layer.stationarity for layer in layers))
     return TangentCertificate(

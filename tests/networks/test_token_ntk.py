@@ -294,6 +294,29 @@ def test_the_block_solver_and_the_certificate_agree(loss):
             assert solve_tangent(ntk, factors, lam).gap == pytest.approx(found.F - best.fun, rel=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(("target", "optimal"), [(1.3, False), (1.55, True)])
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_columns_that_cancel_in_an_update_prove_little(dtype, target, optimal, order):
+    """One weight and ``(x - target)^2/2``, which is its own tangent problem: least by soft threshold."""
+    # ((1 + e) K)^2 - (1 + 2 e) K^2 = 1/4 is rounded to 0: the update is 5/4, and the network is evaluated at 1.
+    e, K = (2.0**-27, 2.0**26) if dtype is np.float64 else (2.0**-13, 2.0**12)
+    a = np.array([(1.0 + e) * K, -(1.0 + 2.0 * e) * K, 1.0])[list(order)]
+    b = np.array([(1.0 + e) * K, K, 1.0])[list(order)]
+    x = float(sum(Fraction(p) * Fraction(q) for p, q in zip(a, b)))
+    evaluated = float(a.astype(dtype) @ b.astype(dtype))
+    assert (x, evaluated) == (1.25, 1.0)
+    lam = 0.3
+    gap = 0.5 * (x - target) ** 2 + lam * x - (0.5 * lam**2 + lam * (target - lam))
+    assert gap == pytest.approx(0.0 if optimal else 0.03125)
+    f, G = 0.5 * (evaluated - target) ** 2, np.array([[evaluated - target]])
+    found = tangent_certificate(f, [G], [(a[None], b[None])], lam, dtype=dtype)
+    assert found.gap >= gap - 1e-15 and found.relative_gap > 0.1
+    # The same update without columns that cancel is known to all its digits.
+    whole = tangent_certificate(0.5 * (x - target) ** 2, [[[x - target]]], [([[1.25]], [[1.0]])], lam, dtype=dtype)
+    assert whole.gap >= gap - 1e-15 and (not optimal or whole.gap < 2e-6)
+
+
 def test_the_gap_of_a_network_counts_what_the_solution_may_be_above_the_optimum():
     """``F(0)`` is above the optimum by no more than is stated, also where the convex problem is solved roughly."""
     rng = np.random.default_rng(0)
