@@ -511,6 +511,13 @@ class _Case:
         if parts.f_high < least[0] - noise:
             reason = f"f(X) is below {form}, which is no optimum then: run {spot_checks.test_of(problem.loss)}"
             return _Answer(None, math.inf, 0.0, reason, Known.CERTIFIED, f"none: f(X) is below {form}")
+        lower = self._below_closed_form(least[1]) if gap <= self.tol * scale else None
+        if lower is not None:
+            reason = f"a point of that rank is below {form} by {at_least(least[1] - lower, '.3g')}, which is no optimum"
+            reason += f" then: run {spot_checks.test_of(problem.loss)}"
+            amount = max(parts.f_low - lower - noise, 0.0)
+            answer = False if amount > self.tol * scale else None
+            return _Answer(answer, math.inf, amount, reason, Known.CERTIFIED, f"none: f falls below {form}")
         if gap <= self.tol * scale:
             reason = f"equals {form} to {at_most(gap / scale, '.1e')}, {Known.CERTIFIED}"
             return _Answer(True, gap, 0.0, reason, Known.CERTIFIED, form)
@@ -522,6 +529,14 @@ class _Case:
             return self._unknown(reason)
         reason = f"{form} is known to {at_most(gap / scale, '.1e')} (relative) only, above the tolerance"
         return _Answer(None, gap, better, reason, Known.CERTIFIED, form)
+
+    def _below_closed_form(self, stated: float) -> float | None:
+        """Return a value below the least one that a user's formula states, if descents from this point find one."""
+        loss = self.problem.loss
+        if not spot_checks.is_of_a_user(loss):
+            return None
+        ((A, B),) = self.factors
+        return spot_checks.falls_below(loss, A @ B.T, self.problem.rank, stated)
 
     def ranks(self) -> tuple[int | None, int | None, list[str]]:
         """Return bounds on the rank of the optimum, None for what is not known, and what that from above assumes."""

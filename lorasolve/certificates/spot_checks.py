@@ -28,6 +28,8 @@ ULPS = 1000.0
 STEPS = (1.0, 1e-2, 1e-4, 1e-6)
 # Gradients that the descent below a stated lower bound may ask for: about as many as the other points together.
 DESCENT = 20
+# Those that a descent beside a stated optimum may ask for, and how far beside it that begins, as a share of its length.
+LEAVING, BESIDE = 60, 0.1
 # Steps of the iteration that looks for large curvature, two gradients each, and by how much it must be above a bound.
 CURVED_STEPS, CURVED = 16, 1e-6
 # Share by which a product with the Hessian may differ from a difference of gradients, which a bend nearby may change.
@@ -173,6 +175,55 @@ def contradicted_factors(loss: MultiObjective, factors: Pairs) -> str | None:
             if off > noise * float(np.linalg.norm(right)):
                 return f"differs by {off:.2g} between a product with its gradient at factors and value_and_grad"
     return None
+
+
+def falls_below(loss: MultiObjective, X: Array, rank: int, stated: float) -> float | None:
+    """Return a value of ``f`` at a matrix of at most a rank that is lower than the stated least one, if one is found.
+
+    Short descents on balanced factors, from beside ``X`` and from a random point as large: a strict saddle is left
+    from nearly all points beside it, at which a formula of a user is stationary as it is where ``f`` is least.
+    """
+    P, s, Qt = np.linalg.svd(X, full_matrices=False)
+    (m, n), kept = X.shape, min(rank, s.size)
+    zero = _Evaluated(loss, [0.0 * X])
+    roots = np.zeros(rank)
+    roots[:kept] = np.sqrt(s[:kept])
+    A, B = np.zeros((m, rank)), np.zeros((n, rank))
+    A[:, :kept], B[:, :kept] = P[:, :kept] * roots[:kept], Qt[:kept].T * roots[:kept]
+    at_X = np.concatenate([A.ravel(), B.ravel()])
+    length = float(np.linalg.norm(at_X)) or math.sqrt(length_of(zero.f, joint_norm(zero.G))) or 1.0
+    size = max(abs(stated), abs(zero.f)) or 1.0
+    noise = ULPS * float(np.finfo(loss.precision).eps) * size
+    for share in (BESIDE, 1.0):
+        step = np.random.default_rng().standard_normal(at_X.size)
+        start = (at_X if share < 1.0 else 0.0) + share * length / float(np.linalg.norm(step)) * step
+        pair = _descended(loss, start, m * rank, rank, length, size)
+        value = float(loss.factor_value([pair]))
+        if value < stated - noise - loss.rounding_noise([pair]).value:
+            return value
+    return None
+
+
+def _descended(
+    loss: MultiObjective, start: Array, split: int, rank: int, length: float, size: float
+) -> tuple[Array, Array]:
+    """Return the factors where a short descent of ``f`` on them ends, which are the first ``split`` and the others.
+
+    In units of a length and of a value, as SciPy stops by absolute numbers.
+    """
+    from scipy.optimize import minimize
+
+    def pair(theta: Array) -> tuple[Array, Array]:
+        return theta[:split].reshape(-1, rank), theta[split:].reshape(-1, rank)
+
+    def value_and_grad(theta: Array) -> tuple[float, Array]:
+        gradient = np.empty_like(theta)
+        value = float(loss.factor_oracle([pair(length * theta)], [pair(gradient)]))
+        return value / size, length / size * gradient
+
+    options = {"maxfun": LEAVING, "ftol": 0.0, "gtol": 0.0}
+    found = minimize(value_and_grad, start / length, jac=True, method="L-BFGS-B", options=options)
+    return pair(length * found.x)
 
 
 def contradicted_hessian(loss: MultiObjective, factors: Pairs, directions: Pairs) -> str | None:

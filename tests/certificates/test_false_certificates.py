@@ -417,6 +417,46 @@ def test_a_point_below_a_stated_closed_form_refutes_it(taken):
     assert own.is_global is True and not any("closed form" in text for text in own.assumptions)
 
 
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+@pytest.mark.parametrize(("taken", "above"), [(0, 0.0), (1, 2.5), (2, 4.0)])
+def test_a_stated_closed_form_that_is_a_strict_saddle_is_not_believed(unit, taken, above):
+    """By Eckart and Young the best of rank one keeps the 3; to keep the 2 or the 1 is stationary, and a saddle."""
+    M = unit * np.diag([3.0, 2.0, 1.0])
+    loss, X = SaysWhereItIsLeast(M, taken), np.zeros((3, 3))
+    X[taken, taken] = M[taken, taken]
+    for _ in range(5):  # whatever the random numbers are
+        certificate = certify(ls.Problem(loss, 1, 0.0), X)
+        if taken == 0:
+            assert certificate.is_global is True and certificate.gap <= 1e-12 * unit**2
+        else:
+            assert certificate.is_global is False and certificate.gap == math.inf
+            assert 0.9 * above * unit**2 <= certificate.gap_at_least <= (above + 1e-9) * unit**2
+            assert "below the closed form" in certificate.reason and "check_objective" in certificate.reason
+    judged = ls.verdict(ls.Problem(loss, 1, 0.0), (X[:, [taken]] / np.sqrt(M[taken, taken]),
+                                                  X[[taken]].T / np.sqrt(M[taken, taken])))  # fmt: skip
+    assert judged.kind == ("global" if taken == 0 else "saddle")
+
+
+@pytest.mark.parametrize("rank", [1, 3, 5])
+def test_a_true_closed_form_is_believed_whatever_is_tried_beside_it(rank):
+    rng = np.random.default_rng(rank)
+    M = rng.standard_normal((6, 5))
+
+    class BestOfItsRank(Distance):
+        """A user's truncated singular value decomposition."""
+
+        convex = lower_bound = None
+        least_squares = False
+
+        def minimizer(self, lam, rank):
+            P, s, Qt = np.linalg.svd(self.M, full_matrices=False)
+            return P[:, :rank] * np.sqrt(s[:rank]), Qt[:rank].T * np.sqrt(s[:rank])
+
+    A, B = BestOfItsRank(M).minimizer(0.0, rank)
+    for _ in range(20):
+        assert certify(ls.Problem(BestOfItsRank(M), rank, 0.0), (A, B)).is_global is True
+
+
 class WeightedDistance:
     """``sum W (X - M)^2 / 2`` of a user, whose least value is 0."""
 
