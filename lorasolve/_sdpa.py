@@ -16,26 +16,30 @@ import numpy as np
 
 from ._files import PathLike, text_writer, write_atomically
 from ._validate import Array, as_matrix_shape, as_path
-from .objectives import Description, Entries, Matrix, Outer
+from .objectives import Description, Entries, Matrix, Outer, described
 from .objectives.base import Objective
 
 PRIMAL = 2  # what CSDP calls the matrix variable in its solution files
 
 
-def refusal(objective: Objective, lam: float) -> str | None:
-    """Return why there is no semidefinite program for ``f + lam ||.||_*`` here, or None if there is one."""
-    if not lam > 0.0:
-        return f"the program needs lam > 0, got {lam:g}"
-    try:
-        loss = objective.description().loss
-    except NotImplementedError as error:
-        return str(error)
-    return None if loss == "square" else f"the program is for least squares, and the loss is {loss}"
-
-
 def write_sdpa(path: PathLike, objective: Objective, lam: float) -> None:
-    """Write the program of ``f + lam ||.||_*`` to a file."""
-    description = objective.in_float64().description()
+    """Write the program of ``f + lam ||.||_*`` to a file.
+
+    Raises
+    ------
+    ValueError
+        If there is no program for this loss or weight, or what a user's loss says that it is made of is another loss.
+    TypeError
+        If that is no description.
+    """
+    if not lam > 0.0:
+        raise ValueError(f"the program needs lam > 0, got {lam:g}")
+    try:
+        description = described(objective.in_float64(), np.zeros(objective.shape))
+    except NotImplementedError as error:
+        raise ValueError(str(error)) from None
+    if description.loss != "square":
+        raise ValueError(f"the program is for least squares, and the loss is {description.loss}")
     write_atomically(path, text_writer("".join(_lines(description, objective.shape, lam))))
 
 

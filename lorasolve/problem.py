@@ -14,7 +14,7 @@ from . import _sdpa
 from ._blocks import MultiObjective, OneBlock, Pairs
 from ._files import PathLike
 from ._units import Units, gradient_at_zero, units, value_at_zero
-from ._validate import Array, as_array, as_float_array, as_integer, as_number, as_shape, require
+from ._validate import Array, as_array, as_float_array, as_integer, as_number, as_path, as_shape, require
 from .adapters import registry as adapter_registry
 from .adapters.base import Adapter, split
 from .adapters.lora import LoRA
@@ -342,13 +342,19 @@ class Problem:
         Raises
         ------
         ValueError
-            Unless ``f`` is least squares that can be written down as data, and ``lam > 0``.
+            Unless ``f`` is least squares that can be written down as data, and ``lam > 0``, and for a loss of your own
+            whose ``description()`` cannot be evaluated or is another loss than ``value_and_grad``.
+        TypeError
+            If that ``description()`` is none.
+        OSError
+            If the file cannot be written.
         """
         self.require_low_rank("to_sdpa")
-        reason = _sdpa.refusal(self.objective, self.lam_effective)
-        if reason is not None:
-            raise ValueError(f"to_sdpa: {reason}")
-        _sdpa.write_sdpa(path, self.objective, self.lam_effective)
+        path = as_path(path, "path")
+        try:
+            _sdpa.write_sdpa(path, self.objective, self.lam_effective)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"to_sdpa: {error}") from error
 
     def low_rank_refusal(self) -> str | None:
         """Return why what needs ``X = s A B^T`` does not apply, or None if it does."""

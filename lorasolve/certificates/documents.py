@@ -9,18 +9,16 @@ import contextlib
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from fractions import Fraction
 from typing import Any, Literal
 
 import numpy as np
 
 from .._files import PathLike, text_writer, write_atomically
-from .._validate import Array, as_array, as_choice, as_instance, as_integer, as_path, as_shape, require
+from .._validate import Array, as_choice, as_instance, as_integer, as_path, require
 from .._version import __version__
 from ..linear_map import LinearMap, balanced, factor_svd, top_singular
-from ..objectives import Description
-from ..objectives.base import Objective, UserObjective, natural_length
+from ..objectives import Description, described
 from ..problem import Problem
 from . import spot_checks
 from ._rounding import fraction_up
@@ -29,7 +27,6 @@ from .exact import coefficients, exact_point, exact_problem
 from .exact import refusal as exact_refusal
 from .floating import floating_point, floating_problem
 from .rigorous import point_factors
-from .spot_checks import ULPS
 
 Arithmetic = Literal["auto", "exact", "binary64"]
 
@@ -40,8 +37,6 @@ EXACT_COEFFICIENTS = 200_000
 # Bits of the point's rounded factors, and of c, in exact certificates.
 BITS = 48
 SCALING_BITS = 60
-# By so much of its values a loss may differ from its description.
-DESCRIBED = 1e-6
 
 
 def document(problem: Problem, point: Any, *, arithmetic: Arithmetic = "auto", bits: int = BITS) -> dict[str, Any]:
@@ -76,12 +71,10 @@ def document(problem: Problem, point: Any, *, arithmetic: Arithmetic = "auto", b
     as_choice(arithmetic, "arithmetic", ("auto", "exact", "binary64"))
     as_instance(problem, "problem", Problem).require_low_rank("certificates.document")
     loss, problem = problem.loss, problem.replace(objective=problem.objective.in_float64())
-    description = problem.objective.description()
     A, B = _balanced(*point_factors(problem, point)[:2])
     spot_checks.refuse_another_loss(loss, problem.loss, [(A, B)])
     X = A @ B.T
-    if isinstance(problem.objective, UserObjective):
-        description = _described(problem.objective, description, X)
+    description = described(problem.objective, X)
     if arithmetic == "auto":
         arithmetic = "exact" if _small(description, problem.shape) else "binary64"
     if arithmetic == "exact":
@@ -142,34 +135,6 @@ def _balanced(A: Array, B: Array) -> tuple[Array, Array]:
     P, s, Q = factor_svd(A, B)
     kept = max(int(np.count_nonzero(s > np.finfo(np.float64).eps * s.max(initial=0.0))), 1)
     return balanced(P[:, :kept], s[:kept], Q[:, :kept])
-
-
-def _described(objective: Objective, description: Any, X: Array) -> Description:
-    """Return a user's description; raise unless it is the loss that the objective evaluates, at ``X`` and beside it."""
-    name = "objective.description()"
-    of = as_instance(description, name, Description)
-    of = replace(of, divide_by=as_integer(of.divide_by, f"{name}.divide_by", 1))
-    if of.X0 is not None:
-        as_shape(as_array(of.X0, f"{name}.X0"), f"{name}.X0", X.shape)
-    D = np.random.default_rng().standard_normal(X.shape)
-    D *= (float(np.linalg.norm(X)) or natural_length(objective) or 1.0) / float(np.linalg.norm(D))
-    # On a line two quadratics may meet at X and at one other point.
-    points = [Y for Y in (X, X + D, X - D, np.zeros(X.shape)) if objective.domain(Y)]
-    stated = [objective.value_and_grad(Y)[0] for Y in points]
-    try:
-        differences = [abs(of.value_and_grad(Y)[0] - value) for Y, value in zip(points, stated)]
-        cancelling = sum(float(shift @ shift) for shift in of.shifts) / of.divide_by
-    except (TypeError, ValueError, AttributeError, LookupError) as error:
-        raise ValueError(f"{name}: cannot be evaluated at a matrix of shape {X.shape}: {error!r}") from error
-    # Undefined where one is: max would pass over it.
-    off = float(np.max(differences))
-    # What cancels in the outputs is as large as the shifts.
-    if not off <= DESCRIBED * max(map(abs, stated)) + ULPS * float(np.finfo(objective.dtype).eps) * cancelling:
-        raise ValueError(
-            f"objective: {objective.label}.description() states another loss than value_and_grad, values differ by "
-            f"{off:.3g} (check_objective tests more)"
-        )
-    return of
 
 
 def _scalings(made: dict[str, Any], lam: Fraction, G: Array) -> Iterator[Fraction]:

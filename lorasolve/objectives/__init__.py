@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from .._registry import Registry
+from ._described import described as described
 from ._description import Description as Description
 from ._description import Entries as Entries
 from ._description import Matrix as Matrix

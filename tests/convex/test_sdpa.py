@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 import shutil
 import subprocess
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,16 @@ import scipy.sparse
 
 import lorasolve as ls
 from lorasolve.convex import read_sdpa_solution
-from lorasolve.objectives import Denoising, Huber, LinearFineTuning, MatrixCompletion, MatrixSensing
+from lorasolve.objectives import (
+    Denoising,
+    Description,
+    Entries,
+    Huber,
+    LinearFineTuning,
+    Matrix,
+    MatrixCompletion,
+    MatrixSensing,
+)
 
 needs_csdp = pytest.mark.skipif(shutil.which("csdp") is None, reason="the solver csdp is not installed (coinor-csdp)")
 
@@ -117,6 +127,61 @@ def test_what_is_no_program_is_refused(tmp_path: pathlib.Path) -> None:
         with pytest.raises(ValueError, match=f"to_sdpa: .*{reason}"):
             task.to_sdpa(path)
     assert not path.exists()
+
+
+class Stated:
+    """``||X Z - Y||^2/2`` of a user, with a description of any kind."""
+
+    shape, convex, lower_bound, least_squares = (3, 4), True, 0.0, True
+    Z, Y = np.arange(8.0).reshape(4, 2), np.ones((3, 2))
+
+    def __init__(self, stated: Any) -> None:
+        self.stated = stated
+
+    def value_and_grad(self, X: np.ndarray) -> tuple[float, np.ndarray]:
+        E = X @ self.Z - self.Y
+        return 0.5 * float(np.vdot(E, E)), E @ self.Z.T
+
+    def description(self) -> Any:
+        return self.stated
+
+
+@pytest.mark.parametrize(
+    ("stated", "kind", "message"),
+    [
+        (None, TypeError, r"objective\.description\(\): expected a Description, got None"),
+        (Description(Stated.Z, "square", 1, (np.ones(6),)), TypeError, r"map: expected an Entries or a Matrix or"),
+        (Description(Matrix(Stated.Z), "square", 0, (np.ones(6),)), ValueError, "divide_by: expected an integer >= 1"),
+        (Description(Matrix(Stated.Z[:3]), "square", 1, (np.ones(6),)), ValueError, "cannot be evaluated at a matrix"),
+        (Description(Matrix(Stated.Z), "square", 1, (np.ones(5),)), ValueError, "cannot be evaluated at a matrix"),
+        (Description(Matrix(Stated.Z), "cube", 1, (np.ones(6),)), ValueError, "cannot be evaluated at a matrix"),
+        (Description(Matrix(Stated.Z), "square", 2, (np.ones(6),)), ValueError, "states another loss than value_and_g"),
+        (Description(Matrix(2.0 * Stated.Z), "square", 1, (np.ones(6),)), ValueError, "states another loss than"),
+        (Description(Matrix(Stated.Z), "huber", 1, (np.ones(6),), delta=1e3), ValueError, "the loss is huber"),
+    ],
+)
+def test_a_wrong_description_is_refused_by_name(
+    tmp_path: pathlib.Path, stated: Any, kind: type[Exception], message: str
+) -> None:
+    path = tmp_path / "x.dat-s"
+    with pytest.raises(kind, match=f"^to_sdpa: .*{message}"):
+        ls.Problem(Stated(stated), 2, lam=1.0).to_sdpa(path)
+    assert not path.exists()
+
+
+def test_the_program_of_a_users_loss_is_that_of_the_same_loss_of_the_package(tmp_path: pathlib.Path) -> None:
+    """Its numbers may be lists where they are read one by one."""
+    m, n = Denoising(np.ones((3, 4))).shape
+    entries = Entries(m * n, list(range(m * n)), list(range(m * n)), [1.0] * (m * n))  # type: ignore[arg-type]
+
+    class Distance(Stated):
+        def value_and_grad(self, X: np.ndarray) -> tuple[float, np.ndarray]:
+            return 0.5 * float(np.vdot(X - 1.0, X - 1.0)), X - 1.0
+
+    own = Distance(Description(entries, "square", 1, (np.ones(m * n),)))
+    ls.Problem(own, 2, lam=1.0).to_sdpa(tmp_path / "own.dat-s")
+    ls.Problem(Denoising(np.ones((m, n))), 2, lam=1.0).to_sdpa(tmp_path / "ours.dat-s")
+    assert (tmp_path / "own.dat-s").read_text() == (tmp_path / "ours.dat-s").read_text()
 
 
 @pytest.mark.parametrize(
