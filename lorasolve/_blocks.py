@@ -13,7 +13,6 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ._nearby import ByIncrements, Exact, Nearby
 from ._validate import (
     Array,
     as_array,
@@ -26,13 +25,14 @@ from ._validate import (
     shown,
 )
 from .linear_map import LinearMap
-from .objectives import Facts, Kernels
-from .objectives.base import (
+from .objectives import (
     POWER_STEPS,
-    Objective,
-    Rounding,
+    ByIncrements,
+    Exact,
+    Facts,
+    Kernels,
+    Nearby,
     ShownPrecision,
-    Wrapper,
     difference_step,
     estimate_smoothness,
     factored,
@@ -41,6 +41,7 @@ from .objectives.base import (
     own_matrix,
     real_value,
 )
+from .objectives.base import Objective, Rounding, Wrapper
 
 Matrices = Sequence[Array]
 Pairs = Sequence[tuple[Array, Array]]

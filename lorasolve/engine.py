@@ -19,7 +19,7 @@ from .inits import registry as init_registry
 from .loop import End, drive, iterate
 from .method import Method
 from .monitor import Callback, Monitor, StoppingRule, rule_of
-from .objectives.base import DenseReference
+from .objectives import DenseReference
 from .optimizers import Optimizer
 from .optimizers.base import DrivenOptimizer
 from .problem import Problem

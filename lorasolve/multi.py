@@ -18,8 +18,8 @@ from ._blocks import BlockView, Matrices, MultiObjective, Pairs, PlainBlocks
 from ._validate import Array, as_float_array, as_integer, as_iterable, as_number, as_shape
 from .adapters.lora import LoRA
 from .linear_map import LinearMap
-from .objectives import Facts, Kernels
-from .objectives.base import Objective, Rounding, as_objective
+from .objectives import Facts, Kernels, as_objective
+from .objectives.base import Objective, Rounding
 from .objectives.linear import LinearFineTuning
 from .objectives.two_layer import TwoLayer
 from .problem import Problem, checked_pair, flat, nuclear_norm

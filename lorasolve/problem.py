@@ -19,7 +19,8 @@ from .adapters import registry as adapter_registry
 from .adapters.base import Adapter, split
 from .adapters.lora import LoRA
 from .linear_map import SQUARED, LinearMap, factor_singular_values, frobenius_norm, top_singular
-from .objectives.base import DenseReference, Objective, as_objective
+from .objectives import DenseReference, as_objective
+from .objectives.base import Objective
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -25,7 +25,6 @@ LAYERS = (
     {
         "_digest", "_files", "_interruptions", "_known", "_validate", "_version", "_text", "_registry",
         "_threads", "_progress", "status", "kernels", "_block_krylov", "linear_map", "tables", "executors",
-        "_nearby", "_output_losses",
     },
     {"objectives"},
     {"_blocks", "_means", "adapters"},

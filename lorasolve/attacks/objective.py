@@ -9,7 +9,8 @@ import numpy as np
 from .. import objectives
 from .._registry import suggest
 from .._validate import Array
-from ..objectives.base import Objective, as_objective
+from ..objectives import as_objective
+from ..objectives.base import Objective
 from .base import Attack, Failures, Family, Instance
 from .certify import imported
 

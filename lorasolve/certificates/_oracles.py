@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from .._validate import Array, shown
-from ..objectives.base import DenseReference, Objective, Shifted, UserObjective
+from ..objectives import DenseReference, UserObjective
+from ..objectives.base import Objective, Shifted
 from . import balls
 from .balls import Ball, BallOracle
 

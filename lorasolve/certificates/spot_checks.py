@@ -20,7 +20,8 @@ import numpy as np
 
 from .._blocks import Matrices, MultiObjective, OneBlock, Pairs, joint_inner, joint_norm
 from .._validate import Array
-from ..objectives.base import DenseReference, Shifted, UserObjective, difference_step, length_of
+from ..objectives import DenseReference, UserObjective, difference_step, length_of
+from ..objectives.base import Shifted
 from . import _oracles
 
 # Rounding errors that a plainly written loss may make, in units in the last place of what its value is made of.

@@ -12,7 +12,8 @@ import numpy as np
 
 from .._validate import Array, as_generator, as_instance, require
 from ..adapters.base import Adapter, split
-from ..objectives.base import Objective, as_objective
+from ..objectives import as_objective
+from ..objectives.base import Objective
 from ..objectives.softmax import Softmax
 from ..problem import Problem
 from .base import EPS, BareLoss, Checked, CheckReport, difference, refusal_text, relative, run_checks

@@ -10,7 +10,7 @@ import numpy as np
 from .._validate import as_generator, as_instance
 from ..convex import solve_convex
 from ..convex.base import ConvexRoute
-from ..objectives.base import as_objective
+from ..objectives import as_objective
 from ..objectives.denoising import Denoising
 from ..objectives.linear import LinearFineTuning
 from ..problem import Problem

@@ -11,7 +11,7 @@ import numpy as np
 from .._validate import Array, as_generator, as_instance, require
 from ..adapters.lora import LoRA
 from ..inits.base import Init, Start
-from ..objectives.base import as_objective
+from ..objectives import as_objective
 from ..objectives.linear import LinearFineTuning
 from ..problem import Problem
 from .base import BareLoss, Checked, CheckReport, global_state, refusal_text, relative, run_checks

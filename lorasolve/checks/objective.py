@@ -18,7 +18,8 @@ import numpy as np
 from .._blocks import MultiObjective
 from .._validate import Array, as_generator, as_number
 from ..certificates.spot_checks import note_passed
-from ..objectives.base import Objective, as_objective, difference_product, natural_length, roughest
+from ..objectives import as_objective, difference_product, natural_length, roughest
+from ..objectives.base import Objective
 from .base import EPS, Checked, CheckReport, difference, relative, run_checks
 
 # Random points that most statements are tested at.

@@ -22,7 +22,8 @@ from ..inits import Init
 from ..linear_map import factor_singular_values, numerical_rank
 from ..method import Method
 from ..monitor import StoppingRule, rule_of
-from ..objectives.base import Objective, as_held_out
+from ..objectives import as_held_out
+from ..objectives.base import Objective
 from ..optimizers import Optimizer
 from ..problem import Problem
 from ..result import Result

@@ -22,7 +22,6 @@ from typing import NamedTuple
 import numpy as np
 
 from .._blocks import MultiObjective, Pairs
-from .._nearby import Exact, Nearby
 from .._validate import Array, as_instance, as_integer
 from ..certificates import Bound
 from ..certificates.duality import SMALLEST, best_gap, is_formed
@@ -39,6 +38,7 @@ from ..linear_map import (
     outside,
     top_above,
 )
+from ..objectives import Exact, Nearby
 from ..problem import Problem, flat
 from ._descent import lbfgs
 from ._passes import parts

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from .._validate import Array, as_flag
-from ..objectives.base import DenseReference, Shifted
+from ..objectives import DenseReference
+from ..objectives.base import Shifted
 from ..problem import Problem
 from .base import Init, Start
 

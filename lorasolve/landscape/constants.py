@@ -25,7 +25,8 @@ from .._validate import (
     as_text,
 )
 from ..linear_map import numerical_rank, refuse_non_finite
-from ..objectives.base import Objective, as_objective, length_of
+from ..objectives import as_objective, length_of
+from ..objectives.base import Objective
 from .regimes import curvature_bounds
 
 # Up to this many entries of X the Hessian of a quadratic is formed and decomposed.

@@ -17,7 +17,7 @@ import numpy as np
 from .._blocks import Matrices, MultiObjective, Pairs, as_finite_pairs, joint_inner, joint_norm
 from .._validate import Array, as_instance, as_number
 from ..linear_map import LinearMap
-from ..objectives.base import POWER_STEPS
+from ..objectives import POWER_STEPS
 from ._torch import backward, processes, require_torch, twice_differentiable
 from .gradients import Network
 from .losses import NO_LABEL, OutputLoss, as_classified, as_outputs, as_regressed

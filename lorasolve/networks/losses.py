@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from inspect import signature
 from typing import Any, ClassVar
 
-from .._output_losses import Loss
 from .._validate import as_callable, shown
+from ..objectives import output_losses
 from ._torch import require_torch
 
 Outputs = Callable[[Any, Any], Any]
@@ -45,7 +45,7 @@ class OutputLoss:
     :attr:`form` says where another form than the plain one is meant. A subclass is its own objective.
     """
 
-    kind: ClassVar[Loss]
+    kind: ClassVar[output_losses.Loss]
     # Outputs, targets and words of the form that a model's own loss has where it is not the plain one.
     other: ClassVar[tuple[Outputs, Targets, str]]
 

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._blocks import Matrices, MultiObjective, OnLine, Pairs, as_finite_pairs
-from .._output_losses import LOSSES, Loss, curvature, sum_and_slope
 from .._validate import (
     Array,
     as_array,
@@ -34,7 +33,7 @@ from .._validate import (
 from ..convex import solve_convex
 from ..linear_map import RANK_TOL, LinearMap, factor_singular_values
 from ..multi import MultiProblem
-from ..objectives.base import POWER_STEPS
+from ..objectives import POWER_STEPS, output_losses
 from .tangent import layer_rank
 
 # Products with the Jacobian and its transpose, formed as matrices, that a Gram matrix of its rows may cost.
@@ -91,10 +90,10 @@ class TokenNTK(MultiObjective):
     by_formula = True
 
     def __init__(
-        self, layers: Sequence[LayerTokens], offset: ArrayLike, targets: ArrayLike, loss: Loss = "softmax"
+        self, layers: Sequence[LayerTokens], offset: ArrayLike, targets: ArrayLike, loss: output_losses.Loss = "softmax"
     ) -> None:
-        as_choice(loss, "loss", LOSSES)
-        self.loss: Loss = loss
+        as_choice(loss, "loss", output_losses.LOSSES)
+        self.loss: output_losses.Loss = loss
         self.least_squares = loss == "square"
         self.offset = as_float_array(offset, "offset", 2, np.float64)
         self.n_samples = len(self.offset)
@@ -167,17 +166,17 @@ class TokenNTK(MultiObjective):
     def _slope(self, z: Array) -> tuple[float, Array]:
         """Return ``f`` and its gradient in the outputs (N, K)."""
         if self.loss != "softmax":
-            value, slope = sum_and_slope(self.loss, z, self.targets)
+            value, slope = output_losses.sum_and_slope(self.loss, z, self.targets)
         else:
-            value, slope = sum_and_slope(self.loss, _with_last(z), self.targets)
+            value, slope = output_losses.sum_and_slope(self.loss, _with_last(z), self.targets)
             slope = slope[:, :-1]
         return value / self.n_samples, slope / self.n_samples
 
     def _bend(self, z: Array, dz: Array) -> Array:
         """Return the Hessian of ``f`` in the outputs times ``dz`` (N, K)."""
         if self.loss != "softmax":
-            return curvature(self.loss, z, dz) / self.n_samples
-        return curvature(self.loss, _with_last(z), _with_last(dz))[:, :-1] / self.n_samples
+            return output_losses.curvature(self.loss, z, dz) / self.n_samples
+        return output_losses.curvature(self.loss, _with_last(z), _with_last(dz))[:, :-1] / self.n_samples
 
     # ------------------------------------------------------------------ dense level
     def value_and_grad(self, X: Matrices) -> tuple[float, tuple[Array, ...]]:

@@ -3,15 +3,35 @@
 from typing import TYPE_CHECKING, Any
 
 from .._registry import Registry
+from . import _output_losses as output_losses  # noqa: F401  for networks
+from ._answers import ShownPrecision as ShownPrecision
+from ._answers import own_matrix as own_matrix
+from ._answers import real_value as real_value
+from ._answers import roughest as roughest
+from ._dense_reference import DenseReference as DenseReference
 from ._described import described as described
 from ._description import Description as Description
 from ._description import Entries as Entries
 from ._description import Matrix as Matrix
 from ._description import Outer as Outer
+from ._differences import POWER_STEPS as POWER_STEPS
+from ._differences import difference_product as difference_product
+from ._differences import difference_step as difference_step
+from ._differences import estimate_smoothness as estimate_smoothness
+from ._differences import factored as factored
+from ._differences import length_of as length_of
+from ._differences import natural_length as natural_length
 from ._facts import Facts as Facts
+from ._facts import no_batches as no_batches
 from ._kernels import Kernels as Kernels
+from ._nearby import ByIncrements as ByIncrements
+from ._nearby import Exact as Exact
+from ._nearby import Increments as Increments
+from ._nearby import Nearby as Nearby
+from ._user import UserObjective as UserObjective
+from ._user import as_held_out as as_held_out
+from ._user import as_objective as as_objective
 from .base import Objective as Objective
-from .base import as_objective as as_objective
 
 registry: Registry[Objective] = Registry(__name__, Objective, "objective")
 

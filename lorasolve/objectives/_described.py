@@ -9,7 +9,9 @@ import numpy as np
 
 from .._validate import Array, as_array, as_instance, as_integer, as_shape
 from ._description import Description, Entries, Matrix, Outer
-from .base import Objective, UserObjective, natural_length
+from ._differences import natural_length
+from ._user import UserObjective
+from .base import Objective
 
 # A user's loss and its description may differ by so much, relative to the values: another formula, other roundings.
 DESCRIBED = 1e-6

@@ -191,3 +191,10 @@ _CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "rank_one_smoothness": _number_or_none(0.0),
 }
 _DEFERRED = {"smoothness", "rank_one_smoothness", "lower_bound"}
+
+
+def no_batches(label: str, facts: Facts, has_method: bool) -> str | None:
+    """Return why a loss that has a method ``sample_batch`` or not gives no batches, or None if it does."""
+    if facts.n_samples is None:
+        return f"{label} is not a mean over samples (n_samples is None)"
+    return None if has_method else f"{label} states n_samples and has no sample_batch(index)"

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._nearby import Increments
 from .._threads import kernel_threads
 from .._validate import Array, as_float_array, as_index_array, as_shape, shown
 from ..linear_map import LinearMap
@@ -16,6 +15,7 @@ from ._dense_measurements import LARGEST, SMALLEST, DenseMeasurements
 from ._description import Description
 from ._kernels import Kernels
 from ._measurements import Measurements, ridge
+from ._nearby import Increments
 from ._rank_one_measurements import as_rank_one
 from ._sparse_measurements import as_sparse
 from .base import Objective

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .._nearby import Increments
 from .._threads import get_threads
 from .._validate import Array
+from ..objectives import Increments
 from ..problem import Problem
 from .base import Limits
 from .gd import GD

@@ -13,7 +13,8 @@ from .._means import MEANS, Means
 from .._progress import Progress
 from .._validate import Array, as_choice, as_flag, as_instance, as_integer
 from ..convex import ConvexResult, solve_convex
-from ..objectives.base import Objective, as_held_out
+from ..objectives import as_held_out
+from ..objectives.base import Objective
 from ..objectives.completion import MatrixCompletion
 from ..problem import Problem
 from ..tables import Column, Record, Tabular

@@ -9,8 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import lorasolve as ls
 from lorasolve.adapters import DoRA
 from lorasolve.adapters.dora import direction_norms
-from lorasolve.objectives import Denoising, LinearFineTuning
-from lorasolve.objectives.base import as_objective
+from lorasolve.objectives import Denoising, LinearFineTuning, as_objective
 
 SHAPE, RANK, ALPHA = (7, 5), 2, 3.4
 

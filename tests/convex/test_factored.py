@@ -6,12 +6,19 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
-from lorasolve._nearby import Increments
 from lorasolve.certificates import norms, rigorous
 from lorasolve.convex.factored import Factored, Trail, _Run
 from lorasolve.landscape.instances import sharp, two_by_two
 from lorasolve.linear_map import TopSingular
-from lorasolve.objectives import Denoising, Huber, LinearFineTuning, MatrixCompletion, MatrixSensing, Softmax
+from lorasolve.objectives import (
+    Denoising,
+    Huber,
+    Increments,
+    LinearFineTuning,
+    MatrixCompletion,
+    MatrixSensing,
+    Softmax,
+)
 
 
 def certified(problem, tol=1e-9):

@@ -10,12 +10,11 @@ import pytest
 from numpy.testing import assert_allclose
 
 import lorasolve as ls
-from lorasolve._nearby import Increments
 from lorasolve._progress import Progress
 from lorasolve.kernels import sensing
 from lorasolve.kernels.evaluate import evaluate
 from lorasolve.monitor import STALL_WINDOW, Monitor
-from lorasolve.objectives import Denoising, LinearFineTuning, MatrixCompletion, MatrixSensing
+from lorasolve.objectives import Denoising, Increments, LinearFineTuning, MatrixCompletion, MatrixSensing
 from lorasolve.result import Trace
 
 SHAPE = (11, 7)

@@ -12,7 +12,7 @@ from lorasolve._known import Known
 from lorasolve.landscape import regimes
 from lorasolve.landscape.constants import Constants
 from lorasolve.multi import Separable
-from lorasolve.objectives.base import as_objective
+from lorasolve.objectives import as_objective
 
 
 def random_quadratic(seed, m=4, n=3, r_star=1):

@@ -7,7 +7,8 @@ import lorasolve as ls
 from lorasolve import landscape
 from lorasolve.landscape.constants import known_block_constants, known_constants
 from lorasolve.multi import MultiProblem, Separable
-from lorasolve.objectives.base import Objective, as_objective
+from lorasolve.objectives import as_objective
+from lorasolve.objectives.base import Objective
 
 
 class TwoValleys:

@@ -5,8 +5,8 @@ import pytest
 
 import lorasolve as ls
 from lorasolve import objectives
-from lorasolve.objectives import Facts, Objective, as_objective
-from lorasolve.objectives.base import DenseReference, Shifted, UserObjective, estimate_smoothness
+from lorasolve.objectives import DenseReference, Facts, Objective, UserObjective, as_objective, estimate_smoothness
+from lorasolve.objectives.base import Shifted
 
 
 class Quartic:

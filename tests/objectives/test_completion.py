@@ -4,8 +4,7 @@ import pytest
 import scipy.sparse
 from numpy.testing import assert_allclose, assert_array_equal
 
-from lorasolve.objectives import MatrixCompletion, completion
-from lorasolve.objectives.base import DenseReference
+from lorasolve.objectives import DenseReference, MatrixCompletion, completion
 
 
 def instance(m=12, n=7, fraction=0.4, seed=0, dtype=np.float64):

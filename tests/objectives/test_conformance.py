@@ -8,8 +8,8 @@ import pytest
 
 from lorasolve import check_objective
 from lorasolve.checks import readiness
-from lorasolve.objectives import registry
-from lorasolve.objectives.base import DenseReference, Shifted
+from lorasolve.objectives import DenseReference, registry
+from lorasolve.objectives.base import Shifted
 
 OBJECTIVES = [name for name, cls in registry.classes().items() if readiness(cls).ok]
 

@@ -16,6 +16,7 @@ from lorasolve._blocks import PlainBlocks
 from lorasolve.multi import BlockView, MultiObjective, Separable
 from lorasolve.objectives import (
     Denoising,
+    DenseReference,
     Facts,
     LinearFineTuning,
     MatrixCompletion,
@@ -24,7 +25,7 @@ from lorasolve.objectives import (
     as_objective,
     registry,
 )
-from lorasolve.objectives.base import DenseReference, Rounding, Shifted
+from lorasolve.objectives.base import Rounding, Shifted
 
 
 class Bare(Objective):

@@ -4,8 +4,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from lorasolve import _threads
-from lorasolve.objectives import LinearFineTuning
-from lorasolve.objectives.base import DenseReference
+from lorasolve.objectives import DenseReference, LinearFineTuning
 from lorasolve.objectives.linear import ROWS
 
 

@@ -4,8 +4,7 @@ import pytest
 import scipy.sparse
 from numpy.testing import assert_allclose
 
-from lorasolve.objectives import MatrixSensing, _dense_measurements, _rank_one_measurements
-from lorasolve.objectives.base import DenseReference
+from lorasolve.objectives import DenseReference, MatrixSensing, _dense_measurements, _rank_one_measurements
 
 M_ROWS, N_COLS, COUNT, RANK = 6, 4, 15, 2
 KINDS = ("dense", "rank-one", "sparse")

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ._threads import kernel_threads
-from ._validate import Array
-from .linear_map import LinearMap
+from .._threads import kernel_threads
+from .._validate import Array
+from ..linear_map import LinearMap
 
 if TYPE_CHECKING:
-    from ._blocks import MultiObjective, Pairs
+    from .._blocks import MultiObjective, Pairs
 
     Look = tuple[float, Pairs, tuple[LinearMap, ...]]
 
@@ -64,7 +64,7 @@ class Increments:
 
     def __call__(self, A: Array, B: Array, GB: Array, GtA: Array) -> float:
         """Write ``G B`` and ``G^T A`` and return ``f``."""
-        from .kernels.evaluate import evaluate
+        from ..kernels.evaluate import evaluate
 
         kernel_threads()
         f = evaluate(self.data, A, B, GB, GtA)

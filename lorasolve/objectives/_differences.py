@@ -1,0 +1,71 @@
+"""What differences of gradients say of a loss: products with its Hessian, its curvature; and how long a step is."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._validate import Array, as_number
+
+if TYPE_CHECKING:
+    from .base import Objective
+
+# Of power iterations for the largest curvature at a point.
+POWER_STEPS = 20
+
+
+def natural_length(objective: Objective) -> float:
+    """Return a length that changes with the units of ``X`` as ``X`` does.
+
+    It is ``|f(0)|/||G(0)||_F``, 0 if that says nothing. To differences of gradients, points much nearer to 0 are 0.
+    """
+    f, G = objective.value_and_grad(np.zeros(objective.shape, objective.dtype))
+    return length_of(float(f), float(np.linalg.norm(G)))
+
+
+def length_of(f: float, slope: float) -> float:
+    """Return ``|f|/slope``, and 0 where that is no number."""
+    length = abs(f) / slope if slope > 0.0 else 0.0
+    return length if math.isfinite(length) else 0.0
+
+
+def difference_step(length: float, size: float, distance: float, dtype: Any) -> float:
+    """Return ``h`` for central differences of gradients at a point of a size along a direction of a length.
+
+    ``h ||D||`` is ``eps^(1/3)`` of the larger of the point's size and the natural length; where both are 0, of 1.
+    """
+    return float(np.finfo(dtype).eps) ** (1 / 3) * (max(length, size) or 1.0) / distance
+
+
+def difference_product(objective: Objective, X: Array, D: Array, length: float) -> Array:
+    """Return ``hess f(X)[D]`` by a central difference of the gradient; ``length`` is :func:`natural_length`."""
+    distance = float(np.linalg.norm(D))
+    if distance == 0.0:
+        return np.zeros_like(D)
+    h = difference_step(length, float(np.linalg.norm(X)), distance, objective.precision)
+    return (objective.value_and_grad(X + h * D)[1] - objective.value_and_grad(X - h * D)[1]) / (2.0 * h)
+
+
+def estimate_smoothness(objective: Objective, A: Array, B: Array) -> float:
+    """Estimate the largest Hessian eigenvalue at ``X = A B^T`` by power iteration (SAMPLED: a lower bound).
+
+    Hessian products are differences of gradients, so objectives without a Hessian are served too.
+    """
+    X = (A @ B.T).astype(np.float64)
+    D = np.random.default_rng(0).standard_normal(objective.shape)
+    value = 0.0
+    length = natural_length(objective)
+    for _ in range(POWER_STEPS):
+        D /= np.linalg.norm(D)
+        H = difference_product(objective, X, D, length)
+        value = abs(float(np.sum(D * H)))
+        if not np.any(H):
+            break
+        D = H
+    return as_number(value, "objective: curvature at the start", 0.0)
+def factored(X: Array) -> tuple[Array, Array]:
+    """Return factors of ``X``, one of them an identity of the shorter side."""
+    m, n = X.shape
+    return (X, np.eye(n, dtype=X.dtype)) if n <= m else (np.eye(m, dtype=X.dtype), X.T)
