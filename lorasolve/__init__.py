@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from . import studies as studies
     from . import symbolic as symbolic
     from . import tasks as tasks
-    from ._threads import set_threads as set_threads
+    from ._support.threads import set_threads as set_threads
     from .certificates import Certificate as Certificate
     from .certificates import certify as certify
     from .certificates import certify_batch as certify_batch
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from .sweep import solve_batch as solve_batch
 
 _ATTRIBUTES = {
-    "set_threads": "._threads",
+    "set_threads": "._support.threads",
     "Certificate": ".certificates",
     "certify": ".certificates",
     "certify_batch": ".certificates",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._validate import Array
+from ._support.validate import Array
 
 if TYPE_CHECKING:
     from .linear_map import LinearMap

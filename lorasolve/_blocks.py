@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ._validate import (
+from ._support.validate import (
     Array,
     as_array,
     as_float_array,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._validate import Array
+from ._support.validate import Array
 from .objectives.completion import MatrixCompletion
 
 # Which means are taken off before a low-rank update is fitted.

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ._files import PathLike, text_writer, write_atomically
-from ._validate import Array, as_matrix_shape, as_path
+from ._support.files import PathLike, text_writer, write_atomically
+from ._support.validate import Array, as_matrix_shape, as_path
 from .objectives import Description, Entries, Matrix, Outer, described
 from .objectives.base import Objective
 

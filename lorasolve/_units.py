@@ -21,7 +21,7 @@ import numpy as np
 from .linear_map import LinearMap, frobenius_norm, spectral_norm_estimate, top_singular
 
 if TYPE_CHECKING:
-    from ._validate import Array
+    from ._support.validate import Array
     from .problem import Problem
 
 # Of the largest number: factors of random entries are some times as large as those of the natural size.

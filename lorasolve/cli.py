@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from ._progress import complain
+from ._support.progress import complain
 from ._version import __version__
 
 # What a shell reports for a process ended by Ctrl-C or by SIGTERM; used only when there was nothing to keep.
@@ -34,8 +34,8 @@ def main(argv: Sequence[str]) -> int:
     if argv[0] in ("-V", "--version"):
         _answer(f"lorasolve {__version__}")
         return _FINE
-    from ._interruptions import TERMINATED
-    from ._registry import suggest
+    from ._support.interruptions import TERMINATED
+    from ._support.registry import suggest
     from .commands import registry
 
     command = registry.find(argv[0])
@@ -159,7 +159,7 @@ def entry() -> NoReturn:
 
 def _run() -> int:
     """Return the exit code of the command that the process was started with."""
-    from ._interruptions import patient
+    from ._support.interruptions import patient
 
     # Imported before interruptions are caught: only the command that is asked for, for the sake of a quick answer.
     name = next(iter(sys.argv[1:]), "--help")
@@ -177,7 +177,7 @@ def _run() -> int:
 
 def _after_interruption() -> int:
     """Return the exit code of a command that had nothing to keep when it was interrupted, by whatever did it."""
-    from ._interruptions import TERMINATED
+    from ._support.interruptions import TERMINATED
 
     return _TERMINATED if TERMINATED.is_set() else _INTERRUPTED
 
@@ -190,7 +190,7 @@ def _leave(number: int, frame: types.FrameType | None) -> NoReturn:
 
 def _terminate(number: int, frame: types.FrameType | None) -> None:
     """Save what there is, as after Ctrl-C; end at once when asked again, or when a library swallows that."""
-    from ._interruptions import TERMINATED
+    from ._support.interruptions import TERMINATED
 
     TERMINATED.set()
     for asked in (signal.SIGTERM, signal.SIGALRM):
@@ -211,7 +211,7 @@ def _not_swallowed(event: Any) -> None:
     Not from here, where it would be reported in its turn, but a moment later.
     """
     if isinstance(event.exc_value, KeyboardInterrupt):
-        from ._interruptions import ask_again
+        from ._support.interruptions import ask_again
 
         ask_again(signal.SIGINT)
     else:

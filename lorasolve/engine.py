@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 
 from ._advice import end_message, unbounded_advice, zero_advice
-from ._digest import digest
-from ._progress import Progress
-from ._threads import solver_pools
+from ._support.digest import digest
+from ._support.progress import Progress
+from ._support.threads import solver_pools
+from ._support.validate import as_callable, as_choice, as_flag, as_instance, as_integer, require, shown
 from ._units import underflows
-from ._validate import as_callable, as_choice, as_flag, as_instance, as_integer, require, shown
 from .inits import Init
 from .inits import registry as init_registry
 from .loop import End, drive, iterate

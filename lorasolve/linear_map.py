@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ._block_krylov import BLOCK, Krylov
-from ._validate import Array
+from ._support.validate import Array
 
 # Entries up to which matrices are formed: 500 x 500, whose SVD takes 0.1 to 0.2 s.
 DENSE_LIMIT = 250_000

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ._interruptions import patience
-from ._validate import Array
+from ._support.interruptions import patience
+from ._support.validate import Array
 from .monitor import Monitor, Stop
 from .optimizers.base import DrivenOptimizer, Optimizer
 from .problem import Problem

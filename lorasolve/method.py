@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ._text import component_text, marked_parts, parse_value, value_text
-from ._validate import as_instance, as_iterable, as_number, shown
+from ._support.text import component_text, marked_parts, parse_value, value_text
+from ._support.validate import as_instance, as_iterable, as_number, shown
 from .adapters import registry as adapter_registry
 from .adapters.base import Adapter
 from .inits import Init

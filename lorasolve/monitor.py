@@ -49,9 +49,9 @@ from typing import Any
 
 import numpy as np
 
-from ._progress import Progress
+from ._support.progress import Progress
+from ._support.validate import Array, as_instance, as_integer, as_number, shown
 from ._units import hides_gradient, least_length, may_hide_gradient
-from ._validate import Array, as_instance, as_integer, as_number, shown
 from .kernels.stopping_rules import CONVERGED, LIMIT, RUNNING, STALLED, TARGET, decide, slope_at_start
 from .optimizers.base import ROUNDING, Limits, Optimizer
 from .problem import Problem

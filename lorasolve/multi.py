@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ._blocks import BlockView, Matrices, MultiObjective, Pairs, PlainBlocks
-from ._validate import Array, as_float_array, as_integer, as_iterable, as_number, as_shape
+from ._support.validate import Array, as_float_array, as_integer, as_iterable, as_number, as_shape
 from .adapters.lora import LoRA
 from .linear_map import LinearMap
 from .objectives import Facts, Kernels, as_objective

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._files import PathLike, Write, write_atomically
-from ._validate import Array, as_choice, as_instance, as_path, as_text
+from ._support.files import PathLike, Write, write_atomically
+from ._support.validate import Array, as_choice, as_instance, as_path, as_text
 from .status import Status
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike
 
 from . import _sdpa
 from ._blocks import MultiObjective, OneBlock, Pairs
-from ._files import PathLike
+from ._support.files import PathLike
+from ._support.validate import Array, as_array, as_float_array, as_integer, as_number, as_path, as_shape, require
 from ._units import Units, gradient_at_zero, units, value_at_zero
-from ._validate import Array, as_array, as_float_array, as_integer, as_number, as_path, as_shape, require
 from .adapters import registry as adapter_registry
 from .adapters.base import Adapter, split
 from .adapters.lora import LoRA

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ._text import for_json, number
-from ._validate import Array
+from ._support.text import for_json, number
+from ._support.validate import Array
 from .method import Method
 from .problem import Problem
 from .status import Status
@@ -34,7 +34,7 @@ class Trace:
     step: list[float] = field(default_factory=list)
 
     LIMIT = 4096
-    # Times differ between equal runs (_digest.py).
+    # Times differ between equal runs (_support/digest.py).
     not_data: ClassVar[tuple[str, ...]] = ("seconds",)
 
     def __post_init__(self) -> None:
@@ -151,7 +151,7 @@ class Result:
     started_from: str
     problem: Problem
     merged: Array | None = None
-    # Times differ between equal runs (_digest.py).
+    # Times differ between equal runs (_support/digest.py).
     not_data: ClassVar[tuple[str, ...]] = ("seconds", "compile_seconds")
 
     def __repr__(self) -> str:

@@ -12,10 +12,10 @@ from typing import Any, ClassVar, cast
 import numpy as np
 
 from ._advice import end_message
-from ._progress import Progress
-from ._threads import get_threads, kernel_threads
+from ._support.progress import Progress
+from ._support.threads import get_threads, kernel_threads
+from ._support.validate import Array, as_flag, as_instance, as_integer, shown
 from ._units import Units, gradient_at_zero, least_length, may_hide_gradient, units
-from ._validate import Array, as_flag, as_instance, as_integer, shown
 from .engine import GivenStart, first_stage, method_and_start, own_problem, solve, start_name
 from .inits import Init
 from .kernels.stopping_rules import DIVERGED, LIMIT, RUNNING
@@ -60,7 +60,7 @@ class BatchResult(Tabular):
     seconds: float
     _runs: list[Run] = field(repr=False)
     _single: dict[int, Result] = field(repr=False)
-    # Times differ between equal runs (_digest.py).
+    # Times differ between equal runs (_support/digest.py).
     not_data: ClassVar[tuple[str, ...]] = ("seconds",)
 
     def __len__(self) -> int:

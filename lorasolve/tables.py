@@ -11,8 +11,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ._files import PathLike, text_writer, write_atomically
-from ._validate import as_flag, as_instance, as_iterable, as_path, as_text
+from ._support.files import PathLike, text_writer, write_atomically
+from ._support.validate import as_flag, as_instance, as_iterable, as_path, as_text
 
 if TYPE_CHECKING:
     import pandas

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._validate import MOST_ROWS, Array, as_array, as_float_array, as_integer, as_number, as_shape
+from ._support.validate import MOST_ROWS, Array, as_array, as_float_array, as_integer, as_number, as_shape
 from .objectives.base import Objective
 
 # 700 images train the head, 700 others carry the shifted task, the rest tests it.

@@ -21,7 +21,8 @@ from typing import Any
 import pytest
 
 import lorasolve
-from lorasolve import _validate, adapters, convex, executors, inits, objectives, optimizers, schedules
+from lorasolve import adapters, convex, executors, inits, objectives, optimizers, schedules
+from lorasolve._support import validate as _validate
 
 SECTIONS = (
     "Parameters",

@@ -14,7 +14,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import lorasolve as ls
-from lorasolve import _threads
+from lorasolve._support import threads as _threads
 from lorasolve.adapters import DoRA, LoRA
 from lorasolve.monitor import STALL_WINDOW
 from lorasolve.objectives import Denoising, LinearFineTuning

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from lorasolve._files import write_together
-from lorasolve._interruptions import patience, undisturbed
+from lorasolve._support.files import write_together
+from lorasolve._support.interruptions import patience, undisturbed
 from lorasolve.cli import main
 from lorasolve.executors.base import Pool
 from lorasolve.executors.loky import Loky
@@ -161,7 +161,7 @@ def test_a_program_that_runs_while_it_is_imported_can_be_interrupted(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tmp_path.joinpath("experiment.py").write_text(
-        "import signal, time\nfrom lorasolve._interruptions import patience\n"
+        "import signal, time\nfrom lorasolve._support.interruptions import patience\n"
         "with patience():\n    signal.raise_signal(signal.SIGINT)\n    time.sleep(0.5)\n    ended = True\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
@@ -237,7 +237,7 @@ def test_a_defect_is_not_called_a_usage_error(monkeypatch: pytest.MonkeyPatch, c
 
 def test_terminated_while_it_writes_it_leaves_nothing() -> None:
     program = (
-        "import signal; from lorasolve import cli; from lorasolve._files import write_atomically\n"
+        "import signal; from lorasolve import cli; from lorasolve._support.files import write_atomically\n"
         "def slow(file):\n file.write(b'half'); print('writing', flush=True); signal.pause()\n"
         "cli.main = lambda argv: write_atomically('out.json', slow)\n"
         "cli.entry()"
@@ -271,7 +271,7 @@ def test_what_ended_runs_with_nothing_to_keep_is_told_by_the_exit_code(number: i
 @pytest.mark.parametrize("nameless", [True, False])
 def test_files_of_one_run_appear_together(monkeypatch: pytest.MonkeyPatch, nameless: bool) -> None:
     if not nameless:
-        monkeypatch.setattr("lorasolve._files._open_nameless", lambda folder: None)
+        monkeypatch.setattr("lorasolve._support.files._open_nameless", lambda folder: None)
 
     def fails(file) -> None:
         raise RuntimeError

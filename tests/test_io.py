@@ -15,7 +15,7 @@ import scipy.io
 import scipy.sparse
 
 import lorasolve as ls
-from lorasolve._files import write_atomically
+from lorasolve._support.files import write_atomically
 from lorasolve.io import (
     Pairs,
     TextFormat,

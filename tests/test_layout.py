@@ -23,8 +23,7 @@ EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 # named without it, and "lorasolve" is its front door; the entry point of `python -m proofs` is the command line.
 LAYERS = (
     {
-        "_digest", "_files", "_interruptions", "_known", "_validate", "_version", "_text", "_registry",
-        "_threads", "_progress", "status", "kernels", "_block_krylov", "linear_map", "tables", "executors",
+        "_support", "_known", "_version", "status", "kernels", "_block_krylov", "linear_map", "tables", "executors",
     },
     {"objectives"},
     {"_blocks", "_means", "adapters"},
@@ -172,7 +171,7 @@ def test_files_with_an_underscore_serve_their_own_folder() -> None:
 def test_an_import_of_what_serves_another_folder_is_seen() -> None:
     module, other = "lorasolve.objectives.base", "lorasolve.convex._descent"
     assert others_own(module, {other}) == [f"{module} imports {other}"]
-    assert others_own(module, {"lorasolve.objectives._facts", "lorasolve._text", "lorasolve.convex.base"}) == []
+    assert others_own(module, {"lorasolve.objectives._facts", "lorasolve._support.text", "lorasolve.convex.base"}) == []
     assert others_own("lorasolve.objectives", {"lorasolve.objectives._facts"}, is_package=True) == []
 
 

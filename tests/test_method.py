@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import lorasolve as ls
 from lorasolve import adapters, inits, optimizers, schedules
-from lorasolve._text import marked_parts, parse_value, value_text
+from lorasolve._support.text import marked_parts, parse_value, value_text
 from lorasolve.adapters import DoRA, LoRA, SoRA
 from lorasolve.objectives import Denoising, LinearFineTuning
 from lorasolve.optimizers import GD, Adam

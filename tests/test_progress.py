@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
-from lorasolve import _progress
-from lorasolve._progress import LOG_SECONDS, Progress
+from lorasolve._support import progress as _progress
+from lorasolve._support.progress import LOG_SECONDS, Progress
 from lorasolve.objectives import MatrixCompletion
 
 

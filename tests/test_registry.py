@@ -11,7 +11,7 @@ import textwrap
 
 import pytest
 
-from lorasolve._registry import Registry
+from lorasolve._support.registry import Registry
 
 BASE = """
 class Shape:

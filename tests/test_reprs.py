@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
-from lorasolve._text import at_least, at_most, number
+from lorasolve._support.text import at_least, at_most, number
 from lorasolve.certificates import check_certificate, document, rigorous_bound
 
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import lorasolve as ls
-from lorasolve._progress import Progress
+from lorasolve._support.progress import Progress
 from lorasolve.kernels import stopping_rules
 from lorasolve.loop import REJECTED_LIMIT
 from lorasolve.monitor import STALL_WINDOW, Monitor, Stop

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
-from lorasolve import _threads
+from lorasolve._support import threads as _threads
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
-from lorasolve import _validate as v
+from lorasolve._support import validate as v
 
 HUGE = 10**400
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .._registry import Registry
+from .._support.registry import Registry
 from .base import Adapter as Adapter
 
 registry: Registry[Adapter] = Registry(__name__, Adapter, "adapter")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 from ..objectives.base import Objective
 
 

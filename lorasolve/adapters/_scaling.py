@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .._validate import as_number
+from .._support.validate import as_number
 
 
 def check_alpha(alpha: float | None, rslora: bool = False) -> None:

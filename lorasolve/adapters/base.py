@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 from ..objectives.base import Objective
 
 if TYPE_CHECKING:

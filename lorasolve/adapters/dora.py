@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from .._validate import Array, as_choice, as_flag, as_number
+from .._support.validate import Array, as_choice, as_flag, as_number
 from ..objectives.base import Objective
 from ._scaling import check_alpha, scaling
 from .base import Adapter, split

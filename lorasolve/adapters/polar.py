@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 from ..objectives.base import Objective
 from ._scaling import check_alpha, scaling
 from .base import Adapter, split

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._validate import Array, as_number
+from .._support.validate import Array, as_number
 from ..objectives.base import Objective
 from ._gates import gated_oracle
 from ._scaling import check_alpha, scaling

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from .._validate import Array, as_choice, as_integer, as_number
+from .._support.validate import Array, as_choice, as_integer, as_number
 from ..objectives.base import Objective
 from ._gates import gated_oracle
 from ._scaling import check_alpha, scaling

@@ -8,7 +8,7 @@ from typing import Any
 import mpmath
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 from ..linear_map import LinearMap
 from ..problem import Problem
 from ._exact import DIGITS, held_against

@@ -7,7 +7,7 @@ from typing import Any
 import mpmath
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 from ..objectives import Denoising, LinearFineTuning
 from ..problem import Problem
 from ._exact import DIGITS, held_against, singular_values, thresholded

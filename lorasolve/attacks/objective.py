@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import objectives
-from .._registry import suggest
-from .._validate import Array
+from .._support.registry import suggest
+from .._support.validate import Array
 from ..objectives import as_objective
 from ..objectives.base import Objective
 from .base import Attack, Failures, Family, Instance

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 from ._rounding import U
 
 # |exp_nonpositive(x) - exp(x)| <= EXP_ERROR exp(x) + TINY, and log1p_nonnegative errs by at most LOG_ERROR log(1 + x)

@@ -35,7 +35,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._block_krylov import BLOCK, Krylov
-from .._validate import Array
+from .._support.validate import Array
 from ..linear_map import LinearMap, outside
 
 # The probability with which a sampled bound may be wrong; it enters through its logarithm only.

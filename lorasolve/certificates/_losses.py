@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 from ._functions import EXP_ERROR, LOG_ERROR, TINY, exp_nonpositive, log1p_nonnegative
 from ._rounding import INFLATE, U, add_up, fraction_down, fraction_up, frobenius, mul_up, nonnegative_sum, sqrt_up
 from .balls import Ball, unknown

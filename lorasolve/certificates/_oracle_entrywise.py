@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 from ..objectives.completion import MatrixCompletion
 from ..objectives.denoising import Denoising
 from ..objectives.huber import Huber

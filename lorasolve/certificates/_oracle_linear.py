@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 from ..objectives.linear import LinearFineTuning
 from ._rounding import ETA, U, add_up, exact_sum, fraction_down, fraction_up, frobenius, mul_up, sum_error, terms
 from .balls import Ball, BallOracle, half_square, inner_product, moved, product, residual, scaled, unknown

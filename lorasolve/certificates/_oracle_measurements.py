@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 from ..objectives.ntk import NTK
 from ..objectives.sensing import MatrixSensing
 from . import _losses

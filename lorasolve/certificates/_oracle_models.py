@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 from ..objectives.logistic import Logistic
 from ..objectives.softmax import Softmax
 from . import _losses

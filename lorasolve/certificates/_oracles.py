@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array, shown
+from .._support.validate import Array, shown
 from ..objectives import DenseReference, UserObjective
 from ..objectives.base import Objective, Shifted
 from . import balls

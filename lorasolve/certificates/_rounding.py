@@ -28,7 +28,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 
 # Unit roundoff and the smallest positive number.
 U = 2.0**-53

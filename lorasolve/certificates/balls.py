@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 from ..linear_map import LinearMap, product_entries
 from ._rounding import (
     BLOCK,

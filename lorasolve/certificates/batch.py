@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._blocks import Pairs
-from .._validate import Array, as_choice, as_instance, as_number, shown
+from .._support.validate import Array, as_choice, as_instance, as_number, shown
 from ..problem import Problem
 from ..tables import Column, Record, Tabular
 from . import _oracles, spot_checks, stacks
@@ -41,7 +41,7 @@ class CertificateBatch(Tabular):
     certificates: tuple[Certificate, ...]
     stacked: Array
     seconds: float
-    # Times differ between equal runs (_digest.py).
+    # Times differ between equal runs (_support/digest.py).
     not_data: ClassVar[tuple[str, ...]] = ("seconds",)
 
     def __len__(self) -> int:

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .._files import PathLike, text_writer, write_atomically
-from .._validate import Array, as_choice, as_instance, as_integer, as_path, require
+from .._support.files import PathLike, text_writer, write_atomically
+from .._support.validate import Array, as_choice, as_instance, as_integer, as_path, require
 from .._version import __version__
 from ..linear_map import LinearMap, balanced, factor_svd, top_singular
 from ..objectives import Description, described

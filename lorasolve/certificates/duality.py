@@ -23,7 +23,7 @@ import numpy as np
 
 from .._blocks import MultiObjective, Pairs
 from .._known import Known
-from .._validate import Array
+from .._support.validate import Array
 from ..linear_map import DENSE_LIMIT, LinearMap, outside
 from ._lanczos import FAILURE, sampled_norm
 from .balls import Ball

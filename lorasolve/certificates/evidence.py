@@ -11,7 +11,7 @@ import numpy as np
 
 from .._blocks import Pairs
 from .._known import Known
-from .._validate import Array, as_choice
+from .._support.validate import Array, as_choice
 from ..linear_map import RANK_TOL, LinearMap
 from ..problem import Problem
 from . import spot_checks

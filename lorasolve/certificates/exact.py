@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 from ..objectives import Description, Entries, Matrix, Outer
 
 Terms = list[list[tuple[int, int]]]

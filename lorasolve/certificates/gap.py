@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._blocks import Pairs
-from .._files import PathLike
 from .._known import Known
-from .._text import at_least, at_most, for_json, number
-from .._validate import Array, as_choice, as_instance, as_number, shown
+from .._support.files import PathLike
+from .._support.text import at_least, at_most, for_json, number
+from .._support.validate import Array, as_choice, as_instance, as_number, shown
 from ..linear_map import RANK_TOL, balanced, factor_svd, frobenius_norm, numerical_rank
 from ..objectives import Facts
 from ..problem import Problem

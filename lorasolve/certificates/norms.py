@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 from ..linear_map import LinearMap
 from ._rounding import (
     ETA,

@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 from ..objectives.base import Objective
 from ..objectives.denoising import Denoising
 from ..objectives.linear import LinearFineTuning

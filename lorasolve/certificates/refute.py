@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .._blocks import MultiObjective, Pairs
-from .._validate import Array
+from .._support.validate import Array
 from ..linear_map import balanced, outside, top_above
 
 Svd = tuple[Array, Array, Array]

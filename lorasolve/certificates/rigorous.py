@@ -29,8 +29,8 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 
 from .._known import Known
-from .._text import at_least, at_most
-from .._validate import Array, as_choice, as_float_array, as_instance, as_shape
+from .._support.text import at_least, at_most
+from .._support.validate import Array, as_choice, as_float_array, as_instance, as_shape
 from ..linear_map import largest_singular_value
 from ..objectives.base import Objective
 from ..problem import Problem

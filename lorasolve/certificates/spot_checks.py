@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from .._blocks import Matrices, MultiObjective, OneBlock, Pairs, joint_inner, joint_norm
-from .._validate import Array
+from .._support.validate import Array
 from ..objectives import DenseReference, UserObjective, difference_step, length_of
 from ..objectives.base import Shifted
 from . import _oracles

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 from ._rounding import ETA, U, blocked, significant_bits, split, sum_error, terms
 from .norms import LEVEL_ATTEMPTS, POWER_STEPS, Trust
 

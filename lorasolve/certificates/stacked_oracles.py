@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 from ..objectives.base import Objective
 from ..objectives.completion import MatrixCompletion
 from ..objectives.denoising import Denoising

@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 from ..objectives.base import Objective
 from . import ranks
 from ._rounding import fraction_down, fraction_up

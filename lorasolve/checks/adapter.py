@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array, as_generator, as_instance, require
+from .._support.validate import Array, as_generator, as_instance, require
 from ..adapters.base import Adapter, split
 from ..objectives import as_objective
 from ..objectives.base import Objective

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .._interruptions import interruptions_end_all
-from .._validate import Array, as_flag, as_text
+from .._support.interruptions import interruptions_end_all
+from .._support.validate import Array, as_flag, as_text
 
 EPS = float(np.finfo(np.float64).eps)
 

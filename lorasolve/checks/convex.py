@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._validate import as_generator, as_instance
+from .._support.validate import as_generator, as_instance
 from ..convex import solve_convex
 from ..convex.base import ConvexRoute
 from ..objectives import as_objective

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array, as_generator, as_instance, require
+from .._support.validate import Array, as_generator, as_instance, require
 from ..adapters.lora import LoRA
 from ..inits.base import Init, Start
 from ..objectives import as_objective

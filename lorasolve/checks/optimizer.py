@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array, as_generator, as_instance, require
+from .._support.validate import Array, as_generator, as_instance, require
 from ..adapters import registry as adapter_registry
 from ..adapters.lora import LoRA
 from ..adapters.sora import SoRA

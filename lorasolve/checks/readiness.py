@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import shown as as_shown
+from .._support.validate import shown as as_shown
 from ..adapters.base import Adapter
 from ..attacks.base import Attack
 from ..certificates.rigorous import refusal as rigorous_refusal

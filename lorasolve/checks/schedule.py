@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._validate import Array, as_generator, as_instance, require
+from .._support.validate import Array, as_generator, as_instance, require
 from ..adapters import registry as adapter_registry
 from ..objectives.linear import LinearFineTuning
 from ..problem import Problem

@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .._registry import suggest
-from .._validate import as_integer, as_number
+from .._support.registry import suggest
+from .._support.validate import as_integer, as_number
 from ..papers.base import Axes, Experiment, PaperClaims
 
 # As many numbers of an experiment's own does a help list.

@@ -7,7 +7,7 @@ import re
 import shutil
 from collections.abc import Iterable, Sequence
 
-from .._files import text_writer, write_atomically
+from .._support.files import text_writer, write_atomically
 from ..papers import registry
 from ..papers.base import Claim
 from ..tables import markdown_row

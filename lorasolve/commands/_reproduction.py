@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .._files import PathLike, Write, write_together
+from .._support.files import PathLike, Write, write_together
 from ..executors import Executor
 from ..io import envelope, json_writer
 from ..papers.base import Axes, Claim, Experiment, PaperClaims, Record

@@ -6,7 +6,7 @@ import argparse
 import pathlib
 import re
 
-from .._files import text_writer, write_atomically
+from .._support.files import text_writer, write_atomically
 from ..attacks import AttackReport, attack, registry
 from ..io import envelope
 from .base import Command, ExitCode, add_json_argument, as_options, emit

@@ -19,9 +19,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, NoReturn
 
-from .._files import require_writable
-from .._progress import complain, is_obeying_terminal
-from .._validate import Array, as_integer, as_path
+from .._support.files import require_writable
+from .._support.progress import complain, is_obeying_terminal
+from .._support.validate import Array, as_integer, as_path
 from ..adapters import registry as adapter_registry
 from ..executors import registry as executor_registry
 from ..inits import registry as init_registry

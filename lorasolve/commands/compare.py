@@ -6,8 +6,8 @@ import argparse
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from .._files import PathLike, Write, write_together
-from .._validate import as_integer
+from .._support.files import PathLike, Write, write_together
+from .._support.validate import as_integer
 from ..io import envelope, json_writer
 from ..method import GRAMMAR
 from ..plotting import comparison_figure, figure_writer

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from .._files import write_together
-from .._text import number
+from .._support.files import write_together
+from .._support.text import number
 from ..io import arrays_writer, envelope, json_writer
 from ..problem import Problem
 from .base import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import pathlib
 
-from .._files import text_writer, write_atomically
-from .._progress import complain
+from .._support.files import text_writer, write_atomically
+from .._support.progress import complain
 from ..io import envelope
 from ..peft_files.decay import KINDS, Decay
 from ..peft_files.diagnosis import FINDINGS, Diagnosis, diagnose

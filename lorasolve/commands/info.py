@@ -8,7 +8,7 @@ import importlib.metadata
 import platform
 from typing import Any
 
-from .._threads import available_threads, get_threads
+from .._support.threads import available_threads, get_threads
 from .._version import __version__
 from ..io import envelope
 from .base import Command, ExitCode, add_json_argument, cache_facts, emit

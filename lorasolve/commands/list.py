@@ -7,7 +7,7 @@ import importlib
 from dataclasses import asdict
 from typing import Any
 
-from .._registry import Registry, suggest
+from .._support.registry import Registry, suggest
 from ..io import constructor_keys, envelope, key_list
 from .base import Command, ExitCode, add_json_argument, emit
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from .._files import write_together
+from .._support.files import write_together
 from ..io import envelope, json_writer
 from ..plotting import COLOURS, figure_writer
 from .base import (

@@ -6,7 +6,7 @@ import argparse
 import csv
 import io
 
-from .._files import text_writer, write_atomically
+from .._support.files import text_writer, write_atomically
 from ..io import envelope, read_pairs
 from .base import (
     FORMAT,

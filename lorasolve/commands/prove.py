@@ -11,10 +11,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._files import require_writable, text_writer, write_atomically
-from .._registry import suggest
-from .._threads import available_threads
-from .._validate import as_instance, as_iterable
+from .._support.files import require_writable, text_writer, write_atomically
+from .._support.registry import suggest
+from .._support.threads import available_threads
+from .._support.validate import as_instance, as_iterable
 from ..executors.base import Pool, outcomes
 from ..executors.loky import Loky
 from ..io import envelope

@@ -6,10 +6,10 @@ import argparse
 import pathlib
 from collections.abc import Sequence
 
-from .._files import require_writable
-from .._progress import complain
-from .._registry import suggest
-from .._validate import as_path
+from .._support.files import require_writable
+from .._support.progress import complain
+from .._support.registry import suggest
+from .._support.validate import as_path
 from ..papers import registry
 from ..papers.base import Experiment
 from ._axes import chosen, help_text, option, options

@@ -6,8 +6,8 @@ import argparse
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from .._files import write_together
-from .._text import number
+from .._support.files import write_together
+from .._support.text import number
 from ..io import envelope, json_writer, result_writer
 from ..method import GRAMMAR
 from ..problem import Problem

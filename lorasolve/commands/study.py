@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._files import text_writer, write_together
-from .._progress import complain
-from .._registry import suggest
-from .._validate import as_text
+from .._support.files import text_writer, write_together
+from .._support.progress import complain
+from .._support.registry import suggest
+from .._support.validate import as_text
 from ..adapters import registry as adapter_registry
 from ..io import TextFormat, envelope, read_task, readable
 from ..monitor import StoppingRule

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from .. import objectives, optimizers
-from .._interruptions import interruptions_end_all
-from .._progress import Progress
-from .._threads import get_threads, kernel_threads
+from .._support.interruptions import interruptions_end_all
+from .._support.progress import Progress
+from .._support.threads import get_threads, kernel_threads
 from ..executors.base import outcomes
 from ..executors.loky import Loky
 from ..executors.serial import Serial

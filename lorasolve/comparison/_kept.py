@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from .._digest import digest
-from .._files import PathLike
-from .._text import component_text
-from .._validate import Array
+from .._support.digest import digest
+from .._support.files import PathLike
+from .._support.text import component_text
+from .._support.validate import Array
 from ..adapters import registry as adapter_registry
 from ..engine import GivenStart, solve
 from ..inits import Init

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .._files import PathLike
-from .._interruptions import patience
 from .._known import Known
-from .._validate import Array, as_flag, as_instance, as_integer, as_iterable, as_number, as_path, require
+from .._support.files import PathLike
+from .._support.interruptions import patience
+from .._support.validate import Array, as_flag, as_instance, as_integer, as_iterable, as_number, as_path, require
 from ..certificates import Certificate, certify
 from ..convex import ConvexResult, solve_convex
 from ..engine import method_and_start
@@ -112,7 +112,7 @@ class Row:
     status: str
     quality: dict[str, float]
     quality_on: str
-    # Times differ between equal runs (_digest.py).
+    # Times differ between equal runs (_support/digest.py).
     not_data: ClassVar[tuple[str, ...]] = ("seconds", "compile_seconds")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._validate import as_instance
+from .._support.validate import as_instance
 from ..adapters import registry as adapter_registry
 from ..method import Method
 from ..optimizers import registry as optimizer_registry

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .._known import Known
-from .._text import number
+from .._support.text import number
 from ..convex import ConvexResult
 from ..status import Status
 from ..tables import Column, aligned

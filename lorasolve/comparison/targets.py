@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .._validate import as_instance
+from .._support.validate import as_instance
 from ..convex import solve_convex
 from ..engine import solve
 from ..method import Method

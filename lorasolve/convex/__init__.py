@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._interruptions import patience
-from .._progress import Progress
-from .._registry import Registry
 from .._sdpa import read_sdpa_solution as read_sdpa_solution
-from .._threads import solver_pools
-from .._validate import Array, as_flag, as_instance, as_number
+from .._support.interruptions import patience
+from .._support.progress import Progress
+from .._support.registry import Registry
+from .._support.threads import solver_pools
+from .._support.validate import Array, as_flag, as_instance, as_number
 from ..certificates import Bound, Certificate
 from ..certificates.evidence import Product, evidence
 from ..certificates.gap import as_factors, conclude

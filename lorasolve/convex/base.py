@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._blocks import Pairs
-from .._text import at_most, number
+from .._support.text import at_most, number
 from ..certificates import Bound, Certificate
 from ..certificates.evidence import Evidence
 from ..problem import Problem
@@ -120,7 +120,7 @@ class ConvexResult:
     seconds: float
     compile_seconds: float
     cross_check: dict[str, Any] | None = None
-    # Times differ between equal runs (_digest.py).
+    # Times differ between equal runs (_support/digest.py).
     not_data: ClassVar[tuple[str, ...]] = ("seconds", "compile_seconds")
 
     def __repr__(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .._blocks import Pairs
-from .._validate import Array
+from .._support.validate import Array
 from ..problem import Problem
 from .base import ConvexRoute, Report, Solution
 

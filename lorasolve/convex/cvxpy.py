@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from .._support.validate import Array, shown
 from .._units import natural_size
-from .._validate import Array, shown
 from ..linear_map import balanced
 from ..problem import Problem
 from .base import ConvexRoute, Report, Solution

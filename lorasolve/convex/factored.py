@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._blocks import MultiObjective, Pairs
-from .._validate import Array, as_instance, as_integer
+from .._support.validate import Array, as_instance, as_integer
 from ..certificates import Bound
 from ..certificates.duality import SMALLEST, best_gap, is_formed
 from ..certificates.evidence import Estimates, Evidence, Svd, evidence

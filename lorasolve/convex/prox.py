@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._blocks import Matrices, MultiObjective, joint_inner
-from .._validate import Array, as_integer
+from .._support.validate import Array, as_integer
 from ..certificates import Bound
 from ..certificates.duality import duality_gap
 from ..certificates.evidence import evidence

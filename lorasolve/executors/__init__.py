@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .._registry import Registry
+from .._support.registry import Registry
 from .base import Executor as Executor
 from .base import Outcome as Outcome
 from .base import Pool as Pool

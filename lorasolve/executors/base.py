@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .._digest import digest_of_code, installed
-from .._threads import available_threads
-from .._validate import as_integer
+from .._support.digest import digest_of_code, installed
+from .._support.threads import available_threads
+from .._support.validate import as_integer
 from .._version import __version__
 
 # Makes, in a worker, the function that chunks are given to.

@@ -14,7 +14,7 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import Any
 
-from .._interruptions import not_for_children
+from .._support.interruptions import not_for_children
 from .base import Executor, Outcome, Pool, Start, WorkersError, needs, packed, unpacked
 
 # A cluster may be without workers for so long: one that grows on request starts them when there is work.

@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
 
-from .._interruptions import not_for_children, undisturbed
+from .._support.interruptions import not_for_children, undisturbed
 from .base import Executor, Outcome, Pool, Start, packed, unpacked
 
 # How often a worker looks whether the process that started it is still there.

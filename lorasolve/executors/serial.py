@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from .._validate import as_integer
+from .._support.validate import as_integer
 from .base import Executor, Outcome, Pool, Start
 
 

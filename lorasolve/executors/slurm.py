@@ -20,9 +20,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from .._files import is_alive
-from .._interruptions import ENDING, not_for_children, undisturbed
-from .._validate import as_integer, as_text
+from .._support.files import is_alive
+from .._support.interruptions import ENDING, not_for_children, undisturbed
+from .._support.validate import as_integer, as_text
 from .base import Executor, Outcome, Pool, Start, WorkersError, needs, packed, unpacked
 
 # A job that is in no queue is given up after this time without an answer: its files may come late.

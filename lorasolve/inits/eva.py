@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array, as_flag
+from .._support.validate import Array, as_flag
 from ..objectives import DenseReference
 from ..objectives.base import Shifted
 from ..problem import Problem

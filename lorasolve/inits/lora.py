@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._validate import as_number
+from .._support.validate import as_number
 from ..problem import Problem
 from .base import Init, Start
 

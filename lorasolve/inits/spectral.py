@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._validate import Array, as_number
+from .._support.validate import Array, as_number
 from ..linear_map import LinearMap, balanced, top_singular
 from ..optimizers.base import inverse_curvature, smoothness_near
 from ..problem import Problem

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .._files import PathLike, Write, write_atomically
-from .._validate import Array, as_array, as_instance, as_path, as_text
+from .._support.files import PathLike, Write, write_atomically
+from .._support.validate import Array, as_array, as_instance, as_path, as_text
 from .reading import LARGEST_BYTES, readable
 
 

@@ -6,9 +6,9 @@ import json
 import re
 from typing import Any
 
-from .._files import PathLike, Write, write_atomically
-from .._text import for_json
-from .._validate import as_instance, as_path, as_text
+from .._support.files import PathLike, Write, write_atomically
+from .._support.text import for_json
+from .._support.validate import as_instance, as_path, as_text
 from .._version import __version__
 
 SCHEMA_VERSION = 2

@@ -10,8 +10,8 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 
-from .._files import PathLike
-from .._validate import as_path
+from .._support.files import PathLike
+from .._support.validate import as_path
 
 # Files and the arrays in an archive are read up to this size.
 LARGEST_BYTES = 4 << 30

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from .._files import PathLike, Write, write_atomically
-from .._text import component_text
-from .._validate import Array, as_choice, as_float_array, as_instance, as_path, as_shape, as_text, shown
+from .._support.files import PathLike, Write, write_atomically
+from .._support.text import component_text
+from .._support.validate import Array, as_choice, as_float_array, as_instance, as_path, as_shape, as_text, shown
 from ..adapters import registry as adapter_registry
 from ..method import Method
 from ..objectives import registry as objective_registry

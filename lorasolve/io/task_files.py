@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from .._files import PathLike
-from .._registry import suggest
-from .._threads import reserve_blas_buffers
-from .._validate import (
+from .._support.files import PathLike
+from .._support.registry import suggest
+from .._support.threads import reserve_blas_buffers
+from .._support.validate import (
     Array,
     as_array,
     as_choice,

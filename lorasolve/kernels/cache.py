@@ -23,7 +23,7 @@ from numba.core.caching import _Cache
 from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 
-from .._files import write_atomically
+from .._support.files import write_atomically
 from . import _symbols
 
 _HERE = pathlib.Path(__file__).parent

@@ -21,7 +21,7 @@ from typing import Any
 import numba
 from numba.core import event, types
 
-from .._interruptions import undisturbed
+from .._support.interruptions import undisturbed
 from ._symbols import give_symbol
 from .cache import KernelCache, cache_directory, say_once
 

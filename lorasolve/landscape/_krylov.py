@@ -30,7 +30,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 
 # Independent random starts: a direction that one is blind to is seen by the other.
 STARTS = 2

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from .._validate import MOST_ROWS, Array, as_float_array, as_instance, as_integer, as_number
+from .._support.validate import MOST_ROWS, Array, as_float_array, as_instance, as_integer, as_number
 from ..problem import Problem
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array, as_instance
+from .._support.validate import Array, as_instance
 from ..linear_map import LinearMap, balanced, factor_svd
 from ..problem import Problem, flat
 from ..result import Result

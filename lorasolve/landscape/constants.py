@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike
 
 from .._blocks import MultiObjective, OneBlock, joint_norm
 from .._known import Known
-from .._text import for_json
-from .._validate import (
+from .._support.text import for_json
+from .._support.validate import (
     MOST_DRAWS,
     Array,
     as_choice,

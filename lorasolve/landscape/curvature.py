@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .._known import Known
-from .._validate import Array, as_integer, as_number
+from .._support.validate import Array, as_integer, as_number
 from ..linear_map import numerical_rank, refuse_non_finite, top_singular, truncated_svd
 from ..problem import Problem, flat
 from ._krylov import MAX_STEPS, MISSED, STARTS, Search, search_krylov

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .._support.validate import Array, as_integer, as_number
 from .._units import natural_size
-from .._validate import Array, as_integer, as_number
 from ..engine import StoppingRule, solve
 from ..method import Method
 from ..monitor import rule_of

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._validate import MOST_ROWS, Array, as_float_array, as_integer, as_number, as_shape
+from .._support.validate import MOST_ROWS, Array, as_float_array, as_integer, as_number, as_shape
 from ..objectives.base import Objective
 from .canonical import LARGEST_ENTRY
 from .constants import Constants

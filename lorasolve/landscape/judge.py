@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike
 from .._advice import rise
 from .._blocks import Pairs
 from .._known import Known
+from .._support.validate import Array, as_flag, as_integer, as_iterable, as_number, shown
 from .._units import factor_lengths, gradient_at_zero
-from .._validate import Array, as_flag, as_integer, as_iterable, as_number, shown
 from ..certificates import certify, spot_checks
 from ..certificates.duality import product_errors, scale_of
 from ..certificates.gap import out_of_range

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._support.validate import MOST_DRAWS, as_choice, as_instance, as_integer, as_iterable, as_number
 from .._units import natural_size
-from .._validate import MOST_DRAWS, as_choice, as_instance, as_integer, as_iterable, as_number
 from ..engine import StoppingRule, solve
 from ..method import Method
 from ..monitor import rule_of

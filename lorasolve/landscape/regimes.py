@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .._validate import MOST_ROWS, as_integer, as_number, shown
+from .._support.validate import MOST_ROWS, as_integer, as_number, shown
 
 
 @dataclass(frozen=True)

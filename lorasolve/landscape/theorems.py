@@ -16,8 +16,8 @@ from typing import Any, Literal
 import numpy as np
 
 from .._known import Known
-from .._text import for_json
-from .._validate import Array
+from .._support.text import for_json
+from .._support.validate import Array
 from ..linear_map import RANK_TOL, numerical_rank, truncated_svd
 from .regimes import THEOREM_1, THEOREM_A, regime, two_constant_threshold
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._validate import Array, as_float_array, as_iterable, as_number, as_shape
+from .._support.validate import Array, as_float_array, as_iterable, as_number, as_shape
 from ..linear_map import numerical_rank
 from .canonical import LARGEST_ENTRY, refuse_huge
 from .instances import Quadratic

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 from ..certificates.duality import allowance
 from ..engine import StoppingRule, solve
 from ..linear_map import LinearMap, top_singular, truncated_svd

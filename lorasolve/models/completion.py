@@ -9,9 +9,9 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._files import PathLike, write_atomically
 from .._means import MEANS, Means, averages
-from .._validate import (
+from .._support.files import PathLike, write_atomically
+from .._support.validate import (
     Array,
     as_array,
     as_choice,

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .._interruptions import undisturbed
-from .._validate import as_choice, as_instance, refuse_masked
+from .._support.interruptions import undisturbed
+from .._support.validate import as_choice, as_instance, refuse_masked
 
 DTYPES = ("float64", "float32")
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from .._blocks import Pairs
-from .._validate import Array, as_iterable, as_text
+from .._support.validate import Array, as_iterable, as_text
 from ..peft_files.config import moves_base
 from ._torch import as_model, is_sharded, refuse_scaled, require_torch, whole
 

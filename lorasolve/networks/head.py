@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array, as_callable, as_index_array, as_iterable, shown
+from .._support.validate import Array, as_callable, as_index_array, as_iterable, shown
 from ..objectives.softmax import Softmax
 from ._torch import as_model, as_torch_dtype, evaluating, moved, require_torch, stand_ins
 from .losses import CrossEntropy, as_the_model_means, plain_outputs, plain_targets

@@ -13,8 +13,8 @@ import numpy as np
 
 from .._blocks import Pairs, as_finite_pairs, as_pairs
 from .._known import Known
-from .._text import at_least, at_most, for_json
-from .._validate import Array, as_choice, as_flag, as_integer, as_iterable, as_number, shown
+from .._support.text import at_least, at_most, for_json
+from .._support.validate import Array, as_choice, as_flag, as_integer, as_iterable, as_number, shown
 from ..certificates import Certificate, certify
 from ..landscape import SecondOrder, second_order
 from ..multi import MultiProblem

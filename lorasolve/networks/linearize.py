@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .._blocks import Matrices, MultiObjective, Pairs, as_finite_pairs, joint_inner, joint_norm
-from .._validate import Array, as_instance, as_number
+from .._support.validate import Array, as_instance, as_number
 from ..linear_map import LinearMap
 from ..objectives import POWER_STEPS
 from ._torch import backward, processes, require_torch, twice_differentiable

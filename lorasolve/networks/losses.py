@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from inspect import signature
 from typing import Any, ClassVar
 
-from .._validate import as_callable, shown
+from .._support.validate import as_callable, shown
 from ..objectives import output_losses
 from ._torch import require_torch
 

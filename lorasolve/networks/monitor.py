@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .._files import PathLike, text_writer, write_atomically
-from .._validate import as_flag, as_instance, as_integer, as_number, as_text, shown
+from .._support.files import PathLike, text_writer, write_atomically
+from .._support.validate import as_flag, as_instance, as_integer, as_number, as_text, shown
 from ._torch import require_torch, whole
 from .adapted import AdaptedLayer, watched_layers, without_ratio
 

@@ -7,9 +7,9 @@ import pathlib
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .._files import PathLike
-from .._text import for_json
-from .._validate import as_path, shown
+from .._support.files import PathLike
+from .._support.text import for_json
+from .._support.validate import as_path, shown
 from ._torch import require_torch
 
 # A file of this name lies in the checkpoints that the Trainer of transformers writes.

@@ -18,8 +18,8 @@ import numpy as np
 
 from .._blocks import MultiObjective, Pairs, as_finite_pairs, joint_inner
 from .._known import Known
-from .._text import at_most, for_json
-from .._validate import Array, as_choice, as_float_array, as_instance, as_iterable, as_number, as_shape, as_text
+from .._support.text import at_most, for_json
+from .._support.validate import Array, as_choice, as_float_array, as_instance, as_iterable, as_number, as_shape, as_text
 from ..certificates.duality import allowance, duality_gap, gradient_norm, product_errors
 from ..linear_map import LinearMap, factor_svd, numerical_rank, outside, top_above
 

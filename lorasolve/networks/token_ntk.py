@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._blocks import Matrices, MultiObjective, OnLine, Pairs, as_finite_pairs
-from .._validate import (
+from .._support.validate import (
     Array,
     as_array,
     as_choice,
@@ -339,7 +339,7 @@ class TangentSolution:
     seconds: float
     A: tuple[Array, ...] = field(repr=False)
     B: tuple[Array, ...] = field(repr=False)
-    # Times differ between equal runs (_digest.py).
+    # Times differ between equal runs (_support/digest.py).
     not_data: ClassVar[tuple[str, ...]] = ("seconds",)
 
     def to_dict(self) -> dict[str, Any]:

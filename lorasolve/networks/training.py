@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from .._blocks import Pairs
-from .._files import PathLike, require_writable, write_atomically
-from .._validate import as_flag, as_float_array, as_integer, as_iterable, as_number, as_path
+from .._support.files import PathLike, require_writable, write_atomically
+from .._support.validate import as_flag, as_float_array, as_integer, as_iterable, as_number, as_path
 from ..engine import solve
 from ..monitor import StoppingRule
 from ..multi import MultiProblem

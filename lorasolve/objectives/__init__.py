@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .._registry import Registry
+from .._support.registry import Registry
 from . import _output_losses as output_losses  # noqa: F401  for networks
 from ._answers import ShownPrecision as ShownPrecision
 from ._answers import own_matrix as own_matrix

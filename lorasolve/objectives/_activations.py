@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._registry import suggest
-from .._validate import Array, shown
+from .._support.registry import suggest
+from .._support.validate import Array, shown
 
 Function = Callable[[Array], Array]
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .._validate import Array, as_array, shown
+from .._support.validate import Array, as_array, shown
 from ..linear_map import frobenius_norm
 
 # Of the mantissa of a float32, and how many of them tell it from a number that happens to be one.
@@ -22,7 +22,7 @@ class ShownPrecision:
 
     dtype: Any = np.dtype(np.float64)
 
-    # What calls have shown (_digest.py).
+    # What calls have shown (_support/digest.py).
     not_data: ClassVar[tuple[str, ...]] = ("_roughest",)
     _roughest: np.dtype[Any] | None = None
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 from ..linear_map import LinearMap
 from ._description import Matrix
 from ._kernels import Kernels

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._validate import Array
+from .._support.validate import Array
 from .base import Objective, Wrapper
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array, as_array, as_instance, as_integer, as_shape
+from .._support.validate import Array, as_array, as_instance, as_integer, as_shape
 from ._description import Description, Entries, Matrix, Outer
 from ._differences import natural_length
 from ._user import UserObjective

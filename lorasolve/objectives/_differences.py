@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._validate import Array, as_number
+from .._support.validate import Array, as_number
 
 if TYPE_CHECKING:
     from .base import Objective

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import as_integer, as_number
+from .._support.validate import as_integer, as_number
 
 
 class _Deferred:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._threads import kernel_threads
+from .._support.threads import kernel_threads
 
 
 class Kernels:

@@ -8,7 +8,7 @@ from typing import ClassVar, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._validate import Array, as_float_array, as_index_array
+from .._support.validate import Array, as_float_array, as_index_array
 from ..linear_map import LinearMap, top_eigenvalue
 from .base import Objective
 
@@ -43,7 +43,7 @@ class LinearModel(Objective):
 
     dtypes = ("float64", "float32")
     loss_smoothness: ClassVar[float | None] = None
-    # Follows from the rest, or is memory that calls write to: no part of what the objective is (_digest.py).
+    # Follows from the rest, or is memory that calls write to: no part of what the objective is (_support/digest.py).
     not_data: ClassVar[tuple[str, ...]] = ("_frozen_outputs", "_outputs", "_squared_norm", "_inner")
     n_samples: int
 

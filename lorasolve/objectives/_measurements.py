@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 from ..linear_map import LinearMap, top_eigenvalue, top_singular
 from ._description import Entries, Matrix, Outer
 from ._kernels import Kernels

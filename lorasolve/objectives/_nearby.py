@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from .._threads import kernel_threads
-from .._validate import Array
+from .._support.threads import kernel_threads
+from .._support.validate import Array
 from ..linear_map import LinearMap
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 
 Loss = Literal["square", "logistic", "softmax"]
 LOSSES: tuple[Loss, ...] = ("square", "logistic", "softmax")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array, as_float_array
+from .._support.validate import Array, as_float_array
 from ..linear_map import LinearMap, top_eigenvalue
 from ._description import Outer
 from ._measurements import GRAM_LIMIT, Measurements, gram_norm

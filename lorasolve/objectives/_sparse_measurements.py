@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array, as_float_array, as_matrix_shape
+from .._support.validate import Array, as_float_array, as_matrix_shape
 from ..linear_map import LinearMap
 from ._description import Entries
 from ._measurements import Measurements, squared_norm

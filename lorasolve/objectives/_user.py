@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array, as_float_array, as_matrix_shape, as_number, as_shape, as_text, shown
+from .._support.validate import Array, as_float_array, as_matrix_shape, as_number, as_shape, as_text, shown
 from ._answers import own_matrix, real_value
 from ._facts import Facts, no_batches
 from ._kernels import Kernels

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._threads import kernel_threads
-from .._validate import Array, as_float_array, as_index_array, as_matrix_shape, as_partial_matrix
+from .._support.threads import kernel_threads
+from .._support.validate import Array, as_float_array, as_index_array, as_matrix_shape, as_partial_matrix
 from ..linear_map import LinearMap, product_entries
 from ._description import Description, Entries
 from ._kernels import Kernels

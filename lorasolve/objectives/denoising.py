@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._validate import Array, as_float_array
+from .._support.validate import Array, as_float_array
 from ..linear_map import LinearMap, balanced, gram_inverse
 from ._description import Description, every_entry
 from ._kernels import Kernels

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._validate import Array, as_float_array, as_number
+from .._support.validate import Array, as_float_array, as_number
 from ._description import Description, every_entry
 from .base import Objective
 

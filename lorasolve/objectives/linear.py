@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._threads import in_blocks
-from .._validate import Array, as_float_array, as_index_array, as_number, as_shape
+from .._support.threads import in_blocks
+from .._support.validate import Array, as_float_array, as_index_array, as_number, as_shape
 from ..linear_map import LinearMap, balanced, factor_svd, gram_errors, gram_inverse, top_eigenvalue
 from ._description import Description, Matrix
 from ._kernels import Kernels

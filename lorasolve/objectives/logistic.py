@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._validate import Array, as_signs
+from .._support.validate import Array, as_signs
 from ._description import Description, Matrix
 from ._linear_model import LinearModel
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._validate import Array, as_choice, as_float_array, as_index_array, as_integer, as_shape, as_signs
+from .._support.validate import Array, as_choice, as_float_array, as_index_array, as_integer, as_shape, as_signs
 from ._dense_measurements import DenseMeasurements
 from ._description import Description, Matrix
 from ._output_losses import LOSSES, Loss, curvature, sum_and_slope

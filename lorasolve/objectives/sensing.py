@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._threads import kernel_threads
-from .._validate import Array, as_float_array, as_index_array, as_shape, shown
+from .._support.threads import kernel_threads
+from .._support.validate import Array, as_float_array, as_index_array, as_shape, shown
 from ..linear_map import LinearMap
 from ._dense_measurements import LARGEST, SMALLEST, DenseMeasurements
 from ._description import Description

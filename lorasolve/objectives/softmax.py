@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._validate import Array, as_index_array
+from .._support.validate import Array, as_index_array
 from ._description import Description, Matrix
 from ._linear_model import LinearModel
 from .base import Rounding

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._validate import Array, as_float_array, as_shape
+from .._support.validate import Array, as_float_array, as_shape
 from ._activations import activation as find_activation
 from ._linear_model import LinearModel
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .._registry import Registry
+from .._support.registry import Registry
 from ._perturbed import Perturbed as Perturbed
 from .base import Optimizer as Optimizer
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 from ..linear_map import balanced, factor_svd
 from ..problem import Problem
 from ..status import Status

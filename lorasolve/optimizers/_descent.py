@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .._validate import Array, as_number
+from .._support.validate import Array, as_number
 from ..linear_map import spectral_norm_estimate
 from ..problem import Problem
 from ._steps import Derived, Given, StepRule, StepState

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .._validate import Array, as_flag, as_number
+from .._support.validate import Array, as_flag, as_number
 from ..problem import Problem
 from .base import Optimizer
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from .._validate import Array, as_choice, as_number
+from .._support.validate import Array, as_choice, as_number
 from ..problem import Problem
 from .adam import Adam
 from .base import Optimizer, State

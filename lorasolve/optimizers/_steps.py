@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 from ..status import Status
 from .base import ROUNDING, State
 

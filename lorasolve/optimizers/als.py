@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array, as_integer
+from .._support.validate import Array, as_integer
 from ..problem import Problem
 from ..status import Status
 from .base import Optimizer, State, factors_refusal

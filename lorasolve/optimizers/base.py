@@ -14,8 +14,8 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
+from .._support.validate import Array
 from .._units import natural_start, own_lengths
-from .._validate import Array
 from ..linear_map import POWER_STEPS, spectral_norm_estimate
 from ..problem import Problem
 from ..status import Status

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .._threads import get_threads, kernel_threads
-from .._validate import Array
+from .._support.threads import get_threads, kernel_threads
+from .._support.validate import Array
 from ..problem import Problem
 from ._descent import Descent
 from ._steps import StepState

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .._threads import get_threads
-from .._validate import Array
+from .._support.threads import get_threads
+from .._support.validate import Array
 from ..objectives import Increments
 from ..problem import Problem
 from .base import Limits

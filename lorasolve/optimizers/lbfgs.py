@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .._validate import Array, as_integer
+from .._support.validate import Array, as_integer
 from ..problem import Problem
 from .base import DrivenOptimizer, ValueAndGrad, inexact_gradient_refusal
 

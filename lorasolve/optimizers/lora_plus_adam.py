@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .._validate import Array, as_number
+from .._support.validate import Array, as_number
 from ..problem import Problem
 from .adam import Adam, AdamState
 

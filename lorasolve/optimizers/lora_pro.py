@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from .._validate import Array, as_choice
+from .._support.validate import Array, as_choice
 from ._balanced import BalancedDescent
 
 Mode = Literal["sylvester", "symmetric", "zero"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._validate import Array, as_number
+from .._support.validate import Array, as_number
 from ..problem import Problem
 from .adamw import AdamW
 from .base import both_factors_refusal

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .._validate import Array, as_number
+from .._support.validate import Array, as_number
 from ..problem import Problem
 from .adam import check_moments
 from .base import Optimizer, State, factors_refusal

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 from ..linear_map import polar
 from ..problem import Problem
 from ._orthogonalised import Orthogonalised

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .._validate import Array, as_choice, as_number
+from .._support.validate import Array, as_choice, as_number
 from ..problem import Problem
 from ._descent import Descent
 from ._steps import StepState

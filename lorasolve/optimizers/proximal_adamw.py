@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .._validate import Array
+from .._support.validate import Array
 from ..adapters.sora import unit_columns
 from ..problem import Problem
 from .adam import AdamState

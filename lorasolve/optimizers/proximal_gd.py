@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .._validate import Array, as_number
+from .._support.validate import Array, as_number
 from ..problem import Problem
 from ..status import Status
 from ._steps import SearchState

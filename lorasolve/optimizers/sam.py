@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from .._validate import Array, as_number
+from .._support.validate import Array, as_number
 from ..problem import Problem
 from ._perturbed import Perturbed, PerturbedState
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 from ..problem import Problem
 from ._descent import DampedDescent
 from ._steps import StepState

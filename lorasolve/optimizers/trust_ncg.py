@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 from ..problem import Problem
 from .base import DrivenOptimizer, ValueAndGrad
 from .lbfgs import UNLIMITED

@@ -5,7 +5,7 @@ closed forms, constructions and measures of their papers, the claims held agains
 experiments of the main paper (one module each: its tables, its figure, and what goes beyond it).
 """
 
-from .._registry import Registry
+from .._support.registry import Registry
 from .base import Claim, Experiment, PaperClaims
 
 registry: Registry[Experiment] = Registry(__name__, Experiment, "experiment")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._validate import Array, as_float_array, as_integer, as_number, as_shape
+from .._support.validate import Array, as_float_array, as_integer, as_number, as_shape
 
 CONDITION_LIMIT = 1e10
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array, as_float_array, as_generator, as_integer, as_number, as_shape
+from .._support.validate import Array, as_float_array, as_generator, as_integer, as_number, as_shape
 from ..engine import solve
 from ..method import Method
 from ..monitor import Intermediate, StoppingRule

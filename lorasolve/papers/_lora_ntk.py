@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import (
+from .._support.validate import (
     Array,
     as_float_array,
     as_generator,

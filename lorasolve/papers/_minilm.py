@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .._blocks import Pairs
-from .._validate import Array, as_integer
+from .._support.validate import Array, as_integer
 from ..networks.gradients import Network
 from ..networks.losses import CrossEntropy
 from .base import Experiment

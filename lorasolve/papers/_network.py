@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 from ..objectives import TwoLayer
 from ..tasks import image_columns, load_digits
 

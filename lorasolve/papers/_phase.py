@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from .._validate import as_integer
+from .._support.validate import as_integer
 from .base import Axes, Cell, Claim, Experiment, Record, distinct, text_table
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._validate import as_number
+from .._support.validate import as_number
 from ..comparison.tuning import choose_step
 from ..engine import solve
 from ..inits.gaussian import Gaussian

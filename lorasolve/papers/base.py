@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._validate import Array
+from .._support.validate import Array
 from ..plotting import COLOURS as COLOURS
 from ..tables import aligned
 

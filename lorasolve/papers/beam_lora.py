@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._validate import Array, as_float_array, as_integer, as_number, as_shape
+from .._support.validate import Array, as_float_array, as_integer, as_number, as_shape
 from ..adapters.softmax_gates import SoftmaxGates
 from ..engine import solve
 from ..linear_map import balanced, factor_svd

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 from ._expressive_power import (
     CONDITION_LIMIT,
     AttentionAdaptation,

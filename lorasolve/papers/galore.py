@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 from ..engine import solve
 from ..method import Method
 from ..monitor import Intermediate, StoppingRule

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._validate import Array, as_integer, as_number
+from .._support.validate import Array, as_integer, as_number
 from ._phase import descend
 from .base import COLOURS, Axes, Cell, Claim, Experiment, Record, distinct, text_table
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._validate import as_number
+from .._support.validate import as_number
 from .base import COLOURS, Axes, Cell, Claim, Experiment, Record, distinct, text_table
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from .._validate import Array, as_float_array, as_instance, as_number, as_shape
+from .._support.validate import Array, as_float_array, as_instance, as_number, as_shape
 from ..adapters.lora import LoRA
 from ..engine import solve
 from ..inits.lora import LoRAStart

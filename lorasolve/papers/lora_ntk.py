@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 from ..convex import solve_convex
 from ..engine import solve
 from ..monitor import StoppingRule

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from .._validate import Array, as_float_array, as_shape
+from .._support.validate import Array, as_float_array, as_shape
 from ..engine import solve
 from ..linear_map import balanced
 from ..method import Method

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 from ..engine import solve
 from ..linear_map import polar
 from ..method import Method

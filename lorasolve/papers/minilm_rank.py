@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from .._validate import as_number
+from .._support.validate import as_number
 from . import _minilm
 from .base import COLOURS, Axes, Cell, Claim, Record, text_table
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from .._validate import (
+from .._support.validate import (
     Array,
     as_callable,
     as_choice,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 from ._phase import claim_of_ends, ends, matching, ranks, ratio, table_of_ends
 from .base import COLOURS, Axes, Cell, Claim, Experiment, Record, distinct
 

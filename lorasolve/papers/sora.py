@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._validate import Array, as_float_array, as_instance, as_integer, as_number
+from .._support.validate import Array, as_float_array, as_instance, as_integer, as_number
 from ..adapters.sora import SoRA, released_threshold
 from ..convex import solve_convex
 from ..engine import solve

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._validate import as_integer
+from .._support.validate import as_integer
 from ._lora_ntk import sufficient_rank
 from .base import COLOURS, Axes, Cell, Claim, Experiment, Record, text_table
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._files import PathLike
-from .._validate import Array, as_path
+from .._support.files import PathLike
+from .._support.validate import Array, as_path
 from ..linear_map import DENSE_LIMIT, LinearMap, factor_svd, spectral_norm_estimate
 from .folder import UnreadableError, inside, printable, read_json
 from .layers import LayerFactors

@@ -6,8 +6,8 @@ import math
 import pathlib
 from dataclasses import dataclass
 
-from .._files import PathLike
-from .._validate import as_path
+from .._support.files import PathLike
+from .._support.validate import as_path
 from .folder import inside, read_json
 
 STATE = "trainer_state.json"

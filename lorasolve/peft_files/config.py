@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._files import PathLike
-from .._validate import as_text
+from .._support.files import PathLike
+from .._support.validate import as_text
 from .folder import UnreadableError, inside, printable, read_json
 
 CONFIG = "adapter_config.json"

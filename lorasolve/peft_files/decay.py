@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._registry import suggest
-from .._validate import MOST_ROWS, as_choice, as_flag, as_integer, as_number, as_text
+from .._support.registry import suggest
+from .._support.validate import MOST_ROWS, as_choice, as_flag, as_integer, as_number, as_text
 
 KINDS = ("l2", "decoupled", "none", "unknown")
 SCHEDULES = ("constant", "linear", "cosine")

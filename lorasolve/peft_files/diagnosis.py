@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from .._files import PathLike
-from .._threads import blas_threads
-from .._validate import as_instance, as_path
+from .._support.files import PathLike
+from .._support.threads import blas_threads
+from .._support.validate import as_instance, as_path
 from .base_weights import STORED_ONE_WAY, BaseFacts, BaseWeights, base_facts
 from .checkpoint import TrainerState, read_trainer_state
 from .decay import Decay

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._validate import Array, as_instance, as_number
+from .._support.validate import Array, as_instance, as_number
 from ..linear_map import RANK_TOL, factor_svd, numerical_rank
 from .layers import LayerFactors
 

@@ -8,7 +8,7 @@ import pathlib
 import stat
 from typing import IO, Any
 
-from .._files import PathLike
+from .._support.files import PathLike
 
 # Configurations, indices and training states of real adapters are below 1 MB.
 JSON_LIMIT = 4 * 2**20

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .._files import PathLike
-from .._validate import Array, as_instance, as_path
+from .._support.files import PathLike
+from .._support.validate import Array, as_instance, as_path
 from .config import CONFIG, AdapterConfig, read_config
 from .folder import UnreadableError, inside, printable
 from .safetensors import ROUNDOFF, TensorFile

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 from .diagnosis import Diagnosis, LayerReport
 from .folder import printable
 from .text import base_lines, counted, family_rows, layer_rows, penalty_lines

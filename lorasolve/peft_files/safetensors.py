@@ -18,9 +18,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .._files import PathLike, Write, write_atomically
-from .._registry import suggest
-from .._validate import Array, as_array, as_choice, as_instance, as_path, as_text, shown
+from .._support.files import PathLike, Write, write_atomically
+from .._support.registry import suggest
+from .._support.validate import Array, as_array, as_choice, as_instance, as_path, as_text, shown
 from .folder import UnreadableError, open_regular, parse_object, printable
 
 # The format allows 100 MB; the header of an adapter with 70000 tensors is below this.

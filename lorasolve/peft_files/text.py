@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from .._text import at_least
+from .._support.text import at_least
 from .folder import printable
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .._registry import Registry
+from .._support.registry import Registry
 from ._sketches import haar as haar
 from .base import Schedule as Schedule
 from .base import Stage as Stage

@@ -8,7 +8,7 @@ from typing import cast
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 from ..adapters.lora import LoRA
 from ..problem import Problem
 from .base import Schedule, Stage

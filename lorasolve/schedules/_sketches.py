@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from .._validate import Array
+from .._support.validate import Array
 
 Sketch = Literal["haar", "gaussian", "coordinate"]
 

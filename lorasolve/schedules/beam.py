@@ -9,7 +9,7 @@ from typing import Literal, cast
 
 import numpy as np
 
-from .._validate import Array, as_choice, as_integer, as_number
+from .._support.validate import Array, as_choice, as_integer, as_number
 from ..adapters.softmax_gates import SoftmaxGates
 from ..linear_map import balanced, factor_svd, top_singular
 from ..problem import Problem

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .._validate import as_flag
+from .._support.validate import as_flag
 from ..problem import Problem
 from ._frozen_blocks import decay_refusal, seen_on_average
 from .base import Stage

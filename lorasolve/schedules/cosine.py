@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .._validate import as_number
+from .._support.validate import as_number
 from .base import Schedule
 
 

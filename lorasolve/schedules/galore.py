@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from .._validate import Array, as_choice, as_integer
+from .._support.validate import Array, as_choice, as_integer
 from ..problem import Problem
 from ._frozen_blocks import FrozenBlocks
 from .base import Stage

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._validate import Array, as_integer
+from .._support.validate import Array, as_integer
 from ._sketches import haar
 from .base import Stage
 from .galore import GaLore

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from .._validate import as_choice, as_integer, as_number
+from .._support.validate import as_choice, as_integer, as_number
 from ..inits.lora import LoRAStart
 from ..inits.spectral import gradient_step
 from ..linear_map import LinearMap, top_singular

@@ -7,7 +7,7 @@ from typing import cast
 
 import numpy as np
 
-from .._validate import Array, as_integer, as_number
+from .._support.validate import Array, as_integer, as_number
 from ..adapters.base import split
 from ..adapters.sora import SoRA
 from ..linear_map import top_singular

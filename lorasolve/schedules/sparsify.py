@@ -8,7 +8,7 @@ from typing import cast
 
 import numpy as np
 
-from .._validate import as_iterable, as_number, shown
+from .._support.validate import as_iterable, as_number, shown
 from ..adapters.sora import SoRA
 from ._gates import OfGates
 from .base import Stage

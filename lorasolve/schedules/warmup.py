@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .._validate import as_integer
+from .._support.validate import as_integer
 from .base import Schedule
 
 

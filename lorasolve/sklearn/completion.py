@@ -12,7 +12,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .._validate import Array, as_array, as_float_array, shown
+from .._support.validate import Array, as_array, as_float_array, shown
 from ..io import Ratings, given_twice, plain_labels
 from ..models import CompletionModel, fit_completion
 

@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .._validate import Array, as_flag, as_integer, as_number, refuse_masked, shown
+from .._support.validate import Array, as_flag, as_integer, as_number, refuse_masked, shown
 from ..certificates import certify
 from ..convex import ConvexResult, solve_convex
 from ..objectives import LinearFineTuning

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import shown
+from .._support.validate import shown
 
 # Values that stand for themselves in a description; others are named by the user.
 Label = str | int | float | bool | None

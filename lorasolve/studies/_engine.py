@@ -16,11 +16,11 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from .._files import PathLike
-from .._interruptions import TERMINATED, handled, is_part, patient
-from .._progress import Progress
-from .._threads import MOST_THREADS, get_threads
-from .._validate import Array, as_flag, as_integer, as_path
+from .._support.files import PathLike
+from .._support.interruptions import TERMINATED, handled, is_part, patient
+from .._support.progress import Progress
+from .._support.threads import MOST_THREADS, get_threads
+from .._support.validate import Array, as_flag, as_integer, as_path
 from ..executors import Executor, Pool, registry
 from ._pace import Pace
 from ._work import STOP, Chunk, Report, Work, Worker, asked_to_stop, lost

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._validate import as_iterable
+from .._support.validate import as_iterable
 from ..status import Status
 from ._cells import label_texts, order
 from .records import COUNTS, Record, check_axes, measured, number_of

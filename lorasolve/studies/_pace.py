@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from .._progress import Progress, complain
+from .._support.progress import Progress, complain
 from ._work import Report
 from .store import Store
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .._registry import suggest
-from .._validate import Array
+from .._support.registry import suggest
+from .._support.validate import Array
 from ..status import Status
 from ._cells import label_texts, order
 from .records import Record, check_axes, end_of, ends_of, measure_of, row_of, word_of

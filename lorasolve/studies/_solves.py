@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._digest import SIZE
-from .._files import PathLike
-from .._text import for_json
-from .._threads import blas_threads
-from .._validate import Array
+from .._support.digest import SIZE
+from .._support.files import PathLike
+from .._support.text import for_json
+from .._support.threads import blas_threads
+from .._support.validate import Array
 from ..engine import method_and_start, solve
 from ..method import Method
 from ..monitor import StoppingRule

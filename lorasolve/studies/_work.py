@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._files import PathLike
-from .._interruptions import ENDING, as_part
-from .._text import for_json
-from .._threads import blas_threads, get_threads, set_threads
-from .._validate import Array
+from .._support.files import PathLike
+from .._support.interruptions import ENDING, as_part
+from .._support.text import for_json
+from .._support.threads import blas_threads, get_threads, set_threads
+from .._support.validate import Array
 from .store import Entry, Shard, Store, json_text
 
 # Cells that are prepared together: enough to fill the lanes of many blocks, few enough to see the time pass.

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._digest import SIZE, code_mark
-from .._files import PathLike
-from .._text import for_json
-from .._validate import Array, as_array, as_callable, as_iterable, as_path, as_text, shown
+from .._support.digest import SIZE, code_mark
+from .._support.files import PathLike
+from .._support.text import for_json
+from .._support.validate import Array, as_array, as_callable, as_iterable, as_path, as_text, shown
 from .._version import __version__
 from ..executors import Executor
 from ._engine import do

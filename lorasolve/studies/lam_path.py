@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .._progress import Progress
-from .._validate import as_flag, as_instance, as_integer, as_iterable, as_number
+from .._support.progress import Progress
+from .._support.validate import as_flag, as_instance, as_integer, as_iterable, as_number
 from ..convex import ConvexResult, solve_convex
 from ..convex.factored import Factored, Trail
 from ..problem import Problem

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .._known import Known
-from .._validate import as_number
+from .._support.validate import as_number
 from ..convex import ConvexResult, solve_convex
 from ..problem import Problem
 

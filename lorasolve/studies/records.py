@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from .._registry import suggest
-from .._validate import as_text
+from .._support.registry import suggest
+from .._support.validate import as_text
 
 Record = dict[str, Any]
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from .._files import PathLike
-from .._validate import Array, as_flag, as_instance, as_path
+from .._support.files import PathLike
+from .._support.validate import Array, as_flag, as_instance, as_path
 from ..tables import aligned, csv_value, data_frame, html_table, latex_tabular, latex_text, markdown_table, written
 from ._cells import order
 from ._groups import in_groups

@@ -28,8 +28,8 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from .._files import PathLike, is_alive, write_atomically
-from .._validate import Array, as_flag, as_path, shown
+from .._support.files import PathLike, is_alive, write_atomically
+from .._support.validate import Array, as_flag, as_path, shown
 from .._version import __version__
 from ..io import write_json
 

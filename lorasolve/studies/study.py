@@ -9,10 +9,10 @@ from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
-from .._digest import code_mark, digest
-from .._files import PathLike
-from .._registry import suggest
-from .._validate import as_flag, as_integer, as_path, shown
+from .._support.digest import code_mark, digest
+from .._support.files import PathLike
+from .._support.registry import suggest
+from .._support.validate import as_flag, as_integer, as_path, shown
 from .._version import __version__
 from ..executors import Executor
 from ..inits import Init

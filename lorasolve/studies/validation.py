@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from .._means import MEANS, Means
-from .._progress import Progress
-from .._validate import Array, as_choice, as_flag, as_instance, as_integer
+from .._support.progress import Progress
+from .._support.validate import Array, as_choice, as_flag, as_instance, as_integer
 from ..convex import ConvexResult, solve_convex
 from ..objectives import as_held_out
 from ..objectives.base import Objective

@@ -20,7 +20,7 @@ from lorasolve.symbolic import rational as ra
 from lorasolve.symbolic.evaluate import Irrational, Values, evaluate, number, symbols_of
 from lorasolve.symbolic.rational import Unfit
 
-from .._validate import as_callable, as_instance, as_iterable, as_text
+from .._support.validate import as_callable, as_instance, as_iterable, as_text
 
 MAX_DRAWS = 600
 

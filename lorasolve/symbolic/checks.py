@@ -44,7 +44,7 @@ from lorasolve.symbolic.taken import Taken
 from lorasolve.symbolic.terms import Fact, Premise, Side, Square, Term, as_term
 from lorasolve.symbolic.written import text
 
-from .._validate import as_choice, as_instance, as_iterable
+from .._support.validate import as_choice, as_instance, as_iterable
 
 MutantKind: TypeAlias = Literal["sign", "constant", "dropped assumption", "swapped transpose", "swapped symbols"]
 

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import sympy
 
-from .._validate import as_flag, as_instance, as_integer, as_text, shown
+from .._support.validate import as_flag, as_instance, as_integer, as_text, shown
 
 Dim: TypeAlias = Any  # a SymPy symbol or expression, or an integer
 ScalarLike: TypeAlias = Any  # int, Fraction, SymPy expression or ScalarExpr

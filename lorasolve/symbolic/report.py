@@ -13,7 +13,7 @@ from lorasolve._known import Known
 from lorasolve.symbolic.checks import Check, Mutant, Outcome, in_words
 from lorasolve.symbolic.theorem import KINDS, Theorem
 
-from .._validate import as_instance
+from .._support.validate import as_instance
 
 SEED = 20250
 

@@ -24,7 +24,7 @@ from lorasolve.symbolic.substitution import substituted
 from lorasolve.symbolic.terms import Premise, Side, is_symbol, placed, read_off
 from lorasolve.symbolic.written import ExportError, text
 
-from .._validate import as_instance, as_iterable, as_text, shown
+from .._support.validate import as_instance, as_iterable, as_text, shown
 
 # (lhs, "==" or "<=", rhs)
 Relation = tuple[Any, str, Any]

@@ -14,7 +14,7 @@ from lorasolve.symbolic.positivity import provably_nonnegative
 from lorasolve.symbolic.substitution import substituted
 from lorasolve.symbolic.written import text
 
-from .._validate import as_text
+from .._support.validate import as_text
 
 
 @dataclass(frozen=True)

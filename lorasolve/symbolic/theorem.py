@@ -14,7 +14,7 @@ from types import ModuleType
 
 from lorasolve.symbolic.checks import Check, Exact, Identity, Inequality, Sampled, ScalarCheck, SumOfSquares, idle
 
-from .._validate import as_instance
+from .._support.validate import as_instance
 
 SECTIONS = ("Statement", "Assumptions", "Source", "Idea", "Checks", "Used by")
 

@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import lorasolve as ls
-from lorasolve._progress import Progress
+from lorasolve._support.progress import Progress
 from lorasolve.kernels import sensing
 from lorasolve.kernels.evaluate import evaluate
 from lorasolve.monitor import STALL_WINDOW, Monitor
@@ -288,7 +288,7 @@ def test_results_do_not_depend_on_the_thread_setting():
         LinearFineTuning(*(rng.standard_normal(s) for s in ((90, 80), (80, 200), (90, 200)))),
         MatrixCompletion(rows, cols, rng.standard_normal(rows.size), (200, 150)),
     )
-    from lorasolve import _threads
+    from lorasolve._support import threads as _threads
 
     before = _threads._setting
     try:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from lorasolve import _threads
+from lorasolve._support import threads as _threads
 from lorasolve.objectives import DenseReference, LinearFineTuning
 from lorasolve.objectives.linear import ROWS
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
-from lorasolve._interruptions import ENDING, interruptions_end_all, is_part
+from lorasolve._support.interruptions import ENDING, interruptions_end_all, is_part
 from lorasolve.attacks import attack
 from lorasolve.executors import Executor, Outcome, Pool, WorkersError, dask
 from lorasolve.studies import Calls, Kept, Store

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
-from lorasolve import _progress
+from lorasolve._support import progress as _progress
 from lorasolve.certificates import norms
 from lorasolve.cli import main
 from lorasolve.commands import path as path_command

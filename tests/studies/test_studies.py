@@ -35,8 +35,8 @@ import scipy.sparse
 from numpy.testing import assert_array_equal
 
 import lorasolve as ls
-from lorasolve._digest import digest
-from lorasolve._progress import Progress
+from lorasolve._support.digest import digest
+from lorasolve._support.progress import Progress
 from lorasolve.io import write_json
 from lorasolve.multi import Separable
 from lorasolve.objectives import Denoising
@@ -566,7 +566,7 @@ def test_what_objects_note_of_themselves_is_no_content():
     assert digest(pathlib.Path("figures")) != digest(pathlib.Path("tables"))
     path = pathlib.Path("figures")
     hash(path)
-    program = "import pathlib; from lorasolve._digest import digest; print(digest(pathlib.Path('figures')))"
+    program = "import pathlib; from lorasolve._support.digest import digest; print(digest(pathlib.Path('figures')))"
     assert python(program).communicate(timeout=60)[0].strip() == digest(path) == digest(pathlib.Path("figures"))
     problem = ls.Problem(objectives()["denoising"], 2, 0.1)
     stop = ls.StoppingRule(max_iter=5)

@@ -10,8 +10,8 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
 
-from ._interruptions import undisturbed
-from ._validate import as_path
+from .interruptions import undisturbed
+from .validate import as_path
 
 PathLike = str | os.PathLike[str]
 Write = Callable[[IO[bytes]], Any]

@@ -19,8 +19,8 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from ._text import marked_parts, parse_value
-from ._validate import as_plain, shown
+from .text import marked_parts, parse_value
+from .validate import as_plain, shown
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ._validate import as_integer
+from .validate import as_integer
 
 # Far beyond any machine's cores, and still a number of threads that every library takes.
 MOST_THREADS = 4096

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ._digest import digest
+from .digest import digest
 
 # A text setting of this form needs no quotes, unless it reads as something else ("None").
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
