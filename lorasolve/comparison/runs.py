@@ -56,7 +56,8 @@ class Row:
     reference : float or None
         The least value of what the method minimises.
     suboptimality : float or None
-        ``(objective - reference) / |reference|``; below 0 only by the reference's own gap.
+        ``(objective - reference) / |reference|``, the difference itself where the reference is 0; below 0 only by the
+        reference's own gap.
     missing : list of float or None
         Per start, the share of the decrease from ``f(0)`` to ``reference`` that is missing: 0 at the optimum, 1 at the
         frozen weight, infinite for a diverged run.

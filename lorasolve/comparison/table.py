@@ -131,26 +131,29 @@ def sentence(comparison: Comparison) -> str:
         if rows:
             return "Every run diverged: try a smaller step size, or 'gd_backtracking'."
         return f"No method here minimises {comparison.minimises}; nothing is judged against its optimum."
-    if comparison.reference is None or not comparison.problem.adapter.low_rank:
+    reference = comparison.reference if comparison.problem.adapter.low_rank else None
+    if reference is None and all(row.is_global is None for row in rows):
         return f"Inconclusive: without a convex counterpart there is no certificate; {_lowest(rows, comparison, best)}"
     good = [row for row in rows if row.is_global]
     missed = [row for row in rows if _missed(row)]
     unknown = [row for row in rows if not row.is_global and not _missed(row)]
-    rank = comparison.reference.rank
+    # Without decay a bound of f, or a closed form, judges.
+    optimum = "global optimum" if reference is not None else f"global optimum of {comparison.minimises}"
     starts = " from every start" if len(comparison.seeds) > 1 else ""
     if not good:
         nearest = comparison.rows[best]
         none = "No method is certified to have reached" if unknown else "No method reached"
-        return (
-            f"{none} the global optimum (rank {rank}){starts}; the nearest is {nearest.method}, "
-            f"{_shortfall(nearest)}.{_too_small(comparison.problem.rank, comparison.reference)}"
-        )
+        rank = "" if reference is None else f" (rank {reference.rank})"
+        cannot = "" if reference is None else _too_small(comparison.problem.rank, reference)
+        return f"{none} the {optimum}{rank}{starts}; the nearest is {nearest.method}, {_shortfall(nearest)}.{cannot}"
     worst = max(row.gap for row in good if row.gap is not None)
     level = max((Known[row.level] for row in good if row.level), key=list(Known).index)
+    held = ""
+    if reference is not None:
+        held = f"; it has rank {reference.rank}, found with factors of rank {comparison.problem.rank}"
     parts = [
-        f"Global optimum reached by {len(good)} of {len(rows)} methods ({', '.join(row.method for row in good)}), "
-        f"{level} to a relative gap of {worst:.1e}; it has rank {rank}, found with factors of rank "
-        f"{comparison.problem.rank}."
+        f"G{optimum[1:]} reached by {len(good)} of {len(rows)} methods ({', '.join(row.method for row in good)}), "
+        f"{level} to a relative gap of {worst:.1e}{held}."
     ]
     if len(comparison.rows) > MOST_SENTENCES:
         return " ".join([*parts, *_in_short(unknown, missed, others, starts)])
@@ -209,11 +212,17 @@ def _shortfall(row: Row) -> str:
     if row.status == Status.DIVERGED.label:
         return row.status
     if row.is_global is False:
-        if row.missing is not None and len(row.missing) > 1:
-            return f"{_share(max(row.missing))} of the decrease is missing from the worst start, {row.status}"
-        return f"{_share(row.suboptimality)} above it (relative), {row.status}"
+        if row.missing is not None and (len(row.missing) > 1 or not row.reference):
+            # Nothing is relative to an optimum of 0.
+            start = " from the worst start" if len(row.missing) > 1 else ""
+            return f"{_share(max(row.missing))} of the decrease is missing{start}, {row.status}"
+        above = "" if row.suboptimality is None else f"{_share(row.suboptimality)} above it (relative), "
+        return f"{above}{row.status}"
     bound = "certified to no gap" if row.gap is None else f"certified only to a relative gap of {_share(row.gap)}"
-    return f"{_share(row.suboptimality)} above the convex optimum, {bound}, {row.status}"
+    if row.suboptimality is None:
+        return f"{bound}, {row.status}"
+    optimum = "the convex optimum" if "||X||_*" in row.minimises else "the optimum"
+    return f"{_share(row.suboptimality)} above {optimum}, {bound}, {row.status}"
 
 
 def _elsewhere(row: Row) -> str:

@@ -84,7 +84,7 @@ class Optima:
         objective = self.problem.objective.in_float64()
         if target.rank is not None:
             found = objective.minimizer(0.0, target.rank)
-            return None if found is None else objective.factor_value(*found)
+            return None if found is None else _above_bound(objective, objective.factor_value(*found))
         if target.weight is None or objective.facts.convex is not True:
             return None
         if target.weight > 0.0:
@@ -93,12 +93,17 @@ class Optima:
 
 
 def _least_value(objective: Objective) -> float:
-    """Return ``min f``: as far as L-BFGS can lower it, or the loss's own bound where that comes next to it.
-
-    On separable data a loss falls towards its bound for ever, and where a run stops says nothing about its infimum.
-    """
+    """Return ``min f``, as far as L-BFGS can lower it."""
     whole, start = full_fine_tuning(objective)
-    found = solve(whole, "lbfgs", start, stop=StoppingRule(max_iter=5000, grad_tol=0.0)).fun
+    return _above_bound(objective, solve(whole, "lbfgs", start, stop=StoppingRule(max_iter=5000, grad_tol=0.0)).fun)
+
+
+def _above_bound(objective: Objective, found: float) -> float:
+    """Return a least value that was found, or the loss's own bound where that comes next to it.
+
+    On separable data a loss falls towards its bound for ever, and where a run stops says nothing about its infimum;
+    where data can be met what is found is their rounding errors, which nothing is relative to.
+    """
     bound = objective.facts.lower_bound
     if bound is None:
         return found

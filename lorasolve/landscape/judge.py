@@ -16,7 +16,7 @@ from .._support.validate import Array, as_flag, as_integer, as_iterable, as_numb
 from .._units import factor_lengths, gradient_at_zero
 from ..certificates import certify, spot_checks
 from ..certificates.duality import product_errors, scale_of
-from ..certificates.gap import out_of_range
+from ..certificates.gap import CLOSED_FORM, out_of_range
 from ..certificates.refute import better_point
 from ..linear_map import LinearMap, balanced, frobenius_norm, numerical_rank, spectral_norm_estimate, top_singular
 from ..problem import Problem, flat, nuclear_norm
@@ -297,7 +297,10 @@ class _Judge:
         excess = max(self.certificate.factor_gap, 0.0)
         if gap + excess <= self.tol * self.scale:
             known = self.certificate.level if gap == self.certificate.gap else Known.CERTIFIED
-            return "global", f"{known}: within {gap + excess:.2e} of the optimum of F", "certificate"
+            # Without decay what is known may be the least value of the rank, which is no optimum of F = f.
+            closed = gap == self.certificate.gap and self.certificate.formula.startswith(CLOSED_FORM)
+            optimum = self.certificate.formula if closed else "the optimum of F"
+            return "global", f"{known}: within {gap + excess:.2e} of {optimum}", "certificate"
         near = self.approximate
         if near and near.known is Known.CERTIFIED and near.conclusion == "global" and not self._above_star():
             return "global", f"{near.known}: {near.text}", near.theorem

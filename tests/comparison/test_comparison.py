@@ -511,3 +511,27 @@ def test_nothing_is_missing_where_the_optimum_is_zero(seed) -> None:
     f = ls.objectives.MatrixSensing(rng.standard_normal((40, 8, 7)), rng.standard_normal(40))
     rows = compare(ls.Problem(f, 3, 1.5), ["lbfgs", "gd"], seeds=1).rows
     assert all(abs(share) < 1e-9 for row in rows for share in row.missing)
+
+
+def test_without_decay_the_sentence_says_what_the_certificates_say() -> None:
+    """By Eckart-Young the least value of rank 1 is ``(2^2 + 1^2)/2``, which certificates compare with."""
+    problem = ls.Problem(ls.objectives.Denoising(np.diag([3.0, 2.0, 1.0])), 1, 0.0)
+    table = ls.compare(problem, ["lbfgs", "gd:step_size=1e-4"], stop=ls.StoppingRule(max_iter=200))
+    assert table.rows[0].reference == pytest.approx(2.5)
+    assert [row.is_global for row in table.rows] == [True, False]
+    text = table.conclusion()
+    assert text.startswith("Global optimum of f over rank <= 1 reached by 1 of 2 methods (lbfgs), CERTIFIED to a")
+    assert "gd:step_size=0.0001 did not reach it: 1.8e+00 above it (relative), iteration limit" in text
+    poor = ls.compare(problem, "gd:step_size=1e-4", stop=ls.StoppingRule(max_iter=200)).conclusion()
+    assert poor.startswith("No method reached the global optimum of f over rank <= 1; the nearest is gd:step_size=0.0")
+
+
+def test_where_the_data_can_be_met_nothing_is_relative_to_rounding_errors() -> None:
+    """The least value at full rank is 0; the closed form has it to rounding, and shares of that had been shown."""
+    M = np.random.default_rng(0).standard_normal((4, 3)) @ np.diag([3.0, 2.0, 1.0])
+    problem = ls.Problem(ls.objectives.Denoising(M), 3, 0.0)
+    table = ls.compare(problem, ["lbfgs", "gd:step_size=1e-4"], stop=ls.StoppingRule(max_iter=200))
+    for row in table.rows:
+        assert (row.reference, row.suboptimality) == (0.0, row.objective)
+    share = table.rows[1].objective / (0.5 * np.sum(M**2))
+    assert f"did not reach it: {share:.1e} of the decrease is missing, iteration limit" in table.conclusion()

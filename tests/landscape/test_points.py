@@ -607,3 +607,13 @@ def test_the_gap_that_a_verdict_states_is_not_below_the_exact_one(noise, unbalan
         D, b, left, right = (sympy.Matrix(part).applyfunc(sympy.Rational) for part in (M.reshape(6, 4), y, A, B))
         off = (left * right.T).reshape(4, 1) - (D.T * D).LUsolve(D.T * b)
         assert float((off.T * D.T * D * off)[0] / 12) <= 1.01 * stated
+
+
+def test_without_decay_the_best_of_its_rank_is_not_called_the_optimum_of_f():
+    """``f`` falls to 0 at ``X = M``; the best matrix of rank 1 is at ``(2^2 + 1^2)/2`` above that."""
+    problem = ls.Problem(ls.objectives.Denoising(np.diag([3.0, 2.0, 1.0])), 1)
+    top = np.array([[np.sqrt(3.0)], [0.0], [0.0]])
+    assert problem.value(top, top) == pytest.approx(2.5)
+    judged = landscape.verdict(problem, (top, top))
+    assert judged.kind == "global"
+    assert judged.reason.endswith("of the closed form of the optimum of rank <= 1")
