@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import hashlib
 import importlib.util
 import logging
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -294,16 +294,13 @@ def _caller() -> str:
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
-def _own_folders() -> str:
-    return f"study-{socket.gethostname()}-"
-
-
 def _clear(folder: pathlib.Path) -> None:
     """Remove what callers of this machine have left that are gone, and so are their jobs."""
-    for path in folder.glob(f"{glob.escape(_own_folders())}*"):
-        pid = path.name.removeprefix(_own_folders()).partition("-")[0]
+    own = re.compile(rf"study-{re.escape(socket.gethostname())}-(\d+)-[^-]*")
+    for path in folder.glob("study-*"):
         arrays = sorted({job.name.partition("_")[0] for job in path.glob("*_submission.sh")})
-        if pid.isdigit() and not is_alive(int(pid)) and _queue(arrays) == set():
+        caller = own.fullmatch(path.name)
+        if caller and not is_alive(int(caller[1])) and _queue(arrays) == set():
             shutil.rmtree(path, ignore_errors=True)
 
 

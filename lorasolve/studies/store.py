@@ -44,6 +44,8 @@ _TRYING = ".trying"
 _UNFINISHED_HEAD = re.compile(rf"\.{re.escape(_HEAD)}\..+")
 # HOST-PID-TOKEN-N.npy, and the hidden names under which it is written where there are no files without a name.
 _PARAMETERS = re.compile(r"(\.)?[^.].*-\d+-[0-9a-f]{8}-\d+\.npy(?(1)\..+)")
+# Whose file it is: HOST-PID-TOKEN, where the name of one machine may begin as that of another one with its process.
+_WRITER = re.compile(r"\.?(.+)-(\d+)-[0-9a-f]{8}(?:[-.].*)?")
 # A line after its checksum.
 _BODY = re.compile(rb"((?:[0-9a-f]{2})+) (ok|error) ([^ ]+) (\{.*\})")
 # What another machine left behind is taken for abandoned after this time; on this one its process is asked for.
@@ -442,10 +444,9 @@ def _line(text: bytes) -> Line | str:
 
 def _is_abandoned(path: pathlib.Path) -> bool:
     """Whether whoever wrote a file is gone. Names begin with the machine and the process."""
-    host, _, rest = path.name.lstrip(".").partition(f"{socket.gethostname()}-")
-    pid = rest.partition("-")[0]
-    if host == "" and pid.isdigit():
-        return not is_alive(int(pid))
+    writer = _WRITER.fullmatch(path.name)
+    if writer and writer[1] == socket.gethostname():
+        return not is_alive(int(writer[2]))
     try:
         return time.time() - path.stat().st_mtime > _ABANDONED_SECONDS
     except FileNotFoundError:

@@ -393,3 +393,14 @@ def test_jobs_of_a_caller_that_may_be_there_are_named_and_left_alone(tmp_path, m
     assert cancelled == ["9"] and left == []
     texts = [str(one.message) for one in warned]
     assert f"7 (of process {gone.pid} on elsewhere)" in texts[0] and "cancelled: 9;" in texts[1] and len(texts) == 2
+
+
+def test_folders_of_a_machine_of_a_longer_name_are_not_taken_for_ones_own(tmp_path, monkeypatch):
+    """``node-4194304`` is no caller on ``node`` that has ended: Linux numbers processes below that."""
+    names = ["study-node-4194304-1-abcd_ef1", "study-node-4194304-4194304-abcd_ef1", "study-node-4194304-abcd_ef1"]
+    for name in names:
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(slurm, "_queue", lambda arrays: set())
+    monkeypatch.setattr(slurm.socket, "gethostname", lambda: "node")
+    slurm._clear(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == names[:2]

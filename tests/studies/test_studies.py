@@ -19,6 +19,7 @@ import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -955,6 +956,19 @@ def test_only_what_a_store_has_made_is_tidied_away(tmp_path):
     (store / "factors" / "host-1-0123abcd-2.npy").write_text("new")
     assert len(plain(1).run(store, "serial")) == 4
     assert contents(store).keys() - before.keys() == {*users, "factors/host-1-0123abcd-2.npy"}
+
+
+def test_what_a_machine_of_a_longer_name_is_writing_is_not_taken_for_ones_own(tmp_path, monkeypatch):
+    """``node-4194304`` is no process of ``node`` that has ended: Linux numbers processes below that."""
+    store = tmp_path / "runs"
+    plain(1).run(store, "serial")
+    names = [f"node-4194304-{pid}-0123abcd-0.npy" for pid in (1, 4194304)] + ["node-4194304-0123abcd-0.npy"]
+    for name in names:
+        (store / "factors" / name).write_text("new")
+    monkeypatch.setattr(socket, "gethostname", lambda: "node")
+    assert Store(store).tidy() == names[2:]
+    monkeypatch.setattr(socket, "gethostname", lambda: "node-4194304")
+    assert Store(store).tidy() == names[1:2]
 
 
 def test_factors_are_those_of_a_record(whole):
