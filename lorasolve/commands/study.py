@@ -265,8 +265,7 @@ def read_study(path: str) -> Study:
     """
     from ..studies import Study
 
-    with readable(path):
-        document = tomllib.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    document = _document(path)
     try:
         _known(document, ("problem", "axes", "run"), "")
         axes = {name: _axis(name, values) for name, values in _table(document, "axes").items()}
@@ -279,9 +278,19 @@ def read_study(path: str) -> Study:
         raise type(error)(f"{path}: {error}") from error
 
 
+def _document(path: str) -> dict[str, Any]:
+    """Return what the file holds; editors may begin it with a mark of its encoding."""
+    with readable(path):
+        text = pathlib.Path(path).read_text(encoding="utf-8-sig")
+        try:
+            return tomllib.loads(text)
+        except RecursionError:
+            raise ValueError("brackets are nested too deeply") from None
+
+
 def _sources(path: str) -> list[pathlib.Path]:
     """Return the other files that a study reads: its data, or its Python."""
-    problem = tomllib.loads(pathlib.Path(path).read_text(encoding="utf-8")).get("problem", {})
+    problem = _document(path).get("problem", {})
     names = (problem.get("data", ""), problem.get("python", "").rpartition(":")[0])
     return [pathlib.Path(path).parent / name for name in names if name]
 
@@ -315,7 +324,9 @@ def _axis(name: str, values: Any) -> Any:
     if not _span_length(span, arguments) <= LARGEST_SPAN:
         raise ValueError(f"axes: {name}: {span}: expected at most {LARGEST_SPAN} values, got {arguments!r}")
     try:
-        return _SPANS[span](*arguments).tolist()
+        # NumPy would warn of what it cannot do, and give no numbers.
+        with np.errstate(divide="raise", over="raise", invalid="raise"):
+            return _SPANS[span](*arguments).tolist()
     except (ArithmeticError, TypeError, ValueError) as error:
         raise ValueError(f"axes: {name}: {span}: NumPy takes no {arguments!r}: {error}") from error
 
@@ -377,7 +388,7 @@ def _function(text: str, folder: pathlib.Path) -> Any:
     if (beside := str(path.resolve().parent)) not in sys.path:
         sys.path.insert(0, beside)
     with readable(path):
-        source = path.read_text(encoding="utf-8")
+        source = path.read_bytes()  # as Python reads it: with whatever encoding it names
     try:
         exec(compile(source, str(path), "exec"), vars(module))
     except (Exception, SystemExit) as error:

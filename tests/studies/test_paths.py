@@ -576,6 +576,9 @@ def test_what_a_page_says_repeats_the_runs_that_it_shows(tmp_path, capsys, monke
         ("[axes]\nlam = {range = 3}", "axes: lam: range: expected numbers in brackets"),
         ("[axes]\nlam = {range = [0, 1, 0]}", "axes: lam: range: NumPy takes no [0, 1, 0]"),
         ("[axes]\nlam = {geomspace = [0, 1, 3]}", "axes: lam: geomspace: NumPy takes no [0, 1, 3]"),
+        ("[axes]\nlam = {geomspace = [-1, 1, 3]}", "axes: lam: geomspace: NumPy takes no [-1, 1, 3]: invalid value"),
+        ("[axes]\nlam = {linspace = [-1.7e308, 1.7e308, 3]}", "axes: lam: linspace: NumPy takes no [-1.7e+308, 1.7e"),
+        (f"[axes]\nlam = {'[' * 3000}{']' * 3000}", "grid.toml: brackets are nested too deeply"),
         ("[axes]\nlam = {linspace = [0, inf, 3]}", "axes: lam: linspace: expected finite numbers, got [0, inf, 3]"),
         ("[axes]\nlam = [[1, 2]]", "axes: lam: expected numbers, texts and truth values, got [1, 2]"),
         ("[axes]\nlam = 0.1", "axes: lam: expected a list or one of geomspace, linspace, range, got 0.1"),
@@ -604,6 +607,20 @@ def test_files_of_studies_that_say_what_there_is_not(tmp_path, capsys, monkeypat
     (tmp_path / "grid.toml").write_text(text)
     assert main(["study", "grid.toml", "--store", "runs"]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_files_of_studies_in_the_encodings_that_editors_write(tmp_path, capsys, monkeypatch):
+    """A mark of the encoding at the beginning, and Python in the one that its first line names."""
+    monkeypatch.chdir(tmp_path)
+    python = "# coding: latin-1\nimport lorasolve as ls, numpy as np\ndef problem(size):\n"
+    python += "    return ls.Problem(ls.objectives.Denoising(np.eye(2) * {'klein': 1.0, 'groß': 2.0}[size]), 1, 0.5)\n"
+    (tmp_path / "mine.py").write_text(python, encoding="latin-1")
+    text = '[problem]\npython = "mine.py:problem"\n[axes]\nsize = ["klein", "groß"]\n[run]\nmethod = "lbfgs"\n'
+    (tmp_path / "grid.toml").write_text(text, encoding="utf-8-sig")
+    assert main(["study", "grid.toml", "--store", "runs", "--backend", "serial", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    # One of two equal singular values c is soft-thresholded by 1/2: c^2/2 + 1/8 + (c - 1/2)/2.
+    assert {row["size"]: row["fun"] for row in rows} == pytest.approx({"klein": 0.875, "groß": 2.875})
 
 
 def test_a_file_of_python_imports_what_lies_beside_it(tmp_path, capsys, monkeypatch):
