@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from ._support.time_limit import is_over
 from ._support.validate import (
     Array,
     as_array,
@@ -244,7 +245,7 @@ class MultiObjective(ShownPrecision):
             D = [d / length for d in D]
             H = self._difference_product(X, D, natural)
             value = abs(joint_inner(D, H))
-            if not any(np.any(h) for h in H):
+            if is_over() or not any(np.any(h) for h in H):
                 break
             D = H
         return as_number(value, "objective: curvature at the start", 0.0)

@@ -12,6 +12,7 @@ from ._advice import end_message, unbounded_advice, zero_advice
 from ._support.digest import digest
 from ._support.progress import Progress
 from ._support.threads import solver_pools
+from ._support.time_limit import limited_by
 from ._support.validate import as_callable, as_choice, as_flag, as_instance, as_integer, require, shown
 from ._units import underflows
 from .inits import Init
@@ -109,10 +110,11 @@ def solve(
         )
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             compiled_before = compile_seconds()
-            if isinstance(optimizer, DrivenOptimizer):
-                end = drive(stage, optimizer, monitor)
-            else:
-                end = iterate(stage, optimizer, schedules, monitor, rng, attended)
+            with limited_by(monitor.out_of_time if stop.time_limit is not None else None):
+                if isinstance(optimizer, DrivenOptimizer):
+                    end = drive(stage, optimizer, monitor)
+                else:
+                    end = iterate(stage, optimizer, schedules, monitor, rng, attended)
             monitor.finish()
             total = monitor.seconds()
             compiled = compile_seconds() - compiled_before

@@ -50,6 +50,7 @@ from typing import Any
 import numpy as np
 
 from ._support.progress import Progress
+from ._support.time_limit import limited_by
 from ._support.validate import Array, as_instance, as_integer, as_number, shown
 from ._units import hides_gradient, least_length, may_hide_gradient
 from .kernels.stopping_rules import CONVERGED, LIMIT, RUNNING, STALLED, TARGET, decide, slope_at_start
@@ -101,7 +102,9 @@ class StoppingRule:
     time_limit : float, optional
         Seconds, compile time included.
     max_calls : int, optional
-        Limit on oracle calls, rejected trials and Hessian products included. By default ``20 max_iter + 1000``.
+        Limit on oracle calls, rejected trials and Hessian products included. By default ``20 max_iter + 1000``. Not
+        counted are the calls that sample the curvature of a loss that states no ``smoothness``, 40 or so each time
+        that a step is derived from it.
 
     Raises
     ------
@@ -317,7 +320,9 @@ class Monitor:
         seen = theta.view()
         seen.flags.writeable = False
         try:
-            asked = callback(Intermediate(problem, seen, value, grad_norm, self.nit, self.nfev))
+            # What it asks beside the run is not cut short.
+            with limited_by(None):
+                asked = callback(Intermediate(problem, seen, value, grad_norm, self.nit, self.nfev))
         except StopIteration:
             asked = True
         except Exception as error:

@@ -111,7 +111,8 @@ class Result:
     fun, grad_norm : float
         ``L`` and ``||grad L||_2`` at the last point.
     nit, nfev : int
-        Accepted iterations, and oracle calls (rejected trials included).
+        Accepted iterations, and oracle calls (rejected trials included; those not counted that sample the curvature of
+        a loss that states no ``smoothness``).
     status : Status
         Why the run stopped.
     message : str

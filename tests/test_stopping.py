@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import lorasolve as ls
 from lorasolve._support.progress import Progress
+from lorasolve._support.time_limit import is_over, limited_by
 from lorasolve.kernels import stopping_rules
 from lorasolve.loop import REJECTED_LIMIT
 from lorasolve.monitor import STALL_WINDOW, Monitor, Stop
@@ -187,6 +189,45 @@ def accounted(stop, points, staged=False, **options):
     except Stop as stopped:
         return answers, stopped.status
     return answers, None
+
+
+class Slow:
+    """A loss without a stated smoothness, so that methods sample its curvature: 40 evaluations at 0.02 s."""
+
+    shape, convex, lower_bound = (6, 5), True, 0.0
+
+    def __init__(self):
+        self.calls = 0
+
+    def value_and_grad(self, X):
+        self.calls += 1
+        time.sleep(0.02)
+        return 0.5 * float(((X - 1.0) ** 2).sum()), X - 1.0
+
+
+@pytest.mark.parametrize("method", ["gd", "nesterov", "scaled_gd", "riemannian", "trust_ncg", "gd@softmax_gates"])
+def test_the_time_limit_holds_while_a_curvature_is_sampled(method):
+    """In 0.1 s begin 5 evaluations; a few are made before the run, and at its last point."""
+    loss = Slow()
+    result = ls.solve(ls.Problem(loss, 2, 0.1), method, stop=ls.StoppingRule(time_limit=0.1))
+    assert result.status is ls.Status.TIME_LIMIT
+    assert loss.calls <= 5 + 8
+
+
+def test_what_a_callback_asks_is_not_cut_short_by_the_time_limit():
+    """By then the limit of the run has passed."""
+    over = []
+
+    def callback(seen):
+        time.sleep(0.05)
+        over.append(is_over())
+
+    problem = ls.Problem(Denoising(np.ones((6, 5))), 2, 0.1)
+    result = ls.solve(problem, "adam", callback=callback, stop=ls.StoppingRule(time_limit=0.02))
+    assert result.status is ls.Status.TIME_LIMIT
+    assert over == [False] and not is_over()
+    with limited_by(lambda: True):
+        assert is_over()
 
 
 def test_a_part_of_the_loss_whose_gradient_vanishes_or_whose_value_stays_ends_nothing():
@@ -378,6 +419,30 @@ def test_a_loss_in_float32_ends_a_run_at_its_precision_and_is_named(name, rank, 
     slope = 0.3 + np.linalg.norm(f.W.astype(float) * f.T, 2)
     assert gradient < 1e-6 * slope * np.linalg.norm(result.theta)
     assert "||grad L||" not in reason
+
+
+class Flat:
+    """``f = 1`` in float32: what a run lowers is the decay, by less than the last digit of ``f``."""
+
+    shape, convex, lower_bound = (3, 2), True, 0.0
+
+    def value_and_grad(self, X):
+        return np.float32(1.0), np.zeros(self.shape, np.float32)
+
+
+def test_decreases_below_the_digits_of_a_loss_in_float32_are_none():
+    """Each step makes the factors ``1 - lam`` times as long: ``L`` falls in every one, in float32 in none."""
+    lam, start = 1e-6, (np.ones((3, 1)), np.ones((2, 1)))
+    problem, most = ls.Problem(Flat(), 1, lam), 3 * STALL_WINDOW
+    values = 1.0 + 0.5 * lam * 5.0 * (1.0 - lam) ** (2 * np.arange(most + 1))
+    assert (np.diff(values) < 0.0).all() and np.unique(values.astype(np.float32)).size == 1
+    result = ls.solve(problem, GD(step_size=1.0), start, stop=ls.StoppingRule(max_iter=most))
+    assert result.status is ls.Status.STALLED and result.nit == STALL_WINDOW + 1
+    assert_allclose(result.fun, values[result.nit], rtol=1e-15)
+    # A target is one to the last digit.
+    stop = ls.StoppingRule(max_iter=most, target=0.5 * (values[9] + values[10]))
+    found = ls.solve(problem, GD(step_size=1.0), start, stop=stop)
+    assert found.status is ls.Status.TARGET_REACHED and found.nit == 10
 
 
 def test_wrong_gradients_of_float32_are_named_all_the_same():

@@ -79,7 +79,7 @@ class Row:
         which the gradient norm shrank in a step of the second half of the run, on average. None where a premise is not
         known to hold: ``lam > 0``, bounds on the curvature of ``f``, ``||S||_2 < lam``, ``eta <= 2/(mu + M)``.
     oracle_calls, search_calls : int
-        Evaluations of value and gradient in the run, and in the whole search for the step.
+        Evaluations of value and gradient in the run, as its result counts them, and in the whole search for the step.
     seconds, compile_seconds : float
         Mean time of a run without compilation, and time spent compiling in all of them.
     status : str

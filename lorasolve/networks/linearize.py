@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .._blocks import Matrices, MultiObjective, Pairs, as_finite_pairs, joint_inner, joint_norm
+from .._support.time_limit import is_over
 from .._support.validate import Array, as_instance, as_number
 from ..linear_map import LinearMap
 from ..objectives import POWER_STEPS
@@ -308,7 +309,7 @@ class LinearizedNetwork(MultiObjective):
             D = [d / length for d in D]
             H = self.hessian_product(X, D)
             last, value = value, joint_inner(D, H)
-            if value - last <= GROWN * value:
+            if value - last <= GROWN * value or is_over():
                 break
             D = H
         return value

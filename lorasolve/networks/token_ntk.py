@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._blocks import Matrices, MultiObjective, OnLine, Pairs, as_finite_pairs
+from .._support.time_limit import is_over
 from .._support.validate import (
     Array,
     as_array,
@@ -280,7 +281,7 @@ class TokenNTK(MultiObjective):
             dz /= length
             bent = self._bend(z, dz)
             last, value = value, float(np.vdot(dz, bent))
-            if value - last <= 1e-3 * value:
+            if value - last <= 1e-3 * value or is_over():
                 break
             w = bent
         return value

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._support.time_limit import is_over
 from .._support.validate import Array, as_number
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def estimate_smoothness(objective: Objective, A: Array, B: Array) -> float:
         D /= np.linalg.norm(D)
         H = difference_product(objective, X, D, length)
         value = abs(float(np.sum(D * H)))
-        if not np.any(H):
+        if not np.any(H) or is_over():
             break
         D = H
     return as_number(value, "objective: curvature at the start", 0.0)

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
+from .._support.time_limit import is_over
 from .._support.validate import Array
 from .._units import natural_start, own_lengths
 from ..linear_map import POWER_STEPS, spectral_norm_estimate
@@ -346,6 +347,8 @@ def sampled_curvature(problem: Problem, theta: Array) -> float:
         problem.value_and_grad(theta - step, minus)
         change = (plus - minus) / (2.0 * h)
         value = float(np.linalg.norm(change))
+        if is_over():
+            break
         direction = change
     return value
 
