@@ -82,12 +82,8 @@ class Tabular(ABC):
     def to_csv(self, path: PathLike | None = None) -> str:
         """Return all fields as CSV, numbers with all digits; write it to ``path`` too if one is given."""
         records = self.records()
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        if records:
-            writer.writerow(records[0])
-            writer.writerows([csv_value(value) for value in record.values()] for record in records)
-        return written(text.getvalue(), path)
+        lines = [csv_line(record.values()) for record in records]
+        return written("".join([csv_line(records[0]), *lines] if records else []), path)
 
     def to_markdown(self, path: PathLike | None = None) -> str:
         """Return the columns for readers as a Markdown table; write it to ``path`` too if one is given."""
@@ -158,19 +154,25 @@ def latex_tabular(
     lines = [
         rf"\begin{{tabular}}{{{''.join('l' if to_left else 'r' for to_left in left)}}}",
         r"\toprule",
-        " & ".join(heads) + r" \\",
+        _latex_row(heads),
         r"\midrule",
-        *(" & ".join(latex_text(cell) for cell in row) + r" \\" for row in rows),
+        *(_latex_row(map(latex_text, row)) for row in rows),
         r"\bottomrule",
         r"\end{tabular}",
     ]
     return written("\n".join(lines) + "\n", path)
 
 
+def _latex_row(cells: Iterable[str]) -> str:
+    r"""Return cells of LaTeX as a row; what ends the row above would take a bracket or star at its beginning."""
+    row = " & ".join(cells) + r" \\"
+    return "{}" + row if row.startswith(("[", "*")) else row
+
+
 def markdown_row(cells: Iterable[str]) -> str:
-    """Return cells of text as a row of a Markdown table; bars in them end no cell."""
+    """Return cells of text as a row of a Markdown table; bars in them end no cell, and ``<lambda>`` is no tag."""
     texts = [as_text(cell, f"cells[{k}]") for k, cell in enumerate(as_iterable(cells, "cells"))]
-    return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
+    return "| " + " | ".join(_MARKS.sub(r"\g<1>\g<1>\\\2", text) for text in texts) + " |"
 
 
 def markdown_table(
@@ -220,8 +222,18 @@ def csv_value(value: Any) -> Any:
     return repr(float(value)) if isinstance(value, float) else value
 
 
+def csv_line(values: Iterable[Any]) -> str:
+    """Return values as a line of CSV; where one holds a line break of any kind it is in quotes."""
+    text = io.StringIO(newline="")
+    # What stands at the end of lines decides which breaks are put in quotes.
+    csv.writer(text, lineterminator="\r\n").writerow(map(csv_value, values))
+    return text.getvalue().removesuffix("\r\n") + "\n"
+
+
 # A number by itself, not one in a name such as gd:step_size=1e-3.
 _NUMBER = re.compile(r"(?<![^\s(])(-?\d+(?:\.\d+)?)e([+-]?\d+)(?![^\s),])")
+# In Markdown: a bar, with the backslashes before it, or what begins a tag.
+_MARKS = re.compile(r"(\\*)(\||<(?=[A-Za-z/!?]))")
 _SPECIAL = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",

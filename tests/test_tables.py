@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import html.parser
 import io
+import os
+import re
 
 import numpy as np
 import pytest
 
 import lorasolve as ls
-from lorasolve.tables import Column, Tabular, aligned, latex_tabular, markdown_table, plain, written
+from lorasolve.tables import Column, Tabular, aligned, csv_line, latex_tabular, markdown_table, plain, written
 
 
 class Odd(Tabular):
@@ -154,3 +156,37 @@ def test_a_cell_of_several_lines_does_not_end_its_row():
     assert aligned([heads, *rows], left).splitlines()[1:] == ["a     first second", "b     one two"]
     assert markdown_table(heads, rows, left).splitlines()[2:] == ["| a | first second |", "| b | one two |"]
     assert r"a & first second \\" in latex_tabular(heads, rows, left).splitlines()
+
+
+def test_a_row_that_begins_as_an_argument_is_none_of_what_ends_the_row_above():
+    r"""``\\ [0, 1]`` is a wrong length to LaTeX, and ``\\ *`` loses the star, also on the next line."""
+    heads, rows, left = ["[a]", "b"], [["[0, 1]", "x"], ["*", "[y]"], ["a*", "*"]], [True, True]
+    body = [line for line in latex_tabular(heads, rows, left).splitlines() if line.endswith(r" \\")]
+    assert body == [r"{}[a] & b \\", r"{}[0, 1] & x \\", r"{}* & [y] \\", r"a* & * \\"]
+
+
+def test_markdown_shows_what_looks_like_a_tag_or_an_escaped_bar():
+    """CommonMark 2.4: a backslash makes a mark a character, another backslash too."""
+    rows = [["<lambda>", "a < b"], [r"\|x\|", "rank <= 3"], ["</td><!--", "<?"]]
+    lines = markdown_table(["a", "b"], rows, [True, True]).splitlines()[2:]
+    assert lines == [r"| \<lambda> | a < b |", r"| \\\|x\\\| | rank <= 3 |", r"| \</td>\<!-- | \<? |"]
+    for line, row in zip(lines, rows):
+        cells = re.split(r"(?<!\\)(?:\\\\)*\|", line)[1:-1]
+        assert [re.sub(r"\\(.)", r"\1", cell).strip() for cell in cells] == row
+
+
+def test_every_line_break_in_csv_is_in_quotes(tmp_path):
+    """A lone carriage return, as of a progress bar in a message, ends a line for who reads it."""
+    cells = ["50%\rdone", "a\nb", "c\r\nd", 'e"f', "g,h", "\u2028", "i"]
+    text = "".join(map(csv_line, (cells, cells)))
+    (tmp_path / "x.csv").write_bytes(text.encode())
+    with open(tmp_path / "x.csv", newline="", encoding="utf-8") as file:
+        assert list(csv.reader(file)) == [cells, cells]
+    assert csv_line(["a", 1.5, None, [1]]) == "a,1.5,,[1]\n"
+    table = _one("50%\rdone").to_csv()
+    assert list(csv.reader(io.StringIO(table, newline=""))) == [["x"], ["50%\rdone"]]
+
+
+def test_names_of_files_in_other_encodings_do_not_keep_a_table_from_being_written(tmp_path):
+    _one(os.fsdecode(b"gr\xe9")).to_csv(tmp_path / "x.csv")
+    assert (tmp_path / "x.csv").read_text() == "x\ngr\\udce9\n"

@@ -50,8 +50,8 @@ def write_together(writes: Mapping[PathLike, Write]) -> None:
 
 
 def text_writer(text: str) -> Write:
-    """Return what writes a text in UTF-8."""
-    return lambda file: file.write(text.encode())
+    """Return what writes a text in UTF-8; what that cannot hold, of names of files in other encodings, as an escape."""
+    return lambda file: file.write(text.encode(errors="backslashreplace"))
 
 
 class _Unseen:

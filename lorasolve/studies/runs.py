@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from .._support.files import PathLike
 from .._support.validate import Array, as_flag, as_instance, as_path
-from ..tables import aligned, csv_value, data_frame, html_table, latex_tabular, latex_text, markdown_table, written
+from ..tables import aligned, csv_line, data_frame, html_table, latex_tabular, latex_text, markdown_table, written
 from ._cells import order
 from ._groups import in_groups
 from ._page import page
@@ -295,6 +293,4 @@ def _columns(rows: Iterable[Record]) -> list[str]:
 
 
 def _csv_line(row: Record, names: list[str]) -> str:
-    text = io.StringIO()
-    csv.DictWriter(text, names, lineterminator="\n").writerow({name: csv_value(value) for name, value in row.items()})
-    return text.getvalue()
+    return csv_line(row.get(name) for name in names)
