@@ -223,8 +223,9 @@ def status(runs: Runs) -> dict[str, Any]:
 
 
 def _status_text(document: dict[str, Any]) -> str:
+    asked = "none" if document["asked"] is None else document["asked"]
     lines = [
-        f"{document['store']}: {document['runs']} runs, {document['asked']} asked for last; "
+        f"{document['store']}: {document['runs']} runs, {asked} asked for last; "
         f"{document['seconds']:.3g} s of work in {document['shards']} shards"
     ]
     if document["axes"]:

@@ -164,6 +164,7 @@ class Store:
         names = [path.name for path in self.path.iterdir()] if self.path.exists() else []
         # Another process may make the same store: its head is looked for once its other files could be seen.
         if not all(map(_UNFINISHED_HEAD.fullmatch, names)) and not (self.path / _HEAD).exists():
+            _refuse_headless(self.path)
             raise ValueError(f"store: {self.path} exists and is no store of runs; give a new folder")
 
     def describe(self, **facts: Any) -> None:
@@ -293,12 +294,19 @@ def _read_head(path: pathlib.Path) -> dict[str, Any]:
     try:
         head = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
+        _refuse_headless(path.parent)
         raise ValueError(f"store: {path.parent} is no store of runs (it has no {_HEAD})") from error
     except ValueError as error:
         raise ValueError(f"store: {path} is damaged ({error}); {_HEAD_LOST}") from error
-    if not isinstance(head, dict):
+    if not isinstance(head, dict) or not isinstance(head.get("axes", {}), dict):
         raise ValueError(f"store: {path} is damaged (it holds no object); {_HEAD_LOST}")
     return head
+
+
+def _refuse_headless(folder: pathlib.Path) -> None:
+    """Say of a folder with runs and without a head how they become readable again."""
+    if next(folder.glob(f"*{_SUFFIX}"), None) is not None:
+        raise ValueError(f"store: {folder} has lost its {_HEAD}; {_HEAD_LOST}")
 
 
 class Shard:

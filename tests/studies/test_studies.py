@@ -935,9 +935,13 @@ def test_a_head_that_is_none_is_refused_as_damaged(tmp_path, head):
 
 def test_the_head_of_a_new_store_makes_runs_readable_again(tmp_path):
     first = plain(1).run(tmp_path / "runs", "serial").digest()
-    (tmp_path / "runs" / "store.json").write_text("{")
-    with pytest.raises(ValueError, match=r"which the store.json of any new store of this version makes readable again"):
-        plain(1).runs(tmp_path / "runs")
+    head = tmp_path / "runs" / "store.json"
+    whole = json.loads(head.read_text())
+    for text in ("{", "[]", json.dumps(whole | {"axes": 3}), None):
+        head.unlink() if text is None else head.write_text(text)
+        for call in (plain(1).runs, lambda path: plain(1).run(path, "serial")):
+            with pytest.raises(ValueError, match=r"(damaged|lost its).* of any new store of this version makes"):
+                call(tmp_path / "runs")
     Store(tmp_path / "new", create=True)
     shutil.copy(tmp_path / "new" / "store.json", tmp_path / "runs")
     assert plain(1).runs(tmp_path / "runs").digest() == first
