@@ -132,9 +132,9 @@ def sentence(comparison: Comparison) -> str:
             return "Every run diverged: try a smaller step size, or 'gd_backtracking'."
         return f"No method here minimises {comparison.minimises}; nothing is judged against its optimum."
     reference = comparison.reference if comparison.problem.adapter.low_rank else None
-    if reference is None and all(row.is_global is None for row in rows):
-        return f"Inconclusive: without a convex counterpart there is no certificate; {_lowest(rows, comparison, best)}"
     good = [row for row in rows if row.is_global]
+    if reference is None and not good and not _has_closed_form(rows):
+        return f"Inconclusive: without a convex counterpart there is no certificate; {_lowest(rows, comparison, best)}"
     missed = [row for row in rows if _missed(row)]
     unknown = [row for row in rows if not row.is_global and not _missed(row)]
     # Without decay a bound of f, or a closed form, judges.
@@ -161,6 +161,11 @@ def sentence(comparison: Comparison) -> str:
     parts += [f"{row.method} did not reach it{starts}: {_shortfall(row)}." for row in missed]
     parts += [f"{row.method} minimises {row.minimises}{_elsewhere(row)}." for row in others]
     return " ".join(parts)
+
+
+def _has_closed_form(rows: list[Row]) -> bool:
+    """Whether the least value of what rows minimise is known, and some of them are judged by it."""
+    return any(row.reference is not None and row.is_global is False for row in rows)
 
 
 def _lowest(rows: list[Row], comparison: Comparison, best: int) -> str:
