@@ -84,6 +84,7 @@ def do(
         reading.show(0.0, _READING)
     store.tidy()
     worker = work.worker(store.path, share)
+    work.refuse_changing(worker.describe)
     # Made before anything runs: objectives may remember what they were asked.
     results = store.path.resolve()
     start = partial(work.worker, results, share)

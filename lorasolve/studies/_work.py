@@ -100,6 +100,15 @@ class Work:
         """Return what does the cells, in the process that asks."""
         raise NotImplementedError
 
+    def refuse_changing(self, describe: Callable[[int], Cell]) -> None:
+        """Refuse work whose cells are others each time that they are described; ``describe`` has known them once.
+
+        Raises
+        ------
+        ValueError
+            If they change: no store would have what it holds again.
+        """
+
     def first(self) -> Sequence[int]:
         """Return the cells that show how long others take, and compile what they need."""
         return [0]

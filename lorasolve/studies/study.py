@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
@@ -280,7 +281,8 @@ class Study(Work):
         Raises
         ------
         ValueError, TypeError
-            For a folder that is something else, unknown backends, and numbers out of range.
+            For a folder that is something else, unknown backends, numbers out of range, and a problem, method or start
+            that is another one each time that it is made, as with random numbers that have no seed.
         StoreError
             If the store cannot be written, for example because the disk is full; what was written is safe.
         """
@@ -295,6 +297,18 @@ class Study(Work):
     def describer(self) -> Describe:
         """Return the function that says what a cell is."""
         return Describe(self)
+
+    def refuse_changing(self, describe: Callable[[int], Any]) -> None:
+        """Refuse functions that make something else each time, by the first cell."""
+        first, again = describe(0), self.describer()(0)
+        if first.key == again.key or first.error is not None or again.error is not None:
+            return
+        one, other = json.loads(first.run), json.loads(again.run)
+        changed = next(name for name in ("problem", "method", "init", "stop", "study") if one[name] != other[name])
+        raise ValueError(
+            f"{changed}: expected the same each time that it is made for a cell, got another one the second time, so "
+            "that no run would be found again; give its random numbers a seed, as in numpy.random.default_rng(0)"
+        )
 
     def worker(self, store: PathLike, threads: int) -> Solver:
         """Return what does the cells, in the process that asks."""

@@ -41,6 +41,7 @@ from lorasolve._support.progress import Progress
 from lorasolve.io import write_json
 from lorasolve.multi import Separable
 from lorasolve.objectives import Denoising
+from lorasolve.optimizers import GD
 from lorasolve.studies import Store, StoreError
 from lorasolve.studies._pace import Pace
 from lorasolve.studies._solves import Describe, Solver
@@ -1599,3 +1600,27 @@ def test_without_stderr_remarks_are_left_out_and_stdout_is_the_callers(monkeypat
     pace.end(True, True, True)
     pace.end(False, True, True)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("backend", ["serial", "loky"])
+def test_what_is_another_one_each_time_that_it_is_made_is_refused(tmp_path, backend):
+    """None of its runs would be in the store at the next call, nor with workers at the end of this one."""
+
+    def problem(lam, rng=None):
+        return ls.Problem(ls.objectives.Denoising(np.random.default_rng(rng).standard_normal((4, 3))), 2, lam)
+
+    def start(lam):
+        return tuple(np.random.default_rng().standard_normal((2, 4, 2)))
+
+    fixed = ls.Problem(ls.objectives.Denoising(np.eye(4)), 2, 0.1)
+    axes = {"lam": [0.1, 0.2], "seed": range(2)}
+    for study, name in (
+        (ls.Study(problem, axes, "lbfgs"), "problem"),
+        (ls.Study(fixed, axes, "lbfgs", init=start), "init"),
+        (ls.Study(fixed, axes, lambda lam: GD(step_size=1.0 + np.random.default_rng().random())), "method"),
+    ):
+        with pytest.raises(ValueError, match=rf"^{name}: expected the same each time .* give its random numbers a se"):
+            study.run(tmp_path / "runs", backend)
+    assert len(ls.studies.Runs.read(tmp_path / "runs")) == 0
+    seeded = ls.Study(problem, axes | {"rng": [5]}, "lbfgs")
+    assert len(seeded.run(tmp_path / "runs", backend)) == len(seeded.runs(tmp_path / "runs")) == 4
