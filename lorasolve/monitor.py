@@ -53,7 +53,7 @@ from ._support.progress import Progress
 from ._support.time_limit import limited_by
 from ._support.validate import Array, as_instance, as_integer, as_number, shown
 from ._units import hides_gradient, least_length, may_hide_gradient
-from .kernels.stopping_rules import CONVERGED, LIMIT, RUNNING, STALLED, TARGET, decide, slope_at_start
+from .kernels.stopping_rules import CONVERGED, DIVERGED, LIMIT, RUNNING, STALLED, TARGET, decide, slope_at_start
 from .optimizers.base import ROUNDING, Limits, Optimizer
 from .problem import Problem
 from .result import Trace
@@ -75,6 +75,7 @@ MEANING = {
     TARGET: Status.TARGET_REACHED,
     STALLED: Status.STALLED,
     LIMIT: Status.ITERATION_LIMIT,
+    DIVERGED: Status.DIVERGED,
 }
 
 # Compiled iterations come back this often, for the time limit, the progress line and Ctrl-C.

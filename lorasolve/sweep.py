@@ -18,7 +18,7 @@ from ._support.validate import Array, as_flag, as_instance, as_integer, shown
 from ._units import Units, gradient_at_zero, least_length, may_hide_gradient, units
 from .engine import GivenStart, first_stage, method_and_start, own_problem, solve, start_name
 from .inits import Init
-from .kernels.stopping_rules import DIVERGED, LIMIT, RUNNING
+from .kernels.stopping_rules import LIMIT, RUNNING
 from .linear_map import SQUARED
 from .method import Method
 from .monitor import MEANING, StoppingRule, rule_of
@@ -363,7 +363,7 @@ def _solve_blocks(members: list[tuple[Any, list[int]]], stop: StoppingRule, made
     made.A[ends] = _from_lanes(A, width)[used].reshape(-1, m, r)
     made.B[ends] = _from_lanes(B, width)[used].reshape(-1, n, r)
     made.nit[ends] = nit.ravel()[used]
-    meaning = MEANING | {DIVERGED: Status.DIVERGED}
+    meaning = dict(MEANING)
     if most < max_iter:
         meaning[LIMIT] = Status.CALL_LIMIT
     made.status[ends] = [meaning[code] for code in status.ravel()[used].tolist()]

@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import lorasolve as ls
 from lorasolve._support.progress import Progress
 from lorasolve._support.time_limit import is_over, limited_by
-from lorasolve.kernels import stopping_rules
+from lorasolve.kernels import stopping, stopping_rules
 from lorasolve.loop import REJECTED_LIMIT
 from lorasolve.monitor import STALL_WINDOW, Monitor, Stop
 from lorasolve.objectives import Denoising, LinearFineTuning, MatrixCompletion, MatrixSensing
@@ -419,6 +419,38 @@ def test_a_loss_in_float32_ends_a_run_at_its_precision_and_is_named(name, rank, 
     slope = 0.3 + np.linalg.norm(f.W.astype(float) * f.T, 2)
     assert gradient < 1e-6 * slope * np.linalg.norm(result.theta)
     assert "||grad L||" not in reason
+
+
+class Falling:
+    """``f(x) = -x/4``, along which factors grow without end."""
+
+    shape, convex = (1, 1), True
+
+    def value_and_grad(self, X):
+        return -0.25 * float(X[0, 0]), np.full((1, 1), -0.25)
+
+
+def test_factors_whose_squares_overflow_have_not_converged():
+    """Steps of 4 double both, to ``a = b = 2^511.5``: ``a^2 + b^2`` overflows, ``a b`` and the gradient do not."""
+    start = np.full((1, 1), 0.5**0.5)
+    result = ls.solve(ls.Problem(Falling(), 1), GD(step_size=4.0), (start, start), stop=ls.StoppingRule(max_iter=600))
+    assert result.nit == 512
+    assert (result.fun, result.grad_norm) == (pytest.approx(-(2.0**1021)), pytest.approx(2.0**510))
+    assert result.status is ls.Status.DIVERGED
+    rules = (-math.inf, 1.0, 0.0, 10, 5)
+    for decide in (stopping_rules.decide, stopping.decide):
+        assert decide(1.0, 1.0, math.inf, 3, 2.0, 1, rules)[0] == stopping_rules.DIVERGED
+        assert decide(1.0, 1.0, 1e308, 3, 2.0, 1, rules)[0] == stopping_rules.CONVERGED
+
+
+def test_a_curvature_that_overflows_ends_newtons_method_in_words():
+    """``A`` is 1e280 times as long as ``B``, and the curvature in ``B`` is the square of its length."""
+    rng = np.random.default_rng(1)
+    start = 1e140 * rng.standard_normal((4, 2)), 1e-140 * rng.standard_normal((3, 2))
+    problem = ls.Problem(Denoising(rng.standard_normal((4, 3))), 2)
+    result = ls.solve(problem, "trust_ncg", start)
+    assert result.status is ls.Status.STALLED
+    assert result.fun <= 0.5 * np.sum((start[0] @ start[1].T - problem.objective.M) ** 2) * (1.0 + 1e-12)
 
 
 class Flat:

@@ -6,6 +6,8 @@ rules mean and why they stand in this order.
 
 from __future__ import annotations
 
+from math import inf
+
 RUNNING, CONVERGED, TARGET, LIMIT, STALLED, DIVERGED = range(6)
 
 
@@ -15,7 +17,8 @@ def decide(value, norm, size, nit, best, best_at, rules):
     Parameters
     ----------
     value, norm, size : float
-        ``L``, ``||grad L||_2`` and ``||theta||_2`` there.
+        ``L``, ``||grad L||_2`` and ``||theta||_2`` there; the last is infinite where squares overflow, which ends the
+        run as diverged.
     nit : int
         Accepted iterations, 0 at the start.
     best, best_at : float, int
@@ -34,7 +37,10 @@ def decide(value, norm, size, nit, best, best_at, rules):
     if value < best:
         best = value
         best_at = nit
-    if value <= target:
+    if not size < inf:
+        # Every gradient would be small beside factors whose squares overflow.
+        code = DIVERGED
+    elif value <= target:
         code = TARGET
     elif norm <= slope * max(size, floor):
         code = CONVERGED

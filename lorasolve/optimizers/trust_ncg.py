@@ -14,6 +14,10 @@ from .base import DrivenOptimizer, ValueAndGrad
 from .lbfgs import UNLIMITED
 
 
+class _Overflow(Exception):
+    """A curvature is beyond the range of its type."""
+
+
 @dataclass(frozen=True)
 class TrustNCG(DrivenOptimizer):
     """Trust-region Newton with conjugate gradients (``scipy.optimize.minimize(method="trust-ncg")``).
@@ -52,10 +56,20 @@ class TrustNCG(DrivenOptimizer):
                 last[:] = point
                 accept(point)
 
+        def in_range(point: Array, direction: Array) -> Array:
+            found = product(point, direction)
+            # SciPy divides by the curvature, and has no words for a step that is no number.
+            if not np.isfinite(np.vdot(direction, found)):
+                raise _Overflow
+            return found
+
         settings: dict[str, Any] = {
             "jac": True,
-            "hessp": product,
+            "hessp": in_range,
             "callback": report,
             "options": {"gtol": 0.0, "maxiter": UNLIMITED},
         }
-        return minimize(function, z, method="trust-ncg", **settings).x
+        try:
+            return minimize(function, z, method="trust-ncg", **settings).x
+        except _Overflow:
+            return last
