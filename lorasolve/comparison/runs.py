@@ -327,8 +327,9 @@ def compare(
             if reference is None and has_convex_counterpart(problem):
                 reference = solve_convex(problem, progress=progress)
             interrupted = reference is not None and reference.interrupted
-            if reference is not None:
-                optima.learn(target_of(Method(), problem), reference.fun)
+            own = target_of(Method(), problem)
+            if reference is not None and (own.weight is not None or own.rank is not None):
+                optima.learn(own, reference.fun)
             if not interrupted:
                 # Where nothing is kept, two methods need no more than two names.
                 names = [str(k) if store is None else method_text(method) for k, method in enumerate(chosen)]

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from .._known import Known
 from .._support.text import number
 from ..convex import ConvexResult
+from ..method import Method
 from ..status import Status
 from ..tables import Column, aligned
+from .targets import target_of
 
 if TYPE_CHECKING:
     from .runs import Comparison, Row
@@ -133,7 +135,7 @@ def sentence(comparison: Comparison) -> str:
         return f"No method here minimises {comparison.minimises}; nothing is judged against its optimum."
     reference = comparison.reference if comparison.problem.adapter.low_rank else None
     good = [row for row in rows if row.is_global]
-    if reference is None and not good and not _has_closed_form(rows):
+    if reference is None and not _is_judged_by_rank(comparison, rows):
         return f"Inconclusive: without a convex counterpart there is no certificate; {_lowest(rows, comparison, best)}"
     missed = [row for row in rows if _missed(row)]
     unknown = [row for row in rows if not row.is_global and not _missed(row)]
@@ -163,9 +165,14 @@ def sentence(comparison: Comparison) -> str:
     return " ".join(parts)
 
 
-def _has_closed_form(rows: list[Row]) -> bool:
-    """Whether the least value of what rows minimise is known, and some of them are judged by it."""
-    return any(row.reference is not None and row.is_global is False for row in rows)
+def _is_judged_by_rank(comparison: Comparison, rows: list[Row]) -> bool:
+    """Whether certificates without decay say of rows what their own aim is, the best of the rank.
+
+    With a factor frozen the aim is another one, and who is not at the best of the rank may be at that.
+    """
+    if target_of(Method(), comparison.problem).rank is None:
+        return False
+    return any(row.is_global or (row.is_global is False and row.reference is not None) for row in rows)
 
 
 def _lowest(rows: list[Row], comparison: Comparison, best: int) -> str:

@@ -535,3 +535,22 @@ def test_where_the_data_can_be_met_nothing_is_relative_to_rounding_errors() -> N
         assert (row.reference, row.suboptimality) == (0.0, row.objective)
     share = table.rows[1].objective / (0.5 * np.sum(M**2))
     assert f"did not reach it: {share:.1e} of the decrease is missing, iteration limit" in table.conclusion()
+
+
+def test_a_frozen_factor_is_not_held_against_the_optimum_of_both() -> None:
+    """With ``A`` frozen ``L`` is least in ``B`` alone, by ridge regression; the optimum of both is below that."""
+    rng = np.random.default_rng(0)
+    M, A = rng.standard_normal((4, 3)), rng.standard_normal((4, 1))
+    B = M.T @ A / (A.T @ A + 0.5)
+    least = 0.5 * np.sum((A @ B.T - M) ** 2) + 0.25 * (np.sum(A**2) + np.sum(B**2))
+    for lam in (0.5, 0.0):
+        problem = ls.Problem(ls.objectives.Denoising(M), 1, lam, adapter="lora:frozen=A")
+        table = ls.compare(problem, ["lbfgs", "gd:step_size=1e-6"], init=(A, 0.0 * B))
+        row = table.rows[0]
+        assert row.minimises == "f with the penalty of lora, a factor frozen"
+        assert (row.status, row.reference, row.suboptimality, row.missing) == ("converged", None, None, None)
+        if lam:
+            assert row.objective == pytest.approx(least)
+            assert table.reference is not None and table.reference.fun < row.objective
+        else:
+            assert "did not reach" not in table.conclusion()
