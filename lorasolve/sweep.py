@@ -211,10 +211,29 @@ def solve_batch(
     return made
 
 
-def run_prepared(
-    runs: list[Run], stop: StoppingRule, progress: bool = False, quadratics: dict[int, Any] | None = None
+def run_prepared(runs: list[Run], stop: StoppingRule, progress: bool = False) -> BatchResult:
+    """Solve prepared runs of one shape, rank and type, in blocks and one by one."""
+    began = time.perf_counter()
+    line = Progress("batch", progress)
+    made = run_blocks(runs, stop, line=line)
+    count, done = len(runs), int(made.compiled.sum())
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        for k in np.flatnonzero(~made.compiled):
+            _solve_single(int(k), stop, made)
+            done += 1
+            line.show(done / count, f"{done} of {count} runs")
+    line.close()
+    made.seconds = time.perf_counter() - began
+    return made
+
+
+def run_blocks(
+    runs: list[Run], stop: StoppingRule, quadratics: dict[int, Any] | None = None, line: Progress | None = None
 ) -> BatchResult:
-    """Solve prepared runs of one shape, rank and type; ``quadratics`` keeps those of objectives from call to call."""
+    """Solve those prepared runs that end in blocks; the others, which are not ``compiled``, are left to be solved.
+
+    ``quadratics`` keeps those of objectives from call to call.
+    """
     began = time.perf_counter()
     m, n = runs[0].problem.shape
     r, dtype, count = runs[0].problem.rank, runs[0].problem.dtype, len(runs)
@@ -230,18 +249,13 @@ def run_prepared(
         _runs=runs,
         _single={},
     )
-    line = Progress("batch", progress)
+    line = Progress("batch", False) if line is None else line
     done = 0
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for members in _batches(runs, stop, {} if quadratics is None else quadratics):
             _solve_blocks(members, stop, made)
             done += sum(len(indices) for _, indices in members)
             line.show(done / count, f"{done} of {count} runs")
-        for k in np.flatnonzero(~made.compiled):
-            _solve_single(int(k), stop, made)
-            done += 1
-            line.show(done / count, f"{done} of {count} runs")
-    line.close()
     made.seconds = time.perf_counter() - began
     return made
 

@@ -21,7 +21,7 @@ from ..monitor import StoppingRule
 from ..problem import Problem
 from ..result import Result
 from ..status import Status
-from ..sweep import Run, fits, prepared, run_prepared
+from ..sweep import Run, fits, prepared, run_blocks, run_prepared
 from ._work import BLOCK, ERRORS, Cell, Worker, asked_to_stop, in_words, summary
 from .descriptions import init_text, method_text, problem_facts, rule_text
 from .store import Entry, json_text
@@ -115,17 +115,19 @@ class Solver(Worker):
 
     def _solve_blocks(self, group: list[RunCell]) -> dict[int, Entry]:
         runs = [cell.prepared for cell in group if cell.prepared is not None]
-        made = run_prepared(runs, group[0].stop, quadratics=self._quadratics)
+        made = run_blocks(runs, group[0].stop, self._quadratics)
         entries = {}
         m, n = runs[0].problem.shape
         shapes = [[m, n, runs[0].problem.rank]]
         for k, cell in enumerate(group):
+            if not made.compiled[k]:
+                continue  # to be solved by itself, which may fail
             result: dict[str, Any] = {
                 "status": made.status[k].label,
                 "fun": for_json(float(made.fun[k])),
                 "grad_norm": for_json(float(made.grad_norm[k])),
                 "nit": int(made.nit[k]),
-                "nfev": int(made.nit[k]) + 1,
+                "nfev": made.result(k).nfev if made.status[k] is Status.DIVERGED else int(made.nit[k]) + 1,
                 "shapes": shapes,
             }
             vector = np.concatenate([made.A[k].ravel(), made.B[k].ravel()])

@@ -1624,3 +1624,39 @@ def test_what_is_another_one_each_time_that_it_is_made_is_refused(tmp_path, back
     assert len(ls.studies.Runs.read(tmp_path / "runs")) == 0
     seeded = ls.Study(problem, axes | {"rng": [5]}, "lbfgs")
     assert len(seeded.run(tmp_path / "runs", backend)) == len(seeded.runs(tmp_path / "runs")) == 4
+
+
+def test_runs_that_blocks_hand_back_and_the_solver_refuses_are_results(tmp_path):
+    """In float32 values of data of 1e-30 are 0, which blocks take for converged and the solver refuses in words."""
+    M = np.random.default_rng(0).standard_normal((4, 3))
+
+    def problem(scale):
+        return ls.Problem(Denoising((M * scale).astype(np.float32)), 2, 0.1 * scale)
+
+    axes = {"scale": [1e-30, 1.0], "seed": range(3)}
+    start = "gaussian:std=1e-16"
+    study = ls.Study(problem, axes, "gd:step_size=0.1", init=start)
+    runs = study.run(tmp_path / "runs", "serial")
+    assert [record["run"]["cell"]["scale"] for record in runs.failed] == [1e-30] * 3
+    assert all("ValueError: problem: f underflows in float32" in record["result"]["error"] for record in runs.failed)
+    # The others end as they do alone.
+    alone = ls.Study(problem, axes | {"scale": [1.0]}, "gd:step_size=0.1", init=start).run(tmp_path / "alone", "serial")
+    found = {record["key"]: record["result"] for record in runs}
+    assert len(alone) == 3 and all(found[record["key"]] == record["result"] for record in alone)
+
+
+
+def test_a_diverged_run_of_a_block_has_the_calls_that_the_solver_counts(tmp_path):
+    """The trial that left the finite numbers is one; a start that does is the only one."""
+    M = np.random.default_rng(0).standard_normal((4, 3))
+    fixed = ls.Problem(Denoising(M), 2, 0.1)
+    axes = {"method": ["gd:step_size=3.0", "gd:step_size=1e300"], "init": ["gaussian:std=1.0", "gaussian:std=1e100"]}
+    runs = ls.Study(fixed, axes).run(tmp_path / "runs", "serial")
+    calls = []
+    for record in runs:
+        cell, found = record["run"]["cell"], record["result"]
+        assert record["made"]["batched"] and found["status"] == "diverged"
+        alone = ls.solve(fixed, cell["method"], cell["init"], seed=record["run"]["random"], engine="interpreted")
+        assert (found["nit"], found["nfev"]) == (alone.nit, alone.nfev)
+        calls.append(found["nfev"] - found["nit"])
+    assert sorted(calls) == [1, 1, 2, 2]
