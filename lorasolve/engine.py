@@ -96,7 +96,8 @@ def solve(
     attended = callback is not None or bool(schedules)
     rng = np.random.default_rng(seed)
     with solver_pools(problem.objective.kernels.threaded or (not attended and optimizer.runs_compiled(problem))):
-        stage = first_stage(problem, method, given, rng)
+        with np.errstate(over="ignore", invalid="ignore"):  # of what is no number the run says so
+            stage = first_stage(problem, method, given, rng)
         if stop.grad_tol > 0.0 and not optimizer.stochastic:
             # Where the tolerance asks for the units anyway.
             _refuse_underflow(stage.problem)

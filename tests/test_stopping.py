@@ -3,6 +3,7 @@
 import itertools
 import math
 import time
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -451,6 +452,16 @@ def test_a_curvature_that_overflows_ends_newtons_method_in_words():
     result = ls.solve(problem, "trust_ncg", start)
     assert result.status is ls.Status.STALLED
     assert result.fun <= 0.5 * np.sum((start[0] @ start[1].T - problem.objective.M) ** 2) * (1.0 + 1e-12)
+
+
+def test_a_start_that_overflows_has_diverged_without_a_warning():
+    """The norms of the directions of DoRA have terms of the fourth power of the factors, ``1e320`` here."""
+    rng = np.random.default_rng(0)
+    loss = LinearFineTuning(rng.standard_normal((4, 3)), rng.standard_normal((3, 9)), rng.standard_normal((4, 9)))
+    with warnings.catch_warnings(action="error"):
+        result = ls.solve(ls.Problem(loss, 2, 0.1, adapter="dora"), "adam", "gaussian:std=1e80")
+    assert result.status is ls.Status.DIVERGED
+    assert result.message.endswith("the finite numbers at the start; give the data other units, or start elsewhere")
 
 
 class Flat:
