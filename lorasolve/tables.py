@@ -226,7 +226,7 @@ def csv_line(values: Iterable[Any]) -> str:
     """Return values as a line of CSV; where one holds a line break of any kind it is in quotes."""
     text = io.StringIO(newline="")
     # What stands at the end of lines decides which breaks are put in quotes.
-    csv.writer(text, lineterminator="\r\n").writerow(map(csv_value, values))
+    csv.writer(text, lineterminator="\r\n").writerow(map(csv_value, as_iterable(values, "values")))
     return text.getvalue().removesuffix("\r\n") + "\n"
 
 
