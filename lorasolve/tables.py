@@ -82,8 +82,8 @@ class Tabular(ABC):
     def to_csv(self, path: PathLike | None = None) -> str:
         """Return all fields as CSV, numbers with all digits; write it to ``path`` too if one is given."""
         records = self.records()
-        lines = [csv_line(record.values()) for record in records]
-        return written("".join([csv_line(records[0]), *lines] if records else []), path)
+        lines = [csv_line(list(record.values())) for record in records]
+        return written("".join([csv_line(list(records[0])), *lines] if records else []), path)
 
     def to_markdown(self, path: PathLike | None = None) -> str:
         """Return the columns for readers as a Markdown table; write it to ``path`` too if one is given."""

@@ -293,4 +293,4 @@ def _columns(rows: Iterable[Record]) -> list[str]:
 
 
 def _csv_line(row: Record, names: list[str]) -> str:
-    return csv_line(row.get(name) for name in names)
+    return csv_line([row.get(name) for name in names])
