@@ -402,7 +402,8 @@ def largest_singular_value(M: Array) -> float:
     if M.size == 0:
         return 0.0
     refuse_non_finite(M)
-    gram = M.T @ M if M.shape[0] >= M.shape[1] else M @ M.T
+    with np.errstate(over="ignore", invalid="ignore"):
+        gram = M.T @ M if M.shape[0] >= M.shape[1] else M @ M.T
     if not 1e-200 < np.trace(gram) < 1e200:
         return float(np.linalg.norm(M, 2))
     return math.sqrt(float(np.linalg.eigvalsh(gram)[-1]))

@@ -123,7 +123,7 @@ def call(function: Callable[..., Any], arguments: dict[str, Any], names: list[st
         except MemoryError:
             return Outcome(refused=True)
         except ImportError as error:
-            said = "pip install 'lorasolve[" in str(error)
+            said = "pip install " in str(error)
             return Outcome(refused=True) if said else Outcome(f"ImportError: {error}")
         except NotImplementedError as error:
             return Outcome(refused=True) if str(error) else Outcome("NotImplementedError without words")
