@@ -282,7 +282,7 @@ def gradient(M: Any, x: Any, y: Any, w: Any, g: Any, G: Any) -> None:
     np.multiply((g if g.ndim == 1 else g.sum(axis=0))[: G.size], G.dtype.type(1.0 / w.size), out=G)
 
 
-@kernel(inner=True, fastmath=FAST)
+@kernel(inner=True, symbol=True, fastmath=FAST)
 def _back(G, w, A, Bt, GB, GtAt):
     """Write ``G B`` and ``(G^T A)^T``; return the mean loss of the residual ``w``."""
     factor_gradients(G, A, Bt, GB, GtAt)
