@@ -251,7 +251,7 @@ def _first(objective, method):
         subprocess.run(command, check=True, env=os.environ | {"LORASOLVE_CACHE_DIR": folder})
         return time.perf_counter() - began, 0.0
 
-    @item.peer("lorasolve, first process ever", ours=True, needs="numba", repeats=1, full_only=True)
+    @item.peer("lorasolve, first process ever", ours=True, needs="numba", repeats=3, full_only=True)
     def _(quick):
         def sample():
             with tempfile.TemporaryDirectory() as folder:

@@ -423,7 +423,9 @@ def top_eigenvalue(S: Array) -> float:
         with suppress(la.LinAlgError, sla.ArpackError):
             found = float(sla.eigsh(S, 1, which="LA", tol=NEAR, v0=start, return_eigenvectors=False)[0])
             guess = found * (1.0 + RAISED)
-            la.cholesky(guess * np.eye(len(S)) - S, overwrite_a=True, check_finite=False)
+            rest = np.negative(S)
+            np.einsum("ii->i", rest)[:] += guess
+            la.cholesky(rest.T, lower=True, overwrite_a=True, check_finite=False)  # in place where columns are stored
             return guess
     return float(np.linalg.eigvalsh(S)[-1])
 
