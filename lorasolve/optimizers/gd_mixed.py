@@ -17,13 +17,13 @@ from .gd import GD
 class MixedGD(GD):
     """Gradient descent for large float64 data, read as float32 between exact refreshes.
 
-    The gradient of a least-squares objective is linear in ``X``. On dense sensing and linear fine-tuning it is
-    advanced by products of a float32 copy of the data with the change of ``X``, and computed exactly in float64
-    every 200 iterations; that halves the memory traffic. The error, about ``1e-7`` times the distance travelled
-    since the last refresh, vanishes as the iterates converge; each stopping rule is decided by an exact evaluation.
-    In mid-run values differ from those of ``gd`` by about 1e-8 relative. Everywhere else, and where the
-    data are so small that increments would not pay (below 5000 measured numbers, or 30,000 of Gram matrices) or
-    beyond 1e-4 to 1e4, the method is ``gd`` itself.
+    The gradient of a least-squares objective is linear in ``X``. On dense sensing and linear fine-tuning it is advanced
+    by products of a float32 copy of the data with the change of ``X``, and computed exactly in float64 every 200
+    iterations; that halves the memory traffic. The error, about ``1e-7`` times the distance travelled since the last
+    refresh, vanishes as the iterates converge; each stopping rule is decided by an exact evaluation. In mid-run values
+    differ from those of ``gd`` by about 1e-8 relative. Everywhere else, and where the data are so small that increments
+    would not pay (below 5000 measured numbers, or 30,000 of Gram matrices) or beyond 1e-4 to 1e4, the method is ``gd``
+    itself.
 
     From 500,000 measured numbers on, the change since the last product in float32 or float64 is multiplied in 16-bit
     integers, half the traffic again, where their rounding, which is measured, makes an error below ``3e-7 ||X||``:

@@ -401,8 +401,10 @@ class Shard:
                 os.ftruncate(handle, self._size)
             raise
         finally:
+            # A signal may end the process with its lines written and not yet counted.
+            is_empty = os.fstat(handle).st_size == 0
             os.close(handle)
-            if not self._size:
+            if is_empty:
                 with contextlib.suppress(OSError):
                     self.path.unlink()
 

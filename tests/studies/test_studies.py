@@ -1033,6 +1033,19 @@ def test_a_line_that_cannot_be_written_takes_no_other_factors_with_it(tmp_path, 
     assert_array_equal(store.factors(line.record), np.arange(3.0))
 
 
+def test_lines_that_are_written_outlast_a_process_that_is_ended_right_then(tmp_path, monkeypatch):
+    """A cluster's signal raises SystemExit between any two steps of the program."""
+    store = Store(tmp_path, create=True)
+
+    def ended(handle):
+        raise SystemExit
+
+    monkeypatch.setattr(os, "fsync", ended)
+    with pytest.raises(SystemExit):
+        Shard(store).commit([Entry(key, "{}", True, {}) for key in ("00", "01")])
+    assert [line.key for line in store.lines()] == ["00", "01"]
+
+
 def python(program: str, *arguments: str) -> subprocess.Popen[str]:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}
     command = [sys.executable, "-c", textwrap.dedent(program), *arguments]
