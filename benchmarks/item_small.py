@@ -220,15 +220,19 @@ def _(quick):
 PATH_SCRIPT = """
 import sys, numpy as np, lorasolve as ls
 rng = np.random.default_rng(0)
-entries = np.unique(rng.integers(0, 20_000_000, 200_000))
+
+
+def ratings():
+    entries = np.unique(rng.integers(0, 20_000_000, 200_000))
+    return *np.divmod(entries, 2000), rng.standard_normal(entries.size), (10_000, 2000)
+
+
 objective = {
     "sensing": lambda: ls.objectives.MatrixSensing(rng.standard_normal((20, 20, 20)), rng.standard_normal(20)),
     "linear": lambda: ls.objectives.LinearFineTuning(*(rng.standard_normal((130, k)) for k in (130, 20, 20))),
     "completion": lambda: ls.objectives.MatrixCompletion.example(rng),
     "large_sensing": lambda: ls.objectives.MatrixSensing(rng.standard_normal((1500, 50, 50)), np.ones(1500)),
-    "large_completion": lambda: ls.objectives.MatrixCompletion(
-        *np.divmod(entries, 2000), rng.standard_normal(entries.size), (10_000, 2000)
-    ),
+    "large_completion": lambda: ls.objectives.MatrixCompletion(*ratings()),
 }[sys.argv[1]]()
 method = ls.optimizers.registry.classes()[sys.argv[2]]()
 ls.solve(ls.Problem(objective, 3, 0.1), method, "gaussian", stop=ls.StoppingRule(max_iter=12, grad_tol=0.0), seed=0)
