@@ -216,15 +216,17 @@ def _(quick):
     return sample
 
 
-# Small, but large enough for float32 increments; and the sizes of S1 and S3, which take more kernels and two threads.
-PATH_SCRIPT = """
+# Small, but large enough for float32 increments; and the sizes of S1, S3 and S11, which take more kernels.
+FIRST_SCRIPT = """
 import sys, numpy as np, lorasolve as ls
 rng = np.random.default_rng(0)
 
 
-def ratings():
-    entries = np.unique(rng.integers(0, 20_000_000, 200_000))
-    return *np.divmod(entries, 2000), rng.standard_normal(entries.size), (10_000, 2000)
+def completion(m, n, count):
+    rows, cols = np.divmod(np.unique(rng.integers(0, m * n, count)), n)
+    A, B = rng.standard_normal((m, 5)), rng.standard_normal((n, 5))
+    values = np.einsum("kq,kq->k", A[rows], B[cols]) + rng.standard_normal(rows.size)
+    return ls.objectives.MatrixCompletion(rows, cols, values, (m, n))
 
 
 objective = {
@@ -232,17 +234,24 @@ objective = {
     "linear": lambda: ls.objectives.LinearFineTuning(*(rng.standard_normal((130, k)) for k in (130, 20, 20))),
     "completion": lambda: ls.objectives.MatrixCompletion.example(rng),
     "large_sensing": lambda: ls.objectives.MatrixSensing(rng.standard_normal((1500, 50, 50)), np.ones(1500)),
-    "large_completion": lambda: ls.objectives.MatrixCompletion(*ratings()),
+    "large_completion": lambda: completion(10_000, 2000, 200_000),
+    "ratings": lambda: completion(943, 1682, 100_000),
 }[sys.argv[1]]()
-method = ls.optimizers.registry.classes()[sys.argv[2]]()
-ls.solve(ls.Problem(objective, 3, 0.1), method, "gaussian", stop=ls.StoppingRule(max_iter=12, grad_tol=0.0), seed=0)
+problem, work = ls.Problem(objective, 3, 20.0), sys.argv[2]
+if work == "solve_convex":
+    assert ls.solve_convex(problem, "factored").success
+elif work == "path":
+    assert ls.path(problem, [40.0, 30.0, 20.0]).success
+else:
+    method, stop = ls.optimizers.registry.classes()[work](), ls.StoppingRule(max_iter=12, grad_tol=0.0)
+    ls.solve(problem.replace(lam=0.1), method, "gaussian", stop=stop, seed=0)
 """
 
 
-def _first(objective, method):
+def _first(objective, work):
     item = Item(
-        f"S9 {objective} {method}",
-        f"First process ever: {method} on {objective}, from import to the end of a short solve",
+        f"S9 {objective} {work}",
+        f"First process ever: {work} on {objective}, from import to the end of a short solve",
         rtol=np.inf,
         seconds=(4.0, 1.0),
         remark="`lorasolve warm` compiles all paths ahead; a process after it is the second row. About half of the "
@@ -251,7 +260,7 @@ def _first(objective, method):
 
     def run(folder):
         began = time.perf_counter()
-        command = [sys.executable, "-c", PATH_SCRIPT, objective, method]
+        command = [sys.executable, "-c", FIRST_SCRIPT, objective, work]
         subprocess.run(command, check=True, env=os.environ | {"LORASOLVE_CACHE_DIR": folder})
         return time.perf_counter() - began, 0.0
 
@@ -273,5 +282,6 @@ def _first(objective, method):
 
 FIRST = [("sensing", "gd_mixed"), ("linear", "gd_mixed"), ("completion", "gd"), ("completion", "als")]
 FIRST += [("large_sensing", "gd_mixed"), ("large_completion", "gd"), ("large_completion", "als")]
+FIRST += [("ratings", "solve_convex"), ("ratings", "path")]
 ITEMS = [_item(10, 2), _item(50, 5), _plain_item(10, 2), _plain_item(50, 5), start]
 ITEMS += [_first(*pair) for pair in FIRST]

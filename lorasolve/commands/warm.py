@@ -231,12 +231,10 @@ def _completion_products(dtype: Any) -> None:
 
     start, cols, values = np.array([0, 1]), np.zeros(1, np.int32), np.ones(1, dtype)
     cut = completion.blocks(start, 1)
-    for kind in (completion, *([completion_lanes] if simd.available() else [])):
-        for columns in (1, RANK):
-            factor = np.ones((1, columns), dtype)
-            kind.entries(start, cols, cut, factor, factor)
-            kind.product(start, cols, values, cut, factor)
-            kind.transposed_product(start, cols, values, cut, factor, 1)
+    kind, factor = completion_lanes if simd.available() else completion, np.ones((1, RANK), dtype)
+    kind.entries(start, cols, cut, factor, factor)
+    kind.product(start, cols, values, cut, factor)
+    kind.transposed_product(start, cols, values, cut, factor, 1)
 
 
 def _text(facts: dict[str, Any]) -> str:

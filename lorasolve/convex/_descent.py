@@ -22,7 +22,7 @@ ARMIJO = 1e-4
 WOLFE = 0.9
 # A pair is kept if its curvature <s, y> is above this share of their lengths.
 SAFE = 1e-14
-# Variables from which compiled passes over the pairs, in half the time, are worth their compilation (a second).
+# Variables from which compiled passes over the pairs, in half the time, are worth their compilation (half a second).
 COMPILED = 20_000
 
 
@@ -36,7 +36,7 @@ class Memory:
     became 581 on the way to a gap of 1e-9), and they are most of the memory and of the traffic.
     """
 
-    def __init__(self, size: int, n: int) -> None:
+    def __init__(self, size: int, n: int, brief: bool = False) -> None:
         # Every s, then every y: one product with a vector takes both.
         self.kept = np.zeros((2 * size, n), np.float32)
         # ||y|| / ||s|| of each pair, up to how both were scaled, so that a curvature of any size fits into 32 bits.
@@ -45,7 +45,7 @@ class Memory:
         self.YY = np.zeros((size, size))
         self.order: list[int] = []
         self.passes: Any = _passes
-        if n >= COMPILED:
+        if n >= COMPILED and not brief:
             from ..kernels import pairs
 
             self.passes = pairs
@@ -102,7 +102,9 @@ class Memory:
         return float(slope), math.sqrt(square)
 
 
-def lbfgs(function: Function, x: Array, max_iter: int, done: Done, noise: float, memory: int) -> tuple[Array, int]:
+def lbfgs(
+    function: Function, x: Array, max_iter: int, done: Done, noise: float, memory: int, brief: bool = False
+) -> tuple[Array, int]:
     """Minimise by L-BFGS with a bracketing line search for the weak Wolfe conditions.
 
     Where two values differ by no more than their rounding errors, a step is judged by its slope alone (the
@@ -123,6 +125,8 @@ def lbfgs(function: Function, x: Array, max_iter: int, done: Done, noise: float,
         Size of the rounding errors in the values.
     memory : int
         Number of stored pairs.
+    brief : bool
+        Whether so few steps are expected that passes over the pairs need not be compiled.
 
     Returns
     -------
@@ -132,7 +136,7 @@ def lbfgs(function: Function, x: Array, max_iter: int, done: Done, noise: float,
     g, new_g, new_x, d = (np.empty_like(x) for _ in range(4))
     value = function(x, g)
     evaluations = 1
-    pairs = Memory(memory, x.size)
+    pairs = Memory(memory, x.size, brief)
     grad_norm = math.sqrt(float(g @ g))
     for _ in range(max_iter):
         if grad_norm == 0.0 or done():

@@ -561,7 +561,9 @@ class _Run:
 
         # What is zero, as of layers without update, stays zero.
         pairs = PAIRS if np.count_nonzero(z) <= MANY else FEW_PAIRS
-        z, evaluations = lbfgs(function, z, MAX_DESCENT, done, NOISE * noise, pairs)
+        # After a descent in float32 one in float64 takes a few steps.
+        brief = loss is not self.losses.rough
+        z, evaluations = lbfgs(function, z, MAX_DESCENT, done, NOISE * noise, pairs, brief)
         self.evaluations += evaluations
         z *= unit
         return split(z.astype(np.float64, copy=False))

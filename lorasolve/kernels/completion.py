@@ -110,40 +110,15 @@ def _product_rows(start, index, data, cut, V, out, t):
                 out[i, q] += data[k] * V[j, q]
 
 
-# Four sums and not one that LLVM may divide: it would gather registers from memory, which takes longer.
-@kernel(inner=True, symbol=True, fastmath=FAST - {"reassoc"})
-def _vector_product_rows(start, index, data, cut, v, out, t):
-    for i in range(cut[t], cut[t + 1]):
-        a = b = c = d = v.dtype.type(0)
-        first, last = start[i], start[i + 1]
-        whole = first + (last - first) // 4 * 4
-        for k in range(first, whole, 4):
-            a += data[k] * v[index[k]]
-            b += data[k + 1] * v[index[k + 1]]
-            c += data[k + 2] * v[index[k + 2]]
-            d += data[k + 3] * v[index[k + 3]]
-        for k in range(whole, last):
-            a += data[k] * v[index[k]]
-        out[i] = (a + b) + (c + d)
-
-
 @kernel()
 def _product(start, index, data, cut, V, out):
     each_part(_product_rows, cut.size - 1, (start, index, data, cut, V, out))
 
 
-@kernel()
-def _vector_product(start, index, data, cut, v, out):
-    each_part(_vector_product_rows, cut.size - 1, (start, index, data, cut, v, out))
-
-
 def product(start: Any, index: Any, data: Any, cut: Any, V: Any) -> Any:
     """Return the product of a sparse matrix, row by row, with a dense one of the same type: ``2 k`` flops per entry."""
     out = np.empty((start.size - 1, V.shape[1]), V.dtype)
-    if V.shape[1] == 1:
-        _vector_product(start, index, data, cut, V.ravel(), out.ravel())
-    else:
-        _product(start, index, data, cut, V, out)
+    _product(start, index, data, cut, V, out)
     return out
 
 
@@ -158,23 +133,9 @@ def _transposed_rows(start, index, data, cut, U, share, t):
                 own[j, q] += data[k] * U[i, q]
 
 
-@kernel(inner=True, symbol=True, fastmath=FAST)
-def _vector_transposed_rows(start, index, data, cut, u, share, t):
-    own = share[t]
-    own[:] = 0
-    for i in range(cut[t], cut[t + 1]):
-        for k in range(start[i], start[i + 1]):
-            own[index[k]] += data[k] * u[i]
-
-
 @kernel()
 def _transposed(start, index, data, cut, U, share):
     each_part(_transposed_rows, cut.size - 1, (start, index, data, cut, U, share))
-
-
-@kernel()
-def _vector_transposed(start, index, data, cut, u, share):
-    each_part(_vector_transposed_rows, cut.size - 1, (start, index, data, cut, u, share))
 
 
 def transposed_product(start: Any, index: Any, data: Any, cut: Any, U: Any, n: int) -> Any:
@@ -184,10 +145,7 @@ def transposed_product(start: Any, index: Any, data: Any, cut: Any, U: Any, n: i
     where columns are few, and gathers nothing.
     """
     share = np.empty((cut.size - 1, n, U.shape[1]), U.dtype)
-    if U.shape[1] == 1:
-        _vector_transposed(start, index, data, cut, U.ravel(), share.reshape(share.shape[:2]))
-    else:
-        _transposed(start, index, data, cut, U, share)
+    _transposed(start, index, data, cut, U, share)
     return share.sum(axis=0)
 
 

@@ -12,25 +12,24 @@ import numpy as np
 from .jit import kernel
 
 
-@kernel()
 def add_row_products(W: Any, start: Any, index: Any, values: Any, rare: Any) -> None:
     """Add the upper triangle of ``R R^T`` to that of a matrix, for the rare columns of ``R``.
 
     ``R`` is given row by row: its numbers ``values`` in the columns ``index``.
     """
-    m = start.size - 1
     # The numbers of rare columns column by column, each from the last row on.
-    first = np.zeros(rare.size + 1, np.int64)
-    for j in index:
-        if rare[j]:
-            first[j + 1] += 1
-    for j in range(rare.size):
-        first[j + 1] += first[j]
-    end = first[:-1].copy()
+    counts = np.bincount(index, minlength=rare.size) * rare
+    end = np.cumsum(counts)
     # Positions without a sign need no look for those that count from the end.
-    row, number = np.empty(first[-1], np.uint32), np.empty(first[-1])
+    row, number = np.empty(end[-1], np.uint32), np.empty(end[-1])
+    first = end - counts
+    _add_row_products(W, start, index, values, rare, first, first.copy(), row, number)
+
+
+@kernel()
+def _add_row_products(W, start, index, values, rare, first, end, row, number):
     # What is there before row a is reached pairs with it, itself included.
-    for a in range(m - 1, -1, -1):
+    for a in range(start.size - 2, -1, -1):
         line = W[a]
         for k in range(start[a], start[a + 1]):
             j = index[k]

@@ -212,7 +212,7 @@ class MatrixCompletion(Objective):
 
         cut = completion.blocks(self.row_start, kernel_threads())
         A, B = (np.require(factor, np.result_type(A, B), ["C", "W"]) for factor in (A, B))
-        return _lanes(B).entries(self.row_start, self.cols, cut, A, B)
+        return _compiled().entries(self.row_start, self.cols, cut, A, B)
 
     def sparse(self, data: Array) -> LinearMap:
         """Return the matrix with these numbers at the observed entries."""
@@ -233,11 +233,11 @@ class MatrixCompletion(Objective):
 
         def product(V: Array) -> Array:
             V = np.require(V, data.dtype, ["C", "W"])
-            return _lanes(V).product(self.row_start, self.cols, data, cut, V)
+            return _compiled().product(self.row_start, self.cols, data, cut, V)
 
         def transposed_product(U: Array) -> Array:
             U = np.require(U, data.dtype, ["C", "W"])
-            return _lanes(U).transposed_product(self.row_start, self.cols, data, cut, U, self.shape[1])
+            return _compiled().transposed_product(self.row_start, self.cols, data, cut, U, self.shape[1])
 
         return LinearMap(self.shape, product, transposed_product)
 
@@ -312,12 +312,9 @@ class _Kernels(Kernels):
         return self.entries(rank, threads, self.values.dtype)
 
     def entries(self, rank: int, threads: int, dtype: Any) -> Any:
-        """Return kernel data in a type, with vector lanes where the processor has them."""
-        from ..kernels import completion, completion_lanes, simd
-
-        kind = completion_lanes if simd.available() else completion
+        """Return kernel data in a type."""
         values = self.values.astype(dtype, copy=False)
-        return kind.data(self.row_start, self.cols, values, self.shape[1], rank, threads)
+        return _compiled().data(self.row_start, self.cols, values, self.shape[1], rank, threads)
 
     def quadratic(self) -> Any:
         """Return the coefficients for batched runs up to ``FORMED`` entries of ``X``; the Hessian is the mask."""
@@ -332,11 +329,11 @@ class _Kernels(Kernels):
         return batch.Quadratic(batch.ENTRYWISE, mask, target, 0.5 * float(np.vdot(target, target)))
 
 
-def _lanes(V: Array) -> Any:
-    """Return the kernels for products with, or of, matrices of as many columns as ``V`` has."""
+def _compiled() -> Any:
+    """Return the kernels, with vector lanes where the processor has them."""
     from ..kernels import completion, completion_lanes, simd
 
-    return completion_lanes if V.shape[1] != 1 and simd.available() else completion
+    return completion_lanes if simd.available() else completion
 
 
 def _half_epoch(start: Array, index: Array, values: Array, other: Array, lam: float) -> Array:
