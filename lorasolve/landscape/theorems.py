@@ -164,6 +164,8 @@ def _less(left: float, right: float) -> bool:
 
 def _distance_bound(s: Spectra, q: float) -> float:
     """Return the lower bound on ``||X - X*||_F`` of Theorem 1 for a spurious point, ``q = 2 alpha/beta``."""
+    if s.r == s.r_star:  # then X is its own best approximation, also at 2 alpha = beta, where the quotient is 0/0
+        return 0.0
     ratio = q * s.sigma_r_star / s.sigma_r
     return s.tail / math.sqrt(1.0 - ratio) if ratio < 1.0 else math.inf
 

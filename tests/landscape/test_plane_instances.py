@@ -11,6 +11,7 @@ from scipy.optimize import minimize
 
 import lorasolve as ls
 from lorasolve import landscape
+from lorasolve.multi import Separable
 from lorasolve.symbolic import rational as ra
 
 RANKS = [(1, 1), (2, 1), (4, 1), (3, 2), (2, 2)]
@@ -40,7 +41,7 @@ def test_the_point_is_second_order_stationary_with_the_stated_gap(r, r_star, lam
         assert instance.regime.kind == "generic"
 
 
-@pytest.mark.parametrize(("r", "r_star"), [(2, 1), (3, 2)])
+@pytest.mark.parametrize(("r", "r_star"), [(1, 1), (2, 1), (3, 2), (2, 2)])
 @pytest.mark.parametrize("lam", LAMS)
 def test_the_verdict_is_spurious_and_no_theorem_is_contradicted(r, r_star, lam):
     for instance in built(r, r_star, lam):
@@ -50,8 +51,25 @@ def test_the_verdict_is_spurious_and_no_theorem_is_contradicted(r, r_star, lam):
         )
         assert judged.kind == "spurious" and judged.contradictions == ()
         theorems = {found.theorem for found in judged.findings}
-        assert theorems == {"Theorem 1", "Corollary 1", "Theorem A"} | ({"Theorem B"} & theorems)
+        assert all(found.conclusion == "not excluded" for found in judged.findings)
+        corollary = {"Corollary 1"} if r > r_star else set()
+        assert theorems == {"Theorem 1", "Theorem A"} | corollary | ({"Theorem B"} & theorems)
         assert ("Theorem B" in theorems) == instance.constants.whole_space
+
+
+def test_theorem_2_excludes_no_matrix_where_its_condition_holds_with_equality():
+    """At 2 alpha = beta and r = r* the spurious point of Theorem C is one of Theorem 2, beside any other matrix."""
+    spurious = landscape.instances.restricted(1, 1, 2, 2, lam=0.3)
+    at_optimum = np.diag([2.0, 0.0])
+    loss = Separable([spurious, ls.objectives.Denoising(at_optimum + np.diag([0.3, 0.0]))])
+    problem = ls.MultiProblem(loss, ranks=1, lam=0.3)
+    column = np.sqrt(at_optimum[:, :1])
+    (A, B), stars = spurious.stationary_factors(), (spurious.X_star, at_optimum)
+    constants = (spurious.constants, landscape.Constants.exact(1.0, 1.0, 1, whole_space=True))
+    judged = landscape.verdict(problem, ([A, column], [B, column]), X_star=stars, constants=constants)
+    assert judged.kind == "spurious" and judged.contradictions == ()
+    whole, first, second = (found for found in judged.findings if found.theorem == "Theorem 2")
+    assert (whole.conclusion, first.conclusion, second.conclusion) == ("not excluded", "not excluded", "excluded")
 
 
 def test_the_equalities_of_the_theorems():
