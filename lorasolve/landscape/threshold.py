@@ -21,7 +21,7 @@ MAX_ENTRIES = 36
 
 @dataclass(frozen=True)
 class Threshold:
-    """The smallest ``beta/alpha`` for which some quadratic makes ``(A, B)`` a spurious second-order point.
+    """The smallest ``kappa`` for which a quadratic of curvatures in ``[1, kappa]`` has a spurious point at ``(A, B)``.
 
     Attributes
     ----------
@@ -73,11 +73,15 @@ class Threshold:
 
 
 def sharp_threshold(A: ArrayLike, B: ArrayLike, X_star: ArrayLike, lam: float = 0.0, tol: float = 1e-6) -> Threshold:
-    """Return the smallest ``beta/alpha`` for which some quadratic ``f`` makes ``(A, B)`` a spurious SOSP of ``L``.
+    """Return the smallest ``kappa`` for which a quadratic of curvatures in ``[1, kappa]`` has a spurious ``(A, B)``.
 
     Over Hessians ``I <= H <= kappa I`` and subgradients ``T`` of the nuclear norm at ``X*``, with
     ``G = H (X - X*) - lam T``: minimise ``kappa`` subject to ``G B + lam A = 0``, ``G^T A + lam B = 0`` and a
     positive semidefinite Hessian of ``L`` at ``(A, B)``.
+
+    For ``lam = 0`` it is the smallest ``beta/alpha`` of all quadratics. For ``lam > 0`` the least curvature is the unit
+    of ``lam``: what holds ``beta/alpha`` of a loss of curvatures in ``[alpha, beta]`` from below is the threshold at
+    ``lam/alpha``, which is another number in general.
 
     Parameters
     ----------
@@ -86,7 +90,7 @@ def sharp_threshold(A: ArrayLike, B: ArrayLike, X_star: ArrayLike, lam: float = 
     X_star : array_like of shape (m, n)
         The global minimizer of ``F``, different from ``A B^T``.
     lam : float
-        Weight decay, >= 0.
+        Weight decay over the least curvature, >= 0.
     tol : float
         Tolerance of ``feasible``.
 
@@ -134,7 +138,7 @@ def threshold_map(angles: Sequence[float], scales: Sequence[float], lam: float =
     scales : sequence of float
         Lengths ``||A B^T||_F``, > 0.
     lam : float
-        Weight decay.
+        Weight decay over the least curvature.
 
     Returns
     -------
