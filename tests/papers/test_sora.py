@@ -184,6 +184,21 @@ def test_each_half_of_a_claim_is_judged(changed, refuted):
     assert [k for k, claim in enumerate(claims) if not claim.holds] == refuted
 
 
+@pytest.mark.parametrize(
+    ("runs", "holds"),
+    [
+        ([(1.51, 10), (1.51, 10), (1.02, 9)], True),  # one that closes what the optimum closes
+        ([(1.51, 10), (1.51, 10), (0.9, 9)], False),  # below the optimum
+        ([(1.51, 10), (1.02, 9), (1.02, 9)], False),  # most choose as the optimum does
+        ([(1.51, 10), (1.51, 10), (float("nan"), 9)], False),
+    ],
+)
+def test_the_choice_of_the_rank_is_judged_by_most_runs(runs, holds):
+    """Of twenty seeds one closes the tenth gate: the claim was called not reproduced because of it."""
+    found = FOUND | {"runs": FOUND["runs"] | {"lora start": [(*run, 0.0) for run in runs]}}
+    assert sora.SoRAClaims().judge(found)[1].holds == holds
+
+
 @pytest.mark.parametrize("weight", [0.3, 1.0, 2.0])
 def test_local_minimisers_are_where_values_on_a_grid_have_a_positive_minimum(weight):
     grid = np.linspace(1e-3, 6, 60_001)
