@@ -134,7 +134,10 @@ def floors(radii: Sequence[float], sign: Literal[1, -1], clamp: float | None) ->
 
 
 def bump(step: float, rank: int) -> tuple[float, float]:
-    """Return the largest ``step lambda_max/2`` on the way, and the largest later rise of the loss over its start."""
+    """Return the largest ``step lambda_max/2`` on the way, and the largest later rise of the loss over its start.
+
+    The former of every iteration, for it may be above 1 in few of them, until a run that diverges is above its start.
+    """
     rng = np.random.default_rng(0)
     T = rng.standard_normal((40, 4)) @ rng.standard_normal((4, 30))
     U, s, Vt = np.linalg.svd(T, full_matrices=False)
@@ -144,7 +147,7 @@ def bump(step: float, rank: int) -> tuple[float, float]:
 
     def watch(now: Intermediate) -> None:
         values.append(now.value)
-        if now.nit % 10 == 0:
+        if now.value <= values[0]:
             ratios.append(0.5 * step * largest_curvature(now.problem, now.A, now.B))
 
     start = LoRAStart(std=0.05)

@@ -82,6 +82,32 @@ def test_the_rise_is_the_most_above_what_the_loss_had_fallen_to(monkeypatch):
     assert lora_ggpo._rise(problem, None, 0) == 0.25
 
 
+def test_the_largest_ratio_of_a_run_is_that_of_every_iteration(monkeypatch):
+    """Dense Hessians in NumPy: of every tenth iteration the largest ratio was 0.89, in place of 0.95."""
+    step, run, points = 0.22, lora_ggpo.solve, []
+
+    def watched(problem, *args, callback, **options):
+        def both(now):
+            points.append((now.A.copy(), now.B.copy(), problem.objective.value_and_grad(now.A @ now.B.T)[1]))
+            callback(now)
+
+        return run(problem, *args, callback=both, **options)
+
+    monkeypatch.setattr(lora_ggpo, "solve", watched)
+    largest = lora_ggpo.bump(step, 8)[0]
+
+    def ratio(A, B, G):
+        hessian = []
+        for unit in np.eye(560):
+            U, V = unit[:320].reshape(40, 8), unit[320:].reshape(30, 8)
+            D = U @ B.T + A @ V.T
+            hessian.append(np.concatenate([(D @ B + G @ V).ravel(), (D.T @ A + G.T @ U).ravel()]))
+        return 0.5 * step * np.linalg.eigvalsh(hessian)[-1]
+
+    # It is largest where the loss falls fastest, before the tenth iteration.
+    assert largest == pytest.approx(max(ratio(*point) for point in points[:10]), rel=1e-9)
+
+
 def courses(**changed):
     """Return what the parts find, with the rise of a method at a setting changed."""
     settings = {"0.1, 2": 0.0, "0.1, 10": 0.0, "0.5, 2": 0.05, "0.5, 10": 0.6}
