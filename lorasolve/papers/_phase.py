@@ -14,6 +14,7 @@ from .base import Axes, Cell, Claim, Experiment, Record, distinct, text_table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from ..landscape.constants import Constants
     from ..landscape.instances import RestrictedInstance, SharpInstance, TwoConstantInstance
     from ..problem import Problem
     from ..result import Result
@@ -33,14 +34,19 @@ def descend(problem: Problem, scale: float, seed: int) -> Result:
     return solve(problem, "lbfgs", init=(end.A, end.B), stop=StoppingRule(max_iter=5000, grad_tol=1e-8))
 
 
-def ends(instance: SharpInstance | RestrictedInstance | TwoConstantInstance, cell: Cell) -> Record:
-    """Run gradient descent from every seed of a cell, ``lam = 0``, and judge every end."""
+def ends(
+    instance: SharpInstance | RestrictedInstance | TwoConstantInstance, cell: Cell, constants: Constants | None = None
+) -> Record:
+    """Run gradient descent from every seed of a cell, ``lam = 0``, and judge every end.
+
+    Without ``constants`` the theorems are held against the ends with those of the whole space.
+    """
     from ..landscape import verdict
     from ..problem import Problem
 
     problem = Problem(instance, rank=cell["r"])
     judged = [
-        verdict(problem, descend(problem, cell["scale"], seed), X_star=instance.X_star, tol=1e-5)
+        verdict(problem, descend(problem, cell["scale"], seed), instance.X_star, constants, tol=1e-5)
         for seed in range(cell["runs"])
     ]
     kinds = [each.kind for each in judged]
@@ -159,7 +165,7 @@ class AtBoundary(Experiment):
         """Run gradient descent from every seed, and judge every end."""
         r, r_star = cell["r"], as_integer(cell["r_star"], "r_star", 1)
         instance = self.instance(r, r_star, cell["times"])
-        return ends(instance, cell) | {"beta2": instance.beta2}
+        return ends(instance, cell, instance.constants) | {"beta2": instance.beta2}
 
     def table(self, records: list[Record]) -> str:
         """Return one row per rank and multiple of the boundary."""

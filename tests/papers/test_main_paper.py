@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lorasolve.landscape import instances
+from lorasolve.landscape import Constants, instances
 from lorasolve.papers import figure2, registry
 from lorasolve.papers._network import network_task
 from lorasolve.problem import Problem
@@ -16,7 +16,7 @@ def verdicts(kinds, seen):
     """Return a judge that says these kinds in turn, the second one against a theorem, and keeps what it is asked."""
     said = iter(enumerate(kinds))
 
-    def judge(problem, end, X_star, tol):
+    def judge(problem, end, X_star, constants=None, *, tol):
         k, kind = next(said)
         seen.append((problem, X_star))
         return SimpleNamespace(kind=kind, contradictions=["a", "b"] if k == 1 else [])
@@ -51,6 +51,23 @@ def test_phase_diagrams_count_spurious_and_unfinished_ends_and_contradictions(mo
     cell = {"r": 1, "r_star": 1, "kappa": 9.0, "scale": 1.0, "runs": 5}
     found = registry.classes()["sharp"]().run(cell)
     assert (found["spurious"], found["unfinished"], found["contradictions"]) == (0.2, 1, 2)
+
+
+def test_theorems_are_held_against_ends_under_restricted_strong_convexity(monkeypatch):
+    """On the whole space alpha is 0 there, which no theorem applies to: none could be contradicted."""
+    experiment = registry.classes()["restricted"]()
+    cell = {"r": 2, "r_star": 1, "times": 5.0, "scale": 10.0, "runs": 5}
+    found = experiment.run(cell)
+    assert found["spurious"] > 0.0 == found["contradictions"]
+    make = experiment.instance
+
+    def with_false_constants(r, r_star, times):
+        instance = make(r, r_star, times)
+        instance.constants = Constants.exact(1.0, 1.1, r, whole_space=True)  # a special regime, with a spurious point
+        return instance
+
+    monkeypatch.setattr(experiment, "instance", with_false_constants)
+    assert experiment.run(cell)["contradictions"] > 0
 
 
 def test_the_loss_along_the_course_is_that_of_the_problem():
