@@ -23,7 +23,8 @@ class Regime:
     condition : float
         ``beta/alpha`` (infinite if ``alpha <= 0``).
     thresholds : dict
-        The value of ``beta/alpha`` below which each rule makes the regime special; equality is not included.
+        The value of ``beta/alpha`` below which each rule makes the regime special; equality, up to rounding, is not
+        included.
     reason : str
         One sentence.
     """
@@ -39,6 +40,8 @@ class Regime:
         return asdict(self)
 
 
+# Quotients that differ by less, relative, are equal up to rounding.
+ROUNDING = 1e-12
 THEOREM_1 = "Theorem 1 (2 alpha > beta)"
 THEOREM_A = "Theorem A (beta < 2 alpha sqrt(r/r*))"
 THEOREM_B = "Theorem B (beta2 (beta - alpha) < 2 alpha beta sqrt(r/r*))"
@@ -85,7 +88,7 @@ def regime(rsc: float, rsm: float, r: int, r_star: int, curvature: tuple[float, 
     if failed:
         return Regime("none", "premises of Theorem 1", condition, thresholds, failed)
     for rule, threshold in thresholds.items():
-        if condition < threshold:
+        if condition < threshold * (1.0 - ROUNDING):
             return Regime(
                 "special", rule, condition, thresholds, f"beta/alpha = {condition:.6g} < {threshold:.6g}: {rule}"
             )

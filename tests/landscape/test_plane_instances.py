@@ -57,6 +57,30 @@ def test_the_verdict_is_spurious_and_no_theorem_is_contradicted(r, r_star, lam):
         assert ("Theorem B" in theorems) == instance.constants.whole_space
 
 
+@pytest.mark.parametrize("unit", [0.3, 1.3, 7.0])
+def test_equality_does_not_depend_on_the_unit_of_the_loss(unit):
+    """1.3 (2 sqrt 3)/1.3 is below 2 sqrt 3 by rounding, and the regime was special, with a spurious point in it."""
+    instance = landscape.instances.restricted(3, 1, 4, 4)
+
+    class Scaled:
+        shape, convex, least_squares, lower_bound = instance.shape, True, True, 0.0
+
+        def value_and_grad(self, X):
+            f, G = instance.value_and_grad(X)
+            return unit * f, unit * G
+
+        def hessian_product(self, X, D):
+            return unit * instance.hessian_product(X, D)
+
+    beta, radius = instance.constants.rsm_high, instance.constants.radius
+    constants = landscape.Constants.exact(unit, unit * beta, 3, radius)
+    assert landscape.regime(unit, unit * beta, 3, 1).kind == "generic"
+    judged = landscape.verdict(
+        ls.Problem(Scaled(), rank=3), instance.stationary_factors(), X_star=instance.X_star, constants=constants
+    )
+    assert judged.kind == "spurious" and judged.contradictions == ()
+
+
 def test_theorem_2_excludes_no_matrix_where_its_condition_holds_with_equality():
     """At 2 alpha = beta and r = r* the spurious point of Theorem C is one of Theorem 2, beside any other matrix."""
     spurious = landscape.instances.restricted(1, 1, 2, 2, lam=0.3)
