@@ -390,10 +390,11 @@ class _Judge:
 
     def _admits(self, constants: Constants, k: int) -> bool:
         """Whether constants of restricted convexity are about this point (and ``X*``)."""
+        # Given constants are about X*: of one that is refuted they say nothing about the minimizer.
+        if self.given and self.star_refuted is not None:
+            return False
         if constants.whole_space:
             return True
-        if self.star_refuted is not None:
-            return False
         distance = math.inf if self.stars is None else float(np.linalg.norm(self.point.updates[k] - self.stars[k]))
         return constants.r >= self.problem.ranks[k] and (constants.radius == math.inf or distance <= constants.radius)
 

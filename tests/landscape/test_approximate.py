@@ -141,6 +141,32 @@ def test_constants_about_a_matrix_that_is_no_minimizer_decide_nothing():
     assert judged.findings == () and judged.kind != "global"
 
 
+class StarShaped:
+    """``f'(x) = (x - 1)(x - 2)(x - 5) = x ((x - 4)^2 + 1) - 10``: ``alpha = 1`` about 0, which is no minimum."""
+
+    shape = (1, 1)
+    convex, smoothness, lower_bound = False, 17.0, -15.0  # f'' = 3 x^2 - 16 x + 17 in [-13/3, 17] on [0, 5]
+
+    def value_and_grad(self, X):
+        x = float(X[0, 0])
+        return x**4 / 4 - 8 * x**3 / 3 + 17 * x**2 / 2 - 10 * x, (X - 1) * (X - 2) * (X - 5)
+
+    def hessian_product(self, X, D):
+        return (3 * X * X - 16 * X + 17) * D
+
+
+def test_constants_of_the_whole_space_about_a_matrix_that_is_no_minimizer_decide_nothing():
+    """The minimum at 1 was called global, beside the premise on X* that fails: the one at 5 is better by 10.7."""
+    lam = 0.01
+    worse, _, better = np.sort(np.roots([1.0, -8.0, 17.0, -10.0 + lam]).real)
+    problem = ls.Problem(StarShaped(), 1, lam)
+    assert problem.value(*factors_of(better)) < problem.value(*factors_of(worse)) - 10.0
+    constants = Constants.exact(1.0, 17.0, 1, whole_space=True)
+    judged = landscape.verdict(problem, factors_of(worse), np.zeros((1, 1)), constants)
+    assert [p.holds for p in judged.premises if p.id == "star_known"] == [False]
+    assert judged.findings == () and judged.kind == "inconclusive"
+
+
 def test_by_hand():
     # T = 0.5 + 0.25 * 2 = 1, distance sqrt(1/0.25) = 2, gap max(1, 3/0.5) = 6.
     found = approximate_point(0.5, 0.25, 2.0, 0.25, 3.0, Known.CERTIFIED, 5.0)
