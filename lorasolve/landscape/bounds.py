@@ -44,7 +44,9 @@ def sgd_rank_bound(eps: float, batch: int, step: float, lam: float) -> float:
     """Return ``batch log(eps/4)/log(1 - step lam)``: the rank within relative distance ``eps`` of the limit of SGD.
 
     If SGD with mini-batches of ``batch`` samples (each with a rank-one gradient), step size ``step`` and weight decay
-    ``lam`` converges to ``X``, some ``W`` of at most this rank has ``||X/||X|| - W|| < eps``.
+    ``lam`` converges to ``X``, some ``W`` of at most this rank has ``||X/||X|| - W|| < eps``, provided that
+    ``eps/4 <= 1 - step lam``. With more decay the number is below ``batch`` and no bound; the rank of ``X`` is then at
+    most ``batch``, as it is always.
 
     Parameters
     ----------
@@ -62,8 +64,8 @@ def sgd_rank_bound(eps: float, batch: int, step: float, lam: float) -> float:
 
     Notes
     -----
-    Source: main paper, Lemma 1 (proofs/lemma1), proved for ``eps/4 <= 1 - step lam`` where the factors converge, and
-    there with the quotient of logarithms rounded down. The bound is vacuous where it exceeds ``min(m, n)``.
+    Source: main paper, Lemma 1 (proofs/lemma1), proved where the factors converge, and there with the quotient of
+    logarithms rounded down. The bound is vacuous where it exceeds ``min(m, n)``.
     """
     eps = as_number(eps, "eps", 0.0, 1.0, open_low=True, open_high=True)
     batch = as_integer(batch, "batch", 1, MOST_ROWS)
