@@ -432,9 +432,9 @@ def _rivals(found: dict[str, dict[str, list[float]]]) -> Claim:
 def _front(behind: float, at_end: float, rehearsed: float) -> Claim:
     """Return the claim on the Pareto front."""
     return Claim(
-        "no method lies in front of the closed-form Pareto front, and full fine-tuning with the old task "
-        "rehearsed ends on it",
-        "confirmed",
+        "learning is traded against forgetting along curves; exact for quadratic losses (derived): no method lies in "
+        "front of the closed-form Pareto front, and full fine-tuning with the old task rehearsed ends on it",
+        "holds with correction",
         f"farthest in front {max(0.0, -behind):.1e}; full fine-tuning ends {at_end:.1e} behind it (relative), "
         f"with the old task weighted by {', '.join(f'{mu:g}' for mu in _SHARES)} at most {rehearsed:.0e} from "
         "its points",
