@@ -8,14 +8,12 @@ A1. The block B^T = -(1/L)(A^T A)^{-1} A^T G minimizes <G, A B^T> + (L/2)||A B^T
 A2. If the law of A is invariant under rotations, E P = (r/m) I; for coordinate sketches this is an average of
 subsets. A3. f(W_+) <= f(W) - gamma (1 - gamma L/2) <G, P G>, so (gamma/2) lambda E||G||_F^2 <= E[f(W) - f(W_+)] for
 gamma <= 1/L. A4. With ||G||_F^2 >= 2 mu (f - f*): E f(W_+) - f* <= (1 - gamma mu lambda)(f(W) - f*), lambda =
-lambda_min(E P). For
-    f = (L/2)||W - M||_F^2 the factor 1 - gamma L (2 - gamma L) r/m is exact.
+lambda_min(E P). For f = (L/2)||W - M||_F^2 the factor 1 - gamma L (2 - gamma L) r/m is exact.
 A8. Sketching the left side with probability p gives p r/m + (1 - p) r/n <= r/min(m, n).
 F1. A frozen for ever: the limit is P M; for M = I_2 and A = e_1 the gap is 1/2.
 F2. The example with M = diag(10, 1, ..., 1), b = 1: f* = -2.025 and the optimum has rank two.
 F3. At every minimizer of the factored ||A B^T - M||_F^2/2 the largest curvature is at least 2 sigma_1(M): a step eta
-is
-    unstable for eta sigma_1(M) > 1.
+is unstable for eta sigma_1(M) > 1.
 F4. Restarting from the same A stalls where A^T G = 0.
 
 Assumptions
@@ -417,7 +415,8 @@ CHECKS = (
 PROSE = {
     "a mean that commutes with all rotations is a multiple of the identity (Schur's lemma)": ("trace_of_projection",),
     "the mean over the sketch given W, and the induction over the steps": ("stationarity_rate", "linear_rate"),
-    "the largest curvature is at least the curvature along one direction": ("curvature_bound", "curvature_at_top"),
+    "the largest curvature is at least the curvature along one direction, in which the gradient A B^T - M has no part: "
+    "A B^T is a truncation of M, and u^T (A B^T - M) v = 0": ("curvature_bound", "curvature_at_top"),
 }
 
 THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)
