@@ -101,7 +101,7 @@ class GaLoreClaims(PaperClaims):
 
     def settings(self, quick: bool) -> dict[str, dict[str, Any]]:
         """Return fewer seeds for a quick run."""
-        return {"courses": {"seeds": 3 if quick else 10, "max_iter": 1500 if quick else 3000}}
+        return {"courses": {"seeds": 3 if quick else 10, "max_iter": 2000 if quick else 3000}}
 
     def report(self, found: dict[str, Any]) -> str:
         """Return where the methods end."""

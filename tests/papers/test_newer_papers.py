@@ -436,6 +436,12 @@ def test_stable_ranks_are_those_of_runs_that_have_learnt_as_much(monkeypatch):
     assert runs[0][1] == pytest.approx(0.1 * objective.value_and_grad(np.zeros(objective.shape))[0])
 
 
+def test_quick_runs_of_golore_come_to_the_optimum_from_more_seeds_than_their_own():
+    """f of seed 3 was 1.3e-6 after 1500 steps and still falling: with 4 seeds convergence was not reproduced."""
+    steps = galore.GaLoreClaims().settings(True)["courses"]["max_iter"]
+    assert max(galore._course(galore.GoLore(period=50), seed, steps)[-1] for seed in range(3, 9)) < 1e-7
+
+
 def test_courses_of_galore_are_of_every_hundredth_step():
     """With both samples the projector sees the gradient alone: f falls by the square of 1 - step in each kept part."""
     course = galore._course(galore.GaLore(period=1000), 0, 300)
