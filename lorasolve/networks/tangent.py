@@ -376,8 +376,9 @@ def two_points(first: TangentCertificate, second: TangentCertificate) -> TwoPoin
     Notes
     -----
     At stationary, dual feasible points ``-G_l/lam`` is a subgradient of the nuclear norm at ``X_l``, and subgradients
-    are monotone: ``<G_1 - G_2, X_1 - X_2> <= 0`` (proofs/two_stationary_points). With ``F_1 != F_2`` the points
-    differ, so that no constant above 0 is left for the inequality that Theorems 1 and 2 of the main paper assume.
+    are monotone: ``<G_1 - G_2, X_1 - X_2> <= 0`` (proofs/two_stationary_points), and so with a minimizer ``X*`` in
+    place of either. With ``F_1 != F_2`` the points differ, ``X*`` is not both, and no constant above 0 is left for the
+    inequality about ``X*`` that Theorems 1 and 2 of the main paper assume.
 
     Rounding errors are taken to be 8 units in the last place (of the precision of each certificate) of ``||G||_F`` in
     each gradient, and of ``||A|| ||B||`` in each update. What a network itself lost beyond that is not known here.
