@@ -14,11 +14,11 @@ from ..tables import markdown_row
 from ._reproduction import Reproduction
 
 _INTRODUCTION = (
-    "*confirmed*: the published claim itself was measured, and the numbers agree. *holds with correction*: the claim "
-    "as usually stated is false or incomplete, the corrected one agrees. *not at matrix scale*: large-model results "
-    "that no matrix problem can decide. What a check refutes would be listed as *NOT REPRODUCED*. All numbers are "
-    "SAMPLED on the sizes that the commands print; a number after +- is the standard error of the mean over the seeds. "
-    "What is proved is in `proofs/`."
+    "*confirmed*: the claim itself, published or a theorem of `proofs/` that it names, was measured, and the numbers "
+    "agree. *holds with correction*: the claim as usually stated is false or incomplete, the corrected one agrees. "
+    "*not at matrix scale*: large-model results that no matrix problem can decide. What a check refutes would be "
+    "listed as *NOT REPRODUCED*. All numbers are SAMPLED on the sizes that the commands print; a number after +- is "
+    "the standard error of the mean over the seeds. What is proved is in `proofs/`."
 )
 
 
