@@ -62,7 +62,8 @@ class Row:
         Per start, the share of the decrease from ``f(0)`` to ``reference`` that is missing: 0 at the optimum, 1 at the
         frozen weight, infinite for a diverged run.
     gap : float or None
-        Bound on ``(F(X) - min F) / |F(X)|`` for the problem's own ``F``.
+        Bound on ``(F(X) - min F) / |F(X)|`` for the problem's own ``F``: the largest of all starts, None where one has
+        none.
     level : str
         How the gap is known: the weakest level of all starts; empty where there is no gap.
     is_global : bool or None
@@ -435,6 +436,7 @@ def _row(
     finite = shown.status is not Status.DIVERGED
     certificates = _certificates(problem, ended, tol)
     certificate = certificates[middle] if certificates else None
+    gap, level = _worst(certificates)
     values = np.asarray(singular_values(shown)) if finite else None
     X = shown.X if finite else None
     predicted, measured = rates(chosen.method, shown, certificate) or (None, None)
@@ -445,8 +447,8 @@ def _row(
         reference=optimum,
         suboptimality=None if optimum is None or not finite else (shown.fun - optimum) / (abs(optimum) or 1.0),
         missing=None if optimum is None else _missing(problem, ended, optimum),
-        gap=certificate.relative_gap if certificate is not None and math.isfinite(certificate.gap) else None,
-        level=_weakest(certificates),
+        gap=gap,
+        level=level,
         is_global=_all_global([None if c is None else c.is_global for c in certificates]),
         rank=None if values is None else numerical_rank(values),
         sigma_r=None if values is None else float(values[problem.rank - 1]),
@@ -472,10 +474,12 @@ def _certificates(problem: Problem, ended: list[Result], tol: float) -> list[Cer
     return [None if r.status is Status.DIVERGED else certify(problem, r, tol=tol) for r in ended]
 
 
-def _weakest(certificates: list[Certificate | None]) -> str:
-    order = list(Known)
-    levels = [c.level for c in certificates if c is not None and math.isfinite(c.gap)]
-    return str(max(levels, key=order.index)) if levels else ""
+def _worst(certificates: list[Certificate | None]) -> tuple[float | None, str]:
+    """Return the gap that holds for all starts, and how that is known; None where there is none for some."""
+    known = [c for c in certificates if c is not None and math.isfinite(c.gap)]
+    if not known or len(known) < len(certificates):
+        return None, ""
+    return max(c.relative_gap for c in known), str(max((c.level for c in known), key=list(Known).index))
 
 
 def _all_global(answers: list[bool | None]) -> bool | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -216,11 +217,13 @@ def _in_short(unknown: list[Row], missed: list[Row], others: list[Row], starts: 
 
 def _missed(row: Row) -> bool:
     """Whether a row is known to have ended elsewhere than at the optimum, from some start."""
-    return row.is_global is False or row.status == Status.DIVERGED.label
+    return row.is_global is False or row.status == Status.DIVERGED.label or math.inf in (row.missing or [])
 
 
 def _shortfall(row: Row) -> str:
     """Say in a few words why a row is not certified."""
+    if row.missing is not None and len(row.missing) > 1 and math.inf in row.missing:
+        return f"diverged from {row.missing.count(math.inf)} of {len(row.missing)} starts"
     if row.status == Status.DIVERGED.label:
         return row.status
     if row.is_global is False:

@@ -113,6 +113,27 @@ def test_what_is_said_of_several_methods_is_known_as_the_weakest_of_their_certif
     assert "SAMPLED to a relative gap" in text and "RIGOROUS" not in text
 
 
+def test_the_gap_of_a_method_holds_for_all_its_starts(denoising) -> None:
+    problem, optimum, _ = denoising
+    table = ls.compare(problem, "gd", range(8), stop=ls.StoppingRule(max_iter=20), tol=1.0)
+    (row,), (runs,) = table.rows, table.runs
+    proved = [ls.certify(problem, run).relative_gap for run in runs]
+    assert max(proved) > 2.0 * sorted(proved)[3]
+    assert row.is_global and row.gap == pytest.approx(max(proved), rel=1e-6)
+    assert max(problem.convex_value(run.X) - optimum for run in runs) <= row.gap * row.objective
+    assert f"to a relative gap of {row.gap:.1e}" in table.conclusion()
+
+
+def test_starts_that_diverge_are_counted(denoising) -> None:
+    """Gradient descent needs a step below ``2/||A||_2^2``, and Gaussian factors are of different sizes."""
+    table = ls.compare(denoising[0], ["gd:step_size=0.15", "lbfgs"], range(8), init="gaussian:std=1.0")
+    diverged = sum(run.status is ls.Status.DIVERGED for run in table.runs[0])
+    assert 0 < diverged < 4  # the run of median objective converged
+    text = table.conclusion()
+    assert text.startswith("Global optimum reached by 1 of 2 methods (lbfgs)")
+    assert f"gd:step_size=0.15 did not reach it from every start: diverged from {diverged} of 8 starts." in text
+
+
 def test_what_is_not_certified_is_not_said_to_have_missed_the_optimum() -> None:
     """An ill-conditioned regression, where gradients too large for a proof remain at optimal points."""
     rng = np.random.default_rng(0)
