@@ -130,11 +130,12 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
     other file whose delimiter is given. A first line whose third field is no number, and does not begin as one does
     (``5 stars``), is a header: columns of known names are taken by them, otherwise the three there are row label,
     column label and value, a known name elsewhere is an error, and so is a further column, unless first and third have
-    names of row and value. Without a header a fourth field, such as a time, is left alone, and a fifth is an error.
-    Fields may be quoted as in csv, except between tabs, where a quote is a character as any other; a label is within
-    one line. With another delimiter than the comma, values may have a decimal comma. Labels are int64 where all are
-    written as such integers are (``1``, not ``01`` or ``+1``), else texts. A ``.mtx`` file is in Matrix Market format;
-    its labels are the indices written in it, from 1 on, and all entries of a dense one are observed, zeros too.
+    names of row and value. Without a header a fourth field, such as a time, is left alone, and a fifth is an error. So
+    is a field beyond those of the first line. Fields may be quoted as in csv, except between tabs, where a quote is a
+    character as any other; a label is within one line. With another delimiter than the comma, values may have a decimal
+    comma. Labels are int64 where all are written as such integers are (``1``, not ``01`` or ``+1``), else texts. A
+    ``.mtx`` file is in Matrix Market format; its labels are the indices written in it, from 1 on, and all entries of a
+    dense one are observed, zeros too.
 
     Parameters
     ----------
@@ -275,10 +276,17 @@ class _Table:
         self._lines = chain([first], file)
 
     def __iter__(self) -> Iterator[tuple[int, list[str]]]:
-        is_first = True
+        is_first, width = True, 0
         for number, fields in self._fields():
             if not any(field.strip() for field in fields):
                 continue
+            width = len(fields) if is_first else width
+            if any(field.strip() for field in fields[width:]):
+                # Of "3,5" for three and a half the value would be 3.
+                raise ValueError(
+                    f"{self.path}, line {number}: has {len(fields)} fields, and the first line {width}; a "
+                    f"{self.delimiter!r} within a field takes it apart"
+                )
             if is_first and self._is_header(fields):
                 self.places = self._named(fields)
                 self.names = tuple(fields[place].strip() for place in self.places)
