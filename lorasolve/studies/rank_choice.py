@@ -70,7 +70,8 @@ class RankChoice:
             else:
                 why = "the smoothness of f is not known or was refuted, the gap too large for it, or more singular "
                 why += "values of the gradient near lam than X has"
-            return f"rank {self.rank} at lam = {self.lam:g}: found, not certified{known} (no bound from above: {why})"
+            what = "found" if self.found else "X = 0 was found"
+            return f"rank {self.rank} at lam = {self.lam:g}: {what}, not certified{known} (no bound from above: {why})"
         interval = f"{self.at_least}" if self.at_least == self.at_most else f"{self.at_least} to {self.at_most}"
         return (
             f"rank {self.rank} at lam = {self.lam:g}: the optimum has rank {interval} (found {self.found}), "

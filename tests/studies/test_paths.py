@@ -320,7 +320,10 @@ def test_a_rank_that_is_not_certified_is_called_found():
             return 0.5 * float(((X - np.eye(4, 3) * 2) ** 2).sum()), X - np.eye(4, 3) * 2
 
     choice = ls.recommend_rank(ls.Problem(Mine(), 1, 0.5))
-    assert choice.rank == 3 and not choice.upper_known and "found, not certified" in str(choice)
+    assert choice.rank == 3 and not choice.upper_known and "rank 3 at lam = 0.5: found, not certified" in str(choice)
+    # All singular values are 2.
+    nothing = ls.recommend_rank(ls.Problem(Mine(), 1, 3.0))
+    assert nothing.found == 0 and "rank 1 at lam = 3: X = 0 was found, not certified" in str(nothing)
 
 
 def test_why_nothing_bounds_a_rank_is_said_as_it_is():
