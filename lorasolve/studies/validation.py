@@ -35,7 +35,7 @@ class Validation(Tabular):
     errors : ndarray of shape (K, folds)
         Error on the held-out part of each fold: root mean square for completion, else the mean loss of a sample.
     best : float
-        The ``lam`` of least mean error.
+        The ``lam`` of least mean error; the largest of several.
     fit : ConvexResult
         The optimum on all data there, certified; where means are taken off, on what is left without them.
     paths : list of Path
@@ -99,9 +99,11 @@ class Validation(Tabular):
         begin = f"interrupted after {len(self.lams)} values: " if self.interrupted else ""
         at_end = self.best in (min(self.lams), max(self.lams))
         wider = "; that is an end of the values tried: the least may lie beyond it" if at_end else ""
+        others = int(np.count_nonzero(self.mean == self.mean.min())) - 1
+        alike = f" and {others} smaller" if others else ""
         return (
-            f"{begin}least {self.error_name} at lam = {self.best:g}; there the optimum is found to a relative gap of "
-            f"{self.fit.relative_gap:.1e} ({self.fit.certificate.level}), with rank {self.fit.rank}{wider}"
+            f"{begin}least {self.error_name} at lam = {self.best:g}{alike}; there the optimum is found to a relative "
+            f"gap of {self.fit.relative_gap:.1e} ({self.fit.certificate.level}), with rank {self.fit.rank}{wider}"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -192,7 +194,7 @@ def cross_validate(
     if not found.points:
         raise KeyboardInterrupt
     # What the path has finished, where it was interrupted.
-    best = int(np.argmin(errors))
+    best = _best(found.lams, errors)
     return Validation(
         found.lams, errors[:, None], found.lams[best], found.points[best], [found], _error_name(test), found.interrupted
     )
@@ -208,10 +210,15 @@ def _over_folds(problem: Problem, lams: list[float], folds: Sequence[Fold], tol:
         paths.append(found)
         columns.append(errors)
     errors = np.array(columns).T
-    best = lams[int(np.argmin(errors.mean(axis=1)))]
+    best = lams[_best(lams, errors.mean(axis=1))]
     line.label = "fit of all data"
     fit = solve_convex(problem.replace(lam=best), "factored", tol, progress=line)
     return Validation(lams, errors, best, fit, paths, _error_name(folds[0][1]))
+
+
+def _best(lams: list[float], errors: Array) -> int:
+    """Return where the error is least, at the largest ``lam`` of several, as where all leave ``X = 0``."""
+    return max(range(len(lams)), key=lambda k: (-errors[k], lams[k]))
 
 
 def _fold(

@@ -106,6 +106,16 @@ def test_held_out_errors_of_the_zero_update_are_those_of_the_data():
     assert found.best == 2.0 and found.error_name == "held-out rmse" and found.success
 
 
+@pytest.mark.parametrize("held_out", [False, True])
+def test_of_equal_errors_the_largest_lam_is_best_in_whatever_order_they_are_given(held_out):
+    """Beyond the norm of the gradient at 0 every fit is 0, and all errors are those of the data."""
+    objective = planted()
+    test = ls.objectives.MatrixCompletion([0], [0], [1.0], objective.shape) if held_out else None
+    for lams in ([1e6, 1e7, 1e8], [1e8, 1e6, 1e7]):
+        found = ls.cross_validate(ls.Problem(objective, 2, 1.0), lams, folds=4, held_out=test)
+        assert found.best == 1e8 and "at lam = 1e+08 and 2 smaller; there" in found.conclusion
+
+
 def test_neighbouring_values_of_lam_may_have_equal_shares():
     rng = np.random.default_rng(4)
     objective = MatrixCompletion(*np.divmod(np.arange(10), 5), rng.standard_normal(10), (2, 5))
