@@ -367,7 +367,8 @@ class _Claims:
         # Only asked for where it matters, as it may take evaluations of the loss.
         noise += self._noise_of_terms(Y)
         if short > noise:
-            return f"violates convexity at Y = {name} by {short:.2g}, or its gradient is wrong"
+            other = "its gradient is wrong, or its values are rounded more than its rounding_noise says"
+            return f"violates convexity at Y = {name} by {short:.2g}, or {other}"
         if below > noise:
             return f"has the value {value:.6g} at Y = {name}, below the lower_bound {least:.6g} it states"
         return None

@@ -258,6 +258,37 @@ def test_a_wrong_gradient_makes_no_optimum(cls, unit):
     assert "violates convexity" in certificate.reason and "check_objective" in certificate.reason
 
 
+def test_values_that_lose_their_digits_are_told_how_to_say_so():
+    """``sqrt(1 + E^2) - 1`` of small ``E`` is ``E^2 / (sqrt(1 + E^2) + 1)`` with errors of the size of a 1."""
+    rng = np.random.default_rng(0)
+    M = 1e-3 * rng.standard_normal((20, 3)) @ rng.standard_normal((3, 12))
+
+    class Cancelled:
+        shape, convex, lower_bound = M.shape, True, 0.0
+
+        def value_and_grad(self, X):
+            root = np.sqrt(1.0 + (X - M) ** 2)
+            return float((root - 1.0).sum()), (X - M) / root
+
+    class Stated(Cancelled):
+        def rounding_noise(self, A, B):
+            return M.size * np.finfo(float).eps, 0.0
+
+    class Accurate(Cancelled):
+        def value_and_grad(self, X):
+            E = X - M
+            return float((E**2 / (1.0 + np.sqrt(1.0 + E**2))).sum()), super().value_and_grad(X)[1]
+
+    lam = 0.1 * np.linalg.norm(Accurate().value_and_grad(np.zeros(M.shape))[1], 2)
+    silent, stated, accurate = (
+        ls.solve_convex(ls.Problem(kind(), 3, lam), tol=1e-6) for kind in (Cancelled, Stated, Accurate)
+    )
+    assert not silent.success
+    assert "its values are rounded more than its rounding_noise says" in silent.message
+    assert stated.success and accurate.success
+    assert stated.fun == pytest.approx(accurate.fun, rel=2e-6)
+
+
 def test_a_maximum_is_not_a_minimum_because_f_is_said_to_be_convex():
     problem = ls.Problem(SumOfCosines(), 2, 0.1)
     certificate = certify(problem, np.zeros((6, 5)))
