@@ -291,14 +291,24 @@ class _Table:
                 self.places = self._named(fields)
                 self.names = tuple(fields[place].strip() for place in self.places)
             else:
-                count = sum(bool(field.strip()) for field in fields)
-                if is_first and count > _MOST_WITHOUT_NAMES:
-                    raise ValueError(
-                        f"{self.path}, line {number}: has {count} fields, and no header says which are meant; expected "
-                        f"at most {_MOST_WITHOUT_NAMES}, or a header and the names in it (columns, or --columns)"
-                    )
+                if is_first:
+                    self._refuse_a_matrix(number, fields)
                 yield number, fields
             is_first = False
+
+    def _refuse_a_matrix(self, number: int, fields: list[str]) -> None:
+        """Refuse a first line of entries that seems to be one of a whole matrix."""
+        count = sum(bool(field.strip()) for field in fields)
+        if count > _MOST_WITHOUT_NAMES:
+            raise ValueError(
+                f"{self.path}, line {number}: has {count} fields, and no header says which are meant; expected "
+                f"at most {_MOST_WITHOUT_NAMES}, or a header and the names in it (columns, or --columns)"
+            )
+        if len(fields) > 2 and _plain(fields)[0] in _NAMES[0]:
+            raise ValueError(
+                f"{self.path}, line {number}: begins with {fields[0].strip()!r} as a header does, but its third field "
+                "is no name, as in a whole matrix; expected row label, column label and value in each line"
+            )
 
     def _fields(self) -> Iterator[tuple[int, list[str]]]:
         if len(self.delimiter) == 1 and self.delimiter != "\t":
