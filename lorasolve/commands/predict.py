@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import pathlib
 
 from .._support.files import text_writer, write_atomically
 from ..io import envelope, read_pairs
@@ -42,6 +43,7 @@ class PredictCommand(Command):
         from ..models import CompletionModel
 
         keep_inputs([args.model, args.pairs], {"--out": args.out})
+        _refuse_other_formats(args.out)
         model = CompletionModel.load(args.model)
         with as_options(**FORMAT):
             pairs = read_pairs(args.pairs, format_from(args))
@@ -61,3 +63,12 @@ class PredictCommand(Command):
             document = {"predictions": [[r, c, v] for r, c, v in zip(rows, cols, values.tolist())], "unknown": unknown}
             emit(args, envelope("predict", document), text.getvalue().rstrip("\n"))
         return ExitCode.FINE
+
+
+def _refuse_other_formats(out: str | None) -> None:
+    """Refuse a name that promises another format than a table with commas."""
+    if out is not None and pathlib.PurePath(out).suffix.lower() not in ("", ".csv", ".txt"):
+        raise ValueError(
+            f"--out: predictions are written as a table with commas: expected a name with the suffix .csv or .txt or "
+            f"without one, got {out}; --json prints them as a document"
+        )

@@ -463,6 +463,20 @@ def test_a_model_is_not_written_under_the_name_of_another_format(tmp_path, monke
             assert archive["A"].shape[0] == 2
 
 
+def test_predictions_are_not_written_under_the_name_of_another_format(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r.csv").write_text("0,0,1\n0,1,2\n1,0,3\n")
+    assert main(["complete", "r.csv", "--out", "m", "--quiet"]) == 0
+    for name in ("p.npz", "p.json", "folder/p.tsv", "p.xlsx"):
+        assert main(["predict", "m", "r.csv", "--out", name]) == 2
+        message = capsys.readouterr().err
+        assert message.startswith("lorasolve predict: --out: ") and ".csv" in message and name in message
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["m", "r.csv"]
+    for name in ("p.CSV", "p.txt", "p"):
+        assert main(["predict", "m", "r.csv", "--out", name, "--quiet"]) == 0
+        assert (tmp_path / name).read_text().startswith("row,column,prediction\n0,0,")
+
+
 def test_lam_is_chosen_by_entries_that_were_not_seen() -> None:
     rng = np.random.default_rng(3)
     M = 2.0 + rng.standard_normal((30, 2)) @ rng.standard_normal((2, 25))
