@@ -216,7 +216,9 @@ def _message(route: ConvexRoute, remark: str, certificate: Certificate, precisio
         return f"{message}; give the data other units, squares of these values overflow"
     if precision != "float64":
         return f"{message}; use a larger tol, as f answers in {precision}"
-    return message + ("; use a larger tol" if route.name == "factored" else "; use route='factored' or a larger tol")
+    # Without decay other routes are about all ranks.
+    alone = route.name == "factored" or certificate.problem.lam == 0.0
+    return message + ("; use a larger tol" if alone else "; use route='factored' or a larger tol")
 
 
 def _cross_checked(problem: Problem, result: ConvexResult, tol: float, progress: bool | Progress) -> ConvexResult:

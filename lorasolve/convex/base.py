@@ -88,13 +88,13 @@ class ConvexResult:
     A, B : ndarray of shape (m, k), (n, k)
         Balanced factors, ``X = A B^T``, with ``k`` the rank that was found; tuples of them for several matrices.
     fun : float
-        ``F(X)``; for ``lam = 0`` the optimum over rank <= r.
+        ``F(X)``; for ``lam = 0`` the optimum over rank <= r by a closed form, over all ranks by another route.
     certificate : Certificate
         How far the point is from the optimum. Statuses of outside solvers are never trusted.
     route : str
         The route.
     success : bool
-        Whether the certified relative gap is at most ``tol`` (for closed forms: always).
+        Whether the certified relative gap is at most ``tol``; without decay that to what ``fun`` is.
     message : str
         What was reached, and what to do if that is not enough.
     interrupted : bool

@@ -357,6 +357,17 @@ def test_an_iteration_limit_is_reported_with_advice():
     assert result.fun - best.fun <= result.gap and rough.fun - best.fun <= rough.gap
 
 
+def test_no_route_of_another_problem_is_advised_without_decay():
+    """Two equal features: a direction that no sample sees, and rounding does not tell from one that some see."""
+    rng = np.random.default_rng(0)
+    Z, Y = rng.standard_normal((4, 30)), rng.standard_normal((3, 30))
+    problem = ls.Problem(ls.objectives.LinearFineTuning(np.zeros((3, 5)), np.vstack([Z, Z[0]]), Y), 1, 0.0)
+    result = ls.solve_convex(problem)
+    assert result.route == "closed_form" and not result.success
+    assert result.message.endswith("; use a larger tol") and "factored" not in result.message
+    assert ls.solve_convex(problem, "factored").rank == 3  # a least-squares fit of three outputs
+
+
 def test_a_loose_tolerance_ends_early_and_holds():
     problem = problem_of(example("sensing"), 0.05)
     best = ls.solve_convex(problem)
