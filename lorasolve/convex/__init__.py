@@ -242,7 +242,7 @@ def _cross_checked(problem: Problem, result: ConvexResult, tol: float, progress:
             "relative_gap": other.relative_gap,
             "rank": other.rank,
             "difference": result.fun - other.fun,
-            "relative_difference": (result.fun - other.fun) / (abs(other.fun) or 1.0),
+            "relative_difference": (result.fun - other.fun) / (abs(result.fun) or 1.0),
             "distance": distance,
             "seconds": other.seconds,
             "failed": failed,

@@ -104,8 +104,8 @@ class ConvexResult:
     seconds, compile_seconds : float
         Time without compilation, and time compiling.
     cross_check : dict or None
-        With ``cross_check=True``: the second route, its objective and the differences, and what routes said that
-        failed before it. None where all of them failed; ``message`` says why.
+        With ``cross_check=True``: the second route, its objective and the differences (relative to ``fun``, unless
+        that is 0), and what routes said that failed before it. None where all of them failed; ``message`` says why.
     """
 
     A: Any

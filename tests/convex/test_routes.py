@@ -329,6 +329,15 @@ def test_a_cross_check_reports_a_second_route():
     assert ls.solve_convex(problem).cross_check is None
 
 
+def test_nothing_is_relative_to_the_rounding_errors_of_an_optimum_of_zero():
+    """Samples of one class: the loss is 0 whatever the update."""
+    Z = np.random.default_rng(0).standard_normal((3, 10))
+    problem = ls.Problem(Softmax(np.zeros((1, 3)), Z, np.zeros(10, int)), 1, 0.1)
+    result = ls.solve_convex(problem, cross_check=True)
+    assert result.fun == 0.0 and result.cross_check["route"] == "cvxpy"
+    assert abs(result.cross_check["relative_difference"]) < 1e-9
+
+
 def test_the_second_route_is_never_the_first_and_suits_the_size():
     small = ls.Problem(example("softmax"), 2, 0.05)
     assert ls.solve_convex(small, "cvxpy", 1e-6, cross_check=True).cross_check["route"] == "prox"
