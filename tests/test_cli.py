@@ -158,6 +158,15 @@ def test_convex(capsys, data) -> None:
     assert values[:3] == pytest.approx([2.0, 1.0, 0.0], abs=1e-12)
 
 
+def test_no_rank_is_advised_to_reach_the_optimum_with_a_frozen_factor(capsys, data) -> None:
+    """With ``A = [1 1 1]^T / 10`` all of ``X`` has equal rows, whatever is trained, and the optimum has not."""
+    arguments = ["convex", "--objective", "denoising", data, "--lam", "1", "--rank", "1"]
+    assert main([*arguments, "--adapter", "lora:frozen=A"]) == 0
+    text = capsys.readouterr().out
+    assert "raise --rank" not in text and "cannot hold" not in text
+    assert "with a factor frozen no L is below it, and it need not be reached at any rank" in text
+
+
 def test_factors_that_cannot_hold_one_optimum_are_not_said_to_be_too_small_for_all(capsys) -> None:
     """One measurement of a matrix without decay: the least value 0 is attained at every rank from 1 on."""
     np.savez("one.npz", measurements=np.eye(4)[None], y=np.ones(1))

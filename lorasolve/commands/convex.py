@@ -80,7 +80,9 @@ def _text(problem: Problem, result: ConvexResult) -> str:
         f"  F* = {number(result.fun, '.12g')}, rank {result.rank}, ||X||_* = {result.nuclear_norm:.6g}, {times}",
         emphasis(str(result.certificate), result.certificate.is_global),
     ]
-    if problem.rank < (result.certificate.rank_at_least or 0):
+    if problem.trainable is not None:
+        lines.append("with a factor frozen no L is below it, and it need not be reached at any rank")
+    elif problem.rank < (result.certificate.rank_at_least or 0):
         lines.append(f"the factors' rank {problem.rank} is below the optimum's {result.rank}: raise --rank to reach it")
     elif problem.rank < result.rank:
         lines.append(

@@ -62,8 +62,8 @@ class Row:
         Per start, the share of the decrease from ``f(0)`` to ``reference`` that is missing: 0 at the optimum, 1 at the
         frozen weight, infinite for a diverged run.
     gap : float or None
-        Bound on ``(F(X) - min F) / |F(X)|`` for the problem's own ``F``: the largest of all starts, None where one has
-        none.
+        Bound on ``(F(X) - min F) / |F(X)|`` for the problem's own ``F``, without decay relative to ``|f(0)|`` where
+        that is larger: the largest of all starts, None where one has none.
     level : str
         How the gap is known: the weakest level of all starts; empty where there is no gap.
     is_global : bool or None

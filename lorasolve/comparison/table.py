@@ -10,6 +10,7 @@ from .._known import Known
 from .._support.text import number
 from ..convex import ConvexResult
 from ..method import Method
+from ..problem import Problem
 from ..status import Status
 from ..tables import Column, aligned
 from .targets import target_of
@@ -147,7 +148,7 @@ def sentence(comparison: Comparison) -> str:
         nearest = comparison.rows[best]
         none = "No method is certified to have reached" if unknown else "No method reached"
         rank = "" if reference is None else f" (rank {reference.rank})"
-        cannot = "" if reference is None else _too_small(comparison.problem.rank, reference)
+        cannot = "" if reference is None else _out_of_reach(comparison.problem, reference)
         return f"{none} the {optimum}{rank}{starts}; the nearest is {nearest.method}, {_shortfall(nearest)}.{cannot}"
     worst = max(row.gap for row in good if row.gap is not None)
     level = max((Known[row.level] for row in good if row.level), key=list(Known).index)
@@ -190,8 +191,11 @@ def _lowest(rows: list[Row], comparison: Comparison, best: int) -> str:
     )
 
 
-def _too_small(rank: int, reference: ConvexResult) -> str:
-    """Say that factors of a rank cannot hold the optimum, and which can; empty if they can."""
+def _out_of_reach(problem: Problem, reference: ConvexResult) -> str:
+    """Say why the factors cannot hold the optimum, and which can; empty if they can."""
+    rank = problem.rank
+    if problem.trainable is not None:
+        return " With a factor frozen it bounds all values from below, and need not be one of them at any rank."
     if reference.rank <= rank:
         return ""
     low, high = reference.certificate.rank_at_least, reference.certificate.rank_at_most

@@ -153,7 +153,7 @@ class ConvexResult:
 
     @property
     def relative_gap(self) -> float:
-        """The certified gap relative to ``F(X)``."""
+        """The certified gap relative to ``F(X)``, for ``lam = 0`` to ``f(0)`` where that is larger."""
         return self.certificate.relative_gap
 
     @property

@@ -573,5 +573,8 @@ def test_a_frozen_factor_is_not_held_against_the_optimum_of_both() -> None:
         if lam:
             assert row.objective == pytest.approx(least)
             assert table.reference is not None and table.reference.fun < row.objective
+            # X = A B^T of any number of columns has the columns of A, which are not those of the optimum.
+            assert "is enough" not in table.conclusion() and "those of rank" not in table.conclusion()
+            assert "With a factor frozen it bounds all values from below" in table.conclusion()
         else:
             assert "did not reach" not in table.conclusion()
