@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from . import _sdpa
 from ._blocks import MultiObjective, OneBlock, Pairs
 from ._support.files import PathLike
+from ._support.text import component_text
 from ._support.validate import Array, as_array, as_float_array, as_integer, as_number, as_path, as_shape, require
 from ._units import Units, gradient_at_zero, units, value_at_zero
 from .adapters import registry as adapter_registry
@@ -133,7 +134,7 @@ class Problem:
         m, n = self.shape
         return (
             f"Problem({self.objective.label}, {m} x {n}, rank={self.rank}, lam={self.lam:g}, "
-            f"adapter={self.adapter.name!r}, {self.size} parameters)"
+            f"adapter={component_text(self.adapter)!r}, {self.size} parameters)"
         )
 
     def replace(self, **changes: Any) -> Problem:

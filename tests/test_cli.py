@@ -165,6 +165,7 @@ def test_no_rank_is_advised_to_reach_the_optimum_with_a_frozen_factor(capsys, da
     text = capsys.readouterr().out
     assert "raise --rank" not in text and "cannot hold" not in text
     assert "with a factor frozen no L is below it, and it need not be reached at any rank" in text
+    assert "rank 1, lam = 1, adapter lora:frozen=A" in text
 
 
 def test_factors_that_cannot_hold_one_optimum_are_not_said_to_be_too_small_for_all(capsys) -> None:

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, NoReturn
 
 from .._support.files import require_writable
 from .._support.progress import complain, is_obeying_terminal
+from .._support.text import component_text
 from .._support.validate import Array, as_integer, as_path
 from ..adapters import registry as adapter_registry
 from ..executors import registry as executor_registry
@@ -381,7 +382,7 @@ def cache_facts() -> dict[str, Any]:
 def problem_line(problem: Problem) -> str:
     """Return shape, rank, weight decay and adapter in one line."""
     m, n = problem.shape
-    return f"{m} x {n}, rank {problem.rank}, lam = {problem.lam:g}, adapter {problem.adapter.name}"
+    return f"{m} x {n}, rank {problem.rank}, lam = {problem.lam:g}, adapter {component_text(problem.adapter)}"
 
 
 def metrics_of(task: Task, X: Array) -> dict[str, Any]:

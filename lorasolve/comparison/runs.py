@@ -12,6 +12,7 @@ import numpy as np
 from .._known import Known
 from .._support.files import PathLike
 from .._support.interruptions import patience
+from .._support.text import component_text
 from .._support.validate import Array, as_flag, as_instance, as_integer, as_iterable, as_number, as_path, require
 from ..certificates import Certificate, certify
 from ..convex import ConvexResult, solve_convex
@@ -200,7 +201,7 @@ class Comparison(Tabular):
                 "shape": [m, n],
                 "rank": self.problem.rank,
                 "lam": self.problem.lam,
-                "adapter": self.problem.adapter.name,
+                "adapter": component_text(self.problem.adapter),
                 "minimises": self.minimises,
             },
             "seeds": self.seeds,

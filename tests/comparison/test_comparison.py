@@ -191,6 +191,14 @@ def test_the_optimum_of_another_problem_is_no_reference(denoising) -> None:
     assert ls.compare(scaled, "lbfgs", reference=ls.solve_convex(problem)).reference.fun == pytest.approx(optimum)
 
 
+def test_problems_that_differ_in_the_scale_of_the_adapter_are_told_apart(denoising) -> None:
+    one, other = (denoising[0].replace(adapter=f"lora:alpha={alpha}") for alpha in (8, 16))
+    with pytest.raises(ValueError, match=r"the optimum of .*'lora:alpha=8'.*, got that of .*'lora:alpha=16'"):
+        ls.compare(one, ["gd"], reference=ls.solve_convex(other))
+    document = ls.compare(one, ["lbfgs"]).to_dict()
+    assert document["problem"]["adapter"] == "lora:alpha=8"
+
+
 @pytest.mark.parametrize("given", [False, True])
 def test_the_quality_says_on_which_data_it_is(given) -> None:
     rng = np.random.default_rng(3)
