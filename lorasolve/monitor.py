@@ -156,7 +156,7 @@ def rule_of(stop: StoppingRule | None, optimizer: type[Optimizer] | Optimizer = 
     return as_instance(stop, "stop", StoppingRule)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Intermediate:
     """What a callback sees after each accepted iteration.
 

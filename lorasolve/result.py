@@ -96,7 +96,7 @@ class SolveError(RuntimeError):
     """Raised by :meth:`Result.raise_for_status` when a run did not end where it was asked to end."""
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class Result:
     """The end of a run. ``fun`` and ``grad_norm`` are recomputed by the problem, never taken from the loop.
 

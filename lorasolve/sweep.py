@@ -30,7 +30,7 @@ from .status import Status
 from .tables import Column, Record, Tabular
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class BatchResult(Tabular):
     """The ends of many runs, in the order in which they were given.
 

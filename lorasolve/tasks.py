@@ -18,7 +18,7 @@ _SPLIT_SEED = 0
 _HEAD_RIDGE = 1e-2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Task:
     """What a command works on.
 

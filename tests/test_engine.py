@@ -160,7 +160,7 @@ def test_bad_arguments(options, error, words):
 
 
 def test_a_problem_is_asked_for():
-    with pytest.raises(TypeError, match="problem: expected a Problem, got an object of type Denoising"):
+    with pytest.raises(TypeError, match="problem: expected a Problem, got Denoising\\(6 x 5\\)"):
         ls.solve(Denoising(M))
 
 

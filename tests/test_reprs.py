@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from fractions import Fraction
 
@@ -17,6 +18,7 @@ from lorasolve.certificates import check_certificate, document, rigorous_bound
 def outcomes() -> dict[str, object]:
     problem = ls.Problem(ls.objectives.Denoising(np.diag([3.0, 2.0, 1.0])), 2, 0.5)
     result = ls.solve(problem, "lbfgs")
+    gaps = ls.objectives.MatrixCompletion.from_dense([[5.0, np.nan, 1.0], [4.0, 2.0, np.nan], [np.nan, 2.0, 1.0]])
     return {
         "Result": result,
         "Certificate": ls.certify(problem, result),
@@ -24,6 +26,12 @@ def outcomes() -> dict[str, object]:
         "Comparison": ls.compare(problem, ["gd", "lbfgs"]),
         "Verdict": ls.verdict(problem, result),
         "BatchResult": ls.solve_batch(problem, "lbfgs", seed=[0, 1, 2]),
+        "CertificateBatch": ls.certify_batch(problem, [result, result]),
+        "Path": ls.path(problem, [1.0, 0.5]),
+        "RankChoice": ls.recommend_rank(problem),
+        "Validation": ls.cross_validate(ls.Problem(gaps, 2, 0.5), [1.0, 0.5], folds=2),
+        "Census": ls.landscape.census(problem, n_starts=2, scales=[1.0]),
+        "SecondOrder": ls.landscape.second_order(problem, result.A, result.B),
     }
 
 
@@ -81,3 +89,33 @@ def test_printed_gaps_are_bounds() -> None:
     text = check_certificate.check(document(problem, np.zeros((1, 1))))
     gap, value = re.findall(r"<= ([0-9.]+)", text)
     assert Fraction(gap) >= t**2 / 2 - (lam * t - lam**2 / 2) and Fraction(value) >= t**2 / 2
+
+
+def test_outcomes_hold_arrays_and_are_equal_to_themselves_only(outcomes) -> None:
+    """``results.index(best)`` ended in NumPy's "truth value of an array is ambiguous", a set in "unhashable"."""
+    for name, outcome in outcomes.items():
+        if name == "Certificate":  # numbers only, and equal where they are
+            continue
+        other = copy.deepcopy(outcome)
+        assert [other, outcome].index(outcome) == 1 and len({other, outcome}) == 2, name
+
+
+def test_objectives_say_what_and_how_large_they_are() -> None:
+    """``<lorasolve.objectives.denoising.Denoising object at 0x7fdb...>`` said neither."""
+    class Mine:
+        shape = (3, 2)
+
+        def value_and_grad(self, X):
+            return 0.0, np.zeros((3, 2))
+
+    assert repr(ls.objectives.Denoising(np.ones((3, 2)))) == "Denoising(3 x 2)"
+    assert repr(ls.Problem(Mine(), 1, 0.1).objective) == "Mine(3 x 2)"
+    assert repr(ls.landscape.instances.sharp(r=1, r_star=1, m=4, n=3, kappa=4.0)) == "SharpInstance(4 x 3)"
+
+
+def test_reports_say_the_outcome_first(outcomes) -> None:
+    """Exact: singular values 3, 2, 1 and lam 0.5 leave rank 3; the checks of a right loss fail nowhere."""
+    assert repr(outcomes["RankChoice"]).startswith("RankChoice(rank 3 at lam = 0.5: ")
+    assert repr(outcomes["Path"]) == "Path(2 points, lam from 1 to 0.5: 2 certified to 1e-06)"
+    report = ls.check_objective(ls.objectives.Denoising(np.ones((3, 2))))
+    assert repr(report) == f"CheckReport(Denoising: no check failed (sampled) of {len(report.checks)})"

@@ -24,7 +24,7 @@ from .rigorous import arithmetic, balanced_columns, given_factors, weight
 SMALL, STACK = 256, 128
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class CertificateBatch(Tabular):
     """The certificates of many points, in the order in which these were given: a sequence of them, and a table.
 

@@ -67,13 +67,20 @@ class CheckReport:
         """The checks that failed."""
         return tuple(check for check in self.checks if check.holds is False)
 
+    @property
+    def outcome(self) -> str:
+        """Whether a check failed, in words."""
+        count = len(self.failures)
+        return "no check failed (sampled)" if self.ok else f"{count} check{'s' * (count != 1)} WRONG"
+
+    def __repr__(self) -> str:
+        return f"CheckReport({self.subject}: {self.outcome} of {len(self.checks)})"
+
     def __str__(self) -> str:
         words = {True: "ok", False: "WRONG", None: "-"}
         width = max((len(check.name) for check in self.checks), default=0)
         lines = [f"{words[check.holds]:5}  {check.name:{width}}  {check.detail}" for check in self.checks]
-        count = len(self.failures)
-        outcome = "no check failed (sampled)" if self.ok else f"{count} check{'s' * (count != 1)} WRONG"
-        return "\n".join([f"{self.subject}: {outcome}", *lines])
+        return "\n".join([f"{self.subject}: {self.outcome}", *lines])
 
 
 Bench = TypeVar("Bench")

@@ -119,7 +119,7 @@ class Row:
     not_data: ClassVar[tuple[str, ...]] = ("seconds", "compile_seconds")
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Comparison(Tabular):
     """What :func:`compare` returns.
 

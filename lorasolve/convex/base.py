@@ -79,7 +79,7 @@ class ConvexRoute:
         raise TypeError(f"{type(self).__name__} does not define run(problem, tol, report)")
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class ConvexResult:
     """The optimum of ``F(X) = f(X) + (lam/s) ||X||_*`` by an independent route, with its certificate.
 

@@ -11,7 +11,7 @@ from .._support.validate import Array
 from ..problem import Problem
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Start:
     """Starting factors ``A`` (m, r), ``B`` (n, r), and what was merged into the frozen weight first (if any)."""
 

@@ -35,7 +35,7 @@ _MISSING = {"", "na", "n/a", "nan", "null", "none"}
 _MOST_WITHOUT_NAMES = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ratings:
     """Observed entries of a matrix.
 

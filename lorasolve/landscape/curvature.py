@@ -23,7 +23,7 @@ Operator = Callable[[Array], Array]
 DENSE_SIZE = 400
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SecondOrder:
     """The ends of the spectrum of the Hessian of ``L`` on the complement of the symmetry directions.
 
@@ -80,6 +80,12 @@ class SecondOrder:
         if self.failure_probability <= MISSED:
             return known
         return f"{known}; inconclusive from there to -{self.tol * max(0.0, self.largest):.1e}"
+
+    def __repr__(self) -> str:
+        return (
+            f"SecondOrder(is_sosp={self.is_sosp}: curvature from {self.smallest:.3g} to {self.largest:.3g} off "
+            f"{self.symmetry_dimension} symmetry directions, {self.evidence})"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers as plain JSON-ready values (without direction and spectrum)."""

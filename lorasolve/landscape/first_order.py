@@ -61,6 +61,12 @@ class Stationarity:
     tol: float
     rank_tol: float = RANK_TOL
 
+    def __repr__(self) -> str:
+        return (
+            f"Stationarity(is_fosp={self.is_fosp}: ||grad L|| = {self.grad_norm:.3g} (limit {self.limit:.3g}), "
+            f"balance {self.balance:.3g}, rank {self.rank}, ||S||_2 = {self.S_norm:.3g}, L = {self.value:.10g})"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON-ready values."""
         return asdict(self)

@@ -27,7 +27,7 @@ from .report import KINDS
 DIVERGED = "diverged"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CriticalPoint:
     """A distinct point that runs ended at.
 
@@ -55,7 +55,7 @@ class CriticalPoint:
     X: Any = field(repr=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Census:
     """What the runs of a multi-start ended at.
 
@@ -83,6 +83,11 @@ class Census:
         """Return, per scale, the share of runs of one kind: a kind of verdict or ``"diverged"``."""
         as_choice(kind, "kind", [*KINDS, DIVERGED])
         return {scale: counts[kind] / self.n_starts for scale, counts in self.counts.items()}
+
+    def __repr__(self) -> str:
+        totals = {kind: sum(counts[kind] for counts in self.counts.values()) for kind in [*KINDS, DIVERGED]}
+        ends = ", ".join(f"{count} {kind}" for kind, count in totals.items() if count)
+        return f"Census({self.n_starts * len(self.counts)} runs, {len(self.points)} distinct points: {ends})"
 
     def __str__(self) -> str:
         kinds = [*KINDS, DIVERGED]

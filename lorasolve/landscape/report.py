@@ -52,7 +52,7 @@ class Premise:
         return {"id": self.id, "name": self.name, "holds": self.holds, "detail": self.detail, "block": self.block}
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Verdict:
     """What a point is, and why.
 

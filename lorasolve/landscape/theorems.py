@@ -28,7 +28,7 @@ MARGIN = 1e-7
 NEAR = 1e-3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Spectra:
     """The numbers of a point ``X`` and a reference ``X*`` that the theorems need.
 

@@ -19,7 +19,7 @@ from .instances import Quadratic
 MAX_ENTRIES = 36
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Threshold:
     """The smallest ``kappa`` for which a quadratic of curvatures in ``[1, kappa]`` has a spurious point at ``(A, B)``.
 

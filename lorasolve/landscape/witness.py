@@ -31,7 +31,7 @@ SIZES = (1.0, 0.1, 3.0, 0.3, 10.0)
 DESCENT_STEPS = 30
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Witness:
     """A point of rank at most ``r`` that is better than the one judged.
 

@@ -38,7 +38,7 @@ DEFAULT_SHARE = 0.1
 _KIND = "lorasolve completion model 1"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CompletionModel:
     """Predictions ``mean + row_effect[i] + col_effect[j] + (A B^T)[i, j]``, clipped to a range if one is given.
 
@@ -97,6 +97,11 @@ class CompletionModel:
         as_choice(self.means, "means", MEANS)
         if self.clip is not None:
             object.__setattr__(self, "clip", _as_range(self.clip))
+
+    def __repr__(self) -> str:
+        m, n = len(self.row_labels), len(self.col_labels)
+        clip = "" if self.clip is None else f", clip = {self.clip}"
+        return f"CompletionModel({m} x {n}, rank {self.rank}, means {self.means}, lam = {self.lam:g}{clip})"
 
     @property
     def rank(self) -> int:
@@ -242,7 +247,7 @@ def _finite(arrays: dict[str, Array], name: str) -> Array:
     return arrays[name]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CompletionFit:
     """A model, and the convex optimum it was made from.
 

@@ -304,7 +304,7 @@ class TokenNTK(MultiObjective):
         return lambda w: (matrix @ w.ravel()).reshape(N, K)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TangentSolution:
     """The optimum of the tangent problem, solved over updates of every rank.
 

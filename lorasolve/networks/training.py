@@ -32,7 +32,7 @@ from .linearize import require_outputs
 SAVE_EVERY = 30.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FineTuned:
     """The end of a full-batch run.
 

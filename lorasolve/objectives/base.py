@@ -67,6 +67,10 @@ class Objective(ShownPrecision):
     shape: tuple[int, int]
     W0: Array | None = None
 
+    def __repr__(self) -> str:
+        shape = getattr(self, "shape", None)
+        return f"{self.label}({shape[0]} x {shape[1]})" if shape else object.__repr__(self)
+
     # ------------------------------------------------------------------ what a new objective writes
     def value_and_grad(self, X: Array) -> tuple[float, Array]:
         """Return ``f(X)`` and ``G = grad f(X)`` (m, n), an array that later calls leave alone."""

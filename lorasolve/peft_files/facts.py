@@ -19,7 +19,7 @@ ENERGY_LEVELS = (0.90, 0.95, 0.99)
 VANISHED = 1e-8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LayerFacts:
     """Numbers about one update ``X = s A B^T``.
 

@@ -50,7 +50,7 @@ _FACTOR_LIMIT = 2**26
 _ENTRY_LIMIT = 1e40
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LayerFactors:
     """The factors of one update ``X = scale * A B^T``, as float64.
 

@@ -17,7 +17,7 @@ from .folder import UnreadableError, printable
 from .layers import Adapter, LayerFactors, read
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SharedModule:
     """One module that several adapters change.
 

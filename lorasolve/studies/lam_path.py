@@ -19,7 +19,7 @@ from ..tables import Column, Record, Tabular
 SMALLEST = 0.01
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Path(Tabular):
     """The optimum at every ``lam``.
 
@@ -88,6 +88,11 @@ class Path(Tabular):
 
     def __str__(self) -> str:
         return self.table()
+
+    def __repr__(self) -> str:
+        certified = sum(point.success for point in self.points)
+        span = f", lam from {self.lams[0]:g} to {self.lams[-1]:g}" if self.lams else ""
+        return f"Path({len(self.lams)} points{span}: {certified} certified to {self.tol:g})"
 
 
 def path(problem: Problem, lams: int | Sequence[float] = 20, tol: float = 1e-6, *, progress: bool = False) -> Path:

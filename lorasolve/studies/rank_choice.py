@@ -15,7 +15,7 @@ FACTOR = 1e-2
 SMALLEST_TOL = 1e-13
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RankChoice:
     """The rank of the optimum at a ``lam``.
 
@@ -77,6 +77,9 @@ class RankChoice:
             f"rank {self.rank} at lam = {self.lam:g}: the optimum has rank {interval} (found {self.found}), "
             f"{self.level} to a relative gap of {self.optimum.relative_gap:.1e}"
         )
+
+    def __repr__(self) -> str:
+        return f"RankChoice({self})"
 
 
 def recommend_rank(problem: Problem, tol: float = 1e-9, *, progress: bool = False) -> RankChoice:

@@ -24,7 +24,7 @@ from .lam_path import Path, chosen_lams, gap_text, path_at, rank_text
 Fold = tuple[Objective, Objective, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Validation(Tabular):
     """The error on held-out data at every ``lam``, and the fit on all data at the best.
 
@@ -121,6 +121,10 @@ class Validation(Tabular):
 
     def __str__(self) -> str:
         return self.table()
+
+    def __repr__(self) -> str:
+        least = f"{self.error_name} {self.mean[self.lams.index(self.best)]:.6g}"
+        return f"Validation(best lam = {self.best:g} of {len(self.lams)}, {least} in {len(self.paths)} folds)"
 
 
 def cross_validate(
