@@ -6,6 +6,7 @@ import decimal
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 import lorasolve as ls
 from lorasolve._support import validate as v
@@ -24,6 +25,12 @@ HUGE = 10**400
         (lambda x: v.as_float_array(x, "M", 1, np.float32), [1e300], "M: has non-finite entries"),
         (lambda x: v.as_index_array(x, "rows", 3), [True, False], "rows: expected integers"),
         (lambda x: v.as_index_array(x, "rows", 3), [0, -1], r"rows: expected integers from 0 to 2, got -1 at \[1\]"),
+        (lambda x: v.as_float_array(x, "M", 1), [decimal.Decimal(1), 2], r"M: .* numpy.asarray\(..., dtype=float\) con"),
+        (lambda x: v.as_float_array(x, "M", 2), scipy.sparse.eye(9).tocsr(), r"got a csr.* of shape \(9, 9\) .*toarray"),
+        (lambda x: v.as_index_array(x, "labels", 3), np.array([0.0, 2.0]), r"labels: expected integers.*astype\(int\)"),
+        (lambda x: v.as_index_array(x, "labels", 3), np.array(["a", "b"]), "labels: expected integers.*numpy.unique"),
+        (lambda x: v.as_index_array(x, "labels", 3), np.array([0.5, 2.0]), "labels: .* array of dtype float64$"),
+        (lambda x: v.as_signs(x, "labels", (1, 2), float), [[1, 0]], r"labels: expected -1 or \+1, got 0 .*2\*y - 1"),
         (lambda x: v.as_matrix_shape(x, "shape"), (4.7, 3.2), "shape: expected an integer"),
         (lambda x: v.as_matrix_shape(x, "shape"), (10**12, 3), "shape: expected an integer from 1 to 100000000"),
         (lambda x: v.as_partial_matrix(x, "M"), [["1.0"]], "M: expected real numbers, got an array of dtype <U3"),

@@ -37,11 +37,11 @@ def shown(value: object) -> str:
     plain = type(value).__repr__ is object.__repr__
     if plain or not text:
         return f"an object of type {type(value).__name__}"
-    if "\n" not in text:
-        return text
-    # A table, or another array, whose numbers say less than its shape.
+    # Of a table, or another array, numbers say less than its shape; a long text has lost its line ends.
     shape = getattr(value, "shape", None)
-    return f"{_article(type(value).__name__)} of shape {tuple(shape)}" if shape else " ".join(text.split())
+    if shape and ("\n" in text or _short.fillvalue in text):
+        return f"{_article(type(value).__name__)} of shape {tuple(shape)}"
+    return " ".join(text.split()) if "\n" in text else text
 
 
 def as_array(value: Any, argument: str) -> Array:
@@ -77,6 +77,15 @@ def _shown_type(value: object, array: Array) -> str:
     return f"an array of dtype {array.dtype}" if data or not wrapped else shown(value)
 
 
+def _remedy(value: object, array: Array) -> str:
+    """Return how what is no array of numbers becomes one, if it can."""
+    if hasattr(value, "toarray"):
+        return " (sparse; .toarray() makes an array of it)"
+    if array.dtype == object and array.ndim and all(_is_real(x) or isinstance(x, decimal.Decimal) for x in array.flat):
+        return " (numbers kept as objects; numpy.asarray(..., dtype=float) converts them)"
+    return ""
+
+
 def refuse_masked(value: Any, argument: str) -> None:
     """Raise a ``ValueError`` for masked entries, which other libraries take at the values under the mask."""
     if _is_masked(value):
@@ -99,7 +108,8 @@ def as_float_array(value: ArrayLike, argument: str, ndim: int, dtype: Any = None
     if array.dtype.kind in "iub":
         array = array.astype(np.float64)
     if array.dtype.kind != "f":
-        raise TypeError(f"{argument}: expected real numbers, got {_shown_type(value, array)}")
+        got = f"{_shown_type(value, array)}{_remedy(value, array)}"
+        raise TypeError(f"{argument}: expected real numbers, got {got}")
     if array.ndim != ndim:
         raise ValueError(
             f"{argument}: expected {ndim} dimension{'s' * (ndim != 1)}, got shape {array.shape}"
@@ -139,7 +149,8 @@ def as_partial_matrix(value: Any, argument: str) -> Array:
         except OverflowError as error:
             raise ValueError(f"{argument}: has a number beyond the range of float64") from error
     if array.dtype.kind not in "iubf":
-        raise TypeError(f"{argument}: expected real numbers, got {_shown_type(value, array)}")
+        got = f"{_shown_type(value, array)}{_remedy(value, array)}"
+        raise TypeError(f"{argument}: expected real numbers, got {got}")
     if array.ndim != 2:
         raise ValueError(f"{argument}: expected 2 dimensions, got shape {array.shape}")
     with np.errstate(over="ignore"):
@@ -153,13 +164,20 @@ def as_partial_matrix(value: Any, argument: str) -> Array:
     return matrix
 
 
+def _as_integers(array: Array) -> str:
+    """Return how what is no array of integers becomes one, if it can."""
+    if array.ndim == 1 and array.dtype.kind == "f" and np.array_equal(array, np.trunc(array)):
+        return " (whole numbers; .astype(int) converts them)"
+    return " (numpy.unique(..., return_inverse=True)[1] numbers them)" if array.dtype.kind in "UT" else ""
+
+
 def as_index_array(value: ArrayLike, argument: str, high: int, count: int | None = None) -> Array:
     """Return ``value`` as an array of ``count`` (at least one) integers from 0 to ``high - 1``, booleans excluded."""
     array = as_array(value, argument)
     if array.size == 0:
         raise ValueError(f"{argument}: is empty (shape {array.shape})")
     if array.dtype.kind not in "iu":
-        raise TypeError(f"{argument}: expected integers, got {_shown_type(value, array)}")
+        raise TypeError(f"{argument}: expected integers, got {_shown_type(value, array)}{_as_integers(array)}")
     as_shape(array, argument, (array.size if count is None else count,))
     outside = np.flatnonzero((array < 0) | (array >= high))
     if outside.size:
@@ -174,7 +192,8 @@ def as_signs(value: ArrayLike, argument: str, shape: tuple[int, int], dtype: Any
     wrong = np.argwhere(np.abs(signs) != 1.0)
     if wrong.size:
         i, j = wrong[0]
-        raise ValueError(f"{argument}: expected -1 or +1, got {signs[i, j]:g} at [{i}, {j}]")
+        hint = " (2*y - 1 makes them of 0 and 1)" if np.isin(signs, (0.0, 1.0)).all() else ""
+        raise ValueError(f"{argument}: expected -1 or +1, got {signs[i, j]:g} at [{i}, {j}]{hint}")
     return signs
 
 

@@ -375,6 +375,8 @@ def as_factors(problem: Problem, point: Any, name: str = "point") -> Pairs:
     elif hasattr(point, "A") and hasattr(point, "B"):
         scale = point.problem.scale if isinstance(point, Result) else 1.0
         A, B, names = point.A, point.B, (f"{name}.A", f"{name}.B")
+    elif isinstance(point, list) and not problem.several and any(getattr(part, "ndim", 0) == 2 for part in point):
+        raise TypeError(f"{name}: expected a Result, a pair (A, B) or X, got a list of matrices; a pair is a tuple")
     elif point is None or (isinstance(point, tuple) and not problem.several):
         raise TypeError(f"{name}: expected a Result, a pair (A, B) or X, got {shown(point)}")
     else:

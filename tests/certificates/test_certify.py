@@ -677,3 +677,10 @@ def test_a_point_of_another_kind_is_refused_in_words(count):
     point = (np.ones((4, 2)), np.ones((3, 2)), np.ones((4, 2)))[:count] or None
     with pytest.raises(TypeError, match=r"^point: expected a Result, a pair \(A, B\) or X, got "):
         ls.certify(problem, point)
+
+
+def test_factors_in_a_list_are_told_to_be_a_tuple():
+    """NumPy's words about an inhomogeneous shape said nothing of factors."""
+    problem = ls.Problem(ls.objectives.Denoising(np.ones((4, 3))), 2, 0.1)
+    with pytest.raises(TypeError, match=r"^point: expected a Result, a pair \(A, B\) or X, .* a pair is a tuple"):
+        ls.certify(problem, [np.ones((4, 2)), np.ones((3, 2))])
