@@ -6,6 +6,7 @@ import argparse
 import csv
 import io
 import pathlib
+import shlex
 
 from .._support.files import text_writer, write_atomically
 from ..io import envelope, read_pairs
@@ -52,6 +53,13 @@ class PredictCommand(Command):
         unknown = int((~(model.knows_rows(rows) & model.knows_cols(cols))).sum())
         if unknown:
             remark(args, f"{unknown} of {len(rows)} pairs have a label that was not in the data: means only")
+        first = not (model.knows_rows(rows[:1])[0] or model.knows_cols(cols[:1])[0])
+        if first and pairs.names == ("row", "column") and not rows[0].isdigit():
+            remark(
+                args,
+                f"the first pair, {rows[0]!r} and {cols[0]!r}, has no label of the data; if that is a header, "
+                f"--columns {shlex.quote(rows[0])} {shlex.quote(cols[0])} says so",
+            )
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow([*pairs.names, "prediction"])

@@ -33,6 +33,7 @@ _TYPES = (":token", ":token_seq", ":float", ":float_seq")
 _MISSING = {"", "na", "n/a", "nan", "null", "none"}
 # More fields than row, column, value and a time are not taken by their order alone: they may be a whole matrix.
 _MOST_WITHOUT_NAMES = 4
+_WHOLE_MATRIX = "; a whole matrix has to be written one entry a line: row label, column label, value"
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,7 +197,7 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
         before, after = twice
         raise ValueError(
             f"{path}, line {lines[after]}: row {rows[after]!r}, column {cols[after]!r} has a value already "
-            f"(line {lines[before]}); each entry may occur once"
+            f"(line {lines[before]}); each entry may occur once: keep the last, or the mean, of those of one pair"
         )
     return Ratings(row_index, col_index, np.asarray(values), row_labels, col_labels, skipped)
 
@@ -302,7 +303,7 @@ class _Table:
         if count > _MOST_WITHOUT_NAMES:
             raise ValueError(
                 f"{self.path}, line {number}: has {count} fields, and no header says which are meant; expected "
-                f"at most {_MOST_WITHOUT_NAMES}, or a header and the names in it (columns, or --columns)"
+                f"at most {_MOST_WITHOUT_NAMES}, or a header and the names in it (columns, or --columns){_WHOLE_MATRIX}"
             )
         if len(fields) > 2 and _plain(fields)[0] in _NAMES[0]:
             raise ValueError(
@@ -372,7 +373,7 @@ class _Table:
             if sum(map(bool, header)) > len(_NAMES) and not between:
                 raise ValueError(
                     f"{self.path}, line 1: has {len(header)} columns, and their names do not say which are meant; name "
-                    "those (columns, or --columns)"
+                    f"those (columns, or --columns){_WHOLE_MATRIX}"
                 )
             return self.places
         if len(self.form.columns) != len(self.places):

@@ -33,7 +33,10 @@ def readable(path: PathLike) -> Iterator[None]:
         _check_file(path)
         yield
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: is not a UTF-8 text file ({error.reason} at byte {error.start})") from error
+        raise ValueError(
+            f"{path}: is not a UTF-8 text file ({error.reason} at byte {error.start}); text in another encoding is "
+            "converted by, for example, iconv -f LATIN1 -t UTF-8"
+        ) from error
     except (zipfile.BadZipFile, EOFError, csv.Error, zlib.error, OverflowError, NotImplementedError) as error:
         raise ValueError(f"{path}: is damaged or of another format ({error})") from error
     except ValueError as error:

@@ -573,3 +573,25 @@ def test_an_encoding_without_a_label_is_named(tmp_path, encoding) -> None:
                 f"PYTHONIOENCODING=utf-8, got {encoding}"
             ]
     assert "\u0141ukasz,x," in (tmp_path / "p.csv").read_text(encoding="utf-8")
+
+
+def test_a_header_among_the_pairs_is_told(tmp_path, capsys) -> None:
+    """The names of columns that ``complete`` had read as a header were predicted as if they were labels."""
+    (tmp_path / "r.csv").write_text("customer,article,stars\nu,a,1\nu,b,2\nv,a,3\n")
+    (tmp_path / "p.csv").write_text("customer,article\nv,b\n")
+    (tmp_path / "known.csv").write_text("u,b\nnew,other\n")
+    model = str(tmp_path / "m.npz")
+    assert main(["complete", str(tmp_path / "r.csv"), "--lam", "1", "--out", model]) == 0
+    capsys.readouterr()
+    assert main(["predict", model, str(tmp_path / "p.csv")]) == 0
+    assert "if that is a header, --columns customer article says so" in capsys.readouterr().err
+    assert main(["predict", model, str(tmp_path / "p.csv"), "--columns", "customer", "article"]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["predict", model, str(tmp_path / "known.csv")]) == 0
+    assert "header" not in capsys.readouterr().err
+
+
+def test_models_show_their_size_and_settings() -> None:
+    """Of a diagonal and weight 1: singular values 3, 2, 0.5 leave rank 2."""
+    model = fit_completion(everything(np.diag([3.0, 2.0, 0.5])), 1.0, "none", clip=(0, 5)).model
+    assert repr(model) == "CompletionModel(3 x 3, rank 2, means none, lam = 1, clip = (0.0, 5.0))"
