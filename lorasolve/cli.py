@@ -66,24 +66,23 @@ def main(argv: Sequence[str]) -> int:
 def usage() -> str:
     """Return the text of ``lorasolve --help``."""
     from .commands import registry
-    from .commands.base import EXIT_CODES
+    from .commands.base import EXIT_CODES, wrapped
 
     commands = registry.classes()
     width = max(len(name) for name in commands)
     lines = [f"  {name.ljust(width)}  {command.summary}" for name, command in commands.items()]
-    return "\n".join(
-        [
-            "usage: lorasolve COMMAND [options]",
-            "",
-            "Did low-rank adaptation reach the global optimum, and how do you know?",
-            "",
-            *lines,
-            "",
-            "'lorasolve compare' without options runs on an embedded data set; 'lorasolve COMMAND --help' says more.",
-            "",
-            EXIT_CODES,
-        ]
-    )
+    text = [
+        "usage: lorasolve COMMAND [options]",
+        "",
+        "Did low-rank adaptation reach the global optimum, and how do you know?",
+        "",
+        *lines,
+        "",
+        "'lorasolve compare' without options runs on an embedded data set; 'lorasolve COMMAND --help' says more.",
+        "",
+        EXIT_CODES,
+    ]
+    return wrapped("\n".join(text))
 
 
 def _answer(text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -292,6 +293,8 @@ def test_exit_codes_of_compare(data) -> None:
     [
         (["solve", "--tol", "-1"], "--tol: expected a finite number in [0, inf), got -1.0"),
         (["solve", "--rank", "0"], "--rank: expected an integer from 1 to "),
+        (["solve", "--seed", "-1"], "--seed: expected an integer >= 0, got -1"),
+        (["study", "--status", "nowhere"], "--status: nowhere is no store of runs"),
         (["convex", "--lam", "-1e-3"], "--lam: expected a finite number in [0, inf), got -0.001"),
         (["solve", "--time-limit", "0"], "--time-limit: expected a finite number in (0, inf), got 0.0"),
         (["solve", "--max-iter", "0"], "--max-iter: expected an integer >= 1, got 0"),
@@ -557,6 +560,16 @@ def test_every_command_has_help(capsys, name) -> None:
         main([name, "--help"])
     assert stop.value.code == 0
     assert f"lorasolve {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", [None, "compare", "predict", "certify"])
+def test_help_fits_into_the_terminal(capsys, monkeypatch, name) -> None:
+    """Summaries and exit codes took lines of 118 characters, which a terminal of 80 broke within words."""
+    monkeypatch.setenv("COLUMNS", "80")
+    with contextlib.suppress(SystemExit):
+        main(["--help"] if name is None else [name, "--help"])
+    text = capsys.readouterr().out
+    assert "LORASOLVE_TRACEBACK=1" in text and max(map(len, text.splitlines())) <= 80
 
 
 def test_usage(capsys) -> None:

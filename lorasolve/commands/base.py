@@ -14,7 +14,9 @@ import math
 import os
 import pathlib
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, NoReturn
@@ -57,12 +59,26 @@ exit codes:
   130, 143  ended by Ctrl-C or SIGTERM before there was anything to keep"""
 
 
+def wrapped(text: str) -> str:
+    """Return a list of ``  WORD  what it is`` with lines as wide as the terminal, as argparse has them."""
+    width = max(shutil.get_terminal_size().columns - 2, 40)
+    lines = []
+    for line in text.splitlines():
+        match = re.match(r" +\S.*?  +", line)
+        indent = " " * (match.end() if match else 0)
+        lines += textwrap.wrap(line, width, subsequent_indent=indent, break_on_hyphens=False) or [""]
+    return "\n".join(lines)
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser that suggests the nearest option when one is unknown."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(
-            allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, epilog=EXIT_CODES, **options
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            epilog=wrapped(EXIT_CODES),
+            **options,
         )
         # Before Python 3.14 argparse takes -1e-3 for an option, and says that the one before it has no value.
         self._negative_number_matcher = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$", re.IGNORECASE)
@@ -97,7 +113,7 @@ class Command:
 
     def parser(self) -> Parser:
         """Return the parser of the command's arguments, whose help documents them."""
-        parser = Parser(prog=f"lorasolve {self.name}", description=self.summary)
+        parser = Parser(prog=f"lorasolve {self.name}", description=wrapped(self.summary))
         self.add_arguments(parser)
         return parser
 

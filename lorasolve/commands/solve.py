@@ -18,6 +18,7 @@ from .base import (
     add_output_arguments,
     add_problem_arguments,
     add_run_arguments,
+    as_options,
     certified,
     emit,
     emphasis,
@@ -66,7 +67,8 @@ class SolveCommand(Command):
         run = uuid.uuid4().hex
         task = task_from(args)
         problem = problem_from(args, task)
-        result = solve(problem, method, seed=args.seed, stop=stop, progress=not args.quiet)
+        with as_options(seed="--seed"):
+            result = solve(problem, method, seed=args.seed, stop=stop, progress=not args.quiet)
         problem = method.problem(problem)
         usable = result.status is not Status.DIVERGED
         certificate = certify(problem, result) if usable and problem.adapter.low_rank else None

@@ -75,7 +75,7 @@ class StudyCommand(Command):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
-        parser.description = f"{self.summary}\n\n{_FILE}"
+        parser.description = f"{parser.description}\n\n{_FILE}"
         parser.add_argument("file", nargs="?", metavar="GRID", help="the study, a .toml file")
         parser.add_argument("--store", metavar="DIR", help="where the runs are kept; the same command goes on")
         parser.add_argument("--status", metavar="DIR", help="say what a store holds, and stop")
@@ -103,7 +103,8 @@ class StudyCommand(Command):
         from ..studies.records import check_axes, measure_of
 
         if args.status is not None:
-            document = status(Runs.read(args.status))
+            with as_options(store="--status"):
+                document = status(Runs.read(args.status))
             emit(args, envelope("study-status", document), _status_text(document))
             return ExitCode.FINE
         if args.file is None:
