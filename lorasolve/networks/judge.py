@@ -13,7 +13,7 @@ import numpy as np
 
 from .._blocks import Pairs, as_finite_pairs, as_pairs
 from .._known import Known
-from .._support.text import at_least, at_most, for_json
+from .._support.text import at_least, at_most, for_json, number
 from .._support.validate import Array, as_choice, as_flag, as_integer, as_iterable, as_number, shown
 from ..certificates import Certificate, certify
 from ..landscape import SecondOrder, second_order
@@ -49,7 +49,7 @@ FAR = (1e-2, 1.0, 1e2)
 REFUTES = {"float64": 1e-6, "float32": 1e-4}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NetworkVerdict:
     """What is known about the trained updates of a network.
 
@@ -128,6 +128,13 @@ class NetworkVerdict:
             "convex": None if self.convex is None else self.convex.to_dict(),
             "better": self.better,
         }
+
+    def __repr__(self) -> str:
+        layers = 0 if self.certificate is None else len(self.certificate.layers)
+        return (
+            f"NetworkVerdict({self.kind}: F = {number(self.F, '.10g')}, tangent gap <= "
+            f"{at_most(self.relative_gap, '.2g')} of F, {layers} layers)"
+        )
 
     def __str__(self) -> str:
         lines = [f"verdict: {self.kind}", "premises:", *(f"  {text}" for text in self.premises)]

@@ -134,6 +134,10 @@ class LoRAMonitor:
         self.warnings: list[str] = [missing] if missing else []
         self.seconds = 0.0
 
+    def __repr__(self) -> str:
+        told = f", {len(self.warnings)} warnings" if self.warnings else ""
+        return f"LoRAMonitor({self.reason or 'no reason to stop'}: {len(self.history)} readings{told})"
+
     def step(self, model: Any, scaler: Any = None) -> str | None:
         """Read the layers; return a reason to stop, or None.
 

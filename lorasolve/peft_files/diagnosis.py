@@ -149,6 +149,9 @@ class Diagnosis:
     decay: Decay
     trainer: TrainerState | None
 
+    def __repr__(self) -> str:
+        return f"Diagnosis({self.kind}: {self.reason}; {self.title}, {len(self.layers)} layers)"
+
     def with_finding(self, finding: str) -> tuple[str, ...]:
         """Return the modules that have a finding."""
         if finding == "non_finite":

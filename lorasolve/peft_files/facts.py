@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -60,7 +60,7 @@ class LayerFacts:
     shape: tuple[int, int]
     r: int
     scale: float
-    sigma: Array
+    sigma: Array = field(repr=False)
     norm_A: float
     norm_B: float
     start_range: float

@@ -74,8 +74,8 @@ class LayerFactors:
     """
 
     module: str
-    A: Array
-    B: Array
+    A: Array = field(repr=False)
+    B: Array = field(repr=False)
     scale: float
     kind: str
     dora: bool
@@ -164,6 +164,9 @@ class Adapter:
         if not usable:
             found = f"; there are {len(self.skipped)} others, of {_summary(self.skipped)}" if self.skipped else ""
             raise UnreadableError(f"{file.path}: holds no pair of LoRA factors{found}")
+
+    def __repr__(self) -> str:
+        return f"Adapter({str(self.file.path)!r}: {len(self.entries)} layers, {len(self.skipped)} other tensors)"
 
     def _sort_in(self, name: str) -> None:
         split = split_name(name)

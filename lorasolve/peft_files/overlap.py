@@ -91,6 +91,10 @@ class Interference:
     modules: tuple[SharedModule, ...]
     alone: tuple[int, ...]
 
+    def __repr__(self) -> str:
+        largest = f", largest cosine {self.modules[0].largest_cosine:.3g}" if self.modules else ""
+        return f"Interference({len(self.names)} adapters: {len(self.modules)} shared modules{largest})"
+
     def to_dict(self) -> dict[str, object]:
         """Return all numbers as plain values."""
         return {"adapters": self.names, "alone": self.alone, "modules": [module.to_dict() for module in self.modules]}

@@ -72,6 +72,12 @@ class Truncation:
     bytes_before: int
     bytes_after: int
 
+    def __repr__(self) -> str:
+        return (
+            f"Truncation({str(self.out)!r}: {len(self.layers)} layers, ||X - X'||_F = {self.frobenius_loss:.5g}, "
+            f"{self.bytes_before} -> {self.bytes_after} bytes)"
+        )
+
     @property
     def frobenius_loss(self) -> float:
         """The loss of all updates together."""

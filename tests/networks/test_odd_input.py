@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import pathlib
@@ -676,3 +677,14 @@ def test_a_state_without_groups_is_none(tmp_path):
     torch.save({"param_groups": [], "state": {}}, tmp_path / "optimizer.pt")
     with pytest.raises(ValueError, match="is no optimizer's state"):
         read_optimizer_state(tmp_path)
+
+
+def test_outcomes_show_what_they_say_in_a_line_and_are_equal_to_themselves_only():
+    """A session showed every premise and NumPy's words about arrays."""
+    model, batches = Net(), data()
+    verdict = judge(model, CrossEntropy(), batches, LAM)
+    assert repr(verdict).startswith(f"NetworkVerdict({verdict.kind}: F = ") and repr(verdict).endswith("2 layers)")
+    assert "\n" not in repr(verdict) and len(repr(verdict)) < 120
+    assert [copy.copy(verdict), verdict].index(verdict) == 1 and len({verdict, copy.copy(verdict)}) == 2
+    monitor = LoRAMonitor(lam=LAM)
+    assert repr(monitor) == "LoRAMonitor(no reason to stop: 0 readings)"

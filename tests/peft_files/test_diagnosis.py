@@ -1,5 +1,6 @@
 """Verdicts, each on an adapter made to deserve it; what files cannot show is inconclusive."""
 
+import copy
 import dataclasses
 import json
 import re
@@ -8,7 +9,17 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from lorasolve.peft_files import Decay, LayerFactors, UnreadableError, diagnose, facts_of, read_trainer_state
+from lorasolve.peft_files import (
+    Decay,
+    LayerFactors,
+    UnreadableError,
+    diagnose,
+    facts_of,
+    interfere,
+    read,
+    read_trainer_state,
+    truncate,
+)
 from lorasolve.peft_files.diagnosis import LayerReport, family_scores
 from lorasolve.peft_files.page import diagnosis_page
 from lorasolve.peft_files.text import SORT_KEYS, diagnosis_text, layer_rows
@@ -627,3 +638,15 @@ def test_the_page_says_what_each_column_is(tmp_path, make):
 def test_decay_is_checked(kind, lam):
     with pytest.raises(ValueError, match=r"kind|lam"):
         Decay(kind, lam)
+
+
+def test_outcomes_show_what_they_say_in_a_line(tmp_path, make):
+    """A session showed every field of every layer; an adapter compared with itself has cosines 1."""
+    folder = make.adapter(tmp_path / "good", model(make, GOOD))
+    assert repr(diagnose(folder, decay=L2)).startswith("Diagnosis(low_rank: ")
+    assert repr(read(folder)) == f"Adapter({str(read(folder).file.path)!r}: {LAYERS} layers, 0 other tensors)"
+    assert repr(interfere([folder, folder])) == f"Interference(2 adapters: {LAYERS} shared modules, largest cosine 1)"
+    lower = truncate(folder, tmp_path / "lower", rank=2)
+    assert repr(lower).startswith(f"Truncation({str(tmp_path / 'lower')!r}: {LAYERS} layers, ||X - X'||_F = ")
+    layer = next(iter(read(folder).layers()))
+    assert "array" not in repr(layer) and "array" not in repr(facts_of(layer)) and layer != copy.copy(layer)
