@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import doctest
 import importlib
+import importlib.util
 import inspect
+import pathlib
 import pkgutil
 import re
 import textwrap
@@ -345,3 +348,15 @@ def test_the_reader_names_what_a_class_leaves_out() -> None:
 def test_everything_public_is_read() -> None:
     assert {lorasolve.solve, lorasolve.Problem.value, lorasolve.adapters.DoRA.update} <= set(CALLABLES.values())
     assert set(CLASSES.values()) >= COMPONENTS | {lorasolve.Problem, lorasolve.Result, lorasolve.StoppingRule}
+
+
+def _modules_with_examples() -> list[str]:
+    names = [module.name for module in pkgutil.walk_packages(lorasolve.__path__, "lorasolve.")]
+    specs = {name: importlib.util.find_spec(name) for name in names}
+    return [name for name, spec in specs.items() if spec and ">>> " in pathlib.Path(spec.origin or "").read_text()]
+
+
+@pytest.mark.parametrize("name", _modules_with_examples())
+def test_examples_print_what_they_say(name) -> None:
+    found = doctest.testmod(importlib.import_module(name))
+    assert found.attempted and not found.failed

@@ -97,10 +97,10 @@ def check_schedule(
     Examples
     --------
     >>> from lorasolve.schedules import Cosine
-    >>> class Rising(Cosine):
+    >>> class Turning(Cosine):
     ...     def step_factor(self, iteration, stage_iteration, max_iter):
-    ...         return max_iter / (max_iter - iteration)
-    >>> [check.name for check in check_schedule(Rising()).failures]
+    ...         return 1 - 2 * iteration / max_iter
+    >>> [check.name for check in check_schedule(Turning()).failures]
     ['step_factor is finite and >= 0']
     """
     as_instance(schedule, "schedule", Schedule)
