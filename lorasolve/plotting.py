@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from .comparison import Comparison
 
+__all__ = ["comparison_figure", "figure_writer", "plot_convergence", "plot_missing", "plot_spectra", "save_figure"]
+
 # Okabe and Ito's colours: told apart by all readers, and in print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
 MARKERS = "osD^vPX*"

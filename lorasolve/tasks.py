@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike
 from ._support.validate import MOST_ROWS, Array, as_array, as_float_array, as_integer, as_number, as_shape
 from .objectives.base import Objective
 
+__all__ = ["Task", "digits_task", "fit_softmax_head", "image_columns", "load_digits"]
+
 # 700 images train the head, 700 others carry the shifted task, the rest tests it.
 _PRETRAIN, _FINE_TUNE = 700, 1400
 _SPLIT_SEED = 0

@@ -8,12 +8,16 @@ import pathlib
 import re
 import subprocess
 import sys
+import types
 
 import pytest
 
 import lorasolve as ls
 
 FOLDERS = ("adapters", "convex", "executors", "inits", "objectives", "optimizers", "schedules")
+
+# Where what lists components is defined.
+REGISTRY = "lorasolve._support.registry"
 
 SCRIPT = """
 import numpy as np
@@ -35,6 +39,9 @@ optimum: float = ls.solve_convex(problem).fun
 latex: str = ls.compare(problem, ["gd", ls.optimizers.ScaledGD()]).to_latex()
 study = ls.Study(lambda lam: ls.Problem(Mine(), rank=3, lam=lam), {"lam": [0.1, 0.2]}, "lbfgs", [ls.certify])
 runs: ls.Runs = study.run("runs")
+lams: list[float] = ls.path(problem, np.geomspace(1.0, 0.1, 5)).lams
+best: float = ls.cross_validate(problem, np.geomspace(1.0, 0.1, 5)).best
+ls.landscape.census(problem, 3, np.array([0.1, 1.0]))
 """
 
 # One error a line, and no other.
@@ -85,3 +92,12 @@ def test_completion_shows_classes_and_nothing_of_the_machinery() -> None:
         assert components <= names
         assert names - components == set(getattr(ls, folder).__all__)
     assert {n for n in dir(ls) if not n.startswith("__")} == set(ls.__all__)
+
+
+def test_every_module_of_the_front_door_says_what_it_offers() -> None:
+    """``from lorasolve.plotting import *`` brought ``as_choice`` and ``write_atomically``, and ``help`` showed them."""
+    for name in ls.__all__:
+        module = getattr(ls, name)
+        if isinstance(module, types.ModuleType):
+            homes = {getattr(getattr(module, each), "__module__", module.__name__) for each in module.__all__}
+            assert homes and not any(home.startswith("lorasolve._support") for home in homes - {REGISTRY})

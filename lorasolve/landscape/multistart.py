@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -106,7 +106,7 @@ class Census:
 def census(
     problem: Problem,
     n_starts: int,
-    scales: Sequence[float] = (0.1, 1.0),
+    scales: Iterable[float] = (0.1, 1.0),
     *,
     method: str | Optimizer | Method = "lbfgs",
     stop: StoppingRule | None = None,
@@ -124,7 +124,7 @@ def census(
         The problem.
     n_starts : int
         Runs per scale.
-    scales : sequence of float
+    scales : iterable of float
         Standard deviations of the entries of both starting factors.
     method : str, Optimizer or Method
         The way to run, on the problem's own adapter and weight decay; its init is not used.

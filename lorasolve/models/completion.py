@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
@@ -312,7 +312,7 @@ def fit_completion(
 
 def choose_completion(
     ratings: Ratings,
-    lams: int | Sequence[float] = 20,
+    lams: int | Iterable[float] = 20,
     means: str = "global",
     clip: tuple[float, float] | None = None,
     tol: float = 1e-4,
@@ -330,7 +330,7 @@ def choose_completion(
     ----------
     ratings : Ratings
         The observed entries.
-    lams : int or sequence of float
+    lams : int or iterable of float
         The values tried, as for :func:`lorasolve.path`.
     means, clip, tol
         As for :func:`fit_completion`; ``tol`` holds at every ``lam`` of every fold.

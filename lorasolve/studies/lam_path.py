@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,7 +95,7 @@ class Path(Tabular):
         return f"Path({len(self.lams)} points{span}: {certified} certified to {self.tol:g})"
 
 
-def path(problem: Problem, lams: int | Sequence[float] = 20, tol: float = 1e-6, *, progress: bool = False) -> Path:
+def path(problem: Problem, lams: int | Iterable[float] = 20, tol: float = 1e-6, *, progress: bool = False) -> Path:
     """Compute the optimum of ``f(X) + (lam/s) ||X||_*`` at many ``lam``, from the largest to the smallest.
 
     Every point begins at the one before, whose rank and spaces are nearly its own.
@@ -104,7 +104,7 @@ def path(problem: Problem, lams: int | Sequence[float] = 20, tol: float = 1e-6, 
     ----------
     problem : Problem or MultiProblem
         Convex; its rank and ``lam`` play no part.
-    lams : int or sequence of float
+    lams : int or iterable of float
         The values, > 0 and different; or how many, down from ``s ||grad f(0)||_2``, where the optimum leaves
         ``X = 0``, to a hundredth of it.
     tol : float
@@ -148,7 +148,7 @@ def path_at(problem: Problem, values: list[float], tol: float, line: Progress, p
     return Path(problem, [values[k] for k in done], [found[k] for k in done], tol, len(done) < len(values))
 
 
-def chosen_lams(problem: Problem, given: int | Sequence[float]) -> list[float]:
+def chosen_lams(problem: Problem, given: int | Iterable[float]) -> list[float]:
     """Return the values of a path, checked; where their number is given, down from where ``X = 0`` is optimal."""
     if isinstance(given, (int, np.integer)):
         count = as_integer(given, "lams", 1, 10**5)

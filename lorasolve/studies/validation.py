@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -129,7 +129,7 @@ class Validation(Tabular):
 
 def cross_validate(
     problem: Problem,
-    lams: int | Sequence[float] = 20,
+    lams: int | Iterable[float] = 20,
     folds: int = 5,
     tol: float = 1e-4,
     *,
@@ -144,7 +144,7 @@ def cross_validate(
     ----------
     problem : Problem
         Convex, and a completion problem or a mean over samples (sensing, NTK, linear fine-tuning, softmax, logistic).
-    lams : int or sequence of float
+    lams : int or iterable of float
         As for :func:`path`, for the fit on all data.
     folds : int
         Number of parts; each is held out once. Of no use with ``held_out``.
