@@ -27,7 +27,7 @@ from .._support.validate import (
 from ..linear_map import numerical_rank, refuse_non_finite
 from ..objectives import as_objective, length_of
 from ..objectives.base import Objective
-from .regimes import curvature_bounds
+from .regimes import curvature_bounds, require_ordered
 
 # Up to this many entries of X the Hessian of a quadratic is formed and decomposed.
 DENSE_ENTRIES = 1024
@@ -109,10 +109,11 @@ class Constants:
         Raises
         ------
         ValueError, TypeError
-            For constants that are no numbers (one that is not known is infinite: ``rsc`` below, ``rsm`` above), a rank
-            below 1, and a negative radius.
+            For constants that are no numbers (one that is not known is infinite: ``rsc`` below, ``rsm`` above), ``rsc``
+            above ``rsm``, a rank below 1, and a negative radius.
         """
         rsc, rsm = _number_or(-math.inf, rsc, "rsc"), _number_or(math.inf, rsm, "rsm")
+        require_ordered(rsc, rsm)
         r, radius = as_integer(r, "r", 1), _number_or(math.inf, radius, "radius", low=0.0)
         as_flag(whole_space, "whole_space")
         as_text(source, "source")

@@ -77,6 +77,7 @@ def regime(rsc: float, rsm: float, r: int, r_star: int, curvature: tuple[float, 
     r_star = as_integer(r_star, "r_star", 0, MOST_ROWS)
     rsc = -math.inf if isinstance(rsc, float) and rsc == -math.inf else as_number(rsc, "rsc")
     rsm = math.inf if isinstance(rsm, float) and rsm == math.inf else as_number(rsm, "rsm", 0.0)
+    require_ordered(rsc, rsm)
     ratio = math.sqrt(r / r_star) if r_star else math.inf
     thresholds = {THEOREM_1: 2.0, THEOREM_A: 2.0 * ratio}
     if curvature is not None:
@@ -100,6 +101,15 @@ def regime(rsc: float, rsm: float, r: int, r_star: int, curvature: tuple[float, 
         thresholds,
         f"beta/alpha = {condition:.6g} is at least {largest:.6g}: spurious points of rank exactly r are not excluded",
     )
+
+
+def require_ordered(rsc: float, rsm: float) -> None:
+    """Refuse constants that no loss has, such as those given the other way round.
+
+    Near ``X*`` there are ``X`` with ``X - X*`` of the form ``U X + X V``, along which both bound one curvature.
+    """
+    if rsc > rsm:
+        raise ValueError(f"rsc, rsm: expected rsc <= rsm (alpha <= beta), got {rsc:g} and {rsm:g}")
 
 
 def two_constant_threshold(low: float, high: float, ratio: float) -> float:

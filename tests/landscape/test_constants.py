@@ -256,6 +256,10 @@ def test_regimes_name_the_weakest_sufficient_rule():
         landscape.regime(1.0, 4.0, 4, 1, curvature=(2.0, 1.0))
     with pytest.raises(ValueError, match=r"^curvature:"):
         landscape.Constants.exact(1.0, 4.0, 2, curvature=(0.0, 1.0))
+    # Given the other way round they made "special" of what no theorem covers.
+    for refused in (lambda: landscape.regime(4.0, 1.0, 2, 1), lambda: landscape.Constants.exact(4.0, 1.0, 2)):
+        with pytest.raises(ValueError, match=r"^rsc, rsm: expected rsc <= rsm \(alpha <= beta\), got 4 and 1$"):
+            refused()
     # Equality 2 alpha = beta is not special at r = r*.
     assert landscape.regime(1.0, 2.0, 1, 1).kind == "generic"
     assert landscape.regime(0.0, 2.0, 1, 1).kind == "none"
