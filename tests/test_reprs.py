@@ -63,6 +63,13 @@ def test_no_minus_zero_in_a_certificate() -> None:
     assert "-0," not in text and "-0\n" not in text and "L - F = 0\n" in text
 
 
+def test_without_decay_no_norm_is_divided_by_it() -> None:
+    """A best approximation of rank 1 was said to have ``||G||_2/lam <= inf``."""
+    problem = ls.Problem(ls.objectives.Denoising(np.diag([3.0, 2.0])), 1, 0.0)
+    text = str(ls.certify(problem, np.diag([3.0, 0.0])))
+    assert text.startswith("global optimum: yes") and "inf" not in text
+
+
 @pytest.mark.parametrize("form", [".1e", ".3g", ".12g", ".15g"])
 def test_bounds_are_rounded_outward(form) -> None:
     """In fractions: what is printed is on the right side, and is the number itself where that has few digits."""

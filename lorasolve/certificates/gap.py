@@ -173,10 +173,11 @@ class Certificate:
         rank = f"  rank {self.rank} (above {self.rank_tol:.0e} of the largest{self._ranks()})"
         if not self.problem.adapter.low_rank:
             return f"{answer}{rank}, ||X||_* = {self.nuclear_norm:.6g}"
+        dual = f"||G||_2/lam <= {at_most(self.dual_norm, '.12g')}, " if self.problem.lam > 0.0 else ""
         return (
             f"{answer}  F(X) = {number(self.value, '.12g')}, gap <= {at_most(self.gap, '.3g')} "
             f"(relative {at_most(self.relative_gap, '.3g')}), {self.level}: {self.formula}\n"
-            f"  ||G||_2/lam <= {at_most(self.dual_norm, '.12g')}, ||grad L|| = {self.stationarity:.3g}, "
+            f"  {dual}||grad L|| = {self.stationarity:.3g}, "
             f"balance {self.balance:.3g}, L - F = {number(self.factor_gap, '.3g')}\n"
             f"{rank}, ||X||_* = {self.nuclear_norm:.6g}, sigma_r = {self.sigma_r:.3g}"
             + "".join(f"\n  assuming {text}" for text in self.assumptions)
