@@ -549,3 +549,15 @@ def test_a_result_saved_by_version_0_1_0_is_read() -> None:
     assert (problem.rank, problem.lam, problem.adapter) == (2, 0.5, ls.adapters.LoRA(alpha=4.0))
     assert (result.method, result.started_from, result.nit) == (None, "gaussian", 40)
     assert problem.value(result.A, result.B) == pytest.approx(result.fun, rel=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"1,2\n3,4\n", "of another format"), (b"", "empty"), (b"\x93NUMPY\x01\x00", "a single array")],
+)
+def test_what_is_no_archive_is_told_how_one_is_written(tmp_path: pathlib.Path, content: bytes, words: str) -> None:
+    """A matrix in a text file was "damaged or of another format (File is not a zip file)"."""
+    path = tmp_path / "X.csv"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"X\.csv: is {words}; expected an \.npz archive, as numpy\.savez writes it$"):
+        read_arrays(path)

@@ -28,8 +28,10 @@ def read_arrays(path: PathLike) -> dict[str, Array]:
     """
     with readable(path):
         with open(path, "rb") as file:
-            if file.read(6) == b"\x93NUMPY":
-                raise ValueError("is a single array; expected an .npz archive made with numpy.savez")
+            start = file.read(6)
+        kind = "a single array" if start == b"\x93NUMPY" else "of another format"
+        if not start.startswith(b"PK"):
+            raise ValueError(f"is {kind if start else 'empty'}; expected an .npz archive, as numpy.savez writes it")
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
             total = sum(member.file_size for member in members)
