@@ -157,7 +157,7 @@ def _meant(name: str) -> str | None:
     """Return the fact that a similar name stands for, or None for the name of a fact or of anything else."""
     if name in _CHECKS or name.startswith("_"):
         return None
-    near = difflib.get_close_matches(name.removeprefix("is_"), _CHECKS, n=1, cutoff=0.9)
+    near = difflib.get_close_matches(name.lower().removeprefix("is_"), _CHECKS, n=1, cutoff=0.9)
     return near[0] if near else None
 
 

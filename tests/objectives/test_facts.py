@@ -569,7 +569,14 @@ def test_what_is_no_fact_is_refused_with_class_fact_and_value(fact, value, error
 
 @pytest.mark.parametrize(
     ("stated", "meant"),
-    [("lowerbound", "lower_bound"), ("is_convex", "convex"), ("n_sample", "n_samples"), ("smoothnes", "smoothness")],
+    [
+        ("lowerbound", "lower_bound"),
+        ("is_convex", "convex"),
+        ("n_sample", "n_samples"),
+        ("smoothnes", "smoothness"),
+        ("Convex", "convex"),
+        ("lowerBound", "lower_bound"),
+    ],
 )
 def test_a_misspelt_fact_is_refused_with_the_name_that_was_meant(stated, meant):
     on_class = type("Wrong", (Bare,), {stated: None})()
