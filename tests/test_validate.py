@@ -26,6 +26,11 @@ HUGE = 10**400
         (lambda x: v.as_index_array(x, "rows", 3), [True, False], "rows: expected integers"),
         (lambda x: v.as_index_array(x, "rows", 3), [0, -1], r"rows: expected integers from 0 to 2, got -1 at \[1\]"),
         (lambda x: v.as_float_array(x, "M", 1), [decimal.Decimal(1), 2], r"M: .* numpy.asarray\(..., dtype=float"),
+        (
+            lambda x: v.as_float_array(ls.solve_convex(_problem()), "X_star", 2),
+            None,
+            r"X_star: expected real numbers, got ConvexResult.* \(its attribute X is an array\)",
+        ),
         (lambda x: v.as_float_array(x, "M", 2), scipy.sparse.eye(9).tocsr(), r"a csr.* of shape \(9, 9\) .*toarray"),
         (lambda x: v.as_index_array(x, "labels", 3), np.array([0.0, 2.0]), r"labels: expected integers.*astype\(int\)"),
         (lambda x: v.as_index_array(x, "labels", 3), np.array(["a", "b"]), "labels: expected integers.*numpy.unique"),

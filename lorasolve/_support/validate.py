@@ -79,6 +79,8 @@ def _shown_type(value: object, array: Array) -> str:
 
 def _remedy(value: object, array: Array) -> str:
     """Return how what is no array of numbers becomes one, if it can."""
+    if hasattr(type(value), "X"):  # an outcome; on the class, as the matrix may be large
+        return " (its attribute X is an array)"
     if hasattr(value, "toarray"):
         return " (sparse; .toarray() makes an array of it)"
     if array.dtype == object and array.ndim and all(_is_real(x) or isinstance(x, decimal.Decimal) for x in array.flat):
