@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -45,11 +46,17 @@ def plain_labels(labels: Array, argument: str, which: str) -> Array:
 
 
 def _refuse_nested(labels: Array, argument: str) -> None:
-    """Refuse lists and arrays among labels, a sparse matrix included, which NumPy takes for one object."""
+    """Refuse collections among labels: NumPy takes a set, the keys of a dict or a sparse matrix for one object."""
     if labels.dtype.kind == "O":
-        nested = [label for label in labels.flat if isinstance(label, list) or getattr(label, "ndim", 0) != 0]
+        nested = [label for label in labels.flat if _is_collection(label)]
         if nested:
             raise TypeError(f"{argument}: expected a label for each entry, got {shown(nested[0])}")
+
+
+def _is_collection(label: Any) -> bool:
+    if hasattr(label, "ndim"):
+        return bool(label.ndim)
+    return isinstance(label, Iterable) and not isinstance(label, (str, bytes, tuple))
 
 
 def _kind(label: Any) -> type:

@@ -59,6 +59,10 @@ class Ratings:
     col_labels: Array
     skipped: int = 0
 
+    def __repr__(self) -> str:
+        m, n = self.shape
+        return f"Ratings({m} x {n}, {len(self.values)} entries)"
+
     @property
     def shape(self) -> tuple[int, int]:
         """Number of rows and columns."""

@@ -595,3 +595,15 @@ def test_models_show_their_size_and_settings() -> None:
     """Of a diagonal and weight 1: singular values 3, 2, 0.5 leave rank 2."""
     model = fit_completion(everything(np.diag([3.0, 2.0, 0.5])), 1.0, "none", clip=(0, 5)).model
     assert repr(model) == "CompletionModel(3 x 3, rank 2, means none, lam = 1, clip = (0.0, 5.0))"
+
+
+@pytest.mark.parametrize("given", [{"u00"}, {"u00": 1}, {"u00": 1}.keys(), iter(["u00"])])
+def test_a_collection_is_no_label(given) -> None:
+    """A set, or the keys of a dict, were one label that was not in the data, and predicted by the means."""
+    model = fit_completion(everything(np.diag([3.0, 2.0])), 0.5).model
+    with pytest.raises(TypeError, match=r"^rows: expected a label for each entry, got "):
+        model.predict(given, [100])
+
+
+def test_ratings_show_their_size() -> None:
+    assert repr(everything(np.ones((3, 2)))) == "Ratings(3 x 2, 6 entries)"
