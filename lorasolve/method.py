@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -92,7 +93,10 @@ class Method:
         try:
             return cls(**_read_parts(text))
         except (ValueError, TypeError) as error:
-            raise type(error)(f"method {text!r}: {error} (written {GRAMMAR})") from error
+            listed = _listed(text)
+            one_by_one = f"names several; give them one by one, as --methods {' '.join(listed)} or {listed}"
+            told = one_by_one if len(listed) > 1 else error
+            raise type(error)(f"method {text!r}: {told} (written {GRAMMAR})") from error
 
     @classmethod
     def of(cls, given: str | Optimizer | Method, argument: str = "method") -> Method:
@@ -237,6 +241,13 @@ class Method:
             return given
         stage = self.start(problem, rng)
         return self.optimizer.default_step(stage.problem, stage.theta)
+
+
+def _listed(text: str) -> list[str]:
+    """Return the words of a text that all begin with the name of an optimizer, or nothing."""
+    words = re.split(r"[,;\s]+", text.strip())
+    known = optimizer_registry.classes()
+    return words if all(re.split(r"[:+@~/]", word)[0] in known for word in words) else []
 
 
 def _read_parts(text: str) -> dict[str, Any]:

@@ -173,6 +173,8 @@ def test_settings_that_no_text_says_are_shown_by_class_and_content() -> None:
         ("gd:", ["gd has no setting ''"]),
         ("gd:step_size", ["gd is given the setting 'step_size' without a value (write step_size=value)"]),
         ("", ["unknown optimizer ''"]),
+        ("gd,lbfgs", ["names several; give them one by one, as --methods gd lbfgs or ['gd', 'lbfgs']"]),
+        ("gd adam:step_size=1+cosine", ["--methods gd adam:step_size=1+cosine or "]),
         ("gd+", ["unknown schedule ''"]),
         ("gd@lora@dora", ["adapter: is given twice"]),
         ("gd/lam=-1", ["lam: expected a finite number in [0, inf), got -1.0"]),
