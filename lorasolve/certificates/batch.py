@@ -161,6 +161,8 @@ def _points(points: Any) -> list[Any]:
         return [Product(A, B) if in_blocks else points.result(k) for k, (A, B, in_blocks) in ends]
     if hasattr(points, "A") and np.ndim(points.A) == 3:
         return list(zip(points.A, points.B))
+    if isinstance(points, tuple) and len(points) == 2 and all(getattr(part, "ndim", 0) == 2 for part in points):
+        raise TypeError("points: expected a list of points, got two matrices; of one point (A, B) it is [(A, B)]")
     if isinstance(points, (list, tuple)) or (isinstance(points, np.ndarray) and points.ndim == 3):
         return list(points)
     raise TypeError(f"points: expected a list of points or a BatchResult, got {shown(points)}")

@@ -461,3 +461,12 @@ def test_a_floating_point_level_that_is_asked_for_is_given():
     best = ls.solve_convex(problem, tol=1e-9)
     found = ls.certify_batch(problem, [best], rigorous=False)
     assert found[0].level is Known.CERTIFIED and not found.stacked[0]
+
+
+def test_one_pair_is_no_list_of_two_updates() -> None:
+    """Of a square problem at full rank the factors were taken for two updates, and both said to be not global."""
+    problem = ls.Problem(ls.objectives.Denoising(np.diag([3.0, 2.0])), 2, 0.5)
+    pair = (np.diag([2.5, 1.5]) ** 0.5, np.diag([2.5, 1.5]) ** 0.5)  # of the soft-thresholded matrix
+    with pytest.raises(TypeError, match=r"^points: expected a list of points, got two matrices.*\[\(A, B\)\]"):
+        ls.certify_batch(problem, pair)
+    assert ls.certify_batch(problem, [pair]).is_global.tolist() == [True]
