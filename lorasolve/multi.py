@@ -165,7 +165,7 @@ class MultiProblem(Problem):
 
     def split(self, theta: Array) -> tuple[Any, Any, Array]:
         """Return the tuples of all ``A_l`` and of all ``B_l`` (views of ``theta``), and no further parameters."""
-        return *self.unpaired(self.split_blocks(theta)), theta[self.size :]
+        return *self.unpaired(self.split_blocks(self._all_parameters(theta))), theta[self.size :]
 
     def unpaired(self, factors: Pairs) -> tuple[Any, Any]:
         """Return pairs ``(A_l, B_l)`` as the tuples of all ``A_l`` and of all ``B_l``."""
@@ -202,7 +202,7 @@ class MultiProblem(Problem):
 
     def update(self, theta: Array) -> Any:
         """Return the updates ``X_l``, a tuple."""
-        return tuple(A @ B.T for A, B in self.split_blocks(theta))
+        return tuple(A @ B.T for A, B in self.split_blocks(self._all_parameters(theta)))
 
     def checked_updates(self, X: Any, name: str = "X") -> tuple[Array, ...]:
         """Return given updates, checked, in float64."""

@@ -14,7 +14,17 @@ from . import _sdpa
 from ._blocks import MultiObjective, OneBlock, Pairs
 from ._support.files import PathLike
 from ._support.text import component_text
-from ._support.validate import Array, as_array, as_float_array, as_integer, as_number, as_path, as_shape, require
+from ._support.validate import (
+    Array,
+    as_array,
+    as_float_array,
+    as_integer,
+    as_number,
+    as_path,
+    as_shape,
+    require,
+    shown,
+)
 from ._units import Units, gradient_at_zero, units, value_at_zero
 from .adapters import registry as adapter_registry
 from .adapters.base import Adapter, split
@@ -176,7 +186,13 @@ class Problem:
     # ------------------------------------------------------------------ flat parameters
     def split(self, theta: Array) -> tuple[Array, Array, Array]:
         """Return views of ``theta``: ``A`` (m, r), ``B`` (n, r) and the adapter's further parameters."""
-        return split(theta, self.shape, self.rank)
+        return split(self._all_parameters(theta), self.shape, self.rank)
+
+    def _all_parameters(self, theta: Array) -> Array:
+        """Refuse what is no vector of as many numbers; of a longer one the rest would be silently left out."""
+        if not isinstance(theta, np.ndarray) or theta.shape != (self.size,):
+            raise ValueError(f"theta: expected a vector of {self.size} parameters, got {shown(theta)}")
+        return theta
 
     def split_blocks(self, theta: Array) -> tuple[tuple[Array, Array], ...]:
         """Return views ``(A_l, B_l)`` of ``theta``, one pair for each matrix."""
@@ -273,7 +289,7 @@ class Problem:
 
     def update(self, theta: Array) -> Array:
         """Return the update ``X`` (m, n) that ``theta`` stands for."""
-        return self.adapter.update(self.objective, theta, self.rank)
+        return self.adapter.update(self.objective, self._all_parameters(theta), self.rank)
 
     # ------------------------------------------------------------------ factors
     def value(self, A: ArrayLike, B: ArrayLike) -> float:

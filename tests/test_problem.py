@@ -221,6 +221,15 @@ def test_bad_factors_are_named(A, B, error, words):
         problem.hvp(A, B, np.ones((4, 2)), np.ones((3, 2)))
 
 
+@pytest.mark.parametrize("size", [10, 30])
+def test_parameters_of_another_problem_are_refused(size) -> None:
+    """Of a longer vector the rest was left out in silence, a shorter one ended in NumPy's words about shapes."""
+    problem = Problem(Denoising(np.eye(6, 5)), 2, 0.5)
+    for read in (problem.update, problem.split):
+        with pytest.raises(ValueError, match=rf"^theta: expected a vector of 22 parameters, got .*\({size},\)"):
+            read(np.ones(size))
+
+
 def test_second_order_products_are_refused_where_the_update_is_no_product():
     objective = registry.classes()["softmax"].example(np.random.default_rng(0))
     problem = Problem(objective, 2, 0.1, "dora")
