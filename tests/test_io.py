@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import os
 import pathlib
@@ -277,6 +278,34 @@ def test_a_matrix_market_file_is_written_in_one_way(tmp_path: pathlib.Path) -> N
     ):
         with pytest.raises(ValueError, match=rf"^{names}.*: .*r\.mtx is in Matrix Market format, which says itself"):
             read_ratings(path, form)
+
+
+def test_compressed_text_is_read_as_what_it_holds(tmp_path: pathlib.Path) -> None:
+    for name, separator in (("r.csv.gz", ","), ("r.DATA.GZ", "\t")):
+        with gzip.open(tmp_path / name, "wt") as file:
+            file.write("\n".join(separator.join(fields) for fields in (("u", "i", "4"), ("v", "i", "2"))))
+        found = read_ratings(tmp_path / name)
+        assert found.values.tolist() == [4.0, 2.0] and found.row_labels.tolist() == ["u", "v"]
+    with gzip.open(tmp_path / "p.tsv.gz", "wt") as file:
+        file.write("user\titem\nu\ti\n")
+    pairs = read_pairs(tmp_path / "p.tsv.gz")
+    assert (pairs.rows, pairs.cols) == (["u"], ["i"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"u,i,4\n", "is damaged or of another format"),
+        (gzip.compress(b"u,i,4\n" * 9)[:-9], "is damaged or of another format"),
+        (gzip.compress(b"u,i\n"), "line 1: expected row label"),
+    ],
+)
+def test_what_is_wrong_with_compressed_ratings_names_the_file(tmp_path, content, message) -> None:
+    (tmp_path / "r.csv.gz").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"r\.csv\.gz(:|,) {message}"):
+        read_ratings(tmp_path / "r.csv.gz")
+    with pytest.raises(ValueError, match=r"kind of ratings file '\.mtx\.gz'; accepted: \.csv"):
+        read_ratings(tmp_path / "r.mtx.gz")
 
 
 def test_ratings_that_are_no_text(tmp_path: pathlib.Path) -> None:

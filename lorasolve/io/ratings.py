@@ -19,7 +19,7 @@ from .._support.files import PathLike
 from .._support.registry import suggest
 from .._support.validate import Array, as_flag, as_instance, as_iterable, as_matrix_shape, as_path, as_text
 from .labels import is_integer_label
-from .reading import readable
+from .reading import open_text, readable
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t", ".data": "\t", ".inter": "\t"}
 # What headers call the row, the column and the value of an entry.
@@ -131,16 +131,16 @@ PLAIN = TextFormat()
 def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
     """Read the observed entries of a matrix from a text file.
 
-    ``.csv`` (comma or semicolon) and ``.tsv``, ``.data``, ``.inter`` (tab) files have one entry per line, and any
-    other file whose delimiter is given. A first line whose third field is no number, and does not begin as one does
-    (``5 stars``), is a header: columns of known names are taken by them, otherwise the three there are row label,
-    column label and value, a known name elsewhere is an error, and so is a further column, unless first and third have
-    names of row and value. Without a header a fourth field, such as a time, is left alone, and a fifth is an error. So
-    is a field beyond those of the first line. Fields may be quoted as in csv, except between tabs, where a quote is a
-    character as any other; a label is within one line. With another delimiter than the comma, values may have a decimal
-    comma. Labels are int64 where all are written as such integers are (``1``, not ``01`` or ``+1``), else texts. A
-    ``.mtx`` file is in Matrix Market format; its labels are the indices written in it, from 1 on, and all entries of a
-    dense one are observed, zeros too.
+    ``.csv`` (comma or semicolon) and ``.tsv``, ``.data``, ``.inter`` (tab) files have one entry per line, and any other
+    file whose delimiter is given; a further ``.gz`` says that the file is compressed. A first line whose third field is
+    no number, and does not begin as one does (``5 stars``), is a header: columns of known names are taken by them,
+    otherwise the three there are row label, column label and value, a known name elsewhere is an error, and so is a
+    further column, unless first and third have names of row and value. Without a header a fourth field, such as a time,
+    is left alone, and a fifth is an error. So is a field beyond those of the first line. Fields may be quoted as in
+    csv, except between tabs, where a quote is a character as any other; a label is within one line. With another
+    delimiter than the comma, values may have a decimal comma. Labels are int64 where all are written as such integers
+    are (``1``, not ``01`` or ``+1``), else texts. A ``.mtx`` file is in Matrix Market format; its labels are the
+    indices written in it, from 1 on, and all entries of a dense one are observed, zeros too.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
     values: list[float] = []
     lines: list[int] = []
     skipped = 0
-    with readable(path), open(path, newline="", encoding="utf-8-sig") as file:
+    with readable(path), open_text(path) as file:
         table = _Table(path, file, delimiter, form, 3)
         for line, fields in table:
             value = table.number(fields)
@@ -234,7 +234,7 @@ def read_pairs(path: PathLike, form: TextFormat = PLAIN) -> Pairs:
     delimiter = _delimiter(path, form, list(_DELIMITERS), "file")
     rows: list[str] = []
     cols: list[str] = []
-    with readable(path), open(path, newline="", encoding="utf-8-sig") as file:
+    with readable(path), open_text(path) as file:
         table = _Table(path, file, delimiter, form, 2)
         for line, fields in table:
             row, col = table.labels(fields)
@@ -252,11 +252,13 @@ def read_pairs(path: PathLike, form: TextFormat = PLAIN) -> Pairs:
 
 def _delimiter(path: PathLike, form: TextFormat, known: list[str], kind: str) -> str | None:
     """Return the delimiter, None for a ``.csv`` file, whose first line says it."""
-    suffix = pathlib.Path(path).suffix.lower()
+    name = pathlib.PurePath(str(path).lower())
+    packed = ".gz" if name.suffix == ".gz" else ""
+    suffix = name.with_suffix("").suffix if packed else name.suffix
     if form.delimiter is None and suffix not in _DELIMITERS:
         raise ValueError(
-            f"{path}: unknown kind of {kind} {suffix!r}; accepted: {', '.join(sorted(known))}, or any with a delimiter "
-            "(delimiter, or --delimiter)"
+            f"{path}: unknown kind of {kind} {suffix + packed!r}; accepted: {', '.join(sorted(known))}, .csv.gz and "
+            "the like, or any with a delimiter (delimiter, or --delimiter)"
         )
     return form.delimiter or (None if suffix == ".csv" else _DELIMITERS[suffix])
 

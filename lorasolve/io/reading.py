@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import gzip
 import os
+import pathlib
 import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
+from typing import IO
 
 from .._support.files import PathLike
 from .._support.validate import as_path
 
 # Files and the arrays in an archive are read up to this size.
 LARGEST_BYTES = 4 << 30
+
+_BROKEN = (
+    zipfile.BadZipFile,
+    gzip.BadGzipFile,
+    EOFError,
+    csv.Error,
+    zlib.error,
+    OverflowError,
+    NotImplementedError,
+)
 
 
 def _check_file(path: PathLike) -> None:
@@ -37,10 +50,16 @@ def readable(path: PathLike) -> Iterator[None]:
             f"{path}: is not a UTF-8 text file ({error.reason} at byte {error.start}); text in another encoding is "
             "converted by, for example, iconv -f LATIN1 -t UTF-8"
         ) from error
-    except (zipfile.BadZipFile, EOFError, csv.Error, zlib.error, OverflowError, NotImplementedError) as error:
+    except _BROKEN as error:
         raise ValueError(f"{path}: is damaged or of another format ({error})") from error
     except ValueError as error:
         text = str(error)
         if text.startswith(str(path)):
             raise
         raise ValueError(f"{path}: {text}") from error
+
+
+def open_text(path: PathLike) -> IO[str]:
+    """Open a text file, which is compressed where its name ends in ``.gz``."""
+    opener = gzip.open if pathlib.Path(path).suffix.lower() == ".gz" else open
+    return opener(path, "rt", newline="", encoding="utf-8-sig")
