@@ -271,8 +271,8 @@ class Monitor:
         size = _length(theta)
         if nit == 0 and self._grad_tol > 0.0:
             self._slope = problem.units.slope
-            if not problem.several or problem.lam == 0.0 or self._slope == 0.0:
-                # The gradient at X = 0 may be 0 to rounding, or undefined.
+            if problem.lam == 0.0 or self._slope == 0.0:
+                # The gradient at X = 0 may be 0 to rounding, or undefined. A decay is what it is, however small.
                 self._slope = slope_at_start(self._slope, grad_norm, size)
             self._start = size
             floor = least_length(problem, problem.units, size)

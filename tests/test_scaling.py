@@ -805,6 +805,17 @@ def test_a_start_far_longer_than_the_data_is_no_measure_of_what_is_small(unit):
     assert not result.success or result.fun == pytest.approx(0.5 * np.sum(M**2), rel=1e-9, abs=0.0)
 
 
+@pytest.mark.parametrize("method", ["gd", "lbfgs", "gd_backtracking", "adam"])
+@pytest.mark.parametrize("unit", [1e-20, 1e-30])
+def test_a_start_far_longer_than_the_data_does_not_set_the_tolerance(unit, method):
+    """Runs from factors of size 0.1 ended as converged at more than 1e17 times f(0), which X = 0 has."""
+    problem = ls.Problem(Denoising(unit * OPTIMUM), 2, 0.1 * unit)
+    rng = np.random.default_rng(1)
+    start = tuple(0.1 * rng.standard_normal((side, 2)) for side in OPTIMUM.shape)
+    result = ls.solve(problem, method, start)
+    assert not result.success or result.fun <= 0.5 * np.sum((unit * OPTIMUM) ** 2)
+
+
 @pytest.mark.parametrize("method", ["gd", "lbfgs", "nesterov"])
 def test_a_matrix_without_data_does_not_set_the_tolerance_of_the_others(method):
     """Its gradient at the start, in units of its own, is beyond the slope of the problem by more than 1e15."""
