@@ -464,6 +464,23 @@ def test_a_start_that_overflows_has_diverged_without_a_warning():
     assert result.message.endswith("the finite numbers at the start; give the data other units, or start elsewhere")
 
 
+class Steep:
+    """``sum exp(x) - x``, which is infinite beyond ``x = 710``, with nothing stated about it."""
+
+    shape = (5, 4)
+
+    def value_and_grad(self, X):
+        return float((np.exp(X) - X).sum()), np.exp(X) - 1.0
+
+
+@pytest.mark.parametrize("method", ["gd", "gd_backtracking", "nesterov", "scaled_gd", "heavy_ball"])
+def test_a_start_where_the_loss_is_infinite_has_diverged_whatever_is_known_of_its_curvature(method):
+    A, B = np.full((5, 2), 100.0), np.full((4, 2), 100.0)
+    result = ls.solve(ls.Problem(Steep(), 2, 0.1), method, (A, B))
+    assert result.status is ls.Status.DIVERGED and result.nit == 0
+    assert result.message.endswith("the finite numbers at the start; give the data other units, or start elsewhere")
+
+
 class Flat:
     """``f = 1`` in float32: what a run lowers is the decay, by less than the last digit of ``f``."""
 

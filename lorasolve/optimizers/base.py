@@ -8,6 +8,7 @@ their loop (SciPy's) derive from :class:`DrivenOptimizer` and call back into the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -371,8 +372,14 @@ def inverse_curvature(bound: float) -> float:
 
 
 def smoothness_near(problem: Problem, theta: Array) -> float:
-    """Return the stated smoothness constant of ``f``, or twice the curvature sampled at ``theta``."""
+    """Return the stated smoothness constant of ``f``, or twice the curvature sampled at ``theta``.
+
+    It is infinite where ``L`` is no finite number, as from a start too far away: the run that begins there says so.
+    """
     stated = problem.objective.facts.smoothness
     if stated is not None:
         return stated
+    grad = np.empty_like(theta)
+    if not (math.isfinite(problem.value_and_grad(theta, grad)) and np.isfinite(grad).all()):
+        return math.inf
     return 2.0 * problem.sampled_smoothness(theta)
