@@ -48,6 +48,9 @@ Matrices = Sequence[Array]
 Pairs = Sequence[tuple[Array, Array]]
 Shapes = Sequence[tuple[int, int]]
 
+# Matrices whose sizes differ by no more share the step of a difference: its error grows with the square of the step.
+SPREAD = 10.0
+
 
 def as_pairs(value: Any, argument: str, shapes: Shapes | None = None) -> list[tuple[Array, Array]]:
     """Return ``value`` as pairs ``(A_l, B_l)`` of matrices with as many columns, of updates of the shapes if given."""
@@ -157,10 +160,10 @@ class MultiObjective(ShownPrecision):
         return None
 
     def hessian_product(self, X: Matrices, D: Matrices) -> tuple[Array, ...]:
-        """Return the Hessian at ``X`` times the direction ``D``; by default a central difference of the gradients.
+        """Return the Hessian at ``X`` times the direction ``D``; by default from central differences of the gradients.
 
-        One step serves all matrices: nothing tells one in small units from one that tends to 0 in the units of the
-        others. A loss of matrices in units of their own has to state the product.
+        Matrices of one size share a step. Nothing tells one in small units from one that tends to 0 in the units of
+        the others, so a loss of matrices in units of their own should state the product.
         """
         return self._difference_product(X, D, self._natural_length())
 
@@ -178,14 +181,19 @@ class MultiObjective(ShownPrecision):
         return length_of(f, joint_norm(G))
 
     def _difference_product(self, X: Matrices, D: Matrices, length: float, share: float = 1.0) -> tuple[Array, ...]:
-        """Return the product by a difference over a share of the usual step."""
-        distance = joint_norm(D)
-        if distance == 0.0:
-            return tuple(np.zeros_like(d) for d in D)
-        h = share * difference_step(length, joint_norm(X), distance, self.precision)
-        plus = self.checked_value_and_grad([x + h * d for x, d in zip(X, D)])[1]
-        minus = self.checked_value_and_grad([x - h * d for x, d in zip(X, D)])[1]
-        return tuple((p - q) / (2.0 * h) for p, q in zip(plus, minus))
+        """Return the product by differences over a share of the usual step, which is one for matrices of one size."""
+        products = [np.zeros(shape) for shape in self.shapes]
+        for chosen in _of_one_size([max(length, joint_norm([x])) for x in X]):
+            part = [d if k in chosen else np.zeros_like(d) for k, d in enumerate(D)]
+            distance = joint_norm(part)
+            if distance == 0.0:
+                continue
+            h = share * difference_step(length, joint_norm([X[k] for k in chosen]), distance, self.precision)
+            plus = self.checked_value_and_grad([x + h * d for x, d in zip(X, part)])[1]
+            minus = self.checked_value_and_grad([x - h * d for x, d in zip(X, part)])[1]
+            for product, p, q in zip(products, plus, minus):
+                product += (p - q) / (2.0 * h)
+        return tuple(products)
 
     # ------------------------------------------------------------------ factor level
     def factor_oracle(self, factors: Pairs, grads: Pairs) -> float:
@@ -512,3 +520,14 @@ def joint_inner(X: Matrices, Y: Matrices) -> float:
 def joint_norm(X: Matrices) -> float:
     """Return the Frobenius norm of all updates together."""
     return math.sqrt(joint_inner(X, X))
+
+
+def _of_one_size(sizes: Sequence[float]) -> list[list[int]]:
+    """Return the indices of matrices in groups, whose sizes are at most ``SPREAD`` times the smallest among them."""
+    groups: list[list[int]] = []
+    for k in np.argsort(sizes, kind="stable").tolist():
+        if groups and sizes[k] <= SPREAD * sizes[groups[-1][0]]:
+            groups[-1].append(k)
+        else:
+            groups.append([k])
+    return groups

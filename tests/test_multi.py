@@ -229,6 +229,27 @@ def test_the_default_hessian_product_agrees_with_the_exact_one():
         np.testing.assert_allclose(given, exact, atol=1e-8)
 
 
+@pytest.mark.parametrize("unit", [1.0, 1e2, 1e5, 1e8])
+def test_the_default_hessian_product_takes_a_step_for_each_unit(unit):
+    """The Hessian of ``log cosh`` is ``1/cosh^2``, and one step for both matrices leaves the curved part of one."""
+
+    class InUnits(MultiObjective):
+        shapes = ((4, 3), (3, 2))
+
+        def value_and_grad(self, X):
+            G = [np.tanh(X[0]), np.tanh(X[1] / unit) / unit]
+            return float(np.log(np.cosh(X[0])).sum() + np.log(np.cosh(X[1] / unit)).sum()), G
+
+    rng = np.random.default_rng(0)
+    X, D = ([rng.standard_normal((4, 3)), unit * rng.standard_normal((3, 2))] for _ in range(2))
+    exact = D[0] / np.cosh(X[0]) ** 2, D[1] / np.cosh(X[1] / unit) ** 2 / unit**2
+    for direction in ([D[0], 0.0 * D[1]], [D[0], D[1] / unit], D):
+        found = InUnits().hessian_product(X, direction)
+        np.testing.assert_allclose(found[0], exact[0], rtol=1e-7)
+        np.testing.assert_allclose(found[1], exact[1] * direction[1] / D[1], rtol=1e-7)
+
+
+
 def test_blocks_of_the_network_are_the_single_matrix_objectives():
     pair = network()
     rng = np.random.default_rng(4)
