@@ -12,7 +12,7 @@ import numpy as np
 from .._known import Known
 from .._support.files import PathLike
 from .._support.interruptions import patience
-from .._support.text import component_text
+from .._support.text import component_text, for_json
 from .._support.validate import Array, as_flag, as_instance, as_integer, as_iterable, as_number, as_path, require
 from ..certificates import Certificate, certify
 from ..convex import ConvexResult, solve_convex
@@ -184,7 +184,11 @@ class Comparison(Tabular):
         return sentence(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the factors as plain values, traces and spectra included."""
+        """Return everything but the factors as plain JSON-ready values, traces and spectra included.
+
+        None stands for what JSON cannot hold: the step of a method without one, what is missing of a run that diverged,
+        and values beyond the finite numbers.
+        """
         m, n = self.problem.shape
         rows = []
         for row, result in zip(self.rows, self.results):
@@ -195,7 +199,7 @@ class Comparison(Tabular):
             entry["singular_values"] = singular_values(result)
             entry["trace"] = result.trace.to_dict()
             rows.append(entry)
-        return {
+        document = {
             "problem": {
                 "objective": self.problem.objective.label,
                 "shape": [m, n],
@@ -211,6 +215,7 @@ class Comparison(Tabular):
             "conclusion": self.conclusion(),
             "interrupted": self.interrupted,
         }
+        return dict(for_json(document))
 
     def __str__(self) -> str:
         return f"{self.table()}\n\n{self.conclusion()}"

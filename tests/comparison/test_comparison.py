@@ -242,7 +242,8 @@ def test_where_no_bound_on_the_rank_is_known_the_optimum_that_was_found_is_named
 def test_document_is_json_with_trace_and_spectrum(denoising) -> None:
     problem, optimum, kept = denoising
     runs = ["lbfgs", "adam+cosine", ls.optimizers.GD(step_size=1e3)]
-    document = json.loads(to_json(ls.compare(problem, runs).to_dict()))
+    document = json.loads(json.dumps(ls.compare(problem, runs).to_dict(), allow_nan=False))
+    assert document["rows"][2]["missing"] == [None] and document["rows"][0]["trace"]["step"][0] is None
     assert [row["method"] for row in document["rows"]] == ["lbfgs", "adam+cosine", "gd:step_size=1000.0"]
     assert document["rows"][0]["singular_values"] == pytest.approx(kept, abs=1e-5)
     trace = document["rows"][0]["trace"]
