@@ -83,6 +83,8 @@ class LoRAGA(Init):
         U, values, Vt = np.linalg.svd(G, full_matrices=False)
         if values[0] == 0.0:
             raise ValueError("init: the gradient at X = 0 is zero, so there are no directions to take")
+        # One that is zero to rounding, as the last one of softmax's, would make a factor of noise that is nearly zero.
+        values[values <= max(problem.shape) * np.finfo(problem.dtype).eps * values[0]] = 0.0
         to_A, to_B = DIRECTIONS[self.direction](problem.rank, rng)
         A, B = U[:, to_A] * values[to_A], Vt[to_B].T.copy()
         if self.scale == "stable":

@@ -137,3 +137,15 @@ def test_pissa_refuses_objectives_without_a_weight():
 def test_settings_that_make_no_sense(name, settings, word):
     with pytest.raises(ValueError, match=word):
         getattr(inits, name)(**settings)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_lora_ga_takes_no_noise_for_a_direction_of_the_gradient(dtype):
+    """Two classes have gradients ``g`` and ``-g``, of rank 1; a factor of 1e-17 sent LoRA-RITE to ``L = 1e28``."""
+    rng = np.random.default_rng(0)
+    W0, Z = rng.standard_normal((2, 6)).astype(dtype), rng.standard_normal((6, 15)).astype(dtype)
+    problem = ls.Problem(ls.objectives.Softmax(W0, Z, rng.integers(0, 2, 15)), 1, 0.1)
+    A, B, _ = problem.split(start_of(problem, "lora_ga")[1])
+    assert not A.any() and np.linalg.norm(B) == pytest.approx(1.0)
+    result = ls.solve(problem, "lora_rite", "lora_ga", stop=ls.StoppingRule(max_iter=20))
+    assert result.fun < problem.value(A, B) < 10.0
