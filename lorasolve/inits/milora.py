@@ -33,8 +33,11 @@ class MiLoRA(Init):
         refused = weight_refusal(problem)
         if refused is not None:
             return refused
-        smallest = np.linalg.svd(np.asarray(problem.objective.W0, np.float64), compute_uv=False)[-problem.rank :]
-        return None if smallest[0] > 0.0 else f"the last {problem.rank} singular values of W0, which it takes, are zero"
+        values = np.linalg.svd(np.asarray(problem.objective.W0, np.float64), compute_uv=False)
+        rounding = max(problem.shape) * np.finfo(problem.dtype).eps * values[0]
+        if values[-problem.rank] > rounding:
+            return None
+        return f"the last {problem.rank} singular values of W0, which it takes, are zero"
 
     def start(self, problem: Problem, rng: np.random.Generator) -> Start:
         """Return balanced ``A`` (m, r), ``B`` (n, r) and ``merged``, minus the minor part of ``W0``."""

@@ -110,6 +110,9 @@ def test_what_there_is_no_start_for_is_refused():
         ls.solve(ls.Problem(LinearFineTuning(0.0 * low, np.eye(3), low), 1), "gd", "olora")
     with pytest.raises(ValueError, match="are zero"):
         ls.solve(ls.Problem(LinearFineTuning(np.eye(4, 3) * [1, 1, 0], np.eye(3), low), 1), "gd", "milora")
+    rank_one = np.outer([0.3, -1.1, 0.7, 2.3], [1.3, 0.1, -0.6])  # what is left of it is 1e-17
+    with pytest.raises(ValueError, match="are zero"):
+        ls.solve(ls.Problem(LinearFineTuning(rank_one, np.eye(3), low), 2), "gd", "milora")
     frozen = ls.Problem(Weighted(), RANK, adapter=LoRA(frozen="A"))
     with pytest.raises(ValueError, match="factor A is frozen"):
         ls.solve(frozen, "gd", "eva")
