@@ -36,7 +36,7 @@ from ._kept import Cells, StoredRuns, folder_of
 from ._rates import rates
 from .showcase import all_methods
 from .table import columns_of, sentence, table
-from .targets import Optima, target_of
+from .targets import Optima, Target, target_of
 from .tuning import Chosen
 
 
@@ -346,7 +346,8 @@ def compare(
                     kept = StoredRuns(cells, folder, store is not None, workers)
                     ended = kept.ends(names, numbers, tune)
                 for tuned, results in ended:
-                    rows.append(_row(problem, tuned, results, optima, tol, held_out))
+                    target = _target(tuned.method, problem, init)
+                    rows.append(_row(problem, tuned, results, target, optima.of(target), tol, held_out))
                     runs.append(results)
                 interrupted = kept.interrupted
     except KeyboardInterrupt:
@@ -423,6 +424,12 @@ def _seeds(given: int | Iterable[int]) -> list[int]:
     return seeds
 
 
+def _target(method: Method, problem: Problem, init: str | Init | tuple[Any, Any] | Result | None) -> Target:
+    """Return what a method minimises from a start that replaces its own, if there is one."""
+    method, given = method_and_start(method, init)
+    return target_of(method, problem, given)
+
+
 def _median(ended: list[Result]) -> int:
     """Return the index of the run of median objective, the lower one of two; diverged runs count as highest."""
     return sorted(range(len(ended)), key=lambda k: _objective(ended[k]))[(len(ended) - 1) // 2]
@@ -433,10 +440,14 @@ def _objective(result: Result) -> float:
 
 
 def _row(
-    problem: Problem, chosen: Chosen, ended: list[Result], optima: Optima, tol: float, held_out: Objective | None
+    problem: Problem,
+    chosen: Chosen,
+    ended: list[Result],
+    target: Target,
+    optimum: float | None,
+    tol: float,
+    held_out: Objective | None,
 ) -> Row:
-    target = target_of(chosen.method, problem)
-    optimum = optima.of(target)
     middle = _median(ended)
     shown = ended[middle]
     finite = shown.status is not Status.DIVERGED

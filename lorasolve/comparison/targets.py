@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from .._support.text import component_text
 from .._support.validate import as_instance
 from ..convex import solve_convex
 from ..engine import solve
@@ -13,6 +15,7 @@ from ..method import Method
 from ..monitor import StoppingRule
 from ..objectives.base import Objective
 from ..problem import Problem, full_fine_tuning
+from ..result import Result
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Target:
         ``w`` where the method minimises ``f(X) + w ||X||_*``, 0 for ``f`` itself over all updates; None for other
         penalties and for ``f`` over the updates of rank at most ``r``.
     rank : int or None
-        ``r`` in the last case.
+        ``r`` in the last case; None where the start has merged something, which comes on top of rank ``r``.
     """
 
     text: str
@@ -35,12 +38,13 @@ class Target:
     rank: int | None = None
 
 
-def target_of(method: Method, problem: Problem) -> Target:
-    """Return what a method minimises on a problem.
+def target_of(method: Method, problem: Problem, given: Any = None) -> Target:
+    """Return what a method minimises on a problem, from its own start or from factors or a result that are given.
 
     The weight decay of the factors is ``w ||X||_*`` only where the adapter's least penalty of an update is exactly
-    that (both factors of LoRA trained, unit columns in SoRA), where the optimizer minimises ``L`` and no block is
-    merged on the way; everything else has a penalty of its own.
+    that (both factors of LoRA trained, unit columns in SoRA), where the optimizer minimises ``L`` and nothing is merged
+    at the start or on the way; everything else has a penalty of its own. A start that merges ``M`` and goes on from
+    there, as PiSSA's, leaves ``w ||X - M||_*``.
     """
     as_instance(method, "method", Method)
     own = method.problem(as_instance(problem, "problem", Problem))
@@ -51,12 +55,25 @@ def target_of(method: Method, problem: Problem) -> Target:
     weight = adapter.nuclear_weight(own.lam, own.rank)
     if merges:
         return Target("f", 0.0) if not own.lam else Target("f, with decay of each merged block")
+    by = _merged_by(method, problem, given)
     if not adapter.has_nuclear_penalty:
         frozen = ", a factor frozen" if own.trainable is not None else ""
-        return Target(f"f with the penalty of {adapter.name}{frozen}")
+        return Target(f"f with the penalty of {adapter.name}{frozen}{f' beside M, merged by {by}' if by else ''}")
+    if by:
+        decayed = f"f + {weight:g} ||X - M||_*" if weight > 0.0 else f"f over rank <= {own.rank} beside M"
+        return Target(f"{decayed}, M merged by {by}")
     if weight > 0.0:
         return Target(f"f + {weight:g} ||X||_*", weight)
     return Target(f"f over rank <= {own.rank}", rank=own.rank)
+
+
+def _merged_by(method: Method, problem: Problem, given: Any) -> str:
+    """Return what merges an update into a problem's frozen weight before the first step; empty if nothing does."""
+    if given is None:
+        return component_text(method.init) if method.init.merges else ""
+    if isinstance(given, Result) and given.merged is not None and given.problem is not problem:
+        return "an earlier run"
+    return ""
 
 
 # A share of the decrease from the frozen weight that counts as nothing.
