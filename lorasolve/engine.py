@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 
 from ._advice import end_message, unbounded_advice, zero_advice
-from ._support.digest import digest
 from ._support.progress import Progress
 from ._support.threads import solver_pools
 from ._support.time_limit import limited_by
@@ -20,11 +19,10 @@ from .inits import registry as init_registry
 from .loop import End, drive, iterate
 from .method import Method
 from .monitor import Callback, Monitor, StoppingRule, rule_of
-from .objectives import DenseReference
 from .optimizers import Optimizer
 from .optimizers.base import DrivenOptimizer
 from .problem import Problem
-from .result import Result
+from .result import Result, seen_from
 from .schedules import Stage
 
 GivenStart = tuple[Any, Any] | Result
@@ -170,7 +168,7 @@ def first_stage(problem: Problem, method: Method, given: GivenStart | None, rng:
     expected, got = _parameters(problem), _parameters(given.problem)
     if got != expected:
         raise ValueError(f"init: expected a result of a problem with {expected}, got one with {got}")
-    merged = None if given.merged is None or _is_last_stage(problem, given) else given.merged
+    merged = seen_from(problem, given).merged
     if merged is not None:
         merged = merged.astype(problem.dtype)
         problem = own_problem(problem.replace(objective=problem.objective.merged(merged)), method, given)
@@ -181,19 +179,6 @@ def _parameters(problem: Problem) -> str:
     """Return in words what the parameters of a problem are."""
     matrices = ", ".join(f"{m} x {n} at rank {r}" for (m, n), r in zip(problem.shapes, problem.ranks))
     return f"{matrices}, adapter {problem.adapter.name!r}, {problem.size} parameters"
-
-
-def _is_last_stage(problem: Problem, given: Result) -> bool:
-    """Whether a problem is that of a result's last stage, or a copy: its frozen weight holds what was merged."""
-    objective, last = problem.objective, given.problem.objective
-    own = objective.objective if isinstance(objective, DenseReference) else objective
-    if last in (objective, own):
-        return True
-    try:
-        return digest(last) in (digest(objective), digest(own))
-    except TypeError:
-        # Of a loss whose content cannot be read, only the object itself is known to be the same.
-        return False
 
 
 def compile_seconds() -> float:

@@ -13,6 +13,7 @@ import numpy as np
 from .._blocks import Pairs
 from .._support.validate import Array, as_choice, as_instance, as_number, shown
 from ..problem import Problem
+from ..result import seen_from
 from ..tables import Column, Record, Tabular
 from . import _oracles, spot_checks, stacks
 from .evidence import Product, from_proof, use_proof
@@ -139,6 +140,7 @@ def certify_batch(
     groups: dict[int, list[int]] = {}
     for k, problem in enumerate(every):
         as_instance(problem, "problems", Problem)
+        given[k] = seen_from(problem, given[k])
         groups.setdefault(id(problem), []).append(k)
     made: dict[int, Certificate] = {}
     for indices in groups.values():

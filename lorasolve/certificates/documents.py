@@ -20,6 +20,7 @@ from .._version import __version__
 from ..linear_map import LinearMap, balanced, factor_svd, top_singular
 from ..objectives import Description, described
 from ..problem import Problem
+from ..result import seen_from
 from . import spot_checks
 from ._rounding import fraction_up
 from .check_certificate import Refused, binary64, check, exact, proved
@@ -70,6 +71,7 @@ def document(problem: Problem, point: Any, *, arithmetic: Arithmetic = "auto", b
     bits = as_integer(bits, "bits", 4, 1000)
     as_choice(arithmetic, "arithmetic", ("auto", "exact", "binary64"))
     as_instance(problem, "problem", Problem).require_low_rank("certificates.document")
+    point = seen_from(problem, point)
     loss, problem = problem.loss, problem.replace(objective=problem.objective.in_float64())
     A, B = _balanced(*point_factors(problem, point)[:2])
     spot_checks.refuse_another_loss(loss, problem.loss, [(A, B)])

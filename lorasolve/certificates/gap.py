@@ -23,7 +23,7 @@ from .._support.validate import Array, as_choice, as_instance, as_number, shown
 from ..linear_map import RANK_TOL, balanced, factor_svd, frobenius_norm, numerical_rank
 from ..objectives import Facts
 from ..problem import Problem
-from ..result import Result
+from ..result import Result, seen_from
 from . import ranks, spot_checks
 from .documents import BITS, Arithmetic, write
 from .duality import SMALLEST, Parts, allowance, factor_answer, scale_of
@@ -250,6 +250,7 @@ def certify(
     as_instance(problem, "problem", Problem)
     tol = as_number(tol, "tol", 0.0)
     as_choice(trust, "trust", ("lapack", "gemm"))
+    point = seen_from(problem, point)
     factors = as_factors(problem, point)
     loss, problem = problem.loss, problem.replace(objective=problem.objective.in_float64())
     spot_checks.refuse_another_loss(loss, problem.loss, factors)

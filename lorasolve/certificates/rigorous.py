@@ -34,7 +34,7 @@ from .._support.validate import Array, as_choice, as_float_array, as_instance, a
 from ..linear_map import largest_singular_value
 from ..objectives.base import Objective
 from ..problem import Problem
-from ..result import Result
+from ..result import Result, seen_from
 from . import _oracles, ranks, spot_checks
 from ._rounding import environment_refusal, fraction_down, fraction_up
 from .balls import BallOracle, inner_product
@@ -147,7 +147,7 @@ def rigorous_bound(problem: Problem, point: Any, trust: Trust = "lapack") -> Rig
     -----
     Source: Fenchel duality (proofs/certificate) and the references in ``_rounding``, ``norms`` and ``_functions``.
     """
-    as_instance(problem, "problem", Problem)
+    point = seen_from(as_instance(problem, "problem", Problem), point)
     if refusal(problem) is None and spot_checks.is_of_a_user(problem.loss):
         double = problem.replace(objective=problem.objective.in_float64())
         spot_checks.refuse_another_loss(problem.loss, double.loss, [point_factors(problem, point)[:2]])
@@ -285,6 +285,7 @@ def better_by(problem: Problem, point: Any, better: Any) -> float:
     if environment_refusal() is not None:
         return -math.inf
     objective = problem.objective.in_float64()
+    point, better = seen_from(problem, point), seen_from(problem, better)
     with np.errstate(all="ignore"):
         (A, B, _), (C, D, _) = point_factors(problem, point), point_factors(problem, better, "better")
         low = _value(weight(problem), *_evaluate(objective, A, B))[0]

@@ -15,7 +15,7 @@ from ..method import Method
 from ..monitor import StoppingRule
 from ..objectives.base import Objective
 from ..problem import Problem, full_fine_tuning
-from ..result import Result
+from ..result import Result, seen_from
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,8 @@ def _merged_by(method: Method, problem: Problem, given: Any) -> str:
     """Return what merges an update into a problem's frozen weight before the first step; empty if nothing does."""
     if given is None:
         return component_text(method.init) if method.init.merges else ""
-    if isinstance(given, Result) and given.merged is not None and given.problem is not problem:
-        return "an earlier run"
-    return ""
+    given = seen_from(problem, given)
+    return "an earlier run" if isinstance(given, Result) and given.merged is not None else ""
 
 
 # A share of the decrease from the frozen weight that counts as nothing.

@@ -23,7 +23,7 @@ from ..certificates.gap import as_factors, conclude
 from ..engine import compile_seconds
 from ..linear_map import balanced, factor_svd, numerical_rank
 from ..problem import Problem
-from ..result import Result
+from ..result import Result, seen_from
 from .base import DROPPED, Solution
 from .base import ConvexResult as ConvexResult
 from .base import ConvexRoute as ConvexRoute
@@ -109,6 +109,7 @@ def solve_convex(
         as_flag(progress, "progress")
     tol = as_number(tol, "tol", 0.0, open_low=True)
     problem.require_low_rank("solve_convex")
+    start = seen_from(problem, start)
     problem = problem.replace(objective=problem.objective.in_float64())
     chosen = _route(problem, route)
     if start is not None:

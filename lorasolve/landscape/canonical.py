@@ -11,7 +11,7 @@ import numpy as np
 from .._support.validate import Array, as_instance
 from ..linear_map import LinearMap, balanced, factor_svd
 from ..problem import Problem, flat
-from ..result import Result
+from ..result import Result, seen_from
 from ..status import Status
 
 # Products of several of these are still finite.
@@ -154,7 +154,7 @@ def canonical_result(problem: Problem, result: Result | tuple[Any, Any]) -> Poin
     TypeError
         If it is neither.
     """
-    as_instance(problem, "problem", Problem)
+    result = seen_from(as_instance(problem, "problem", Problem), result)
     if isinstance(result, tuple) and len(result) == 2:
         return canonical(problem, *result)
     if isinstance(result, Result) and result.merged is not None:

@@ -259,6 +259,25 @@ def test_merged_stages_are_certified_as_the_original_problem(name):
     assert certificate.gap >= value - optimum(name, problem.lam) - ROUNDING * value
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_result_of_merged_stages_is_seen_as_such_by_the_problem_of_its_last_one(dtype, tmp_path):
+    """What that problem's frozen weight holds was counted twice: a point 8.8 above the optimum was judged instead."""
+    rng = np.random.default_rng(0)
+    data = (rng.standard_normal(shape).astype(dtype) for shape in ((5, 6), (6, 40), (5, 40)))
+    result = ls.solve(ls.Problem(LinearFineTuning(*data), 5, 0.1), "lbfgs~pissa", stop=ls.StoppingRule(grad_tol=1e-6))
+    last = result.problem
+    value = last.objective.in_float64().value_and_grad(result.A.astype(float) @ result.B.T.astype(float))[0]
+    value += 0.05 * (np.sum(result.A.astype(float) ** 2) + np.sum(result.B.astype(float) ** 2))
+    for problem in (last, last.replace(lam=0.1)):
+        found = ls.certify(problem, result)
+        assert found.value == pytest.approx(value, rel=1e-6) and found.relative_gap < 1e-4
+        assert ls.certify_batch(problem, [result])[0].value == pytest.approx(value, rel=1e-6)
+        assert ls.certificates.rigorous_bound(problem, result).value_high == pytest.approx(value, rel=1e-6)
+        assert ls.landscape.verdict(problem, result).certificate.value == pytest.approx(value, rel=1e-6)
+        assert float(Fraction(found.save(tmp_path / "proof.json")["gap"])) < 1e-4 * value
+
+
+
 # ---------------------------------------------------------------------- what the fields say
 def test_fields_at_a_point_worked_out_by_hand():
     """M = diag(3, 1), lam = 1/2, X = a b^T with a = (2, 0), b = (1, 0): G = diag(-1, -1)."""
