@@ -71,15 +71,23 @@ class RankChoice:
                 why = "the smoothness of f is not known or was refuted, the gap too large for it, or more singular "
                 why += "values of the gradient near lam than X has"
             what = "found" if self.found else "X = 0 was found"
-            return f"rank {self.rank} at lam = {self.lam:g}: {what}, not certified{known} (no bound from above: {why})"
+            return f"rank {self.rank} at {self._at()}: {what}, not certified{known} (no bound from above: {why})"
         interval = f"{self.at_least}" if self.at_least == self.at_most else f"{self.at_least} to {self.at_most}"
         return (
-            f"rank {self.rank} at lam = {self.lam:g}: the optimum has rank {interval} (found {self.found}), "
+            f"rank {self.rank} at {self._at()}: the optimum has rank {interval} (found {self.found}), "
             f"{self.level} to a relative gap of {self.optimum.relative_gap:.1e}"
         )
 
     def __repr__(self) -> str:
         return f"RankChoice({self})"
+
+    def _at(self) -> str:
+        """Return what the rank belongs to: ``lam``, and the scale of the update where it depends on the rank."""
+        problem = self.optimum.certificate.problem
+        own = problem.scale if problem.several else problem.adapter.scale_at(self.rank)
+        if own == problem.scale:
+            return f"lam = {self.lam:g}"
+        return f"lam = {self.lam:g} and s = {problem.scale:g} (which is {own:g} at that rank: change alpha with it)"
 
 
 def recommend_rank(problem: Problem, tol: float = 1e-9, *, progress: bool = False) -> RankChoice:
@@ -88,8 +96,9 @@ def recommend_rank(problem: Problem, tol: float = 1e-9, *, progress: bool = Fals
     Parameters
     ----------
     problem : Problem or MultiProblem
-        Convex; its own rank plays no part. For several matrices the ranks are summed, and nothing bounds them, as at
-        ``lam = 0``.
+        Convex; its own rank plays no part, but for the scale ``s`` where the adapter derives that from it: the answer
+        is about this ``s``, and a smaller rank with the same ``alpha`` has another optimum. For several matrices the
+        ranks are summed, and nothing bounds them, as at ``lam = 0``.
     tol : float
         Relative gap to begin with; it is made smaller while that narrows the interval.
     progress : bool

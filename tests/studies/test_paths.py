@@ -304,6 +304,19 @@ def test_the_recommended_rank_is_that_of_the_optimum():
     assert (zero.at_most, zero.rank) == (0, 1)
 
 
+def test_a_recommended_rank_belongs_to_the_scale_that_another_rank_changes():
+    """The optimum of denoising has as many columns as singular values above lam/s, here 5, 4, 3, 2, 1, 0.5."""
+    objective = Denoising(np.diag([5.0, 4.0, 3.0, 2.0, 1.0, 0.5]))
+    choice = ls.recommend_rank(ls.Problem(objective, 6, 2.5, "lora:alpha=6.0"))
+    assert choice.rank == 3
+    assert "at lam = 2.5 and s = 1 (which is 2 at that rank: change alpha with it)" in str(choice)
+    # With the same alpha lam/s is 1.25, and four singular values are above; with alpha = 3 there are three again.
+    for alpha, needed in ((6.0, 4), (3.0, 3)):
+        problem = ls.Problem(objective, 3, 2.5, f"lora:alpha={alpha}")
+        assert ls.solve_convex(problem).rank == needed
+    assert "at lam = 2.5:" in str(ls.recommend_rank(problem))
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_bound_on_the_rank_is_kept_where_smaller_gaps_are_not_reached(seed):
     """Nothing bounds the rank of sensing from below, so that the gap is made smaller until precision ends."""
