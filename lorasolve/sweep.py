@@ -346,6 +346,7 @@ def _solve_blocks(members: list[tuple[Any, list[int]]], stop: StoppingRule, made
     problem = made._runs[order[0]].problem
     (m, n), r = problem.shape, problem.rank
     theta, lam, step, slope, floor = _lanes(made._runs, order, stop, dtype)
+    known = slope.copy()
     A0, B0 = (_to_lanes(part, width) for part in np.split(theta, [m * r], axis=1))
     status = np.where(used, RUNNING, LIMIT).reshape(-1, width)
     nit = np.zeros(status.shape, np.int64)
@@ -381,7 +382,7 @@ def _solve_blocks(members: list[tuple[Any, list[int]]], stop: StoppingRule, made
     if most < max_iter:
         meaning[LIMIT] = Status.CALL_LIMIT
     made.status[ends] = [meaning[code] for code in status.ravel()[used].tolist()]
-    _judge(ends, made)
+    _judge(ends, (lam > 0.0)[used] & (slope != known)[used], made)
 
 
 def _lanes(runs: list[Run], order: Array, stop: StoppingRule, dtype: Any) -> tuple[Array, Array, Array, Array, Array]:
@@ -401,17 +402,20 @@ def _lanes(runs: list[Run], order: Array, stop: StoppingRule, dtype: Any) -> tup
     return theta, lam, step, slope, floor
 
 
-def _judge(ends: Array, made: BatchResult) -> None:
-    """Evaluate the ends of runs in lanes, and say which of them stand."""
+def _judge(ends: Array, far: Array, made: BatchResult) -> None:
+    """Evaluate the ends of runs in lanes, and say which of them stand.
+
+    ``far`` tells the runs with decay whose start was so far away that lanes took its slope for that of the problem.
+    """
     grad = np.empty(made._runs[ends[0]].problem.size, made.A.dtype)
-    for k in ends:
+    for k, is_far in zip(ends, far):
         problem = made._runs[k].problem
         end = np.concatenate([made.A[k].ravel(), made.B[k].ravel()])
         made.fun[k] = problem.value_and_grad(end, grad)
         made.grad_norm[k] = problem.stationarity(end, grad)
         # Lanes add up squares and see all parameters at once: where squares underflow, or the lengths of the factors
         # hide a gradient, a run seems to have converged, and is solved by itself.
-        seems = made.grad_norm[k] <= SQUARED[made.A.dtype] or may_hide_gradient(problem, end)
+        seems = is_far or made.grad_norm[k] <= SQUARED[made.A.dtype] or may_hide_gradient(problem, end)
         made.compiled[k] = not seems or made.status[k] is not Status.CONVERGED
 
 

@@ -816,6 +816,15 @@ def test_a_start_far_longer_than_the_data_does_not_set_the_tolerance(unit, metho
     assert not result.success or result.fun <= 0.5 * np.sum((unit * OPTIMUM) ** 2)
 
 
+def test_runs_in_blocks_from_a_start_far_longer_than_the_data_end_as_those_alone_do():
+    problem = ls.Problem(Denoising(1e-20 * np.random.default_rng(0).standard_normal((8, 6))), 3, 3e-21)
+    rng = np.random.default_rng(1)
+    start = 0.1 * rng.standard_normal((8, 3)), 0.1 * rng.standard_normal((6, 3))
+    stop = ls.StoppingRule(max_iter=3000)
+    batch = ls.solve_batch(problem, GD(step_size=1.0), [start] * 2, stop=stop)
+    assert batch.status.tolist() == [ls.Status.ITERATION_LIMIT] * 2 and (batch.fun > 1e10 * problem.value_at_zero).all()
+
+
 @pytest.mark.parametrize("method", ["gd", "lbfgs", "nesterov"])
 def test_a_matrix_without_data_does_not_set_the_tolerance_of_the_others(method):
     """Its gradient at the start, in units of its own, is beyond the slope of the problem by more than 1e15."""
