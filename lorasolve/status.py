@@ -10,10 +10,10 @@ class Status(enum.Enum):
 
     CONVERGED = (0, "the gradient norm is below its tolerance")
     TARGET_REACHED = (1, "the objective reached the target value")
-    ITERATION_LIMIT = (2, "the iteration limit was reached; raise max_iter or continue from result.A, result.B")
+    ITERATION_LIMIT = (2, "the iteration limit was reached; raise max_iter or continue with init=result")
     STALLED = (3, "no further decrease was found; certify the point to see how good it is")
-    TIME_LIMIT = (4, "the time limit was reached; raise time_limit or continue from result.A, result.B")
-    STOPPED_BY_CALLBACK = (5, "the callback asked to stop; continue from result.A, result.B")
+    TIME_LIMIT = (4, "the time limit was reached; raise time_limit or continue with init=result")
+    STOPPED_BY_CALLBACK = (5, "the callback asked to stop; continue with init=result")
     INTERRUPTED = (6, "interrupted by Ctrl-C or SIGTERM; the last accepted point is kept")
     DIVERGED = (7, "the iterates left the finite numbers")
     CALL_LIMIT = (8, "the limit on oracle calls was reached; raise max_calls or try another method")

@@ -201,6 +201,20 @@ def test_iteration_limit_counts_accepted_iterates():
 ENDS_ELSEWHERE = {name for name, cls in optimizers.classes().items() if not cls.keeps_stationary_points}
 
 
+@pytest.mark.parametrize("method", ["gd@dora", "gd+periodic:period=20", "gd@softmax_gates", "gd@polar~balanced/lam=0"])
+def test_a_run_at_its_limit_goes_on_where_its_message_says(method):
+    """From its factors alone, as the message had it, DoRA lost its magnitudes and PeriodicLoRA what it had merged."""
+    rng = np.random.default_rng(0)
+    data = (rng.standard_normal(shape) for shape in ((5, 6), (6, 40), (5, 40)))
+    problem = ls.Problem(LinearFineTuning(*data), 2, 0.1)
+    result = ls.solve(problem, method, stop=ls.StoppingRule(max_iter=50))
+    assert result.status is ls.Status.ITERATION_LIMIT and "continue with init=result" in result.message
+    further = ls.solve(problem, method, init=result, stop=ls.StoppingRule(max_iter=50))
+    assert further.trace.value[0] == pytest.approx(result.fun, rel=1e-12) and further.fun < result.fun
+    from_factors = ls.solve(problem, method, init=(result.A, result.B), stop=ls.StoppingRule(max_iter=1))
+    assert from_factors.trace.value[0] > 1.001 * result.fun
+
+
 @pytest.mark.parametrize("name", sorted(optimizers.classes()))
 def test_at_the_iteration_limit_only_methods_are_named_that_are_others_and_end_there_too(name):
     if optimizers.classes()[name]().refusal(problem()) is not None:

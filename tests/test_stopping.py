@@ -174,7 +174,7 @@ def test_a_limit_on_time_ends_iterations_that_nobody_attends(engine):
         ls.Problem(OBJECTIVES["denoising"], 2, 0.1), GD(step_size=1e-9), "gaussian", stop=stop, engine=engine
     )
     assert result.status is ls.Status.TIME_LIMIT and result.nit < stop.max_iter // 2
-    assert "raise time_limit or continue from result.A, result.B" in result.message
+    assert "raise time_limit or continue with init=result" in result.message
 
 
 # ---------------------------------------------------------------------- what the accounting is told of a method
