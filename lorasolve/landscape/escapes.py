@@ -62,7 +62,7 @@ def escape(
     Raises
     ------
     ValueError, TypeError
-        As :func:`~lorasolve.landscape.second_order`, and for a method that changes the adapter or the weight decay.
+        As :func:`~lorasolve.landscape.second_order`, and for a method that changes the adapter or the decay, or merges.
 
     Notes
     -----
@@ -128,6 +128,8 @@ def keeps_problem(method: str | Optimizer | Method) -> Method:
             f"method: expected one without an adapter or a weight decay of its own, got '{method}'; accepted: those "
             "of the problem"
         )
+    if any(part.merges for part in method.schedules):
+        raise ValueError(f"method: expected one that merges nothing into the frozen weight, got '{method}'")
     return method
 
 

@@ -147,7 +147,7 @@ def census(
     Raises
     ------
     ValueError, TypeError
-        For numbers out of range, and for a method that changes the adapter or the weight decay.
+        For numbers out of range, and for a method that changes the adapter or the decay, or merges.
     """
     as_instance(problem, "problem", Problem)
     n_starts = as_integer(n_starts, "n_starts", 1, MOST_DRAWS)

@@ -357,6 +357,16 @@ def test_a_converged_run_of_another_decay_is_continued(method):
     assert found.fun == pytest.approx(0.5 * np.sum((kept - s) ** 2) + 0.3 * kept.sum(), rel=1e-12)
 
 
+def test_a_method_that_merges_has_points_of_another_problem():
+    """It was refused after its first run, with the advice to ask for what a census does not ask."""
+    problem = denoising()[0]
+    result = ls.solve(problem, "lbfgs")
+    for act in (landscape.census, lambda p, n, method: landscape.escape(p, result, method=method)):
+        for method in ("gd+periodic:period=5", "gd+cola"):
+            with pytest.raises(ValueError, match=r"^method: expected one that merges nothing into the frozen weight"):
+                act(problem, 1, method=method)
+
+
 def test_a_run_that_was_cut_short_is_continued_where_there_is_nothing_to_escape_from():
     problem, U, s, V = denoising()
     A, B = point_of(U, s, V, (0, 1, 2), 0.3, 3)
