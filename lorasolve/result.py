@@ -171,7 +171,9 @@ class Result:
     @property
     def X(self) -> Any:
         """The update of the original frozen weight (m, n)."""
-        update = self.problem.update(self.theta)
+        # A run that diverged ends at numbers whose squares overflow.
+        with np.errstate(over="ignore", invalid="ignore"):
+            update = self.problem.update(self.theta)
         return update if self.merged is None else self.merged + update
 
     def raise_for_status(self) -> Result:

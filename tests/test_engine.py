@@ -276,6 +276,17 @@ def test_a_diverged_result_goes_to_scipy_and_to_json_as_any_other():
     assert {name for name in told if not hasattr(result, name)} == set()
 
 
+def test_the_update_of_a_diverged_run_is_there_without_a_warning():
+    """Of DoRA the squares of the directions overflow; a comparison writes the singular values of all updates."""
+    rng = np.random.default_rng(0)
+    data = (rng.standard_normal(shape) for shape in ((5, 6), (6, 40), (5, 40)))
+    problem = ls.Problem(LinearFineTuning(*data), 2, 0.1)
+    with warnings.catch_warnings(action="error"):
+        table = ls.compare(problem, "gd:step_size=1e5@dora", stop=ls.StoppingRule(max_iter=60))
+        assert table.rows[0].status == "diverged" and table.results[0].X.shape == (5, 6)
+        assert json.dumps(table.to_dict(), allow_nan=False)
+
+
 @dataclass(frozen=True)
 class Decomposes(Optimizer):
     """A step far too long, and a decomposition of what came of it after it is accepted."""
