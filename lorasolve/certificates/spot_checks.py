@@ -102,7 +102,14 @@ def assumption(loss: MultiObjective) -> str:
 
 
 def violation(loss: MultiObjective, X: Matrices, better: Matrices | None) -> str | None:
-    """Return how the loss contradicts what it states, or None if no contradiction was found."""
+    """Return how the loss contradicts what it states, or None if no contradiction was found.
+
+    Of a sum of losses of one matrix each every part is asked by itself, in its own units.
+    """
+    for k, part in enumerate(map(OneBlock, getattr(speaker(loss), "parts", ()))):
+        found = violation(part, [X[k]], None if better is None else [better[k]]) if needed(part) else None
+        if found is not None:
+            return f"{found} in matrix {k + 1}"
     claims = _Claims(loss, [np.asarray(x, dtype=np.float64) for x in X])
     found = claims.at("0", claims.zero)
     if found is None and better is not None:

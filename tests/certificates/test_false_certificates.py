@@ -296,6 +296,26 @@ def test_a_maximum_is_not_a_minimum_because_f_is_said_to_be_convex():
     assert certificate.gap_at_least == 0.0
 
 
+@pytest.mark.parametrize("unit", [1.0, 1e-2, 1e-4, 1e-6])
+def test_a_maximum_in_one_of_several_matrices_is_none_either_whatever_the_units_of_the_others(unit):
+    """``sum (x^2 - 1)^2`` has a maximum at 0, where a factor that has all but vanished leaves runs of the whole."""
+
+    class Wells:
+        shape = (4, 3)
+        convex, lower_bound = True, 0.0
+
+        def value_and_grad(self, X):
+            return float(np.sum((X * X - 1.0) ** 2)), 4.0 * X * (X * X - 1.0)
+
+    rng = np.random.default_rng(0)
+    problem = MultiProblem(Separable([Denoising(unit * rng.standard_normal((4, 3))), Wells()]), 2, 5.0)
+    A, B = ([1e-9 * rng.standard_normal((side, 2)) for _ in range(2)] for side in (4, 3))
+    for _ in range(10):
+        found = certify(problem, (A, B))
+        assert found.is_global is None and found.gap == math.inf and "in matrix 2" in found.reason
+
+
+
 @pytest.mark.parametrize("cls", [NegatedGradient, NotConvexAway, TooHighBound, NotLeastSquares])
 def test_other_claims_that_fail_where_they_are_used(cls):
     objective = cls()
