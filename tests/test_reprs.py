@@ -70,6 +70,12 @@ def test_without_decay_no_norm_is_divided_by_it() -> None:
     assert text.startswith("global optimum: yes") and "inf" not in text
 
 
+def test_a_certificate_without_a_gap_does_not_call_one_rigorous() -> None:
+    problem = ls.Problem(ls.objectives.LinearFineTuning.example(np.random.default_rng(0)), 2, 0.1, adapter="dora")
+    shown = repr(ls.certify(problem, np.ones((6, 4))))
+    assert "no gap known" in shown and "inf" not in shown and "RIGOROUS" not in shown
+
+
 @pytest.mark.parametrize("form", [".1e", ".3g", ".12g", ".15g"])
 def test_bounds_are_rounded_outward(form) -> None:
     """In fractions: what is printed is on the right side, and is the number itself where that has few digits."""

@@ -163,9 +163,10 @@ class Certificate:
         return {True: "yes", False: "no", None: "unknown"}[self.is_global]
 
     def __repr__(self) -> str:
+        known = f"relative gap <= {at_most(self.relative_gap, '.3g')}, {self.level}"
+        gap = known if self.relative_gap < math.inf else "no gap known"
         return (
-            f"Certificate(global optimum: {self._answer()}, F = {number(self.value, '.10g')}, relative gap <= "
-            f"{at_most(self.relative_gap, '.3g')}, {self.level}, rank {self.rank})"
+            f"Certificate(global optimum: {self._answer()}, F = {number(self.value, '.10g')}, {gap}, rank {self.rank})"
         )
 
     def __str__(self) -> str:
