@@ -1,7 +1,4 @@
-"""Run all methods side by side, and write docs/methods.md with its pictures.
-
-    python benchmarks/methods_page.py [--full]
-"""
+"""Run all methods side by side, and write docs/methods.md with its pictures: ``methods_page.py [--full]``."""
 
 from __future__ import annotations
 

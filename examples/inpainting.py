@@ -16,7 +16,7 @@ from lorasolve.objectives import MatrixCompletion
 
 def picture(height: int, width: int) -> np.ndarray:
     """Return a facade with windows, a door and a sky that darkens, with values from 0 to 1."""
-    y, x = np.mgrid[0:1:height * 1j, 0:1:width * 1j]
+    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
     wall = 0.55 + 0.15 * np.sin(12.0 * np.pi * x) * (y > 0.25)
     windows = (np.sin(10.0 * np.pi * x) > 0.3) & (np.sin(8.0 * np.pi * y) > 0.3) & (y > 0.25)
     door = (abs(x - 0.5) < 0.06) & (y > 0.8)

@@ -137,9 +137,7 @@ class Stages:
     well (its directions are other ones), and its schedule knows of none beyond.
     """
 
-    def __init__(
-        self, stage: Stage, schedules: Sequence[Schedule], monitor: Monitor, rng: np.random.Generator
-    ) -> None:
+    def __init__(self, stage: Stage, schedules: Sequence[Schedule], monitor: Monitor, rng: np.random.Generator) -> None:
         self.current = stage
         self._schedules = schedules
         self._staged = [part for part in schedules if part.has_stages]

@@ -197,9 +197,7 @@ def _short(methods: list[str]) -> list[str]:
     """Return each method's text without the settings of its parts where that tells it from the others."""
     bare = [re.sub(r":[^+@~/]*", "", method) for method in methods]
     count = Counter(bare)
-    return [
-        short if count[short] == 1 else textwrap.fill(method, NAME_LETTERS) for short, method in zip(bare, methods)
-    ]
+    return [short if count[short] == 1 else textwrap.fill(method, NAME_LETTERS) for short, method in zip(bare, methods)]
 
 
 def comparison_figure(comparison: Comparison, title: str) -> Figure:

@@ -107,9 +107,7 @@ class Problem:
 
     if TYPE_CHECKING:
         # What the fields may be given as; the dataclass writes the constructor.
-        def __init__(
-            self, objective: Any, rank: int, lam: float = 0.0, adapter: str | Adapter = "lora"
-        ) -> None: ...
+        def __init__(self, objective: Any, rank: int, lam: float = 0.0, adapter: str | Adapter = "lora") -> None: ...
 
     def __post_init__(self) -> None:
         objective = as_objective(self.objective)

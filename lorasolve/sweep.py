@@ -298,9 +298,7 @@ def prepared(run: Run) -> Run:
     return run
 
 
-def _batches(
-    runs: list[Run], stop: StoppingRule, quadratics: dict[int, Any]
-) -> Iterator[list[tuple[Any, list[int]]]]:
+def _batches(runs: list[Run], stop: StoppingRule, quadratics: dict[int, Any]) -> Iterator[list[tuple[Any, list[int]]]]:
     """Yield batches of ``(quadratic, run indices)`` groups that share a kernel call."""
     groups: dict[int, list[int]] = {}
     for k, run in enumerate(runs):

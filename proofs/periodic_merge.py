@@ -137,9 +137,7 @@ SHARE = share_of_top_values.conclusion()
 PL = hypothesis("||G||^2 >= 2 mu0 (f - f*)", 2 * mu0 * (f - f_star), top + rest)
 
 G, u, v = matrix("G", m, n), vector("u", m), vector("v", n)
-CONVEX = hypothesis(
-    "f(W) + gamma <G, A B^T> <= f(W + gamma A B^T)", f + gamma * inner(G, A @ B.T), f_next
-)
+CONVEX = hypothesis("f(W) + gamma <G, A B^T> <= f(W + gamma A B^T)", f + gamma * inner(G, A @ B.T), f_next)
 G_NORM = OPERATOR_NORM.instance("product", SPECTRAL(G, g), W=B)
 SMALL = hypothesis("gamma ||G||_2 <= lam", gamma * g, lam)
 UNIT = (orthonormal(u), orthonormal(v))

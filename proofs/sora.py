@@ -244,6 +244,7 @@ def half_penalized(at: sympy.Expr) -> sympy.Expr:
     """Return (x - sigma)^2/2 + c sqrt(x) at x = at^2."""
     return (at**2 - sigma) ** 2 / 2 + c * at
 
+
 # v = sqrt x.
 VALUE = 2 * rho * sympy.cos(theta)
 

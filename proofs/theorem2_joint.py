@@ -92,9 +92,7 @@ def in_numbers(pairing: Any, distance: Any, tau: Any, put: Mapping[Any, Any]) ->
     where = {pairing: inner(ta.Z, ta.E), distance: ta.DISTANCE, tau: ta.PERPENDICULAR}
     where = {number: substituted(value, put) for number, value in where.items()}
     beta, sigma, t, perpendicular = put[ta.beta], put[ta.sigma], put[ta.t], {tau: where[tau]}
-    met = ta.pairing.conclusion(
-        pairing, beta * sigma * tau, where={pairing: where[pairing], **perpendicular}, put=put
-    )
+    met = ta.pairing.conclusion(pairing, beta * sigma * tau, where={pairing: where[pairing], **perpendicular}, put=put)
     lower = la.lemma.conclusion(
         2 * t * sigma * tau, distance, where={distance: where[distance], **perpendicular}, put=put
     )

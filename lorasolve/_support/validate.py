@@ -113,9 +113,7 @@ def as_float_array(value: ArrayLike, argument: str, ndim: int, dtype: Any = None
         got = f"{_shown_type(value, array)}{_remedy(value, array)}"
         raise TypeError(f"{argument}: expected real numbers, got {got}")
     if array.ndim != ndim:
-        raise ValueError(
-            f"{argument}: expected {ndim} dimension{'s' * (ndim != 1)}, got shape {array.shape}"
-        )
+        raise ValueError(f"{argument}: expected {ndim} dimension{'s' * (ndim != 1)}, got shape {array.shape}")
     if array.size == 0:
         raise ValueError(f"{argument}: is empty (shape {array.shape})")
     if dtype is None:
@@ -143,8 +141,10 @@ def as_partial_matrix(value: Any, argument: str) -> Array:
     """
     masked = isinstance(value, np.ma.MaskedArray)
     array = as_array(value.data if masked else value, argument)
-    if array.dtype == object and array.ndim and all(
-        entry is None or _is_real(entry) or isinstance(entry, decimal.Decimal) for entry in array.flat
+    if (
+        array.dtype == object
+        and array.ndim
+        and all(entry is None or _is_real(entry) or isinstance(entry, decimal.Decimal) for entry in array.flat)
     ):
         try:
             array = array.astype(np.float64)

@@ -32,9 +32,7 @@ def judge_denoising(
     certificate = certify(problem, point)
     with mpmath.workdps(DIGITS):
         stored = [[float(v) for v in row] for row in data]
-        distance = sum(
-            (mpmath.mpf(x) - mpmath.mpf(d)) ** 2 for xs, ds in zip(X, stored) for x, d in zip(xs, ds)
-        )
+        distance = sum((mpmath.mpf(x) - mpmath.mpf(d)) ** 2 for xs, ds in zip(X, stored) for x, d in zip(xs, ds))
         penalty = mpmath.mpf(lam) * sum(singular_values(X))
         optimum = thresholded(singular_values(stored), mpmath.mpf(lam))
         value = distance / 2 + penalty
@@ -63,9 +61,7 @@ def draw_denoising(rng: np.random.Generator, certify: Any) -> Instance:
 
 
 # ---------------------------------------------------------------------- linear fine-tuning of one row
-def judge_row(
-    certify: Any, w: list[float], z: list[float], y: list[float], x: list[float], lam: float
-) -> Failures:
+def judge_row(certify: Any, w: list[float], z: list[float], y: list[float], x: list[float], lam: float) -> Failures:
     """Hold a certificate of linear fine-tuning with one row and diagonal inputs against the secular equation.
 
     ``F(x) = sum ((w_i + x_i) z_i - y_i)^2 / (2n) + lam ||x||_2``. A minimiser other than 0 is

@@ -47,9 +47,7 @@ def judge_misstated(
     with mpmath.workdps(DIGITS):
         level = mpmath.mpf(lam)
         optimum = thresholded([abs(mpmath.mpf(d)) for d in diagonal], level)
-        value = sum(
-            (mpmath.mpf(v) - mpmath.mpf(d)) ** 2 / 2 + level * abs(mpmath.mpf(v)) for d, v in zip(diagonal, x)
-        )
+        value = sum((mpmath.mpf(v) - mpmath.mpf(d)) ** 2 / 2 + level * abs(mpmath.mpf(v)) for d, v in zip(diagonal, x))
         return held_against(certificate, value - optimum, value or mpmath.mpf(1))
 
 

@@ -425,9 +425,7 @@ def _pad_part(B, Bp, threads, t):
 def _half_epoch(start, index, values, B, Bp, lam, unit, rank, A, cut, scratch, singular):
     threads = cut.size - 1
     each_part(_pad_part, threads, (B, Bp, threads))
-    each_part(
-        _half_epoch_rows, threads, (start, index, values, Bp, lam, unit, rank, A, cut, scratch, singular)
-    )
+    each_part(_half_epoch_rows, threads, (start, index, values, Bp, lam, unit, rank, A, cut, scratch, singular))
 
 
 def half_epoch(start: Any, index: Any, values: Any, B: Any, lam: Any, A: Any, cut: Any) -> Any:

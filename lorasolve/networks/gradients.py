@@ -416,9 +416,7 @@ class Network(MultiObjective):
 
         return *self._pass(factors, attempt), fault
 
-    def _pass(
-        self, factors: Pairs, look: Callable[[Any, Any, Sequence[Any]], None]
-    ) -> tuple[float, tuple[Array, ...]]:
+    def _pass(self, factors: Pairs, look: Callable[[Any, Any, Sequence[Any]], None]) -> tuple[float, tuple[Array, ...]]:
         """Return the mean loss and its gradients; ``look`` sees each batch, its losses, and leaves that hold theirs."""
         leaves = [weight.requires_grad_() for weight in self.weights(factors)]
         sums = [np.zeros(shape) for shape in self.shapes]

@@ -66,6 +66,8 @@ def estimate_smoothness(objective: Objective, A: Array, B: Array) -> float:
             break
         D = H
     return as_number(value, "objective: curvature at the start", 0.0)
+
+
 def factored(X: Array) -> tuple[Array, Array]:
     """Return factors of ``X``, one of them an identity of the shorter side."""
     m, n = X.shape

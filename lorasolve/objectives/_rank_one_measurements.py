@@ -93,8 +93,6 @@ def as_rank_one(given: tuple[Any, ...]) -> RankOneMeasurements:
         raise ValueError(f"measurements: a tuple must be the pair (a, b), got {len(given)} parts")
     a, b = as_float_array(given[0], "measurements[0]", 2), as_float_array(given[1], "measurements[1]", 2)
     if a.shape[0] != b.shape[0]:
-        raise ValueError(
-            f"measurements: the vectors of a pair must be equally many, got {a.shape[0]} and {b.shape[0]}"
-        )
+        raise ValueError(f"measurements: the vectors of a pair must be equally many, got {a.shape[0]} and {b.shape[0]}")
     dtype = np.result_type(a, b)
     return RankOneMeasurements(a.astype(dtype, copy=False), b.astype(dtype, copy=False))

@@ -85,9 +85,7 @@ class NTK(Objective):
         )
 
     @classmethod
-    def of_network(
-        cls, W0: ArrayLike, V: ArrayLike, Z: ArrayLike, targets: ArrayLike, loss: Loss = "square"
-    ) -> NTK:
+    def of_network(cls, W0: ArrayLike, V: ArrayLike, Z: ArrayLike, targets: ArrayLike, loss: Loss = "square") -> NTK:
         """Linearize ``V tanh(W Z)`` in the hidden weight ``W`` at ``W0``.
 
         Parameters

@@ -45,17 +45,13 @@ class TwoLayer(LinearModel):
     summary = "||V phi((W0 + X) Z) - Y||^2 / 2N, a non-convex network loss"
     lower_bound = 0.0
 
-    def __init__(
-        self, W0: ArrayLike, V: ArrayLike, Z: ArrayLike, Y: ArrayLike, activation: str = "tanh"
-    ) -> None:
+    def __init__(self, W0: ArrayLike, V: ArrayLike, Z: ArrayLike, Y: ArrayLike, activation: str = "tanh") -> None:
         self.activation = find_activation(activation)
         self.has_hessian = self.activation.twice_differentiable
         self.V = as_float_array(V, "V", 2)
         super().__init__(W0, Z, Y)
         if self.V.shape[1] != self.shape[0]:
-            raise ValueError(
-                f"V: expected shape (p, {self.shape[0]}), one column per row of W0, got {self.V.shape}"
-            )
+            raise ValueError(f"V: expected shape (p, {self.shape[0]}), one column per row of W0, got {self.V.shape}")
         self.V = self.V.astype(self.dtype, copy=False)
 
     @classmethod

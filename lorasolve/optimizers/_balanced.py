@@ -97,6 +97,4 @@ def is_balanced(A: Array, B: Array) -> bool:
     """Whether ``A^T A`` and ``B^T B`` are the same diagonal matrix up to rounding."""
     gram = A.T @ A
     tolerance = 100.0 * np.finfo(A.dtype).eps * float(np.trace(gram))
-    return bool(
-        np.abs(gram - B.T @ B).max() <= tolerance and np.abs(gram - np.diag(np.diag(gram))).max() <= tolerance
-    )
+    return bool(np.abs(gram - B.T @ B).max() <= tolerance and np.abs(gram - np.diag(np.diag(gram))).max() <= tolerance)

@@ -77,9 +77,7 @@ def check_mode(mode: str) -> None:
     as_choice(mode, "mode", get_args(Mode))
 
 
-def projected_step(
-    A: Array, B: Array, GA: Array, GB: Array, mode: Mode, damping: float
-) -> tuple[Array, Array]:
+def projected_step(A: Array, B: Array, GA: Array, GB: Array, mode: Mode, damping: float) -> tuple[Array, Array]:
     """Return ``(dA, dB)`` at balanced factors with orthogonal columns, for ``s = 1``.
 
     Parameters

@@ -295,9 +295,7 @@ def _checkpoints(
         if now.nit in times:
             kept.append(measure(pair, now.nit, now.problem.objective.W0 + now.problem.update(now.theta)))
 
-    result = solve(
-        problem, method, stop=StoppingRule(max_iter=max_iter, grad_tol=1e-9), callback=watch, **options
-    )
+    result = solve(problem, method, stop=StoppingRule(max_iter=max_iter, grad_tol=1e-9), callback=watch, **options)
     if np.isfinite(result.X).all():
         kept.append(measure(pair, result.nit, pair.W_s + result.X))
     return kept

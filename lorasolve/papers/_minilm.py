@@ -129,17 +129,13 @@ def _labels(batch: Any) -> Any:
 def peft_start(network: Network, rank: int, seed: int) -> Pairs:
     """Return the start of PEFT: ``lora_B = 0`` and ``lora_A`` uniform in ``[-1/sqrt(n), 1/sqrt(n)]``."""
     rng = np.random.default_rng(seed)
-    return [
-        (np.zeros((m, rank)), rng.uniform(-1.0, 1.0, (n, rank)) / np.sqrt(n)) for m, n in network.shapes
-    ]
+    return [(np.zeros((m, rank)), rng.uniform(-1.0, 1.0, (n, rank)) / np.sqrt(n)) for m, n in network.shapes]
 
 
 def gaussian_start(network: Network, rank: int, seed: int, std: float) -> Pairs:
     """Return factors with independent Gaussian entries."""
     rng = np.random.default_rng(seed)
-    return [
-        (std * rng.standard_normal((m, rank)), std * rng.standard_normal((n, rank))) for m, n in network.shapes
-    ]
+    return [(std * rng.standard_normal((m, rank)), std * rng.standard_normal((n, rank))) for m, n in network.shapes]
 
 
 @functools.lru_cache(maxsize=1)

@@ -258,9 +258,7 @@ def decayed(seeds: int) -> list[tuple[float, float]]:
         problem = Problem(Denoising(T), rank, lam, adapter=SoftmaxGates(tau=0.5))
         end = solve(problem, "lbfgs", "gaussian:std=0.3", seed, stop=stop)
         paid = end.fun - 0.5 * float(np.sum((end.X - T) ** 2))
-        found.append(
-            (paid / gated_decay(end.X, lam, rank) - 1.0, paid / (lam * float(np.linalg.norm(end.X, "nuc"))))
-        )
+        found.append((paid / gated_decay(end.X, lam, rank) - 1.0, paid / (lam * float(np.linalg.norm(end.X, "nuc")))))
     return found
 
 

@@ -50,9 +50,7 @@ class MiniLM(_minilm.OnMiniLM):
         network = task.network()
         problem = MultiProblem(network, _RANK, _LAM)
         seed, std = _STARTS[cell["start"]]
-        start = (
-            _minilm.gaussian_start(network, _RANK, seed, std) if std else _minilm.peft_start(network, _RANK, seed)
-        )
+        start = _minilm.gaussian_start(network, _RANK, seed, std) if std else _minilm.peft_start(network, _RANK, seed)
         course: list[dict[str, Any]] = []
 
         def record(point: Any) -> None:

@@ -326,7 +326,10 @@ class SoRAClaims(PaperClaims):
                 f"{free['left']:.0e} of the penalty is left at the same update ({free['moved']:.0e})",
                 # No factors of an update cost less than its Schatten-1/2 penalty.
                 -1e-12 < least(paid) <= largest(paid) < 1e-3
-                and informed < 1e-8 and above < 1e-7 and free["left"] < 1e-3 and free["moved"] < 1e-12,
+                and informed < 1e-8
+                and above < 1e-7
+                and free["left"] < 1e-3
+                and free["moved"] < 1e-12,
             ),
             Claim(
                 "the gates choose the rank; correction: from a LoRA start the choice is a heuristic (a closed gate "

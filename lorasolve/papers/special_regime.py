@@ -55,9 +55,7 @@ class SpecialRegime(Experiment):
         found = restricted_constants(objective, optimum.X, _RANK, _RADIUS, by="quadratic", seed=0)
         problem = Problem(objective, _RANK, _LAM)
         stop = StoppingRule(max_iter=5000, grad_tol=1e-9)
-        ends = [
-            solve(problem, "lbfgs", Gaussian(std=1.0), seed=seed, stop=stop).fun for seed in range(cell["starts"])
-        ]
+        ends = [solve(problem, "lbfgs", Gaussian(std=1.0), seed=seed, stop=stop).fun for seed in range(cell["starts"])]
         # A run without a value has not come down to the optimum either.
         above = sum(not end <= optimum.fun + 1e-4 * max(optimum.fun, 1e-3) for end in ends)
         bounds = {key: getattr(found, key) for key in ("rsc_low", "rsc_high", "rsm_low", "rsm_high")}

@@ -78,9 +78,7 @@ class TransformerStarts(Experiment):
         for k, verdict in enumerate(verdicts):
             others = [other for j, other in enumerate(verdicts) if j != k and other.certificate is not None]
             among.append(
-                judge(
-                    model, CrossEntropy(), batches, _LAM, layers=layers, factors=verdict.factors, others=others
-                ).kind
+                judge(model, CrossEntropy(), batches, _LAM, layers=layers, factors=verdict.factors, others=others).kind
             )
         pairs = []
         for k, first in enumerate(verdicts):

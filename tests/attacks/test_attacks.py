@@ -56,7 +56,11 @@ def test_fresh_starts_are_not_found(exit_code) -> None:
 def test_false_facts_are_found_and_noticing_them_is_enough(exit_code) -> None:
     report = attack("certify_claims:planted.fixed_start", AMPLE, trials=60)
     assert {(f.family, f.claim) for f in report.found} >= {
-        ("gradient", GAP), ("gradient", GLOBAL), ("lower_bound", GAP), ("cosine", GAP), ("cosine", GLOBAL),
+        ("gradient", GAP),
+        ("gradient", GLOBAL),
+        ("lower_bound", GAP),
+        ("cosine", GAP),
+        ("cosine", GLOBAL),
     }
     cosine = next(f for f in report.found if f.family == "cosine")
     assert (cosine.instance["m"], cosine.instance["n"]) == (1, 1)

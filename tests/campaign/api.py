@@ -74,7 +74,9 @@ def _is_base(value: Any) -> bool:
     """Whether a class is there to be inherited from, or an enumeration: neither is called with arguments."""
     return isinstance(value, type) and (
         inspect.isabstract(value)
-        or issubclass(value, Exception) or hasattr(value, "__members__") or not inspect.signature(value).parameters
+        or issubclass(value, Exception)
+        or hasattr(value, "__members__")
+        or not inspect.signature(value).parameters
     )
 
 
@@ -224,8 +226,9 @@ FORMULAS: dict[str, Callable[..., float]] = {
     "Denoising": lambda X, M: 0.5 * float(((X - M) ** 2).sum()),
     "Huber": _huber,
     "Softmax": _softmax,
-    "MatrixCompletion": lambda X, rows, cols, values, shape: 0.5
-    * float(((X[rows.astype(int), cols.astype(int)] - values) ** 2).sum()),
+    "MatrixCompletion": lambda X, rows, cols, values, shape: (
+        0.5 * float(((X[rows.astype(int), cols.astype(int)] - values) ** 2).sum())
+    ),
     "LinearFineTuning": lambda X, W0, Z, Y: float(((((W0 + X) @ Z) - Y) ** 2).sum()) / (2 * Z.shape[1]),
     "MatrixSensing": lambda X, measurements, y, shape=None: float(
         ((np.einsum("kij,ij->k", measurements, X) - y) ** 2).sum() / (2 * len(y))
@@ -399,7 +402,7 @@ def main() -> int:
 
     draw()
     for fault, where in sorted(faults.items(), key=lambda item: -len(item[1])):
-        print(f"{len(where)} x {fault}\n    {'; '.join(sorted(set(where))[:60 if fault == 'accepted' else 4])}")
+        print(f"{len(where)} x {fault}\n    {'; '.join(sorted(set(where))[: 60 if fault == 'accepted' else 4])}")
     unknown = ", ".join(campaign.without)
     print(f"no valid call is known of {len(campaign.without)} of {len(campaign.functions)} names: {unknown}")
     wrongs = sum(map(len, faults.values())) - hung

@@ -20,10 +20,7 @@ def value_of_row(objective, lam, X):
     """``F(X)`` exactly up to the root in ``||X||_* = ||x||_2``, for linear fine-tuning with one row."""
     Z, Y = objective._samples
     W = [a + b for a, b in zip(as_fractions(objective.W0)[0], as_fractions(X)[0])]
-    R = [
-        sum(w * z for w, z in zip(W, column)) - y
-        for column, y in zip(zip(*as_fractions(Z)), as_fractions(Y)[0])
-    ]
+    R = [sum(w * z for w, z in zip(W, column)) - y for column, y in zip(zip(*as_fractions(Z)), as_fractions(Y)[0])]
     f = sum(r * r for r in R) / (2 * len(R))
     square = sum(x * x for x in as_fractions(X)[0])
     with mpmath.workprec(300):

@@ -526,9 +526,7 @@ def test_interrupted_before_the_first_row_it_leaves_the_earlier_report_and_its_f
     command = ["compare", "--objective", "denoising", "d.npz", "--lam", "0.5", "--methods", "lbfgs", "--out", "run"]
     assert main([*command, "--quiet"]) == 0
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    monkeypatch.setattr(
-        comparison, "compare", lambda *a, **k: replace(compare(*a, **k), rows=[], interrupted=True)
-    )
+    monkeypatch.setattr(comparison, "compare", lambda *a, **k: replace(compare(*a, **k), rows=[], interrupted=True))
     assert main([*command, "--quiet"]) == 130
     assert capsys.readouterr().err == "lorasolve compare: interrupted\n"
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -189,7 +189,9 @@ def lora_plus_adam(network, steps, lr, ratio, b1, b2, eps):
 
 CASES = {
     "lora_plus_adam": (
-        lora_plus_adam, optimizers.LoRAPlusAdam(0.01, 0.8, 0.9, ratio=5.0), (0.01, 5.0, 0.8, 0.9, 1e-8),
+        lora_plus_adam,
+        optimizers.LoRAPlusAdam(0.01, 0.8, 0.9, ratio=5.0),
+        (0.01, 5.0, 0.8, 0.9, 1e-8),
     ),
     "muon": (muon, optimizers.Muon(0.05, 0.9), (0.05, 0.9, True)),
     "muon, spectral descent": (muon, optimizers.Muon(0.05, 0.0), (0.05, 0.0, True)),
@@ -226,8 +228,8 @@ def test_lora_pro_adamw_is_the_released_one(name, steps, shape, decay, mode):
     # What L adds for its own decay plays no part.
     for lam in (0.0, 0.4):
         for found, expected in zip(
-                run(network, optimizer, steps, lam=lam), oracle(network, steps, *settings), strict=True
-            ):
+            run(network, optimizer, steps, lam=lam), oracle(network, steps, *settings), strict=True
+        ):
             assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
 
 

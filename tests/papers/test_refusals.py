@@ -46,8 +46,14 @@ FORMS = [
     (
         rac_lora.federated_mean_gap,
         {
-            "gap": 1.0, "eigenvalue": 0.5, "step": 0.5, "local": 2, "clients": 4, "taking_part": 2,
-            "smoothness": 1.0, "noise": 0.1,
+            "gap": 1.0,
+            "eigenvalue": 0.5,
+            "step": 0.5,
+            "local": 2,
+            "clients": 4,
+            "taking_part": 2,
+            "smoothness": 1.0,
+            "noise": 0.1,
         },
     ),
     (

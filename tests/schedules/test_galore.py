@@ -85,9 +85,10 @@ def test_golore_begins_with_the_leading_singular_vectors_if_asked_to():
     for leading, same in ((2, True), (1, False)):
         method = ls.Method(GD(STEP), GoLore(period=PERIOD, leading=leading))
         stop = ls.StoppingRule(2 * PERIOD, grad_tol=0.0)
-        moved = ls.solve(problem, method, stop=stop).X - ls.solve(
-            problem, ls.Method(GD(STEP), GaLore(period=PERIOD)), stop=stop
-        ).X
+        moved = (
+            ls.solve(problem, method, stop=stop).X
+            - ls.solve(problem, ls.Method(GD(STEP), GaLore(period=PERIOD)), stop=stop).X
+        )
         assert (np.linalg.norm(moved) < 1e-12) == same
 
 

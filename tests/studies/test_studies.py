@@ -1658,7 +1658,6 @@ def test_runs_that_blocks_hand_back_and_the_solver_refuses_are_results(tmp_path)
     assert len(alone) == 3 and all(found[record["key"]] == record["result"] for record in alone)
 
 
-
 def test_a_diverged_run_of_a_block_has_the_calls_that_the_solver_counts(tmp_path):
     """The trial that left the finite numbers is one; a start that does is the only one."""
     M = np.random.default_rng(0).standard_normal((4, 3))

@@ -69,9 +69,7 @@ def test_what_is_put_into_a_conclusion_is_put_into_its_hypotheses():
     hidden["checks"][-1]["assumed"] = hidden["checks"][0]["assumed"]
     assert "what it assumes is not what it prints" in verdicts(hidden)["made.nine"]
     assert not Inequality("quiet", "", nine.lhs, nine.rhs, proof=nine.proof).prove().holds
-    made = Inequality(
-        "made", "", nine.lhs, nine.rhs, proof=[*nine.proof, 0 * hypothesis("less", 9 * beta, lam)]
-    )
+    made = Inequality("made", "", nine.lhs, nine.rhs, proof=[*nine.proof, 0 * hypothesis("less", 9 * beta, lam)])
     assert made.prove().holds and made.assumed == ("less",)
     assert second_opinions(weighted, made)[1] is None
 
@@ -91,9 +89,7 @@ def test_what_a_number_stands_for_is_assumed_from_there_on():
     )
     assert "tr(A^T*A) is tr((P^T*A)^T*P^T*A)" in swapped.assumed
     # Put back as they were they say nothing.
-    back = Inequality(
-        "back", "", square(P.T @ A), square(A), proof=[numbers.conclusion(put=where)], under=(numbers,)
-    )
+    back = Inequality("back", "", square(P.T @ A), square(A), proof=[numbers.conclusion(put=where)], under=(numbers,))
     assert back.prove().holds and back.assumed == ("P orthonormal",)
     content, said = second_opinions(projection, numbers, swapped, back)
     assert said is None and not any(verdicts(content).values())
@@ -137,9 +133,7 @@ def test_renamed_symbols_keep_signs_shapes_and_symmetry():
 def test_the_second_checker_compares_shapes_with_what_is_put_into_sizes():
     """tr(A)^2 <= n |A|^2; with 1 in the place of n it would be false of every A but numbers."""
     S = matrix("S", n, n)
-    traced = SumOfSquares(
-        "traced", "", tr(S) * tr(S), n * square(S), proof=[n * Square(S - 1 / n * (tr(S) * eye(n)))]
-    )
+    traced = SumOfSquares("traced", "", tr(S) * tr(S), n * square(S), proof=[n * Square(S - 1 / n * (tr(S) * eye(n)))])
     again = Inequality("again", "", tr(S) * tr(S), n * square(S), proof=[traced.conclusion()])
     content, said = second_opinions(traced, again)
     assert said is None
