@@ -12,6 +12,7 @@ import os
 import pathlib
 import pickle
 import sys
+import types
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -140,8 +141,8 @@ class KernelCache(_Cache):
 
     def _key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
         cells = tuple(cell.cell_contents for cell in self._function.__closure__ or ())
-        code = hashlib.sha256(self._function.__code__.co_code + dumps(cells)).hexdigest()
-        return str(sig), codegen.magic_tuple(), sys.implementation.cache_tag, self.variant, code
+        content = hashlib.sha256(repr(_written(self._function.__code__)).encode() + dumps(cells)).hexdigest()
+        return str(sig), codegen.magic_tuple(), sys.implementation.cache_tag, self.variant, content
 
     def _stem(self) -> str:
         return f"{self._function.__module__.rpartition('.')[2]}.{self._function.__qualname__}".replace("<", "").replace(
@@ -155,3 +156,9 @@ class KernelCache(_Cache):
     def _path(self, sig: Any, codegen: Any) -> pathlib.Path:
         assert self._folder is not None
         return self._folder / f"{self.name(sig, codegen)}.nbc"
+
+
+def _written(code: types.CodeType) -> tuple[Any, ...]:
+    """Return what a function computes from its arguments and its globals, without where it is written."""
+    constants = [_written(each) if isinstance(each, types.CodeType) else each for each in code.co_consts]
+    return code.co_code, code.co_names, constants

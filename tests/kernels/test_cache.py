@@ -7,6 +7,9 @@ import subprocess
 import sys
 
 import pytest
+from numba.core.registry import cpu_target
+
+from lorasolve.kernels.cache import KernelCache
 
 # One kernel with threads and one caller, as small as can be; its answer is 3 n.
 SUMS = """
@@ -176,10 +179,21 @@ def test_callers_by_a_symbol_are_loaded_with_what_they_call(filled, tmp_path: pa
 
 def test_a_caller_on_disk_is_not_used_with_another_callee(filled, tmp_path: pathlib.Path) -> None:
     shutil.copytree(filled[PASSES], tmp_path, dirs_exist_ok=True)
-    other = PASSES.replace("out[k] += 3.0", "out[k] = out[k] + 1.0")
+    other = PASSES.replace("out[k] += 3.0", "out[k] += 1.0")
     assert run(other, LORASOLVE_CACHE_DIR=str(tmp_path)) == ("14.0 True\n", "")
     without = PASSES.replace("(inner=True, symbol=True)\ndef add", "(inner=True)\ndef add")
     assert run(without, LORASOLVE_CACHE_DIR=str(tmp_path)) == ("42.0 True\n", "")
+
+
+def test_kernels_of_one_name_that_compute_something_else_are_other_files() -> None:
+    bodies = ("x + 1.0", "x - 1.0", "x + 2.0", "math.sin(x)", "math.cos(x)", "(lambda: 1.0)()", "(lambda: 2.0)()")
+    codegen = cpu_target.target_context.codegen()
+    names = set()
+    for body in bodies:
+        made = {"__name__": "kernels"}
+        exec(f"def f(x): return {body}", made)
+        names.add(KernelCache(made["f"], None).name("float64(float64)", codegen))
+    assert len(names) == len(bodies)
 
 
 def test_a_kernel_for_kernels_refuses_python(filled, tmp_path: pathlib.Path) -> None:
