@@ -27,7 +27,7 @@ WORKERS = 2
 
 
 @dataclass(frozen=True)
-class Verdict:
+class LemmaVerdict:
     """What became of a lemma: accepted by the kernel with no axiom, refused for a reason, or not judged in time."""
 
     accepted: bool
@@ -81,7 +81,7 @@ def write(found: Mapping[str, str], folder: Path) -> None:
         (folder / f"{file}_checks.v").write_text("\n".join([_coq.HEADER, *texts]), encoding="utf-8")
 
 
-def judged(found: Mapping[str, str], folder: Path) -> Iterator[tuple[str, Verdict]]:
+def judged(found: Mapping[str, str], folder: Path) -> Iterator[tuple[str, LemmaVerdict]]:
     """Yield what the kernel says of each file written by hand and of each lemma.
 
     Raises
@@ -95,7 +95,7 @@ def judged(found: Mapping[str, str], folder: Path) -> Iterator[tuple[str, Verdic
     for path in sorted(BY_HAND.glob("*.v"), key=lambda path: (path.stem != "Base", path.stem)):
         yield path.name, _compiled(folder / path.name)
     waiting: queue.Queue[tuple[str, str]] = queue.Queue()
-    answers: queue.Queue[tuple[str, Verdict] | None] = queue.Queue()
+    answers: queue.Queue[tuple[str, LemmaVerdict] | None] = queue.Queue()
     for item in found.items():
         waiting.put(item)
 
@@ -116,7 +116,7 @@ def judged(found: Mapping[str, str], folder: Path) -> Iterator[tuple[str, Verdic
             worker.result()
 
 
-def total(verdicts: Mapping[str, Verdict], left_out: Mapping[str, str]) -> str:
+def total(verdicts: Mapping[str, LemmaVerdict], left_out: Mapping[str, str]) -> str:
     """Return how many lemmas and files by hand are accepted, and how many checks resist or are no lemma, and why."""
     kinds = Counter("contains a function" if reason.startswith("contains ") else reason for reason in left_out.values())
     late = [name for name, verdict in verdicts.items() if not verdict.judged]
@@ -130,13 +130,13 @@ def total(verdicts: Mapping[str, Verdict], left_out: Mapping[str, str]) -> str:
     return "\n".join(lines)
 
 
-def _compiled(path: Path) -> Verdict:
+def _compiled(path: Path) -> LemmaVerdict:
     before = os.times()
     command = ["coqc", "-w", "none", path.name]
     done = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, check=False)
     axioms = "Axioms:" in done.stdout
     reason = "it assumes axioms" if axioms else done.stderr.strip()[-600:]
-    return Verdict(done.returncode == 0 and not axioms, reason, os.times().children_user - before.children_user)
+    return LemmaVerdict(done.returncode == 0 and not axioms, reason, os.times().children_user - before.children_user)
 
 
 class Session:
@@ -173,7 +173,7 @@ class Session:
         self.process.kill()
         self.process.communicate()
 
-    def judge(self, name: str, lemma: str) -> Verdict:
+    def judge(self, name: str, lemma: str) -> LemmaVerdict:
         """Return whether a lemma is closed: no axiom, nothing admitted."""
         own = name.replace(".", "__")
         text = re.sub(r"\nLemma \w+", f"\nLemma {own}", lemma, count=1)
@@ -186,12 +186,12 @@ class Session:
         if log is None:
             self.process.communicate()
             self._start()
-            return Verdict(False, "", self.seconds, judged=False)
+            return LemmaVerdict(False, "", self.seconds, judged=False)
         errors, _, said = log.partition("@@loaded")
         closed = "Closed under the global context" in said
         error = re.search(r"Error[\s\S]{0,400}", errors)
         reason = "" if closed else error[0].strip() if error else said[-400:]
-        return Verdict(closed, reason, _cpu_seconds(self.process.pid) - before)
+        return LemmaVerdict(closed, reason, _cpu_seconds(self.process.pid) - before)
 
     def _ended_after(self, limit: float, done: threading.Event) -> None:
         while not done.wait(0.2):

@@ -60,7 +60,7 @@ def _matrix(expr: Any, values: Values) -> ra.RationalMatrix:
     match expr:
         case ex.Symbol():
             return values[expr.name]  # type: ignore[no-any-return]
-        case ex.Identity():
+        case ex.IdentityMatrix():
             return ra.identity(_dim(expr.rows, values))
         case ex.Zero():
             return ra.zeros(_dim(expr.rows, values), _dim(expr.cols, values))
@@ -84,7 +84,7 @@ def _scalar(expr: Any, values: Values) -> Fraction:
     match expr:
         case ex.Constant():
             return number(expr.value, values)
-        case ex.Trace():
+        case ex.ScalarTrace():
             return ra.trace(_matrix(expr.children[0], values))
         case ex.ScalarSum():
             return _scalar(expr.children[0], values) + _scalar(expr.children[1], values)

@@ -117,7 +117,7 @@ class Symbol(MatrixExpr):
             raise ShapeError(f"symmetric {name} must be square, got {rows} x {cols}")
 
 
-class Identity(MatrixExpr):
+class IdentityMatrix(MatrixExpr):
     """The identity matrix of a given dimension."""
 
     def __init__(self, dim: Dim) -> None:
@@ -224,7 +224,7 @@ class Constant(ScalarExpr):
         self.value = sympy.sympify(self.value)
 
 
-class Trace(ScalarExpr):
+class ScalarTrace(ScalarExpr):
     """The trace of a square matrix."""
 
     children: tuple[MatrixExpr]
@@ -321,7 +321,7 @@ def vector(name: str, rows: Dim) -> Symbol:
 
 def eye(dim: Dim) -> MatrixExpr:
     """Return the identity matrix."""
-    return Identity(_dim(dim, "dim"))
+    return IdentityMatrix(_dim(dim, "dim"))
 
 
 def zeros(rows: Dim, cols: Dim) -> MatrixExpr:
@@ -346,7 +346,7 @@ def scalar(value: ScalarLike) -> ScalarExpr:
 
 def tr(of: MatrixExpr) -> ScalarExpr:
     """Return the trace."""
-    return Trace(as_instance(of, "of", MatrixExpr))
+    return ScalarTrace(as_instance(of, "of", MatrixExpr))
 
 
 def inner(left: MatrixExpr, right: MatrixExpr) -> ScalarExpr:
@@ -355,7 +355,7 @@ def inner(left: MatrixExpr, right: MatrixExpr) -> ScalarExpr:
     as_instance(right, "right", MatrixExpr)
     if (left.rows, left.cols) != (right.rows, right.cols):
         raise ShapeError(f"inner product of {left.rows} x {left.cols} and {right.rows} x {right.cols}")
-    return Trace(Product(Transpose(left), right))
+    return ScalarTrace(Product(Transpose(left), right))
 
 
 def square(of: MatrixExpr | ScalarLike) -> ScalarExpr:

@@ -141,7 +141,7 @@ def _node(expr: Any) -> str:
     match expr:
         case ex.Symbol():
             return _name(expr.name)
-        case ex.Identity():
+        case ex.IdentityMatrix():
             return f"I_{{{sympy.latex(expr.rows)}}}"
         case ex.Zero():
             return "0"
@@ -159,7 +159,7 @@ def _node(expr: Any) -> str:
             return _times(right, left) if swap else _times(left, right)
         case ex.Constant():
             return str(sympy.latex(expr.value))
-        case ex.Trace():
+        case ex.ScalarTrace():
             return _trace(expr.children[0])
         case ex.FormValue():
             return rf"{_name(expr.form.name)}\left[{', '.join(mathematics(child) for child in expr.children)}\right]"

@@ -391,7 +391,7 @@ def _matrix_form(expr: ex.MatrixExpr) -> MatrixPolynomial:
         case ex.Symbol():
             letter = Letter(expr.name, expr.rows, expr.cols, expr.symmetric)
             return MatrixPolynomial.word(expr.rows, expr.cols, (Factor(letter, False),))
-        case ex.Identity():
+        case ex.IdentityMatrix():
             return MatrixPolynomial.word(expr.rows, expr.cols, ())
         case ex.Zero():
             return MatrixPolynomial(expr.rows, expr.cols)
@@ -418,7 +418,7 @@ def _scalar_form(expr: ex.ScalarExpr) -> TracePolynomial:
     match expr:
         case ex.Constant():
             return TracePolynomial.constant(expr.value)
-        case ex.Trace():
+        case ex.ScalarTrace():
             return _matrix_form(expr.children[0]).trace()
         case ex.ScalarSum():
             return _as_trace(raw_normal_form(expr.children[0])) + _as_trace(raw_normal_form(expr.children[1]))

@@ -29,7 +29,7 @@ class MutantReport:
 
 
 @dataclass(frozen=True)
-class CheckReport:
+class StatementReport:
     """What became of a check.
 
     `holds` is the outcome; `known` and `facts` say what that is worth: a search that found no counterexample holds,
@@ -83,7 +83,7 @@ class TheoremReport:
     assumptions: str
     source: str
     used_by: list[str]
-    checks: list[CheckReport]
+    checks: list[StatementReport]
     inconsistencies: list[str] = field(default_factory=list)
     prose: dict[str, list[str]] | None = None
 
@@ -188,12 +188,12 @@ def _proved(check: Check, listed: Sequence[Check], shown: Shown) -> Outcome:
     return shown(check)[0] if fault is None else Outcome(False, fault)
 
 
-def _run_check(check: Check, listed: Sequence[Check], shown: Shown) -> CheckReport:
+def _run_check(check: Check, listed: Sequence[Check], shown: Shown) -> StatementReport:
     start = time.process_time()
     proof, test = _guarded(lambda: _proved(check, listed, shown)), shown(check)[1]
     mutants = [_run_mutant(check, twin) for twin in check.mutants]
     holds = proof.holds and test.holds
-    return CheckReport(
+    return StatementReport(
         name=check.name,
         says=check.says,
         kind=check.kind,
@@ -286,7 +286,7 @@ def as_text(report: TheoremReport, verbose: bool = True) -> str:
     return "\n".join(lines)
 
 
-def strengths(checks: Sequence[CheckReport]) -> str:
+def strengths(checks: Sequence[StatementReport]) -> str:
     """Return how many checks are known how: ``3 PROVED, 1 PROVED UNDER named facts, 2 SAMPLED, 1 REFUTED``."""
     order = [in_words(known, facts) for known in Known for facts in ([], ["named facts"])] + ["NOT SHOWN", "REFUTED"]
     counts = Counter(
@@ -310,7 +310,7 @@ def summary(reports: Sequence[TheoremReport]) -> str:
     )
 
 
-def _not_asked(checks: Sequence[CheckReport]) -> int:
+def _not_asked(checks: Sequence[StatementReport]) -> int:
     return sum(check.second != "agrees" and check.objection is None for check in checks)
 
 

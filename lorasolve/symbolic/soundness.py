@@ -125,7 +125,7 @@ def fault_of_named_sign(left: Any, right: Any) -> str | None:
 
 def is_square(value: ex.Expr) -> bool:
     """Whether a scalar is written ``tr(Y^T Y)``."""
-    if not isinstance(value, ex.Trace) or not isinstance(value.children[0], ex.Product):
+    if not isinstance(value, ex.ScalarTrace) or not isinstance(value.children[0], ex.Product):
         return False
     left, right = value.children[0].children
     return isinstance(left, ex.Transpose) and left.children[0] is right

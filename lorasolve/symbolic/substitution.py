@@ -53,11 +53,11 @@ def substituted(expr: Any, by: Mapping[Any, Any]) -> Any:
                 return walk(e.children[0]).T
             case ex.Scaled() | ex.ScalarProduct():
                 return walk(e.children[0]) * walk(e.children[1])
-            case ex.Trace():
+            case ex.ScalarTrace():
                 return ex.tr(walk(e.children[0]))
             case ex.FormValue():
                 return numbers.get(e.form, e.form)(*map(walk, e.children))
-            case ex.Identity():
+            case ex.IdentityMatrix():
                 return ex.eye(_number(e.rows, numbers))
             case ex.Zero():
                 return ex.zeros(_number(e.rows, numbers), _number(e.cols, numbers))

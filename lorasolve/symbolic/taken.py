@@ -326,7 +326,7 @@ def symbols_in(parts: Iterable[Any]) -> set[str]:
                 found |= {str(symbol) for symbol in node.value.free_symbols}
             elif isinstance(node, ex.FormValue):
                 found.add(node.form.name)
-            elif isinstance(node, ex.Identity | ex.Zero):
+            elif isinstance(node, ex.IdentityMatrix | ex.Zero):
                 sizes = (node.rows, node.cols)
                 found |= {str(symbol) for size in sizes for symbol in sympy.sympify(size).free_symbols}
     return found

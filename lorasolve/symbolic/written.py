@@ -46,9 +46,9 @@ def _written(e: Any) -> tuple[str, int]:
             return f"{_in(e.children[0], ATOM)}^T", ATOM
         case ex.FormValue():
             return _call(e.form.name, e.children)
-        case ex.Trace():
+        case ex.ScalarTrace():
             return _call("tr", e.children)
-        case ex.Identity():
+        case ex.IdentityMatrix():
             return _call("id", [e.rows])
         case ex.Zero():
             return _call("zero", [e.rows, e.cols])
