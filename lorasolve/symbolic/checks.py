@@ -200,11 +200,10 @@ class Check(ABC):
         put = put or {}
         left = substituted(self.lhs, put) if lhs is None and put else self.lhs if lhs is None else lhs
         right = substituted(self.rhs, put) if rhs is None and put else self.rhs if rhs is None else rhs
-        equal = isinstance(self, Identity) or (isinstance(self, ScalarCheck) and self.relation == "==")
         name = f"check {self.name}" + (f" in {', '.join(map(text, where))}" if where else "")
         at = list(map(text, put.values()))
         name += f" at {', '.join(at if len(at) <= MANY else [*at[:MANY], '...'])}" if put else ""
-        return Premise(name, left, right, self.facts, equal, self, where=where or {}, put=put)
+        return Premise(name, left, right, self.facts, self.relation == "==", self, where=where or {}, put=put)
 
     def prove(self) -> Outcome:
         """Try to prove the statement, unless something is wrong with how it is written."""
@@ -255,6 +254,7 @@ class Identity(Check):
     without: str = field(default="", kw_only=True)
 
     kind: ClassVar[str] = "identity"
+    relation: ClassVar[str] = "=="
 
     @property
     def taken(self) -> tuple[Taken, ...]:
@@ -325,6 +325,7 @@ class Inequality(Check):
     without: str = field(default="", kw_only=True)
 
     kind: ClassVar[str] = "implies"
+    relation: ClassVar[str] = "<="
 
     def __post_init__(self) -> None:
         """Keep what is given as it is."""
@@ -449,11 +450,9 @@ class Inequality(Check):
         return bool(fixed) and is_zero(normal_form(self._residual()))
 
     def _fault_of_conclusion(self, premise: Premise, source: Any) -> str | None:
-        equal = isinstance(source, Identity) or getattr(source, "relation", "<=") == "=="
-        given = getattr(source, "given", ())
-        if premise.equal != equal:
+        if premise.equal != (source.relation == "=="):
             return f"{premise.name} is not what check {source.name} concludes"
-        fault = fault_of_restatement(premise, _rules(() if premise.put else given))
+        fault = fault_of_restatement(premise, _rules(() if premise.put else source.given))
         if fault is not None:
             return fault
         if not set(source.facts) <= set(premise.facts):
@@ -539,6 +538,7 @@ class ScalarCheck(Check):
     relation: Literal["==", "<="] = field(default="==", kw_only=True)
 
     kind: ClassVar[str] = "scalar"
+    given: ClassVar[Sequence[Assumption]] = ()
 
     @property
     def _difference(self) -> Any:

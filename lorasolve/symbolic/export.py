@@ -154,7 +154,6 @@ def record(name: str, check: Check, names: Mapping[int, str]) -> dict[str, Any]:
     if fault is not None:
         raise ExportError(fault)
     given = [] if isinstance(check, ScalarCheck) else check.in_force
-    relation = check.relation if isinstance(check, ScalarCheck) else "==" if isinstance(check, Identity) else "<="
     stated = [ex.as_expr(check.lhs), ex.as_expr(check.rhs)]
     stated += [ex.as_expr(side) for assumption in given for pair in assumption.equations for side in pair]
     content: dict[str, Any] = {"id": name, "says": check.says, "kind": check.kind, "strength": check.strength}
@@ -168,14 +167,14 @@ def record(name: str, check: Check, names: Mapping[int, str]) -> dict[str, Any]:
             {"name": a.name, "equations": [[text(left), text(right)] for left, right in a.equations]} for a in given
         ],
         "lhs": text(check.lhs),
-        "relation": relation,
+        "relation": check.relation,
         "rhs": text(check.rhs),
     }
     if isinstance(check, Inequality):
         stated += [premise.gap for premise in check.premises]
         statement["premises"] = {premise.name: _premise(premise, names) for premise in check.premises}
         statement["proof"] = [_term(term) for term in check.terms]
-    if relation == "<=" and isinstance(check, ScalarCheck):
+    if isinstance(check, ScalarCheck) and check.relation == "<=":
         statement["sign"] = text(_manifest(sympy.sympify(check.rhs) - sympy.sympify(check.lhs)))
     proof = [term.value for term in check.terms] if isinstance(check, Inequality) else []
     content |= _declarations([*stated, *proof])

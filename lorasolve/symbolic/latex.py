@@ -47,11 +47,7 @@ def mathematics(expr: ex.Expr) -> str:
 
 def statement(check: Check) -> str:
     """Return the statement of a symbolic check as displayed mathematics, or nothing."""
-    if isinstance(check, Identity):
-        return _display(check.lhs, "=", check.rhs)
-    if isinstance(check, Inequality):
-        return _display(check.lhs, LEQ, check.rhs)
-    if isinstance(check, ScalarCheck):
+    if isinstance(check, Identity | Inequality | ScalarCheck):
         return _display(check.lhs, "=" if check.relation == "==" else LEQ, check.rhs)
     return ""
 

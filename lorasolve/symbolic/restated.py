@@ -70,7 +70,7 @@ def fault_of_schema(schema: Schema, proved: bool) -> str | None:
     check = schema.shown_by
     if check.unproved_facts:
         return f"check {check.name}, which shows {schema.name}, is {check.strength}"
-    rules = rules_of(tuple(pair for assumption in getattr(check, "given", ()) for pair in assumption.equations))
+    rules = rules_of(tuple(pair for assumption in check.given for pair in assumption.equations))
     for side, shown in ((schema.lhs, check.lhs), (schema.rhs, check.rhs)):
         if not _equal(substituted(side, schema.reading), ex.scalar(shown), rules):
             return f"{schema.name} is not what check {check.name} says"
