@@ -219,12 +219,18 @@ def known_constants(objective: Objective, r: int) -> Constants | None:
 
     They come from an objective that states ``rsc`` and ``rsm``, or from the spectrum of a small quadratic.
     """
-    rsc, rsm = getattr(objective, "rsc", None), getattr(objective, "rsm", None)
-    if isinstance(rsc, float) and isinstance(rsm, float):
+    rsc, rsm = _stated(objective, "rsc"), _stated(objective, "rsm")
+    if rsc is not None and rsm is not None:
         return _of_curvature(rsc, rsm, r, "stated by the objective, whole space")
     if _has_small_hessian(OneBlock(objective)):
         return _of_spectrum(OneBlock(objective), r, "extreme eigenvalues of the Hessian, whole space")
     return None
+
+
+def _stated(loss: Objective | MultiObjective, constant: str) -> float | None:
+    """Return a constant that a loss states of itself, ``"rsc"`` or ``"rsm"``, if it does."""
+    value = getattr(loss, constant, None)
+    return value if isinstance(value, float) else None
 
 
 def known_block_constants(loss: MultiObjective, ranks: Sequence[int]) -> tuple[Constants, ...] | None:
@@ -237,8 +243,8 @@ def known_block_constants(loss: MultiObjective, ranks: Sequence[int]) -> tuple[C
         zeros = [np.broadcast_to(0.0, shape) for shape in loss.shapes]  # the others do not matter: no memory for them
         found = [known_constants(loss.block(k, zeros), r) for k, r in enumerate(ranks)]
         return None if None in found else tuple(found)  # type: ignore[arg-type]
-    rsc, rsm = getattr(loss, "rsc", None), getattr(loss, "rsm", None)
-    if isinstance(rsc, float) and isinstance(rsm, float):
+    rsc, rsm = _stated(loss, "rsc"), _stated(loss, "rsm")
+    if rsc is not None and rsm is not None:
         source = "stated by the loss, jointly, whole space"
         return tuple(_of_curvature(rsc, rsm, r, source) for r in ranks)
     if not _has_small_hessian(loss):
@@ -257,8 +263,8 @@ def joint_inequality(loss: MultiObjective, constants: Sequence[Constants]) -> tu
     least = [c.rsc_low if c.rsc_low > 0.0 else c.rsc_high for c in constants]
     if loss.decoupled:
         return True, "f is a sum of losses of one matrix each"
-    stated = getattr(loss, "rsc", None)
-    if isinstance(stated, float) and stated >= max(least):
+    stated = _stated(loss, "rsc")
+    if stated is not None and stated >= max(least):
         return True, f"{Known.CERTIFIED}: f is jointly strongly convex with {stated:.6g}"
     if _has_small_hessian(loss):
         weights = np.concatenate([np.full(m * n, a) for (m, n), a in zip(loss.shapes, least)])
@@ -273,8 +279,8 @@ def joint_inequality(loss: MultiObjective, constants: Sequence[Constants]) -> tu
 
 def joint_curvature(loss: MultiObjective) -> tuple[float, float] | None:
     """Return bounds on the curvature of ``f`` in all matrices together, cross terms included, or None."""
-    rsc, smoothness = getattr(loss, "rsc", None), loss.facts.smoothness
-    if isinstance(rsc, float) and rsc > 0.0 and smoothness is not None:
+    rsc, smoothness = _stated(loss, "rsc"), loss.facts.smoothness
+    if rsc is not None and rsc > 0.0 and smoothness is not None:
         return rsc, smoothness
     if not _has_small_hessian(loss):
         return None
