@@ -8,11 +8,9 @@ import numpy as np
 from peers import Item, timed
 
 RANK = 5
-
-
-def shape(name, side):
-    """Return the shape of the update; softmax has 10 classes."""
-    return (10, side) if name == "softmax" else (side, side)
+# Of the problems with many points.
+SIDE = 50
+POINTS = 1000
 
 
 # Each draws its data and returns what makes a new objective of them.
@@ -66,13 +64,18 @@ def completion(side):
     return lambda: ls.objectives.MatrixCompletion(rows, cols, values, (side, side))
 
 
-def solved(make, name, side):
+def shape(make, side):
+    """Return the shape of the update; softmax has 10 classes."""
+    return (10, side) if make is softmax else (side, side)
+
+
+def solved(make, side):
     """Return a function that makes the problem anew, and the optimum of the problem."""
     import lorasolve as ls
 
     objective = make(side)
     first = objective()
-    assert first.shape == shape(name, side)
+    assert first.shape == shape(make, side)
     lam = 0.8 * float(np.linalg.norm(first.value_and_grad(np.zeros(first.shape))[1], 2))
 
     def problem():
@@ -103,8 +106,8 @@ PROOF_AT_500 = (
 )
 
 
-def _item(name, make, side, goal, remark=CHOLESKY):
-    m, n = shape(name, side)
+def _item(make, side, goal, remark=CHOLESKY):
+    name, (m, n) = make.__name__, shape(make, side)
     item = Item(
         f"S16 {name} {side}",
         f"Certificate of the optimum, {name} {m} x {n}: CPU seconds from the data and the point",
@@ -115,7 +118,7 @@ def _item(name, make, side, goal, remark=CHOLESKY):
     def ours(rigorous, again=False):
         import lorasolve as ls
 
-        problem, best = solved(make, name, side)
+        problem, best = solved(make, side)
         kept = problem()
 
         def work():
@@ -132,7 +135,7 @@ def _item(name, make, side, goal, remark=CHOLESKY):
         return ours(False)
 
     def plain(again=False):
-        problem, best = solved(make, name, side)
+        problem, best = solved(make, side)
         kept = problem()
 
         def work():
@@ -159,12 +162,12 @@ def _item(name, make, side, goal, remark=CHOLESKY):
     return item
 
 
-def _many(name, make, side=50, count=1000):
+def _many(make):
     """Return an item: certificates of points near one optimum, at a relative gap of about 1e-8, a point."""
-    m, n = shape(name, side)
+    name, (m, n) = make.__name__, shape(make, SIDE)
     item = Item(
         f"S12 {name}",
-        f"RIGOROUS certificates of {count} points of one problem, {name} {m} x {n}: CPU seconds a point",
+        f"RIGOROUS certificates of {POINTS} points of one problem, {name} {m} x {n}: CPU seconds a point",
         rtol=1e-9,
         seconds=(1e-3, 3e-4),
         remark="The checked value is the mean of F over the points; all are proved to be global to 1e-6. Objective and "
@@ -173,10 +176,10 @@ def _many(name, make, side=50, count=1000):
     )
 
     def given():
-        problem, best = solved(make, name, side)
+        problem, best = solved(make, SIDE)
         rng = np.random.default_rng(12)
         size = 1e-6 * np.abs(best.A).max()
-        return problem, [(best.A + size * rng.standard_normal(best.A.shape), best.B) for _ in range(count)]
+        return problem, [(best.A + size * rng.standard_normal(best.A.shape), best.B) for _ in range(POINTS)]
 
     def mean(certificates):
         assert all(certificate.is_global for certificate in certificates)
@@ -187,7 +190,7 @@ def _many(name, make, side=50, count=1000):
         import lorasolve as ls
 
         problem, points = given()
-        return timed(lambda: ls.certify_batch(problem(), points), mean, count, clock=time.process_time)
+        return timed(lambda: ls.certify_batch(problem(), points), mean, POINTS, clock=time.process_time)
 
     @item.peer("lorasolve certify, one by one", needs="numba", threads=1, repeats=3)
     def _(quick):
@@ -199,18 +202,18 @@ def _many(name, make, side=50, count=1000):
             one = problem()
             return [ls.certify(one, point) for point in points]
 
-        return timed(work, mean, count, clock=time.process_time)
+        return timed(work, mean, POINTS, clock=time.process_time)
 
     return item
 
 
 ITEMS = [
-    _item("denoising", denoising, 50, (0.5, 1.0)),
-    _item("denoising", denoising, 500, (1.0, 2.0), CHOLESKY + PROOF_AT_500),
-    _item("huber", huber, 50, (0.5, 1.0)),
-    _item("linear", linear, 100, (0.5, 1.0)),
-    _item("linear", linear, 768, (0.25, 0.5)),
-    _item("softmax", softmax, 64, (0.5, 1.0)),
-    _item("sensing", sensing, 50, (0.5, 1.0)),
-    *(_many(make.__name__, make) for make in (denoising, huber, completion, linear, sensing, softmax)),
+    _item(denoising, 50, (0.5, 1.0)),
+    _item(denoising, 500, (1.0, 2.0), CHOLESKY + PROOF_AT_500),
+    _item(huber, 50, (0.5, 1.0)),
+    _item(linear, 100, (0.5, 1.0)),
+    _item(linear, 768, (0.25, 0.5)),
+    _item(softmax, 64, (0.5, 1.0)),
+    _item(sensing, 50, (0.5, 1.0)),
+    *(_many(make) for make in (denoising, huber, completion, linear, sensing, softmax)),
 ]

@@ -25,6 +25,7 @@ SENTENCES = "vaderSentiment-3.3.2.tar.gz"
 FOLDER_VARIABLE = "LORASOLVE_DATA"
 _INNER = "additional_resources/hutto_ICWSM_2014.tar.gz"
 _FILE = "movieReviewSnippets_GroundTruth.txt"
+_BATCH = 64
 
 
 def missing_torch() -> str | None:
@@ -216,14 +217,14 @@ def _chosen(tokenizer: Any, n_train: int, n_test: int) -> list[list[tuple[list[i
     return [mixed[:n_train], mixed[n_train : n_train + n_test]]
 
 
-def _below(bert: Any, first: int, items: list[tuple[list[int], int]], size: int = 64) -> list[dict[str, Any]]:
+def _below(bert: Any, first: int, items: list[tuple[list[int], int]]) -> list[dict[str, Any]]:
     """Return batches of the hidden states below layer ``first``, which no update changes."""
     import torch
 
     items = sorted(items, key=lambda item: len(item[0]))
     batches = []
-    for start in range(0, len(items), size):
-        part = items[start : start + size]
+    for start in range(0, len(items), _BATCH):
+        part = items[start : start + _BATCH]
         longest = max(len(tokens) for tokens, _ in part)
         ids = torch.zeros(len(part), longest, dtype=torch.long)
         mask = torch.zeros(len(part), longest, dtype=torch.bool)

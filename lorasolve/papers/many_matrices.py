@@ -106,7 +106,7 @@ class ManyMatrices(Experiment):
         }
         done = all(r["second_order"] for r in records)
         shortest = 1.0 + least(apart["norm"].mean(axis=1))
-        stuck = [r for r in records if r["second_order"] and r["loss"] > 1.01 * min(_losses(records, r["lam"]))]
+        stuck = [r for r in records if r["second_order"] and r["loss"] > 1.01 * _best(records, r["lam"])["loss"]]
         loud = sum(any(rank == full for rank, full in zip(r["ranks"], _RANKS)) for r in stuck)
         return [
             Claim(
@@ -151,7 +151,7 @@ class ManyMatrices(Experiment):
         left.legend()
         for k, start in enumerate(distinct(records, "start")):
             mine = [r for r in records if r["start"] == start]
-            excess = [max(r["loss"] / min(_losses(records, r["lam"])) - 1.0, _FLOOR) for r in mine]
+            excess = [max(r["loss"] / _best(records, r["lam"])["loss"] - 1.0, _FLOOR) for r in mine]
             # Beside each other: the starts of one lam would hide each other.
             places = [r["lam"] * 1.12 ** (k - 1) for r in mine]
             right.loglog(places, excess, "osd"[k], color=COLOURS[k], alpha=0.7, label=start)
@@ -166,8 +166,8 @@ class ManyMatrices(Experiment):
             ax.grid(alpha=0.25)
 
 
-def _losses(records: list[Record], lam: float, start: str | None = None) -> list[float]:
-    return [r["loss"] for r in records if r["lam"] == lam and start in (None, r["start"])]
+def _losses(records: list[Record], lam: float, start: str) -> list[float]:
+    return [r["loss"] for r in records if r["lam"] == lam and r["start"] == start]
 
 
 def _norms(records: list[Record], lam: float, start: str) -> list[float]:
