@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 
 
 class Known(enum.Enum):
-    """How something is known.
+    """How something is known, from the strongest to the weakest.
 
     PROVED: by a proof that covers all dimensions (under the named facts, if any are named with it).
     VERIFIED: by exact arithmetic at the listed cases.
@@ -25,3 +26,8 @@ class Known(enum.Enum):
 
     def __str__(self) -> str:
         return str(self.value)
+
+
+def weakest(levels: Iterable[Known]) -> Known:
+    """Return the weakest of some levels: as which all together are known."""
+    return max(levels, key=list(Known).index)

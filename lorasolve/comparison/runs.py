@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .._known import Known
+from .._known import weakest
 from .._support.files import PathLike
 from .._support.interruptions import patience
 from .._support.text import component_text, for_json
@@ -496,7 +496,7 @@ def _worst(certificates: list[Certificate | None]) -> tuple[float | None, str]:
     known = [c for c in certificates if c is not None and math.isfinite(c.gap)]
     if not known or len(known) < len(certificates):
         return None, ""
-    return max(c.relative_gap for c in known), str(max((c.level for c in known), key=list(Known).index))
+    return max(c.relative_gap for c in known), str(weakest(c.level for c in known))
 
 
 def _all_global(answers: list[bool | None]) -> bool | None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .._known import Known
+from .._known import Known, weakest
 from .._support.text import number
 from ..convex import ConvexResult
 from ..method import Method
@@ -151,7 +151,7 @@ def sentence(comparison: Comparison) -> str:
         cannot = "" if reference is None else _out_of_reach(comparison.problem, reference)
         return f"{none} the {optimum}{rank}{starts}; the nearest is {nearest.method}, {_shortfall(nearest)}.{cannot}"
     worst = max(row.gap for row in good if row.gap is not None)
-    level = max((Known[row.level] for row in good if row.level), key=list(Known).index)
+    level = weakest(Known[row.level] for row in good if row.level)
     held = ""
     if reference is not None:
         held = f"; it has rank {reference.rank}, found with factors of rank {comparison.problem.rank}"
