@@ -135,7 +135,7 @@ def exceeds_curvature(loss: MultiObjective, X: Array, beta: float) -> bool:
     u, v = D[:, 0], D[0]
     here, zero = _Evaluated(loss, [X]), _Evaluated(loss, [0.0 * X])
     h = difference_step(_length(loss, [X], here.G, None), float(np.linalg.norm(X)), 1.0, loss.precision)
-    rounding = ULPS * float(np.finfo(loss.precision).eps) * max(joint_norm(here.G), joint_norm(zero.G))
+    rounding = _share_lost(loss) * max(joint_norm(here.G), joint_norm(zero.G))
     noise = (rounding + loss.rounding_noise([(X, np.eye(X.shape[1]))]).gradient) / h
     for k in range(CURVED_STEPS):
         if not (u.any() and v.any()):
@@ -158,7 +158,7 @@ def refuse_another_loss(loss: MultiObjective, double: MultiObjective, factors: P
     X = [A @ B.T for A, B in factors]
     here, there, zero = _Evaluated(loss, X), _Evaluated(double, X), _Evaluated(loss, [0.0 * x for x in X])
     off = abs(here.f - there.f)
-    noise = ULPS * float(np.finfo(loss.precision).eps) * max(abs(here.f), abs(zero.f))
+    noise = _share_lost(loss) * max(abs(here.f), abs(zero.f))
     if noise < off < math.inf:
         name = f"objective: {loss.label}.in_float64"
         raise ValueError(f"{name}: expected the same loss, got one whose value at this point differs by {off:.3g}")
@@ -171,7 +171,7 @@ def contradicted_factors(loss: MultiObjective, factors: Pairs) -> str | None:
     X = [A @ B.T for A, B in factors]
     here, zero = _Evaluated(loss, X), _Evaluated(loss, [0.0 * x for x in X])
     f, products, operators = loss.oracle_and_operators(factors)
-    eps, rounding = ULPS * float(np.finfo(loss.precision).eps), loss.rounding_noise(factors)
+    eps, rounding = _share_lost(loss), loss.rounding_noise(factors)
     off = max(abs(f - here.f), abs(loss.factor_value(factors) - here.f))
     if off > eps * max(abs(here.f), abs(zero.f)) + rounding.value:
         return f"differs by {off:.2g} between its value at factors and value_and_grad"
@@ -201,7 +201,7 @@ def falls_below(loss: MultiObjective, X: Array, rank: int, stated: float) -> flo
     at_X = np.concatenate([A.ravel(), B.ravel()])
     length = float(np.linalg.norm(at_X)) or math.sqrt(length_of(zero.f, joint_norm(zero.G))) or 1.0
     size = max(abs(stated), abs(zero.f)) or 1.0
-    noise = ULPS * float(np.finfo(loss.precision).eps) * size
+    noise = _share_lost(loss) * size
     for share in (BESIDE, 1.0):
         step = np.random.default_rng().standard_normal(at_X.size)
         start = (at_X if share < 1.0 else 0.0) + share * length / float(np.linalg.norm(step)) * step
@@ -246,7 +246,7 @@ def contradicted_hessian(loss: MultiObjective, factors: Pairs, directions: Pairs
     here, zero = (_Evaluated(loss, [t * A @ B.T for A, B in factors]) for t in (1.0, 0.0))
     sizes = [joint_norm(pair) for pair in factors]
     lengths = [math.sqrt(length_of(zero.f, float(np.linalg.norm(g)))) for g in zero.G]
-    error = ULPS * float(np.finfo(loss.precision).eps) * max(joint_norm(here.G), joint_norm(zero.G))
+    error = _share_lost(loss) * max(joint_norm(here.G), joint_norm(zero.G))
     random = [_of_length(max(own) or 1.0, *_random(pair)) for own, pair in zip(zip(lengths, sizes), factors)]
     for pairs in (directions, random):
         moves = [joint_norm(pair) for pair in pairs]
@@ -284,7 +284,7 @@ class _Claims:
 
     def __init__(self, loss: MultiObjective, X: list[Array]) -> None:
         self.loss, self.X = loss, X
-        self.eps = ULPS * float(np.finfo(loss.precision).eps)
+        self.eps = _share_lost(loss)
         self.here, self.zero = _Evaluated(loss, X), _Evaluated(loss, [0.0 * x for x in X])
         self.made_of = max(abs(self.here.f), abs(self.zero.f))
         self.slope, self.length = joint_norm(self.here.G), joint_norm(X)
@@ -404,6 +404,11 @@ def _length(loss: MultiObjective, X: Sequence[Array], G: Sequence[Array], better
     return joint_norm(G) / beta if beta and joint_norm(G) > 0.0 else 1.0
 
 
+def _share_lost(loss: MultiObjective) -> float:
+    """Return the rounding errors that a plainly written loss may make, relative to what its value is made of."""
+    return ULPS * float(np.finfo(loss.precision).eps)
+
+
 def _fenchel(loss: MultiObjective, at: _Evaluated, noise: float) -> float | None:
     """Return by how much Fenchel's equality is violated at a point where that is more than rounding."""
     dual = loss.conjugate(at.G)
@@ -411,7 +416,7 @@ def _fenchel(loss: MultiObjective, at: _Evaluated, noise: float) -> float | None
         return None
     inner = joint_inner(at.G, at.X)
     off = abs(at.f + dual - inner)
-    rounding = ULPS * float(np.finfo(loss.precision).eps) * (abs(dual) + abs(inner))
+    rounding = _share_lost(loss) * (abs(dual) + abs(inner))
     return None if off <= noise + rounding else off
 
 
@@ -421,6 +426,6 @@ def _not_quadratic(loss: MultiObjective, X: Sequence[Array], at: _Evaluated, noi
     t = _length(loss, X, at.G, None) / joint_norm(D)
     values = [_Evaluated(loss, [x + k * t * d for x, d in zip(X, D)]).f for k in (-1, 1, 2)]
     third = values[2] - 3.0 * values[1] + 3.0 * at.f - values[0]
-    if abs(third) > 8.0 * (noise + ULPS * float(np.finfo(loss.precision).eps) * max(map(abs, values))):
+    if abs(third) > 8.0 * (noise + _share_lost(loss) * max(map(abs, values))):
         return f"states least_squares but its third difference along a random direction is {third:.2g}"
     return None
