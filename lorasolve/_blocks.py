@@ -42,7 +42,7 @@ from .objectives import (
     own_matrix,
     real_value,
 )
-from .objectives.base import Objective, Rounding, Wrapper
+from .objectives.base import Objective, Rounding, Wrapper, allowance
 
 Matrices = Sequence[Array]
 Pairs = Sequence[tuple[Array, Array]]
@@ -263,7 +263,7 @@ class MultiObjective(ShownPrecision):
 
         By default values are taken to be made of numbers of their own size and of the size of ``|f(0)|``.
         """
-        return Rounding(8.0 * float(np.finfo(self.precision).eps) * abs(self.factor_value(self.zeros())), 0.0)
+        return Rounding(allowance(self.precision) * abs(self.factor_value(self.zeros())), 0.0)
 
     def zeros(self) -> list[tuple[Array, Array]]:
         """Return factors of one column whose updates are zero."""

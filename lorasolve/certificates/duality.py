@@ -25,6 +25,7 @@ from .._blocks import MultiObjective, Pairs
 from .._known import Known
 from .._support.validate import Array
 from ..linear_map import DENSE_LIMIT, LinearMap, outside
+from ..objectives.base import allowance
 from ._lanczos import FAILURE, sampled_norm
 from .balls import Ball
 from .norms import Gram
@@ -103,11 +104,6 @@ class Bound:
     def relative(self) -> float:
         """``gap / scale``."""
         return self.gap / self.scale
-
-
-def allowance(dtype: np.dtype | type | str) -> float:
-    """Return what rounding errors are taken to be relative to the numbers that a value is made of."""
-    return 8.0 * float(np.finfo(dtype).eps)
 
 
 def scale_of(size: float, least: float | None) -> float:

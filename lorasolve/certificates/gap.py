@@ -22,11 +22,12 @@ from .._support.text import at_least, at_most, for_json, number
 from .._support.validate import Array, as_choice, as_instance, as_number, shown
 from ..linear_map import RANK_TOL, balanced, factor_svd, frobenius_norm, numerical_rank
 from ..objectives import Facts
+from ..objectives.base import allowance
 from ..problem import Problem
 from ..result import Result, seen_from
 from . import ranks, spot_checks
 from .documents import BITS, Arithmetic, write
-from .duality import SMALLEST, Parts, allowance, factor_answer, scale_of
+from .duality import SMALLEST, Parts, factor_answer, scale_of
 from .evidence import FLOATING, Evidence, cut, evidence
 from .norms import Trust
 from .refute import better_point

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from .._support.validate import Array
-from ..certificates.duality import allowance
 from ..engine import StoppingRule, solve
 from ..linear_map import LinearMap, top_singular, truncated_svd
+from ..objectives.base import allowance
 from ..problem import Problem, nuclear_norm
 from .canonical import Point, padded
 from .escapes import lowest_on_line

@@ -30,6 +30,11 @@ class Rounding(NamedTuple):
     gradient: float
 
 
+def allowance(dtype: np.dtype | type | str) -> float:
+    """Return what rounding errors are taken to be relative to the numbers that a value is made of."""
+    return 8.0 * float(np.finfo(dtype).eps)
+
+
 class Objective(ShownPrecision):
     """Base class of all objectives. A new one writes four things:
 
@@ -259,7 +264,7 @@ class Objective(ShownPrecision):
         """
         m, n = self.shape
         at_zero = self.factor_value(np.zeros((m, 1), self.dtype), np.zeros((n, 1), self.dtype))
-        return Rounding(8.0 * float(np.finfo(self.precision).eps) * abs(at_zero), 0.0)
+        return Rounding(allowance(self.precision) * abs(at_zero), 0.0)
 
     def in_float32(self) -> Objective | None:
         """Return the same ``f`` in float32 for rough descents, where its factor oracle is faster; None by default."""

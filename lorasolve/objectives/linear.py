@@ -14,7 +14,7 @@ from .._support.validate import Array, as_float_array, as_index_array, as_number
 from ..linear_map import LinearMap, balanced, factor_svd, gram_errors, gram_inverse, top_eigenvalue
 from ._description import Description, Matrix
 from ._kernels import Kernels
-from .base import Objective, Rounding
+from .base import Objective, Rounding, allowance
 
 # Largest m n for which batched runs form X; beyond, the products with skinny factors are cheaper.
 BATCH_LIMIT = 4096
@@ -191,7 +191,7 @@ class LinearFineTuning(Objective):
         with np.errstate(over="ignore"):
             condition = largest * float(np.linalg.norm(S / largest)) * float(np.vdot(inverse, inverse))
         # Errors of the factorisation and of S itself, relative to tr(C S^-1 C^T): a multiple of the condition.
-        error = 8.0 * n * float(np.finfo(self.dtype).eps) * condition
+        error = allowance(self.dtype) * n * condition
         if not error < 1.0:
             return 0.0
         squares = np.empty(len(C))
@@ -204,7 +204,7 @@ class LinearFineTuning(Objective):
 
         in_blocks(len(C), rows_of_C)
         # Those of f(0) and C, as in least_values.
-        error_of_data = 16.0 * float(np.finfo(self.dtype).eps) * self._sizes[0] + error * self._merged_sizes[0]
+        error_of_data = 2.0 * allowance(self.dtype) * self._sizes[0] + error * self._merged_sizes[0]
         return max(self.f0 - 0.5 * float(squares.sum()) * (1.0 + error) - error_of_data, 0.0)
 
     @cached_property
@@ -220,7 +220,7 @@ class LinearFineTuning(Objective):
         """
         squares = (np.einsum("ij,ij->j", factor, factor, dtype=np.float64) for factor in (A, B))
         value, gradient = self._sizes_at(math.sqrt(float(np.dot(*squares))))
-        unit = 8.0 * float(np.finfo(self.dtype).eps)
+        unit = allowance(self.dtype)
         return Rounding(unit * value, unit * gradient)
 
     def _sizes_at(self, length: float) -> tuple[float, float]:
@@ -235,7 +235,7 @@ class LinearFineTuning(Objective):
         An error ``E`` of the residual, of the size ``e ||W0||_F ||Z||_F``, moves ``f`` by at most
         ``||R||_F ||E||_F / N + ||E||_F^2 / (2N)`` and ``C`` by ``||E||_F ||Z||_2 / N``.
         """
-        unit = 8.0 * float(np.finfo(self.dtype).eps)
+        unit = allowance(self.dtype)
         curvature, residual = float(np.linalg.norm(self.S)), math.sqrt(2.0 * self.f0)
         outputs = self._frozen_size * math.sqrt(float(np.trace(self.S)))
         value, gradient = self._merged_sizes
@@ -343,7 +343,7 @@ class LinearFineTuning(Objective):
         d, w, _ = self._features
         explained, missed = 0.5 * float(np.sum(s[:rank] ** 2)), 0.5 * float(np.sum(s[rank:] ** 2))
         condition = float(w[-1] / w[0]) if w.size else 1.0
-        unit = 8.0 * float(np.finfo(self.dtype).eps)
+        unit = allowance(self.dtype)
         # An error of the residual moves the least value as it moves f; one that merging left in C is divided by S.
         error = unit * (len(d) * condition * (self.f0 + self._merged_sizes[0]) + self._sizes[0])
         seen = np.count_nonzero(self.S.any(axis=0) | self.C.any(axis=0))

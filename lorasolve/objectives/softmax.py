@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from .._support.validate import Array, as_index_array
 from ._description import Description, Matrix
 from ._linear_model import LinearModel
-from .base import Rounding
+from .base import Rounding, allowance
 
 
 class Softmax(LinearModel):
@@ -91,7 +91,7 @@ class Softmax(LinearModel):
         One number of each column of ``P - Y`` is a difference of such numbers: in norm they are ``sqrt(N)``.
         """
         value, gradient = super().rounding_noise(A, B)
-        unit = 8.0 * float(np.finfo(self.dtype).eps)
+        unit = allowance(self.dtype)
         return Rounding(value + unit, gradient + unit * float(np.linalg.norm(self.Z)) / math.sqrt(self.n_samples))
 
     def curvature(self, outputs: Array, S: Array) -> tuple[Array, Array]:
