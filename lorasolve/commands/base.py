@@ -274,16 +274,18 @@ def task_from(args: argparse.Namespace) -> Task:
         )
 
 
+def undecayed_problem(args: argparse.Namespace, task: Task) -> Problem:
+    """Return the problem that the arguments name, without weight decay."""
+    rank = task.rank if args.rank is None else args.rank
+    with as_options(rank="--rank"):
+        return Problem(task.objective, rank, adapter=adapter_registry.make(args.adapter, "--adapter"))
+
+
 def problem_from(args: argparse.Namespace, task: Task) -> Problem:
     """Return the problem that the arguments name; a weight decay that is not given is chosen and announced."""
+    problem = undecayed_problem(args, task)
+    lam = task.lam if args.lam is None else args.lam
     with as_options(rank="--rank", lam="--lam"):
-        problem = Problem(
-            task.objective,
-            task.rank if args.rank is None else args.rank,
-            lam=0.0,
-            adapter=adapter_registry.make(args.adapter, "--adapter"),
-        )
-        lam = task.lam if args.lam is None else args.lam
         if lam is None:
             lam = 0.1 * problem.critical_lam()
             remark(args, f"--lam not given: {lam:.4g}, a tenth of the least one for which X = 0 is optimal")

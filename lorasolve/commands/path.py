@@ -20,18 +20,19 @@ from .base import (
     metrics_of,
     outputs,
     picture_suffix,
-    problem_from,
-    problem_line,
     remark,
     task_from,
+    undecayed_problem,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from ..problem import Problem
     from ..studies.lam_path import Path
     from ..studies.validation import Validation
+    from ..tasks import Task
 
 
 class PathCommand(Command):
@@ -59,34 +60,15 @@ class PathCommand(Command):
 
     def run(self, args: argparse.Namespace) -> int:
         """Compute, print, write."""
-        from ..studies.lam_path import Path, path
-        from ..studies.validation import Validation, cross_validate
+        from ..studies.lam_path import Path
+        from ..studies.validation import Validation
 
         if args.lam is not None and args.count is not None:
             raise ValueError("--count: is how many values are taken where --lam gives none")
         report, picture = (None, None) if args.out is None else outputs(args, ".json", picture_suffix(args.out))
         task = task_from(args)
-        lams = args.lam or (20 if args.count is None else args.count)
-        options = {"lams": "--count" if args.lam is None else "--lam", "folds": "--folds", "tol": "--tol"}
-        args.lam = 1.0  # that of the problem plays no part
-        problem = problem_from(args, task)
-        found: Path | Validation
-        if args.folds is not None or task.test is not None:
-            # Folds are parts of what is trained on; data that are held out for good come first.
-            held_out = task.test if args.folds is None else None
-            folds = 2 if args.folds is None else args.folds
-            # One mean is off already: as it is a constant, what each fit leaves beyond its own is the same without it.
-            means = "global" if args.center else "none"
-            seed, progress = args.split_seed, not args.quiet
-            with as_options(**options, seed="--split-seed"):
-                found = cross_validate(
-                    problem, lams, folds, args.tol, held_out=held_out, means=means, seed=seed, progress=progress
-                )
-        else:
-            with as_options(**options):
-                found = path(problem, lams, args.tol, progress=not args.quiet)
-            if found.interrupted and not found.points:
-                raise KeyboardInterrupt  # there is nothing to keep
+        problem = undecayed_problem(args, task)
+        found = _computed(args, task, problem)
         # Folds have chosen lam without the data that are held out for good, which say how good it is.
         metrics = None
         if isinstance(found, Validation) and args.folds is not None and task.test is not None:
@@ -97,17 +79,41 @@ class PathCommand(Command):
             remark(args, f"written: {report}, {picture}")
         conclusion = f"\n\n{found.conclusion}" if isinstance(found, Validation) else ""
         conclusion += f"\n{metrics_line(metrics)}" if metrics is not None else ""
-        line = problem_line(problem).partition(", lam")[0]
+        m, n = problem.shape
         paths, fits = ([found], []) if isinstance(found, Path) else (found.paths, [(found.best, found.fit)])
         points = [*fits, *(pair for each in paths for pair in zip(found.lams, each.points))]
         missed = ", ".join(f"{lam:g}" for lam in sorted({lam for lam, point in points if not point.success}))
         if missed:
             conclusion += f"\n\na relative gap of {args.tol:g} is not reached at lam = {missed}"
-        emit(args, document, f"{task.title}\n{line}\n\n{found.table()}{conclusion}")
+        emit(args, document, f"{task.title}\n{m} x {n}, rank {problem.rank}\n\n{found.table()}{conclusion}")
         if found.interrupted:
             return ExitCode.INCONCLUSIVE
         gap = max(point.gap for _, point in points)
         return certified(found.success or None, gap, args.require_certificate)
+
+
+def _computed(args: argparse.Namespace, task: Task, problem: Problem) -> Path | Validation:
+    """Return the path, and with held-out data or folds the errors along it."""
+    from ..studies.lam_path import path
+    from ..studies.validation import cross_validate
+
+    lams = args.lam or (20 if args.count is None else args.count)
+    options = {"lams": "--count" if args.lam is None else "--lam", "folds": "--folds", "tol": "--tol"}
+    progress = not args.quiet
+    with as_options(**options, seed="--split-seed"):
+        if args.folds is not None or task.test is not None:
+            # Folds are parts of what is trained on; data that are held out for good come first.
+            held_out = task.test if args.folds is None else None
+            folds = 2 if args.folds is None else args.folds
+            # One mean is off already: as it is a constant, what each fit leaves beyond its own is the same without it.
+            means = "global" if args.center else "none"
+            return cross_validate(
+                problem, lams, folds, args.tol, held_out=held_out, means=means, seed=args.split_seed, progress=progress
+            )
+        found = path(problem, lams, args.tol, progress=progress)
+    if found.interrupted and not found.points:
+        raise KeyboardInterrupt  # there is nothing to keep
+    return found
 
 
 def _drawn(found: Path | Validation) -> Figure:
