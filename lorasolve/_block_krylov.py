@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 # Columns of a block. Products with eight columns cost little more than with one where memory is the limit, and a
 # block meets the top singular vector sooner than a single vector does.
 BLOCK = 8
+# Blocks between two looks at the values, as a share of those that there are: a look costs the cube of their number.
+STRIDE = 0.2
 # What a product leaves outside the space, relative to ``S^T S``, below which it counts as rounding.
 CLOSED = 1e-14
 
@@ -76,11 +78,6 @@ class Krylov:
         rows = rows - (rows @ V.T) @ V
         self._found = np.linalg.qr(rows.T)[0].T
         self._left = ut.T * s
-
-    def values(self) -> Array:
-        """Return the singular values of ``S`` on the space, largest first."""
-        k = self.dimension
-        return np.sqrt(np.maximum(np.linalg.eigvalsh(self._matrix[:k, :k])[::-1], 0.0))
 
     def triplets(self, count: int) -> tuple[Array, Array, Array]:
         """Return the largest values, their right vectors (n, count), and the distances to true singular values."""

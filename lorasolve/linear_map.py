@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ._block_krylov import BLOCK, Krylov
+from ._block_krylov import BLOCK, STRIDE, Krylov
 from ._support.validate import Array
 
 # Entries up to which matrices are formed: 500 x 500, whose SVD takes 0.1 to 0.2 s.
@@ -38,8 +38,6 @@ NEAR, RAISED = 1e-6, 1e-10
 # Length of the random part of a start near known directions, which have length 1, and the blocks that it is given to
 # show what is new: about 20 are needed without known directions.
 BESIDE, FEWEST = 0.1, 4
-# Blocks between two looks at the values, as a share of those that there are: a look costs the cube of their number.
-STRIDE = 0.2
 
 # Positions whose rows are gathered at once.
 PIECE = 1024

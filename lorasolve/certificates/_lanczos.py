@@ -34,7 +34,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._block_krylov import BLOCK, Krylov
+from .._block_krylov import BLOCK, STRIDE, Krylov
 from .._support.validate import Array
 from ..linear_map import LinearMap, outside
 
@@ -43,8 +43,6 @@ FAILURE = 1e-12
 # Beyond this many blocks 3e-4 of the bound is all that could still be gained.
 MOST_BLOCKS = 200
 PRECISION = 3e-4
-# Blocks between two looks at the bound, as a share of those that there are: a look costs the cube of their number.
-STRIDE = 0.2
 # Pairs with a residual below this, relative to the norm, can be taken out, and how far what is left must be below the
 # norm: then the two together say no more than 1e-6 of it.
 SETTLED = 1e-5
