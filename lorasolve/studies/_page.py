@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import math
+import shlex
 from collections import Counter
 from typing import Any
 
@@ -134,8 +135,6 @@ def repeat_text(cell: dict[str, Any], command: str | None) -> str:
     """Return what repeats a run: a command line where the study came from one, else Python."""
     if command is None:
         return f"study.repeat({', '.join(f'{name}={value!r}' for name, value in cell.items())})"
-    import shlex
-
     settings = " ".join(shlex.quote(f"{name}={_label(value)}") for name, value in cell.items())
     return f"{command} --repeat {settings}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from ._groups import in_groups
 from ._page import page
 from ._phases import draw, phase
 from .records import Record, row_of
-from .store import Damage, Line, Store
+from .store import Damage, Line, Store, json_text
 
 if TYPE_CHECKING:
     import pandas
@@ -100,10 +101,6 @@ class Runs:
 
     def digest(self) -> str:
         """Return a digest of keys and results, which does not depend on how and in which order they were done."""
-        import hashlib
-
-        from .store import json_text
-
         pairs = sorted((record["key"], json_text(record["result"])) for record in self)
         return hashlib.blake2b(json_text(pairs).encode(), digest_size=16).hexdigest()
 
