@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -191,6 +191,17 @@ class _Counted:
         return self.apply(vector)
 
 
+class _Ends(NamedTuple):
+    """Both ends of a spectrum, the vector of the lower, and what a search may have missed, as in :class:`Search`."""
+
+    smallest: float
+    largest: float
+    vector: Array
+    failure_probability: float
+    at_least: float
+    eigenvalues: Array | None = None
+
+
 def curvature(
     apply: Operator,
     symmetry: Symmetry,
@@ -203,33 +214,27 @@ def curvature(
     ``apply`` multiplies a flat direction by the Hessian; ``symmetry`` is what is projected out; ``candidates()`` gives
     directions worth trying where the Hessian is too large to be decomposed and products are no matter.
     """
-    apply = _Counted(apply)
-    values: Array | None = None
-    if symmetry.size <= min(DENSE_SIZE, DENSE_SIZE if max_products is None else max_products - 1):
-        eigensolver = "dense"
-        smallest, largest, vector, values = _dense(apply, symmetry)
-        failure, at_least = 0.0, smallest
+    counted = _Counted(apply)
+    if symmetry.size <= (DENSE_SIZE if max_products is None else min(DENSE_SIZE, max_products - 1)):
+        found = _dense(counted, symmetry)
+    elif max_products is None:
+        found = _lanczos(counted, symmetry, tol, candidates())
     else:
-        eigensolver = "lanczos"
-        smallest, largest, vector, failure, at_least = (
-            _lanczos(apply, symmetry, tol, candidates())
-            if max_products is None
-            else _within(apply, symmetry, tol, max_products)
-        )
-    image = symmetry.outside(apply(vector))
-    is_sosp = smallest >= -tol * max(0.0, largest)
-    return vector, {
-        "smallest": smallest,
-        "largest": largest,
+        found = _within(counted, symmetry, tol, max_products)
+    image = symmetry.outside(counted(found.vector))
+    is_sosp = found.smallest >= -tol * max(0.0, found.largest)
+    return found.vector, {
+        "smallest": found.smallest,
+        "largest": found.largest,
         "symmetry_dimension": symmetry.dimension,
-        "residual": float(np.linalg.norm(image - smallest * vector)),
-        "eigenvalues": values,
-        "eigensolver": eigensolver,
+        "residual": float(np.linalg.norm(image - found.smallest * found.vector)),
+        "eigenvalues": found.eigenvalues,
+        "eigensolver": "lanczos" if found.eigenvalues is None else "dense",
         "is_sosp": is_sosp,
         "tol": tol,
-        "failure_probability": failure if is_sosp else 0.0,
-        "at_least": at_least,
-        "products": apply.count,
+        "failure_probability": found.failure_probability if is_sosp else 0.0,
+        "at_least": found.at_least,
+        "products": counted.count,
     }
 
 
@@ -269,10 +274,11 @@ def hessian(apply: Operator, size: int) -> Array:
     return 0.5 * (H + H.T)
 
 
-def _dense(apply: Operator, symmetry: Symmetry) -> tuple[float, float, Array, Array]:
+def _dense(apply: Operator, symmetry: Symmetry) -> _Ends:
     Z = symmetry.complement()
     values, vectors = np.linalg.eigh(Z.T @ hessian(apply, symmetry.size) @ Z)
-    return float(values[0]), float(values[-1]), Z @ vectors[:, 0], values
+    smallest, largest = float(values[0]), float(values[-1])
+    return _Ends(smallest, largest, Z @ vectors[:, 0], 0.0, smallest, values)
 
 
 def _into_weakest_columns(point: Point) -> list[Array]:
@@ -310,20 +316,16 @@ def _search(apply: Operator, symmetry: Symmetry, tol: float, max_steps: int = MA
     )
 
 
-def _within(
-    apply: Operator, symmetry: Symmetry, tol: float, max_products: int
-) -> tuple[float, float, Array, float, float]:
+def _within(apply: Operator, symmetry: Symmetry, tol: float, max_products: int) -> _Ends:
     """Return what :func:`_lanczos` does, of the search alone, which leaves two products for its lowest vector."""
     searched = _search(apply, symmetry, tol, (max_products - 2) // STARTS)
     value = float(searched.vector @ _outside(apply, symmetry)(searched.vector))
     at_least = min(searched.at_least, value)
-    return value, searched.largest, searched.vector, searched.failure_probability, at_least
+    return _Ends(value, searched.largest, searched.vector, searched.failure_probability, at_least)
 
 
-def _lanczos(
-    apply: Operator, symmetry: Symmetry, tol: float, candidates: Sequence[Array]
-) -> tuple[float, float, Array, float, float]:
-    """Return both ends of the spectrum, the vector of the lower, and what the search says about missed curvature.
+def _lanczos(apply: Operator, symmetry: Symmetry, tol: float, candidates: Sequence[Array]) -> _Ends:
+    """Return the ends for large problems.
 
     Krylov searches from fresh starts bound the probability of a miss; ARPACK then sharpens the lowest direction that
     they and the candidates found. Symmetry directions are moved to the far end.
@@ -362,7 +364,7 @@ def _lanczos(
         values.append(float(ends[0]))
         best = int(np.argmin(values))
     at_least = min(searched.at_least, values[best])
-    return values[best], largest, tried[best], searched.failure_probability, at_least
+    return _Ends(values[best], largest, tried[best], searched.failure_probability, at_least)
 
 
 def _unit(vector: Array) -> Array:
