@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -506,10 +507,7 @@ def _remarks(
     at_start = sum(layer.facts.start_range <= 1 and layer.facts.kind != "embedding" for layer in layers)
     if at_start and adapter.config and adapter.config.initialization == "default":
         remarks.append(f"in {counted(at_start)} every entry of lora_A is within the range of its random start")
-    missing: dict[str, int] = {}
-    for layer in layers:
-        if layer.no_base:
-            missing[layer.no_base] = missing.get(layer.no_base, 0) + 1
+    missing = Counter(layer.no_base for layer in layers if layer.no_base)
     remarks += [f"no ratio to the base weight in {counted(count)}: {why}" for why, count in sorted(missing.items())]
     turned = sum(layer.base is not None and layer.base.alignment_left is None for layer in layers)
     if turned:

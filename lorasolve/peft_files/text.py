@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from .._support.text import at_least
+from ..tables import aligned
 from .folder import printable
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def diagnosis_text(diagnosis: Diagnosis, count: int = 10, sort: str = "worst") -
         order = list(diagnosis.layers) if sort == "worst" else sorted(diagnosis.layers, key=SORT_KEYS[sort])
         shown = order[:count]
         head = f"layers, {'worst' if sort == 'worst' else f'by {sort}'} first ({len(shown)} of {len(order)}):"
-        lines += ["", *_aligned(family_rows(diagnosis)), *(["", head, *_aligned(layer_rows(shown))] if shown else ())]
+        lines += ["", _table(family_rows(diagnosis)), *(["", head, _table(layer_rows(shown))] if shown else ())]
     if diagnosis.unusable and count:
         lines += ["", f"layers that cannot be used ({len(diagnosis.unusable)}):"]
         lines += [
@@ -172,17 +173,9 @@ def layer_rows(layers: Sequence[LayerReport]) -> list[list[str]]:
     return rows
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
-    """Return the rows as lines; the first and the last column to the left, numbers to the right."""
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    last = len(widths) - 1
-    return [
-        "  ".join(
-            cell.ljust(width) if k in (0, last) else cell.rjust(width)
-            for k, (cell, width) in enumerate(zip(row, widths))
-        ).rstrip()
-        for row in rows
-    ]
+def _table(rows: list[list[str]]) -> str:
+    """Return the rows as text; the first and the last column to the left, numbers to the right."""
+    return aligned(rows, [True, *[False] * (len(rows[0]) - 2), True])
 
 
 def _span(values: Sequence[float], form: str) -> str:
