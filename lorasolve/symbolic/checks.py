@@ -27,7 +27,7 @@ from lorasolve._known import Known
 from lorasolve.symbolic import expression as ex
 from lorasolve.symbolic import taken
 from lorasolve.symbolic.assumptions import Assumption, signs_hold
-from lorasolve.symbolic.evaluate import Values, as_text, describe, evaluate, symbols_of
+from lorasolve.symbolic.evaluate import Values, as_text, describe, evaluate
 from lorasolve.symbolic.examples import EVALUATIONS, examples, find
 from lorasolve.symbolic.normal import Rules, is_zero, lowest_terms, normal_form, rules_of
 from lorasolve.symbolic.positivity import provably_nonnegative
@@ -159,12 +159,6 @@ class Check(ABC):
     def assumed(self) -> tuple[str, ...]:
         """The names of what is taken for granted."""
         return tuple(part.name for part in self.taken)
-
-    def own_names(self) -> set[str]:
-        """Return the names of the symbols of both sides, and of those in what is taken for granted."""
-        sides = [getattr(self, "lhs", 0), getattr(self, "rhs", 0)]
-        found = [ex.as_expr(part) for part in (*sides, *(each for part in self.taken for each in part.expressions))]
-        return {name for kind in symbols_of(*found) for name in map(str, kind)}
 
     @property
     def strength(self) -> str:

@@ -206,7 +206,7 @@ def _source(check: Check, names: Mapping[int, str]) -> str:
 def _premise(premise: Premise, names: Mapping[int, str]) -> dict[str, Any]:
     """Return an inequality; what its numbers stand for and what is put into its source only if there is any."""
     put = placed(premise.instance) if premise.instance else premise.put
-    own = premise.source.own_names() if premise.source is not None else None
+    own = None if premise.source is None else _own_names(premise.source)
     used: dict[str, Any] = {"where": _texts(premise.where), "put": _texts(put, own)}
     if premise.instance is not None:
         used["schema"] = premise.instance.schema.name
@@ -223,6 +223,12 @@ def _premise(premise: Premise, names: Mapping[int, str]) -> dict[str, Any]:
         "facts": [fact.name for fact in premise.facts],
         "source": None if premise.source is None else _source(premise.source, names),
     }
+
+
+def _own_names(source: Any) -> set[str]:
+    """Return the names of the symbols of both sides of a check, and of those in what it takes for granted."""
+    parts = [source.lhs, source.rhs, *(part for each in source.taken for part in each.expressions)]
+    return {name for kind in symbols_of(*map(ex.as_expr, parts)) for name in map(str, kind)}
 
 
 def _texts(put: Mapping[Any, Any], among: Collection[str] | None = None) -> dict[str, str]:
