@@ -179,7 +179,7 @@ def _one_each(constants: Constants | Sequence[Constants] | None, problem: Proble
     return given
 
 
-class _Counted(NamedTuple):
+class _StarRanks(NamedTuple):
     """The ranks of ``X*``, and whether they count values that are small beside the largest."""
 
     ranks: list[int]
@@ -211,7 +211,7 @@ class _Judge:
         self.point = point
         self.stars = stars
         self.star_source = "given" if stars is not None else "not given"
-        self._counted: _Counted | None = None
+        self._counted: _StarRanks | None = None
         self.constants = constants or self._known_constants()
         self.given = constants is not None
         self.stated = joint
@@ -624,23 +624,23 @@ class _Judge:
     def _ranks_of_star(self) -> list[int]:
         return self._star_counted().ranks
 
-    def _star_counted(self) -> _Counted:
+    def _star_counted(self) -> _StarRanks:
         if self._counted is None:
             self._counted = self._count_star()
         return self._counted
 
-    def _count_star(self) -> _Counted:
+    def _count_star(self) -> _StarRanks:
         """Count the singular values of ``X*``, small ones too where ``F`` is larger without them."""
         assert self.stars is not None
         svds = [np.linalg.svd(X, full_matrices=False) for X in self.stars]
         ranks = [numerical_rank(s) for _, s, _ in svds]
         if all(k == np.count_nonzero(s) for k, (_, s, _) in zip(ranks, svds)):
-            return _Counted(ranks, False)
+            return _StarRanks(ranks, False)
         cut = tuple((P[:, :k] * s[:k]) @ Qt[:k] for k, (P, s, Qt) in zip(ranks, svds))
         if self._above(self.stars) - self._above(cut) <= 0.01 * self.tol * self.scale:
-            return _Counted(ranks, False)
+            return _StarRanks(ranks, False)
         eps = float(np.finfo(np.float64).eps)
-        return _Counted([numerical_rank(s, max(X.shape) * eps) for X, (_, s, _) in zip(self.stars, svds)], True)
+        return _StarRanks([numerical_rank(s, max(X.shape) * eps) for X, (_, s, _) in zip(self.stars, svds)], True)
 
     def _spectra(self) -> tuple[Spectra, ...] | None:
         # The numbers of the theorems leave small singular values out.
