@@ -4,67 +4,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-import pathlib
 import shlex
-import sys
-import tomllib
-import types
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._support.files import text_writer, write_together
 from .._support.progress import complain
-from .._support.registry import suggest
-from .._support.validate import as_text
-from ..adapters import registry as adapter_registry
-from ..io import TextFormat, envelope, read_task, readable
-from ..monitor import StoppingRule
-from ..problem import Problem
-from ..tasks import digits_task
+from ..io import envelope
+from ._study_file import FILE_HELP, read_study, sources
 from .base import Command, ExitCode, add_json_argument, add_worker_arguments, as_options, emit, keep_inputs, remark
 
 if TYPE_CHECKING:
     from ..studies import Runs, Study
 
-_FILE = """\
-the file (TOML):
-  [problem]                 # without a table: the embedded digits job
-  objective = "completion"
-  data = "ratings.csv"      # and center, test_fraction, split_seed, delimiter, columns, skip_missing, as in 'solve'
-  rank = 8                  # what is no axis
-  lam = 0.1
-  adapter = "lora"
-  # or instead of all that: python = "mine.py:problem", a function of axes that returns a Problem
-
-  [axes]                    # rank, lam, adapter, method, init, seed, or the arguments of the function
-  lam = {geomspace = [0.01, 1.0, 8]}   # also linspace, range; or a list
-  rank = [2, 4, 8]
-  seed = {range = [20]}
-
-  [run]
-  method = "adam+cosine"
-  measure = ["certify", "verdict"]
-  max_iter = 1000           # and grad_tol, target, time_limit, max_calls; others are the method's own
-"""
-
-_SPANS: dict[str, Callable[..., np.ndarray[Any, Any]]] = {
-    "geomspace": np.geomspace,
-    "linspace": np.linspace,
-    "range": np.arange,
-}
-# Values of one axis.
-LARGEST_SPAN = 1_000_000
-# What the user's file of Python is called while it is run.
-_MODULE = "__study__"
 # Different errors that are counted, and those that are shown.
 _COUNTED_ERRORS, _SHOWN_ERRORS = 1000, 5
 _SHOWN_DAMAGE = 10
-_STOPPING = tuple(entry.name for entry in fields(StoppingRule))
 
 
 class StudyCommand(Command):
@@ -75,7 +32,7 @@ class StudyCommand(Command):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
-        parser.description = f"{parser.description}\n\n{_FILE}"
+        parser.description = f"{parser.description}\n\n{FILE_HELP}"
         parser.add_argument("file", nargs="?", metavar="GRID", help="the study, a .toml file")
         parser.add_argument("--store", metavar="DIR", help="where the runs are kept; the same command goes on")
         parser.add_argument("--status", metavar="DIR", help="say what a store holds, and stop")
@@ -113,7 +70,7 @@ class StudyCommand(Command):
             raise ValueError("--phase, --html: give both, as in --phase lam rank 'share of spurious ends' --html F")
         written = {"--csv": args.csv, "--latex": args.latex, "--html": args.html}
         study = read_study(args.file)
-        keep_inputs([args.file, *_sources(args.file)], written)
+        keep_inputs([args.file, *sources(args.file)], written)
         check_axes(args.by or (), study.axes.labels, "--by")
         if args.phase is not None:
             *axes, measure = args.phase
@@ -252,152 +209,3 @@ def _error_lines(document: dict[str, Any]) -> list[str]:
     lines = [f"{count} failed: {' '.join(error.split())}" for error, count in errors.items()]
     others = document["ends"].get("failed", 0) - sum(errors.values())
     return [*lines, f"{others} failed with other errors"] if others else lines
-
-
-# ---------------------------------------------------------------------- the file
-def read_study(path: str) -> Study:
-    """Return the study that a file describes.
-
-    Raises
-    ------
-    OSError
-        If it cannot be read.
-    ValueError, TypeError
-        If it is no TOML, too large, or says what there is not; the message names the file.
-    """
-    from ..studies import Study
-
-    document = _document(path)
-    try:
-        _known(document, ("problem", "axes", "run"), "")
-        axes = {name: _axis(name, values) for name, values in _table(document, "axes").items()}
-        run = _table(document, "run")
-        _known(run, ("method", "measure", "init", "keep_parameters", *_STOPPING), "run: ")
-        limits = {name: run.pop(name) for name in _STOPPING if name in run}
-        problem = _problem(_table(document, "problem"), pathlib.Path(path).parent, axes)
-        return Study(problem, axes, stop=limits, **run)
-    except (ValueError, TypeError) as error:
-        raise type(error)(f"{path}: {error}") from error
-
-
-def _document(path: str) -> dict[str, Any]:
-    """Return what the file holds; editors may begin it with a mark of its encoding."""
-    with readable(path):
-        text = pathlib.Path(path).read_text(encoding="utf-8-sig")
-        try:
-            return tomllib.loads(text)
-        except RecursionError:
-            raise ValueError("brackets are nested too deeply") from None
-
-
-def _sources(path: str) -> list[pathlib.Path]:
-    """Return the other files that a study reads: its data, or its Python."""
-    problem = _document(path).get("problem", {})
-    names = (problem.get("data", ""), problem.get("python", "").rpartition(":")[0])
-    return [pathlib.Path(path).parent / name for name in names if name]
-
-
-def _table(document: dict[str, Any], name: str) -> dict[str, Any]:
-    table = document.get(name, {})
-    if not isinstance(table, dict):
-        raise ValueError(f"{name}: expected a table, [{name}], got {table!r}")
-    return dict(table)
-
-
-def _known(table: dict[str, Any], accepted: tuple[str, ...], where: str) -> None:
-    for name in table:
-        if name not in accepted:
-            raise ValueError(f"{where}unknown entry {name!r}.{suggest(name, list(accepted))}")
-
-
-def _axis(name: str, values: Any) -> Any:
-    if isinstance(values, list):
-        odd = next((value for value in values if not isinstance(value, (str, bool, int, float))), None)
-        if odd is not None:
-            raise ValueError(f"axes: {name}: expected numbers, texts and truth values, got {odd!r}")
-        return values
-    if not isinstance(values, dict) or len(values) != 1 or next(iter(values)) not in _SPANS:
-        raise ValueError(f"axes: {name}: expected a list or one of {', '.join(_SPANS)}, got {values!r}")
-    ((span, arguments),) = values.items()
-    if not (isinstance(arguments, list) and all(type(given) in (int, float) for given in arguments)):
-        raise ValueError(f"axes: {name}: {span}: expected numbers in brackets, got {arguments!r}")
-    if not all(map(math.isfinite, arguments)):
-        raise ValueError(f"axes: {name}: {span}: expected finite numbers, got {arguments!r}")
-    if not _span_length(span, arguments) <= LARGEST_SPAN:
-        raise ValueError(f"axes: {name}: {span}: expected at most {LARGEST_SPAN} values, got {arguments!r}")
-    try:
-        # NumPy would warn of what it cannot do, and give no numbers.
-        with np.errstate(divide="raise", over="raise", invalid="raise"):
-            return _SPANS[span](*arguments).tolist()
-    except (ArithmeticError, TypeError, ValueError) as error:
-        raise ValueError(f"axes: {name}: {span}: NumPy takes no {arguments!r}: {error}") from error
-
-
-def _span_length(span: str, arguments: list[float]) -> float:
-    """Return about how many values a span has; 0 for arguments that NumPy refuses."""
-    if span != "range":
-        return arguments[2] if len(arguments) > 2 else 0.0
-    start, stop, step = {1: (0, *arguments, 1), 2: (*arguments, 1), 3: tuple(arguments)}.get(len(arguments), (0, 0, 1))
-    return (stop - start) / step if step else 0.0
-
-
-def _problem(table: dict[str, Any], folder: pathlib.Path, axes: dict[str, Any]) -> Any:
-    """Return the problem, or the function of axes that makes it."""
-    if "python" in table:
-        _known(table, ("python",), "problem: ")
-        return _function(as_text(table["python"], "problem: python"), folder)
-    form = ("delimiter", "columns", "skip_missing")
-    data = ("objective", "data", "center", "test_fraction", "split_seed", *form)
-    _known(table, (*data, "rank", "lam", "adapter"), "problem: ")
-    given = {name: table[name] for name in data if name in table}
-    if given and not {"objective", "data"} <= given.keys():
-        raise ValueError(
-            f"problem: expected objective and data, or for the embedded digits job none of {', '.join(data)}, got "
-            f"{', '.join(given)} alone"
-        )
-    if given:
-        name, path = given.pop("objective"), folder / as_text(given.pop("data"), "problem: data")
-        written = {key: given.pop(key) for key in form if key in given}
-        given = {"seed" if key == "split_seed" else key: value for key, value in given.items()}
-        options = {"name": "objective", "seed": "split_seed", "form": ", ".join(written)}
-        options |= {key: key for key in ("center", "test_fraction", *form)}
-        with as_options(**{key: f"problem: {option}" for key, option in options.items()}):
-            task = read_task(name, path, form=TextFormat(**written), **given)
-    else:
-        task = digits_task()
-    lam = table.get("lam", task.lam)
-    if lam is None:
-        if "lam" not in axes:
-            raise ValueError("problem: expected lam, a weight decay >= 0 (0 for none), here or as an axis")
-        lam = 0.0  # of no cell
-    adapter = adapter_registry.make(table.get("adapter", "lora"), "problem: adapter")
-    return Problem(task.objective, table.get("rank", task.rank), lam, adapter)
-
-
-def _function(text: str, folder: pathlib.Path) -> Any:
-    """Return a function of a Python file, whose source workers get with it."""
-    import cloudpickle
-
-    name, colon, function = text.rpartition(":")
-    path = folder / name
-    if not colon:
-        raise ValueError(f"problem: python: expected FILE.py:FUNCTION, got {text!r}")
-    # No main program: what that does, under its usual condition, is not asked for. Some libraries look the module up.
-    module = sys.modules[_MODULE] = types.ModuleType(_MODULE)
-    module.__file__ = str(path)
-    cloudpickle.register_pickle_by_value(module)
-    # As Python does with a script: what it imports may lie beside it. Workers get the same folders.
-    if (beside := str(path.resolve().parent)) not in sys.path:
-        sys.path.insert(0, beside)
-    with readable(path):
-        source = path.read_bytes()  # as Python reads it: with whatever encoding it names
-    try:
-        exec(compile(source, str(path), "exec"), vars(module))
-    except (Exception, SystemExit) as error:
-        raise ValueError(f"problem: python: {path} cannot be run: {type(error).__name__}: {error}") from error
-    found = getattr(module, function, None)
-    if not callable(found):
-        defined = [key for key, value in vars(module).items() if getattr(value, "__module__", None) == _MODULE]
-        hint = f".{suggest(function, defined)}" if defined else ""
-        raise ValueError(f"problem: python: {path} defines no function {function!r}{hint}")
-    return found
