@@ -19,6 +19,9 @@ import numpy as np
 from ._block_krylov import BLOCK, STRIDE, Krylov
 from ._support.validate import Array
 
+# P (m, k), s (k,) and Q (n, k) of a matrix P diag(s) Q^T.
+Svd = tuple[Array, Array, Array]
+
 # Entries up to which matrices are formed: 500 x 500, whose SVD takes 0.1 to 0.2 s.
 DENSE_LIMIT = 250_000
 
@@ -442,7 +445,7 @@ def factor_singular_values(A: Array, B: Array) -> Array:
     return factor_svd(A, B)[1]
 
 
-def factor_svd(A: Array, B: Array) -> tuple[Array, Array, Array]:
+def factor_svd(A: Array, B: Array) -> Svd:
     """Return ``P (m, k), s (k,), Q (n, k)`` with ``A B^T = P diag(s) Q^T``, ``k = min(m, n, r)``.
 
     Two thin QR factorisations and one r x r SVD; no m x n matrix is formed.
@@ -452,7 +455,7 @@ def factor_svd(A: Array, B: Array) -> tuple[Array, Array, Array]:
     return CA @ (TA @ U), s, CB @ (TB @ Vt.T)
 
 
-def truncated_svd(A: Array, B: Array, tol: float = RANK_TOL) -> tuple[Array, Array, Array]:
+def truncated_svd(A: Array, B: Array, tol: float = RANK_TOL) -> Svd:
     """Return ``P (m, k), s (k,), Q (n, k)`` of ``A B^T`` with ``k`` its :func:`numerical_rank`."""
     P, s, Q = factor_svd(A, B)
     k = numerical_rank(s, tol)

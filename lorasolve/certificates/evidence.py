@@ -12,14 +12,12 @@ import numpy as np
 from .._blocks import Pairs
 from .._known import Known
 from .._support.validate import Array, as_choice
-from ..linear_map import RANK_TOL, LinearMap
+from ..linear_map import RANK_TOL, LinearMap, Svd
 from ..problem import Problem
 from . import spot_checks
 from .duality import DENSE_ENTRIES, DENSE_SIDE, Bound, Norm, Parts, duality_gap, evaluate
 from .norms import Trust
 from .rigorous import Proof, Seen, prove, refusal
-
-Svd = tuple[Array, Array, Array]
 
 FLOATING = (
     "rounding errors in f and its gradient are within 8 units in the last place of |f(0)|, of |f(X)|, and of the terms "

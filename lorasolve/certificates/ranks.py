@@ -21,6 +21,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from .._support.validate import Array
+from ..linear_map import Svd
 from ..objectives.base import Objective
 from ..objectives.denoising import Denoising
 from ..objectives.linear import LinearFineTuning
@@ -75,7 +76,7 @@ def most(gram: Gram, Q: Array, lam: float, distance: float) -> int | None:
     return V.shape[1] if rest < least else None
 
 
-def at_least(objective: Objective, A: Array, B: Array, svd: tuple[Array, Array, Array], gap: float) -> int:
+def at_least(objective: Objective, A: Array, B: Array, svd: Svd, gap: float) -> int:
     """Bound the rank of the minimizer from below; 0 if no constant of strong convexity is known.
 
     Parameters

@@ -8,10 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .._blocks import MultiObjective, Pairs
-from .._support.validate import Array
-from ..linear_map import balanced, outside, top_above
-
-Svd = tuple[Array, Array, Array]
+from ..linear_map import Svd, balanced, outside, top_above
 
 # Entries up to which the top pair comes from a full SVD: it only steers.
 DENSE = 10_000

@@ -25,10 +25,11 @@ from .._blocks import MultiObjective, Pairs
 from .._support.validate import Array, as_instance, as_integer
 from ..certificates import Bound
 from ..certificates.duality import SMALLEST, best_gap, is_formed
-from ..certificates.evidence import Estimates, Evidence, Svd, evidence
+from ..certificates.evidence import Estimates, Evidence, evidence
 from ..linear_map import (
     LinearMap,
     Outside,
+    Svd,
     TopSingular,
     balanced,
     factor_svd,

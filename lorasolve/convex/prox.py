@@ -12,7 +12,7 @@ from .._support.validate import Array, as_integer
 from ..certificates import Bound
 from ..certificates.duality import duality_gap
 from ..certificates.evidence import evidence
-from ..linear_map import DENSE_LIMIT, LinearMap, balanced, top_singular
+from ..linear_map import DENSE_LIMIT, LinearMap, Svd, balanced, top_singular
 from ..problem import Problem
 from .base import ConvexRoute, Report, Solution
 
@@ -99,7 +99,7 @@ class Prox(ConvexRoute):
         return Solution(*factors, k, remark)
 
 
-def _shrink(Y: Array, threshold: float, rank: int, rng: np.random.Generator | None) -> tuple[Array, Array, Array]:
+def _shrink(Y: Array, threshold: float, rank: int, rng: np.random.Generator | None) -> Svd:
     """Return the soft-thresholded SVD of ``Y`` as thin factors; a truncated one starts from ``rank + 5`` triplets.
 
     At least one triplet is returned, with the value 0 if nothing exceeds the threshold.

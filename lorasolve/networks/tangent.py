@@ -21,7 +21,7 @@ from .._known import Known
 from .._support.text import at_most, for_json
 from .._support.validate import Array, as_choice, as_float_array, as_instance, as_iterable, as_number, as_shape, as_text
 from ..certificates.duality import duality_gap, gradient_norm, product_errors
-from ..linear_map import LinearMap, factor_svd, numerical_rank, outside, top_above
+from ..linear_map import LinearMap, Svd, factor_svd, numerical_rank, outside, top_above
 from ..objectives.base import allowance
 
 # Runs end long before small singular values have vanished; between what decays and what stays there were six decades
@@ -270,7 +270,7 @@ def _layer(
     name: str,
     G: Array,
     pair: tuple[Array, Array],
-    svd: tuple[Array, Array, Array],
+    svd: Svd,
     rank: int,
     lam: float,
     rng: np.random.Generator,

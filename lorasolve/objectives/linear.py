@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from .._support.threads import in_blocks
 from .._support.validate import Array, as_float_array, as_index_array, as_number, as_shape
-from ..linear_map import LinearMap, balanced, factor_svd, gram_errors, gram_inverse, top_eigenvalue
+from ..linear_map import LinearMap, Svd, balanced, factor_svd, gram_errors, gram_inverse, top_eigenvalue
 from ._description import Description, Matrix
 from ._kernels import Kernels
 from .base import Objective, Rounding, allowance
@@ -371,7 +371,7 @@ class LinearFineTuning(Objective):
         return np.ldexp(1.0, power), w[kept], Q
 
     @cached_property
-    def _regression(self) -> tuple[Array, Array, Array]:
+    def _regression(self) -> Svd:
         """The SVD ``P``, ``s``, ``V`` of what the kept directions explain, ``C D^-1 Q diag(w)^(-1/2)``."""
         d, w, Q = self._features
         P, s, Vt = np.linalg.svd((self.C / d) @ (Q / np.sqrt(w)), full_matrices=False)
