@@ -249,7 +249,6 @@ def test_the_default_hessian_product_takes_a_step_for_each_unit(unit):
         np.testing.assert_allclose(found[1], exact[1] * direction[1] / D[1], rtol=1e-7)
 
 
-
 def test_blocks_of_the_network_are_the_single_matrix_objectives():
     pair = network()
     rng = np.random.default_rng(4)

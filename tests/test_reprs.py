@@ -115,6 +115,7 @@ def test_outcomes_hold_arrays_and_are_equal_to_themselves_only(outcomes) -> None
 
 def test_objectives_say_what_and_how_large_they_are() -> None:
     """``<lorasolve.objectives.denoising.Denoising object at 0x7fdb...>`` said neither."""
+
     class Mine:
         shape = (3, 2)
 

@@ -277,7 +277,6 @@ def test_a_result_of_merged_stages_is_seen_as_such_by_the_problem_of_its_last_on
         assert float(Fraction(found.save(tmp_path / "proof.json")["gap"])) < 1e-4 * value
 
 
-
 # ---------------------------------------------------------------------- what the fields say
 def test_fields_at_a_point_worked_out_by_hand():
     """M = diag(3, 1), lam = 1/2, X = a b^T with a = (2, 0), b = (1, 0): G = diag(-1, -1)."""

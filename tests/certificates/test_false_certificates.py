@@ -315,7 +315,6 @@ def test_a_maximum_in_one_of_several_matrices_is_none_either_whatever_the_units_
         assert found.is_global is None and found.gap == math.inf and "in matrix 2" in found.reason
 
 
-
 @pytest.mark.parametrize("cls", [NegatedGradient, NotConvexAway, TooHighBound, NotLeastSquares])
 def test_other_claims_that_fail_where_they_are_used(cls):
     objective = cls()
