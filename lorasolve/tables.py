@@ -9,6 +9,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._support.files import PathLike, text_writer, write_atomically
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 
+# Bits of an integer that is written out; Python refuses at some point beyond.
+LONGEST = 10_000
+
 
 def plain(value: Any) -> str:
     """Write one value for reading: six digits, ``-`` for what does not exist, yes and no, never ``-0``."""
@@ -28,6 +32,8 @@ def plain(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.6g}" if value else "0"
+    if isinstance(value, int) and value.bit_length() > LONGEST:
+        return f"{Decimal(value):.6g}"
     return str(value)
 
 

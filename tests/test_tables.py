@@ -123,6 +123,8 @@ def test_written_files_hold_what_is_returned(tmp_path, batch) -> None:
 
 def test_plain_values() -> None:
     assert [plain(v) for v in (None, True, -0.0, 1 / 3, 7, "x")] == ["-", "yes", "0", "0.333333", "7", "x"]
+    # Seeds are integers of any number of digits.
+    assert plain(3**100) == str(3**100) and plain(-(10**5000)) == "-1.00000e+5000"
 
 
 def test_pandas_where_it_is(batch) -> None:
