@@ -255,7 +255,7 @@ def _first(objective, work):
         rtol=np.inf,
         seconds=(4.0, 1.0),
         remark="`lorasolve warm` compiles all paths ahead; a process after it is the second row. About half of the "
-        "first is LLVM's work, each pass over the data once; the rest is Numba's own, for about twenty kernels.",
+        "first is LLVM's work, each pass over the data once; the rest is Numba's own, for twenty to forty kernels.",
     )
 
     def run(folder):

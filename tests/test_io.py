@@ -299,6 +299,7 @@ def test_compressed_text_is_read_as_what_it_holds(tmp_path: pathlib.Path) -> Non
         (gzip.compress(b"u,i,4\n" * 9)[:-9], "is damaged or of another format"),
         (gzip.compress(b"u,i\n"), "line 1: expected row label"),
     ],
+    ids=["not compressed", "cut off", "without values"],
 )
 def test_what_is_wrong_with_compressed_ratings_names_the_file(tmp_path, content, message) -> None:
     (tmp_path / "r.csv.gz").write_bytes(content)
