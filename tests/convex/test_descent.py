@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from lorasolve.convex import _descent
+from lorasolve.convex import _descent, _passes
 from lorasolve.convex._descent import Memory, lbfgs
 from lorasolve.convex._passes import PIECE
 from lorasolve.kernels import pairs
@@ -43,6 +43,11 @@ def passes(request, monkeypatch):
     """Passes over pairs in NumPy, or compiled for vectors of any length."""
     monkeypatch.setattr(_descent, "COMPILED", 0 if request.param else math.inf)
     assert (Memory(1, 1).passes is pairs) == request.param
+
+
+def test_nothing_is_compiled_for_few_steps(monkeypatch) -> None:
+    monkeypatch.setattr(_descent, "COMPILED", 0)
+    assert Memory(1, 1, brief=True).passes is _passes and Memory(1, 1).passes is pairs
 
 
 @pytest.mark.usefixtures("passes")
