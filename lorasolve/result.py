@@ -176,6 +176,14 @@ class Result:
             update = self.problem.update(self.theta)
         return update if self.merged is None else self.merged + update
 
+    @property
+    def factors(self) -> tuple[Array, Array] | None:
+        """Factors ``(s A, B)`` of the update, where it is the product of two; no ``X`` (m, n) is formed for them."""
+        problem = self.problem
+        if problem.several or self.merged is not None or not problem.adapter.low_rank:
+            return None
+        return problem.scale * self.A, self.B
+
     def raise_for_status(self) -> Result:
         """Return the result itself, or raise :class:`~lorasolve.SolveError` with the message if it is no success."""
         if not self.success:
@@ -225,6 +233,24 @@ class Result:
         result = OptimizeResult()
         result.update(fields)
         return result
+
+
+def metrics_of(objective: Any, found: Any) -> dict[str, float]:
+    """Return the metrics of a loss at what a solver or a convex route has found, from its factors if it has some."""
+    factors = _factors_for(objective, found)
+    return dict(objective.metrics(found.X) if factors is None else objective.factor_metrics(*factors))
+
+
+def loss_of(objective: Any, found: Any) -> float:
+    """Return the value of a loss at what a solver or a convex route has found, from its factors if it has some."""
+    factors = _factors_for(objective, found)
+    return float(objective.value_and_grad(found.X)[0] if factors is None else objective.factor_value(*factors))
+
+
+def _factors_for(objective: Any, found: Any) -> list[Array] | None:
+    """Return the factors of the update in the precision of a loss, None where the update is no product of two."""
+    factors = found.factors
+    return None if factors is None else [factor.astype(objective.dtype, copy=False) for factor in factors]
 
 
 def seen_from(problem: Problem, point: Any) -> Any:

@@ -49,10 +49,15 @@ class Task:
 
     def metrics(self, X: ArrayLike | None = None) -> dict[str, float]:
         """Return the quality on held-out data (on the training data if there is none) of the update ``X``."""
-        objective = self.test if self.test is not None else self.objective
         if X is None:
-            return objective.metrics(np.zeros(objective.shape))
-        return objective.metrics(as_shape(as_array(X, "X"), "X", objective.shape))
+            m, n = self.judge.shape
+            return self.judge.factor_metrics(np.zeros((m, 1)), np.zeros((n, 1)))
+        return self.judge.metrics(as_shape(as_array(X, "X"), "X", self.judge.shape))
+
+    @property
+    def judge(self) -> Objective:
+        """The loss whose metrics are told: that on held-out data, on the training data if there is none."""
+        return self.test if self.test is not None else self.objective
 
 
 def load_digits() -> tuple[Array, Array]:

@@ -707,6 +707,14 @@ def _metrics(bench: _Bench) -> Iterator[Checked]:
     metrics = bench.f.metrics(bench.matrix())
     wrong = [name for name, value in metrics.items() if not (isinstance(value, float) and math.isfinite(value))]
     yield Checked("metrics are finite floats", not wrong, ", ".join(wrong or metrics) or "none offered")
+    if wrong or not metrics:
+        return
+    A, B, _, _ = bench.factors(1)
+    expected, found = bench.f.metrics(A @ B.T), bench.f.factor_metrics(A, B)
+    worst = math.inf
+    if found.keys() == expected.keys():
+        worst = max(relative(abs(found[name] - expected[name]), abs(expected[name])) for name in expected)
+    yield Checked("factor_metrics", worst <= bench.tol, f"relative difference {worst:.1e} to the dense level")
 
 
 _CHECKS: dict[str, Callable[[_Bench], Iterator[Checked]]] = {

@@ -24,7 +24,7 @@ from typing import Any, ClassVar, NoReturn
 from .._support.files import require_writable
 from .._support.progress import complain, is_obeying_terminal
 from .._support.text import component_text
-from .._support.validate import Array, as_integer, as_path
+from .._support.validate import as_integer, as_path
 from ..adapters import registry as adapter_registry
 from ..executors import registry as executor_registry
 from ..inits import registry as init_registry
@@ -33,6 +33,7 @@ from ..method import Method
 from ..monitor import StoppingRule, rule_of
 from ..optimizers import Optimizer
 from ..problem import Problem
+from ..result import metrics_of
 from ..tasks import Task, digits_task
 
 # Kinds of pictures that an output name may ask for; plotting, which writes them, is imported only when there is one.
@@ -403,10 +404,10 @@ def problem_line(problem: Problem) -> str:
     return f"{m} x {n}, rank {problem.rank}, lam = {problem.lam:g}, adapter {component_text(problem.adapter)}"
 
 
-def metrics_of(task: Task, X: Array) -> dict[str, Any]:
-    """Return the quality before and after an update, on held-out data where there is some."""
+def quality_of(task: Task, found: Any) -> dict[str, Any]:
+    """Return the quality before and after what a solver or a route has found, on held-out data where there is some."""
     data = "test" if task.test is not None else "training"
-    return {"data": data, "before": task.metrics(), "after": task.metrics(X)}
+    return {"data": data, "before": task.metrics(), "after": metrics_of(task.judge, found)}
 
 
 def metrics_line(metrics: dict[str, Any]) -> str:

@@ -19,10 +19,10 @@ from .base import (
     emit,
     emphasis,
     metrics_line,
-    metrics_of,
     outputs,
     problem_from,
     problem_line,
+    quality_of,
     remark,
     task_from,
 )
@@ -58,7 +58,7 @@ class ConvexCommand(Command):
         problem = problem_from(args, task)
         with as_options(route="--route", tol="--tol", cross_check="--cross-check"):
             result = solve_convex(problem, args.route, args.tol, cross_check=args.cross_check, progress=not args.quiet)
-        metrics = metrics_of(task, result.X)
+        metrics = quality_of(task, result)
         document = envelope(
             "convex",
             {"task": task.title, "problem": problem_line(problem), "result": result.to_dict(), "metrics": metrics},

@@ -17,9 +17,9 @@ from .base import (
     certified,
     emit,
     metrics_line,
-    metrics_of,
     outputs,
     picture_suffix,
+    quality_of,
     remark,
     task_from,
     undecayed_problem,
@@ -72,7 +72,7 @@ class PathCommand(Command):
         # Folds have chosen lam without the data that are held out for good, which say how good it is.
         metrics = None
         if isinstance(found, Validation) and args.folds is not None and task.test is not None:
-            metrics = metrics_of(task, found.fit.X)
+            metrics = quality_of(task, found.fit)
         document = envelope("path", {"task": task.title, "path": found.to_dict(), "metrics": metrics})
         if report is not None and picture is not None:
             write_together({report: json_writer(document), picture: figure_writer(_drawn(found), picture.suffix)})

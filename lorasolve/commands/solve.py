@@ -24,10 +24,10 @@ from .base import (
     emphasis,
     method_from,
     metrics_line,
-    metrics_of,
     outputs,
     problem_from,
     problem_line,
+    quality_of,
     remark,
     stopping_from,
     task_from,
@@ -80,7 +80,7 @@ class SolveCommand(Command):
                 "problem": problem_line(problem),
                 "result": result.to_dict(),
                 "certificate": None if certificate is None else certificate.to_dict(),
-                "metrics": metrics_of(task, result.X) if usable else None,
+                "metrics": quality_of(task, result) if usable else None,
             },
         )
         if saved is not None and report is not None:

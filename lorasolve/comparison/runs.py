@@ -13,7 +13,7 @@ from .._known import weakest
 from .._support.files import PathLike
 from .._support.interruptions import patience
 from .._support.text import component_text, for_json
-from .._support.validate import Array, as_flag, as_instance, as_integer, as_iterable, as_number, as_path, require
+from .._support.validate import as_flag, as_instance, as_integer, as_iterable, as_number, as_path, require
 from ..certificates import Certificate, certify
 from ..convex import ConvexResult, solve_convex
 from ..engine import method_and_start
@@ -27,7 +27,7 @@ from ..objectives import as_held_out
 from ..objectives.base import Objective
 from ..optimizers import Optimizer
 from ..problem import Problem
-from ..result import Result
+from ..result import Result, metrics_of
 from ..status import Status
 from ..studies.descriptions import method_text
 from ..studies.store import Store
@@ -391,11 +391,11 @@ def _refuse_other(problem: Problem, reference: ConvexResult) -> None:
 
 def singular_values(result: Result) -> list[float]:
     """Return the singular values of the update in descending order: ``r`` of them if it is ``s A B^T``, else all."""
-    problem = result.problem
-    if result.merged is None and problem.adapter.low_rank:
-        values = factor_singular_values(problem.scale * result.A, result.B)
-    else:
+    factors = result.factors
+    if factors is None:
         values = np.linalg.svd(result.X.astype(np.float64), compute_uv=False)
+    else:
+        values = factor_singular_values(*factors)
     return [float(v) for v in values]
 
 
@@ -455,7 +455,6 @@ def _row(
     certificate = certificates[middle] if certificates else None
     gap, level = _worst(certificates)
     values = np.asarray(singular_values(shown)) if finite else None
-    X = shown.X if finite else None
     predicted, measured = rates(chosen.method, shown, certificate) or (None, None)
     return Row(
         method=str(chosen.given),
@@ -479,7 +478,7 @@ def _row(
         seconds=float(np.mean([result.seconds for result in ended])),
         compile_seconds=float(sum(result.compile_seconds for result in ended)),
         status=shown.status.label,
-        quality={} if X is None else _quality(problem, X, held_out),
+        quality=metrics_of(problem.objective if held_out is None else held_out, shown) if finite else {},
         quality_on="training" if held_out is None else "test",
     )
 
@@ -510,7 +509,3 @@ def _missing(problem: Problem, ended: list[Result], optimum: float) -> list[floa
     # Where the optimum is X = 0 there is none, but for rounding.
     unit = decrease if decrease > _ROUNDING * abs(optimum) else abs(optimum) or 1.0
     return [(_objective(result) - optimum) / unit for result in ended]
-
-
-def _quality(problem: Problem, X: Array, held_out: Objective | None) -> dict[str, float]:
-    return (problem.objective if held_out is None else held_out).metrics(X)

@@ -11,7 +11,7 @@ import numpy as np
 from ..method import Method
 from ..objectives.base import Objective
 from ..problem import Problem
-from ..result import Result
+from ..result import Result, loss_of
 from ..status import Status
 
 # The search multiplies by this until neither neighbour is better, at most so often in each direction.
@@ -82,7 +82,7 @@ def _score(method: Method, held_out: Objective | None) -> tuple[str, Callable[[R
     if not method.optimizer.own_aim:
         return "objective", _finite(lambda result: result.fun)
     if held_out is not None:
-        return "held-out loss", _finite(lambda result: held_out.value_and_grad(result.X)[0])
+        return "held-out loss", _finite(lambda result: loss_of(held_out, result))
     return "own residual", _finite(lambda result: method.optimizer.residual(result.problem, result.theta))
 
 

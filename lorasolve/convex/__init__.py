@@ -41,7 +41,7 @@ else:
 # The second route of a cross-check, in order of preference.
 WITNESSES = ("cvxpy", "prox", "factored")
 
-# Beyond this size (see `_conic_size`) cvxpy is too slow for a witness.
+# Beyond so many numbers (see `_is_too_large_for_cones`) cvxpy is too slow for a witness.
 CONIC_LIMIT = 40 * 40
 
 # Values up to this have squares that are finite numbers.
@@ -226,13 +226,14 @@ def _cross_checked(problem: Problem, result: ConvexResult, tol: float, progress:
     routes, failed = registry.classes(), []
     for name in WITNESSES if problem.lam > 0.0 else ():  # without decay closed forms and routes differ in the rank
         second = routes[name]()
-        if name == result.route or _refusal(second, problem) is not None:
+        # The size comes before what cvxpy says: it would state all entries of X first.
+        if name == result.route or (name == "cvxpy" and _is_too_large_for_cones(problem)):
             continue
-        if name == "cvxpy" and _conic_size(problem) > CONIC_LIMIT:
+        if _refusal(second, problem) is not None:
             continue
         try:
             other = _run(problem, second, tol, progress)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             failed.append(f"{name}: {error}")
             continue
         mine, theirs = (x if isinstance(x, tuple) else (x,) for x in (result.X, other.X))
@@ -254,13 +255,15 @@ def _cross_checked(problem: Problem, result: ConvexResult, tol: float, progress:
     raise ValueError(f"cross_check: no second route can solve this problem ({result.route!r} was the first)")
 
 
-def _conic_size(problem: Problem) -> int:
-    """Return the order of the problem's size for an interior or splitting method.
+def _is_too_large_for_cones(problem: Problem) -> bool:
+    """Return whether an interior or splitting method would take minutes.
 
     A loss of samples that is not quadratic brings cones for each output of each sample: on 10 x 64 with 700 samples
     SCS takes minutes, proximal gradient a third of a second.
     """
+    if problem.several:
+        return False
     m, n = problem.shape
     facts = problem.objective.facts
     samples = 0 if facts.least_squares or facts.n_samples is None else m * facts.n_samples
-    return max(m * n, samples)
+    return max(m * n, samples) > CONIC_LIMIT

@@ -10,6 +10,7 @@ import numpy as np
 
 from .._blocks import Pairs
 from .._support.text import at_most, number
+from .._support.validate import Array
 from ..certificates import Bound, Certificate
 from ..certificates.evidence import Evidence
 from ..problem import Problem
@@ -135,6 +136,11 @@ class ConvexResult:
         if isinstance(self.A, np.ndarray):
             return self.A @ self.B.T
         return tuple(A @ B.T for A, B in zip(self.A, self.B))
+
+    @property
+    def factors(self) -> tuple[Array, Array] | None:
+        """``(A, B)``, or None where the optimum consists of several updates."""
+        return (self.A, self.B) if isinstance(self.A, np.ndarray) else None
 
     @property
     def rank(self) -> int:

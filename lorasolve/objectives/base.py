@@ -286,6 +286,10 @@ class Objective(ShownPrecision):
         """Return named measures of quality at the update ``X`` (m, n), for example the accuracy."""
         return {}
 
+    def factor_metrics(self, A: Array, B: Array) -> dict[str, float]:
+        """Return :meth:`metrics` at ``A B^T``; losses that need no ``X`` (m, n) for them override this."""
+        return self.metrics(A @ B.T)
+
 
 class Wrapper:
     """Facts, name and precision of a loss that asks another one: those of the other."""

@@ -235,8 +235,15 @@ class MatrixSensing(Objective):
 
     def metrics(self, X: Array) -> dict[str, float]:
         """Return the residual norm relative to that of the observations."""
+        return self._relative(self._map.apply(X))
+
+    def factor_metrics(self, A: Array, B: Array) -> dict[str, float]:
+        """Return the same from the measurements of the factors."""
+        return self._relative(self._map.apply_factors(A, B))
+
+    def _relative(self, measured: Array) -> dict[str, float]:
         norm = float(np.linalg.norm(self.y))
-        residual = float(np.linalg.norm(self._map.apply(X) - self.y))
+        residual = float(np.linalg.norm(measured - self.y))
         return {"relative_residual": residual / norm if norm else residual}
 
 

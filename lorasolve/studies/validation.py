@@ -17,6 +17,7 @@ from ..objectives import as_held_out
 from ..objectives.base import Objective
 from ..objectives.completion import MatrixCompletion
 from ..problem import Problem
+from ..result import loss_of
 from ..tables import Column, Record, Tabular
 from .lam_path import Path, chosen_lams, gap_text, path_at, rank_text
 
@@ -231,7 +232,7 @@ def _fold(
     train, test, share = fold
     # Shares of neighbouring values may be equal.
     found = path_at(problem.replace(objective=train), [share * lam for lam in lams], tol, line, part)
-    return found, np.array([_error(test, point.X) for point in found.points])
+    return found, np.array([_error(test, point) for point in found.points])
 
 
 def _folds(objective: Objective, folds: int, seed: int, means: str) -> list[Fold]:
@@ -271,7 +272,7 @@ def _error_name(test: Objective) -> str:
     return "held-out rmse" if isinstance(test, MatrixCompletion) else "held-out loss"
 
 
-def _error(test: Objective, update: Array) -> float:
-    """Return the error of an update: root mean square over entries, or the mean loss of a sample."""
-    loss = float(test.value_and_grad(update.astype(test.dtype, copy=False))[0])
+def _error(test: Objective, point: ConvexResult) -> float:
+    """Return the error of an optimum: root mean square over entries, or the mean loss of a sample."""
+    loss = loss_of(test, point)
     return math.sqrt(2.0 * loss / test.values.size) if isinstance(test, MatrixCompletion) else loss

@@ -272,6 +272,14 @@ class MetricThatIsNoNumber(Right):
         return {"verdict": "good"}
 
 
+class MetricOfOneFactor(Right):
+    def metrics(self, X):
+        return {"length": float(np.linalg.norm(X))}
+
+    def factor_metrics(self, A, B):
+        return {"length": float(np.linalg.norm(A))}
+
+
 class MemoryReused(Right):
     """Hands out the same array each time: a caller's gradient changes behind its back."""
 
@@ -343,6 +351,7 @@ def test_right_statements_pass():
         (MinimizerOfAnyRank(np.arange(6.0).reshape(3, 2)), "minimizer, lam = 0"),
         (RaisingMethod(), "gradient_operator"),
         (MetricThatIsNoNumber(), "metrics are finite floats"),
+        (MetricOfOneFactor(), "factor_metrics"),
         (MemoryReused(), "value_and_grad is pure"),
         (NoisyOracle(), "value_and_grad is pure"),
     ],
