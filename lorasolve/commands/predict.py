@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
-import pathlib
 import shlex
 
-from .._support.files import text_writer, write_atomically
-from ..io import envelope, read_pairs
+from ..io import read_pairs
+from ._predictions import refuse_other_formats, tell
 from .base import (
     FORMAT,
     Command,
@@ -17,7 +14,6 @@ from .base import (
     add_format_arguments,
     add_json_argument,
     as_options,
-    emit,
     format_from,
     keep_inputs,
     remark,
@@ -44,7 +40,7 @@ class PredictCommand(Command):
         from ..models import CompletionModel
 
         keep_inputs([args.model, args.pairs], {"--out": args.out})
-        _refuse_other_formats(args.out)
+        refuse_other_formats(args.out)
         model = CompletionModel.load(args.model)
         with as_options(**FORMAT):
             pairs = read_pairs(args.pairs, format_from(args))
@@ -60,23 +56,5 @@ class PredictCommand(Command):
                 f"the first pair, {rows[0]!r} and {cols[0]!r}, has no label of the data; if that is a header, "
                 f"--columns {shlex.quote(rows[0])} {shlex.quote(cols[0])} says so",
             )
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([*pairs.names, "prediction"])
-        writer.writerows((row, col, f"{value:.10g}") for row, col, value in zip(rows, cols, values.tolist()))
-        if args.out is not None:
-            write_atomically(args.out, text_writer(text.getvalue()))
-            remark(args, f"written: {args.out}, {len(rows)} predictions")
-        if args.json or args.out is None:
-            document = {"predictions": [[r, c, v] for r, c, v in zip(rows, cols, values.tolist())], "unknown": unknown}
-            emit(args, envelope("predict", document), text.getvalue().rstrip("\n"))
+        tell(args, "predict", pairs.names, list(zip(rows, cols, values.tolist())), unknown=unknown)
         return ExitCode.FINE
-
-
-def _refuse_other_formats(out: str | None) -> None:
-    """Refuse a name that promises another format than a table with commas."""
-    if out is not None and pathlib.PurePath(out).suffix.lower() not in ("", ".csv", ".txt"):
-        raise ValueError(
-            f"--out: predictions are written as a table with commas: expected a name with the suffix .csv or .txt or "
-            f"without one, got {out}; --json prints them as a document"
-        )

@@ -19,6 +19,7 @@ from .._support.validate import (
     as_float_array,
     as_index_array,
     as_instance,
+    as_integer,
     as_number,
     as_partial_matrix,
     as_shape,
@@ -136,6 +137,66 @@ class CompletionModel:
         both = known_i & known_j
         values[both] += np.einsum("ij,ij->i", self.A[i[both]], self.B[j[both]])
         return self.clipped(values)
+
+    def best_columns(
+        self, rows: ArrayLike, count: int = 10, *, without: tuple[ArrayLike, ArrayLike] | None = None
+    ) -> tuple[Array, Array, Array]:
+        """Return the columns of the largest predictions in each row, such as what to recommend to each user.
+
+        Parameters
+        ----------
+        rows : array_like of labels, shape (N,)
+            Rows of the data.
+        count : int
+            How many columns of each; fewer where there are no more.
+        without : (array_like, array_like), optional
+            Row labels and column labels of entries to leave out, such as those that are observed.
+
+        Returns
+        -------
+        rows, cols, predictions : ndarray
+            As many of each, row by row in the order given, the largest first. Predictions that a range cuts off are
+            told apart all the same; of equal ones the first column comes first.
+
+        Raises
+        ------
+        ValueError
+            For a label that was not in the data, and ``without`` of two lengths.
+        TypeError
+            For labels that are no numbers or texts where those of the data are numbers, and so on.
+        """
+        i, count = label_places(self.row_labels, rows, "rows"), as_integer(count, "count", 1)
+        if np.any(i < 0):
+            unknown = np.atleast_1d(np.asarray(rows, dtype=object))[np.argmax(i < 0)]
+            raise ValueError(f"rows: expected labels of the data, got {shown(unknown)}")
+        left_out = self._places_by_row(without)
+        chosen, found, values = [], [], []
+        for place in i:
+            row = self.mean + self.row_effects[place] + self.col_effects + self.B @ self.A[place]
+            row[left_out.get(int(place), [])] = -np.inf
+            # All that may be among them, in a twentieth of the time that it takes to sort a row.
+            least = np.partition(row, -count)[-count] if count < row.size else -np.inf
+            near = np.flatnonzero((row >= least) & (row > -np.inf))
+            best = near[np.argsort(-row[near], kind="stable")[:count]]
+            chosen.append(np.full(best.size, place))
+            found.append(best)
+            values.append(row[best])
+        i, j, best_values = (np.concatenate(part) if part else np.zeros(0, int) for part in (chosen, found, values))
+        return self.row_labels[i], self.col_labels[j], self.clipped(best_values.astype(np.float64))
+
+    def _places_by_row(self, entries: tuple[ArrayLike, ArrayLike] | None) -> dict[int, Array]:
+        """Return the columns of entries for each of their rows; those whose labels are unknown are no loss."""
+        if entries is None:
+            return {}
+        names = ("without[0]", "without[1]")
+        i, j = (label_places(*part) for part in zip((self.row_labels, self.col_labels), entries, names))
+        if i.size != j.size:
+            raise ValueError(f"without: expected two arrays of one length, got {i.size} and {j.size}")
+        known = (i >= 0) & (j >= 0)
+        i, j = i[known], j[known]
+        order = np.argsort(i, kind="stable")
+        places, starts = np.unique(i[order], return_index=True)
+        return dict(zip(places.tolist(), np.split(j[order], starts[1:])))
 
     def knows_rows(self, rows: ArrayLike) -> Array:
         """Return which row labels were in the data."""

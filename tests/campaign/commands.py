@@ -214,6 +214,7 @@ TAKES = {
     ("complete", "file"): "data",
     ("predict", "model"): "data",
     ("predict", "pairs"): "data",
+    ("recommend", "model"): "data",
     ("verdict", "file"): "data",
     ("diagnose", "adapter"): "adapter",
     ("interfere", "adapters"): "adapter",
