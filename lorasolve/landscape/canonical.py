@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from .._blocks import Pairs
 from .._support.validate import Array, as_instance
+from ..convex import ConvexResult
 from ..linear_map import LinearMap, balanced, factor_svd
 from ..problem import Problem, flat
 from ..result import Result, seen_from
@@ -143,16 +145,17 @@ def canonical(problem: Problem, A: Any, B: Any, scale: float | None = None) -> P
     return Point(problem, factors)
 
 
-def canonical_result(problem: Problem, result: Result | tuple[Any, Any]) -> Point:
-    """Return the normal form of a run's end or of explicit factors.
+def canonical_result(problem: Problem, result: Result | ConvexResult | tuple[Any, Any]) -> Point:
+    """Return the normal form of a run's end, of a convex optimum or of explicit factors.
 
     Raises
     ------
     ValueError
         If the run merged updates into the frozen weight, or its adapter's update is not ``s A B^T``: then its factors
-        are no point of this problem. A :class:`DivergedError` if it diverged beyond what can be judged.
+        are no point of this problem. If the rank of a convex optimum is larger than the problem's. A
+        :class:`DivergedError` if it diverged beyond what can be judged.
     TypeError
-        If it is neither.
+        If it is none of these.
     """
     result = seen_from(as_instance(problem, "problem", Problem), result)
     if isinstance(result, tuple) and len(result) == 2:
@@ -176,6 +179,20 @@ def canonical_result(problem: Problem, result: Result | tuple[Any, Any]) -> Poin
             raise ValueError(expected + result.message)
         # A method may bring a scaling of its own; what is judged is the update that the run reached.
         return canonical(problem, result.A, result.B, ran.scale)
-    if hasattr(result, "A") and hasattr(result, "B"):
-        return canonical(problem, result.A, result.B)
-    raise TypeError(f"result: expected a Result or a pair (A, B), got {type(result).__name__}")
+    if isinstance(result, ConvexResult):
+        # Its factors are those of X itself, whatever the scaling.
+        return canonical(problem, *problem.unpaired(_at_the_ranks(problem, result)), scale=1.0)
+    raise TypeError(f"result: expected a Result, a ConvexResult or a pair (A, B), got {type(result).__name__}")
+
+
+def _at_the_ranks(problem: Problem, found: ConvexResult) -> Pairs:
+    """Return the factors of a convex optimum with as many columns as the problem's, the last ones zero."""
+    pairs = []
+    for (A, B), r in zip(problem.checked_factors(found.A, found.B, np.float64, any_rank=True), problem.ranks):
+        if A.shape[1] > r:
+            raise ValueError(
+                f"result: expected an optimum that factors of rank {r} can hold, got one of rank {A.shape[1]}; "
+                "ls.certify(problem, result) judges it without them"
+            )
+        pairs.append((np.pad(A, ((0, 0), (0, r - A.shape[1]))), np.pad(B, ((0, 0), (0, r - B.shape[1])))))
+    return pairs

@@ -9,6 +9,7 @@ import numpy as np
 
 from .._support.validate import Array, as_integer, as_number
 from .._units import natural_size
+from ..convex import ConvexResult
 from ..engine import StoppingRule, solve
 from ..method import Method
 from ..monitor import rule_of
@@ -25,7 +26,7 @@ ESCAPE_TOL = 1e-7
 
 def escape(
     problem: Problem,
-    result: Result | tuple[Any, Any],
+    result: Result | ConvexResult | tuple[Any, Any],
     method: str | Optimizer | Method = "lbfgs",
     stop: StoppingRule | None = None,
     tol: float = ESCAPE_TOL,
@@ -41,7 +42,7 @@ def escape(
     ----------
     problem : Problem or MultiProblem
         The problem.
-    result : Result or (A, B)
+    result : Result, ConvexResult or (A, B)
         Where to start; ``A = B = 0`` is accepted.
     method : str, Optimizer or Method
         The way to run (see :func:`~lorasolve.solve`), on the problem's own adapter and weight decay; its init is not

@@ -18,6 +18,7 @@ from ..certificates import certify, spot_checks
 from ..certificates.duality import product_errors, scale_of
 from ..certificates.gap import CLOSED_FORM, out_of_range
 from ..certificates.refute import better_point
+from ..convex import ConvexResult
 from ..linear_map import LinearMap, balanced, frobenius_norm, numerical_rank, spectral_norm_estimate, top_singular
 from ..problem import Problem, flat, nuclear_norm
 from ..result import Result
@@ -52,7 +53,7 @@ LEAST_TOL = 1e-12
 @np.errstate(over="ignore", invalid="ignore")
 def verdict(
     problem: Problem,
-    result: Result | tuple[Any, Any] | Any,
+    result: Result | ConvexResult | tuple[Any, Any] | Any,
     X_star: ArrayLike | Sequence[ArrayLike] | None = None,
     constants: Constants | Sequence[Constants] | None = None,
     r_star: int | None = None,
@@ -67,9 +68,10 @@ def verdict(
     ----------
     problem : Problem or MultiProblem
         The problem that was solved.
-    result : Result or (A, B)
-        The end of a run, judged at the update that it reached also where the method brought a scaling of its own, or
-        factors of shapes (m, r), (n, r); for several matrices sequences of factors.
+    result : Result, ConvexResult or (A, B)
+        The end of a run, judged at the update that it reached also where the method brought a scaling of its own, a
+        convex optimum of rank at most ``r``, or factors of shapes (m, r), (n, r); for several matrices sequences of
+        factors.
     X_star : array_like of shape (m, n), or a sequence of them, optional
         A global minimizer of ``F``. Without one, it is computed where ``f`` is convex, ``lam > 0`` and the point is not
         certified anyway. One that is refuted, because ``F`` is lower by more than ``tol`` at the point or after a

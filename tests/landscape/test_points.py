@@ -14,6 +14,7 @@ from lorasolve.landscape._krylov import MISSED, _Lanczos, search_krylov
 from lorasolve.landscape.canonical import canonical
 from lorasolve.landscape.curvature import Symmetry, _apply, _lanczos, curvature, hessian, symmetry_basis
 from lorasolve.linear_map import LinearMap, balanced, product_entries
+from lorasolve.multi import Separable
 
 
 def denoising(seed=0, m=6, n=5, lam=0.3, rank=3):
@@ -627,3 +628,27 @@ def test_without_decay_the_best_of_its_rank_is_not_called_the_optimum_of_f():
     judged = landscape.verdict(problem, (top, top))
     assert judged.kind == "global"
     assert judged.reason.endswith("of the closed form of the optimum of rank <= 1")
+
+
+@pytest.mark.parametrize("scale", [1.0, 4.0, 0.25])
+def test_a_convex_optimum_is_judged_whatever_the_scaling(scale):
+    # The optimum is diag(9 - 2, 8 - 2) in closed form: the effective weight is lam/scale.
+    objective = ls.objectives.Denoising(np.diag([9.0, 8.0, 1.0, 1.0]))
+    problem = ls.Problem(objective, 3, 2.0 * scale, adapter=ls.adapters.LoRA(alpha=3.0 * scale))
+    optimum = ls.solve_convex(problem)
+    np.testing.assert_allclose(optimum.X, np.diag([7.0, 6.0, 0.0, 0.0]), atol=1e-9)
+    assert landscape.verdict(problem, optimum).kind == "global"
+
+
+def test_a_convex_optimum_that_the_factors_cannot_hold_is_refused():
+    problem = ls.Problem(ls.objectives.Denoising(np.diag([9.0, 8.0, 7.0])), rank=2, lam=2.0)
+    with pytest.raises(
+        ValueError, match="result: expected an optimum that factors of rank 2 can hold, got one of rank 3"
+    ):
+        landscape.verdict(problem, ls.solve_convex(problem))
+
+
+def test_convex_optima_of_several_matrices_are_judged():
+    losses = [ls.objectives.Denoising(np.diag([9.0, 1.0])), ls.objectives.Denoising(np.diag([1.0, 5.0, 0.0]))]
+    problem = ls.MultiProblem(Separable(losses), ranks=[2, 1], lam=2.0)
+    assert landscape.verdict(problem, ls.solve_convex(problem)).kind == "global"
