@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._support.threads import kernel_threads
-from .._support.validate import Array, as_float_array, as_index_array, as_matrix_shape, as_partial_matrix
+from .._support.validate import Array, as_float_array, as_index_array, as_matrix_shape, as_partial_matrix, shown
 from ..linear_map import LinearMap, product_entries
 from ._description import Description, Entries
 from ._kernels import Kernels
@@ -98,13 +98,41 @@ class MatrixCompletion(Objective):
         ValueError
             Without any observed entry, or for infinite ones and ragged lists.
         TypeError
-            For complex ones, texts and dates.
+            For complex ones, texts and dates, and for a sparse matrix (see :meth:`from_sparse`).
         """
+        if hasattr(M, "tocoo"):
+            raise TypeError(
+                "M: expected an array in which NaN stands for what was not observed, got a sparse matrix; "
+                "MatrixCompletion.from_sparse takes the entries that one stores"
+            )
         array = as_partial_matrix(M, "M")
         rows, cols = np.nonzero(~np.isnan(array))
         if rows.size == 0:
             raise ValueError("M: has no observed entry, all are NaN")
         return cls(rows, cols, array[rows, cols], array.shape)
+
+    @classmethod
+    def from_sparse(cls, M: Any) -> MatrixCompletion:
+        """Return completion of a SciPy sparse matrix whose stored entries are the observed ones, zeros among them too.
+
+        Parameters
+        ----------
+        M : sparse array or matrix of shape (m, n)
+            In any format; the dense matrix is not formed.
+
+        Raises
+        ------
+        ValueError
+            For entries stored twice or not finite, and without any.
+        TypeError
+            For what is no sparse matrix, and for complex entries.
+        """
+        if not hasattr(M, "tocoo"):
+            raise TypeError(f"M: expected a SciPy sparse matrix, got {shown(M)}; from_dense takes an array with NaN")
+        stored = M.tocoo()
+        if stored.ndim != 2:
+            raise ValueError(f"M: expected a matrix, got a sparse array of shape {stored.shape}")
+        return cls(stored.row, stored.col, stored.data, stored.shape)
 
     def _set(self, row_start: Array, cols: Array, values: Array, n: int) -> None:
         self.shape = (row_start.size - 1, n)

@@ -112,7 +112,7 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
         for name in ("n_features_in_", "feature_names_in_"):
             # Left of an earlier fit to a matrix; a fit to entries has no features.
             self.__dict__.pop(name, None)
-        ratings = self._labelled(X) if self._is_entries(X) else _observed(self._matrix(X, reset=True))
+        ratings = self._labelled(X) if self._is_entries(X) else _observed(self._validated(X, reset=True))
         fitted = fit_completion(ratings, self.lam, self.means, self.clip, self.tol)
         if not fitted.optimum.success:
             warnings.warn(fitted.optimum.message, ConvergenceWarning, stacklevel=2)
@@ -259,6 +259,16 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
 
     def _matrix(self, X: Any, reset: bool) -> Array:
         """Return a matrix with NaN for what is not observed."""
+        matrix = self._validated(X, reset)
+        if not hasattr(matrix, "tocoo"):
+            return matrix
+        dense = np.full(matrix.shape, np.nan)
+        rows, cols, values = _stored(matrix)
+        dense[rows, cols] = values
+        return dense
+
+    def _validated(self, X: Any, reset: bool) -> Any:
+        """Return a matrix as it is, with NaN for what is not observed or sparse."""
         if isinstance(X, tuple):
             raise TypeError(f"X: expected a matrix, got a tuple of {len(X)}; predict gives single entries")
         if isinstance(X, np.ma.MaskedArray):
@@ -284,16 +294,7 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
                 f"X: expected {len(self.model_.col_labels)} columns, one for each column label of the entries fitted, "
                 f"got {matrix.shape[1]}"
             )
-        if not hasattr(matrix, "tocoo"):
-            return matrix
-        stored = matrix.tocoo()
-        places, counts = np.unique(np.ravel_multi_index(stored.coords, stored.shape), return_counts=True)
-        if np.any(counts > 1):
-            i, j = divmod(int(places[counts > 1][0]), stored.shape[1])
-            raise ValueError(f"X: the entry in row {i}, column {j} is stored more than once")
-        dense = np.full(matrix.shape, np.nan)
-        dense[stored.coords] = stored.data
-        return dense
+        return matrix
 
     def _filled(self, matrix: Array) -> Array:
         effects, A = self.model_.fold_in(matrix)
@@ -307,9 +308,26 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
         return tags
 
 
-def _observed(matrix: Array) -> Ratings:
-    rows, cols = np.nonzero(~np.isnan(matrix))
+def _observed(matrix: Any) -> Ratings:
+    """Return the entries of a matrix that are numbers; of a sparse one those that are stored."""
+    if hasattr(matrix, "tocoo"):
+        rows, cols, values = _stored(matrix)
+    else:
+        rows, cols = np.nonzero(~np.isnan(matrix))
+        values = matrix[rows, cols]
     if rows.size == 0:
         raise ValueError("X: has no observed entry")
     m, n = matrix.shape
-    return Ratings(rows, cols, matrix[rows, cols], np.arange(m), np.arange(n))
+    return Ratings(rows, cols, values, np.arange(m), np.arange(n))
+
+
+def _stored(matrix: Any) -> tuple[Array, Array, Array]:
+    """Return rows, columns and values of the numbers that a sparse matrix stores."""
+    stored = matrix.tocoo()
+    seen = ~np.isnan(stored.data)
+    rows, cols = (part[seen].astype(np.int64) for part in stored.coords)
+    twice = given_twice(rows, cols) if rows.size else None
+    if twice is not None:
+        i, j = int(rows[twice[1]]), int(cols[twice[1]])
+        raise ValueError(f"X: the entry in row {i}, column {j} is stored more than once")
+    return rows, cols, stored.data[seen]

@@ -167,3 +167,22 @@ def test_products_with_and_without_compiled_loops_are_those_of_the_dense_matrix(
         for product, true in ((S.matmat(V), G @ V), (S.rmatmat(U), G.T @ U)):
             assert product.dtype == dtype
             assert_allclose(product, true, rtol=tol, atol=10 * tol)
+
+
+@pytest.mark.parametrize("form", ["coo", "csr", "csc"])
+def test_the_entries_that_a_sparse_matrix_stores_are_the_observed_ones(form):
+    rows, cols, values = [0, 2, 2, 1], [1, 0, 3, 2], [3.0, 0.5, -2.0, 0.0]
+    made = MatrixCompletion.from_sparse(scipy.sparse.coo_array((values, (rows, cols)), (3, 4)).asformat(form))
+    assert (made.shape, made.nnz) == ((3, 4), 4)
+    X = np.arange(12.0).reshape(3, 4)
+    assert made.value_and_grad(X)[0] == pytest.approx(0.5 * ((1 - 3) ** 2 + (8 - 0.5) ** 2 + (11 + 2) ** 2 + 6**2))
+
+
+def test_sparse_and_dense_matrices_are_told_apart():
+    stored = scipy.sparse.csr_array(np.eye(3))
+    with pytest.raises(TypeError, match=r"M: .* got a sparse matrix; MatrixCompletion\.from_sparse"):
+        MatrixCompletion.from_dense(stored)
+    with pytest.raises(TypeError, match=r"M: expected a SciPy sparse matrix, got .*; from_dense"):
+        MatrixCompletion.from_sparse(np.eye(3))
+    with pytest.raises(ValueError, match="given more than once"):
+        MatrixCompletion.from_sparse(scipy.sparse.coo_array(([1.0, 2.0], ([0, 0], [1, 1])), (2, 2)))

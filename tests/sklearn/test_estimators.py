@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -324,3 +325,17 @@ def test_an_entry_that_a_sparse_matrix_stores_twice_is_refused(form) -> None:
         twice = scipy.sparse.csc_matrix((x[[0, 3, 1, 2]], [0, 2, 1, 1], [0, 1, 2, 4]), shape=(3, 3))
     with pytest.raises(ValueError, match="row 1, column 2 is stored more than once"):
         LowRankCompletion().fit(twice)
+
+
+def test_a_wide_sparse_matrix_is_fitted_without_the_dense_one() -> None:
+    rng = np.random.default_rng(3)
+    rows, cols = np.divmod(np.sort(rng.choice(30 * 20, 300, replace=False)), 20)
+    values = (rng.standard_normal((30, 2)) @ rng.standard_normal((2, 20)))[rows, cols]
+    expected = LowRankCompletion(2.0, means="none").fit((rows, cols, values))
+    wide = scipy.sparse.csr_array((values, (150 * rows, 190 * cols)), (5000, 4000))
+    tracemalloc.start()
+    found = LowRankCompletion(2.0, means="none").fit(wide)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50e6  # the dense matrix has 160 MB
+    assert found.certificate_.value == pytest.approx(expected.certificate_.value, rel=1e-6)
