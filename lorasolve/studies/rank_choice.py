@@ -45,8 +45,11 @@ class RankChoice:
 
     @property
     def rank(self) -> int:
-        """Factors of this many columns hold the optimum, as far as is known: the upper end, else the rank found."""
-        return max(self.at_most if self.upper_known else self.found, 1)
+        """Factors of this many columns hold the optimum, as far as is known: the upper end, else the rank found.
+
+        The rank found counts singular values beside the largest one, and that of the optimum may be proved larger.
+        """
+        return max(self.at_most if self.upper_known else self.found, self.at_least, 1)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the factors as plain JSON-ready values."""
@@ -71,6 +74,8 @@ class RankChoice:
                 why = "the smoothness of f is not known or was refuted, the gap too large for it, or more singular "
                 why += "values of the gradient near lam than X has"
             what = "found" if self.found else "X = 0 was found"
+            if self.at_least > self.found:
+                what = f"{self.found} found"
             return f"rank {self.rank} at {self._at()}: {what}, not certified{known} (no bound from above: {why})"
         interval = f"{self.at_least}" if self.at_least == self.at_most else f"{self.at_least} to {self.at_most}"
         return (

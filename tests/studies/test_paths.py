@@ -349,6 +349,14 @@ def test_a_rank_that_is_not_certified_is_called_found():
     assert nothing.found == 0 and "rank 1 at lam = 3: X = 0 was found, not certified" in str(nothing)
 
 
+def test_a_recommended_rank_is_not_below_the_one_proved():
+    """The optimum has the singular values 1 and 1e-6, and 0 at the tie with lam, which leaves no bound from above."""
+    choice = ls.recommend_rank(ls.Problem(Denoising(np.diag([2.0, 1.000001, 1.0])), 1, 1.0))
+    assert (choice.at_least, choice.found, choice.upper_known) == (2, 1, False)
+    assert choice.rank == 2
+    assert str(choice).startswith("rank 2 at lam = 1: 1 found, not certified; the optimum has rank >= 2 (no bound from")
+
+
 def test_why_nothing_bounds_a_rank_is_said_as_it_is():
     """The smoothness of denoising is known, and its gap is as small as one likes."""
     single = denoising()
