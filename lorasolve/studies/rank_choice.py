@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .._known import Known
-from .._support.validate import as_number
+from .._support.text import component_text
+from .._support.validate import as_instance, as_number
 from ..convex import ConvexResult, solve_convex
 from ..problem import Problem
 
@@ -116,13 +117,19 @@ def recommend_rank(problem: Problem, tol: float = 1e-9, *, progress: bool = Fals
     Raises
     ------
     ValueError, TypeError
-        Where :func:`~lorasolve.solve_convex` refuses the problem.
+        With a factor frozen, and where :func:`~lorasolve.solve_convex` refuses the problem.
 
     Notes
     -----
     For convex ``f`` with ``beta``-Lipschitz gradient, ``rank X* <= #{sigma_i(G) >= lam - sqrt(2 beta gap)}``; if ``f``
     is strongly convex with ``alpha``, ``rank X* >= #{sigma_i(X) > sqrt(2 gap/alpha)}`` (proofs/rank_certificate).
     """
+    as_instance(problem, "problem", Problem)
+    if problem.trainable is not None:
+        raise ValueError(
+            "problem: expected factors that are both trained: beside a frozen one no number of columns need hold the "
+            f"optimum, got the adapter {component_text(problem.adapter)!r}"
+        )
     tol = as_number(tol, "tol", 0.0, open_low=True)
 
     def interval(point: ConvexResult) -> tuple[int, int | None]:

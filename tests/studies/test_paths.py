@@ -357,6 +357,14 @@ def test_a_recommended_rank_is_not_below_the_one_proved():
     assert str(choice).startswith("rank 2 at lam = 1: 1 found, not certified; the optimum has rank >= 2 (no bound from")
 
 
+def test_no_rank_is_recommended_beside_a_frozen_factor():
+    """Updates beside a frozen A are in its span: with columns (1, 0, 0) and (0, 1, 0) none is near diag(0, 0, 5)."""
+    problem = ls.Problem(Denoising(np.diag([0.0, 0.0, 5.0])), 2, 1.0, "lora:frozen=A")
+    with pytest.raises(ValueError, match=r"^problem: expected factors .* 'lora:frozen=A'$"):
+        ls.recommend_rank(problem)
+    assert ls.recommend_rank(problem.replace(adapter="lora")).rank == 1
+
+
 def test_why_nothing_bounds_a_rank_is_said_as_it_is():
     """The smoothness of denoising is known, and its gap is as small as one likes."""
     single = denoising()
