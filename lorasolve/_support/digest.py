@@ -3,9 +3,10 @@
 An object is its class and its attributes; one of a user's own kind of container (a named tuple, say) is these and what
 it contains. Left out are cached properties and flags of sparse matrices, which follow from the rest, and what it names
 in ``not_data``: memory that calls write to, and times. A class or function that is not of an installed package is its
-bytecode, with that of the functions of its own module that it calls and with the plain data (numbers, texts, arrays,
-collections of them) that it reads there by name or holds as attributes of the class. Of what it calls in other modules
-that are not installed the code alone counts. What those read from elsewhere is not seen.
+bytecode, with that of the functions and classes of its own module that it calls, or that are in a table which it reads
+there or attributes of the class, and with the plain data (numbers, texts, arrays, collections of them) that it reads
+there by name or holds as attributes of the class, as an enumeration its members. Of what it calls in other modules that
+are not installed the code alone counts. What those read from elsewhere is not seen.
 
 Equal content has equal digests, whatever of it is one object: what was met before is added once more, by its content.
 """
@@ -237,6 +238,8 @@ class _Digest:
                 self._call(other, value, called)
             elif called in value.__globals__ and _is_plain(other) and not _of_python(called):
                 self._data("global", called, other)
+            else:
+                self._held(other, value, called)
         for called, other in _from_modules(value.__code__, value.__globals__):
             self._call(other, value, called)
 
@@ -263,6 +266,29 @@ class _Digest:
             elif isinstance(entry, tuple):
                 self._tag("entry", key.encode())
                 self.add(entry, f"{where}.{key}")
+            else:
+                self._held(entry, value, key)
+        if issubclass(value, enum.Enum):
+            for member in value:
+                if _is_plain(member.value):
+                    self._data("member", member.name, member.value)
+
+    def _held(self, value: Any, holder: Any, where: str) -> None:
+        """Add functions and classes of a module that it keeps in a class or in a table, as ``{"huber": huber}``.
+
+        Those of other modules may be there or not, as where modules register what they have.
+        """
+        if isinstance(value, (type, types.FunctionType)):
+            if value.__module__ == holder.__module__:
+                self._tag("held", where.encode())
+                self.add(value, where)
+        elif isinstance(value, (dict, list, tuple)) and id(value) not in self._within:
+            self._within[id(value)] = len(self._within)
+            entries = value.items() if isinstance(value, dict) else enumerate(value)
+            found = {digest(key): entry for key, entry in entries if isinstance(entry, _HOLDERS) and _is_plain(key)}
+            for key in sorted(found):
+                self._held(found[key], holder, f"{where}[{key}]")
+            del self._within[id(value)]
 
     def _call(self, called: Any, function: types.FunctionType, where: str) -> None:
         """Add a class or function that a function reads by name."""
@@ -333,6 +359,10 @@ class _DigestOfCode(_Digest):
         if not installed(called):
             self._later(called)
 
+    def _held(self, value: Any, holder: Any, where: str) -> None:
+        if not _can_be_filled(value):
+            super()._held(value, holder, where)
+
     def _variable(self, value: Any, where: str) -> None:
         if isinstance(value, (type, types.FunctionType)):
             self.add(value, where)
@@ -344,6 +374,10 @@ class _DigestOfCode(_Digest):
 
 # What extends one of these has code and attributes beside what is in it.
 _CONTAINERS = (dict, list, tuple, set, frozenset, np.ndarray, random.Random)
+
+
+# What may be code or hold some.
+_HOLDERS = (type, types.FunctionType, dict, list, tuple)
 
 
 def _dtype_text(dtype: np.dtype[Any]) -> str:

@@ -530,6 +530,42 @@ def test_a_digest_sees_the_plain_data_of_code_and_not_what_it_writes():
     assert len({before, *map(digest, changed)}) == 5
 
 
+TABLES = {
+    "a dict": "T = {'one': f, None: [1.0]}\ndef g(x): return T['one'](x)",
+    "its own names": "T = {'one': f, 'two': h} if SLOPE == 1 else {'one': h, 'two': f}\ndef g(x): return T['one'](x)",
+    "a list of pairs": "T = [(1.0, f), (2.0, h)]\ndef g(x): return T[0][1](x)",
+    "a class in a class": "class g:\n    class settings:\n        slope = SLOPE",
+    "a table in a class": "class g:\n    kinds = {'one': f}",
+    "an enumeration": "class E(enum.Enum):\n    ONE, TWO = SLOPE, 2\ndef g(x): return E.ONE.value * x",
+}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_digest_sees_functions_and_classes_that_a_module_keeps_in_tables(table):
+    made = []
+    for slope in (1, 1, 3):
+        code = f"def f(x): return {slope} * x\ndef h(x): return -x\nSLOPE = {slope}\n{TABLES[table]}"
+        exec(code, scope := {"__name__": "__main__", "enum": enum})
+        made.append(digest(scope["g"]))
+    assert made[0] == made[1] != made[2]
+
+
+def test_tables_that_other_modules_fill_say_nothing_about_code():
+    """What has been imported by now differs from process to process; in what order entries came does not count."""
+
+    def made(entries):
+        exec(
+            "def f(x): return x\ndef h(x): return 2 * x\ndef g(x): return T['f'](x)", scope := {"__name__": "__main__"}
+        )
+        scope["T"] = {name: scope.get(name, thing) for name, thing in entries.items()}
+        scope["T"]["T"] = scope["T"]
+        return digest(scope["g"])
+
+    other = types.FunctionType((lambda x: 5 * x).__code__, {"__name__": "other"})
+    before = made({"f": None, "h": None})
+    assert before == made({"h": None, "other": other, "f": None, digest: other}) != made({"h": None})
+
+
 WRITES = ("C.append(x)", "C[k] = x", "C[f(k, x)] = k", "C[k] += x", "C[k][x] = 1", "C[k].add(x)", "del C[k]")
 READS = ("x[k] = C", "x[C[k]] = 1", "x[k] += C[k]", "x.append(C)", "x[k] = x if C else k", "x[k] = f(C, x)", "k = C[k]")
 COPIES = ("C.copy().pop()", "C[k].copy().pop()", "(C + x).pop()", "C[1:].pop()", "C[x:k:1].pop()", "C.copy()[k] = x")
