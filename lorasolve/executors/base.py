@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 import pathlib
@@ -144,6 +145,8 @@ def packed(start: Start) -> bytes:
 def _pickler() -> Any:
     import cloudpickle
 
+    by_value = {"__main__", *cloudpickle.list_registry_pickle_by_value()}
+
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         """Collects the user's modules, and their classes and functions, that it writes by name."""
 
@@ -153,6 +156,11 @@ def _pickler() -> Any:
             super().__init__(self.file)
 
         def reducer_override(self, thing: Any) -> Any:
+            if isinstance(thing, _REMEMBERS) and thing.__module__ in by_value:
+                # Which Python writes by name alone, and no worker has what a script or notebook calls so.
+                return _remembering, (thing.__wrapped__, thing.cache_parameters())
+            if isinstance(thing, functools.cached_property):  # which holds a lock before Python 3.12
+                return _cached, (thing.func, thing.attrname)
             reduced = super().reducer_override(thing)
             by_name = reduced is NotImplemented and isinstance(thing, (type, types.FunctionType, types.ModuleType))
             if by_name and not installed(thing):
@@ -160,6 +168,22 @@ def _pickler() -> Any:
             return reduced
 
     return Pickler()
+
+
+# What functools.cache and functools.lru_cache make of a function.
+_REMEMBERS = type(functools.cache(abs))
+
+
+def _remembering(function: Callable[..., Any], settings: dict[str, Any]) -> Callable[..., Any]:
+    """Return a function that remembers, in a worker, where it has nothing to remember yet."""
+    return functools.lru_cache(**settings)(function)
+
+
+def _cached(function: Callable[[Any], Any], name: str) -> functools.cached_property[Any]:
+    """Return a cached property of a name."""
+    made = functools.cached_property(function)
+    made.attrname = name
+    return made
 
 
 def unpacked(payload: bytes) -> Callable[[Any], Any]:

@@ -70,6 +70,35 @@ def test_work_that_cannot_go_to_other_processes_is_refused_in_words() -> None:
         assert [outcome.report for outcome in outcomes(pool, [-1], 1)] == [1]
 
 
+REMEMBERING = """
+import functools
+
+@functools.cache
+def fibonacci(n):
+    return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
+
+class Own:
+    @functools.lru_cache(maxsize=3)
+    def number(self, n):
+        return fibonacci(n)
+
+    @functools.cached_property
+    def tenth(self):
+        return self.number(10)
+
+def start():
+    own = Own()
+    return lambda chunk: (own.tenth, vars(own), own.number(12), Own.number.cache_parameters()["maxsize"])
+"""
+
+
+def test_functions_of_a_script_that_remember_go_to_other_processes() -> None:
+    """The Fibonacci numbers 10 and 12 are 55 and 144."""
+    exec(REMEMBERING, scope := {"__name__": "__main__"})
+    with registry.classes()["loky"]().open(scope["start"], 1, 1) as pool:
+        assert [outcome.report for outcome in outcomes(pool, [0], 1)] == [(55, {"tenth": 55}, 144, 3)]
+
+
 @pytest.mark.parametrize("name", HERE)
 def test_a_study_reaches_the_optimum_of_every_cell(name: str, tmp_path: pathlib.Path) -> None:
     s = np.array([3.0, 2.0, 1.0])
