@@ -216,6 +216,7 @@ class _Digest:
             self._tag("partial")
             self.add([value.func, list(value.args), value.keywords], where)
             return
+        value = _in_python(value)
         if isinstance(value, types.FunctionType) and not installed(value):
             self._function(value, where)
         elif isinstance(value, type) and not installed(value):
@@ -233,7 +234,7 @@ class _Digest:
         for cell, variable in zip(value.__closure__ or (), value.__code__.co_freevars):
             self._variable(cell.cell_contents, f"{variable} in {where}")
         for called in _names(value.__code__, value.__globals__):
-            other = value.__globals__.get(called)
+            other = _in_python(value.__globals__.get(called))
             if isinstance(other, (type, types.FunctionType)):
                 self._call(other, value, called)
             elif called in value.__globals__ and _is_plain(other) and not _of_python(called):
@@ -255,7 +256,7 @@ class _Digest:
             if any(vars(base).get(key, value) is entry for base in value.__mro__[1:]):
                 continue  # as inherited, and a class that was sent to another process is without it
             entry = entry.__func__ if isinstance(entry, (classmethod, staticmethod)) else entry
-            entry = entry.fget if isinstance(entry, property) else getattr(entry, "func", entry)
+            entry = _in_python(entry.fget if isinstance(entry, property) else getattr(entry, "func", entry))
             if isinstance(entry, types.FunctionType):
                 self._tag("entry", key.encode())
                 self.add(entry, f"{where}.{key}")
@@ -411,6 +412,14 @@ def callable_of(value: Any) -> bool:
     return isinstance(value, (types.BuiltinFunctionType, np.ufunc)) or hasattr(value, "py_func")
 
 
+def _in_python(value: Any) -> Any:
+    """Return the function in Python of one that is compiled or remembers, as by numba.njit and functools.cache."""
+    if isinstance(value, (type, types.FunctionType)):
+        return value
+    written = getattr(value, "py_func", getattr(value, "__wrapped__", None))
+    return written if isinstance(written, types.FunctionType) else value
+
+
 def installed(thing: Any) -> bool:
     """Whether a class, function or module comes with an installed package, as this one, and not from a user's file."""
     if of_package(thing):
@@ -487,6 +496,7 @@ def _from_modules(code: types.CodeType, scope: dict[str, Any]) -> list[tuple[str
                 break
             thing = vars(thing).get(after.argval)
             names.append(after.argval)
+        thing = _in_python(thing)
         if len(names) > 1 and isinstance(thing, (type, types.FunctionType)):
             found[".".join(names)] = thing
     for constant in code.co_consts:

@@ -30,6 +30,7 @@ import types
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
+import numba
 import numpy as np
 import pytest
 import scipy.sparse
@@ -546,6 +547,25 @@ def test_a_digest_sees_functions_and_classes_that_a_module_keeps_in_tables(table
     for slope in (1, 1, 3):
         code = f"def f(x): return {slope} * x\ndef h(x): return -x\nSLOPE = {slope}\n{TABLES[table]}"
         exec(code, scope := {"__name__": "__main__", "enum": enum})
+        made.append(digest(scope["g"]))
+    assert made[0] == made[1] != made[2]
+
+
+COMPILED = {
+    "compiled": "f = numba.njit(f)\ndef g(x): return f(x)",
+    "remembering": "f = functools.cache(f)\ndef g(x): return f(x)",
+    "around": "def make():\n    h = numba.njit(f)\n    return lambda x: h(x)\ng = make()",
+    "in a class": "class g:\n    h = functools.lru_cache(maxsize=2)(f)",
+    "in a module": "module.f = numba.njit(f)\ndef g(x): return module.f(x)",
+}
+
+
+@pytest.mark.parametrize("where", COMPILED)
+def test_a_digest_sees_what_is_compiled_or_remembers_as_it_is_written(where):
+    made = []
+    for slope in (1, 1, 3):
+        scope = {"__name__": "__main__", "functools": functools, "numba": numba, "module": types.ModuleType("module")}
+        exec(f"def f(x): return {slope} * x\n{COMPILED[where]}", scope)
         made.append(digest(scope["g"]))
     assert made[0] == made[1] != made[2]
 
