@@ -29,6 +29,8 @@ class _Group:
     ended: int = 0
     converged: int = 0
     values: dict[str, list[Any]] = field(default_factory=dict)
+    # The runs that came to each measure.
+    asked: Counter[str] = field(default_factory=Counter)
 
     def add(self, result: Record) -> None:
         """Count a result and keep its values."""
@@ -38,10 +40,17 @@ class _Group:
             self.ended += 1
             self.converged += result["status"] in _SUCCESSES
         shown = {name: result[name] for name in _VALUES if name in result}
-        for entries in measured(result).values():
+        for measure, entries in measured(result).items():
+            self.asked[measure] += 1
             shown |= {name: entries[name] for name in _headlines(entries)}
         for name, value in shown.items():
             self.values.setdefault(name, []).append(value)
+
+    def text(self, name: str, measure: str | None) -> str:
+        """Return the values of a column as one; a run that came to its measure and has no such entry has no value."""
+        values = self.values.get(name, [])
+        missing = 0 if measure is None else self.asked[measure] - len(values)
+        return _together(values + [None] * missing)
 
 
 def in_groups(records: Iterable[Record], by: Sequence[str] | None) -> tuple[list[str], list[list[str]], list[bool]]:
@@ -68,7 +77,8 @@ def in_groups(records: Iterable[Record], by: Sequence[str] | None) -> tuple[list
         kept = [name for name in axes if name != "seed"]
     elif axes:
         check_axes(kept, axes, "by")
-    columns = [*_VALUES, *(name for names in asked.values() for name in _headlines(names))]
+    columns: dict[str, str | None] = dict.fromkeys(_VALUES)
+    columns |= {name: measure for measure, names in asked.items() for name in _headlines(names)}
     keys = sorted(groups, key=lambda key: [order(places[key].get(name)) for name in kept])
     texts = [_axis_texts([places[key] for key in keys], name) for name in kept]
     heads = [*kept, *COUNTS, *columns]
@@ -76,9 +86,9 @@ def in_groups(records: Iterable[Record], by: Sequence[str] | None) -> tuple[list
     return heads, rows, [True] + [False] * (len(heads) - 1)
 
 
-def _line(labels: list[str], group: _Group, columns: list[str]) -> list[str]:
+def _line(labels: list[str], group: _Group, columns: dict[str, str | None]) -> list[str]:
     share = f"{group.converged / group.ended:.2f}" if group.ended else "-"
-    found = [_together(group.values.get(name, [])) for name in columns]
+    found = [group.text(name, measure) for name, measure in columns.items()]
     return [*labels, str(group.runs), str(group.failed), share, *found]
 
 

@@ -102,7 +102,8 @@ def phase(
         place = order(cell[x]), order(cell[y])
         labels |= {place[0]: cell[x], place[1]: cell[y]}
         number, error = math.nan if number is None else float(number), result.get("error")
-        spot = Spot(cell, number, end_of(result), error, error is None or column in row)
+        came = any(column.startswith(f"{name}.") for name in result.get("measures", {}))
+        spot = Spot(cell, number, end_of(result), error, error is None or column in row or came)
         spots.setdefault(place, []).append(spot)
     if not spots:
         raise ValueError(f"phase: {source} holds no runs of this study")

@@ -1592,6 +1592,27 @@ def test_what_is_known_of_a_run_does_not_depend_on_what_else_is_asked(tmp_path):
             assert line[heads.index("odd")] == "1.00" and runs.phase("rank", "rank", "share of odd")[2] == [[1.0]]
 
 
+def test_an_entry_that_a_measure_leaves_out_is_an_answer_that_is_not_known(tmp_path):
+    """Of four runs one is right, with a gap; the others have no such entries, and of two another measure fails."""
+
+    def right(problem, result):
+        return {"so": True, "gap": 0.5, "why": "luck"} if problem.objective.user.shift == 0 else {}
+
+    def odd(problem, result):
+        if problem.objective.user.shift > 1:
+            raise ArithmeticError("no measure of this run")
+        return True
+
+    axes = {"shift": range(4), "rank": [1]}
+    for measures in (right, [right, odd]):
+        study = ls.Study(lambda shift, rank: ls.Problem(Shifted(shift), rank, 0.1), axes, "lbfgs", measure=measures)
+        runs = study.run(tmp_path / "runs", "serial")
+        heads, line = (re.split(r" {2,}", text) for text in runs.table(by=["rank"]).splitlines())
+        told = dict(zip(heads, line))
+        assert [told[f"right.{name}"] for name in ("so", "gap", "why")] == ["0.25", "0.5 (1 of 4)", "luck 0.25"]
+        assert_array_equal(runs.phase("rank", "rank", "share of right.so")[2], [[0.25]])
+
+
 def test_tables_and_phase_diagrams_keep_little_of_a_run(tmp_path):
     """Of many runs whose measure says much; a store in which each line stands once more under many keys."""
 
