@@ -399,6 +399,10 @@ def _refuse_columns(axes: Axes, measures: Mapping[str, Measure]) -> None:
             if name in taken:
                 what = "an axis" if name in axes.labels and kind == "measure" else "a column of every table of runs"
                 raise ValueError(f"{kind}: expected a name of its own, got {name!r}, which is {what}")
+    for name in measures:
+        owner = next((other for other in measures if name.startswith(f"{other}.")), None)
+        if owner is not None:
+            raise ValueError(f"measure: expected a name of its own, got {name!r}, which an entry of {owner!r} may have")
 
 
 def _named(name: str) -> Measure:

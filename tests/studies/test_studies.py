@@ -842,6 +842,9 @@ def test_bad_input_names_the_argument(tmp_path):
             ls.Study(problem, {"lam": [1.0]}, measure={name: ls.certify})
     with pytest.raises(ValueError, match="measure: expected a name of its own, got 'lam', which is an axis"):
         ls.Study(problem, {"lam": [1.0]}, measure={"lam": ls.certify})
+    # The rank of certify would stand in the column of the other measure.
+    with pytest.raises(ValueError, match=r"measure: .* got 'certify\.rank', which an entry of 'certify' may have"):
+        ls.Study(problem, {"lam": [1.0]}, measure={"certify.rank": lambda problem, result: 7, "certify": ls.certify})
 
 
 # ---------------------------------------------------------------------- the store
