@@ -4,15 +4,17 @@ An object is its class and its attributes; one of a user's own kind of container
 it contains. Left out are cached properties and flags of sparse matrices, which follow from the rest, and what it names
 in ``not_data``: memory that calls write to, and times. A class or function that is not of an installed package is its
 bytecode, with that of the functions and classes of its own module that it calls, or that are in a table which it reads
-there or attributes of the class, and with the plain data (numbers, texts, arrays, collections of them) that it reads
-there by name or holds as attributes of the class, as an enumeration its members. Of what it calls in other modules that
-are not installed the code alone counts. What those read from elsewhere is not seen.
+there or attributes of the class, and with the plain data (numbers, texts, arrays, collections, namespaces and
+dataclasses of them) that it reads there by name or holds as attributes of the class, as an enumeration its members. Of
+what it calls in other modules that are not installed the code alone counts. What those read from elsewhere is not seen.
 
 Equal content has equal digests, whatever of it is one object: what was met before is added once more, by its content.
 """
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
 import dis
 import enum
 import functools
@@ -188,7 +190,8 @@ class _Digest:
             self._tag("fingerprint", type(value).__qualname__.encode(), stated.encode())
             return
         kind, state = type(value), _state(value)
-        compiled = isinstance(value, io.IOBase) or any(not base.__flags__ & _HEAP_TYPE for base in kind.__mro__[:-1])
+        bases = [base for base in kind.__mro__[:-1] if base is not types.SimpleNamespace]
+        compiled = isinstance(value, io.IOBase) or any(not base.__flags__ & _HEAP_TYPE for base in bases)
         if compiled or (not state and not hasattr(value, "__dict__")):
             raise TypeError(
                 f"{where} is a {kind.__name__}, whose content cannot be read; keep plain numbers, texts and arrays, or "
@@ -234,7 +237,10 @@ class _Digest:
         for cell, variable in zip(value.__closure__ or (), value.__code__.co_freevars):
             self._variable(cell.cell_contents, f"{variable} in {where}")
         for called in _names(value.__code__, value.__globals__):
-            other = _in_python(value.__globals__.get(called))
+            thing = _in_python(value.__globals__.get(called))
+            other = _bare(thing)
+            if other is not thing and (read := _attributes_read(value.__code__, called)) <= other.keys():
+                other = {name: other[name] for name in read}
             if isinstance(other, (type, types.FunctionType)):
                 self._call(other, value, called)
             elif called in value.__globals__ and _is_plain(other) and not _of_python(called):
@@ -257,6 +263,7 @@ class _Digest:
                 continue  # as inherited, and a class that was sent to another process is without it
             entry = entry.__func__ if isinstance(entry, (classmethod, staticmethod)) else entry
             entry = _in_python(entry.fget if isinstance(entry, property) else getattr(entry, "func", entry))
+            entry = _bare(entry)
             if isinstance(entry, types.FunctionType):
                 self._tag("entry", key.encode())
                 self.add(entry, f"{where}.{key}")
@@ -466,6 +473,19 @@ def _is_plain(value: Any, within: frozenset[int] = frozenset()) -> bool:
     return value is None or isinstance(value, (bool, int, float, complex, str, bytes, range, np.generic, np.dtype))
 
 
+def _bare(value: Any) -> Any:
+    """Return the attributes of an object that does nothing but hold them, and those of such objects in these.
+
+    These are namespaces, a user's dataclasses and sparse matrices; any other value is returned as it is.
+    """
+    kind = type(value)
+    is_record = dataclasses.is_dataclass(kind) and not installed(kind)
+    is_sparse = kind.__module__.startswith("scipy.sparse.")
+    if is_record or is_sparse or isinstance(value, (types.SimpleNamespace, argparse.Namespace)):
+        return {name: _bare(entry) for name, entry in _state(value).items() if name not in _noted(kind)}
+    return value
+
+
 def _can_be_filled(value: Any) -> bool:
     """Whether plain data can change in place: lists, dicts, sets and arrays, and tuples that hold some."""
     return isinstance(value, (list, dict, set, np.ndarray)) or (
@@ -479,10 +499,22 @@ def _names(code: types.CodeType, scope: dict[str, Any]) -> list[str]:
     reads = {step.argval for step in steps if step.opname in _LOADS}
     writes = {step.argval for step in steps if step.opname == "STORE_GLOBAL"}
     for k, step in enumerate(steps):
-        if step.opname in _LOADS and _can_be_filled(scope.get(step.argval)) and _is_written(steps[k:]):
+        if step.opname in _LOADS and _can_be_filled(_bare(scope.get(step.argval))) and _is_written(steps[k:]):
             writes.add(step.argval)
     functions = (constant for constant in code.co_consts if isinstance(constant, types.CodeType))
     return sorted(reads.union(*(_names(function, scope) for function in functions)) - writes)
+
+
+def _attributes_read(code: types.CodeType, name: str) -> set[str]:
+    """Return what code, that of functions within it included, reads of a global name; "" if it does anything else."""
+    steps = [step for step in dis.get_instructions(code) if step.opname != "EXTENDED_ARG"]
+    found = {
+        after.argval if after.opname == "LOAD_ATTR" else ""
+        for step, after in itertools.pairwise(steps)
+        if step.opname in _LOADS and step.argval == name
+    }
+    functions = (constant for constant in code.co_consts if isinstance(constant, types.CodeType))
+    return found.union(*(_attributes_read(function, name) for function in functions))
 
 
 def _from_modules(code: types.CodeType, scope: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -528,6 +560,7 @@ _MAKES = ("CALL", "CALL_KW", "CALL_FUNCTION_EX", "BINARY_OP", "BINARY_SLICE")
 def _is_written(steps: list[dis.Instruction]) -> bool:
     """Whether what the first step loads is filled: by a method, as ``seen.append(x)``, or an item, ``cache[k] = x``.
 
+    Or an attribute, ``seen.count += 1``.
     ``height`` is that of the stack, from what was loaded (1) on; where it falls below, that is gone. It is gone too
     where another object takes its place, as in ``seen.copy().pop()``, and where the code goes on elsewhere.
     """
@@ -538,6 +571,8 @@ def _is_written(steps: list[dis.Instruction]) -> bool:
         # Of ``c[k] += x`` item and key were moved to the top of the stack.
         place = 3 if step.opname == "STORE_SLICE" or before.opname == "SWAP" else 2
         if height == place and step.opname in ("STORE_SUBSCR", "STORE_SLICE", "DELETE_SUBSCR"):
+            return True
+        if height == place - 1 and step.opname in ("STORE_ATTR", "DELETE_ATTR"):
             return True
         height += dis.stack_effect(step.opcode, step.arg, jump=False)
         is_part = before.opname == "BUILD_SLICE" or isinstance(before.argval, slice)

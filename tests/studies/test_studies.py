@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import copy
 import csv
+import dataclasses
 import enum
 import errno
 import functools
@@ -584,6 +586,59 @@ def test_tables_that_other_modules_fill_say_nothing_about_code():
     other = types.FunctionType((lambda x: 5 * x).__code__, {"__name__": "other"})
     before = made({"f": None, "h": None})
     assert before == made({"h": None, "other": other, "f": None, digest: other}) != made({"h": None})
+
+
+RECORDS = {
+    "namespace": "types.SimpleNamespace(slope=SLOPE)",
+    "arguments": "argparse.Namespace(slope=SLOPE, out=None)",
+    "dataclass": "Settings(SLOPE)",
+    "nested": "types.SimpleNamespace(inner=Settings(Settings([SLOPE])))",
+    "sparse": "scipy.sparse.csr_array([[SLOPE, 0.0]])",
+}
+
+
+@pytest.mark.parametrize("record", RECORDS)
+@pytest.mark.parametrize(
+    "statement", ["return C.slope", "x.slope += C.slope", "C.slope += 1", "C.slope = x", "del C.slope"]
+)
+def test_a_digest_sees_records_of_plain_data_that_code_reads_and_does_not_fill(record, statement):
+    """Of the code of a dataclass too, which may read its own instance."""
+    made = []
+    for slope in (1.0, 1.0, 3.0):
+        names = {
+            "types": types,
+            "argparse": argparse,
+            "dataclass": dataclasses.dataclass,
+            "scipy": scipy,
+            "SLOPE": slope,
+        }
+        code = "@dataclass\nclass Settings:\n    slope: float\n    def own(self): return C"
+        exec(f"{code}\nC = {RECORDS[record]}\ndef f(x):\n    {statement}", scope := names | {"__name__": "__main__"})
+        made.append(digest(scope["f"]))
+    assert made[0] == made[1]
+    assert (made[0] == made[2]) == statement.replace("del ", "").startswith("C.")
+
+
+@pytest.mark.parametrize("code", ["args.slope * x", "args.slope + (lambda: args.slope)()", "vars(args)", "args.own()"])
+def test_of_a_record_counts_what_is_read_of_it(code):
+    """The number of workers that a script is given makes no other runs."""
+    kinds = {}
+    for name, given in {"one": (1.0, 2), "workers": (1.0, 4), "slope": (3.0, 2)}.items():
+        scope = {"args": argparse.Namespace(slope=given[0], workers=given[1]), "__name__": "__main__"}
+        exec(f"def f(x):\n    return {code}", scope)
+        kinds[name] = digest(scope["f"])
+    assert kinds["one"] != kinds["slope"]
+    assert (kinds["one"] == kinds["workers"]) == code.startswith("args.slope")
+
+
+def test_a_loss_with_a_namespace_of_settings_is_known_by_these(tmp_path):
+    """The optimum of ``||X - t||^2/2 + lam ||X||_*`` at a constant t: one singular value, ``t sqrt(30) - lam``."""
+    for target in (1.0, 3.0):
+        loss = Shifted(target)
+        loss.settings = types.SimpleNamespace(target=target)
+        (record,) = ls.Study(ls.Problem(loss, 2, 0.5), {"seed": [0]}, "lbfgs").run(tmp_path / "runs", "serial")
+        assert record["result"]["fun"] == pytest.approx(0.5 * target * np.sqrt(30.0) - 0.125, rel=1e-9)
+    assert digest(types.SimpleNamespace(target=1.0)) != digest(types.SimpleNamespace(target=3.0))
 
 
 WRITES = ("C.append(x)", "C[k] = x", "C[f(k, x)] = k", "C[k] += x", "C[k][x] = 1", "C[k].add(x)", "del C[k]")
