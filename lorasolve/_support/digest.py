@@ -32,6 +32,8 @@ from typing import Any
 import numpy as np
 
 SIZE = 16
+# What functools.cache and functools.lru_cache make of a function.
+REMEMBERS = type(functools.cache(abs))
 # Set for classes that are written in Python; others keep their content where it cannot be read.
 _HEAP_TYPE = 1 << 9
 
@@ -169,7 +171,7 @@ class _Digest:
         elif isinstance(value, pathlib.PurePath) and installed(type(value)):
             self._tag("path", os.fsencode(value))
         elif isinstance(value, enum.Enum):
-            self._tag("enum", f"{type(value).__qualname__}.{value.name}".encode())
+            self._tag("enum", f"{type(value).__name__}.{value.name}".encode())
             if not installed(type(value)):
                 self.add(value.value, f"{where}.value")
         elif isinstance(value, np.random.Generator):
@@ -187,7 +189,7 @@ class _Digest:
     def _object(self, value: Any, where: str) -> None:
         stated = getattr(value, "fingerprint", None)
         if isinstance(stated, str):
-            self._tag("fingerprint", type(value).__qualname__.encode(), stated.encode())
+            self._tag("fingerprint", type(value).__name__.encode(), stated.encode())
             return
         kind, state = type(value), _state(value)
         bases = [base for base in kind.__mro__[:-1] if base is not types.SimpleNamespace]
@@ -252,7 +254,8 @@ class _Digest:
 
     def _class(self, value: type, where: str) -> None:
         """Add the code of a class and of its bases, and the plain data that it holds."""
-        self._tag("class", value.__qualname__.encode())
+        # Without what it was made in, which it loses on its way to another process.
+        self._tag("class", value.__name__.encode())
         for base in value.__bases__:
             if base is not object:
                 self.add(base, base.__name__)
@@ -421,9 +424,9 @@ def callable_of(value: Any) -> bool:
 
 def _in_python(value: Any) -> Any:
     """Return the function in Python of one that is compiled or remembers, as by numba.njit and functools.cache."""
-    if isinstance(value, (type, types.FunctionType)):
+    if isinstance(value, type):
         return value
-    written = getattr(value, "py_func", getattr(value, "__wrapped__", None))
+    written = value.__wrapped__ if isinstance(value, REMEMBERS) else getattr(value, "py_func", None)
     return written if isinstance(written, types.FunctionType) else value
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .._support.digest import digest_of_code, installed
+from .._support.digest import REMEMBERS, digest_of_code, installed
 from .._support.threads import available_threads
 from .._support.validate import as_integer
 from .._version import __version__
@@ -156,7 +156,7 @@ def _pickler() -> Any:
             super().__init__(self.file)
 
         def reducer_override(self, thing: Any) -> Any:
-            if isinstance(thing, _REMEMBERS) and thing.__module__ in by_value:
+            if isinstance(thing, REMEMBERS) and thing.__module__ in by_value:
                 # Which Python writes by name alone, and no worker has what a script or notebook calls so.
                 return _remembering, (thing.__wrapped__, thing.cache_parameters())
             if isinstance(thing, functools.cached_property):  # which holds a lock before Python 3.12
@@ -168,10 +168,6 @@ def _pickler() -> Any:
             return reduced
 
     return Pickler()
-
-
-# What functools.cache and functools.lru_cache make of a function.
-_REMEMBERS = type(functools.cache(abs))
 
 
 def _remembering(function: Callable[..., Any], settings: dict[str, Any]) -> Callable[..., Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import pathlib
 import threading
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lorasolve import Problem, Study
+from lorasolve import Problem, Runs, Study
 from lorasolve.executors import registry
 from lorasolve.executors.base import Outcome, Pool, outcomes
 from lorasolve.objectives import Denoising
@@ -97,6 +98,35 @@ def test_functions_of_a_script_that_remember_go_to_other_processes() -> None:
     exec(REMEMBERING, scope := {"__name__": "__main__"})
     with registry.classes()["loky"]().open(scope["start"], 1, 1) as pool:
         assert [outcome.report for outcome in outcomes(pool, [0], 1)] == [(55, {"tenth": 55}, 144, 3)]
+
+
+def test_classes_made_in_functions_and_classes_are_known_in_other_processes(tmp_path: pathlib.Path) -> None:
+    """The optimum of ``||X - t I||^2/2 + lam ||X||_*``: three singular values, ``t - lam``."""
+
+    class Own:
+        shape, convex, lower_bound = (3, 3), True, 0.0
+
+        class Settings:
+            scale = 1.0
+
+        class Kind(enum.Enum):
+            ONE = 1.0
+
+        def __init__(self, target: float) -> None:
+            self.target, self.kind, self.settings = target, self.Kind.ONE, self.Settings()
+            self.settings.fingerprint = "the settings"  # type: ignore[attr-defined]
+
+        def value_and_grad(self, X: Any) -> Any:
+            R = X - self.target * self.kind.value * self.settings.scale * np.eye(3)
+            return 0.5 * float((R * R).sum()), R
+
+    axes = {"target": [1.0, 2.0], "seed": range(20)}
+    study = Study(lambda target: Problem(Own(target), 3, 0.1), axes, "lbfgs")
+    for _ in range(2):
+        runs = study.run(tmp_path / "runs", "loky", 1)
+        assert len(runs) == len(Runs.read(tmp_path / "runs")) == len(study)
+    reached = {(run["run"]["cell"]["target"], round(run["result"]["fun"], 6)) for run in runs}
+    assert reached == {(t, round(3 * (0.1 * t - 0.005), 6)) for t in (1.0, 2.0)}
 
 
 @pytest.mark.parametrize("name", HERE)
