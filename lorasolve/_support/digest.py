@@ -65,9 +65,31 @@ def digest_of_code(*things: Any) -> str:
     return found.result()
 
 
+def digest_of_imports(thing: Any) -> str:
+    """Return a digest of a class or function and of the data that it reads in its module, without class attributes.
+
+    These may remember, and no code says which do: of a module's data those are left out that the function fills.
+    """
+    found = _DigestOfImports()
+    found.add(thing, "the code")
+    return found.result()
+
+
 def of_package(thing: Any) -> bool:
     """Whether a class, function or module is one of this package, whose version stands for it."""
     return _module_name(thing).partition(".")[0] in ("lorasolve", "proofs")
+
+
+def code_by_name(thing: Any) -> Any:
+    """Return the class or function of a user's module that other processes import to have a thing; None if none."""
+    if isinstance(thing, functools.partial):
+        return code_by_name(thing.func)
+    if isinstance(thing, types.MethodType):
+        return code_by_name(thing.__func__)
+    code = thing if isinstance(thing, (type, types.FunctionType)) else type(thing)
+    module = sys.modules.get(code.__module__)
+    by_name = module is not None and getattr(module, code.__qualname__, None) is code
+    return code if by_name and code.__module__ != "__main__" and not installed(code) else None
 
 
 def code_mark(function: Any, name: str = "the value") -> str:
@@ -295,7 +317,8 @@ class _Digest:
                 self.add(value, where)
         elif isinstance(value, (dict, list, tuple)) and id(value) not in self._within:
             self._within[id(value)] = len(self._within)
-            entries = value.items() if isinstance(value, dict) else enumerate(value)
+            pairs = value.items() if isinstance(value, dict) else enumerate(value)
+            entries = ((key, _in_python(entry)) for key, entry in pairs)
             found = {digest(key): entry for key, entry in entries if isinstance(entry, _HOLDERS) and _is_plain(key)}
             for key in sorted(found):
                 self._held(found[key], holder, f"{where}[{key}]")
@@ -332,6 +355,12 @@ class _Digest:
                 self._bytecode(constant, where)
             elif k in used and constant is not Ellipsis:
                 self.add(constant, f"a constant of {where}")
+
+
+class _DigestOfImports(_Digest):
+    def _data(self, kind: str, name: str, value: Any) -> None:
+        if kind != "entry":
+            super()._data(kind, name, value)
 
 
 class _DigestOfCode(_Digest):
@@ -483,7 +512,7 @@ def _bare(value: Any) -> Any:
     """
     kind = type(value)
     is_record = dataclasses.is_dataclass(kind) and not installed(kind)
-    is_sparse = kind.__module__.startswith("scipy.sparse.")
+    is_sparse = _module_name(kind).startswith("scipy.sparse.")
     if is_record or is_sparse or isinstance(value, (types.SimpleNamespace, argparse.Namespace)):
         return {name: _bare(entry) for name, entry in _state(value).items() if name not in _noted(kind)}
     return value
@@ -564,6 +593,7 @@ def _is_written(steps: list[dis.Instruction]) -> bool:
     """Whether what the first step loads is filled: by a method, as ``seen.append(x)``, or an item, ``cache[k] = x``.
 
     Or an attribute, ``seen.count += 1``.
+
     ``height`` is that of the stack, from what was loaded (1) on; where it falls below, that is gone. It is gone too
     where another object takes its place, as in ``seen.copy().pop()``, and where the code goes on elsewhere.
     """

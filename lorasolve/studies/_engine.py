@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import os
 import signal
+import socket
 import threading
 import time
 from collections import deque
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from .._support.digest import code_by_name, digest_of_imports
 from .._support.files import PathLike
 from .._support.interruptions import TERMINATED, handled, is_part, patient
 from .._support.progress import Progress
@@ -35,6 +37,8 @@ AHEAD = 2
 # A share of everything is committed this often.
 COMMIT_SECONDS = 10.0
 LARGEST_CHUNK = 20_000
+# Cells of which a worker has to make the same runs; it makes their problems for that.
+COMPARED = 2
 # Shown before there is a rate; with a million runs it takes a minute.
 _READING = "reading the runs that are there"
 # What is in progress at SIGTERM may take this long; schedulers kill 30 s after it.
@@ -87,7 +91,7 @@ def do(
     work.refuse_changing(worker.describe)
     # Made before anything runs: objectives may remember what they were asked.
     results = store.path.resolve()
-    start = partial(work.worker, results, share)
+    start = _Start.of(work, worker, results, share)
     pending, keys = _pending(work, store, worker, retry_failed, reading)
     reading.close()
     store.describe(asked=len(work), axes=work.axes_asked())
@@ -101,6 +105,55 @@ def do(
         raise KeyboardInterrupt from None
     # Not all that are there now: another call may have begun on the same new store.
     return Done(store, keys, frozenset(run.shards) if keys is None else None, asked.is_set())
+
+
+@dataclass(frozen=True)
+class _Start:
+    """Makes what does the cells in a worker, and refuses one on this machine whose modules hold other data.
+
+    Attributes
+    ----------
+    work, store, threads
+        What a worker is made of.
+    keys : dict of int to str
+        The keys of some cells.
+    code : list of (class or function, str)
+        What workers import, with its digest.
+    caller : (str, int)
+        The machine and the process that ask; other machines may round data that are computed otherwise.
+    """
+
+    work: Work
+    store: PathLike
+    threads: int
+    keys: dict[int, str]
+    code: list[tuple[Any, str]]
+    caller: tuple[str, int]
+
+    @classmethod
+    def of(cls, work: Work, worker: Worker, store: PathLike, threads: int) -> _Start:
+        """Return it for work as it is in this process, whose own worker says what the cells are."""
+        first = work.first()
+        keys = {index: worker.describe(index).key for index in first[:: -(-len(first) // COMPARED)]}
+        names = {id(code): code for thing in work.asked_of() if (code := code_by_name(thing)) is not None}
+        code = [(thing, digest_of_imports(thing)) for thing in names.values()]
+        return cls(work, store, threads, keys, code, (socket.gethostname(), os.getpid()))
+
+    def __call__(self) -> Worker:
+        worker = self.work.worker(self.store, self.threads)
+        host, process = self.caller
+        if host == socket.gethostname() and process != os.getpid():
+            names = {f"{thing.__module__}.{thing.__qualname__}": (thing, mark) for thing, mark in self.code}
+            changed = [name for name, (thing, mark) in names.items() if digest_of_imports(thing) != mark]
+            cells = [worker.describe(index) for index in self.keys]
+            changed += [f"cell {cell.index}" for cell in cells if cell.key != self.keys[cell.index]]
+            if changed:
+                raise ValueError(
+                    f"backend: {changed[0]} is made of other data in a worker than here, as where a module is changed "
+                    "after its import, which workers import afresh; keep what changes in the problem, name what only "
+                    "remembers in not_data, or take 'serial'"
+                )
+        return worker
 
 
 def _pending(

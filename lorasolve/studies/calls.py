@@ -69,6 +69,7 @@ class Calls(Work):
         if not self.cells:
             raise ValueError("cells: is empty")
         self.mark = as_text(mark, "mark") or code_mark(function, "function")
+        self._is_digested = not mark
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -115,6 +116,10 @@ class Calls(Work):
     def worker(self, store: PathLike, threads: int) -> Worker:
         """Return what does the cells, in the process that asks."""
         return _Caller(self, store, threads)
+
+    def asked_of(self) -> list[Any]:
+        """Return the function, where nothing else stands for it."""
+        return [self.function] if self._is_digested else []
 
     def axes_asked(self) -> dict[str, int]:
         """Return the number of cells."""

@@ -314,6 +314,10 @@ class Study(Work):
         """Return what does the cells, in the process that asks."""
         return Solver(self, store, threads)
 
+    def asked_of(self) -> list[Any]:
+        """Return the losses and measures that are marked."""
+        return [thing for thing, _ in self._digests.items()]
+
     def first(self) -> list[int]:
         """Return cells that differ as much as cells do."""
         return self.axes.cross()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
+import importlib
 import pathlib
+import sys
 import threading
 from typing import Any
 
@@ -14,6 +16,7 @@ from lorasolve import Problem, Runs, Study
 from lorasolve.executors import registry
 from lorasolve.executors.base import Outcome, Pool, outcomes
 from lorasolve.objectives import Denoising
+from lorasolve.studies import Calls
 
 # Those that need more than the default install are in test_clusters.
 HERE = sorted(set(registry.classes()) - {"dask", "slurm"})
@@ -127,6 +130,65 @@ def test_classes_made_in_functions_and_classes_are_known_in_other_processes(tmp_
         assert len(runs) == len(Runs.read(tmp_path / "runs")) == len(study)
     reached = {(run["run"]["cell"]["target"], round(run["result"]["fun"], 6)) for run in runs}
     assert reached == {(t, round(3 * (0.1 * t - 0.005), 6)) for t in (1.0, 2.0)}
+
+
+SETTINGS = """
+import numpy as np
+from lorasolve import Problem
+from lorasolve.objectives import Denoising
+
+SETTINGS = {"target": 1.0}
+SEEN = []
+
+class Own:
+    shape, convex, lower_bound = (3, 3), True, 0.0
+    calls = []
+
+    def value_and_grad(self, X):
+        self.calls.append(len(SEEN))
+        SEEN.append(X)
+        R = X - SETTINGS["target"] * np.eye(3)
+        return 0.5 * float((R * R).sum()), R
+
+def target(problem, result):
+    return SETTINGS["target"]
+
+def denoising(lam):
+    return Problem(Denoising(SETTINGS["target"] * np.eye(3)), 3, lam)
+
+def cell(settings):
+    return SETTINGS["target"] + settings["k"]
+"""
+
+
+@pytest.mark.parametrize("kind", ["loss", "function", "measure", "problem", "call"])
+def test_workers_whose_modules_hold_other_data_are_refused(kind: str, tmp_path: pathlib.Path, monkeypatch: Any) -> None:
+    """Workers import them afresh: a target of 2 that the caller has put in its module is 1 there."""
+    (tmp_path / "settings_for_test.py").write_text(SETTINGS)
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("settings_for_test")
+    try:
+        axes = {"lam": [0.1, 0.2], "seed": range(20)}
+        make: dict[str, Any] = {
+            "loss": lambda: Study(Problem(module.Own(), 3, 0.1), axes, "lbfgs"),
+            "function": lambda: Study(lambda lam: Problem(module.Own(), 3, lam), axes, "lbfgs"),
+            "measure": lambda: Study(Problem(Denoising(np.eye(3)), 3, 0.1), axes, "lbfgs", measure=module.target),
+            "problem": lambda: Study(lambda lam: module.denoising(lam), axes, "lbfgs"),
+            "call": lambda: Calls("sums", module.cell, [{"k": k} for k in range(2000)]),
+        }
+        # What the loss remembers is no data.
+        assert len(make[kind]().run(tmp_path / "runs", "loky", 1)) == len(make[kind]())
+        monkeypatch.setitem(module.SETTINGS, "target", 2.0)
+        with pytest.raises(
+            ValueError, match=r"^backend: (settings_for_test\.|cell \d).* other data in a worker than here"
+        ):
+            make[kind]().run(tmp_path / "runs", "loky", 1)
+        make[kind]().run(tmp_path / "runs", "serial")
+        if kind == "call":  # where a mark stands for the function, that is what the user says
+            marked = Calls("sums", module.cell, [{"k": k} for k in range(20)], "sums, whatever the target")
+            assert len(marked.run(tmp_path / "marked", "loky", 1)) == 20
+    finally:
+        del sys.modules["settings_for_test"]
 
 
 @pytest.mark.parametrize("name", HERE)

@@ -557,6 +557,7 @@ COMPILED = {
     "compiled": "f = numba.njit(f)\ndef g(x): return f(x)",
     "remembering": "f = functools.cache(f)\ndef g(x): return f(x)",
     "around": "def make():\n    h = numba.njit(f)\n    return lambda x: h(x)\ng = make()",
+    "in a table": "T = {'f': functools.cache(f)}\ndef g(x): return T['f'](x)",
     "in a class": "class g:\n    h = functools.lru_cache(maxsize=2)(f)",
     "in a module": "module.f = numba.njit(f)\ndef g(x): return module.f(x)",
 }
