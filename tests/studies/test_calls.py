@@ -313,7 +313,7 @@ def test_a_scheduler_of_dask_that_dies_ends_the_call_in_words(tmp_path, monkeypa
     command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host=127.0.0.1", "--port=0", "--no-dashboard"]
     scheduler = subprocess.Popen([*command, f"--scheduler-file={file}"], stderr=subprocess.DEVNULL)
     try:
-        while not file.exists():
+        while not (file.exists() and file.stat().st_size):  # it is there before it is written
             assert scheduler.poll() is None
             time.sleep(0.1)
         threading.Timer(2.0, scheduler.kill).start()
