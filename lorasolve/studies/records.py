@@ -58,7 +58,7 @@ def row_of(record: Record) -> dict[str, Any]:
 def measure_of(given: Any, argument: str) -> tuple[Callable[[Record], Any], Callable[[list[float]], float], str]:
     """Return what is asked of a record, how several answers are combined, and what it is called."""
     if callable(given):
-        return given, statistics.fmean, str(getattr(given, "__name__", "measure"))
+        return _where_it_ended(given), statistics.fmean, str(getattr(given, "__name__", "measure"))
     if (word := word_of(given)) is not None:
         return lambda record: _has_ended(record["result"], word), statistics.fmean, given
     words = str(given).split(" ")
@@ -70,6 +70,20 @@ def measure_of(given: Any, argument: str) -> tuple[Callable[[Record], Any], Call
         f"{argument}: measure {given!r}: expected 'share of WORD ends', or one of {', '.join(_SUMMARIES)} followed by "
         "'of COLUMN', or a function of a record"
     )
+
+
+def _where_it_ended(function: Callable[[Record], Any]) -> Callable[[Record], Any]:
+    """Return a function that says None of records of failed runs that have not the entries which it reads."""
+
+    def asked(record: Record) -> Any:
+        try:
+            return function(record)
+        except KeyError:
+            if "error" in record["result"]:
+                return None
+            raise
+
+    return asked
 
 
 def word_of(given: Any) -> str | None:

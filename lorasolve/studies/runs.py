@@ -237,8 +237,8 @@ class Runs:
             ``"share of WORD ends"`` (runs whose verdict or status is that word, for example ``"share of spurious
             ends"``), ``"share of COLUMN"``, ``"mean of COLUMN"``, ``"median of COLUMN"``, ``"min of COLUMN"`` or
             ``"max of COLUMN"`` with a column of :meth:`to_csv`; or a function of a record, of which the mean is taken.
-            Runs that have no such column because they failed are left out, and so are those without a value, except of
-            a share, which is that of the runs where the column is known to be true.
+            Runs that have no such column or entry because they failed are left out, and so are those without a value,
+            except of a share, which is that of the runs where the column is known to be true.
         ax : matplotlib Axes, optional
             Where to draw.
         html : path, optional

@@ -1588,6 +1588,12 @@ def test_phase(whole, tmp_path):
         if (r["run"]["cell"]["lam"], r["run"]["cell"]["rank"]) == (0.5, 3)
     ]
     assert found[1, 2] == np.mean([value for value in values if value is not None])
+    # Records of failed runs have no number of iterations, and none has that of hours.
+    iterations = runs.phase("lam", "rank", lambda record: record["result"]["nit"])[2]
+    assert_array_equal(iterations, runs.phase("lam", "rank", "mean of nit")[2])
+    assert np.isnan(iterations[:, 0]).all() and not np.isnan(iterations[:, 1:]).any()
+    with pytest.raises(KeyError, match="hours"):
+        runs.phase("lam", "rank", lambda record: record["result"]["hours"])
     _, _, count = runs.phase("lam", "rank", lambda record: "error" in record["result"])
     assert_array_equal(count, [[1, 0, 0], [1, 0, 0]])
     _, _, limited = runs.phase("lam", "rank", "share of iteration limit ends")
