@@ -10,7 +10,7 @@ import numpy as np
 
 from ._support.interruptions import patience
 from ._support.validate import Array
-from .monitor import Monitor, Stop
+from .monitor import STALL_WINDOW, Monitor, Stop
 from .optimizers.base import DrivenOptimizer, Optimizer
 from .problem import Problem
 from .schedules import Schedule, Stage
@@ -216,14 +216,23 @@ def drive(stage: Stage, optimizer: DrivenOptimizer, monitor: Monitor) -> End:
 
 
 class CountedOracle:
-    """The counted oracle of a method that owns its loop; it remembers its last answers."""
+    """The counted oracle of a method that owns its loop; it remembers its last answers.
+
+    Below what rounding lets a method see, its line searches go on for dozens of calls each: in float32 runs took 5,000
+    to 16,000 calls where those in float64 have converged after 43. So they end where many calls in a row have brought
+    neither a lower value nor a gradient that is clearly smaller.
+    """
 
     MEMORY = 64
+    # What a gradient norm is to the least one before where it is clearly smaller.
+    SMALLER = 0.9
 
     def __init__(self, problem: Problem, monitor: Monitor) -> None:
         self.problem = problem
         self.monitor = monitor
         self._known: dict[bytes, tuple[float, float]] = {}
+        self._value = self._norm = math.inf
+        self._idle = 0
 
     def __call__(self, theta: Array) -> tuple[float, Array]:
         """Return value and gradient of ``L``; a value that is not a number is infinite, so that it compares."""
@@ -235,8 +244,19 @@ class CountedOracle:
             value = math.inf
         if len(self._known) > self.MEMORY:
             self._known.pop(next(iter(self._known)))
-        self._known[theta.tobytes()] = (value, self.problem.stationarity(theta, grad))
+        norm = self.problem.stationarity(theta, grad)
+        self._known[theta.tobytes()] = (value, norm)
+        self._look_for_progress(value, norm)
         return value, grad
+
+    def _look_for_progress(self, value: float, norm: float) -> None:
+        if value < self._value or norm < self.SMALLER * self._norm:
+            self._idle = 0
+        self._value = min(self._value, value)
+        self._norm = min(self._norm, norm)
+        self._idle += 1
+        if self._idle > STALL_WINDOW:
+            raise Stop(Status.STALLED)
 
     def recall(self, theta: Array) -> tuple[float, float]:
         """Return value and gradient norm at a point, evaluated anew only if it is no recent one."""

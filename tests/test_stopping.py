@@ -701,3 +701,20 @@ def test_without_a_tolerance_a_gradient_of_zero_ends_a_run_also_beside_a_factor_
     start = np.ones((2, 1)), np.zeros((2, 1))
     result = ls.solve(problem, method, start, stop=ls.StoppingRule(grad_tol=0.0))
     assert (result.status, result.nit, result.grad_norm) == (ls.Status.CONVERGED, 0, 0.0)
+
+
+@pytest.mark.parametrize("kind", ["completion", "linear"])
+def test_lbfgs_in_float32_ends_where_rounding_lets_it_see_no_more(kind):
+    # It went on for 5,000 to 16,000 calls: 500 iterations without a lower value, with line searches of dozens of calls.
+    rng = np.random.default_rng(0)
+    if kind == "completion":
+        rows, cols = np.divmod(rng.permutation(3000)[:2000], 50)
+        data = (rng.standard_normal((60, 2)) @ rng.standard_normal((2, 50)))[rows, cols]
+        make, lam = (lambda dtype: ls.objectives.MatrixCompletion(rows, cols, data.astype(dtype), (60, 50))), 10.0
+    else:
+        data = [rng.standard_normal((30, k)) for k in (30, 90, 90)]
+        make, lam = (lambda dtype: ls.objectives.LinearFineTuning(*(part.astype(dtype) for part in data))), 0.1
+    rough, exact = (ls.solve(ls.Problem(make(dtype), 4, lam), "lbfgs", seed=0) for dtype in (np.float32, np.float64))
+    assert exact.success and rough.status is ls.Status.STALLED
+    assert rough.nfev < 2000
+    assert rough.fun == pytest.approx(exact.fun, rel=1e-6)
