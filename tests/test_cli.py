@@ -100,6 +100,16 @@ def test_solve_prints_and_saves(capsys, data) -> None:
     assert json.loads(capsys.readouterr().out)["verdict"]["kind"] == "global"
 
 
+def test_a_run_that_began_in_the_frozen_weight_is_sent_to_the_command_that_judges_it(capsys) -> None:
+    assert main(["solve", "--method", "gd~pissa", "--max-iter", "20", "--out", "r", "--quiet"]) == 0
+    capsys.readouterr()
+    assert main(["verdict", "r.npz"]) == 2
+    assert "'lorasolve certify'" in capsys.readouterr().err
+    assert main(["certify", "r.npz", "--json"]) == 0
+    # The change of the original weight holds what was merged, beside the factors of rank 8.
+    assert json.loads(capsys.readouterr().out)["certificate"]["rank"] > 8
+
+
 def test_json_is_the_only_thing_on_stdout(capsys, data) -> None:
     assert main(["solve", "--objective", "denoising", data, "--json"]) == 0
     text, remarks = capsys.readouterr()

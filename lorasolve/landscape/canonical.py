@@ -162,8 +162,9 @@ def canonical_result(problem: Problem, result: Result | ConvexResult | tuple[Any
         return canonical(problem, *result)
     if isinstance(result, Result) and result.merged is not None:
         raise ValueError(
-            "result: this run merged updates into the frozen weight, so its factors are a point of its last stage; "
-            "ask with result.problem and (result.A, result.B)"
+            "result: this run merged updates into the frozen weight, so its factors are a point of its last stage "
+            "alone: 'lorasolve certify' or ls.certify(problem, result) judges the whole update, and in Python "
+            "verdict(result.problem, result) that stage"
         )
     if isinstance(result, Result):
         ran = result.problem
