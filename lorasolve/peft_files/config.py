@@ -28,7 +28,8 @@ _REMARKS = {
     "alora_invocation_tokens": "aLoRA: the update acts only after its invocation tokens",
     "layer_replication": "layer_replication: one base weight serves several layers",
     "arrow_config": "Arrow: the update is routed among several adapters",
-    "ensure_weight_tying": "ensure_weight_tying: tied layers share their factors, which are counted in each of them",
+    "ensure_weight_tying": "ensure_weight_tying: tied layers share their factors, which are counted in each of them "
+    "(not those of PEFT 0.18, which leaves them apart)",
     "trainable_token_indices": "trainable_token_indices: rows of the embedding were trained in full",
 }
 # Initializations that move the base weight, so that the product is not the change from the original one.
