@@ -513,7 +513,7 @@ class _Case:
         loud = _loud(found, norms)
         if loud and not (self.has_penalty and stationary):
             known = self.has_penalty and math.isfinite(relative_gap)
-            gap = f" and a tangent gap of {relative_gap:.0%}" if known else ""
+            gap = f" and a tangent gap of at most {_percent(relative_gap)} of F" if known else ""
             if not self.has_penalty or relative_gap > LOUD_GAP:
                 return "loud", self._how_loud(found, f"{loud}{gap}"), None
         if not self.has_penalty:
@@ -523,7 +523,7 @@ class _Case:
             return "", "", None
         if not stationary:
             known = math.isfinite(relative_gap)
-            gap = f"; the tangent gap is {at_most(relative_gap, '.2g')} of F" if known else ""
+            gap = f"; the tangent gap is at most {at_most(relative_gap, '.2g')} of F" if known else ""
             reason = (
                 f"not converged: in {worst.name} the gradient of the objective is "
                 f"{ratio(worst.stationarity, size):.2g} of lam ||theta|| (at most {STATIONARY:g}){gap}. "
@@ -603,8 +603,8 @@ class _Case:
         if found.F - best > REFUTES[self.network.precision] * abs(found.F):
             reason = (
                 f"not global: another point has F = {best:.8g}, lower by {at_least(found.F - best, '.3g')}. The "
-                f"tangent gap here is {at_most(found.relative_gap, '.1e')} of F, which says nothing about points that "
-                "far away"
+                f"tangent gap here is at most {at_most(found.relative_gap, '.1e')} of F, which says nothing about "
+                "points that far away"
             )
             return "refuted", reason, Known.CERTIFIED
         if certificate is not None and certificate.is_global is not None:
@@ -634,7 +634,10 @@ class _Case:
                 )
             return "tangent_optimal", reason, found.level
         hint = "" if solved is not None else "; tangent_solve=True gives a sharper number"
-        reason = f"stationary, with a tangent gap of {at_most(gap, '.2g')} of F (by {how}), above {self.tol:g}{hint}"
+        reason = (
+            f"stationary, with a tangent gap of at most {at_most(gap, '.2g')} of F (by {how}), a bound above "
+            f"{self.tol:g}{hint}"
+        )
         return "inconclusive", reason, found.level
 
     def _about_the_loss(self) -> str:
@@ -732,4 +735,4 @@ def _in_short(names: Sequence[str]) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{at_most(100.0 * share, '.2g')} %"
+    return f"{float(at_most(100.0 * share, '.2g')):.3g} %"  # 100 %, not 1e+02 %

@@ -1503,6 +1503,20 @@ def test_a_run_that_is_on_its_way_down_has_not_failed():
     assert late.kind != "loud" and late.F < early.F
 
 
+def test_a_bound_of_the_gap_is_not_told_as_the_gap():
+    """One gradient bounds what is left to gain, here at many times what the solved tangent problem leaves of it."""
+    model = Net(weight=0.1)
+    early = fine_tune(model, CrossEntropy(), data(), 0.1 * LAM, max_calls=30).verdict
+    solved = judge(model, CrossEntropy(), data(), 0.1 * LAM, tangent_solve=True)
+    assert solved.solved.relative_gap < 0.5 * early.relative_gap
+    (told,) = re.findall(r"a tangent gap of at most (\S+) % of F", early.reason)
+    assert early.relative_gap <= float(told) / 100.0 < 1.1 * early.relative_gap
+    with torch.no_grad():
+        model.first.lora_B.normal_(std=1e3)
+    far = judge(model, CrossEntropy(), data(), 1.0)
+    assert far.relative_gap > 0.995 and "a tangent gap of at most 100 % of F" in far.reason
+
+
 class InPeftsLayout(torch.nn.Module):
     """A layer as PEFT has it, with an update larger than its weight."""
 
