@@ -16,6 +16,8 @@ from ._torch import require_torch
 FILE = "optimizer.pt"
 # No learning rate, decay or number of steps is above.
 MOST = 1e100
+# What torch's SGD writes, from torch 2.3 on, beside its momentum and dampening.
+_OF_SGD = {"nesterov", "maximize", "foreach", "differentiable", "fused"}
 
 
 @dataclass(frozen=True)
@@ -223,11 +225,12 @@ def _group(group: Any, file: pathlib.Path) -> GroupDecay:
 def _momentum(group: dict[str, Any]) -> tuple[float, float] | None:
     """Return the momentum of torch's SGD, and how many times the gradient its steps are where that stays the same.
 
-    None for other optimizers. SGD as others have it says by a key of its own that it decouples the decay
-    (``weight_decouple``).
+    None for other optimizers. SGD as others have it may decouple the decay: it says so by a key of its own
+    (``weight_decouple``), or not at all, and lacks keys of torch's then (the SGDW of timm).
     """
     settings = [group.get(key) for key in ("momentum", "dampening")]
-    if any("decouple" in str(key) for key in group) or not all(map(_is_number, settings)):
+    other = any("decouple" in str(key) for key in group) or not group.keys() >= _OF_SGD
+    if other or not all(map(_is_number, settings)):
         return None
     momentum, dampening = map(float, settings)  # type: ignore[arg-type]
     if momentum >= 1.0 or dampening > 1.0:

@@ -2501,9 +2501,15 @@ def test_a_gradient_descent_that_decouples_its_decay_is_not_taken_for_that_of_to
     state = torch.optim.SGD([parameter], lr=0.1, momentum=0.9, weight_decay=0.05).state_dict()
     torch.save(state, tmp_path / "optimizer.pt")
     assert read_optimizer_state(tmp_path).decay_kind == "l2"
-    state["param_groups"][0]["weight_decouple"] = True
-    torch.save(state, tmp_path / "optimizer.pt")
-    assert read_optimizer_state(tmp_path).decay_kind == "unknown"
+    keys = state["param_groups"][0]
+    fused = keys.pop("fused")
+    others = (
+        {"fused": fused, "weight_decouple": True},
+        {"caution": False, "corrected_weight_decay": False},  # the SGDW of timm, which names its decay nowhere
+    )
+    for added in others:
+        torch.save(state | {"param_groups": [keys | added]}, tmp_path / "optimizer.pt")
+        assert read_optimizer_state(tmp_path).decay_kind == "unknown"
 
 
 @pytest.mark.parametrize(
