@@ -93,7 +93,8 @@ def fine_tune(
     grad_tol : float
         As for :class:`~lorasolve.StoppingRule`.
     checkpoint : path, optional
-        Where the factors are kept during the run; a run that finds the file of an earlier one goes on from there.
+        Where the factors are kept during the run; a run that finds the file of an earlier one goes on from there,
+        wherever ``init`` or the model would begin, and says so in its message.
     progress : bool
         Show a progress line.
     layers, adapter, dtype, tangent_solve, second, others, tol
@@ -140,12 +141,15 @@ def fine_tune(
     ranks = _ranks(network, held, rank)
     network.require_same_data(network.zeros() if held is None else held)
     problem = MultiProblem(network, ranks, lam)
+    resumed = path is not None and path.exists()
     start = _start(problem, init, path, network, held)
     saver = None if path is None else _Saver(path, problem)
     stop = StoppingRule(max_iter=max_calls, grad_tol=grad_tol, max_calls=max_calls)
     result = solve(problem, "lbfgs", start, seed, stop=stop, callback=saver, progress=progress)
     if result.status in (Status.CALL_LIMIT, Status.ITERATION_LIMIT):
         result.message = _how_to_go_on(max_calls, path is not None, held is not None)
+    if resumed:  # neither init nor the model says then where it began
+        result.message += f"; the run went on from the factors in {path}"
     factors: Pairs = list(zip(result.A, result.B))
     if held is not None:
         factors = _put(network, factors)

@@ -1053,6 +1053,8 @@ def test_trained_factors_are_in_the_model_and_a_checkpoint_goes_on(trained, tmp_
     path = tmp_path / "run.npz"
     first = fine_tune(Net(), CrossEntropy(), data(), LAM, max_calls=30, checkpoint=path)
     second = fine_tune(Net(), CrossEntropy(), data(), LAM, max_calls=30, checkpoint=path)
+    went_on = f"the run went on from the factors in {path}"
+    assert went_on in str(second) and went_on not in str(first)
     assert second.result.fun < first.result.fun
     with pytest.raises(ValueError, match="another problem"):
         fine_tune(Net(), CrossEntropy(), data(), 0.1, checkpoint=path)
