@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 import stat
 from typing import IO, Any
 
@@ -22,6 +23,14 @@ def printable(text: object, limit: int = 160) -> str:
     """Return a name from a file as text that is safe to print: no control characters, not too long."""
     safe = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(text))
     return safe if len(safe) <= limit else f"{safe[: limit // 2]}...{safe[-limit // 2 :]}"
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """Return a key that sorts layer 2 before layer 10."""
+    return [
+        (0, int(word[:18]), "") if word.isascii() and word.isdigit() else (1, 0, word)
+        for word in re.split(r"(\d+)", name)
+    ]
 
 
 def inside(folder: PathLike, name: str) -> pathlib.Path:

@@ -16,7 +16,7 @@ import numpy as np
 from .._support.files import PathLike
 from .._support.validate import Array, as_instance, as_path
 from .config import CONFIG, AdapterConfig, read_config
-from .folder import UnreadableError, inside, printable
+from .folder import UnreadableError, inside, natural, printable
 from .safetensors import ROUNDOFF, TensorFile
 
 WEIGHTS = "adapter_model.safetensors"
@@ -44,6 +44,8 @@ _OTHER_KIND = "an adapter of another kind"
 _IN_FULL = "trained in full, not of low rank"
 _BASE = "a base weight, saved beside its factors"
 
+# At most so many folders or files are named.
+_LISTED = 8
 # Entries of one factor: 0.5 GB as float64, a vocabulary of 260000 at rank 256.
 _FACTOR_LIMIT = 2**26
 # More than float32 holds, and squares of products of three such factors are finite in float64.
@@ -436,12 +438,20 @@ def _what_is_missing(path: pathlib.Path) -> str:
                 "adapter_model.bin is a pickle, which can run any code when it is opened, so it is not. Convert it "
                 "where you trust it: load with PEFT, then save_pretrained(...), which writes safetensors"
             )
-        nested = sorted(child.parent.name for child in path.glob(f"*/{WEIGHTS}"))
+        nested = [child.parent.name for child in path.glob(f"*/{WEIGHTS}")]
         if nested:
-            return f"holds no adapter itself; its folders do: {', '.join(printable(name, 60) for name in nested[:8])}"
-        others = sorted(child.name for child in path.glob("*.safetensors"))
+            return f"holds no adapter itself; its folders do: {_listed(nested)}"
+        others = [child.name for child in path.glob("*.safetensors")]
         if others:
-            names = ", ".join(printable(name, 60) for name in others[:8])
-            return f"{WEIGHTS} is missing; a file whose scaling is in itself, as kohya's, is given by its name: {names}"
+            return (
+                f"{WEIGHTS} is missing; a file whose scaling is in itself, as kohya's, is given by its name: "
+                f"{_listed(others)}"
+            )
         return f"{WEIGHTS} is missing"
     return f"{CONFIG} is missing: without it the scaling of the update is not known"
+
+
+def _listed(names: list[str]) -> str:
+    """Return names in their order; of many the first and the last, which is a run's latest checkpoint."""
+    shown = [printable(name, 60) for name in sorted(names, key=natural)]
+    return ", ".join(shown if len(shown) <= _LISTED else [*shown[: _LISTED - 1], "...", shown[-1]])

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import html
 import math
-import re
 from collections.abc import Sequence
 
 import numpy as np
 
 from .._support.validate import Array
 from .diagnosis import Diagnosis, LayerReport
-from .folder import printable
+from .folder import natural, printable
 from .text import base_lines, counted, family_rows, layer_rows, penalty_lines
 
 # From small to large, readable with every kind of colour vision (viridis at five places).
@@ -120,7 +119,7 @@ def _spectra(layers: Sequence[LayerReport]) -> list[str]:
     low = min(float(_visible(layer).min()) for layer in seen)
     low, high = math.log10(low), math.log10(top)
     families: dict[str, list[LayerReport]] = {}
-    for layer in sorted(seen, key=lambda layer: _natural(layer.facts.module)):
+    for layer in sorted(seen, key=lambda layer: natural(layer.facts.module)):
         families.setdefault(layer.facts.family, []).append(layer)
     panels = [_panel(family, members, low, high, top) for family, members in sorted(families.items())]
     note = (
@@ -135,14 +134,6 @@ def _spectra(layers: Sequence[LayerReport]) -> list[str]:
         '<div class="panels">',
         *panels,
         "</div>",
-    ]
-
-
-def _natural(name: str) -> list[tuple[int, int, str]]:
-    """Return a key that sorts layer 2 before layer 10."""
-    return [
-        (0, int(word[:18]), "") if word.isascii() and word.isdigit() else (1, 0, word)
-        for word in re.split(r"(\d+)", name)
     ]
 
 

@@ -388,6 +388,13 @@ def test_a_pickle_is_never_opened(tmp_path, make):
         read(tmp_path)
 
 
+def test_of_the_checkpoints_of_a_run_the_latest_is_named(tmp_path, make):
+    for step in range(5, 101, 5):
+        make.adapter(tmp_path / f"checkpoint-{step}", make.linear("a.q", *make.pair(0)))
+    with pytest.raises(UnreadableError, match=r"its folders do: checkpoint-5, checkpoint-10, .*, checkpoint-100$"):
+        read(tmp_path)
+
+
 def test_what_is_missing_is_said(tmp_path, make):
     make.adapter(tmp_path / "checkpoint-5", make.linear("a.q", *make.pair(0)))
     with pytest.raises(UnreadableError, match="its folders do: checkpoint-5"):
