@@ -41,7 +41,8 @@ def _text(found: Interference, count: int) -> str:
         for k, (name, alone) in enumerate(zip(found.names, found.alone))
     ]
     if not found.modules:
-        return "\n".join([*lines, "no module is changed by two of them: they do not interfere"])
+        apart = "no module is changed by two of them, so no updates add up; how they act together is not in the files"
+        return "\n".join([*lines, apart])
     cosines = [module.largest_cosine for module in found.modules]
     dora = sum(module.dora for module in found.modules)
     factors = [module.amplification for module in found.modules]

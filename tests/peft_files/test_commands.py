@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lorasolve.cli import main
+from lorasolve.peft_files import read
 
 
 def spectrum(make, module, sigma, seed):
@@ -121,6 +122,17 @@ def test_truncate_and_interfere(folders, capsys):
     assert main(["interfere", str(folders / "full"), out, "--layers", "2"]) == 0
     assert capsys.readouterr().out.count("cosine +") == 2
     assert main(["interfere", out]) == 2
+
+
+def test_adapters_of_different_modules_are_not_told_to_leave_each_other_alone(tmp_path, make, capsys):
+    """In ``(W2 + X2)(W1 + X1) x`` the two add up to what neither does alone: ``X2 X1 x``."""
+    first = make.adapter(tmp_path / "first", make.linear("up", *make.pair(0)))
+    second = make.adapter(tmp_path / "second", make.linear("down", *make.pair(1, out=7, inner=9)))
+    (X1,), (X2,) = ([2.0 * layer.A @ layer.B.T for layer in read(folder).layers()] for folder in (first, second))
+    assert np.linalg.norm(X2 @ X1) > 1.0
+    assert main(["interfere", str(first), str(second)]) == 0
+    told = capsys.readouterr().out
+    assert "no module is changed by two of them" in told and "not interfere" not in told
 
 
 @pytest.mark.parametrize("argv", [["truncate", "full", "--rank", "2", "--out", "short"], ["interfere", "full", "good"]])
