@@ -9,6 +9,7 @@ import os
 import pathlib
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -98,6 +99,24 @@ def test_solve_prints_and_saves(capsys, data) -> None:
     assert "verdict: global" in capsys.readouterr().out
     assert main(["verdict", "r.npz", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["verdict"]["kind"] == "global"
+
+
+@pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        (["--method", "gd", "--max-iter", "3"], "raise --max-iter, or try 'lbfgs'"),
+        (["--method", "gd", "--time-limit", "1e-9"], "raise --time-limit"),
+        (["--objective", "two_layer", "layers.npz", "--method", "lbfgs", "--lam", "100"], "Try --init 'gaussian:std="),
+    ],
+)
+def test_advice_is_what_the_command_line_can_follow(capsys, options, advice) -> None:
+    rng = np.random.default_rng(0)
+    sizes = {"W0": (4, 3), "V": (2, 4), "Z": (3, 20), "Y": (2, 20)}
+    np.savez("layers.npz", **{name: rng.standard_normal(size) for name, size in sizes.items()})
+    assert main(["solve", *options, "--quiet"]) == 0
+    (told,) = [line for line in capsys.readouterr().out.splitlines() if advice in line]
+    assert not any(word in told for word in ("init=", "max_iter", "time_limit", "landscape"))
+    assert "init" not in told or main(["solve", *options, "--quiet", "--init", shlex.split(told)[-1]]) == 0
 
 
 def test_a_run_that_began_in_the_frozen_weight_is_sent_to_the_command_that_judges_it(capsys) -> None:

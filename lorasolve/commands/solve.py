@@ -38,6 +38,15 @@ if TYPE_CHECKING:
     from ..result import Result
 
 
+# What messages advise in Python, and what there is of it on the command line.
+_ADVICE = {
+    "raise max_iter or continue with init=result": "raise --max-iter",
+    "raise time_limit or continue with init=result": "raise --time-limit",
+    "Try init=": "Try --init ",
+    ", or see where many starts end: landscape.census(problem, 20)": "",
+}
+
+
 class SolveCommand(Command):
     """Minimise the factored objective by one method and certify the end point."""
 
@@ -97,7 +106,7 @@ def _text(
         title,
         problem_line(problem),
         "",
-        result.message,
+        _on_the_command_line(result.message),
         f"  L = {number(result.fun, '.12g')}, ||grad L|| = {result.grad_norm:.3g}, {result.nit} iterations, "
         f"{result.nfev} oracle calls, {result.seconds:.2f} s + {result.compile_seconds:.2f} s compilation",
     ]
@@ -106,6 +115,13 @@ def _text(
     if metrics is not None and metrics["after"]:
         lines.append(metrics_line(metrics))
     return "\n".join(lines)
+
+
+def _on_the_command_line(message: str) -> str:
+    """Return a message with advice that the command line can follow."""
+    for python, option in _ADVICE.items():
+        message = message.replace(python, option)
+    return message
 
 
 def _exit_code(result: Result, certificate: Certificate | None, require_certificate: bool) -> int:
