@@ -123,7 +123,7 @@ class Network(MultiObjective):
         lower_bound: float | None = 0.0,
     ) -> None:
         self.model, self.loss_of_samples = as_model(model), as_callable(loss, "loss")
-        if isinstance(batches, Iterator):
+        if isinstance(batches, Iterator) or not isinstance(batches, Iterable):
             raise TypeError(
                 "batches: expected what can be gone through more than once (a list, a DataLoader), got "
                 f"{type(batches).__name__}"

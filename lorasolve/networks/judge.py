@@ -267,7 +267,10 @@ def judge(
     rivals = factors_of(others, network)
     point = network.point if factors is None else as_pairs(factors, "factors", network.shapes)
     if point is None:
-        raise ValueError("factors: the model has no LoRA layers, so the updates have to be given")
+        raise ValueError(
+            "factors: expected the updates (A, B) of the plain layers that are named, got None; leave layers out to "
+            "judge the LoRA layers of the model"
+        )
     case = _Case(network, point, lam, lam_kind, convex_loss, bound, tol)
     return case.verdict(tangent_solve, max_products if second else None, rivals)
 

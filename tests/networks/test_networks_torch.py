@@ -486,6 +486,11 @@ def test_bad_losses_and_data_are_refused():
         judge(model, lambda net, b: torch.nn.functional.cross_entropy(net(b[0]), b[1]), data(), LAM)
     with pytest.raises(TypeError, match="gone through more than once"):
         judge(model, CrossEntropy(), iter(data()), LAM)
+    samples = torch.utils.data.TensorDataset(*data()[0])  # has numbers, and no iterator
+    with pytest.raises(TypeError, match=r"batches: expected .* \(a list, a DataLoader\), got TensorDataset"):
+        judge(model, CrossEntropy(), samples, LAM)
+    with pytest.raises(ValueError, match=r"updates .* of the plain layers that are named, got None; leave layers out"):
+        judge(model, CrossEntropy(), data(), LAM, layers="head")
     with pytest.raises(ValueError, match="there are none"):
         judge(model, CrossEntropy(), [], LAM)
     with pytest.raises(ValueError, match="two evaluations of the first batch differ"):
