@@ -200,8 +200,8 @@ def _found(
     found = _named(model, layers) if layers is not None else _lora(model, adapter)
     if not found:
         raise ValueError(
-            "model: has no LoRA layers (modules with lora_A and lora_B); wrap it with peft.get_peft_model, or name "
-            "linear layers with layers=('query', 'value')"
+            "model: has no LoRA layers (modules with lora_A and lora_B); wrap it with peft.get_peft_model (judge and "
+            "fine_tune also take plain layers by name, layers=('query', 'value'))"
         )
     owners: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):

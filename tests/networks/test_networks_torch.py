@@ -94,8 +94,10 @@ def test_plain_layers_are_found_by_name_and_others_refused():
     assert [layer.weight for layer in adapted_layers(model, "2")] == ["2.weight"]
     with pytest.raises(ValueError, match="no linear layer, embedding or convolution is called query; there are 0, 2"):
         adapted_layers(model, ("query",))
-    with pytest.raises(ValueError, match="has no LoRA layers"):
-        adapted_layers(model)
+    # A monitor has no argument layers, which it was told to give.
+    for ask in (adapted_layers, LoRAMonitor().step):
+        with pytest.raises(ValueError, match=r"has no LoRA layers.*judge and fine_tune also take .* layers="):
+            ask(model)
     model[2].weight = torch.nn.Parameter(torch.ones(4, 3))
     model[0].weight = model[2].weight
     with pytest.raises(ValueError, match="tied"):
