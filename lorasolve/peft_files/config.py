@@ -139,6 +139,11 @@ class AdapterConfig:
         alpha = _alpha(value, f"alpha_pattern for {printable(module)}")
         return alpha / math.sqrt(rank) if self.use_rslora else alpha / rank
 
+    def alphas_of(self, module: str) -> tuple[Any, ...]:
+        """Return the values of all patterns that match a module: the first is taken, and PEFT saves them sorted."""
+        names = self.names_of(module)
+        return tuple(v for key, v in self.alpha_pattern.items() if any(_matches(key, name) for name in names))
+
 
 def moves_base(init_lora_weights: Any) -> bool:
     """Return whether an initialization of PEFT changes the base weight: the update is no change of the original one."""

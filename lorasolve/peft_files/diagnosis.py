@@ -12,6 +12,7 @@ from .._support.threads import blas_threads
 from .._support.validate import as_instance, as_path
 from .base_weights import STORED_ONE_WAY, BaseFacts, BaseWeights, base_facts
 from .checkpoint import TrainerState, read_trainer_state
+from .config import AdapterConfig
 from .decay import Decay
 from .facts import FULL_RANK, LayerFacts, facts_of
 from .folder import UnreadableError, printable
@@ -486,6 +487,12 @@ def _remarks(
             f"the scaling is negative in {counted(negative)} (lora_alpha below 0): the update is subtracted; norms and "
             "penalties go by its size"
         )
+    doubtful = [module for module in adapter.entries if adapter.config and _is_doubtful(adapter.config, module)]
+    if doubtful:
+        remarks.append(
+            f"several keys of alpha_pattern match {_modules(doubtful)}: the first is taken, as by PEFT when it "
+            "loads this; the run may have had another alpha there, since PEFT sorts the keys when it saves"
+        )
     if adapter.config is not None:
         has = sum("magnitude" in entry.parts for entry in adapter.entries.values())
         if adapter.config.use_dora and has < len(adapter.entries):
@@ -516,6 +523,15 @@ def _remarks(
             "is not how the base stores all of its weights"
         )
     return (*remarks, *(_trainer_remarks(trainer, decay) if trainer else ()))
+
+
+def _is_doubtful(config: AdapterConfig, module: str) -> bool:
+    """Return whether the order of the patterns decides about a module's scaling."""
+    try:
+        first, *others = config.alphas_of(module) or (None,)
+    except UnreadableError:  # a pattern that is not evaluated: the layer is not usable, and says so
+        return False
+    return any(value != first for value in others)
 
 
 def _trainer_remarks(trainer: TrainerState, decay: Decay) -> list[str]:

@@ -207,6 +207,21 @@ def test_factors_that_an_embedding_shares_with_its_head_are_said_to_be_counted_t
     assert found.penalty == pytest.approx(once, rel=1e-6)  # twice the half of the squares
 
 
+def test_an_alpha_that_depends_on_the_order_of_patterns_is_remarked(tmp_path):
+    """PEFT takes the first pattern that matches and saves them sorted: what it loads is not what was trained."""
+    settings = {"target_modules": ["q"], "r": 4, "alpha_pattern": {"q": 64, "layers.0.q": 1}}
+    model = adapted(peft.LoraConfig(**settings), 0)
+    model.save_pretrained(tmp_path)
+    loaded = peft.PeftModel.from_pretrained(Model(), tmp_path)
+    name = "base_model.model.layers.0.q"
+    assert [each.get_submodule(name).scaling["default"] for each in (model, loaded)] == [16.0, 0.25]
+    found = diagnose(tmp_path)
+    assert {layer.facts.module: layer.facts.scale for layer in found.layers}["layers.0.q"] == 0.25
+    assert [text for text in found.remarks if "several keys of alpha_pattern match layers.0.q" in text]
+    adapted(peft.LoraConfig(**settings | {"alpha_pattern": {"layers.0.q": 1}}), 0).save_pretrained(tmp_path / "one")
+    assert not [text for text in diagnose(tmp_path / "one").remarks if "several keys" in text]
+
+
 def test_adalora(tmp_path):
     config = peft.AdaLoraConfig(target_modules=["q", "v"], init_r=6, target_r=4, lora_alpha=16, total_step=100)
     model = adapted(config, 2)
