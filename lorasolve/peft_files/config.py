@@ -165,7 +165,7 @@ def read_config(folder: PathLike) -> AdapterConfig:
     kind = document.get("peft_type")
     if kind not in ("LORA", "ADALORA"):
         raise UnreadableError(
-            f"{path}: peft_type {printable(kind)!r} has no update s A B^T to read; accepted: LORA, ADALORA"
+            f"{path}: peft_type {printable(repr(kind))} has no update s A B^T to read; accepted: LORA, ADALORA"
         )
     for key, why in _OTHER_UPDATE.items():
         if document.get(key):
@@ -216,34 +216,34 @@ def _checked(kind: str, document: dict[str, Any]) -> AdapterConfig:
 
 def _rank(value: Any, name: str) -> int:
     if type(value) is not int or not 1 <= value <= 10**6:
-        raise UnreadableError(f"{name}: expected an integer from 1 to 1000000, got {printable(value, 60)!r}")
+        raise UnreadableError(f"{name}: expected an integer from 1 to 1000000, got {printable(repr(value), 60)}")
     return value
 
 
 def _alpha(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 1e-12 <= abs(value) <= 1e12:
-        raise UnreadableError(f"{name}: expected a number other than 0, at most 1e12, got {printable(value, 60)!r}")
+        raise UnreadableError(f"{name}: expected a number other than 0, at most 1e12, got {printable(repr(value), 60)}")
     return float(value)
 
 
 def _flag(document: dict[str, Any], key: str) -> bool:
     value = document.get(key)
     if value is not None and not isinstance(value, bool):
-        raise UnreadableError(f"{key}: expected true or false, got {printable(value, 60)!r}")
+        raise UnreadableError(f"{key}: expected true or false, got {printable(repr(value), 60)}")
     return bool(value)
 
 
 def _table(document: dict[str, Any], key: str) -> dict[str, Any]:
     value = document.get(key)
     if value is not None and not isinstance(value, dict):
-        raise UnreadableError(f"{key}: expected an object, got {printable(value, 60)!r}")
+        raise UnreadableError(f"{key}: expected an object, got {printable(repr(value), 60)}")
     return dict(value or {})
 
 
 def _names(document: dict[str, Any], key: str) -> tuple[str, ...]:
     value = document.get(key)
     if value is not None and not (isinstance(value, list) and all(isinstance(name, str) for name in value)):
-        raise UnreadableError(f"{key}: expected a list of names, got {printable(value, 60)!r}")
+        raise UnreadableError(f"{key}: expected a list of names, got {printable(repr(value), 60)}")
     return tuple(value or ())
 
 
