@@ -311,7 +311,8 @@ def _read(layer: AdaptedLayer, lam: float | None) -> tuple[LayerReading, bool | 
 def callback(monitor: LoRAMonitor) -> Any:
     """Return a callback for the ``Trainer`` of transformers that feeds a monitor and stops on its reason.
 
-    The monitor reads before each optimizer step, after clipping, and counts on where the Trainer resumes. A loss that
+    The monitor reads before each optimizer step, after clipping, and counts on where the Trainer resumes; a run that
+    begins is not stopped by the reason of one before it, unless that holds there too. A loss that
     is NaN is filtered from the Trainer's own logs, so the tensors themselves are tested. Where they are not finite the
     gradients are dropped, so that the optimizer does not write them into the factors, or left to the Trainer's scaler
     in mixed precision (give it a ``max_grad_norm`` above 0: it unscales gradients to clip them). ``lora/max_spectral``
@@ -348,8 +349,9 @@ def callback(monitor: LoRAMonitor) -> Any:
                     warnings.warn(f"LoRAMonitor: {text}", RuntimeWarning, stacklevel=3)
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **kw: Any) -> None:
-            """Count the steps as the Trainer does, which may resume from a checkpoint."""
+            """Count the steps as the Trainer does, which may resume; the reason of an earlier run is past."""
             monitor.steps = max(monitor.steps, state.global_step)
+            monitor.reason = None
 
         def on_pre_optimizer_step(
             self, args: Any, state: Any, control: Any, model: Any = None, optimizer: Any = None, **kw: Any
@@ -361,7 +363,9 @@ def callback(monitor: LoRAMonitor) -> Any:
             self._tell()
             # A scaler of gradients leaves such a step out itself, and fails where there are none.
             scaled = scaler is not None and scaler.is_enabled()
-            if not scaled and not all(reading.finite for reading in monitor.history[-1][1].values()):
+            step, readings = monitor.history[-1]
+            broken = step == monitor.steps and not all(reading.finite for reading in readings.values())
+            if broken and not scaled:
                 model.zero_grad(set_to_none=True)
             return control
 

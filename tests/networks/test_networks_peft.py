@@ -557,6 +557,23 @@ def test_a_step_that_is_too_large_stops_and_names_the_layer(tmp_path, capsys):
     assert "lora/max_spectral" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("wrong", [30.0, float("nan")], ids=["loud", "not finite"])
+def test_the_reason_of_an_earlier_run_does_not_stop_the_next(tmp_path, wrong):
+    """Begun again from good factors with the same monitor, a good run ended at its first step."""
+    model = adapted()
+    monitor = LoRAMonitor(base=model, every=4)
+    good = {name: value.clone() for name, value in model.state_dict().items()}
+    with torch.no_grad():
+        model.base_model.model.bert.encoder.layer[0].attention.self.query.lora_B["default"].weight.fill_(wrong)
+    with pytest.warns(RuntimeWarning, match="the run is stopped"):
+        assert trainer(model, monitor, tmp_path, max_steps=6).state.global_step == 1
+    assert monitor.reason is not None
+    model.load_state_dict(good)
+    again = trainer(model, monitor, tmp_path, max_steps=6)
+    assert again.state.global_step == 6 and monitor.reason is None
+    assert any(not torch.equal(value, good[name]) for name, value in model.state_dict().items())
+
+
 @pytest.mark.parametrize("name", ["embed_tokens", "lm_head"])
 def test_a_layer_over_a_tied_weight_is_watched_by_its_size(name):
     torch.manual_seed(0)
