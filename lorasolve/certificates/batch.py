@@ -131,7 +131,7 @@ def certify_batch(
     :func:`~lorasolve.certificates.rigorous_bound`.
     """
     began = time.perf_counter()
-    tol = as_number(tol, "tol", 0.0)
+    tol = as_number(tol, "tol", 0.0, 1.0, open_high=True)
     as_choice(trust, "trust", ("lapack", "gemm"))
     given = _points(points)
     every: list[Any] = list(problems) if isinstance(problems, (list, tuple)) else [problems] * len(given)

@@ -217,7 +217,7 @@ def certify(
         The point: an object with factors, explicit factors of any common number of columns, or an update ``X``. For
         several matrices ``A``, ``B`` are sequences of arrays, and an update is a list of them.
     tol : float
-        Relative accuracy of ``is_global``.
+        Relative accuracy of ``is_global``; below 1, since where ``f >= 0`` any point is within all of ``F``.
     rigorous : bool or "auto"
         Whether the bound is proved with every rounding error counted. ``"auto"``: where the loss has a ball oracle and
         the gradient can be formed and factorised at about the cost of evaluating the bound in floating point.
@@ -250,7 +250,7 @@ def certify(
     ``f`` and the nuclear norm (proofs/certificate, proofs/stationary_structure, proofs/rank_certificate).
     """
     as_instance(problem, "problem", Problem)
-    tol = as_number(tol, "tol", 0.0)
+    tol = as_number(tol, "tol", 0.0, 1.0, open_high=True)
     as_choice(trust, "trust", ("lapack", "gemm"))
     point = seen_from(problem, point)
     factors = as_factors(problem, point)

@@ -271,7 +271,7 @@ def compare(
     stop : StoppingRule, optional
         When a run stops.
     tol : float
-        Certified relative gap up to which a point counts as the global optimum.
+        Certified relative gap up to which a point counts as the global optimum, below 1.
     held_out : Objective, optional
         The loss on held-out data: its metrics are shown, and steps of methods that do not minimise ``L`` are chosen
         by it. Without it the metrics are those of the training data.
@@ -311,7 +311,7 @@ def compare(
         problem.checked_factors(*given)
     numbers = _seeds(seeds)
     rule = rule_of(stop)
-    tol = as_number(tol, "tol", 0.0)
+    tol = as_number(tol, "tol", 0.0, 1.0, open_high=True)
     as_flag(tune, "tune")
     as_flag(progress, "progress")
     executor = executors.make(backend, "backend")

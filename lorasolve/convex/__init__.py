@@ -77,7 +77,7 @@ def solve_convex(
     route : {"auto", "closed_form", "cvxpy", "prox", "factored"} or ConvexRoute
         The route; ``"auto"`` takes a closed form if there is one, else ``"factored"``.
     tol : float
-        Certified relative gap to reach.
+        Certified relative gap to reach, below 1.
     start : ConvexResult, Result, (A, B) or ndarray of shape (m, n), optional
         Where ``"factored"`` starts, of any rank: for example the optimum at a neighbouring ``lam``. The result is
         certified as always, whatever the start; closed forms need none, other routes refuse one.
@@ -107,7 +107,7 @@ def solve_convex(
     as_flag(cross_check, "cross_check")
     if not isinstance(progress, Progress):
         as_flag(progress, "progress")
-    tol = as_number(tol, "tol", 0.0, open_low=True)
+    tol = as_number(tol, "tol", 0.0, 1.0, open_low=True, open_high=True)
     problem.require_low_rank("solve_convex")
     start = seen_from(problem, start)
     problem = problem.replace(objective=problem.objective.in_float64())

@@ -86,8 +86,8 @@ def verdict(
     eps : float, optional
         The radius that Theorem 3 is asked about. For one matrix only.
     tol : float
-        Relative accuracy: of objective values (relative to the larger of ``|F(X)|`` and ``|f(0)|``) and of the gradient
-        (relative to the size of its terms, see :func:`~lorasolve.landscape.stationarity`).
+        Relative accuracy, below 1: of objective values (relative to the larger of ``|F(X)|`` and ``|f(0)|``) and of
+        the gradient (relative to the size of its terms, see :func:`~lorasolve.landscape.stationarity`).
     joint : bool
         States that the given constants of several matrices satisfy the joint inequality that Theorem 2 rests on,
         ``<grad f(X) - grad f(X*), X - X*> >= sum_l alpha_l ||X_l - X*_l||_F^2``. Constants of each matrix alone do not
@@ -130,7 +130,7 @@ def verdict(
     g <N, X1 - E11> (x2 - 3)`` with ``N = (E11 - E22)/sqrt 2`` and ``g^2 = 3/4`` is strongly convex with
     ``alpha_l = beta_l = 1`` in each block, and has a spurious second-order point at rank 1 for ``lam = 0``.
     """
-    tol = as_number(tol, "tol", 0.0, open_low=True)
+    tol = as_number(tol, "tol", 0.0, 1.0, open_low=True, open_high=True)
     if eps is not None:
         eps = as_number(eps, "eps", 0.0, open_low=True)
     as_flag(joint, "joint")

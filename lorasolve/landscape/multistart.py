@@ -135,7 +135,7 @@ def census(
     seed : int
         Seed of all starts.
     tol : float
-        Accuracy of the verdicts.
+        Accuracy of the verdicts, below 1.
     same : float
         Ends whose updates differ by less than this, relative to their norm (at least that of the problem's natural
         size of the factors), are one point.
@@ -155,7 +155,7 @@ def census(
     if not scales:
         raise ValueError("scales: expected at least one")
     seed = as_integer(seed, "seed", 0)
-    tol = as_number(tol, "tol", 0.0, open_low=True)
+    tol = as_number(tol, "tol", 0.0, 1.0, open_low=True, open_high=True)
     same = as_number(same, "same", 0.0, open_low=True)
     method = keeps_problem(method)
     stop = StoppingRule(max_iter=20_000, grad_tol=1e-10) if stop is None else rule_of(stop)

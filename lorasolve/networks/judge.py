@@ -230,7 +230,7 @@ def judge(
     dtype : {"float64", "float32"}
         In which the network is evaluated. Gaps below about 1e-3 need float64.
     tol : float
-        Relative gap below which a point is called optimal in the tangent problem, or within which it is global.
+        Relative gap, below 1, up to which a point is called optimal in the tangent problem, or is global.
 
     Returns
     -------
@@ -251,7 +251,7 @@ def judge(
     global; tangent-optimal. Source: main paper, sections 2 and 5 and Theorem 2; proofs/tangent_certificate.
     """
     lam = as_number(lam, "lam", 0.0)
-    tol = as_number(tol, "tol", 0.0, open_low=True)
+    tol = as_number(tol, "tol", 0.0, 1.0, open_low=True, open_high=True)
     as_choice(lam_kind, "lam_kind", DECAYS)
     as_flag(convex_loss, "convex_loss")
     as_flag(second, "second")

@@ -121,7 +121,7 @@ def fine_tune(
         Where only that is found after the training of a plain model, whose factors are in what is returned alone.
     """
     lam = as_number(lam, "lam", 0.0)
-    tol = as_number(tol, "tol", 0.0, open_low=True)
+    tol = as_number(tol, "tol", 0.0, 1.0, open_low=True, open_high=True)
     max_calls = as_integer(max_calls, "max_calls", 1)
     seed = as_integer(seed, "seed", 0)
     if layers is not None and not isinstance(layers, str):

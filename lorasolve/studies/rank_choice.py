@@ -106,7 +106,7 @@ def recommend_rank(problem: Problem, tol: float = 1e-9, *, progress: bool = Fals
         is about this ``s``, and a smaller rank with the same ``alpha`` has another optimum. For several matrices the
         ranks are summed, and nothing bounds them, as at ``lam = 0``.
     tol : float
-        Relative gap to begin with; it is made smaller while that narrows the interval.
+        Relative gap to begin with, below 1; it is made smaller while that narrows the interval.
     progress : bool
         Show progress on stderr: a line rewritten in place on a terminal, one every 30 s in logs.
 
@@ -130,7 +130,7 @@ def recommend_rank(problem: Problem, tol: float = 1e-9, *, progress: bool = Fals
             "problem: expected factors that are both trained: beside a frozen one no number of columns need hold the "
             f"optimum, got the adapter {component_text(problem.adapter)!r}"
         )
-    tol = as_number(tol, "tol", 0.0, open_low=True)
+    tol = as_number(tol, "tol", 0.0, 1.0, open_low=True, open_high=True)
 
     def interval(point: ConvexResult) -> tuple[int, int | None]:
         return point.certificate.rank_at_least or 0, point.certificate.rank_at_most

@@ -551,6 +551,20 @@ def test_bad_points_are_named():
         certify(problem, good, tol=-1.0)
 
 
+@pytest.mark.parametrize(
+    "ask", [certify, ls.landscape.verdict, lambda problem, point, tol: ls.certify_batch(problem, [point], tol=tol),
+            lambda problem, point, tol: ls.solve_convex(problem, tol=tol),
+            lambda problem, point, tol: ls.compare(problem, "lbfgs", tol=tol)],
+    ids=["certify", "verdict", "certify_batch", "solve_convex", "compare"],
+)  # fmt: skip
+def test_a_tolerance_within_which_every_point_is_global_is_refused(ask):
+    """Of ``f >= 0`` no point is above the optimum by more than all of its ``F``."""
+    M = np.random.default_rng(0).standard_normal((8, 6))
+    problem = ls.Problem(Denoising(M), 6, 0.5)
+    with pytest.raises(ValueError, match=r"^tol: expected a finite number in .0, 1\), got 1"):
+        ask(problem, -3.0 * M, tol=1.0)
+
+
 def test_a_diverged_result_is_refused():
     problem = ls.Problem(OBJECTIVES["denoising"], 2, 0.5)
     result = ls.solve(problem, "gd")
