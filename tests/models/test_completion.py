@@ -655,6 +655,23 @@ def test_a_header_among_the_pairs_is_told(tmp_path, capsys) -> None:
     assert "header" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("ids", "pair"), [("{}", "3.0,1"), ("{}.0", "3,1"), ("{}", "003,1")])
+def test_a_number_that_the_data_write_otherwise_is_told(tmp_path, capsys, ids, pair) -> None:
+    """As ids are that pandas has read with a gap among them, or another program with leading zeros."""
+    M = np.diag([3.0, 2.0, 1.0])
+    i, j = (part.ravel() for part in np.indices(M.shape))
+    entries = "".join(f"{ids.format(a + 1)},{b},{v}\n" for a, b, v in zip(i, j, M.ravel()))
+    (tmp_path / "ratings.csv").write_text(entries)
+    (tmp_path / "pairs.csv").write_text(f"{pair}\n")
+    assert main(["complete", str(tmp_path / "ratings.csv"), "--quiet", "--out", str(tmp_path / "model.npz")]) == 0
+    capsys.readouterr()
+    assert main(["predict", str(tmp_path / "model.npz"), str(tmp_path / "pairs.csv")]) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "1 of 1 pairs have a label that was not in the data: means only",
+        f"the row label {pair[:-2]!r} is {ids.format(3)!r} in the data; labels are compared as they are written",
+    ]
+
+
 def test_models_show_their_size_and_settings() -> None:
     """Of a diagonal and weight 1: singular values 3, 2, 0.5 leave rank 2."""
     model = fit_completion(everything(np.diag([3.0, 2.0, 0.5])), 1.0, "none", clip=(0, 5)).model
