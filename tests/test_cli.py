@@ -247,6 +247,19 @@ def test_certify_refuses_a_point_that_is_not_optimal(capsys, data) -> None:
     assert main(["certify", "point.npz", *options, "--require-certificate"]) == 1
 
 
+@pytest.mark.parametrize("options", [[], ["--quiet"], ["--json"]])
+def test_certify_does_not_choose_the_problem_that_a_point_is_judged_by(capsys, data, options) -> None:
+    """The point is the optimum for lam = 1 (closed form), and for no other lam."""
+    P, s, Qt = np.linalg.svd(np.load(data)["M"], full_matrices=False)
+    np.savez("point.npz", X=(P * np.maximum(s - 1.0, 0.0)) @ Qt)
+    command = ["certify", "point.npz", "--objective", "denoising", data, *options]
+    assert main(command) == 2
+    text, remarks = capsys.readouterr()
+    assert text == "" and remarks.startswith("lorasolve certify: --lam: expected the weight decay of the problem")
+    for lam, exit_code in (("1", 0), ("0.3", 1)):
+        assert main([*command, "--lam", lam, "--require-certificate"]) == exit_code
+
+
 def test_certify_takes_factors_as_the_update_whatever_the_adapter(capsys, data) -> None:
     np.savez("X.npz", X=np.ones((6, 5)))
     np.savez("factors.npz", A=np.ones((6, 1)), B=np.ones((5, 1)))

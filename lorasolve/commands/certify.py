@@ -11,7 +11,7 @@ from ..problem import Problem
 from .base import (
     Command,
     add_answer_arguments,
-    add_problem_arguments,
+    add_data_arguments,
     as_options,
     certified,
     emit,
@@ -37,7 +37,9 @@ class CertifyCommand(Command):
             help="an .npz archive with the update X (m, n), or with factors A (m, k), B (n, k) of X = A B^T, or a "
             "result saved by 'lorasolve solve --out', which holds its problem",
         )
-        add_problem_arguments(parser)
+        add_data_arguments(parser).add_argument(
+            "--lam", type=float, help="weight decay of the problem that the point is meant to solve"
+        )
         parser.add_argument("--tol", type=float, default=1e-6, help="relative accuracy of 'global' (default 1e-6)")
         group = parser.add_argument_group("output")
         group.add_argument(
@@ -81,6 +83,9 @@ def _problem_and_point(args: argparse.Namespace) -> tuple[str, Problem, Any]:
         return f"result in {pathlib.Path(args.file).name}", problem, result
     arrays = read_arrays(args.file)
     task = task_from(args)
+    if task.lam is None and args.lam is None:
+        # Whether a point is the optimum is another question for every lam, and none of them is the point's own.
+        raise ValueError("--lam: expected the weight decay of the problem that the point is meant to solve")
     if set(arrays) == {"X"}:
         point: Any = arrays["X"]
     elif set(arrays) == {"A", "B"}:
