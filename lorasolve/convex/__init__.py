@@ -123,12 +123,22 @@ def solve_convex(
 def _route(problem: Problem, given: str | ConvexRoute) -> ConvexRoute:
     if isinstance(given, str) and given == "auto":
         closed = registry.classes()["closed_form"]()
-        return closed if _refusal(closed, problem) is None else _route(problem, "factored")
+        if _refusal(closed, problem) is None:
+            return closed
+        require_solvable(problem)
+        return registry.make("factored", "route")
     route = registry.make(given, "route")
     reason = _refusal(route, problem)
     if reason is not None:
         raise ValueError(f"route: {route.name!r} cannot solve this problem: {reason}")
     return route
+
+
+def require_solvable(problem: Problem) -> None:
+    """Refuse a problem that the most general route cannot solve, in words for who has named no route."""
+    reason = _refusal(registry.make("factored", "route"), problem)
+    if reason is not None:
+        raise ValueError(f"problem: expected one whose convex optimum can be computed, but {reason}")
 
 
 def _refusal(route: ConvexRoute, problem: Problem) -> str | None:

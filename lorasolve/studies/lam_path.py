@@ -10,7 +10,7 @@ import numpy as np
 
 from .._support.progress import Progress
 from .._support.validate import as_flag, as_instance, as_integer, as_iterable, as_number
-from ..convex import ConvexResult, solve_convex
+from ..convex import ConvexResult, require_solvable, solve_convex
 from ..convex.factored import Factored, Trail
 from ..problem import Problem
 from ..tables import Column, Record, Tabular
@@ -134,6 +134,7 @@ def path_at(problem: Problem, values: list[float], tol: float, line: Progress, p
     """Return the path at checked values, which here may be equal; the line of progress says which is at work."""
     problem = problem.replace(objective=problem.objective.in_float64())
     found: dict[int, ConvexResult] = {}
+    require_solvable(problem.replace(lam=max(values)))
     route = Factored(trail=Trail())
     try:
         for k in sorted(range(len(values)), key=lambda k: -values[k]):

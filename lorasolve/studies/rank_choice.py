@@ -8,7 +8,7 @@ from typing import Any
 from .._known import Known
 from .._support.text import component_text
 from .._support.validate import as_instance, as_number
-from ..convex import ConvexResult, solve_convex
+from ..convex import ConvexResult, require_solvable, solve_convex
 from ..problem import Problem
 
 # The gap is closed further, this much at a time and down to this, until the interval is a point.
@@ -124,7 +124,7 @@ def recommend_rank(problem: Problem, tol: float = 1e-9, *, progress: bool = Fals
     For convex ``f`` with ``beta``-Lipschitz gradient, ``rank X* <= #{sigma_i(G) >= lam - sqrt(2 beta gap)}``; if ``f``
     is strongly convex with ``alpha``, ``rank X* >= #{sigma_i(X) > sqrt(2 gap/alpha)}`` (proofs/rank_certificate).
     """
-    as_instance(problem, "problem", Problem)
+    require_solvable(as_instance(problem, "problem", Problem))
     if problem.trainable is not None:
         raise ValueError(
             "problem: expected factors that are both trained: beside a frozen one no number of columns need hold the "

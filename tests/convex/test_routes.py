@@ -232,6 +232,15 @@ def test_refusals_give_the_reason():
             ls.solve_convex(problem, method)
 
 
+@pytest.mark.parametrize(
+    "ask", [ls.solve_convex, ls.path, ls.cross_validate, ls.recommend_rank], ids=lambda ask: ask.__name__
+)
+def test_who_has_named_no_route_is_told_of_none(ask):
+    network = TwoLayer.example(np.random.default_rng(7))
+    with pytest.raises(ValueError, match=r"^problem: .* f is not known to be convex$"):
+        ask(ls.Problem(network, 1, 0.1))
+
+
 def test_bad_arguments_are_named():
     problem = ls.Problem(example("softmax"), 1, 0.1)
     with pytest.raises(TypeError, match="problem"):
