@@ -372,6 +372,11 @@ def show(text: str, flush: bool = False) -> None:
         ) from None
 
 
+def terminal_width() -> int | None:
+    """Return how many characters a line of the terminal has; None where stdout is none, and lines may be long."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 def emphasis(text: str, good: bool | None) -> str:
     """Return the text in green, red or yellow on a terminal that can; plain elsewhere and with ``NO_COLOR``."""
     if os.environ.get("NO_COLOR") or not is_obeying_terminal(sys.stdout):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ from .base import (
     remark,
     stopping_from,
     task_from,
+    terminal_width,
 )
 
 if TYPE_CHECKING:
@@ -125,8 +127,20 @@ def _document(comparison: Comparison, task: Task, run: str) -> dict[str, Any]:
 def _text(comparison: Comparison, document: dict[str, Any]) -> str:
     conclusion = emphasis(comparison.conclusion(), _answer(comparison))
     metrics = metrics_line(document["metrics"])
-    lines = [document["task"], problem_line(comparison.problem), "", comparison.table(), "", conclusion]
+    lines = [document["task"], problem_line(comparison.problem), "", *_table(comparison), "", conclusion]
     return "\n".join([*lines, metrics] if metrics else lines)
+
+
+def _table(comparison: Comparison) -> list[str]:
+    """Return the table, on a terminal in lines that fit there, and what was left out for that."""
+    from ..comparison.table import narrow_table
+
+    width = terminal_width()
+    if width is None:
+        return [comparison.table()]
+    text, left_out = narrow_table(comparison, width)
+    note = textwrap.wrap(f"(no room for {', '.join(left_out)}: see --json)", width) if left_out else []
+    return [text, *note]
 
 
 def _answer(comparison: Comparison) -> bool | None:

@@ -59,6 +59,27 @@ COLUMNS = (
 )
 
 
+# What a table takes in as far as its lines have room, in this order; names, objectives and answers are always there.
+MOST_TELLING = (
+    "gap",
+    "missing",
+    "status",
+    "rank",
+    "quality",
+    "oracle_calls",
+    "suboptimality",
+    "measured_rate",
+    "predicted_rate",
+    "seconds",
+    "nuclear_norm",
+    "sigma_r",
+    "step_size",
+    "compile_seconds",
+)
+
+# Characters of a name that stands in its row there.
+LONGEST_NAME = 20
+
 # Without a reference, objectives this close (relative) are those of one point.
 SAME = 1e-6
 
@@ -85,23 +106,61 @@ def table(rows: Sequence[Row], own: str, reference: ConvexResult | None, rank: i
     rank : int
         Of the factors; the reference's ``sigma_r`` is its singular value of that index.
     """
+    return _in_columns(_lines(rows, own, reference, rank), columns_of(rows))
+
+
+def narrow_table(comparison: Comparison, width: int) -> tuple[str, list[str]]:
+    """Return the table in lines of at most ``width`` characters as far as can be, and the headings left out for that.
+
+    The rows of long names are below their names then.
+    """
+    columns = columns_of(comparison.rows)
+    lines = _lines(comparison.rows, comparison.minimises, comparison.reference, comparison.problem.rank)
+    if _width(lines, columns) > width:
+        lines = [part for line in lines for part in _below_its_name(line)]
+    shown = [column for column in columns if column.key not in MOST_TELLING]
+    for key in MOST_TELLING:
+        more = [column for column in columns if column in shown or column.key == key]
+        shown = more if _width(lines, more) <= width else shown
+    return _in_columns(lines, shown), [column.heading for column in columns if column not in shown]
+
+
+def _lines(rows: Sequence[Row], own: str, reference: ConvexResult | None, rank: int) -> list[dict[str, Any] | str]:
+    """Return the values of all rows by their columns, the blocks under what they minimise."""
     blocks = {own: [row for row in rows if row.minimises == own]}
     for row in rows:
         if row.minimises != own:
             blocks.setdefault(row.minimises, []).append(row)
-    columns = columns_of(rows)
-    head = [column.heading for column in columns]
-    lines: list[list[str] | str] = [head]
-    if reference is not None:
-        told = _reference(reference, rank)
-        lines.append([column.write(told[column.key]) if column.key in told else "-" for column in columns])
+    lines: list[dict[str, Any] | str] = [] if reference is None else [_reference(reference, rank)]
     for text, members in blocks.items():
         if text != own:
             optimum = members[0].reference
             known = "least value not known" if optimum is None else f"least value {optimum:.10g}"
             lines += ["", f"minimise {text} ({known}):"]
-        lines += [[column.write(getattr(row, column.key)) for column in columns] for row in members]
-    return aligned(lines, [column.left for column in columns])
+        lines += [{column.key: getattr(row, column.key) for column in COLUMNS} for row in members]
+    return lines
+
+
+def _below_its_name(line: dict[str, Any] | str) -> list[dict[str, Any] | str]:
+    """Return a row of a long name as that name and the row without it."""
+    if isinstance(line, str) or len(line["method"]) <= LONGEST_NAME:
+        return [line]
+    return [line["method"], line | {"method": ""}]
+
+
+def _cells(line: dict[str, Any], columns: Sequence[Column]) -> list[str]:
+    return [column.write(line[column.key]) if column.key in line else "-" for column in columns]
+
+
+def _width(lines: Sequence[dict[str, Any] | str], columns: Sequence[Column]) -> int:
+    """Return how long the rows are; what stands between them may be broken anywhere."""
+    text = _in_columns([line for line in lines if not isinstance(line, str)], columns)
+    return max(map(len, text.splitlines()))
+
+
+def _in_columns(lines: Sequence[dict[str, Any] | str], columns: Sequence[Column]) -> str:
+    rows = [line if isinstance(line, str) else _cells(line, columns) for line in lines]
+    return aligned([[column.heading for column in columns], *rows], [column.left for column in columns])
 
 
 def _reference(reference: ConvexResult, rank: int) -> dict[str, Any]:
