@@ -383,7 +383,8 @@ class Monitor:
         return decide(value, grad_norm, _length(theta), self.nit, math.inf, self.nit, rules)[0] == CONVERGED
 
     def finish(self) -> None:
-        """Make sure the last accepted point is in the trace."""
+        """Make sure the last accepted point is in the trace, and nothing half recorded."""
+        self.trace.drop_unfinished(self.nit)
         if self._last is not None:
             value, grad_norm, step = self._last
             self.trace.record(self.nit, value, grad_norm, self.seconds(), step, force=True)

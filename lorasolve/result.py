@@ -78,12 +78,20 @@ class Trace:
             self._thin()
             done = stop + -(first + stop) % self._stride
 
+    def drop_unfinished(self, last: int) -> None:
+        """Leave out points beyond iteration ``last``, and those that an interruption has left with entries missing."""
+        count = min(map(len, self._columns()))
+        while count and self.iteration[count - 1] > last:
+            count -= 1
+        for column in self._columns():
+            del column[count:]
+
     def _thin(self) -> None:
         """Drop every second point, ends kept, once there are too many."""
         if len(self.iteration) > self.LIMIT:
             self._stride *= 2
-            for column in self._columns():
-                column[1:-1] = column[2:-1:2]
+            # In one step, so that an interruption finds columns of one length.
+            vars(self).update({name: [*c[:1], *c[2:-1:2], c[-1]] for name, c in self.to_dict().items()})
 
     def _columns(self) -> tuple[list[Any], ...]:
         return self.iteration, self.value, self.grad_norm, self.seconds, self.step

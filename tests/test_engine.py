@@ -5,6 +5,7 @@ import copy
 import dataclasses
 import json
 import re
+import sys
 import threading
 import warnings
 from dataclasses import dataclass
@@ -456,6 +457,46 @@ def test_long_traces_are_thinned_and_keep_both_ends():
     assert len(trace) <= Trace.LIMIT + 1
     assert (trace.iteration[0], trace.iteration[-1]) == (0, 49_999)
     assert trace.iteration == [int(value) for value in trace.value]
+
+
+@pytest.mark.parametrize("method", ["gd", "adam"])
+def test_an_interruption_leaves_no_half_recorded_points(method, monkeypatch):
+    """At each of the lines that record points and thin them; the course up to there is that of the whole run."""
+    monkeypatch.setattr(Trace, "LIMIT", 6)
+    stop = ls.StoppingRule(max_iter=40, grad_tol=0.0)
+    whole = ls.solve(problem(), method, stop=stop, callback=lambda point: None).trace
+    recorders = {Trace.record.__code__, Trace.extend.__code__, Trace._thin.__code__}
+
+    def interrupted(after):
+        lines = iter(range(after))
+
+        def at_line(frame, event, argument):
+            if event == "line" and next(lines, None) is None:
+                raise KeyboardInterrupt
+            return at_line
+
+        sys.settrace(lambda frame, event, argument: at_line if frame.f_code in recorders else None)
+        try:
+            return ls.solve(problem(), method, stop=stop)
+        finally:
+            sys.settrace(None)
+
+    ended = []
+    for after in range(1000):
+        try:
+            result = interrupted(after)
+        except KeyboardInterrupt:
+            break  # at the last point, after the run
+        columns = result.trace.to_dict()
+        assert {len(column) for column in columns.values()} == {len(result.trace)}
+        assert columns["iteration"] == sorted(set(columns["iteration"]))
+        for k, value, norm in zip(columns["iteration"][:-1], columns["value"], columns["grad_norm"]):
+            if k in whole.iteration:
+                at = whole.iteration.index(k)
+                assert (value, norm) == pytest.approx((whole.value[at], whole.grad_norm[at]), rel=1e-9)
+        ended.append(result.nit)
+    assert len(ended) > 20
+    assert ended[0] == 0 and (method == "gd" or ended[-1] > 30)
 
 
 def test_the_result_is_recomputed_and_not_taken_from_the_loop():
