@@ -314,6 +314,12 @@ def test_ratings_that_are_no_text(tmp_path: pathlib.Path) -> None:
     path.write_bytes(b"1,1,5\n\xff\xfe\x00")
     with pytest.raises(ValueError, match=r"r\.csv: is not a UTF-8 text file .*iconv -f LATIN1 -t UTF-8"):
         read_ratings(path)
+    # As spreadsheets save "Unicode text".
+    path.write_bytes("user,item,rating\nu,i,5\n".encode("utf-16"))
+    with pytest.raises(ValueError, match=r"r\.csv: is not a UTF-8 text file .*iconv -f UTF-16 -t UTF-8"):
+        read_ratings(path)
+    path.write_bytes(path.read_bytes().decode("utf-16").encode())
+    assert read_ratings(path).values.tolist() == [5.0]
     with pytest.raises(OSError, match="missing"):
         read_ratings(tmp_path / "missing.csv")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
 import gzip
@@ -46,9 +47,10 @@ def readable(path: PathLike) -> Iterator[None]:
         _check_file(path)
         yield
     except UnicodeDecodeError as error:
+        encoding = "UTF-16" if error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "LATIN1"
         raise ValueError(
             f"{path}: is not a UTF-8 text file ({error.reason} at byte {error.start}); text in another encoding is "
-            "converted by, for example, iconv -f LATIN1 -t UTF-8"
+            f"converted by, for example, iconv -f {encoding} -t UTF-8"
         ) from error
     except _BROKEN as error:
         raise ValueError(f"{path}: is damaged or of another format ({error})") from error
