@@ -721,7 +721,8 @@ def test_an_interruption_saves_what_there_is(asked) -> None:
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize(
-    ("arguments", "code"), [(["list"], 0), (["--help"], 0), (["solve", "--help"], 0), (["--version"], 0), ([], 2)]
+    ("arguments", "code"),
+    [(["list"], 0), (["--help"], 0), (["solve", "--help"], 0), (["--version"], 0), ([], 2), (["reproduce"], 0)],
 )
 def test_a_reader_that_leaves_is_no_error(arguments, code, unbuffered) -> None:
     """What Python does not keep back fails where it is printed, the rest at the end."""

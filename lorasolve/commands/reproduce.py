@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import pathlib
 from collections.abc import Sequence
 
@@ -13,7 +14,7 @@ from .._support.validate import as_path
 from ..papers import registry
 from ..papers.base import Experiment
 from ._axes import chosen, help_text, option, options
-from .base import Command, ExitCode, add_worker_arguments, as_options
+from .base import Command, ExitCode, add_worker_arguments, as_options, show
 
 
 class ReproduceCommand(Command):
@@ -74,7 +75,8 @@ class ReproduceCommand(Command):
                 raise ValueError(f"NAME: unknown experiment {name!r}.{suggest(name, list(accepted))}")
         names = list(dict.fromkeys(each for name in args.names for each in accepted[name]))
         if not names:
-            print(_listing())
+            with contextlib.suppress(BrokenPipeError):  # of a reader that has its answer
+                show(_listing())
             return ExitCode.FINE
         from ._paper_page import write_pages
         from ._reproduction import Reproduction, reproduce
