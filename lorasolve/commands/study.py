@@ -114,7 +114,9 @@ def _report(args: argparse.Namespace, runs: Runs) -> int:
         remark(args, line)
     for line in _damage_lines(document):
         remark(args, line)
-    return ExitCode.INCONCLUSIVE if runs.interrupted else ExitCode.FINE
+    if runs.interrupted:
+        return ExitCode.INCONCLUSIVE
+    return ExitCode.FALSE if set(document["ends"]) == {"failed"} else ExitCode.FINE
 
 
 def _backend(args: argparse.Namespace) -> str:

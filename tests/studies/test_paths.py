@@ -651,6 +651,16 @@ def test_files_of_studies_that_say_what_there_is_not(tmp_path, capsys, monkeypat
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("lams", "code"), [("[-1.0, '0.5']", 1), ("[-1.0, 0.5]", 0), ("[0.5]", 0)])
+def test_a_study_whose_runs_all_failed_is_no_success(tmp_path, capsys, monkeypatch, lams, code):
+    monkeypatch.chdir(tmp_path)
+    np.savez("d.npz", M=np.diag([3.0, 2.0]))
+    problem = '[problem]\nobjective = "denoising"\ndata = "d.npz"\n'
+    (tmp_path / "grid.toml").write_text(f"{problem}[axes]\nlam = {lams}\n[run]\nmethod = 'lbfgs'\n")
+    assert main(["study", "grid.toml", "--store", "runs", "--backend", "serial", "--quiet"]) == code
+    assert main(["study", "--status", "runs"]) == 0
+
+
 def test_files_of_studies_in_the_encodings_that_editors_write(tmp_path, capsys, monkeypatch):
     """A mark of the encoding at the beginning, and Python in the one that its first line names."""
     monkeypatch.chdir(tmp_path)
