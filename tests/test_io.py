@@ -419,6 +419,7 @@ def test_completion_split(tmp_path: pathlib.Path) -> None:
         ("softmax", {}, r"objective 'softmax' is read from an \.npz archive"),
         ("completion", {"test_fraction": 1.0}, "test_fraction: expected"),
         ("completion", {"test_fraction": 0.9}, "leaves none to train on"),
+        ("completion", {"test_fraction": 0.1}, "holds none out"),
     ],
 )
 def test_refused_tasks(tmp_path: pathlib.Path, name: str, options: dict[str, float], message: str) -> None:

@@ -164,6 +164,8 @@ def _completion_task(ratings: Ratings, center: bool, test_fraction: float, seed:
     n_test = round(test_fraction * N)
     if n_test == N:
         raise ValueError(f"test_fraction: {test_fraction} of {N} entries leaves none to train on")
+    if test_fraction and not n_test:
+        raise ValueError(f"test_fraction: {test_fraction} of {N} entries holds none out")
     test_index, train_index = np.sort(order[:n_test]), np.sort(order[n_test:])
     mean = float(ratings.values[train_index].mean()) if center else 0.0
 
