@@ -116,6 +116,11 @@ def test_however_a_file_is_written(tmp_path: pathlib.Path, name: str, text: str,
         ("user,1,2,3\nu,5,4,3\nv,1,2,5\n", TextFormat(), r"line 1: begins with 'user' as .*whole matrix"),
         ("user_id,7,NA\nu,5,4\n", TextFormat(skip_missing=True), r"line 1: begins with 'user_id' as a header does"),
         ("user,item,rating\n1,1,5\n1,2,3,5\n", TextFormat(), r"line 3: has 4 fields, and the first line 3; "),
+        (
+            "a,x,3,5\nb,x,-4, 25\n",
+            TextFormat(),
+            r"r\.csv: the third and fourth field .* 25', may be one number with a dec",
+        ),
         ("1,1,5\n1,Catch 22, again,3\n", TextFormat(), r"r\.csv, line 2: has 4 fields, and the first line 3"),
         ("1::1::5\n1::2::3::9\n", TextFormat("::"), r"r\.csv, line 2: has 4 fields, and the first line 3; .*'::'"),
         ("a,b,c\n1,1,5\n", TextFormat(columns=("a", "A", "c")), r"columns: expected 3 different columns, got a, A, c"),
@@ -129,6 +134,19 @@ def test_however_a_file_is_written(tmp_path: pathlib.Path, name: str, text: str,
 def test_what_does_not_fit_its_format(tmp_path: pathlib.Path, text: str, form: TextFormat, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_ratings(written(tmp_path, "r.csv", text), form)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a,x,3,978300760\nb,x,4,978300761\n",
+        "user,item,rating,day\na,x,3,5\nb,x,4,6\n",
+        "a,x,3,5\nb,x,4,\n",
+        "a,x,3.0,5\nb,x,4,1\n",
+    ],
+)
+def test_a_fourth_field_that_cannot_be_decimals_is_left_alone(tmp_path: pathlib.Path, text: str) -> None:
+    assert read_ratings(written(tmp_path, "r.csv", text)).values.tolist() == [3.0, 4.0]
 
 
 def test_pairs_by_the_names_in_their_header(tmp_path: pathlib.Path) -> None:

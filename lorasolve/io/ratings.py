@@ -136,7 +136,8 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
     no number, and does not begin as one does (``5 stars``), is a header: columns of known names are taken by them,
     otherwise the three there are row label, column label and value, a known name elsewhere is an error, and so is a
     further column, unless first and third have names of row and value. Without a header a fourth field, such as a time,
-    is left alone, and a fifth is an error. So is a field beyond those of the first line. Fields may be quoted as in
+    is left alone, and a fifth is an error. So are a field beyond those of the first line, and a fourth that may be the
+    decimals of the third in every line. Fields may be quoted as in
     csv, except between tabs, where a quote is a character as any other; a label is within one line. With another
     delimiter than the comma, values may have a decimal comma. Labels are int64 where all are written as such integers
     are (``1``, not ``01`` or ``+1``), else texts. A ``.mtx`` file is in Matrix Market format; its labels are the
@@ -172,10 +173,11 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
     cols: list[str] = []
     values: list[float] = []
     lines: list[int] = []
-    skipped = 0
+    skipped, apart = 0, True
     with readable(path), open_text(path) as file:
         table = _Table(path, file, delimiter, form, 3)
         for line, fields in table:
+            apart = apart and table.may_be_taken_apart(fields)
             value = table.number(fields)
             if form.skip_missing and table.is_missing(fields):
                 skipped += 1
@@ -194,6 +196,11 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
             lines.append(line)
     if not values:
         raise ValueError(f"{path}: holds no ratings")
+    if apart:
+        raise ValueError(
+            f"{path}: the third and fourth field of each line, as in {','.join(fields)!r}, may be one number with a "
+            "decimal comma; expected another separator if they are, and a header if not"
+        )
     row_labels, row_index = _labels(path, rows)
     col_labels, col_index = _labels(path, cols)
     twice = given_twice(row_index, col_index)
@@ -266,8 +273,8 @@ def _delimiter(path: PathLike, form: TextFormat, known: list[str], kind: str) ->
 class _Table:
     """The lines of a text file as numbered fields, blank ones and a header left out.
 
-    ``places`` are the columns that are meant, ``names`` what they are called; both and ``delimiter`` are known once the
-    first line is read.
+    ``places`` are the columns that are meant, ``names`` what they are called, ``has_header`` whether the file says so;
+    these and ``delimiter`` are known once the first line is read.
     """
 
     def __init__(self, path: PathLike, file: IO[str], delimiter: str | None, form: TextFormat, count: int) -> None:
@@ -275,6 +282,7 @@ class _Table:
         self.form = form
         self.places = tuple(range(count))
         self.names = ("row", "column", "value")[:count]
+        self.has_header = False
         self._before, first = next(((k, line) for k, line in enumerate(file) if line.strip()), (0, ""))
         if delimiter is None:
             semicolons = first.count(";") >= count - 1 and "," not in first.partition(";")[0]
@@ -295,6 +303,7 @@ class _Table:
                     f"{self.delimiter!r} within a field takes it apart"
                 )
             if is_first and self._is_header(fields):
+                self.has_header = True
                 self.places = self._named(fields)
                 self.names = tuple(fields[place].strip() for place in self.places)
             else:
@@ -417,6 +426,13 @@ class _Table:
             return None if "_" in text else float(text)
         except (IndexError, ValueError):
             return None
+
+    def may_be_taken_apart(self, fields: list[str]) -> bool:
+        """Return whether commas that separate fields may have separated a value from its decimals."""
+        if self.has_header or self.delimiter != "," or len(fields) != 4:
+            return False
+        whole, decimals = map(str.strip, fields[2:])
+        return re.fullmatch("[+-]?[0-9]+", whole) is not None and re.fullmatch("[0-9]{1,3}", decimals) is not None
 
     def is_missing(self, fields: list[str]) -> bool:
         """Return whether the place of the value says that there is none."""
