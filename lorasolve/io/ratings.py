@@ -137,11 +137,11 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
     otherwise the three there are row label, column label and value, a known name elsewhere is an error, and so is a
     further column, unless first and third have names of row and value. Without a header a fourth field, such as a time,
     is left alone, and a fifth is an error. So are a field beyond those of the first line, and a fourth that may be the
-    decimals of the third in every line. Fields may be quoted as in
-    csv, except between tabs, where a quote is a character as any other; a label is within one line. With another
-    delimiter than the comma, values may have a decimal comma. Labels are int64 where all are written as such integers
-    are (``1``, not ``01`` or ``+1``), else texts. A ``.mtx`` file is in Matrix Market format; its labels are the
-    indices written in it, from 1 on, and all entries of a dense one are observed, zeros too.
+    decimals of the third in every line. Fields may be quoted as in csv, except between tabs, where a quote is a
+    character as any other; a label is within one line. With another delimiter than the comma, values may have a decimal
+    comma. Labels are int64 where all are written as such integers are (``1``, not ``01`` or ``+1``), else texts. A
+    ``.mtx`` file is in Matrix Market format; its labels are the indices written in it, from 1 on, and all entries of a
+    dense one are observed, zeros too.
 
     Parameters
     ----------
