@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import replace
 from typing import Any, Literal
@@ -208,13 +209,16 @@ def _result(
     problem, theta = end.stage.problem, end.stage.theta
     grad = np.empty_like(theta)
     fun = method.optimizer.last_value_and_grad(problem, theta, grad)
+    grad_norm = problem.stationarity(theta, grad)
+    if not len(monitor.trace):  # of a run that has ended before its first oracle call
+        monitor.trace.record(0, fun, grad_norm, seconds, math.nan)
     A, B, _ = problem.split(theta.copy())
     return Result(
         A=A,
         B=B,
         theta=theta,
         fun=fun,
-        grad_norm=problem.stationarity(theta, grad),
+        grad_norm=grad_norm,
         nit=max(monitor.nit, 0),
         nfev=monitor.nfev,
         status=end.status,

@@ -631,6 +631,19 @@ def test_a_limit_on_calls_counts_trials_and_hessian_products(name):
     assert "raise max_calls" in result.message
 
 
+@pytest.mark.parametrize("name", ["gd", "lbfgs", "adam", "als"])
+def test_a_run_without_time_for_one_call_has_its_start_in_the_trace(name):
+    """Its table and its picture are those of the start, as where a step takes longer to derive than there is time."""
+    problem, stop = ls.Problem(OBJECTIVES["denoising"], 2, 0.1), ls.StoppingRule(time_limit=1e-9)
+    result = ls.solve(problem, name, stop=stop)
+    assert result.status is ls.Status.TIME_LIMIT and result.nfev == 0
+    (value,) = result.trace.value
+    assert (value, result.trace.iteration) == (pytest.approx(problem.value(result.A, result.B), rel=1e-12), [0])
+    table = ls.compare(problem, [name, "nesterov"], stop=stop)
+    assert [row.status for row in table.rows] == ["time limit"] * 2 and "time limit" in table.conclusion()
+    ls.plotting.comparison_figure(table, "a start")
+
+
 # ---------------------------------------------------------------------- callbacks
 @pytest.mark.parametrize("name", ["gd", "lbfgs"])
 def test_callbacks_see_but_do_not_touch(name):
