@@ -152,7 +152,9 @@ def _scalings(made: dict[str, Any], lam: Fraction, G: Array) -> Iterator[Fractio
     while norm and best and margin < 1:
         yield _rounded_down(min(best, lam / norm * (1 - margin)))
         margin *= 4
-    yield Fraction(0) if norm else _rounded_down(best)
+    if not norm:
+        yield _rounded_down(best)
+    yield Fraction(0)
 
 
 def _rounded_down(c: Fraction) -> Fraction:

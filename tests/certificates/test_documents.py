@@ -241,6 +241,18 @@ def test_the_scale_of_the_adapter_is_part_of_the_problem() -> None:
     assert float(Fraction(first["gap"])) == pytest.approx(float(Fraction(second["gap"])), rel=1e-9)
 
 
+@pytest.mark.parametrize(("arithmetic", "value"), [("exact", 14.0), ("binary64", 0.0)])
+def test_without_decay_a_fit_without_any_residual_is_proved_by_its_value(arithmetic: Any, value: float) -> None:
+    # The gradient is 0 as evaluated; that of rounded factors is not, and no bound of a norm is. Here inf F = 0.
+    M = np.zeros((3, 2))
+    M[0, 0] = value
+    problem = ls.Problem(Denoising(M), 2, lam=0.0)
+    document = certificates.document(problem, M, arithmetic=arithmetic)
+    check(document)
+    assert not Reading(document).disproves(Fraction(document["gap"]))
+    assert Fraction(document["gap"]) < 1e-24
+
+
 def test_a_certificate_saves_itself_about_the_point_it_was_asked_about(tmp_path: pathlib.Path) -> None:
     rng = np.random.default_rng(4)
     problem = ls.Problem(ls.objectives.Denoising(rng.standard_normal((6, 5))), 2, 0.7, adapter="lora:alpha=6")
