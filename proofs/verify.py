@@ -34,8 +34,7 @@ def read(text):  # read ``a*(b + 1/2)^2 - tr(A^T*B)``; a tree is a Fraction, a n
             while take(","): parts.append(chain("+-", product))
             require(take(")"), f"a bracket is open in {text!r}")
             tree = ("call", token, *parts) if token != "(" else parts[0]
-        while take("^"):
-            tree = ("T", tree) if take("T") else ("^", tree, (-1 if take("-") else 1) * int(left.pop(0)))
+        while take("^"): tree = ("T", tree) if take("T") else ("^", tree, (-1 if take("-") else 1) * int(left.pop(0)))
         return tree
     tree = chain("+-", product)
     return tree if left == ["end"] and text.isascii() else require(False, f"cannot read {text!r} at {left[0]!r}")
@@ -50,12 +49,8 @@ def added(parts):
     return {key: value for key, value in result.items() if value}
 def plus(a, b, factor=1): return added((a, {key: factor * value for key, value in b.items()}))
 def times(a, b):
-    products = []
-    for (k, v), (q, w) in ((x, y) for x in a.items() for y in b.items()):
-        powers = dict(k)
-        for unknown, exponent in q: powers[unknown] = powers.get(unknown, 0) + exponent
-        products.append({tuple(sorted(power for power in powers.items() if power[1])): v * w})
-    return added(products)
+    products = ((added((dict(k), dict(q))), v * w) for k, v in a.items() for q, w in b.items())
+    return added({tuple(sorted(powers.items())): value} for powers, value in products)
 def unknown(*what, exponent=1): return {((what, exponent),): 1} if exponent else ONE
 def split(polynomial, what):
     for key, value in polynomial.items(): yield dict(key).get(what, 0), {tuple(p for p in key if p[0] != what): value}
@@ -72,16 +67,16 @@ class Algebra:
         require(all(sign in SIGNS for sign in self.signs.values()), f"signs are {', '.join(SIGNS)}")
         self.quotients, self.divided, self.nonzero, self.rules, self.gaps = [], [], [], [], []
         self.known, self.moved, self.steps = {}, {}, 0
-        equations = [[read(side) for side in pair] for a in check["assumptions"] for pair in a["equations"]]
-        self.meaning = {left: right for left, right in equations if left in self.signs}
-        require(len(self.meaning) == sum(left in self.signs for left, _ in equations), "a scalar is defined twice")
+        self.equations = [[read(side) for side in pair] for a in check["assumptions"] for pair in a["equations"]]
+        self.meaning = {left: right for left, right in self.equations if left in self.signs}
+        require(len(self.meaning) == sum(e[0] in self.signs for e in self.equations), "a scalar is defined twice")
         require(names_in(("", *self.meaning.values())) <= {*self.signs, "sqrt"}, "a scalar is defined by a matrix")
         spaces = [*self.matrices.items(), *self.forms.items()]
         self.shapes = {name: tuple(self.scalar(read(d)) for d in shape[:2]) for name, shape in spaces}
         fit = all(s[2:] in ([], ["symmetric"] * (s[0] == s[1])) for _, s in spaces)
         require(fit and all(self.is_size(read(d)) for _, s in spaces for d in s[:2]), "a shape is made of dimensions")
         self.nonzero = [self.scalar(read(text)) for text in check["nonzero"]]
-        for a, b in (e for e in equations if e[0] not in self.signs): self.assume(*self.value(a), *self.value(b))
+        for a, b in (e for e in self.equations if e[0] not in self.signs): self.assume(*self.value(a), *self.value(b))
     def is_size(self, tree):  # whether a tree is made of dimensions and positive integers, by sums and products
         if isinstance(tree, tuple): return tree[0] in ("+", "*") and all(map(self.is_size, tree[1:]))
         return self.signs.get(tree) == "dimension" or (isinstance(tree, Fraction) and SIGNS["dimension"](tree))
@@ -184,9 +179,15 @@ class Algebra:
             return None, self.trace(shapes[0][0], values[0])
         require(name in ("id", "zero") and all(map(self.is_size, parts)), f"{name} is no function of these")
         return (values[0], values[-1]), self.word(values[0], ()) if name == "id" else {}
+    def tied(self, moving):  # what moves and what the assumptions tie to it: a definition only the name that it defines
+        for a, b in self.equations * len(self.equations):
+            names = {n for n in names_in(("", a, b)) - FUNCTIONS.keys() if self.signs.get(n) != "dimension"}
+            if names - {a} & moving: moving = moving | (names & {a} or names)
+        return moving
     def derivative(self, tree, order, along):  # return order! times the coefficient of step^order after X -> X + step E
         step, before, self.steps = ("step", self.steps), self.moved, self.steps + 1
         require(along.keys() <= self.matrices.keys() and along, "only matrices move")
+        require(not self.tied({*along}) & names_in(tree) - along.keys(), "what is held fixed is tied to what moves")
         moves = {name: times(unknown(*step), self.scalar(by, self.shapes[name])) for name, by in along.items()}
         self.moved = before | {name: plus(move, before.get(name, {})) for name, move in moves.items()}
         (shape, value), self.moved = self.value(tree), before
@@ -263,9 +264,8 @@ class Algebra:
             require(fits and (not shape[2:] or flipped == values[name]), f"the witness of {name} has another shape")
         require(not any(self.at(gap, values) for gap in self.gaps), "an assumption fails at the witness")
         require(all(self.at(divisor, values) for divisor in self.nonzero), "a denominator vanishes at the witness")
-        for p in premises:
-            gap = self.at(self.scalar(("-", *sides(p)[::-1])), values)
-            require(gap == 0 if p["relation"] == "==" else gap >= 0, "a hypothesis fails at the witness")
+        gaps = [(p["relation"], self.at(self.scalar(("-", *sides(p)[::-1])), values)) for p in premises]
+        require(all(gap == 0 or (gap > 0 and of == "<=") for of, gap in gaps), "a hypothesis fails at the witness")
 def root(x):
     y = Fraction(round(x.numerator**0.5), round(x.denominator**0.5))
     return y if y * y == x else require(False, f"the root of {x} at the witness is not rational")

@@ -33,6 +33,7 @@ from lorasolve.symbolic.normal import Rules, is_zero, lowest_terms, normal_form,
 from lorasolve.symbolic.positivity import provably_nonnegative
 from lorasolve.symbolic.restated import fault_of_instance, fault_of_restatement
 from lorasolve.symbolic.soundness import (
+    fault_of_motion,
     fault_of_named_sign,
     fault_of_quotients,
     fault_of_symbols,
@@ -694,7 +695,7 @@ def _fault_of_statement(
             return f"assumption {assumption.name} states no equation, so nothing compares it with its sampler"
     pairs = [pair for assumption in given for pair in assumption.equations]
     parts = [left, right, *others, *(ex.as_expr(part) for pair in pairs for part in pair)]
-    fault = fault_of_symbols(parts)
+    fault = fault_of_symbols(parts) or fault_of_motion(parts, pairs)
     for pair in pairs:
         fault = fault or fault_of_named_sign(*pair)
     for value in dict.fromkeys(values_in(parts)):

@@ -123,6 +123,56 @@ def fault_of_named_sign(left: Any, right: Any) -> str | None:
     return f"the sign that {value} declares is a hypothesis about what it names: declare it real and state that"
 
 
+def fault_of_motion(exprs: Iterable[ex.Expr], equations: Iterable[tuple[Any, Any]]) -> str | None:
+    """Refuse a derivative of what the assumptions tie to a symbol that moves, because it would be held fixed.
+
+    The gradient of ``||A||^2`` in ``T`` where ``A = P T`` is one.
+    """
+    ties = [_tie(ex.as_expr(left), ex.as_expr(right)) for left, right in equations]
+    for moving, names in (motion for expr in exprs for motion in _motions(expr)):
+        held = sorted(names & _tied(moving, ties) - moving)
+        if held:
+            return (
+                f"a derivative along {', '.join(sorted(moving))} would hold {', '.join(held)} fixed, which the "
+                "assumptions tie to it: write out what it stands for"
+            )
+    return None
+
+
+def _motions(expr: ex.Expr) -> Iterator[tuple[set[str], set[str]]]:
+    """Yield for each derivative in an expression the names of what moves, and those in what is differentiated."""
+    for node in expr.walk():
+        if isinstance(node, ex.Gradient):
+            yield {node.symbol.name}, _names(node.children[0])
+        elif isinstance(node, ex.MatrixDerivative | ex.ScalarDerivative):
+            yield {symbol.name for symbol in node.along}, _names(node.children[0])
+        elif isinstance(node, ex.Constant):
+            for part in node.value.atoms(sympy.Derivative):
+                yield {str(symbol) for symbol in part.variables}, _names(ex.as_expr(part.expr))
+
+
+def _tie(left: ex.Expr, right: ex.Expr) -> tuple[set[str], set[str]]:
+    """Return what an equation depends on, and what changes with that: the name alone where it defines one."""
+    names = _names(left) | _names(right)
+    is_name = isinstance(left, ex.Symbol) or (isinstance(left, ex.Constant) and left.value.is_Symbol)
+    return (_names(right), _names(left)) if is_name else (names, names)
+
+
+def _tied(moving: set[str], ties: list[tuple[set[str], set[str]]]) -> set[str]:
+    """Return what moves and what is tied to it, one through the other."""
+    tied = set(moving)
+    for _ in ties:
+        tied = tied.union(*(after for before, after in ties if before & tied))
+    return tied
+
+
+def _names(expr: ex.Expr) -> set[str]:
+    """Return the names of the matrices, the forms and the numbers of an expression, but not of sizes."""
+    values = [node.value for node in expr.walk() if isinstance(node, ex.Constant)]
+    numbers = {str(symbol) for value in values for symbol in value.free_symbols if not symbol.is_integer}
+    return numbers | {name for _, name in _named([expr])}
+
+
 def is_square(value: ex.Expr) -> bool:
     """Whether a scalar is written ``tr(Y^T Y)``."""
     if not isinstance(value, ex.ScalarTrace) or not isinstance(value.children[0], ex.Product):

@@ -11,6 +11,7 @@ from proofs import verify
 EMPTY = {"scalars": {}, "matrices": {}, "forms": {}}
 SIZES = {"m": "dimension", "n": "dimension"}
 XEF = {"X": ["m", "n"], "E": ["m", "n"], "F": ["m", "n"]}
+SQUARE = {name: ["m", "m"] for name in XEF}
 
 
 def check(lhs, relation, rhs, **fields):
@@ -37,6 +38,18 @@ def reason(*checks, facts=None):
     return verify.verdicts({"checks": list(checks), "facts": facts or {}})[checks[-1]["id"]]
 
 
+def tied(equations, **symbols):
+    """Return the fields of a check that assumes equations, with values at which they hold."""
+    own = {"name": "tied", "equations": equations}
+    printed = {
+        "name": "tied",
+        "kind": " ".join("==" for _ in equations),
+        "texts": [side for pair in equations for side in pair],
+    }
+    values = {"m": "1", "n": "1", "s": "1", "X": [["1"]], "E": [["1/2"]], "F": [["1/2"]]}
+    return {**symbols, "assumptions": [own], "assumed": [printed], "witness": values}
+
+
 ALONE = {
     "the identity matrix of size -1 would have a negative square": check("0", "<=", "-1", proof=square("id(-1)")),
     "sizes that may be negative": check("n", "<=", "m", proof=square("id(m - n)"), scalars=SIZES),
@@ -49,6 +62,21 @@ ALONE = {
     ),
     "one symbol in two directions": check(
         "diff(tr(X^T*X), 1, X, E, X, F)", "==", "2*tr(X^T*F)", scalars=SIZES, matrices=XEF
+    ),
+    "a matrix moves with the one by which it is defined": check(
+        "diff(tr(X^T*X), 1, E, F)", "==", "0", **tied([["X", "2*E"]], scalars=SIZES, matrices=XEF)
+    ),
+    "through another definition too": check(
+        "diff(tr(X^T*X), 1, F, X)", "==", "0", **tied([["X", "2*E"], ["E", "F"]], scalars=SIZES, matrices=XEF)
+    ),
+    "an inverse moves with what it inverts": check(
+        "diff(tr(X*E), 1, E, F)", "==", "tr(X*F)", **tied([["X*E", "1/2*id(m)"]], scalars=SIZES, matrices=SQUARE)
+    ),
+    "the name of a trace moves with it": check(
+        "diff(s*tr(X), 1, X, E)",
+        "==",
+        "s*tr(E)",
+        **tied([["tr(X^T*X)", "s"]], scalars={**SIZES, "s": "real"}, matrices=SQUARE),
     ),
     "a number does not move with the matrix that it was computed from": check(
         "diff(s, 1, X, E)",
@@ -195,6 +223,13 @@ def test_a_name_of_a_matrix_has_its_shape():
     of_one_entry = named("tr(S)^2", "2*c", where, scalars={"c": "real"}, matrices={"S": ["1", "1"]})
     of_one_entry["witness"] = {"c": "1", "S": [["1"]]}
     assert "S has another shape" in reason(LENGTH, of_one_entry)
+
+
+def test_a_derivative_is_taken_at_a_point_and_named_by_what_does_not_move():
+    at_point = tied([["E", "F"]], scalars=SIZES, matrices=XEF)
+    assert reason(check("diff(tr(E^T*E), 1, E, X)", "==", "2*tr(X^T*F)", **at_point)) is None
+    by_name = tied([["X", "2*E"]], scalars=SIZES, matrices=XEF)
+    assert reason(check("diff(tr(E^T*E), 1, E, F)", "==", "tr(X^T*F)", **by_name)) is None
 
 
 def test_a_name_stays_what_it_is_where_a_matrix_moves():

@@ -25,6 +25,7 @@ from lorasolve.symbolic import (
     dims,
     dropped,
     equation,
+    gradient,
     hypothesis,
     inner,
     matrix,
@@ -290,3 +291,12 @@ def test_an_assumption_is_idle_only_where_neither_the_proof_nor_a_conclusion_nee
     assert idle(step) == ["Q orthonormal", "t is named"]
     assert idle(replace(step, given=(P_ORTH,), under=(shorter,))) == ["P orthonormal"]
     assert idle(ScalarCheck("number", "", t, t + 1, relation="<=")) == []
+
+
+def test_a_derivative_may_be_taken_at_a_point_or_named_by_what_does_not_move():
+    m, n, k = dims("m n k")
+    A, P, Q, T = matrix("A", m, n), matrix("P", m, k), matrix("Q", k, n), matrix("T", k, n)
+    residual = gradient(square(P @ T), T)
+    by_name = Identity("name", "2 P^T A for A = P T.", residual, 2 * P.T @ A, given=(define(A, P @ T),))
+    at_point = Identity("point", "2 P^T P Q at T = Q.", residual, 2 * P.T @ P @ Q, given=(define(T, Q),))
+    assert by_name.prove().holds and at_point.prove().holds
