@@ -61,22 +61,22 @@ def words(matrix):  # yield (word, coefficient) for each term of a matrix
 class Algebra:
     """The symbols of one check, their signs, shapes and assumptions, and how to calculate with them."""
     def __init__(self, check):
-        self.signs, self.matrices, self.forms = check["scalars"], check["matrices"], check["forms"]
-        names = [*self.signs, *self.matrices, *self.forms, *FUNCTIONS]
-        require(len({*names}) == len(names), "two symbols have one name")
+        self.signs, self.matrices, self.forms = parts = [check[kind] for kind in SYMBOLS]
+        require(len({*FUNCTIONS}.union(*parts)) == sum(map(len, (FUNCTIONS, *parts))), "two symbols have one name")
         require(all(sign in SIGNS for sign in self.signs.values()), f"signs are {', '.join(SIGNS)}")
+        equations = [[read(side) for side in pair] for a in check["assumptions"] for pair in a["equations"]]
+        known = [p for p in check.get("premises", {}).values() if p["relation"] == "==" and not p["source"]]
         self.quotients, self.divided, self.nonzero, self.rules, self.gaps = [], [], [], [], []
-        self.known, self.moved, self.steps = {}, {}, 0
-        self.equations = [[read(side) for side in pair] for a in check["assumptions"] for pair in a["equations"]]
-        self.meaning = {left: right for left, right in self.equations if left in self.signs}
-        require(len(self.meaning) == sum(e[0] in self.signs for e in self.equations), "a scalar is defined twice")
+        self.known, self.moved, self.steps, self.ties = {}, {}, 0, equations + [sides(p) for p in known]
+        self.meaning = {left: right for left, right in equations if left in self.signs}
+        require(len(self.meaning) == sum(e[0] in self.signs for e in equations), "a scalar is defined twice")
         require(names_in(("", *self.meaning.values())) <= {*self.signs, "sqrt"}, "a scalar is defined by a matrix")
         spaces = [*self.matrices.items(), *self.forms.items()]
         self.shapes = {name: tuple(self.scalar(read(d)) for d in shape[:2]) for name, shape in spaces}
         fit = all(s[2:] in ([], ["symmetric"] * (s[0] == s[1])) for _, s in spaces)
         require(fit and all(self.is_size(read(d)) for _, s in spaces for d in s[:2]), "a shape is made of dimensions")
         self.nonzero = [self.scalar(read(text)) for text in check["nonzero"]]
-        for a, b in (e for e in self.equations if e[0] not in self.signs): self.assume(*self.value(a), *self.value(b))
+        for a, b in (e for e in equations if e[0] not in self.signs): self.assume(*self.value(a), *self.value(b))
     def is_size(self, tree):  # whether a tree is made of dimensions and positive integers, by sums and products
         if isinstance(tree, tuple): return tree[0] in ("+", "*") and all(map(self.is_size, tree[1:]))
         return self.signs.get(tree) == "dimension" or (isinstance(tree, Fraction) and SIGNS["dimension"](tree))
@@ -180,7 +180,7 @@ class Algebra:
         require(name in ("id", "zero") and all(map(self.is_size, parts)), f"{name} is no function of these")
         return (values[0], values[-1]), self.word(values[0], ()) if name == "id" else {}
     def tied(self, moving):  # what moves and what the assumptions tie to it: a definition only the name that it defines
-        for a, b in self.equations * len(self.equations):
+        for a, b in self.ties * len(self.ties):
             names = {n for n in names_in(("", a, b)) - FUNCTIONS.keys() if self.signs.get(n) != "dimension"}
             if names - {a} & moving: moving = moving | (names & {a} or names)
         return moving

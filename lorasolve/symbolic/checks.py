@@ -398,7 +398,9 @@ class Inequality(Check):
     def fault(self) -> str | None:
         """Return what is wrong with the symbols, the numbers, the assumptions or the parts of the proof, or None."""
         exprs = [ex.as_expr(self.lhs), ex.as_expr(self.rhs), *(term.value for term in self.terms)]
-        fault = _fault_of_statement(*exprs, given=self.given)
+        equations = [premise for premise in self.premises if premise.equal and premise.is_hypothesis]
+        equal = [(ex.as_expr(premise.lhs), ex.as_expr(premise.rhs)) for premise in equations]
+        fault = _fault_of_statement(*exprs, given=self.given, equal=equal)
         if fault is not None:
             return fault
         used = [premise.source for premise in self.premises]
@@ -683,9 +685,16 @@ def _rules(assumptions: Sequence[Assumption]) -> Rules:
 
 
 def _fault_of_statement(
-    left: ex.Expr, right: ex.Expr, *others: ex.Expr, given: Sequence[Assumption] = ()
+    left: ex.Expr,
+    right: ex.Expr,
+    *others: ex.Expr,
+    given: Sequence[Assumption] = (),
+    equal: Sequence[tuple[ex.Expr, ex.Expr]] = (),
 ) -> str | None:
-    """Return what is wrong with the sides, the symbols, the numbers or the assumptions of a statement, or None."""
+    """Return what is wrong with the sides, the symbols, the numbers or the assumptions of a statement, or None.
+
+    ``equal`` are the sides of the hypotheses that are equations.
+    """
     if taken.as_written(left) == taken.as_written(right):
         return f"both sides are {taken.as_written(left)} as they are written: nothing is claimed"
     for assumption in given:
@@ -695,7 +704,7 @@ def _fault_of_statement(
             return f"assumption {assumption.name} states no equation, so nothing compares it with its sampler"
     pairs = [pair for assumption in given for pair in assumption.equations]
     parts = [left, right, *others, *(ex.as_expr(part) for pair in pairs for part in pair)]
-    fault = fault_of_symbols(parts) or fault_of_motion(parts, pairs)
+    fault = fault_of_symbols(parts) or fault_of_motion(parts, (*pairs, *equal))
     for pair in pairs:
         fault = fault or fault_of_named_sign(*pair)
     for value in dict.fromkeys(values_in(parts)):

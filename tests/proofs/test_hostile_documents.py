@@ -78,6 +78,17 @@ ALONE = {
         "s*tr(E)",
         **tied([["tr(X^T*X)", "s"]], scalars={**SIZES, "s": "real"}, matrices=SQUARE),
     ),
+    "a number that an equation says to be a trace moves with it": check(
+        "diff(s*tr(X^T*X), 1, X, E)",
+        "<=",
+        "2*s*tr(X^T*E) + tr(X^T*X) - s",
+        scalars={**SIZES, "s": "real"},
+        matrices=XEF,
+        premises={"s": premise("s", "==", "tr(X^T*X)")},
+        assumed=[{"name": "s", "kind": "==", "texts": ["s", "tr(X^T*X)"]}],
+        proof=used("1", "s"),
+        witness={"m": "1", "n": "1", "s": "1", "X": [["1"]], "E": [["1"]], "F": [["1"]]},
+    ),
     "a number does not move with the matrix that it was computed from": check(
         "diff(s, 1, X, E)",
         "==",

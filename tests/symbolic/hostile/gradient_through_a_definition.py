@@ -4,9 +4,11 @@ import sympy
 
 from lorasolve.symbolic import (
     Identity,
+    Inequality,
     define,
     derivative,
     dims,
+    equation,
     gradient,
     inner,
     inverse,
@@ -23,13 +25,14 @@ REFUSED = (
     r"second.*NOT SHOWN.*along T would hold A fixed.*"
     r"third.*NOT SHOWN.*along T would hold q fixed.*"
     r"fourth.*NOT SHOWN.*along S would hold K fixed.*"
-    r"fifth.*NOT SHOWN.*along x would hold y fixed"
+    r"fifth.*NOT SHOWN.*along x would hold y fixed.*"
+    r"sixth.*NOT SHOWN.*along T would hold q fixed"
 )
 
 m, n, k = dims("m n k")
 q, x, y = scalars("q x y", nonnegative=True)
 A, P, S, T = matrix("A", m, n), matrix("P", m, k), matrix("S", k, k), matrix("T", k, n)
-E, K = matrix("E", k, k), matrix("K", k, k)
+E, F, K = matrix("E", k, k), matrix("F", k, n), matrix("K", k, k)
 PRODUCT = define(A, P @ T)
 TWINS = (mutant("constant", "3 T", rhs=3 * T), mutant("sign", "-2 T", rhs=-2 * T))
 CHECKS = (
@@ -67,5 +70,16 @@ CHECKS = (
         x**2,
         given=(define(y, x**2),),
         mutants=(mutant("constant", "2 x^2", rhs=2 * x**2), mutant("sign", "-x^2", rhs=-(x**2))),
+    ),
+    Inequality(
+        "sixth",
+        "It is 4 ||T||^2 <T, F>, for q = ||T||^2.",
+        derivative(q * square(T), {T: F}),
+        2 * q * inner(T, F) + square(T) - q,
+        proof=[1 * equation("q = ||T||^2", q, square(T))],
+        mutants=(
+            mutant("constant", "<T, F>", rhs=q * inner(T, F) + square(T) - q),
+            mutant("sign", "-2 q <T, F>", rhs=-2 * q * inner(T, F) + square(T) - q),
+        ),
     ),
 )
