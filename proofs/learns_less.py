@@ -20,9 +20,10 @@ Gaussian matrix (2088 of 4096); 90 % of sum sigma_i in 0.6722; the mean singular
 
 Assumptions
 -----------
-T1, T2: quadratic losses; C_t, C_s positive semidefinite with C_t + mu C_s invertible, mu > 0, 0 < t <= 1. T4: the
-entries of A are independent and N(0, s^2). T5 is about the density sqrt(4 - x^2)/pi on [0, 2], the limit law of the
-singular values of an n x n matrix of independent N(0, 1/n) entries (Marchenko, Pastur 1967).
+T1, T2: quadratic losses; C_t, C_s positive semidefinite with C_t + mu C_s invertible, and C_t itself where it says
+rank X <= r; mu > 0, 0 < t <= 1. T4: the entries of A are independent and N(0, s^2). T5 is about the density sqrt(4 -
+x^2)/pi on [0, 2], the limit law of the singular values of an n x n matrix of independent N(0, 1/n) entries (Marchenko,
+Pastur 1967).
 
 Source
 ------

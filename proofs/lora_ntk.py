@@ -12,7 +12,7 @@ a global minimizer. C3. For P = 0 this gives ||G||_2 <= lam. C4. The value reach
 2 ||P||_2 ||X*||_*.
 C7. m = n = 2, r = 1, p = 2, lam = 1/10, f(X) = (X_21 + X_22 - 2)^2/2 + (X_12 - X_21)^2/2 has a strict local minimum of
 value 0.81888620817193, where 2 lam is an eigenvalue of the Hessian, while min F = 0.161418134 is reached to 10^-9 by a
-matrix of rank one. Rank reduction: X = U S V^T, S >= 0, D symmetric with <U^T G_i V, D> = 0 and tr D <= 0:
+matrix of rank one. Rank reduction: X = U S V^T, S > 0, D not 0, symmetric with <U^T G_i V, D> = 0, tr D <= 0:
 U (S + t D) V^T has the same f, no larger nuclear norm, and a smaller rank for t = -1/lambda_min(R^{-1} D R^{-T}), where
 S = R R^T.
 
