@@ -92,6 +92,9 @@ def fault_of_value(value: Any) -> str | None:
         signed = [symbol for symbol in bound if symbol.is_nonnegative or symbol.is_integer]
         if signed:
             return f"{node} runs over values of {signed[0]} that need not be as that declares"
+        poles = denominators(node.function) if isinstance(node, sympy.Integral) else []
+        if poles:
+            return f"{node} may run over a pole: {poles[0]} is not provably other than zero"
         if node.is_Function and not isinstance(node, FUNCTIONS):
             return f"{node} is a function that is not known to be real and exact here"
     return None
