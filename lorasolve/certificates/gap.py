@@ -48,7 +48,8 @@ class Certificate:
     value : float
         ``F(X) = f(X) + lam ||X||_*`` at the point.
     gap : float
-        Upper bound on ``F(X) - min F``, known as ``level`` says (infinite if there is none).
+        Upper bound on ``F(X) - min F``, known as ``level`` says (infinite if there is none). By a closed form, for
+        ``lam = 0``, and then like ``dual_value`` about the least value at the problem's rank.
     gap_at_least : float
         Lower bound on ``F(X) - min F``, from a better point that was found (0 if none was looked for): proved if
         ``level`` is RIGOROUS, otherwise less the rounding errors of both values.

@@ -24,7 +24,7 @@ def substituted(expr: Any, by: Mapping[Any, Any]) -> Any:
     Raises
     ------
     TypeError
-        If it contains a derivative, or is no polynomial in a symbol that a trace replaces.
+        If it contains a derivative or an integral, or is no polynomial in a symbol that a trace replaces.
     ShapeError
         If the shapes no longer fit.
     """
@@ -69,6 +69,10 @@ def substituted(expr: Any, by: Mapping[Any, Any]) -> Any:
 def _number(value: Any, by: Mapping[Any, Any]) -> Any:
     value = sympy.sympify(value)
     here = {symbol: by[symbol] for symbol in value.free_symbols if symbol in by}
+    bound = value.atoms(sympy.Derivative, sympy.Integral, sympy.Subs)
+    if here and bound:
+        # What is put there would be taken for the symbol along which is differentiated or integrated.
+        raise TypeError(f"expr: nothing is put into {next(iter(bound))}")
     if not any(isinstance(new, ex.Expr) for new in here.values()):
         return value.subs(here, simultaneous=True)
     if value.is_Symbol:
