@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ._advice import end_message, unbounded_advice, zero_advice
+from ._support.keywords import names_keywords
 from ._support.progress import Progress
 from ._support.threads import solver_pools
 from ._support.time_limit import limited_by
@@ -29,6 +30,7 @@ from .schedules import Stage
 GivenStart = tuple[Any, Any] | Result
 
 
+@names_keywords
 def solve(
     problem: Problem,
     method: str | Optimizer | Method = "gd",

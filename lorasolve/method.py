@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ._support.keywords import names_settings
 from ._support.text import component_text, marked_parts, parse_value, value_text
 from ._support.validate import as_instance, as_iterable, as_number, shown
 from .adapters import registry as adapter_registry
@@ -27,6 +28,7 @@ GRAMMAR = "OPTIMIZER[:key=value,...][+SCHEDULE[:...]]...[@ADAPTER[:...]][~INIT[:
 _PARTS = {"": "optimizer", "+": "schedule", "@": "adapter", "~": "init", "/": "lam"}
 
 
+@names_settings
 @dataclass(frozen=True, init=False)
 class Method:
     """A way to run on any problem.

@@ -49,6 +49,7 @@ from typing import Any
 
 import numpy as np
 
+from ._support.keywords import names_settings
 from ._support.progress import Progress
 from ._support.time_limit import limited_by
 from ._support.validate import Array, as_instance, as_integer, as_number, shown
@@ -82,6 +83,7 @@ MEANING = {
 UNATTENDED_SECONDS = 0.05
 
 
+@names_settings
 @dataclass(frozen=True)
 class StoppingRule:
     """When a run ends; every run does.

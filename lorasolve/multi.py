@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ._blocks import BlockView, Matrices, MultiObjective, Pairs, PlainBlocks
+from ._support.keywords import names_settings
 from ._support.validate import Array, as_float_array, as_integer, as_iterable, as_number, as_shape
 from .adapters.lora import LoRA
 from .linear_map import LinearMap
@@ -27,6 +28,7 @@ from .problem import Problem, checked_pair, flat, nuclear_norm
 __all__ = ["BlockView", "MultiObjective", "MultiProblem", "Separable", "TwoLayerPair"]
 
 
+@names_settings
 class MultiProblem(Problem):
     """``L(A_1, B_1, .., A_L, B_L) = f(A_1 B_1^T, .., A_L B_L^T) + (lam/2) sum_l (||A_l||_F^2 + ||B_l||_F^2)``.
 

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from . import _sdpa
 from ._blocks import MultiObjective, OneBlock, Pairs
 from ._support.files import PathLike
+from ._support.keywords import names_settings
 from ._support.text import component_text
 from ._support.validate import (
     Array,
@@ -34,6 +35,7 @@ from .objectives import DenseReference, as_objective
 from .objectives.base import Objective
 
 
+@names_settings
 @dataclass(frozen=True, eq=False, repr=False)
 class Problem:
     """An objective, an adapter, a rank and a weight decay.

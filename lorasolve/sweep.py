@@ -12,6 +12,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 
 from ._advice import end_message
+from ._support.keywords import names_keywords
 from ._support.progress import Progress
 from ._support.threads import get_threads, kernel_threads
 from ._support.validate import Array, as_flag, as_instance, as_integer, shown
@@ -157,6 +158,7 @@ class Run:
     theta: Array | None = None
 
 
+@names_keywords
 def solve_batch(
     problems: Problem | Sequence[Problem],
     method: str | Optimizer | Method | Sequence[str | Optimizer | Method] = "gd",

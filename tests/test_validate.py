@@ -175,6 +175,40 @@ def test_public_functions_check_what_they_are_given(call, message) -> None:
         call()
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: ls.solve(_problem(), max_iter=5),
+            r"solve: has no argument 'max_iter'. Write stop=StoppingRule\(max_ite",
+        ),
+        (lambda: ls.solve(_problem(), epochs=5), r"Write stop=StoppingRule\(max_iter=5\). Accepted: problem, method"),
+        (lambda: ls.solve(_problem(), tol=1e-3), r"Write stop=StoppingRule\(grad_tol=0.001\)"),
+        (lambda: ls.solve(_problem(), lr=0.1), "Write method='gd:step_size=0.1'"),
+        (lambda: ls.solve(_problem(), random_state=1), "Did you mean 'seed'"),
+        (lambda: ls.solve_batch(_problem(), rounds=5), r"Write stop=StoppingRule\(max_iter=5\)"),
+        (lambda: ls.solve_convex(_problem(), rounds=5), "Write route='factored:max_rounds=5'"),
+        (lambda: ls.compare(_problem(), ["gd"], max_iter=5), r"compare: .* Write stop=StoppingRule\(max_iter=5\)"),
+        (lambda: ls.certify(_problem(), np.eye(2), tolerance=1), "certify: .* Did you mean 'tol'"),
+        (lambda: ls.certify_batch(_problem(), [np.eye(2)], tolerance=1), "certify_batch: .* Did you mean 'tol'"),
+        (lambda: ls.verdict(_problem(), np.eye(2), Xstar=1), "verdict: .* Did you mean 'X_star'"),
+        (lambda: ls.landscape.census(_problem(), 1, starts=1), "census: .* Did you mean 'n_starts'"),
+        (lambda: ls.path(_problem(), n_lams=3), "path: has no argument 'n_lams'. Did you mean 'lams'"),
+        (lambda: ls.recommend_rank(_problem(), verbose=True), "recommend_rank: .* Did you mean 'progress'"),
+        (lambda: ls.cross_validate(_problem(), fold=3), "cross_validate: has no argument 'fold'"),
+        (lambda: ls.Problem(_problem().objective, r=1), "Problem: has no argument 'r'. Did you mean 'rank'"),
+        (lambda: _problem().replace(weight_decay=1.0), "Problem: .* Did you mean 'lam'"),
+        (lambda: ls.MultiProblem(None, rank=1), "MultiProblem: .* Did you mean 'ranks'"),
+        (lambda: ls.StoppingRule(max_iterations=5), "StoppingRule: .* Did you mean 'max_iter'"),
+        (lambda: ls.Method("gd", schedule="cosine"), "Method: .* Did you mean 'schedules'"),
+        (lambda: ls.Study(seeds=3), "Study: has no argument 'seeds'"),
+    ],
+)
+def test_a_keyword_of_another_library_is_answered_by_the_one_of_this_package(call, message) -> None:
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
 class Tracked:
     """A number as torch's tensors are whose gradients are tracked."""
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._blocks import Pairs
+from .._support.keywords import names_keywords
 from .._support.validate import Array, as_choice, as_instance, as_number, shown
 from ..problem import Problem
 from ..result import seen_from
@@ -93,6 +94,7 @@ class CertificateBatch(Tabular):
         ]
 
 
+@names_keywords
 def certify_batch(
     problems: Problem | Sequence[Problem],
     points: Any,

@@ -18,6 +18,7 @@ import numpy as np
 from .._blocks import Pairs
 from .._known import Known
 from .._support.files import PathLike
+from .._support.keywords import names_keywords
 from .._support.text import at_least, at_most, for_json, number
 from .._support.validate import Array, as_choice, as_instance, as_number, shown
 from ..linear_map import RANK_TOL, balanced, factor_svd, frobenius_norm, numerical_rank
@@ -198,6 +199,7 @@ class Certificate:
 
 
 # Overflow is met where the answer is made, and said there.
+@names_keywords
 @np.errstate(over="ignore", invalid="ignore")
 def certify(
     problem: Problem,

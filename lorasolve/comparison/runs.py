@@ -12,6 +12,7 @@ import numpy as np
 from .._known import weakest
 from .._support.files import PathLike
 from .._support.interruptions import patience
+from .._support.keywords import names_keywords
 from .._support.text import component_text, for_json
 from .._support.validate import as_flag, as_instance, as_integer, as_iterable, as_number, as_path, require
 from ..certificates import Certificate, certify
@@ -231,6 +232,7 @@ _MINIMISES = Column("minimises", "minimises", str, left=True)
 EVERYTHING = "all"
 
 
+@names_keywords
 def compare(
     problem: Problem,
     methods: str | Method | Optimizer | Iterable[str | Method | Optimizer],

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from .._sdpa import read_sdpa_solution as read_sdpa_solution
 from .._support.interruptions import patience
+from .._support.keywords import names_keywords
 from .._support.progress import Progress
 from .._support.registry import Registry
 from .._support.threads import solver_pools
@@ -57,6 +58,7 @@ def __dir__() -> list[str]:
 
 
 # Overflow is met where the certificate at the end is made, and said there.
+@names_keywords
 @np.errstate(over="ignore", invalid="ignore")
 def solve_convex(
     problem: Problem,

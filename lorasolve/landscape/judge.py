@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from .._advice import rise
 from .._blocks import Pairs
 from .._known import Known
+from .._support.keywords import names_keywords
 from .._support.validate import Array, as_flag, as_integer, as_iterable, as_number, shown
 from .._units import factor_lengths, gradient_at_zero
 from ..certificates import certify, spot_checks
@@ -50,6 +51,7 @@ ROUNDING = 32.0 * float(np.finfo(np.float64).eps)
 LEAST_TOL = 1e-12
 
 
+@names_keywords
 @np.errstate(over="ignore", invalid="ignore")
 def verdict(
     problem: Problem,

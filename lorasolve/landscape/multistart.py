@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._support.keywords import names_keywords
 from .._support.validate import MOST_DRAWS, as_choice, as_instance, as_integer, as_iterable, as_number
 from .._units import natural_size
 from ..engine import StoppingRule, solve
@@ -103,6 +104,7 @@ class Census:
         return "\n".join(lines)
 
 
+@names_keywords
 def census(
     problem: Problem,
     n_starts: int,

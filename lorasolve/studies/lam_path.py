@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .._support.keywords import names_keywords
 from .._support.progress import Progress
 from .._support.validate import as_flag, as_instance, as_integer, as_iterable, as_number
 from ..convex import ConvexResult, require_solvable, solve_convex
@@ -95,6 +96,7 @@ class Path(Tabular):
         return f"Path({len(self.lams)} points{span}: {certified} certified to {self.tol:g})"
 
 
+@names_keywords
 def path(problem: Problem, lams: int | Iterable[float] = 20, tol: float = 1e-6, *, progress: bool = False) -> Path:
     """Compute the optimum of ``f(X) + (lam/s) ||X||_*`` at many ``lam``, from the largest to the smallest.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .._known import Known
+from .._support.keywords import names_keywords
 from .._support.text import component_text
 from .._support.validate import as_instance, as_number
 from ..convex import ConvexResult, require_solvable, solve_convex
@@ -96,6 +97,7 @@ class RankChoice:
         return f"lam = {self.lam:g} and s = {problem.scale:g} (which is {own:g} at that rank: change alpha with it)"
 
 
+@names_keywords
 def recommend_rank(problem: Problem, tol: float = 1e-9, *, progress: bool = False) -> RankChoice:
     """Say how many columns the factors need at a problem's ``lam`` to hold the optimum.
 

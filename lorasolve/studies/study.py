@@ -12,6 +12,7 @@ from typing import Any
 
 from .._support.digest import code_mark, digest
 from .._support.files import PathLike
+from .._support.keywords import names_settings
 from .._support.registry import suggest
 from .._support.validate import as_flag, as_integer, as_path, shown
 from .._version import __version__
@@ -34,6 +35,7 @@ from .store import SCHEMA_VERSION, Store
 Measure = Callable[[Problem, Result], Any]
 
 
+@names_settings
 class Study(Work):
     """A grid of independent runs.
 

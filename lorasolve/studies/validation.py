@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .._means import MEANS, Means
+from .._support.keywords import names_keywords
 from .._support.progress import Progress
 from .._support.validate import Array, as_choice, as_flag, as_instance, as_integer
 from ..convex import ConvexResult, solve_convex
@@ -128,6 +129,7 @@ class Validation(Tabular):
         return f"Validation(best lam = {self.best:g} of {len(self.lams)}, {least} in {len(self.paths)} folds)"
 
 
+@names_keywords
 def cross_validate(
     problem: Problem,
     lams: int | Iterable[float] = 20,
