@@ -21,6 +21,7 @@ from ._differences import difference_product, factored, natural_length
 from ._facts import Facts, no_batches
 from ._kernels import Kernels
 from ._nearby import Increments
+from ._shapes import check_shapes
 
 
 class Rounding(NamedTuple):
@@ -71,6 +72,10 @@ class Objective(ShownPrecision):
     dtypes: ClassVar[tuple[str, ...]] = ("float64",)
     shape: tuple[int, int]
     W0: Array | None = None
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        check_shapes(cls)
 
     def __repr__(self) -> str:
         shape = getattr(self, "shape", None)
@@ -289,6 +294,9 @@ class Objective(ShownPrecision):
     def factor_metrics(self, A: Array, B: Array) -> dict[str, float]:
         """Return :meth:`metrics` at ``A B^T``; losses that need no ``X`` (m, n) for them override this."""
         return self.metrics(A @ B.T)
+
+
+check_shapes(Objective)
 
 
 class Wrapper:

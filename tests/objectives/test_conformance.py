@@ -127,3 +127,49 @@ def test_the_float64_twin_is_the_same_function_of_the_same_data(single):
     shifted = Shifted(objective, 0.1 * X).in_float64().value_and_grad(X)[0]
     assert shifted == pytest.approx(twin.value_and_grad(1.1 * X)[0], rel=1e-12)
     assert check_objective(twin).ok
+
+
+def test_another_shape_than_that_of_the_update_is_refused_by_every_answer(cls):
+    objective = example(cls)
+    m, n = objective.shape
+    X = np.ones((m, n))
+    for wrong in (X.T, X[:1], X[0], X[:, :1], 0.0, np.ones((m + 1, n))):
+        for call in (
+            lambda given: objective.value_and_grad(given),
+            lambda given: objective.hessian_product(X, given),
+            lambda given: objective.metrics(given),
+            lambda given: objective.merged(given),
+        ):
+            with pytest.raises(ValueError, match=r"(X|D|update): expected (shape|2 dimensions)"):
+                call(wrong)
+    with pytest.raises(TypeError, match="X: expected real numbers, got an array of dtype complex128"):
+        objective.value_and_grad(1j * X)
+
+
+def test_factors_of_other_shapes_are_refused_by_every_answer(cls):
+    objective = example(cls)
+    m, n = objective.shape
+    A, B = np.ones((m, 2)), np.ones((n, 2))
+    calls = [
+        lambda A, B: objective.factor_oracle(A, B, np.empty((m, 2)), np.empty((n, 2))),
+        lambda A, B: objective.factor_value(A, B),
+        lambda A, B: objective.factor_hvp(A, B, A, B),
+        lambda A, B: objective.curvature_along(A, B, A),
+        lambda A, B: objective.gradient_operator(A, B),
+        lambda A, B: objective.oracle_and_operator(A, B),
+    ]
+    for wrong, name in (((B, A), "A"), ((A.T, B), "A"), ((A, B[:, :1]), "B"), ((A, B[:-1]), "B"), ((A[0], B), "A")):
+        for call in calls:
+            with pytest.raises(ValueError, match=f"{name}: expected (shape|2 dimensions)"):
+                call(*wrong)
+
+
+def test_lists_matrices_of_numpy_and_integers_are_answered_as_arrays_are(cls):
+    objective = example(cls)
+    X = np.arange(np.prod(objective.shape)).reshape(objective.shape) % 3 - 1
+    f, G = objective.value_and_grad(X.astype(float))
+    for same in (X, X.tolist(), X.view(np.matrix), np.asfortranarray(X.astype(float))):
+        value, gradient = objective.value_and_grad(same)
+        assert value == pytest.approx(f, rel=1e-14)
+        assert type(gradient) is np.ndarray
+        np.testing.assert_allclose(gradient, G, rtol=1e-12, atol=1e-13)
