@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, SupportsIndex
 
 import numpy as np
 
@@ -35,7 +35,7 @@ def solve(
     problem: Problem,
     method: str | Optimizer | Method = "gd",
     init: str | Init | tuple[Any, Any] | Result | None = None,
-    seed: int | None = 0,
+    seed: SupportsIndex | None = 0,
     *,
     stop: StoppingRule | None = None,
     callback: Callback | None = None,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -71,12 +71,14 @@ class MultiProblem(Problem):
 
     several = True
 
-    def __init__(self, objective: MultiObjective, ranks: int | Sequence[int], lam: float = 0.0) -> None:
+    def __init__(
+        self, objective: MultiObjective, ranks: SupportsIndex | Sequence[SupportsIndex], lam: float = 0.0
+    ) -> None:
         if not isinstance(objective, MultiObjective):
             raise TypeError(f"objective: expected a MultiObjective, got {type(objective).__name__}")
         Facts.refuse_misspelt(objective)
         shapes = tuple(objective.shapes)
-        listed = isinstance(ranks, (list, tuple)) or np.ndim(ranks) == 1
+        listed = isinstance(ranks, (list, tuple)) or np.ndim(ranks) == 1  # type: ignore[arg-type]
         given: list[Any] = list(ranks) if listed else [ranks] * len(shapes)  # type: ignore[arg-type]
         if len(given) != len(shapes):
             raise ValueError(f"ranks: expected one number or {len(shapes)}, got {len(given)}")

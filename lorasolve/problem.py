@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -109,7 +109,9 @@ class Problem:
 
     if TYPE_CHECKING:
         # What the fields may be given as; the dataclass writes the constructor.
-        def __init__(self, objective: Any, rank: int, lam: float = 0.0, adapter: str | Adapter = "lora") -> None: ...
+        def __init__(
+            self, objective: Any, rank: SupportsIndex, lam: float = 0.0, adapter: str | Adapter = "lora"
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         objective = as_objective(self.objective)

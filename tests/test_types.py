@@ -32,6 +32,9 @@ class Mine:
         return 0.5 * float(((X - 1) ** 2).sum()), X - 1
 
 problem = ls.Problem(Mine(), rank=3, lam=0.5)
+for rank in np.arange(1, 4):
+    ls.solve(ls.Problem(Mine(), rank), seed=rank)
+    ls.MultiProblem(problem.loss, [rank])
 result = ls.solve(problem, "gd", seed=0, stop=ls.StoppingRule(max_iter=100))
 is_global: bool | None = ls.certify(problem, result).is_global
 kind: str = ls.verdict(problem, result).kind
