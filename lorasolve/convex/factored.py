@@ -338,7 +338,8 @@ class _Run:
                 progress = k + 1
             gap, value = min(gap, point.bound.gap), min(value, point.value)
             best = min(point, best, key=self._merit).settled()
-        return self._solution(best, max_rounds, f"the limit of {max_rounds} rounds was reached")
+        more = f"route='factored:max_rounds={10 * max_rounds}' allows more"
+        return self._solution(best, max_rounds, f"the limit of {max_rounds} rounds was reached, {more}")
 
     def _first(self, start: Pairs | None) -> _Point:
         """Look at where the run before has ended, at the start, or at zero where that is better."""

@@ -60,7 +60,9 @@ class Prox(ConvexRoute):
         t, ranks, noise = 1.0, [1] * len(X), loss.rounding_noise(zeros).value
         rng: np.random.Generator | None = None
         next_certificate = 0
-        gap, value, progress, remark = math.inf, math.inf, 0, f"the limit of {self.max_iter} iterations was reached"
+        more = f"route='prox:max_iter={10 * self.max_iter}' allows more"
+        gap, value, progress = math.inf, math.inf, 0
+        remark = f"the limit of {self.max_iter} iterations was reached, {more}"
         for k in range(1, self.max_iter + 1):
             f, G = loss.checked_value_and_grad(Y)
             while True:

@@ -375,6 +375,15 @@ def test_an_iteration_limit_is_reported_with_advice():
     assert result.fun - best.fun <= result.gap and rough.fun - best.fun <= rough.gap
 
 
+@pytest.mark.parametrize("route", ["factored:max_rounds=1", "prox:max_iter=20"])
+def test_what_a_limit_names_to_allow_more_reaches_the_gap(route):
+    problem = problem_of(example("sensing"), 0.5)
+    limited = ls.solve_convex(problem, route)
+    assert not limited.success
+    (more,) = re.findall(r"route='([^']*)' allows more", limited.message)
+    assert ls.solve_convex(problem, more).success
+
+
 def test_no_route_of_another_problem_is_advised_without_decay():
     """Two equal features: a direction that no sample sees, and rounding does not tell from one that some see."""
     rng = np.random.default_rng(0)
