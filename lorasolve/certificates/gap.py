@@ -533,9 +533,10 @@ class _Case:
         if better > self.tol * scale:
             reason = f"above {form} by {at_least(better, '.3g')}"
             return _Answer(False, gap, better, reason, Known.CERTIFIED, form)
+        hint = "; where features nearly follow from others, drop these or let lam > 0"
         if bound.gap <= gap:
             reason = f"the gap of {at_most(bound.gap / scale, '.1e')} (relative), {self._how()}, is above the tolerance"
-            return self._unknown(reason)
+            return self._unknown(reason + hint)
         reason = f"{form} is known to {at_most(gap / scale, '.1e')} (relative) only, above the tolerance"
         return _Answer(None, gap, better, reason, Known.CERTIFIED, form)
 

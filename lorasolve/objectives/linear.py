@@ -14,6 +14,7 @@ from .._support.validate import Array, as_float_array, as_index_array, as_number
 from ..linear_map import LinearMap, Svd, balanced, factor_svd, gram_errors, gram_inverse, top_eigenvalue
 from ._description import Description, Matrix
 from ._kernels import Kernels
+from ._relations import rank_at_most
 from .base import Objective, Rounding, allowance
 
 # Largest m n for which batched runs form X; beyond, the products with skinny factors are cheaper.
@@ -337,7 +338,8 @@ class LinearFineTuning(Objective):
         """Return the value of the reduced-rank regression, less and plus what rounding may have made of it.
 
         That grows with the condition of ``S`` for features of one size. Directions that the samples see, but not above
-        the rounding errors of ``S``, may lower ``f`` by all that no direction explains.
+        the rounding errors of ``S``, may lower ``f`` by all that no direction explains; there are none where features
+        follow from others exactly.
         """
         _, s, _ = self._regression
         d, w, _ = self._features
@@ -346,12 +348,8 @@ class LinearFineTuning(Objective):
         unit = allowance(self.dtype)
         # An error of the residual moves the least value as it moves f; one that merging left in C is divided by S.
         error = unit * (len(d) * condition * (self.f0 + self._merged_sizes[0]) + self._sizes[0])
-        seen = np.count_nonzero(self.S.any(axis=0) | self.C.any(axis=0))
-        if w.size < min(seen, self.n_samples or seen):
-            low = missed - error
-        else:
-            low = self.f0 - explained - error
-        return max(low, self.lower_bound), max(self.f0 - explained, 0.0) + error
+        low = self.f0 - explained if w.size >= self._rank_of_inputs else missed
+        return max(low - error, self.lower_bound), max(self.f0 - explained, 0.0) + error
 
     @cached_property
     def _features(self) -> tuple[Array, Array, Array]:
@@ -369,6 +367,16 @@ class LinearFineTuning(Objective):
         Q = np.zeros((n, np.count_nonzero(kept)))
         Q[used] = vectors[:, kept]
         return np.ldexp(1.0, power), w[kept], Q
+
+    @cached_property
+    def _rank_of_inputs(self) -> int:
+        """An upper bound of the rank of ``Z``, not worked out further than to the number of directions kept."""
+        seen = np.flatnonzero(self.S.any(axis=0) | self.C.any(axis=0))
+        d, w, _ = self._features
+        if self.Z is None or w.size >= min(seen.size, self.Z.shape[1]):
+            return min(seen.size, self.n_samples or seen.size)
+        S, Z = (part.astype(np.float64, copy=False) for part in (self.S, self.Z))
+        return rank_at_most(Z[seen] / d[seen, None], S[np.ix_(seen, seen)] / np.outer(d[seen], d[seen]))
 
     @cached_property
     def _regression(self) -> Svd:

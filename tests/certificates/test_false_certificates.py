@@ -747,6 +747,57 @@ def test_features_that_are_nearly_the_same_are_not_taken_for_one(apart, rank):
     assert first.is_global is (True if apart >= 1e-2 else None)
 
 
+def collinear(kind):
+    """Features (8, 30) that span fewer dimensions, exactly, and some of them that span as many."""
+    rng = np.random.default_rng(2)
+    Z = rng.standard_normal((8, 30))
+    if kind == "a feature twice, in another unit too":
+        Z[5], Z[7] = Z[2], Z[6] / 4
+        return Z, [0, 1, 2, 3, 4, 6]
+    if kind == "categories and a constant":
+        Z[:3] = np.eye(3)[:, rng.integers(0, 3, 30)]
+        Z[3:6] = np.eye(3)[:, rng.integers(0, 3, 30)]
+        Z[6] = 1.0
+        return Z, [0, 1, 3, 4, 6, 7]
+    if kind == "shares of a whole":
+        Z[:3] = rng.multinomial(12, [0.2, 0.3, 0.5], 30).T
+        Z[3] = (Z[0] + Z[1] + 3 * Z[2]) / 8
+        return Z, [0, 1, 2, 4, 5, 6, 7]
+    # As many different samples as four, each several times.
+    return Z[:, rng.integers(0, 4, 30)], [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("unit", [1.0, 2.0**-20])
+@pytest.mark.parametrize(
+    "kind",
+    ["a feature twice, in another unit too", "categories and a constant", "shares of a whole", "four samples"],
+)
+def test_features_that_follow_from_others_exactly_leave_the_closed_form_known(kind, unit):
+    """The least value is that of the features that the others follow from: known to 1e-3 before."""
+    Z, enough = collinear(kind)
+    Y = np.random.default_rng(3).standard_normal((6, 30)) + Z[:6] * 0.1
+    problem = ls.Problem(LinearFineTuning(np.zeros((6, 8)), unit * Z, Y), 3)
+    best = best_of_rank(Z[enough], Y, 3)
+    low, high = problem.objective.least_values(3)
+    assert low <= best <= high and high - low <= 1e-9 * best
+    found = ls.solve_convex(problem)
+    assert found.success and found.fun == pytest.approx(best, rel=1e-12)
+
+
+def test_features_that_follow_from_others_but_for_rounding_leave_it_open_and_are_named():
+    """What rounding has left of a sum is a feature of its own, which a large update makes use of."""
+    rng = np.random.default_rng(4)
+    Z, Y = rng.standard_normal((5, 30)), rng.standard_normal((3, 30))
+    Z[4] = Z[0] + Z[1]
+    left = np.array([float(Fraction(c) - Fraction(a) - Fraction(b)) for a, b, c in zip(Z[0], Z[1], Z[4])])
+    problem = ls.Problem(LinearFineTuning(np.zeros((3, 5)), Z, Y), 3)
+    best = best_of_rank(np.vstack([Z[:4], left / np.linalg.norm(left)]), Y, 3)
+    low, high = problem.objective.least_values(3)
+    assert low <= best < 0.999 * high
+    found = ls.solve_convex(problem)
+    assert found.certificate.is_global is None and "drop these or let lam > 0" in found.message
+
+
 def nearly_equal_samples(apart):
     """Two samples that an invertible ``Z`` tells apart, so that ``min f`` is 0, and targets that need a large ``X``."""
     return LinearFineTuning(np.zeros((1, 2)), np.array([[1.0, 1.0], [1.0, 1.0 + apart]]), np.array([[1.0, 2.0]]))
