@@ -20,6 +20,7 @@ import numpy as np
 
 from .._blocks import Matrices, MultiObjective, OneBlock, Pairs, joint_inner, joint_norm
 from .._support.validate import Array
+from ..linear_map import factor_svd
 from ..objectives import DenseReference, UserObjective, difference_step, length_of
 from ..objectives.base import Shifted
 from . import _oracles
@@ -31,6 +32,9 @@ STEPS = (1.0, 1e-2, 1e-4, 1e-6)
 DESCENT = 20
 # Those that a descent beside a stated optimum may ask for, and how far beside it that begins, as a share of its length.
 LEAVING, BESIDE = 60, 0.1
+# Random points that such descents begin at too: at rank one, every second one leads to the spurious minima of the main
+# paper.
+FAR = 6
 # Steps of the iteration that looks for large curvature, two gradients each, and by how much it must be above a bound.
 CURVED_STEPS, CURVED = 16, 1e-6
 # Share by which a product with the Hessian may differ from a difference of gradients, which a bend nearby may change.
@@ -188,28 +192,43 @@ def contradicted_factors(loss: MultiObjective, factors: Pairs) -> str | None:
 def falls_below(loss: MultiObjective, X: Array, rank: int, stated: float) -> float | None:
     """Return a value of ``f`` at a matrix of at most a rank that is lower than the stated least one, if one is found.
 
-    Short descents on balanced factors, from beside ``X`` and from a random point as large: a strict saddle is left
-    from nearly all points beside it, at which a formula of a user is stationary as it is where ``f`` is least.
+    Short descents on balanced factors: from beside ``X``, as a strict saddle is left from nearly all points beside it,
+    at which a formula of a user is stationary as it is where ``f`` is least; and, as that may be a local minimum, from
+    the best approximation of where one of full rank ends, and from random points as large as ``X``.
     """
     P, s, Qt = np.linalg.svd(X, full_matrices=False)
-    (m, n), kept = X.shape, min(rank, s.size)
-    zero = _Evaluated(loss, [0.0 * X])
-    roots = np.zeros(rank)
-    roots[:kept] = np.sqrt(s[:kept])
-    A, B = np.zeros((m, rank)), np.zeros((n, rank))
-    A[:, :kept], B[:, :kept] = P[:, :kept] * roots[:kept], Qt[:kept].T * roots[:kept]
-    at_X = np.concatenate([A.ravel(), B.ravel()])
+    m, n = X.shape
+    zero, rng = _Evaluated(loss, [0.0 * X]), np.random.default_rng()
+    at_X = _balanced(P, s, Qt.T, rank)
     length = float(np.linalg.norm(at_X)) or math.sqrt(length_of(zero.f, joint_norm(zero.G))) or 1.0
     size = max(abs(stated), abs(zero.f)) or 1.0
     noise = _share_lost(loss) * size
-    for share in (BESIDE, 1.0):
-        step = np.random.default_rng().standard_normal(at_X.size)
-        start = (at_X if share < 1.0 else 0.0) + share * length / float(np.linalg.norm(step)) * step
-        pair = _descended(loss, start, m * rank, rank, length, size)
+
+    def somewhere(columns: int) -> Array:
+        step = rng.standard_normal((m + n) * columns)
+        return length / float(np.linalg.norm(step)) * step
+
+    def from_full_rank() -> Array:
+        pair = _descended(loss, somewhere(s.size), m * s.size, s.size, length, size)
+        return _balanced(*factor_svd(*pair), rank)
+
+    far = [lambda: somewhere(rank)] * FAR
+    for start in (lambda: at_X + BESIDE * somewhere(rank), from_full_rank, *far):
+        pair = _descended(loss, start(), m * rank, rank, length, size)
         value = float(loss.factor_value([pair]))
         if value < stated - noise - loss.rounding_noise([pair]).value:
             return value
     return None
+
+
+def _balanced(P: Array, s: Array, Q: Array, rank: int) -> Array:
+    """Return balanced factors of so many columns of the best approximation, one after the other."""
+    padded = []
+    for side in (P, Q):
+        factor = np.zeros((len(side), rank))
+        factor[:, : s.size] = (side * np.sqrt(s))[:, :rank]
+        padded.append(factor.ravel())
+    return np.concatenate(padded)
 
 
 def _descended(
@@ -231,7 +250,8 @@ def _descended(
 
     options = {"maxfun": LEAVING, "ftol": 0.0, "gtol": 0.0}
     found = minimize(value_and_grad, start / length, jac=True, method="L-BFGS-B", options=options)
-    return pair(length * found.x)
+    # Where a loss has no lower bound the descent may have left the finite numbers.
+    return pair(length * found.x if np.isfinite(found.x).all() else start)
 
 
 def contradicted_hessian(loss: MultiObjective, factors: Pairs, directions: Pairs) -> str | None:

@@ -487,6 +487,31 @@ def test_a_stated_closed_form_that_is_a_strict_saddle_is_not_believed(unit, take
     assert judged.kind == ("global" if taken == 0 else "saddle")
 
 
+@pytest.mark.parametrize(("r", "m", "n"), [(1, 4, 4), (2, 6, 5)])
+def test_a_stated_closed_form_that_is_a_local_minimum_is_not_believed(r, m, n):
+    """The spurious minimum of the main paper, ``6/7`` above 0 for each column: at rank 1 it passed 17 times of 40."""
+    sharp = ls.landscape.instances.sharp(r=r, r_star=r, m=m, n=n, kappa=6.0)
+    P, s, Qt = np.linalg.svd(sharp.X_spurious, full_matrices=False)
+    A, B = P[:, :r] * np.sqrt(s[:r]), Qt[:r].T * np.sqrt(s[:r])
+
+    class SaysThatItIsLeastThere:
+        """The loss of the main paper, of a user who took the first minimum for the best one."""
+
+        shape = m, n
+
+        def value_and_grad(self, X):
+            return sharp.value_and_grad(X)
+
+        def minimizer(self, lam, rank):
+            return A, B
+
+    problem = ls.Problem(SaysThatItIsLeastThere(), r, 0.0)
+    for _ in range(20):  # whatever the random numbers are
+        certificate = certify(problem, (A, B))
+        assert certificate.is_global is False and "below the closed form" in certificate.reason
+        assert certificate.gap_at_least == pytest.approx(r * 6 / 7, rel=1e-6)
+
+
 @pytest.mark.parametrize("rank", [1, 3, 5])
 def test_a_true_closed_form_is_believed_whatever_is_tried_beside_it(rank):
     rng = np.random.default_rng(rank)
