@@ -208,6 +208,7 @@ class _Judge:
     ) -> None:
         self.problem = problem = point.problem
         given, unknown = point.factors, None
+        self.as_given = point
         if point.lam == 0.0:
             # Only X matters: at unbalanced factors the same landscape is merely stretched.
             unknown = _unknown_product(given, tol)
@@ -416,7 +417,10 @@ class _Judge:
             )
         if first.grad_norm > first.limit:
             there = "" if self.problem.units.slope else "; where the factors tend to 0, ask at factors of 0"
-            return f"||grad L|| = {first.grad_norm:.2e} exceeds {first.limit:.2e}; {self.onward}{there}"
+            exceeds = f"||grad L|| = {first.grad_norm:.2e} exceeds {first.limit:.2e}"
+            if self.point is not self.as_given and stationarity_at(self.as_given, self.tol).is_fosp:
+                return f"{exceeds} at balanced factors of the same X, not at these; continue the run from those{there}"
+            return f"{exceeds}; {self.onward}{there}"
         if self.problem.several:
             return (
                 f"||grad L|| = {first.grad_norm:.2e} is small beside the terms of the largest matrix only: another "

@@ -417,6 +417,27 @@ def test_unbalanced_factors_without_decay_are_judged_by_their_product():
     assert landscape.verdict(problem, (A @ M, B @ np.linalg.inv(M).T)).kind == "global"
 
 
+def test_where_unbalanced_factors_without_decay_hide_a_gradient_the_advice_is_to_balance_them():
+    """The gradient is that of the short factor alone, and a run that continues there ends at once."""
+    M = np.array([[1.0, 0.0], [5e-5, 0.0]])
+
+    class Mine:
+        shape = M.shape
+
+        def value_and_grad(self, X):
+            return 0.5 * float(np.sum((X - M) ** 2)), X - M
+
+    problem = ls.Problem(Mine(), 1)
+    stop = ls.StoppingRule(grad_tol=1e-6)
+    there = ls.solve(problem, "gd", (1e4 * np.eye(2)[:, :1], 1e-4 * np.eye(2)[:, :1]), stop=stop)
+    reason = ls.verdict(problem, there).reason
+    assert there.success and there.nit == 0
+    assert "at balanced factors of the same X, not at these; continue the run from those" in reason
+    again = ls.solve(problem, "gd", (np.eye(2)[:, :1], np.eye(2)[:, :1]), stop=stop)
+    assert again.success and again.fun < 1e-3 * there.fun
+    assert "balanced" not in ls.verdict(problem, (np.eye(2)[:, :1], np.eye(2)[:, :1])).reason
+
+
 def test_the_optimal_update_in_unbalanced_factors_is_no_minimum_with_decay():
     """There ``L - F = lam ((||2 A||^2 + ||B/2||^2)/2 - ||A B^T||_*) = 9/8 lam ||A||^2``."""
     problem, U, s, V = denoising()
