@@ -83,6 +83,8 @@ def own_matrix(given: Any, label: str, method: str, what: str, shape: tuple[int,
     A user may write all of them into one array; two of them are compared all the time.
     """
     M = as_array(given, f"objective: the {what} of {label}").copy()
+    if hasattr(given, "toarray"):
+        raise TypeError(f"objective: {label}.{method} returned a sparse {what}; .toarray() makes an array of it")
     if M.shape != shape:
         raise ValueError(f"objective: {label}.{method} returned a {what} of shape {M.shape}, expected {shape}")
     if M.dtype.kind not in "fiub":

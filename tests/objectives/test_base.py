@@ -377,3 +377,44 @@ def test_the_registry_finds_the_folder_and_suggests_the_near_miss():
         objectives.registry.make("sofmax", "objective")
     with pytest.raises(AttributeError, match="no attribute 'Sofmax'"):
         _ = objectives.Sofmax
+
+
+@pytest.mark.parametrize("route", ["factored", "prox"])
+def test_a_loss_that_writes_to_its_argument_is_answered_as_one_that_does_not(route):
+    """The optimum is the soft-thresholded SVD; the second route had ended far from it, and a given X had changed."""
+
+    class WritesToItsArgument:
+        shape, convex, lower_bound = (3, 2), True, 0.0
+        M = np.diag([3.0, 1.0, 0.0])[:, :2]
+
+        def value_and_grad(self, X):
+            X -= self.M
+            return 0.5 * float(np.sum(X**2)), X
+
+        def hessian_product(self, X, D):
+            X *= 0.0
+            return D
+
+    problem = ls.Problem(WritesToItsArgument(), 2, 0.5)
+    found = ls.solve_convex(problem, route)
+    assert found.success and found.fun == pytest.approx(0.5 * 3.0 + 0.5 * (0.25 + 0.25), rel=1e-8)
+    X = np.ones((3, 2))
+    f = 0.5 * (4.0 + 4.0 * 1.0)
+    assert problem.convex_value(X) == pytest.approx(f + 0.5 * np.sqrt(6.0))
+    assert problem.objective.value_and_grad(X)[0] == pytest.approx(f)
+    problem.objective.hessian_product(X, X)
+    assert np.array_equal(X, np.ones((3, 2)))
+    assert ls.verdict(problem, ls.solve(problem, "trust_ncg")).kind == "global"
+
+
+def test_a_sparse_gradient_is_refused_with_what_makes_an_array_of_it():
+    sparse = pytest.importorskip("scipy.sparse")
+
+    class SparseGradient:
+        shape = (3, 2)
+
+        def value_and_grad(self, X):
+            return 0.0, sparse.csr_array(X)
+
+    with pytest.raises(TypeError, match=r"SparseGradient\.value_and_grad returned a sparse gradient; \.toarray\(\)"):
+        ls.Problem(SparseGradient(), 1).value(np.ones((3, 1)), np.ones((2, 1)))
