@@ -233,7 +233,11 @@ class _Judge:
         self.certificate = certify(problem, problem.unpaired(given), tol=tol)
         self.value = self.certificate.value
         size = max(abs(self.value), abs(problem.value_at_zero))
-        self.out_of_range = unknown or out_of_range(problem, size + problem.lam * self.certificate.nuclear_norm)
+        terms = size + problem.lam * self.certificate.nuclear_norm
+        self.out_of_range = unknown or out_of_range(problem, terms)
+        # Where values are 0 and no bound is known there is none to compare another one with; curvature needs none.
+        bare = unknown is None and terms == 0.0 and problem.loss.facts.lower_bound is None
+        self.undecided = self.out_of_range if bare else None
         # Where f is 0 here and at X = 0 nothing else says what is small.
         self.scale = scale_of(size or self.certificate.factor_gap, problem.loss.facts.lower_bound)
         self.second: SecondOrder | None = None
@@ -296,7 +300,7 @@ class _Judge:
 
     # ------------------------------------------------------------------ the decision
     def _kind(self) -> tuple[Kind, str, str]:
-        if self.out_of_range is not None:
+        if self.out_of_range is not None and self.undecided is None:
             return "inconclusive", self.out_of_range, "nothing"
         gap = min(self.certificate.gap, self._gap_without_decay())
         excess = max(self.certificate.factor_gap, 0.0)
@@ -539,6 +543,8 @@ class _Judge:
 
     def _second_order_point(self) -> tuple[Kind, str, str]:
         problem = self.problem
+        if self.undecided is not None:
+            return "inconclusive", self.undecided, "nothing"
         if self.star_refuted is not None:
             return "inconclusive", self.star_refuted, "nothing"
         if self.stars is None and problem.objective.facts.convex and problem.lam > 0.0:

@@ -417,6 +417,44 @@ def test_unbalanced_factors_without_decay_are_judged_by_their_product():
     assert landscape.verdict(problem, (A @ M, B @ np.linalg.inv(M).T)).kind == "global"
 
 
+def test_a_better_point_than_a_minimum_at_zero_is_found_whatever_constant_the_loss_leaves_out():
+    """``f(x) = x^4 - 6x^3 + 6x^2 + x/20`` is 0 at 0, where ``F`` has a local minimum, and negative about 3."""
+    f = np.polynomial.Polynomial([0.0, 0.05, 6.0, -6.0, 1.0])
+
+    class WithoutConstant:
+        shape = (1, 1)
+
+        def value_and_grad(self, X):
+            return float(f(X[0, 0])), f.deriv()(X)
+
+    best = min(f(x) + 0.1 * abs(x) for x in np.linspace(-1.0, 6.0, 70_001))
+    judged = ls.verdict(ls.Problem(WithoutConstant(), 1, 0.1), ([[0.0]], [[0.0]]), search=True)
+    assert judged.kind == "spurious" and judged.witness.value == pytest.approx(best, abs=1e-6)
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize(
+    ("lam", "kind"), [(0.0, "saddle"), (1.0, "saddle"), (3.0, "inconclusive"), (4.0, "inconclusive")]
+)
+def test_a_saddle_at_zero_is_one_whatever_constant_the_loss_leaves_out(lam, kind, unit):
+    """The Hessian of ``L`` at 0 has the eigenvalues ``lam -+ sigma``, with ``sigma`` 3 and 2; ``f(0) = 0`` here."""
+    M = unit * np.diag([3.0, 2.0])
+
+    class WithoutConstant:
+        shape = M.shape
+
+        def value_and_grad(self, X):
+            return float(np.sum(X * (0.5 * X - M))), X - M
+
+    problem = ls.Problem(WithoutConstant(), 1, lam * unit)
+    judged = ls.verdict(problem, (np.zeros((2, 1)), np.zeros((2, 1))))
+    assert judged.kind == kind
+    if kind == "saddle":
+        assert judged.second_order.smallest == pytest.approx((lam - 3.0) * unit, rel=1e-6)
+    else:
+        assert "f is 0 at this point" in judged.reason
+
+
 def test_where_unbalanced_factors_without_decay_hide_a_gradient_the_advice_is_to_balance_them():
     """The gradient is that of the short factor alone, and a run that continues there ends at once."""
     M = np.array([[1.0, 0.0], [5e-5, 0.0]])
