@@ -711,3 +711,27 @@ def test_convex_optima_of_several_matrices_are_judged():
     losses = [ls.objectives.Denoising(np.diag([9.0, 1.0])), ls.objectives.Denoising(np.diag([1.0, 5.0, 0.0]))]
     problem = ls.MultiProblem(Separable(losses), ranks=[2, 1], lam=2.0)
     assert landscape.verdict(problem, ls.solve_convex(problem)).kind == "global"
+
+
+@pytest.mark.parametrize("right", [True, False])
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
+def test_a_right_hessian_is_not_accused_where_it_vanishes(right, unit):
+    """At factors of 0 with the gradient 0 that of ``f(A B^T)`` does; what a step sees there is of higher order."""
+    f = np.polynomial.Polynomial([0.0, 0.0, 8.0, -6.0, 1.0])(np.polynomial.Polynomial([0.0, 1.0 / unit]))
+
+    class Quartic:
+        shape = (1, 1)
+
+        def value_and_grad(self, X):
+            return float(f(X[0, 0])), f.deriv()(X)
+
+        def hessian_product(self, X, D):
+            return (1.0 if right else 3.0) * f.deriv(2)(X) * D
+
+    problem = ls.Problem(Quartic(), 1)
+    judged = ls.verdict(problem, ([[0.0]], [[0.0]]), search=True)
+    assert judged.kind != "global" and "Hessian" not in judged.reason
+    # The better minimum has a Hessian of its own.
+    x = unit * (9.0 + 17.0**0.5) / 4.0
+    there = ls.verdict(problem, ([[x**0.5]], [[x**0.5]]), search=True)
+    assert there.second_order.smallest > 0.0 and ("Hessian products that differ" in there.reason) == (not right)
