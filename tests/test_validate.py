@@ -202,6 +202,11 @@ def test_public_functions_check_what_they_are_given(call, message) -> None:
         (lambda: ls.StoppingRule(max_iterations=5), "StoppingRule: .* Did you mean 'max_iter'"),
         (lambda: ls.Method("gd", schedule="cosine"), "Method: .* Did you mean 'schedules'"),
         (lambda: ls.Study(seeds=3), "Study: has no argument 'seeds'"),
+        (lambda: ls.optimizers.GD(lr=0.1), r"GD: has no argument 'lr'. Did you mean 'step_size'\?"),
+        (lambda: ls.adapters.LoRA(lora_alpha=16), "LoRA: has no argument 'lora_alpha'. Did you mean 'alpha'?"),
+        (lambda: ls.convex.Factored(max_round=9), "Factored: has no argument 'max_round'. Did you mean 'max_rounds'?"),
+        (lambda: ls.objectives.Denoising(np.eye(2), dtype=float), "Denoising: has no argument 'dtype'"),
+        (lambda: ls.inits.PiSSA(rank=3), "PiSSA: has no argument 'rank'. It takes none"),
     ],
 )
 def test_a_keyword_of_another_library_is_answered_by_the_one_of_this_package(call, message) -> None:

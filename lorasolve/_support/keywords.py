@@ -5,12 +5,12 @@ What is mended so are the names that other libraries use.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from .registry import suggest
 from .validate import shown
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -24,14 +24,37 @@ LIMITS = {
     **{name: name for name in ("target", "time_limit", "max_calls")},
 }
 # The step size, which is a setting of the method.
-STEPS = ("lr", "learning_rate", "step", "step_size")
-MEANT = {"random_state": "seed", "verbose": "progress", "r": "rank", "lambda_": "lam", "weight_decay": "lam"}
+STEPS = dict.fromkeys(("lr", "learning_rate", "step", "step_size"), "step_size")
+MEANT = {
+    **{"random_state": "seed", "verbose": "progress", "r": "rank", "lambda_": "lam", "weight_decay": "lam"},
+    **{"lora_alpha": "alpha", "use_rslora": "rslora", "beta_1": "beta1", "beta_2": "beta2", "epsilon": "eps"},
+}
+
+
+def suggest(given: str, accepted: list[str]) -> str:
+    """Say which names are accepted, the nearest one first."""
+    by_letters = {name.lower(): name for name in accepted}
+    near = difflib.get_close_matches(given.lower(), by_letters, n=1, cutoff=0.5)
+    hint = f" Did you mean {by_letters[near[0]]!r}?" if near else ""
+    return f"{hint} Accepted: {', '.join(accepted)}."
 
 
 def names_keywords(function: F) -> F:
     """Decorate a function so that a call with a keyword that it does not take says which it takes."""
-    accepted = [name for name in inspect.signature(function).parameters if name != "self"]
-    called = function.__qualname__.removesuffix(".__init__")
+    return _checking(function, function.__name__)
+
+
+def names_settings(cls: C) -> C:
+    """Decorate a class so that its constructor does the same."""
+    cls.__init__ = _checking(cls.__init__, cls.__name__)  # type: ignore[misc]
+    return cls
+
+
+def _checking(function: F, called: str) -> F:
+    parameters = inspect.signature(function).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return function
+    accepted = [name for name in parameters if name != "self"]
 
     @functools.wraps(function)
     def checked(*given: Any, **named: Any) -> Any:
@@ -43,14 +66,10 @@ def names_keywords(function: F) -> F:
     return checked  # type: ignore[return-value]
 
 
-def names_settings(cls: C) -> C:
-    """Decorate a class so that its constructor does the same."""
-    cls.__init__ = names_keywords(cls.__init__)  # type: ignore[misc]
-    return cls
-
-
 def _remedy(name: str, value: Any, accepted: list[str]) -> str:
     """Say how what was probably meant is given, and which arguments there are."""
+    if not accepted:
+        return " It takes none."
     takes = f" Accepted: {', '.join(accepted)}."
     if name in LIMITS and "stop" in accepted:
         return f" Write stop=StoppingRule({LIMITS[name]}={shown(value)}).{takes}"
@@ -58,5 +77,5 @@ def _remedy(name: str, value: Any, accepted: list[str]) -> str:
         return f" Write route='factored:max_rounds={shown(value)}'.{takes}"
     if name in STEPS and "method" in accepted:
         return f" Write method='gd:step_size={shown(value)}' for that of gradient descent.{takes}"
-    meant = LIMITS.get(name, MEANT.get(name))
+    meant = (LIMITS | STEPS | MEANT).get(name)
     return f" Did you mean {meant!r}?{takes}" if meant in accepted else suggest(name, accepted)

@@ -8,7 +8,6 @@ components through entry points of the group ``lorasolve.objectives``, ``lorasol
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import importlib.util
@@ -19,18 +18,12 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from .keywords import names_settings
+from .keywords import suggest as suggest
 from .text import marked_parts, parse_value
 from .validate import as_plain, shown
 
 T = TypeVar("T")
-
-
-def suggest(given: str, accepted: list[str]) -> str:
-    """Say which names are accepted, the nearest one first."""
-    by_letters = {name.lower(): name for name in accepted}
-    near = difflib.get_close_matches(given.lower(), by_letters, n=1, cutoff=0.5)
-    hint = f" Did you mean {by_letters[near[0]]!r}?" if near else ""
-    return f"{hint} Accepted: {', '.join(accepted)}."
 
 
 class Registry(Generic[T]):
@@ -94,7 +87,7 @@ class Registry(Generic[T]):
                     "helper module starts with an underscore"
                 )
             for cls in defined:
-                self._add(found, cls, file)
+                self._add(found, names_settings(cls), file)
                 modules[cls] = info.name
         for name, (cls, file) in found.items():
             if modules[cls] != name:
