@@ -385,10 +385,10 @@ def test_what_a_limit_names_to_allow_more_reaches_the_gap(route):
 
 
 def test_no_route_of_another_problem_is_advised_without_decay():
-    """Two equal features: a direction that no sample sees, and rounding does not tell from one that some see."""
+    """A feature that is the sum of two but for rounding: whether samples see a direction beyond is not told by it."""
     rng = np.random.default_rng(0)
     Z, Y = rng.standard_normal((4, 30)), rng.standard_normal((3, 30))
-    problem = ls.Problem(ls.objectives.LinearFineTuning(np.zeros((3, 5)), np.vstack([Z, Z[0]]), Y), 1, 0.0)
+    problem = ls.Problem(ls.objectives.LinearFineTuning(np.zeros((3, 5)), np.vstack([Z, Z[0] + Z[1]]), Y), 1, 0.0)
     result = ls.solve_convex(problem)
     assert result.route == "closed_form" and not result.success
     assert result.message.endswith("; use a larger tol") and "factored" not in result.message
