@@ -6,12 +6,17 @@ import argparse
 import csv
 import io
 import pathlib
-from collections.abc import Sequence
-from typing import Any
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from .._support.files import text_writer, write_atomically
+from .._support.validate import Array
 from ..io import envelope
 from .base import emit, remark
+
+if TYPE_CHECKING:
+    from ..models import CompletionModel
 
 
 def refuse_other_formats(out: str | None) -> None:
@@ -37,3 +42,23 @@ def tell(
     if args.json or args.out is None:
         document = {"predictions": [list(line) for line in lines]} | more
         emit(args, envelope(kind, document), text.getvalue().rstrip("\n"))
+
+
+def remark_otherwise_written(
+    args: argparse.Namespace, model: CompletionModel, rows: list[str], cols: list[str]
+) -> bool:
+    """Say which labels the data write otherwise, and return whether there are any."""
+    columns = (("row", rows, model.knows_rows), ("column", cols, model.knows_cols))
+    otherwise = [(which, *pair) for which, labels, knows in columns if (pair := _written_otherwise(labels, knows))]
+    for which, label, known in otherwise:
+        remark(args, f"the {which} label {label!r} is {known!r} in the data; labels are compared as they are written")
+    return bool(otherwise)
+
+
+def _written_otherwise(labels: list[str], knows: Callable[[list[str]], Array]) -> tuple[str, str] | None:
+    """Return a label that the data lack and how they write its number; pandas writes ``1`` as ``1.0`` at times."""
+    unknown = dict.fromkeys(label for label, known in zip(labels, knows(labels).tolist()) if not known)
+    numbers = [label for label in unknown if re.fullmatch(r"[0-9]{1,15}(\.0+)?", label)]
+    pairs = [(label, form.format(float(label))) for form in ("{:.0f}", "{:.1f}") for label in numbers]
+    known = knows([other for _, other in pairs]) if pairs else ()
+    return next((pair for pair, is_known in zip(pairs, known) if is_known), None)

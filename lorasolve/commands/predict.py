@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import re
 import shlex
-from collections.abc import Callable
 
-from .._support.validate import Array
 from ..io import read_pairs
-from ._predictions import refuse_other_formats, tell
+from ._predictions import refuse_other_formats, remark_otherwise_written, tell
 from .base import (
     FORMAT,
     Command,
@@ -52,12 +49,7 @@ class PredictCommand(Command):
         unknown = int((~(model.knows_rows(rows) & model.knows_cols(cols))).sum())
         if unknown:
             remark(args, f"{unknown} of {len(rows)} pairs have a label that was not in the data: means only")
-        columns = (("row", rows, model.knows_rows), ("column", cols, model.knows_cols))
-        otherwise = [(which, *pair) for which, labels, knows in columns if (pair := _written_otherwise(labels, knows))]
-        for which, label, known in otherwise:
-            remark(
-                args, f"the {which} label {label!r} is {known!r} in the data; labels are compared as they are written"
-            )
+        otherwise = remark_otherwise_written(args, model, rows, cols)
         first = not (model.knows_rows(rows[:1])[0] or model.knows_cols(cols[:1])[0])
         if first and not otherwise and pairs.names == ("row", "column") and not rows[0].isdigit():
             remark(
@@ -67,12 +59,3 @@ class PredictCommand(Command):
             )
         tell(args, "predict", pairs.names, list(zip(rows, cols, values.tolist())), unknown=unknown)
         return ExitCode.FINE
-
-
-def _written_otherwise(labels: list[str], knows: Callable[[list[str]], Array]) -> tuple[str, str] | None:
-    """Return a label that the data lack and how they write its number; pandas writes ``1`` as ``1.0`` at times."""
-    unknown = dict.fromkeys(label for label, known in zip(labels, knows(labels).tolist()) if not known)
-    numbers = [label for label in unknown if re.fullmatch(r"[0-9]{1,15}(\.0+)?", label)]
-    pairs = [(label, form.format(float(label))) for form in ("{:.0f}", "{:.1f}") for label in numbers]
-    known = knows([other for _, other in pairs]) if pairs else ()
-    return next((pair for pair, is_known in zip(pairs, known) if is_known), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..io import read_ratings
-from ._predictions import refuse_other_formats, tell
+from ._predictions import refuse_other_formats, remark_otherwise_written, tell
 from .base import (
     FORMAT,
     Command,
@@ -49,9 +49,10 @@ class RecommendCommand(Command):
             without = seen.row_labels[seen.rows], seen.col_labels[seen.cols]
             unknown = int((~(model.knows_rows(without[0]) & model.knows_cols(without[1]))).sum())
             if unknown:
-                remark(
-                    args, f"{unknown} of {len(seen.values)} entries to leave out have a label that was not in the data"
-                )
+                count = len(seen.values)
+                remark(args, f"{unknown} of {count} entries to leave out have a label that was not in the data")
+                labels = (part.astype(str).tolist() for part in (seen.row_labels, seen.col_labels))
+                remark_otherwise_written(args, model, *labels)
         rows = model.row_labels if args.rows is None else args.rows
         with as_options(rows="--rows", count="--count"):
             found = model.best_columns(rows, args.count, without=without)

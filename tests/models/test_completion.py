@@ -389,6 +389,9 @@ def test_recommendations_leave_out_what_was_rated(tmp_path, monkeypatch, capsys)
     told = capsys.readouterr()
     assert told.out == "row,column,prediction\na,1,5\na,3,5\nb,2,5\nb,1,3\n"
     assert "1 of 2 entries to leave out have a label that was not in the data" in told.err
+    (tmp_path / "written.csv").write_text("who,what,stars\na,2.0,5\n")
+    assert main(["recommend", "model.npz", "--without", "written.csv", "--columns", "who", "what", "stars"]) == 0
+    assert "the column label '2.0' is '2' in the data" in capsys.readouterr().err
     assert main(["recommend", "model.npz", "--rows", "b", "--count", "1", "--out", "best.csv"]) == 0
     assert "written: best.csv, 1 predictions" in capsys.readouterr().err
     assert (tmp_path / "best.csv").read_text() == "row,column,prediction\nb,2,5\n"
