@@ -17,25 +17,42 @@ from .._support.validate import as_float_array, as_shape
 
 Answer = Callable[..., Any]
 
-# What takes matrices of the shape of X, and what takes factors of one: by the names of these arguments.
-OF_UPDATES = {"value_and_grad": ("X",), "hessian_product": ("X", "D"), "metrics": ("X",), "merged": ("update",)}
+# What takes a matrix of the shape of X or several, and what takes the factors of one: by the names of these arguments.
+# ``factor_oracle`` is not among them: solvers call it every ten microseconds, with arrays of their own to write to.
+OF_UPDATE = {"value_and_grad": ("X",), "metrics": ("X",), "merged": ("update",)}
+OF_UPDATES = {"hessian_product": ("X", "D")}
+OF_PAIRS = dict.fromkeys(("factor_value", "factor_diagonal", "gradient_operator", "oracle_and_operator"), ("A", "B"))
 OF_FACTORS = {
     "factor_hvp": ("A", "B", "U", "V"),
     "curvature_along": ("A", "B", "U"),
     "minimize_over_A": ("B",),
     "minimize_over_B": ("A",),
-    **dict.fromkeys(("factor_oracle", "factor_value", "factor_diagonal"), ("A", "B")),
-    **dict.fromkeys(("gradient_operator", "oracle_and_operator"), ("A", "B")),
 }
 
 
 def check_shapes(cls: type) -> None:
     """Make those methods that a class of losses defines check what they are given, and take what is an array to be."""
-    for methods, checked in ((OF_UPDATES, _of_updates), (OF_FACTORS, _of_factors)):
+    kinds = ((OF_UPDATE, _of_update), (OF_UPDATES, _of_updates), (OF_PAIRS, _of_pairs), (OF_FACTORS, _of_factors))
+    for methods, checked in kinds:
         for method, names in methods.items():
             own = vars(cls).get(method)
             if isinstance(own, FunctionType):
                 setattr(cls, method, checked(own, names))
+
+
+def _of_update(answer: Answer, names: tuple[str, ...]) -> Answer:
+    """Check in a third of a microsecond, as small problems are asked every few."""
+    (name,) = names
+
+    @functools.wraps(answer)
+    def checked(self: Any, *given: Any, **named: Any) -> Any:
+        if given:
+            X = given[0]
+            if not (type(X) is np.ndarray and X.shape == self.shape and X.dtype.kind == "f"):
+                given = as_shape(as_float_array(X, name, 2), name, tuple(self.shape)), *given[1:]
+        return answer(self, *given, **named)
+
+    return checked
 
 
 def _of_updates(answer: Answer, names: tuple[str, ...]) -> Answer:
@@ -46,6 +63,27 @@ def _of_updates(answer: Answer, names: tuple[str, ...]) -> Answer:
             if not _fits(X, shape):
                 given = _matrices(given, names, [tuple(shape)] * len(names))
                 break
+        return answer(self, *given, **named)
+
+    return checked
+
+
+def _of_pairs(answer: Answer, names: tuple[str, ...]) -> Answer:
+    """Check in half a microsecond, as line searches ask for values."""
+
+    @functools.wraps(answer)
+    def checked(self: Any, *given: Any, **named: Any) -> Any:
+        if len(given) > 1:
+            (A, B), (m, n) = given[:2], self.shape
+            if not (
+                type(A) is type(B) is np.ndarray
+                and A.ndim == 2
+                and A.shape[0] == m
+                and B.shape == (n, A.shape[1])
+                and A.dtype.kind == B.dtype.kind == "f"
+            ):
+                columns = np.shape(A)[-1:]
+                given = _matrices(given, names, [(m, *columns), (n, *columns)])
         return answer(self, *given, **named)
 
     return checked

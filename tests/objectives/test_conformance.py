@@ -151,7 +151,6 @@ def test_factors_of_other_shapes_are_refused_by_every_answer(cls):
     m, n = objective.shape
     A, B = np.ones((m, 2)), np.ones((n, 2))
     calls = [
-        lambda A, B: objective.factor_oracle(A, B, np.empty((m, 2)), np.empty((n, 2))),
         lambda A, B: objective.factor_value(A, B),
         lambda A, B: objective.factor_hvp(A, B, A, B),
         lambda A, B: objective.curvature_along(A, B, A),
