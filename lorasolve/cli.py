@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
         _answer(f"lorasolve {__version__}")
         return _FINE
     from ._support.interruptions import TERMINATED
-    from ._support.registry import suggest
+    from ._support.keywords import suggest
     from .commands import registry
 
     command = registry.find(argv[0])

@@ -18,8 +18,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from .keywords import names_settings
-from .keywords import suggest as suggest
+from .keywords import names_settings, suggest
 from .text import marked_parts, parse_value
 from .validate import as_plain, shown
 

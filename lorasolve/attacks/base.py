@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._support.interruptions import interruptions_end_all
-from .._support.registry import Registry, suggest
+from .._support.keywords import suggest
+from .._support.registry import Registry
 from .._support.validate import as_integer, as_iterable, as_number, as_text
 from ._script import in_words, quiet, replay, write_script
 from ._shrink import Instance, shrink

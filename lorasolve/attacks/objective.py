@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import objectives
-from .._support.registry import suggest
+from .._support.keywords import suggest
 from .._support.validate import Array
 from ..objectives import as_objective
 from ..objectives.base import Objective

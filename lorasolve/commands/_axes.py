@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .._support.registry import suggest
+from .._support.keywords import suggest
 from .._support.validate import as_integer, as_number
 from ..papers.base import Axes, Experiment, PaperClaims
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._support.registry import suggest
+from .._support.keywords import suggest
 from .._support.validate import as_text
 from ..adapters import registry as adapter_registry
 from ..io import TextFormat, read_task, readable

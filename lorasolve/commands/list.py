@@ -7,7 +7,8 @@ import importlib
 from dataclasses import asdict
 from typing import Any
 
-from .._support.registry import Registry, suggest
+from .._support.keywords import suggest
+from .._support.registry import Registry
 from ..io import constructor_keys, envelope, key_list
 from .base import Command, ExitCode, add_json_argument, emit
 

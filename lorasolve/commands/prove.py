@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._support.files import require_writable, text_writer, write_atomically
-from .._support.registry import suggest
+from .._support.keywords import suggest
 from .._support.threads import available_threads
 from .._support.validate import as_instance, as_iterable
 from ..executors.base import Pool, outcomes

@@ -8,8 +8,8 @@ import pathlib
 from collections.abc import Sequence
 
 from .._support.files import require_writable
+from .._support.keywords import suggest
 from .._support.progress import complain
-from .._support.registry import suggest
 from .._support.validate import as_path
 from ..papers import registry
 from ..papers.base import Experiment

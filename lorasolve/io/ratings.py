@@ -16,7 +16,7 @@ from typing import IO
 import numpy as np
 
 from .._support.files import PathLike
-from .._support.registry import suggest
+from .._support.keywords import suggest
 from .._support.validate import Array, as_flag, as_instance, as_iterable, as_matrix_shape, as_path, as_text
 from .labels import is_integer_label
 from .reading import open_text, readable

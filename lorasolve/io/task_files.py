@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._support.files import PathLike
-from .._support.registry import suggest
+from .._support.keywords import suggest
 from .._support.threads import reserve_blas_buffers
 from .._support.validate import (
     Array,

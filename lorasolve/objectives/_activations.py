@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._support.registry import suggest
+from .._support.keywords import suggest
 from .._support.validate import Array, shown
 
 Function = Callable[[Array], Array]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._support.registry import suggest
+from .._support.keywords import suggest
 from .._support.validate import MOST_ROWS, as_choice, as_flag, as_integer, as_number, as_text
 
 KINDS = ("l2", "decoupled", "none", "unknown")

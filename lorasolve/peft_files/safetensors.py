@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .._support.files import PathLike, Write, write_atomically
-from .._support.registry import suggest
+from .._support.keywords import suggest
 from .._support.validate import Array, as_array, as_choice, as_instance, as_path, as_text, shown
 from .folder import UnreadableError, open_regular, parse_object, printable
 

@@ -7,7 +7,7 @@ from typing import Literal, cast
 
 import numpy as np
 
-from .._support.registry import suggest
+from .._support.keywords import suggest
 from .._support.validate import Array, as_choice, as_flag, as_integer, as_number, as_text
 from ..adapters.lora import LoRA
 from ._frozen_blocks import FrozenBlocks, seen_on_average

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .._support.registry import suggest
+from .._support.keywords import suggest
 from .._support.validate import Array
 from ..status import Status
 from ._cells import label_texts, order

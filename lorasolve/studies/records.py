@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from .._support.registry import suggest
+from .._support.keywords import suggest
 from .._support.validate import as_text
 
 Record = dict[str, Any]

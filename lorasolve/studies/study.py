@@ -12,8 +12,7 @@ from typing import Any
 
 from .._support.digest import code_mark, digest
 from .._support.files import PathLike
-from .._support.keywords import names_settings
-from .._support.registry import suggest
+from .._support.keywords import names_settings, suggest
 from .._support.validate import as_flag, as_integer, as_path, shown
 from .._version import __version__
 from ..executors import Executor
