@@ -72,7 +72,7 @@ def _copy_lane(source, c, width, target):
         target[k * width + c] = source[k * width + c]
 
 
-@kernel(inner=True, symbol=True)
+@kernel(inner=True, symbol=True, allocates=True)
 def _run_block(kind, operator, b, c0, A0, B0, lam, step, shape, slope, floor, rules, A, B, status, nit):
     """Run one block to the end of every lane; ``A``, ``B`` get the last accepted points."""
     m, n, r = shape

@@ -112,7 +112,7 @@ def _gradient_rows(start, index, values, A, Bp, cut, GB, share, squares, t):
     squares[t] = sums
 
 
-@kernel(inner=True, symbol=True, fastmath=FAST)
+@kernel(inner=True, symbol=True, allocates=True, fastmath=FAST)
 def _wide_gradient_rows(start, index, values, A, Bp, width, cut, GB, share, squares, t):
     """Do the same for rows of cache lines, ``width`` numbers in all; ``a`` and ``g`` stay in cache.
 
@@ -163,21 +163,14 @@ def _wide_gradient_rows(start, index, values, A, Bp, width, cut, GB, share, squa
     squares[t] = sums
 
 
-@kernel(inner=True, fastmath=FAST)
-def _add_shares(share):
-    """Add the other threads' padded shares to the first one's, and return it."""
-    total = share[0]
-    for t in range(1, share.shape[0]):
-        for k in range(total.size):
-            total[k] += share[t, k]
-    return total
-
-
 @kernel(inner=True, symbol=True, fastmath=FAST)
 def _sum_shares(share, squares, row, column, n, r, GtA):
     """Write the sum of the threads' padded shares where :func:`_pad` finds ``B``; return ``f``."""
-    total = _add_shares(share)
+    total = share[0]
     width = total.size // n
+    for t in range(1, share.shape[0]):
+        for k in range(total.size):
+            total[k] += share[t, k]
     for j in range(n):
         for q in range(r):
             GtA.flat[j * row + q * column] = total[j * width + q]

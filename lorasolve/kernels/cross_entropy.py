@@ -33,7 +33,7 @@ class Functions(NamedTuple):
     u: float
 
 
-@kernel()
+@kernel(allocates=True)
 def softmax(z: Any, labels: Any, given: Functions, values: Any, errors: Any, wrong: Any) -> None:
     """Overwrite logits ``z`` (S, K, N) by the derivatives of the sum of the losses of their columns.
 

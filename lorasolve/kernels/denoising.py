@@ -23,8 +23,10 @@ def data(M: Any) -> DenoisingData:
     return DenoisingData(np.require(M, requirements=["C", "W"]), aligned(M.shape[1], M.dtype))
 
 
+@implements(DenoisingData)
 @kernel(inner=True, fastmath=FAST)
-def _oracle(M, g, A, Bt, GB, GtAt):
+def _denoising_oracle(data, A, Bt, GB, GtAt):
+    M, g = data
     m, r = A.shape
     n = Bt.shape[1]
     for q in range(r):
@@ -51,9 +53,3 @@ def _oracle(M, g, A, Bt, GB, GtAt):
                 GtAt[q, j] += a * g[j]
             GB[i, q] = s
     return 0.5 * total
-
-
-@implements(DenoisingData)
-@kernel(inner=True)
-def _denoising_oracle(data, A, Bt, GB, GtAt):
-    return _oracle(data.M, data.row, A, Bt, GB, GtAt)

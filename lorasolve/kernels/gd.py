@@ -96,7 +96,6 @@ def advance(data, arrays, lam, step, ceiling, rounding, history, rules, values, 
     unit, scale = rounding
     monotone = np.isfinite(ceiling)
     count = 0
-    # Taken out of their tuple in each iteration, they would be counted as references there: a fifth of it at 10 x 10.
     theta, trial, grad, A, Bt, GB, GtAt = arrays
     while count < values.size:
         f = oracle(data, A, Bt, GB, GtAt)

@@ -15,7 +15,7 @@ from .jit import FAST, kernel
 BLOCK = 512
 
 
-@kernel(fastmath=FAST)
+@kernel(allocates=True, fastmath=FAST)
 def add_products(kept: Any, g: Any, length: float, products: Any) -> None:
     """Add the product of each row with ``g / length`` to ``products``."""
     block, inverse = np.empty(BLOCK, np.float32), 1.0 / length
@@ -26,7 +26,7 @@ def add_products(kept: Any, g: Any, length: float, products: Any) -> None:
         _add_block(kept, first, block, products)
 
 
-@kernel(fastmath=FAST)
+@kernel(allocates=True, fastmath=FAST)
 def keep_pair(
     kept: Any, slot: int, x: Any, new_x: Any, g: Any, new_g: Any, lengths: Any, products: Any, squares: Any
 ) -> None:
@@ -56,7 +56,7 @@ def keep_pair(
     squares[2] += yy
 
 
-@kernel(fastmath=FAST)
+@kernel(allocates=True, fastmath=FAST)
 def combine(kept: Any, shares: Any, largest: float, g: Any, gamma: float, d: Any) -> Any:
     """Write ``d = -gamma g - largest sum_i shares_i row_i``; return ``<g, d>`` and ``||d||^2``."""
     block = np.empty(BLOCK, np.float32)

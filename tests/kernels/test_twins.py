@@ -48,7 +48,7 @@ def _word_pass(M, x, y, backward, w, g):
     sensing_words.whole_pass(M, x, y, backward, w, g)
 
 
-@kernel()
+@kernel(allocates=True)
 def _aligned(like):
     return simd.aligned(like.size, like.dtype)
 
