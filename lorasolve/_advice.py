@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ._units import natural_size, overflows
 from .method import Method
 from .optimizers import Optimizer
 from .problem import Problem
+from .problem.natural_units import natural_size, overflows
 from .result import Result
 from .schedules import Stage
 from .status import Status

@@ -15,7 +15,6 @@ from ._support.progress import Progress
 from ._support.threads import solver_pools
 from ._support.time_limit import limited_by
 from ._support.validate import as_callable, as_choice, as_flag, as_instance, as_integer, require, shown
-from ._units import underflows
 from .inits import Init
 from .inits import registry as init_registry
 from .loop import End, drive, iterate
@@ -24,6 +23,7 @@ from .monitor import Callback, Monitor, StoppingRule, rule_of
 from .optimizers import Optimizer
 from .optimizers.base import DrivenOptimizer
 from .problem import Problem
+from .problem.natural_units import underflows
 from .result import Result, seen_from
 from .schedules import Stage
 

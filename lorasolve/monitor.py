@@ -8,7 +8,7 @@ the only one: the compiled loops of ``kernels/gd.py`` and ``kernels/batch.py`` c
 
 Convergence is judged by how far the terms of the gradient cancel. ``grad L = (s G B + lam A, s G^T A + lam B)`` has
 a length of about ``||theta|| max(s ||G||, lam)`` where they do not, and a run has converged when it is ``grad_tol`` of
-``||theta|| g`` with the slope ``g = lam + s ||G(0)||_2`` of the problem (:mod:`lorasolve._units`):
+``||theta|| g`` with the slope ``g = lam + s ||G(0)||_2`` of the problem (:mod:`lorasolve.problem.natural_units`):
 
 - ``f, lam -> c f, c lam`` multiplies both sides by ``c``, and other units of ``X`` (``f(X/t)``, ``lam/t``, factors
   times ``sqrt(t)``) both by ``1/sqrt(t)``: the rule does not depend on units.
@@ -53,10 +53,10 @@ from ._support.keywords import names_settings
 from ._support.progress import Progress
 from ._support.time_limit import limited_by
 from ._support.validate import Array, as_instance, as_integer, as_number, shown
-from ._units import hides_gradient, least_length, may_hide_gradient
 from .kernels.stopping_rules import CONVERGED, DIVERGED, LIMIT, RUNNING, STALLED, TARGET, decide, slope_at_start
 from .optimizers.base import ROUNDING, Limits, Optimizer
 from .problem import Problem
+from .problem.natural_units import hides_gradient, least_length, may_hide_gradient
 from .result import Trace
 from .status import Status
 

@@ -14,7 +14,6 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._blocks import BlockView, Matrices, MultiObjective, Pairs, PlainBlocks
 from ._support.keywords import names_settings
 from ._support.validate import Array, as_float_array, as_integer, as_iterable, as_number, as_shape
 from .adapters.lora import LoRA
@@ -24,6 +23,7 @@ from .objectives.base import Objective, Rounding
 from .objectives.linear import LinearFineTuning
 from .objectives.two_layer import TwoLayer
 from .problem import Problem, checked_pair, flat, nuclear_norm
+from .problem.blocks import BlockView, Matrices, MultiObjective, Pairs, PlainBlocks
 
 __all__ = ["BlockView", "MultiObjective", "MultiProblem", "Separable", "TwoLayerPair"]
 

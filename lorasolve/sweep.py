@@ -16,7 +16,6 @@ from ._support.keywords import names_keywords
 from ._support.progress import Progress
 from ._support.threads import get_threads, kernel_threads
 from ._support.validate import Array, as_flag, as_instance, as_integer, shown
-from ._units import Units, gradient_at_zero, least_length, may_hide_gradient, units
 from .engine import GivenStart, first_stage, method_and_start, own_problem, solve, start_name
 from .inits import Init
 from .kernels.stopping_rules import LIMIT, RUNNING
@@ -25,6 +24,7 @@ from .method import Method
 from .monitor import MEANING, StoppingRule, rule_of
 from .optimizers import Optimizer
 from .problem import Problem
+from .problem.natural_units import Units, gradient_at_zero, least_length, may_hide_gradient, units
 from .result import Result, Trace
 from .schedules import Stage
 from .status import Status

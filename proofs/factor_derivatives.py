@@ -34,7 +34,7 @@ cubic_second_order : PROVED
 
 Used by
 -------
-lorasolve/landscape/curvature.py, lorasolve/objectives/base.py, lorasolve/problem.py
+lorasolve/landscape/curvature.py, lorasolve/objectives/base.py, lorasolve/problem/__init__.py
 """
 
 from lorasolve.symbolic import (

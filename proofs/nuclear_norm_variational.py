@@ -32,8 +32,8 @@ objective_dominates : PROVED
 
 Used by
 -------
-lorasolve/_sdpa.py, lorasolve/adapters/lora.py, lorasolve/networks/monitor.py, lorasolve/peft_files/decay.py,
-lorasolve/problem.py
+lorasolve/problem/sdpa.py, lorasolve/adapters/lora.py, lorasolve/networks/monitor.py, lorasolve/peft_files/decay.py,
+lorasolve/problem/__init__.py
 """
 
 from random import Random

@@ -24,8 +24,7 @@ EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 LAYERS = (
     {"_support", "_known", "_version", "status", "kernels", "_block_krylov", "linear_map", "tables", "executors"},
     {"objectives"},
-    {"_blocks", "_means", "adapters"},
-    {"_sdpa", "_units"},
+    {"_means", "adapters"},
     {"problem"},
     {"multi"},
     {"inits", "optimizers", "schedules"},

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .._blocks import Pairs
 from .._support.keywords import names_keywords
 from .._support.validate import Array, as_choice, as_instance, as_number, shown
 from ..problem import Problem
+from ..problem.blocks import Pairs
 from ..result import seen_from
 from ..tables import Column, Record, Tabular
 from . import _oracles, spot_checks, stacks

@@ -21,11 +21,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._blocks import MultiObjective, Pairs
 from .._known import Known
 from .._support.validate import Array
 from ..linear_map import DENSE_LIMIT, LinearMap, outside
 from ..objectives.base import allowance
+from ..problem.blocks import MultiObjective, Pairs
 from ._lanczos import FAILURE, sampled_norm
 from .balls import Ball
 from .norms import Gram

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._blocks import Pairs
 from .._known import Known
 from .._support.validate import Array, as_choice
 from ..linear_map import RANK_TOL, LinearMap, Svd
 from ..problem import Problem
+from ..problem.blocks import Pairs
 from . import spot_checks
 from .duality import DENSE_ENTRIES, DENSE_SIDE, Bound, Norm, Parts, duality_gap, evaluate
 from .norms import Trust

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._blocks import Pairs
 from .._known import Known
 from .._support.files import PathLike
 from .._support.keywords import names_keywords
@@ -25,6 +24,7 @@ from ..linear_map import RANK_TOL, balanced, factor_svd, frobenius_norm, numeric
 from ..objectives import Facts
 from ..objectives.base import allowance
 from ..problem import Problem
+from ..problem.blocks import Pairs
 from ..result import Result, seen_from
 from . import ranks, spot_checks
 from .documents import BITS, Arithmetic, write

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .._blocks import MultiObjective, Pairs
 from ..linear_map import Svd, balanced, outside, top_above
+from ..problem.blocks import MultiObjective, Pairs
 
 # Entries up to which the top pair comes from a full SVD: it only steers.
 DENSE = 10_000

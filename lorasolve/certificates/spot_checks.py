@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from .._blocks import Matrices, MultiObjective, OneBlock, Pairs, joint_inner, joint_norm
 from .._support.validate import Array
 from ..linear_map import factor_svd
 from ..objectives import DenseReference, UserObjective, difference_step, length_of
 from ..objectives.base import Shifted
+from ..problem.blocks import Matrices, MultiObjective, OneBlock, Pairs, joint_inner, joint_norm
 from . import _oracles
 
 # Rounding errors that a plainly written loss may make, in units in the last place of what its value is made of.

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._blocks import MultiObjective
 from .._support.validate import Array, as_generator, as_number
 from ..certificates.spot_checks import note_passed
 from ..objectives import as_objective, difference_product, natural_length, roughest
 from ..objectives.base import Objective
+from ..problem.blocks import MultiObjective
 from .base import EPS, Checked, CheckReport, difference, relative, run_checks
 
 # Random points that most statements are tested at.

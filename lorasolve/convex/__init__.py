@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._sdpa import read_sdpa_solution as read_sdpa_solution
 from .._support.interruptions import patience
 from .._support.keywords import names_keywords
 from .._support.progress import Progress
@@ -24,6 +23,7 @@ from ..certificates.gap import as_factors, conclude
 from ..engine import compile_seconds
 from ..linear_map import balanced, factor_svd, numerical_rank
 from ..problem import Problem
+from ..problem.sdpa import read_sdpa_solution as read_sdpa_solution
 from ..result import Result, seen_from
 from .base import DROPPED, Solution
 from .base import ConvexResult as ConvexResult

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .._blocks import Pairs
 from .._support.text import at_most, number
 from .._support.validate import Array
 from ..certificates import Bound, Certificate
 from ..certificates.evidence import Evidence
 from ..problem import Problem
+from ..problem.blocks import Pairs
 
 # Singular values below this fraction of the largest are dropped from a solution: unlike those below the tolerance of
 # numerical ranks they do not show in a gap certified to 1e-9.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .._blocks import Pairs
 from .._support.validate import Array
 from ..problem import Problem
+from ..problem.blocks import Pairs
 from .base import ConvexRoute, Report, Solution
 
 

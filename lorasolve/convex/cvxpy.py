@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from .._support.validate import Array, shown
-from .._units import natural_size
 from ..linear_map import balanced
 from ..problem import Problem
+from ..problem.natural_units import natural_size
 from .base import ConvexRoute, Report, Solution
 
 CLARABEL_LIMIT = 25 * 25

@@ -21,7 +21,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._blocks import MultiObjective, Pairs
 from .._support.validate import Array, as_instance, as_integer
 from ..certificates import Bound
 from ..certificates.duality import SMALLEST, best_gap, is_formed
@@ -41,6 +40,7 @@ from ..linear_map import (
 )
 from ..objectives import Exact, Nearby
 from ..problem import Problem, flat
+from ..problem.blocks import MultiObjective, Pairs
 from ._descent import lbfgs
 from ._passes import parts
 from .base import DROPPED, ConvexRoute, Report, Solution

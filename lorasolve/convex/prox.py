@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._blocks import Matrices, MultiObjective, joint_inner
 from .._support.validate import Array, as_integer
 from ..certificates import Bound
 from ..certificates.duality import duality_gap
 from ..certificates.evidence import evidence
 from ..linear_map import DENSE_LIMIT, LinearMap, Svd, balanced, top_singular
 from ..problem import Problem
+from ..problem.blocks import Matrices, MultiObjective, joint_inner
 from .base import ConvexRoute, Report, Solution
 
 # Iterations without a smaller gap or value, and as many again as there were before, after which the precision is

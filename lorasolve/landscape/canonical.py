@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from .._blocks import Pairs
 from .._support.validate import Array, as_instance
 from ..convex import ConvexResult
 from ..linear_map import LinearMap, balanced, factor_svd
 from ..problem import Problem, flat
+from ..problem.blocks import Pairs
 from ..result import Result, seen_from
 from ..status import Status
 

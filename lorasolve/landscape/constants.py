@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._blocks import MultiObjective, OneBlock, joint_norm
 from .._known import Known
 from .._support.text import for_json
 from .._support.validate import (
@@ -27,6 +26,7 @@ from .._support.validate import (
 from ..linear_map import numerical_rank, refuse_non_finite
 from ..objectives import as_objective, length_of
 from ..objectives.base import Objective
+from ..problem.blocks import MultiObjective, OneBlock, joint_norm
 from .regimes import curvature_bounds, require_ordered
 
 # Up to this many entries of X the Hessian of a quadratic is formed and decomposed.

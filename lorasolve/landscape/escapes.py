@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from .._support.validate import Array, as_integer, as_number
-from .._units import natural_size
 from ..convex import ConvexResult
 from ..engine import StoppingRule, solve
 from ..method import Method
 from ..monitor import rule_of
 from ..optimizers import Optimizer
 from ..problem import Problem, flat
+from ..problem.natural_units import natural_size
 from ..result import Result, Trace
 from ..status import Status
 from .canonical import Point, canonical_result

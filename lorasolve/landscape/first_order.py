@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from .._support.validate import Array, as_number
-from .._units import hides_gradient, may_hide_gradient
 from ..linear_map import RANK_TOL, LinearMap, frobenius_norm, top_singular, truncated_svd
 from ..problem import Problem, flat
+from ..problem.natural_units import hides_gradient, may_hide_gradient
 from .canonical import Point, canonical
 
 

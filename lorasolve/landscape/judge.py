@@ -10,11 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._advice import rise
-from .._blocks import Pairs
 from .._known import Known
 from .._support.keywords import names_keywords
 from .._support.validate import Array, as_flag, as_integer, as_iterable, as_number, shown
-from .._units import factor_lengths, gradient_at_zero
 from ..certificates import certify, spot_checks
 from ..certificates.duality import product_errors, scale_of
 from ..certificates.gap import CLOSED_FORM, out_of_range
@@ -22,6 +20,8 @@ from ..certificates.refute import better_point
 from ..convex import ConvexResult
 from ..linear_map import LinearMap, balanced, frobenius_norm, numerical_rank, spectral_norm_estimate, top_singular
 from ..problem import Problem, flat, nuclear_norm
+from ..problem.blocks import Pairs
+from ..problem.natural_units import factor_lengths, gradient_at_zero
 from ..result import Result
 from ..status import Status
 from ._krylov import MISSED

@@ -13,12 +13,12 @@ from numpy.typing import ArrayLike
 
 from .._support.keywords import names_keywords
 from .._support.validate import MOST_DRAWS, as_choice, as_instance, as_integer, as_iterable, as_number
-from .._units import natural_size
 from ..engine import StoppingRule, solve
 from ..method import Method
 from ..monitor import rule_of
 from ..optimizers import Optimizer
 from ..problem import Problem
+from ..problem.natural_units import natural_size
 from ..status import Status
 from .constants import Constants
 from .escapes import keeps_problem

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from .._blocks import Pairs
 from .._support.validate import Array, as_iterable, as_text
 from ..peft_files.config import moves_base
+from ..problem.blocks import Pairs
 from ._torch import as_model, is_sharded, refuse_scaled, require_torch, whole
 
 _BASES = ("base_layer", "linear", "embedding", "conv", "base", "original")

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from .._blocks import Matrices, MultiObjective, Pairs, as_pairs, joint_norm
 from .._support.validate import Array, as_array, as_callable, as_flag, as_iterable, as_number, shown
+from ..problem.blocks import Matrices, MultiObjective, Pairs, as_pairs, joint_norm
 from ._affine import floating_types
 from ._torch import (
     as_model,

@@ -11,13 +11,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .._blocks import Pairs, as_finite_pairs, as_pairs
 from .._known import Known
 from .._support.text import at_least, at_most, for_json, number
 from .._support.validate import Array, as_choice, as_flag, as_integer, as_iterable, as_number, shown
 from ..certificates import Certificate, certify
 from ..landscape import SecondOrder, second_order
 from ..multi import MultiProblem
+from ..problem.blocks import Pairs, as_finite_pairs, as_pairs
 from ._affine import is_affine
 from ._torch import processes, require_torch
 from .adapted import narrowed, without_ratio

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from .._blocks import Matrices, MultiObjective, Pairs, as_finite_pairs, joint_inner, joint_norm
 from .._support.time_limit import is_over
 from .._support.validate import Array, as_instance, as_number
 from ..linear_map import LinearMap
 from ..objectives import POWER_STEPS
+from ..problem.blocks import Matrices, MultiObjective, Pairs, as_finite_pairs, joint_inner, joint_norm
 from ._torch import backward, processes, require_torch, twice_differentiable
 from .gradients import Network
 from .losses import NO_LABEL, OutputLoss, as_classified, as_outputs, as_regressed

@@ -16,7 +16,6 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._blocks import Matrices, MultiObjective, OnLine, Pairs, as_finite_pairs
 from .._support.time_limit import is_over
 from .._support.validate import (
     Array,
@@ -35,6 +34,7 @@ from ..convex import solve_convex
 from ..linear_map import RANK_TOL, LinearMap, factor_singular_values
 from ..multi import MultiProblem
 from ..objectives import POWER_STEPS, output_losses
+from ..problem.blocks import Matrices, MultiObjective, OnLine, Pairs, as_finite_pairs
 from .tangent import layer_rank
 
 # Products with the Jacobian and its transpose, formed as matrices, that a Gram matrix of its rows may cost.

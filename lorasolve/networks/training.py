@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from .._blocks import Pairs
 from .._support.files import PathLike, require_writable, write_atomically
 from .._support.validate import as_flag, as_float_array, as_integer, as_iterable, as_number, as_path
 from ..engine import solve
 from ..monitor import StoppingRule
 from ..multi import MultiProblem
+from ..problem.blocks import Pairs
 from ..result import Result
 from ..status import Status
 from ._torch import require_torch

@@ -12,7 +12,7 @@ from .._support.validate import Array
 from ..linear_map import LinearMap
 
 if TYPE_CHECKING:
-    from .._blocks import MultiObjective, Pairs
+    from ..problem.blocks import MultiObjective, Pairs
 
     Look = tuple[float, Pairs, tuple[LinearMap, ...]]
 

@@ -10,7 +10,6 @@ import pytest
 
 import lorasolve as ls
 from lorasolve import linear_map
-from lorasolve._blocks import OneBlock
 from lorasolve._known import Known
 from lorasolve.adapters import DoRA, LoRA
 from lorasolve.certificates import Certificate, certify, duality
@@ -27,6 +26,7 @@ from lorasolve.objectives import (
     Softmax,
     TwoLayer,
 )
+from lorasolve.problem.blocks import OneBlock
 
 ROUNDING = 1e-13
 

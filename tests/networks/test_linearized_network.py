@@ -19,7 +19,6 @@ from lora_layers import LoRALinear  # noqa: E402
 from scipy.special import log_softmax, softmax  # noqa: E402
 
 import lorasolve as ls  # noqa: E402
-from lorasolve._blocks import MultiObjective, joint_inner  # noqa: E402
 from lorasolve.multi import MultiProblem  # noqa: E402
 from lorasolve.networks import (  # noqa: E402
     CrossEntropy,
@@ -32,6 +31,7 @@ from lorasolve.networks import (  # noqa: E402
     linearize,
     solve_tangent,
 )
+from lorasolve.problem.blocks import MultiObjective, joint_inner  # noqa: E402
 
 torch.set_num_threads(1)
 VOCABULARY = 11

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
-from lorasolve._blocks import PlainBlocks
 from lorasolve.multi import BlockView, MultiObjective, Separable
 from lorasolve.objectives import (
     Denoising,
@@ -26,6 +25,7 @@ from lorasolve.objectives import (
     registry,
 )
 from lorasolve.objectives.base import Rounding, Shifted
+from lorasolve.problem.blocks import PlainBlocks
 
 
 class Bare(Objective):

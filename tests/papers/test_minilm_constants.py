@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lorasolve._blocks import MultiObjective
 from lorasolve.papers._minilm_constants import sampled, searched
+from lorasolve.problem.blocks import MultiObjective
 
 
 class Weighted(MultiObjective):

@@ -57,7 +57,7 @@ double : PROVED
 
 Used by
 -------
-lorasolve/problem.py, lorasolve/optimizers/gd.py
+lorasolve/engine.py, lorasolve/optimizers/gd.py
 """
 
 
@@ -73,7 +73,7 @@ def test_sections_are_read():
     sections = theorem().sections
     assert tuple(sections) == SECTIONS
     assert theorem().title == "A title"
-    assert theorem().users == ["lorasolve/problem.py", "lorasolve/optimizers/gd.py"]
+    assert theorem().users == ["lorasolve/engine.py", "lorasolve/optimizers/gd.py"]
 
 
 @pytest.mark.parametrize(

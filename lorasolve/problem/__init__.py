@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import _sdpa
-from ._blocks import MultiObjective, OneBlock, Pairs
-from ._support.files import PathLike
-from ._support.keywords import names_settings
-from ._support.text import component_text
-from ._support.validate import (
+from .._support.files import PathLike
+from .._support.keywords import names_settings
+from .._support.text import component_text
+from .._support.validate import (
     Array,
     as_array,
     as_float_array,
@@ -26,13 +24,15 @@ from ._support.validate import (
     require,
     shown,
 )
-from ._units import Units, gradient_at_zero, units, value_at_zero
-from .adapters import registry as adapter_registry
-from .adapters.base import Adapter, split
-from .adapters.lora import LoRA
-from .linear_map import SQUARED, LinearMap, factor_singular_values, frobenius_norm, top_singular
-from .objectives import DenseReference, as_objective
-from .objectives.base import Objective
+from ..adapters import registry as adapter_registry
+from ..adapters.base import Adapter, split
+from ..adapters.lora import LoRA
+from ..linear_map import SQUARED, LinearMap, factor_singular_values, frobenius_norm, top_singular
+from ..objectives import DenseReference, as_objective
+from ..objectives.base import Objective
+from . import sdpa
+from .blocks import MultiObjective, OneBlock, Pairs
+from .natural_units import Units, gradient_at_zero, units, value_at_zero
 
 
 @names_settings
@@ -177,7 +177,7 @@ class Problem:
 
     @cached_property
     def units(self) -> Units:
-        """What tolerances on the gradient and the factors are relative to (``lorasolve/_units.py``)."""
+        """What tolerances on the gradient and the factors are relative to (``natural_units.py``)."""
         return units(self)
 
     @cached_property
@@ -254,7 +254,7 @@ class Problem:
         factors = theta[:count]
         if self.objective.kernels.threaded and grad.flags.c_contiguous and grad.dtype == factors.dtype:
             # One pass; and a BLAS call here would leave threads spinning against the compiled oracle called next.
-            from .kernels.factors import add_decay
+            from ..kernels.factors import add_decay
 
             factors = np.require(factors, requirements=["C", "W"])
             square = add_decay(factors.dtype.type(self.lam), factors, grad[:count])[0]
@@ -372,7 +372,7 @@ class Problem:
         self.require_low_rank("to_sdpa")
         path = as_path(path, "path")
         try:
-            _sdpa.write_sdpa(path, self.objective, self.lam_effective)
+            sdpa.write_sdpa(path, self.objective, self.lam_effective)
         except (TypeError, ValueError) as error:
             raise type(error)(f"to_sdpa: {error}") from error
 

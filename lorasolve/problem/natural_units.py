@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .linear_map import LinearMap, frobenius_norm, spectral_norm_estimate, top_singular
+from ..linear_map import LinearMap, frobenius_norm, spectral_norm_estimate, top_singular
 
 if TYPE_CHECKING:
-    from ._support.validate import Array
-    from .problem import Problem
+    from .._support.validate import Array
+    from . import Problem
 
 # Of the largest number: factors of random entries are some times as large as those of the natural size.
 ROOM = 1e-2

@@ -13,8 +13,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ._support.time_limit import is_over
-from ._support.validate import (
+from .._support.time_limit import is_over
+from .._support.validate import (
     Array,
     as_array,
     as_float_array,
@@ -25,8 +25,8 @@ from ._support.validate import (
     as_shape,
     shown,
 )
-from .linear_map import LinearMap
-from .objectives import (
+from ..linear_map import LinearMap
+from ..objectives import (
     POWER_STEPS,
     ByIncrements,
     Exact,
@@ -42,7 +42,7 @@ from .objectives import (
     own_matrix,
     real_value,
 )
-from .objectives.base import Objective, Rounding, Wrapper, allowance
+from ..objectives.base import Objective, Rounding, Wrapper, allowance
 
 Matrices = Sequence[Array]
 Pairs = Sequence[tuple[Array, Array]]

@@ -14,10 +14,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ._support.files import PathLike, text_writer, write_atomically
-from ._support.validate import Array, as_matrix_shape, as_path
-from .objectives import Description, Entries, Matrix, Outer, described
-from .objectives.base import Objective
+from .._support.files import PathLike, text_writer, write_atomically
+from .._support.validate import Array, as_matrix_shape, as_path
+from ..objectives import Description, Entries, Matrix, Outer, described
+from ..objectives.base import Objective
 
 PRIMAL = 2  # what CSDP calls the matrix variable in its solution files
 
