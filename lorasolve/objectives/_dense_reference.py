@@ -30,16 +30,6 @@ class DenseReference(Wrapper, Objective):
         self.description = objective.description  # type: ignore[method-assign]
         self.metrics = objective.metrics  # type: ignore[method-assign]
 
-    @property
-    def differenced(self) -> bool:
-        """That of the objective."""
-        return self.objective.differenced
-
-    @property
-    def states_conjugate(self) -> bool:
-        """That of the objective."""
-        return self.objective.states_conjugate
-
     def sample_batch(self, index: Array) -> Objective:
         """Return the plain twin of the batch."""
         return DenseReference(self.objective.sample_batch(index))

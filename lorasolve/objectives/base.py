@@ -300,7 +300,7 @@ check_shapes(Objective)
 
 
 class Wrapper:
-    """Facts, name and precision of a loss that asks another one: those of the other."""
+    """What a loss that asks another one says of itself: facts, name, precision and abilities are those of the other."""
 
     objective: Any
 
@@ -318,6 +318,16 @@ class Wrapper:
     def precision(self) -> str:
         """That of the objective."""
         return self.objective.precision
+
+    @property
+    def differenced(self) -> bool:
+        """That of the objective."""
+        return self.objective.differenced
+
+    @property
+    def states_conjugate(self) -> bool:
+        """That of the objective."""
+        return self.objective.states_conjugate
 
     def _note(self, X: Sequence[Array], value: Any, G: Sequence[Array]) -> None:
         """Leave it to the objective: what the wrapper has answered is its answer."""
@@ -348,11 +358,6 @@ class Shifted(Wrapper, Objective):
         value = self.objective.conjugate(Y)
         return None if value is None else value - float(np.vdot(self.offset, Y))
 
-    @property
-    def states_conjugate(self) -> bool:
-        """Whether the inner objective's ``conjugate`` may have an answer."""
-        return self.objective.states_conjugate
-
     def value_and_grad(self, X: Array) -> tuple[float, Array]:
         """Return ``f(offset + X)`` and its gradient."""
         return self.objective.value_and_grad(self.offset + X)
@@ -360,11 +365,6 @@ class Shifted(Wrapper, Objective):
     def hessian_product(self, X: Array, D: Array) -> Array:
         """Return ``hess f(offset + X)[D]``."""
         return self.objective.hessian_product(self.offset + X, D)
-
-    @property
-    def differenced(self) -> bool:
-        """That of the inner objective."""
-        return self.objective.differenced
 
     def sample_batch(self, index: Array) -> Objective:
         """Return the shifted objective on the samples ``index``."""

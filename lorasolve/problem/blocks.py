@@ -320,11 +320,6 @@ class OneBlock(Wrapper, MultiObjective):
         """Ask the objective."""
         return self.objective.conjugate(Y[0])
 
-    @property
-    def states_conjugate(self) -> bool:
-        """Ask the objective."""
-        return self.objective.states_conjugate
-
     def value_and_grad(self, X: Matrices) -> tuple[float, tuple[Array, ...]]:
         """Return ``f(X_1)`` and its gradient."""
         f, G = self.objective.value_and_grad(X[0])
@@ -333,11 +328,6 @@ class OneBlock(Wrapper, MultiObjective):
     def hessian_product(self, X: Matrices, D: Matrices) -> tuple[Array, ...]:
         """Return the objective's Hessian product."""
         return (self.objective.hessian_product(X[0], D[0]),)
-
-    @property
-    def differenced(self) -> bool:
-        """Ask the objective."""
-        return self.objective.differenced
 
     def factor_oracle(self, factors: Pairs, grads: Pairs) -> float:
         """Ask the objective's factor oracle."""
@@ -473,19 +463,9 @@ class PlainBlocks(Wrapper, MultiObjective):
         """Return the Hessian product of the loss."""
         return self.objective.hessian_product(X, D)
 
-    @property
-    def differenced(self) -> bool:
-        """That of the loss."""
-        return self.objective.differenced
-
     def conjugate(self, Y: Matrices) -> float | None:
         """Return that of the loss."""
         return self.objective.conjugate(Y)
-
-    @property
-    def states_conjugate(self) -> bool:
-        """That of the loss."""
-        return self.objective.states_conjugate
 
     def rounding_noise(self, factors: Pairs) -> Rounding:
         """Those of the loss, whose values these are."""
