@@ -340,90 +340,115 @@ class BeamLoRAClaims(PaperClaims):
 
     def judge(self, found: dict[str, Any]) -> list[Claim]:
         """Return the claims beside what was measured."""
-        gauges, moved = found["gauges"], found["moved"]
-        time = {name: np.asarray(runs) for name, runs in found["over_time"].items()}
-        trained = {
+        courses = {name: np.asarray(runs) for name, runs in found["over_time"].items()}
+        pruned = {
             name: {rank: np.asarray(runs) for rank, runs in table.items()} for name, table in found["pruned"].items()
         }
-        pruned = trained["adam"]
-        everywhere = [runs for table in trained.values() for runs in table.values()]
-        against_own = largest([runs[:, 2] / runs[:, 0] for runs in everywhere])
-        few, many = found["risks"].values()
-        paid, share = zip(*found["decayed"])
-        # Of the logarithms: in one run of many pruning alone multiplies the risk, and would outweigh the others.
-        gained, alone, lost = (
-            np.log(np.divide(table[method], table["LoRA"]))
-            for table, method in ((few, "paper"), (few, "none"), (many, "paper"))
-        )
         return [
-            Claim(
-                "importances start alike, separate, then keep their order (temporal finding); correction: they keep "
-                "their order, but from a LoRA start they draw together",
-                "holds with correction",
-                "; ".join(
-                    f"{name}: dispersion {mean_and_error(runs[:, 0, 0])} after 5 iterations, "
-                    f"{mean_and_error(runs[:, -1, 0])} at the end, order at 200 against the end "
-                    f"{np.mean(runs[:, 2, 1]):+.2f}"
-                    for name, runs in time.items()
-                ),
-                all(
-                    np.mean(runs[:, 2, 1]) > 0.9 and is_above_zero(runs[:, 0, 0] - runs[:, -1, 0])
-                    for runs in time.values()
-                ),
-            ),
-            Claim(
-                "pruning the least important terms barely matters, pruning the most important ones is ruinous; "
-                "correction: the direction holds in trained adapters, the sizes do not hold after Adam",
-                "holds with correction",
-                "relative error by half of the terms after Adam, least (most) important first: "
-                + ", ".join(
-                    f"target of rank {rank}: {mean_and_error(runs[:, 0])} ({mean_and_error(runs[:, 1])})"
-                    for rank, runs in pruned.items()
-                ),
-                all(is_above_zero(runs[:, 1] - runs[:, 0]) for runs in everywhere)
-                # Neither barely matters nor is ruinous: more than a quarter is lost, and more than a quarter kept.
-                and all(runs[:, 0].mean() > 0.25 and runs[:, 1].mean() < 0.8 for runs in pruned.values()),
-            ),
-            Claim(
-                "importance says what a term is worth; correction: it depends on the gauge (Hadamard: all equal), and "
-                "prunes best in that of the singular vectors",
-                "holds with correction",
-                "error by half of the terms: "
-                + ", ".join(f"{gauge} {error:.3f}" for gauge, error in gauges.items())
-                + f"; dispersion with Hadamard over that with SVD {found['hadamard']:.0e}; trained adapters, largest "
-                f"error with SVD over that of their own gauge {against_own:.2f}",
-                gauges["SVD"] < least([gauges["random"], gauges["Hadamard"]])
-                and found["hadamard"] < 1e-10
-                and against_own < 1.0,
-            ),
-            Claim(
-                "expanding promising terms helps; correction: the averaged logits lose mass and move the update, a "
-                "split can be made exact",
-                "holds with correction",
-                f"update moved by {moved['paper']:.2f} (paper, relative; {moved['mass']:.3f} of the mass is left), "
-                f"{moved['preserving']:.1e} (preserving); {moved['open']} of {_RANK} terms are open after both",
-                moved["paper"] > 0.05
-                and moved["mass"] < 0.99
-                and moved["preserving"] < 1e-12
-                and moved["open"] == _RANK,
-            ),
-            Claim(
-                "consistent gains over LoRA at equal rank; correction: with few noisy samples the pruning regularises, "
-                "and pruning alone gains more; with many samples and a short run it loses",
-                "holds with correction",
-                f"logarithm of the risk over LoRA's, few samples: {mean_and_error(gained)}, pruning alone "
-                f"{mean_and_error(alone)}, LoRA's risk {np.mean(few['LoRA']):.2f}; many: {mean_and_error(lost)}, "
-                f"LoRA's risk {np.mean(many['LoRA']):.2f}",
-                is_above_zero(lost) and is_above_zero(-alone) and is_above_zero(gained - alone),
-            ),
-            Claim(
-                "the gates cost r parameters, which can be merged; correction: with weight decay they change the "
-                "penalty too, from lam ||X||_* to (lam/r)(sum sqrt(sigma_i))^2, which is less and not convex",
-                "holds with correction",
-                f"weight decay at the end of {len(paid)} runs over the latter: 1 + {least(paid):.0e} to 1 + "
-                f"{largest(paid):.0e}; over the former: {least(share):.3f} to {largest(share):.3f}",
-                # No gated factors of an update cost less.
-                -1e-12 < least(paid) <= largest(paid) < 1e-6 and largest(share) < 1.0 - 1e-3,
-            ),
+            _keep_their_order(courses),
+            _barely_matter(pruned),
+            _say_what_a_term_is_worth(found["gauges"], found["hadamard"], pruned),
+            _expanding_helps(found["moved"]),
+            _gain_over_lora(*found["risks"].values()),
+            _gates_change_the_penalty(found["decayed"]),
             Claim("gains on twelve data sets with three language models", "not at matrix scale", "-", True),
         ]
+
+
+def _keep_their_order(courses: dict[str, Array]) -> Claim:
+    """Judge how importances go on, from (runs, times, 2) dispersions and correlations with the last order."""
+    return Claim(
+        "importances start alike, separate, then keep their order (temporal finding); correction: they keep "
+        "their order, but from a LoRA start they draw together",
+        "holds with correction",
+        "; ".join(
+            f"{name}: dispersion {mean_and_error(runs[:, 0, 0])} after 5 iterations, "
+            f"{mean_and_error(runs[:, -1, 0])} at the end, order at 200 against the end "
+            f"{np.mean(runs[:, 2, 1]):+.2f}"
+            for name, runs in courses.items()
+        ),
+        all(
+            np.mean(runs[:, 2, 1]) > 0.9 and is_above_zero(runs[:, 0, 0] - runs[:, -1, 0]) for runs in courses.values()
+        ),
+    )
+
+
+def _each(pruned: dict[str, dict[str, Array]]) -> list[Array]:
+    return [runs for table in pruned.values() for runs in table.values()]
+
+
+def _barely_matter(pruned: dict[str, dict[str, Array]]) -> Claim:
+    """Judge what pruning costs, from the errors (runs, 3) by optimizer and rank of the target."""
+    after_adam = pruned["adam"]
+    return Claim(
+        "pruning the least important terms barely matters, pruning the most important ones is ruinous; "
+        "correction: the direction holds in trained adapters, the sizes do not hold after Adam",
+        "holds with correction",
+        "relative error by half of the terms after Adam, least (most) important first: "
+        + ", ".join(
+            f"target of rank {rank}: {mean_and_error(runs[:, 0])} ({mean_and_error(runs[:, 1])})"
+            for rank, runs in after_adam.items()
+        ),
+        all(is_above_zero(runs[:, 1] - runs[:, 0]) for runs in _each(pruned))
+        # Neither barely matters nor is ruinous: more than a quarter is lost, and more than a quarter kept.
+        and all(runs[:, 0].mean() > 0.25 and runs[:, 1].mean() < 0.8 for runs in after_adam.values()),
+    )
+
+
+def _say_what_a_term_is_worth(gauges: dict[str, float], hadamard: float, pruned: dict[str, dict[str, Array]]) -> Claim:
+    """Judge importances in several gauges of one update, and in that of trained adapters."""
+    against_own = largest([runs[:, 2] / runs[:, 0] for runs in _each(pruned)])
+    return Claim(
+        "importance says what a term is worth; correction: it depends on the gauge (Hadamard: all equal), and "
+        "prunes best in that of the singular vectors",
+        "holds with correction",
+        "error by half of the terms: "
+        + ", ".join(f"{gauge} {error:.3f}" for gauge, error in gauges.items())
+        + f"; dispersion with Hadamard over that with SVD {hadamard:.0e}; trained adapters, largest "
+        f"error with SVD over that of their own gauge {against_own:.2f}",
+        gauges["SVD"] < least([gauges["random"], gauges["Hadamard"]]) and hadamard < 1e-10 and against_own < 1.0,
+    )
+
+
+def _expanding_helps(moved: dict[str, float]) -> Claim:
+    """Judge what one event of pruning and expansion does to the update and to the gates."""
+    return Claim(
+        "expanding promising terms helps; correction: the averaged logits lose mass and move the update, a "
+        "split can be made exact",
+        "holds with correction",
+        f"update moved by {moved['paper']:.2f} (paper, relative; {moved['mass']:.3f} of the mass is left), "
+        f"{moved['preserving']:.1e} (preserving); {moved['open']} of {_RANK} terms are open after both",
+        moved["paper"] > 0.05 and moved["mass"] < 0.99 and moved["preserving"] < 1e-12 and moved["open"] == _RANK,
+    )
+
+
+def _gain_over_lora(few: dict[str, list[float]], many: dict[str, list[float]]) -> Claim:
+    """Judge the risks of the methods with few and with many samples, by the seeds."""
+    # Of the logarithms: in one run of many pruning alone multiplies the risk, and would outweigh the others.
+    gained, alone, lost = (
+        np.log(np.divide(table[method], table["LoRA"]))
+        for table, method in ((few, "paper"), (few, "none"), (many, "paper"))
+    )
+    return Claim(
+        "consistent gains over LoRA at equal rank; correction: with few noisy samples the pruning regularises, "
+        "and pruning alone gains more; with many samples and a short run it loses",
+        "holds with correction",
+        f"logarithm of the risk over LoRA's, few samples: {mean_and_error(gained)}, pruning alone "
+        f"{mean_and_error(alone)}, LoRA's risk {np.mean(few['LoRA']):.2f}; many: {mean_and_error(lost)}, "
+        f"LoRA's risk {np.mean(many['LoRA']):.2f}",
+        is_above_zero(lost) and is_above_zero(-alone) and is_above_zero(gained - alone),
+    )
+
+
+def _gates_change_the_penalty(decayed: list[tuple[float, float]]) -> Claim:
+    """Judge weight decay at the ends of runs, from its excess over the gated penalty and its share of the nuclear."""
+    paid, share = zip(*decayed)
+    return Claim(
+        "the gates cost r parameters, which can be merged; correction: with weight decay they change the "
+        "penalty too, from lam ||X||_* to (lam/r)(sum sqrt(sigma_i))^2, which is less and not convex",
+        "holds with correction",
+        f"weight decay at the end of {len(paid)} runs over the latter: 1 + {least(paid):.0e} to 1 + "
+        f"{largest(paid):.0e}; over the former: {least(share):.3f} to {largest(share):.3f}",
+        # No gated factors of an update cost less.
+        -1e-12 < least(paid) <= largest(paid) < 1e-6 and largest(share) < 1.0 - 1e-3,
+    )

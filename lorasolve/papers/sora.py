@@ -303,83 +303,107 @@ class SoRAClaims(PaperClaims):
 
     def judge(self, found: dict[str, Any]) -> list[Claim]:
         """Return the claims beside what was measured."""
-        runs, optimum, above, free = found["runs"], found["optimum"], largest(found["convex"]), found["rescaled"]
-        zeroed, jump = found["dead_zone"]
-        informed = largest([abs(fun - optimum["fun"]) for fun, _, _ in runs["singular vectors"]])
-        gaps = [fun - optimum["fun"] for fun, _, _ in runs["lora start"]]
-        stuck = [gap for gap, (_, gates, _) in zip(gaps, runs["lora start"]) if gates == optimum["open"]]
-        paid = [excess for ends in runs.values() for _, _, excess in ends]
-        local = optimum["local"] - optimum["fun"]
-        training = [train for _, _, train, _ in found["curve"]]
-        counts = [gates for _, gates, _, _ in found["curve"]]
         # The axis may have others, at which the optimum has no gate or all of them.
         own = self.settings(False)["released"]["penalties"]
-        released = [each for each in found["released"] if each[0] in own]
         return [
-            Claim(
-                "an l1 penalty on the gates makes the update sparse in rank; correction: with weight decay it is a "
-                "Schatten-1/2 penalty, with unit columns the nuclear norm, without size control nothing",
-                "holds with correction",
-                "penalty at the end of each run over the Schatten-1/2 penalty of its update: "
-                f"1 + {least(paid):.0e} to 1 + {largest(paid):.0e}; distance to the half-threshold optimum "
-                f"{informed:.1e}; to the convex optimum {above:.1e} (relative); without size control "
-                f"{free['left']:.0e} of the penalty is left at the same update ({free['moved']:.0e})",
-                # No factors of an update cost less than its Schatten-1/2 penalty.
-                -1e-12 < least(paid) <= largest(paid) < 1e-3
-                and informed < 1e-8
-                and above < 1e-7
-                and free["left"] < 1e-3
-                and free["moved"] < 1e-12,
-            ),
-            Claim(
-                "the gates choose the rank; correction: from a LoRA start the choice is a heuristic (a closed gate "
-                "cannot reopen once its columns have died, and components below the threshold can be local minima that "
-                "stay open)",
-                "holds with correction",
-                f"gap to the closed form {least(gaps):.4f} to {largest(gaps):.4f}, gates "
-                f"{[k for _, k, _ in runs['lora start']]} against {optimum['gates']}; where all that can stay open do: "
-                f"{local:.4f}, {optimum['open']} gates",
-                local > 1e-3
-                and optimum["open"] != optimum["gates"]
-                # Most runs, not all: of many seeds some close the gates that the optimum closes.
-                and 2 * len(stuck) > len(gaps)
-                # A gap of another size would be that of a run which has not come to rest.
-                and least(stuck) > 0.99 * local
-                and -1e-9 < least(gaps) <= largest(gaps) < 1.05 * local,
-            ),
-            Claim(
-                "the released update is the soft threshold; correction: its dead zone is twice as wide, with a jump",
-                "holds with correction",
-                f"zero up to {zeroed:.4f} xi, then at least {jump:.4f} xi",
-                abs(zeroed - 2.0) < 1e-4 and abs(jump - 1.0) < 1e-4,
-            ),
-            Claim(
-                "raising the threshold trades memorisation for sparsity",
-                "confirmed",
-                f"gates {counts}, training loss {training[0]:.2f} to {training[-1]:.2f}",
-                counts == sorted(counts, reverse=True)
-                and training == sorted(training)
-                and counts[-1] < counts[0]
-                and training[-1] > training[0],
-            ),
-            Claim(
-                "the release trains the same problem with AdamW; correction: Adam rescales the loss's gradient and not "
-                "the penalty, and on targets of one spectrum it leaves all gates open or none, none at penalties above "
-                "1, where the optimum has some",
-                "holds with correction",
-                "; ".join(
-                    f"penalty {penalty:g}: {adam.count(_GATES)} of {len(adam)} seeds with all {_GATES} gates open, "
-                    f"{adam.count(0)} with none, {optimal} at the optimum"
-                    for penalty, adam, optimal in released
-                ),
-                all(
-                    0 < optimal < _GATES and set(adam) <= ({0, _GATES} if penalty < 1.0 else {0})
-                    for penalty, adam, optimal in released
-                )
-                # Gates that are closed whatever the penalty show nothing of it.
-                and any(_GATES in adam for _, adam, _ in released),
-            ),
+            _sparse_in_rank(found["runs"], found["optimum"], largest(found["convex"]), found["rescaled"]),
+            _gates_choose_the_rank(found["runs"]["lora start"], found["optimum"]),
+            _soft_threshold(*found["dead_zone"]),
+            _threshold_trades(found["curve"]),
+            _release_trains_the_same([each for each in found["released"] if each[0] in own]),
             Claim(
                 "better benchmark scores with 70 % of the parameters and of the time", "not at matrix scale", "-", True
             ),
         ]
+
+
+def _sparse_in_rank(
+    runs: dict[str, list[Any]], optimum: dict[str, float], above: float, free: dict[str, float]
+) -> Claim:
+    """Judge what the penalty amounts to: at the ends of runs, with unit columns, and without size control."""
+    paid = [excess for ends in runs.values() for _, _, excess in ends]
+    informed = largest([abs(fun - optimum["fun"]) for fun, _, _ in runs["singular vectors"]])
+    return Claim(
+        "an l1 penalty on the gates makes the update sparse in rank; correction: with weight decay it is a "
+        "Schatten-1/2 penalty, with unit columns the nuclear norm, without size control nothing",
+        "holds with correction",
+        "penalty at the end of each run over the Schatten-1/2 penalty of its update: "
+        f"1 + {least(paid):.0e} to 1 + {largest(paid):.0e}; distance to the half-threshold optimum "
+        f"{informed:.1e}; to the convex optimum {above:.1e} (relative); without size control "
+        f"{free['left']:.0e} of the penalty is left at the same update ({free['moved']:.0e})",
+        # No factors of an update cost less than its Schatten-1/2 penalty.
+        -1e-12 < least(paid) <= largest(paid) < 1e-3
+        and informed < 1e-8
+        and above < 1e-7
+        and free["left"] < 1e-3
+        and free["moved"] < 1e-12,
+    )
+
+
+def _gates_choose_the_rank(ends: list[Any], optimum: dict[str, float]) -> Claim:
+    """Judge the rank that runs from a LoRA start end with, beside that of the closed form."""
+    gaps = [fun - optimum["fun"] for fun, _, _ in ends]
+    stuck = [gap for gap, (_, gates, _) in zip(gaps, ends) if gates == optimum["open"]]
+    local = optimum["local"] - optimum["fun"]
+    return Claim(
+        "the gates choose the rank; correction: from a LoRA start the choice is a heuristic (a closed gate "
+        "cannot reopen once its columns have died, and components below the threshold can be local minima that "
+        "stay open)",
+        "holds with correction",
+        f"gap to the closed form {least(gaps):.4f} to {largest(gaps):.4f}, gates "
+        f"{[k for _, k, _ in ends]} against {optimum['gates']}; where all that can stay open do: "
+        f"{local:.4f}, {optimum['open']} gates",
+        local > 1e-3
+        and optimum["open"] != optimum["gates"]
+        # Most runs, not all: of many seeds some close the gates that the optimum closes.
+        and 2 * len(stuck) > len(gaps)
+        # A gap of another size would be that of a run which has not come to rest.
+        and least(stuck) > 0.99 * local
+        and -1e-9 < least(gaps) <= largest(gaps) < 1.05 * local,
+    )
+
+
+def _soft_threshold(zeroed: float, jump: float) -> Claim:
+    """Judge the released update, from the end of its dead zone and the least value beyond it."""
+    return Claim(
+        "the released update is the soft threshold; correction: its dead zone is twice as wide, with a jump",
+        "holds with correction",
+        f"zero up to {zeroed:.4f} xi, then at least {jump:.4f} xi",
+        abs(zeroed - 2.0) < 1e-4 and abs(jump - 1.0) < 1e-4,
+    )
+
+
+def _threshold_trades(curve: list[Any]) -> Claim:
+    """Judge open gates and training loss along a rising threshold."""
+    training = [train for _, _, train, _ in curve]
+    counts = [gates for _, gates, _, _ in curve]
+    return Claim(
+        "raising the threshold trades memorisation for sparsity",
+        "confirmed",
+        f"gates {counts}, training loss {training[0]:.2f} to {training[-1]:.2f}",
+        counts == sorted(counts, reverse=True)
+        and training == sorted(training)
+        and counts[-1] < counts[0]
+        and training[-1] > training[0],
+    )
+
+
+def _release_trains_the_same(released: list[Any]) -> Claim:
+    """Judge the open gates that AdamW leaves, by penalty and seed, beside those of the optimum."""
+    return Claim(
+        "the release trains the same problem with AdamW; correction: Adam rescales the loss's gradient and not "
+        "the penalty, and on targets of one spectrum it leaves all gates open or none, none at penalties above "
+        "1, where the optimum has some",
+        "holds with correction",
+        "; ".join(
+            f"penalty {penalty:g}: {adam.count(_GATES)} of {len(adam)} seeds with all {_GATES} gates open, "
+            f"{adam.count(0)} with none, {optimal} at the optimum"
+            for penalty, adam, optimal in released
+        ),
+        all(
+            0 < optimal < _GATES and set(adam) <= ({0, _GATES} if penalty < 1.0 else {0})
+            for penalty, adam, optimal in released
+        )
+        # Gates that are closed whatever the penalty show nothing of it.
+        and any(_GATES in adam for _, adam, _ in released),
+    )
