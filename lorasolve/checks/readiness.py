@@ -113,6 +113,12 @@ def _objective(cls: Any) -> Iterator[Checked]:
         "example(rng, float32)",
         "list it in dtypes, take dtype in example, write in_float64",
     )
+    yield from _judged(cls, example)
+    yield from _served(cls, example)
+
+
+def _judged(cls: Any, example: Objective) -> Iterator[Checked]:
+    """Yield what certificates and proofs can make of an objective."""
     convex, bound = example.facts.convex is True, example.facts.lower_bound is not None
     yield _able(
         "certified", convex and bound, "convex, with a lower bound", "state convex = True and lower_bound, if they hold"
@@ -125,10 +131,14 @@ def _objective(cls: Any) -> Iterator[Checked]:
     )
     yield _able(
         "proofs that travel",
-        example.facts.convex is True and _overrides(cls, Objective, "description"),
+        convex and _overrides(cls, Objective, "description"),
         "description",
         "write description(), if f is convex",
     )
+
+
+def _served(cls: Any, example: Objective) -> Iterator[Checked]:
+    """Yield which methods and measures an objective serves."""
     yield _able(
         "smoothness",
         example.facts.smoothness is not None,
