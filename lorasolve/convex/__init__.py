@@ -124,8 +124,8 @@ def solve_convex(
 
 def _route(problem: Problem, given: str | ConvexRoute) -> ConvexRoute:
     if isinstance(given, str) and given == "auto":
-        closed = registry.classes()["closed_form"]()
-        if _refusal(closed, problem) is None:
+        closed = formula(problem)
+        if closed is not None:
             return closed
         require_solvable(problem)
         return registry.make("factored", "route")
@@ -134,6 +134,12 @@ def _route(problem: Problem, given: str | ConvexRoute) -> ConvexRoute:
     if reason is not None:
         raise ValueError(f"route: {route.name!r} cannot solve this problem: {reason}")
     return route
+
+
+def formula(problem: Problem) -> ConvexRoute | None:
+    """Return the closed form of a problem that has one."""
+    closed = registry.make("closed_form", "route")
+    return closed if _refusal(closed, problem) is None else None
 
 
 def require_solvable(problem: Problem) -> None:

@@ -72,12 +72,17 @@ class Denoising(Objective):
 
     def minimizer(self, lam: float, rank: int) -> tuple[Array, Array]:
         """Return the soft-thresholded SVD of ``M``, or for ``lam = 0`` the truncated one."""
-        P, s, Qt = np.linalg.svd(self.M.astype(np.float64, copy=False), full_matrices=False)
+        P, s, Qt = self._svd
         kept = np.maximum(s - lam, 0.0)
         if lam == 0.0:
             kept = kept[:rank]
         r = max(int(np.count_nonzero(kept)), 1)
         return balanced(P[:, :r], kept[:r], Qt[:r].T)
+
+    @cached_property
+    def _svd(self) -> Any:
+        """The singular value decomposition of ``M``, which every ``lam`` takes."""
+        return np.linalg.svd(self.M.astype(np.float64, copy=False), full_matrices=False)
 
     @cached_property
     def kernels(self) -> Kernels:

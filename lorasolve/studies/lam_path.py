@@ -11,7 +11,7 @@ import numpy as np
 from .._support.keywords import names_keywords
 from .._support.progress import Progress
 from .._support.validate import as_flag, as_instance, as_integer, as_iterable, as_number
-from ..convex import ConvexResult, require_solvable, solve_convex
+from ..convex import ConvexResult, formula, require_solvable, solve_convex
 from ..convex.factored import Factored, Trail
 from ..problem import Problem
 from ..tables import Column, Record, Tabular
@@ -100,7 +100,7 @@ class Path(Tabular):
 def path(problem: Problem, lams: int | Iterable[float] = 20, tol: float = 1e-6, *, progress: bool = False) -> Path:
     """Compute the optimum of ``f(X) + (lam/s) ||X||_*`` at many ``lam``, from the largest to the smallest.
 
-    Every point begins at the one before, whose rank and spaces are nearly its own.
+    Every point begins at the one before, whose rank and spaces are nearly its own, unless there is a closed form.
 
     Parameters
     ----------
@@ -137,11 +137,12 @@ def path_at(problem: Problem, values: list[float], tol: float, line: Progress, p
     problem = problem.replace(objective=problem.objective.in_float64())
     found: dict[int, ConvexResult] = {}
     require_solvable(problem.replace(lam=max(values)))
-    route = Factored(trail=Trail())
+    trail = Factored(trail=Trail())
     try:
         for k in sorted(range(len(values)), key=lambda k: -values[k]):
             line.label = f"{part}value {len(found) + 1} of {len(values)}"
-            point = solve_convex(problem.replace(lam=values[k]), route, tol, progress=line)
+            here = problem.replace(lam=values[k])
+            point = solve_convex(here, formula(here) or trail, tol, progress=line)
             if point.interrupted:
                 break
             found[k] = point

@@ -28,10 +28,17 @@ from lorasolve.tasks import digits_task
 VALUES = np.array([5.0, 3.0, 2.0, 0.5])
 
 
-def denoising() -> ls.Problem:
+def formless(M: np.ndarray) -> Denoising:
+    """Return denoising that knows no closed form."""
+    objective = Denoising(M)
+    objective.minimizer = lambda lam, rank: None
+    return objective
+
+
+def denoising(objective=Denoising) -> ls.Problem:
     rng = np.random.default_rng(0)
     P, Q = (np.linalg.qr(rng.standard_normal((size, 4)))[0] for size in (7, 6))
-    return ls.Problem(Denoising((P * VALUES) @ Q.T), 2, 1.0)
+    return ls.Problem(objective((P * VALUES) @ Q.T), 2, 1.0)
 
 
 def planted(noise: float = 0.3) -> MatrixCompletion:
@@ -41,10 +48,12 @@ def planted(noise: float = 0.3) -> MatrixCompletion:
     return MatrixCompletion(rows, cols, T[rows, cols] + noise * rng.standard_normal(rows.size), T.shape)
 
 
-def test_a_path_is_the_soft_threshold_at_every_lam_with_its_rank_proved():
+@pytest.mark.parametrize(("objective", "route"), [(Denoising, "closed_form"), (formless, "factored")])
+def test_a_path_is_the_soft_threshold_at_every_lam_with_its_rank_proved(objective, route):
     lams = [0.4, 4.0, 1.0, 6.0, 2.5]
-    found = ls.path(denoising(), lams, tol=1e-9)
+    found = ls.path(denoising(objective), lams, tol=1e-9)
     assert found.success and found.lams == lams
+    assert {point.route for point in found.points} == {route}
     for lam, point in zip(lams, found.points):
         kept = np.maximum(VALUES - lam, 0.0)
         assert point.fun == pytest.approx(0.5 * (np.minimum(VALUES, lam) ** 2).sum() + lam * kept.sum(), rel=1e-9)
@@ -62,7 +71,7 @@ def test_one_factorisation_at_each_lam_proves_the_gap_and_the_rank(shape, monkey
     rng = np.random.default_rng(3)
     P, Q = (np.linalg.qr(rng.standard_normal((size, 40)))[0] for size in shape)
     values = np.r_[9.0, 7.0, 5.0, np.full(37, 0.5)]
-    problem = ls.Problem(Denoising((P * values) @ Q.T), 2, 1.0)
+    problem = ls.Problem(formless((P * values) @ Q.T), 2, 1.0)
     asked, defect = [], norms.semidefinite_defect
     monkeypatch.setattr(norms, "semidefinite_defect", lambda *args: asked.append(1) or defect(*args))
     lams = [8.0, 6.0, 4.0, 3.0, 2.0]
@@ -70,6 +79,15 @@ def test_one_factorisation_at_each_lam_proves_the_gap_and_the_rank(shape, monkey
     assert found.success and len(asked) == len(lams)
     for lam, point in zip(lams, found.points):
         assert point.certificate.rank_at_most == point.certificate.rank_at_least == np.count_nonzero(values > lam)
+
+
+def test_a_path_with_a_closed_form_takes_one_svd(monkeypatch):
+    taken, svd = [], np.linalg.svd
+    problem = denoising()
+    whole = problem.objective.M.shape
+    monkeypatch.setattr(np.linalg, "svd", lambda M, *args, **named: taken.append(np.shape(M)) or svd(M, *args, **named))
+    assert ls.path(problem, [4.0, 2.5, 1.0, 0.4]).success
+    assert taken.count(whole) == 1
 
 
 def test_a_path_by_number_begins_where_zero_is_optimal():
