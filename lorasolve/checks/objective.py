@@ -33,6 +33,8 @@ LANCZOS_STEPS = 40
 RANK_ONE_STEPS = 10
 # Points from which rounding errors are measured, their spacing, and how much larger the errors elsewhere may be.
 NEIGHBOURS, SPACING, SPREAD = 8, 2e-5, 30.0
+# Columns of the widest factors that are tried: some minimisers over one factor take their cube for every row.
+MOST_COLUMNS = 64
 # A wrong gradient is compared with differences of values in so many entries at most.
 ENTRIES = 400
 
@@ -299,7 +301,7 @@ def _entry_farthest_off(bench: _Bench) -> str:
 
 # ---------------------------------------------------------------------- factor level
 def _ranks(bench: _Bench) -> list[int]:
-    return sorted({1, min(2, *bench.f.shape), min(bench.f.shape)})
+    return sorted({1, min(2, *bench.f.shape), min(MOST_COLUMNS, *bench.f.shape)})
 
 
 def _factor_oracle(bench: _Bench) -> Iterator[Checked]:

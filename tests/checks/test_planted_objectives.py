@@ -599,3 +599,12 @@ def test_an_infinite_value_is_caught():
 def test_what_is_no_objective_is_refused():
     with pytest.raises(TypeError, match="objective: expected an object with `shape`"):
         check_objective(3)
+
+
+def test_wide_factors_take_no_more_columns_than_show_a_fault():
+    """A minimiser over one factor may take the cube of the columns for every row: of 1000 columns, minutes."""
+    objective, columns = Denoising(np.ones((100, 90))), []
+    over_A = objective.minimize_over_A
+    objective.minimize_over_A = lambda B, lam: columns.append(B.shape[1]) or over_A(B, lam)
+    assert check_objective(objective).ok
+    assert 2 < max(columns) < 90
