@@ -169,7 +169,7 @@ def status(runs: Runs) -> dict[str, Any]:
             errors[error] += 1
     head = runs.store.head
     return {
-        "store": str(runs.store.path),
+        "store": str(runs.store),
         "runs": sum(ends.values()),
         "asked": head.get("asked"),
         "axes": head.get("axes"),

@@ -87,7 +87,7 @@ class Runs:
                 yield line
 
     def __repr__(self) -> str:
-        return f"Runs({len(self)} in {str(self.store.path)!r})"
+        return f"Runs({len(self)} in {str(self.store)!r})"
 
     @property
     def damaged(self) -> list[Damage]:
@@ -254,7 +254,7 @@ class Runs:
         ValueError
             For axes, columns and words that there are not.
         """
-        made = phase(self, x, y, measure, str(self.store.path))
+        made = phase(self, x, y, measure, str(self.store))
         if ax is not None:
             draw(ax, made)
         if html is not None:
@@ -274,7 +274,7 @@ class Runs:
         str
             HTML.
         """
-        return page(phase(self, x, y, measure, str(self.store.path)), self.command)
+        return page(phase(self, x, y, measure, str(self.store)), self.command)
 
 
 def _place(record: Record) -> tuple[list[Any], str]:

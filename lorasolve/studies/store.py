@@ -135,6 +135,11 @@ class Store:
     create : bool
         Make it if there is none.
 
+    Attributes
+    ----------
+    path : pathlib.Path
+        The folder, absolute: programs and measures change their working directory.
+
     Raises
     ------
     ValueError
@@ -142,30 +147,35 @@ class Store:
     """
 
     def __init__(self, path: PathLike, *, create: bool = False) -> None:
-        self.path = pathlib.Path(as_path(path, "path"))
+        given = pathlib.Path(as_path(path, "path"))
+        self.path = given.absolute()
+        self._given = given
         as_flag(create, "create")
         if self.path.exists() and not self.path.is_dir():
-            raise ValueError(f"store: {self.path} is no folder")
+            raise ValueError(f"store: {self} is no folder")
         head = self.path / _HEAD
         if create and not head.exists():
             self._refuse_others()
             write_json(head, {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, "lorasolve": __version__})
-        self.head = _read_head(head)
+        self.head = _read_head(given / _HEAD)
         found = self.head.get("schema"), self.head.get("schema_version")
         if found != (SCHEMA, SCHEMA_VERSION):
             raise ValueError(
-                f"store: {self.path} has the schema {found[0]!r} version {found[1]!r}, and lorasolve {__version__} "
+                f"store: {self} has the schema {found[0]!r} version {found[1]!r}, and lorasolve {__version__} "
                 f"reads {SCHEMA!r} version {SCHEMA_VERSION}; use the version that wrote it "
                 f"({self.head.get('lorasolve')}), or another folder"
             )
+
+    def __str__(self) -> str:
+        return str(self._given)
 
     def _refuse_others(self) -> None:
         """Refuse a folder that holds something else than a head, whole or not yet."""
         names = [path.name for path in self.path.iterdir()] if self.path.exists() else []
         # Another process may make the same store: its head is looked for once its other files could be seen.
         if not all(map(_UNFINISHED_HEAD.fullmatch, names)) and not (self.path / _HEAD).exists():
-            _refuse_headless(self.path)
-            raise ValueError(f"store: {self.path} exists and is no store of runs; give a new folder")
+            _refuse_headless(self._given)
+            raise ValueError(f"store: {self} exists and is no store of runs; give a new folder")
 
     def describe(self, **facts: Any) -> None:
         """Write down what was asked for last, for those who read the store; leave one that says so already."""

@@ -1208,6 +1208,20 @@ def test_a_store_that_cannot_be_written_is_no_full_disk(tmp_path, monkeypatch):
         plain(2).run(tmp_path, "serial")
 
 
+def test_runs_go_to_one_folder_though_a_measure_or_the_program_changes_the_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    def moves(problem, result):
+        os.chdir(tmp_path / "elsewhere")
+
+    problem = ls.Problem(Denoising(np.ones((3, 2))), 1, 0.1)
+    runs = ls.Study(problem, {"lam": [1.0, 2.0, 3.0], "seed": range(9)}, "lbfgs", moves).run("runs", "serial")
+    assert len(runs) == 27 and repr(runs) == "Runs(27 in 'runs')"
+    assert [path.name for path in tmp_path.rglob("store.json")] == ["store.json"]
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
 RUN = """
 import sys
 from grids import plain
