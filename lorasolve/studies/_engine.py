@@ -99,6 +99,9 @@ def do(
         with _stoppable(work.label) as asked:
             run = _Run(work, store, executor, worker, Pace(work.label, len(work), len(pending), progress))
             run.do(pending, partial(executor.open, start, workers, share, results), workers)
+    except (OSError, ValueError):
+        store.require_there()  # else whatever met that first says so in its own words
+        raise
     except _AtOnce:
         if is_part():
             raise
@@ -200,7 +203,7 @@ class _Run:
     tasks: int = 0
     # The tasks that suspects were given out as.
     doubted: set[int] = field(default_factory=set)
-    # Files of the workers that have answered.
+    # Files of the workers that have done runs.
     shards: set[str] = field(default_factory=set)
 
     def do(self, pending: Array, open_pool: Callable[[], Pool], workers: int) -> None:
@@ -214,6 +217,7 @@ class _Run:
                 while self._goes_on():
                     self._submit(pool, workers)
                     self._collect(pool)
+        self.store.require_there(self.shards)
         if not asked_to_stop():
             self.store.forget_tried({self.work.label: self.work.axes_asked()})
         elif self.executor.whole_shares:
@@ -310,7 +314,8 @@ class _Run:
 
     def _add(self, report: Report) -> None:
         self.pace.add(report)
-        self.shards.add(report.shard)
+        if report.done:
+            self.shards.add(report.shard)
 
     def _left(self, cells: Array) -> Array:
         """Return those of a chunk's cells that the store does not hold."""

@@ -183,9 +183,27 @@ class Store:
             self.head |= facts
             write_json(self.path / _HEAD, self.head)
 
+    def require_there(self, names: Iterable[str] = ()) -> None:
+        """Refuse a folder that is not what it was when it was opened, or has lost files of lines, given by name.
+
+        Raises
+        ------
+        StoreError
+            If it was removed, moved or emptied meanwhile.
+        """
+        gone = next((name for name in (_HEAD, *names) if not (self.path / name).exists()), None)
+        if gone is not None:
+            raise StoreError(
+                errno.ENOENT,
+                f"the store was removed, moved or emptied while it was in use (its {gone} is gone), and its runs with "
+                "it; put back what was there and the same call goes on, without it the call does all runs again",
+                str(self.path),
+            )
+
     # ------------------------------------------------------------------ reading
     def shards(self) -> list[pathlib.Path]:
         """Return the files of lines, in order of their names."""
+        self.require_there()
         return sorted(self.path.glob(f"*{_SUFFIX}"))
 
     def names(self) -> frozenset[str]:
@@ -350,11 +368,13 @@ class Shard:
         Raises
         ------
         StoreError
-            If the disk is full or refuses; nothing written before is lost.
+            If the disk is full or refuses, where nothing written before is lost, and if the store is no longer there.
         """
         entries = list(entries)
         if not entries:
             return
+        # Else parameters would make a new folder, and lines a new file in it.
+        self.store.require_there([self.path.name] if self._size else [])
         if name is None or self.store.has_parameters(name):
             name = f"{self.name}-{self._commits}"
         name = f"{name}.npy"

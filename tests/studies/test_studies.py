@@ -1208,6 +1208,39 @@ def test_a_store_that_cannot_be_written_is_no_full_disk(tmp_path, monkeypatch):
         plain(2).run(tmp_path, "serial")
 
 
+@pytest.mark.parametrize("backend", ["serial", "loky"])
+@pytest.mark.parametrize("keep", [False, True], ids=["numbers", "parameters"])
+def test_a_store_that_is_removed_while_its_runs_are_done_ends_the_call(tmp_path, backend, keep):
+    """Parameters of later runs had made a new folder, in which there were only these, and the call ended well."""
+    store = tmp_path / "runs"
+
+    def remove(problem, result):
+        if problem.lam == 2.0:
+            shutil.rmtree(store, ignore_errors=True)
+        return 1.0
+
+    plain(1).run(store, "serial")
+    axes = {"lam": [1.0, 2.0, *range(3, 100)], "seed": range(2)}
+    study = ls.Study(ls.Problem(Denoising(np.ones((3, 2))), 1, 0.1), axes, "lbfgs", remove, keep_parameters=keep)
+    with pytest.raises(StoreError, match=r"removed, moved or emptied .*, and its runs with it; put back .*'.*runs'"):
+        study.run(store, backend, 1)
+    assert not store.exists()
+
+
+def test_runs_that_are_gone_at_the_end_or_when_they_are_read_are_no_empty_table(tmp_path):
+    def empty(problem, result):
+        for shard in tmp_path.glob("*.runs"):
+            shard.unlink()
+
+    problem = ls.Problem(Denoising(np.ones((3, 2))), 1, 0.1)
+    with pytest.raises(StoreError, match="emptied while it was in use"):
+        ls.Study(problem, {"lam": [1.0, 2.0, 3.0], "seed": range(2)}, "lbfgs", {"empty": empty}).run(tmp_path, "serial")
+    runs = plain(1).run(tmp_path / "runs", "serial")
+    (tmp_path / "runs").rename(tmp_path / "moved")
+    with pytest.raises(StoreError, match=r"moved .* \(its store.json is gone\)"):
+        runs.table()
+
+
 def test_runs_go_to_one_folder_though_a_measure_or_the_program_changes_the_working_directory(tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
