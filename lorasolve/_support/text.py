@@ -150,9 +150,18 @@ def _rounded(value: float, form: str, rounding: str) -> str:
 
 
 def for_json(value: Any) -> Any:
-    """Return what JSON can hold: NumPy values as plain ones, numbers that it cannot hold as None."""
+    """Return what JSON can hold: NumPy values as plain ones, numbers that it cannot hold as None.
+
+    Raises
+    ------
+    ValueError
+        For a dict of which two keys are one text.
+    """
     if isinstance(value, dict):
-        return {str(key): for_json(entry) for key, entry in value.items()}
+        found = {str(key): for_json(entry) for key, entry in value.items()}
+        if len(found) < len(value):
+            raise ValueError(f"expected keys that differ as texts, got {', '.join(map(repr, value))}")
+        return found
     if isinstance(value, (list, tuple)):
         return [for_json(entry) for entry in value]
     if isinstance(value, np.ndarray):

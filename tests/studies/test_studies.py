@@ -45,7 +45,7 @@ from lorasolve.io import write_json
 from lorasolve.multi import Separable
 from lorasolve.objectives import Denoising
 from lorasolve.optimizers import GD
-from lorasolve.studies import Store, StoreError
+from lorasolve.studies import Calls, Store, StoreError
 from lorasolve.studies._pace import Pace
 from lorasolve.studies._solves import Describe, Solver
 from lorasolve.studies._work import Chunk
@@ -1502,6 +1502,19 @@ def test_a_measure_that_is_a_list_is_summed_up_by_its_length_and_kept_whole(tmp_
     for row in csv.DictReader(io.StringIO(runs.to_csv())):
         assert json.loads(row["found.spectrum"]) == [2.0, 4.0, 6.0]
         assert json.loads(row["found.nested"]) == {"more": {"a": None}}
+
+
+def test_keys_of_a_measure_that_are_one_text_are_an_error_that_names_them(tmp_path):
+    """JSON has texts as keys: of two equal ones an entry would be lost."""
+    problem, axes = ls.Problem(Shifted(), 1, 0.1), {"seed": [0]}
+    apart = ls.Study(problem, axes, "lbfgs", measure={"found": lambda problem, result: {1: 10.0, 2: 20.0}})
+    (row,) = apart.run(tmp_path, "serial").rows()
+    assert (row["found.1"], row["found.2"]) == (10.0, 20.0)
+    alike = ls.Study(problem, axes, "lbfgs", measure={"found": lambda problem, result: {1: 10.0, "1": 20.0}})
+    (failed,) = alike.run(tmp_path, "serial").failed
+    assert "measure 'found': ValueError" in failed["result"]["error"] and "1, '1'" in failed["result"]["error"]
+    with pytest.raises(ValueError, match="keys that differ as texts, got 1, '1'"):
+        Calls("keys", len, [{"n": {1: 10.0, "1": 20.0}}])
 
 
 def test_a_table_of_several_studies_has_the_axes_of_all(tmp_path):
