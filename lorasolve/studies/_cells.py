@@ -22,6 +22,12 @@ def order(label: Any) -> tuple[int, Any, bool, str]:
     return (1, 0, False, label) if isinstance(label, str) else (2, 0, False, repr(label))
 
 
+def canonical(cell: Mapping[str, Label]) -> dict[str, Label]:
+    """Return a cell as it is written in keys: the same in whatever order its axes are given, and for 1 and 1.0."""
+    whole = {name: int(label) for name, label in cell.items() if isinstance(label, float) and label.is_integer()}
+    return dict(sorted({**cell, **whole}.items()))
+
+
 def label_texts(labels: Sequence[Any]) -> list[str]:
     """Return labels as tables show them: numbers with four digits where these tell all apart, else in full."""
     short = {order(label): f"{label:.4g}" if isinstance(label, float) else str(label) for label in labels}
@@ -144,7 +150,7 @@ def _label(name: str, value: Any) -> Label:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, numbers.Real) and not isinstance(value, (bool, int)):
-        value = float(value)
+        value = float(value) + 0.0  # never -0.0
         if not math.isfinite(value):
             raise ValueError(f"axes: {name}: expected finite numbers, got {value!r}")
     if value is None or isinstance(value, (str, bool, int, float)):

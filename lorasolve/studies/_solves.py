@@ -22,6 +22,7 @@ from ..problem import Problem
 from ..result import Result
 from ..status import Status
 from ..sweep import Run, fits, prepared, run_blocks, run_prepared
+from ._cells import canonical
 from ._work import BLOCK, ERRORS, Cell, Worker, asked_to_stop, in_words, summary
 from .descriptions import init_text, method_text, problem_facts, rule_text
 from .store import Entry, json_text
@@ -231,11 +232,10 @@ class Describe:
             self._rules[stop] = rule_text(stop)
         what = f'"problem":{problem_text},"init":{init_text},"seed":{number}'
         seed = int(hashlib.blake2b(what.encode(), digest_size=SIZE).hexdigest()[:SEED_DIGITS], 16)
-        run = (
-            f'{{"cell":{json_text(labels)},{what},"random":{seed},"method":{method_text},"stop":{self._rules[stop]},'
-            f'"study":{self._fixed}}}'
-        )
-        key = hashlib.blake2b(run.encode(), digest_size=SIZE).hexdigest()
+        rest = f'{what},"random":{seed},"method":{method_text},"stop":{self._rules[stop]},"study":{self._fixed}'
+        run = f'{{"cell":{json_text(labels)},{rest}}}'
+        described = f'{{"cell":{json_text(canonical(labels))},{rest}}}'
+        key = hashlib.blake2b(described.encode(), digest_size=SIZE).hexdigest()
         cell = RunCell(index, key, run, error or wrong or unfit, seed=seed, problem=problem, stop=stop)
         if cell.error is None:
             try:

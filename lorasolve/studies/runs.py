@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -72,8 +73,17 @@ class Runs:
         return cls(Store(as_path(store, "store")))
 
     def __iter__(self) -> Iterator[Record]:
+        # The same axes in one order, whatever the order in which each call gave them: that of the study, else of the
+        # call that was the last, else of the first run.
+        orders: dict[frozenset[str], list[str]] = {}
+        for axes in ([] if self.study is None else self.study.axes.labels, self.store.head.get("axes", {})):
+            orders.setdefault(frozenset(axes), list(axes))
         for line in self._lines():
-            yield line.record
+            record = line.record
+            cell = record["run"]["cell"]
+            names = orders.setdefault(frozenset(cell), list(cell))
+            record["run"]["cell"] = {name: cell[name] for name in names}
+            yield record
 
     def __len__(self) -> int:
         return sum(1 for _ in self._lines())
@@ -101,7 +111,7 @@ class Runs:
 
     def digest(self) -> str:
         """Return a digest of keys and results, which does not depend on how and in which order they were done."""
-        pairs = sorted((record["key"], json_text(record["result"])) for record in self)
+        pairs = sorted((record["key"], json.dumps(record["result"], sort_keys=True)) for record in self)
         return hashlib.blake2b(json_text(pairs).encode(), digest_size=16).hexdigest()
 
     def factors(self, record: Record) -> Any:

@@ -198,7 +198,7 @@ class Study(Work):
         """Return what all runs share, as plain data."""
         measures = {
             name: self._mark(measure, partial(code_mark, name=f"measure: {name}"))
-            for name, measure in self.measures.items()
+            for name, measure in sorted(self.measures.items())
         }
         return {"lorasolve": __version__, "schema": SCHEMA_VERSION, "measures": measures}
 

@@ -167,6 +167,29 @@ def test_calling_again_does_nothing_and_more_seeds_only_the_new_ones(tmp_path):
     assert all(contents(store)[name] == data for name, data in before.items() if name != "store.json")
 
 
+def test_the_same_study_written_in_another_order_or_with_other_kinds_of_numbers_does_nothing_new(tmp_path):
+    problem = ls.Problem(Denoising(np.arange(12.0).reshape(4, 3)), 1, 1.0)
+    measures = {"width": lambda problem, result: problem.rank, "decay": lambda problem, result: problem.lam}
+    axes = {"lam": [1, 2], "rank": [1, 2], "seed": range(2)}
+    study = ls.Study(problem, axes, "lbfgs", measures)
+    digest = study.run(tmp_path, "serial").digest()
+    for again, others in [
+        ({"seed": [1, 0], "rank": [2, 1], "lam": [2, 1]}, dict(reversed(measures.items()))),
+        ({"lam": np.array([1.0, 2.0]), "rank": np.array([2, 1]), "seed": range(2)}, measures),
+    ]:
+        runs = ls.Study(problem, again, "lbfgs", others).run(tmp_path, "serial")
+        assert len(runs) == len(ls.Runs.read(tmp_path)) == 8 and runs.digest() == digest
+        assert [list(record["run"]["cell"]) for record in runs] == [list(again)] * 8
+    more = ls.Study(problem, {"rank": [1, 2], "lam": [0.5, 2.0], "seed": [0]}, "lbfgs", measures)
+    rows = more.run(tmp_path, "serial").sorted_rows()
+    assert [(row["rank"], row["lam"]) for row in rows] == [(1, 0.5), (1, 2), (2, 0.5), (2, 2)]
+    # Read without a study, as the last call has them.
+    every = [(row["rank"], row["lam"], row["seed"]) for row in ls.Runs.read(tmp_path).sorted_rows()]
+    assert every == sorted(every) and len(every) == 10
+    zero = ls.Study(problem, {"lam": np.round([-0.1, 1.0]), "seed": [0]}, "lbfgs").run(tmp_path / "zero", "serial")
+    assert zero.table().splitlines()[1].split()[0] == "0"
+
+
 def test_other_settings_are_other_runs(tmp_path):
     store = tmp_path / "runs"
     first = mixed(1, measure=()).run(store, "serial")
