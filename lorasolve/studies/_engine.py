@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, NoReturn
@@ -26,7 +26,7 @@ from .._support.validate import Array, as_flag, as_integer, as_path
 from ..executors import Executor, Pool, registry
 from ._pace import Pace
 from ._work import STOP, Chunk, Report, Work, Worker, asked_to_stop, lost
-from .store import Store
+from .store import Store, StoreError
 
 # What the first runs may take, which show the time of a run and compile the kernels for all workers.
 FIRST_SECONDS = 2.0
@@ -94,7 +94,9 @@ def do(
     start = _Start.of(work, worker, results, share)
     pending, keys = _pending(work, store, worker, retry_failed, reading)
     reading.close()
-    store.describe(asked=len(work), axes=work.axes_asked())
+    # A folder that can only be read is enough where all is there.
+    with nullcontext() if len(pending) else suppress(StoreError):
+        store.describe(asked=len(work), axes=work.axes_asked())
     try:
         with _stoppable(work.label) as asked:
             run = _Run(work, store, executor, worker, Pace(work.label, len(work), len(pending), progress))

@@ -178,10 +178,19 @@ class Store:
             raise ValueError(f"store: {self} exists and is no store of runs; give a new folder")
 
     def describe(self, **facts: Any) -> None:
-        """Write down what was asked for last, for those who read the store; leave one that says so already."""
+        """Write down what was asked for last, for those who read the store; leave one that says so already.
+
+        Raises
+        ------
+        StoreError
+            If the folder cannot be written.
+        """
         if self.head | facts != self.head:
             self.head |= facts
-            write_json(self.path / _HEAD, self.head)
+            try:
+                write_json(self.path / _HEAD, self.head)
+            except OSError as error:
+                raise _refusal(error, self.path, "nothing could be begun, the runs that are there are safe") from error
 
     def require_there(self, names: Iterable[str] = ()) -> None:
         """Refuse a folder that is not what it was when it was opened, or has lost files of lines, given by name.
@@ -290,7 +299,8 @@ class Store:
     def forget_tried(self, asked: Any) -> None:
         """Remove what :meth:`tried` finds."""
         for path, _ in self._tried(asked):
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # gone already, or in a folder that can only be read
+                path.unlink()
 
     def _tried(self, asked: Any) -> Iterator[tuple[pathlib.Path, list[int]]]:
         for path in filter(_is_abandoned, self.path.glob(f".*{_TRYING}")):
@@ -312,7 +322,7 @@ class Store:
         removed = []
         for path in [*heads, *factors]:
             if path.name not in referenced and path.is_file() and _is_abandoned(path):
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(OSError):  # gone already, or in a folder that can only be read
                     path.unlink()
                     removed.append(path.name)
         return removed
@@ -335,6 +345,14 @@ def _refuse_headless(folder: pathlib.Path) -> None:
     """Say of a folder with runs and without a head how they become readable again."""
     if next(folder.glob(f"*{_SUFFIX}"), None) is not None:
         raise ValueError(f"store: {folder} has lost its {_HEAD}; {_HEAD_LOST}")
+
+
+def _refusal(error: OSError, folder: pathlib.Path, consequence: str) -> StoreError:
+    """Return what a folder that cannot be written leads to."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    reason = "no space is left" if full else (error.strerror or str(error))
+    remedy = "make room" if full else "see that the folder can be written"
+    return StoreError(error.errno, f"{reason}: {consequence}; {remedy}, then the same call goes on", str(folder))
 
 
 class Shard:
@@ -389,15 +407,8 @@ class Shard:
             if kept:
                 with contextlib.suppress(OSError):
                     (self.store.path / _FACTORS / name).unlink(missing_ok=True)
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-            reason = "no space is left" if full else (error.strerror or str(error))
-            remedy = "make room" if full else "see that the folder can be written"
-            raise StoreError(
-                error.errno,
-                f"{reason}: {len(entries)} runs could not be saved, all earlier ones are; {remedy}, then the same "
-                "call goes on",
-                str(self.store.path),
-            ) from error
+            kept_back = f"{len(entries)} runs could not be saved, all earlier ones are"
+            raise _refusal(error, self.store.path, kept_back) from error
         self._commits += 1
 
     def _write_parameters(self, name: str, kept: list[Entry]) -> None:

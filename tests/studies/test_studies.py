@@ -1278,6 +1278,21 @@ def test_runs_go_to_one_folder_though_a_measure_or_the_program_changes_the_worki
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
+def test_a_store_that_can_only_be_read_is_enough_where_all_is_there(tmp_path, monkeypatch):
+    plain(2).run(tmp_path, "serial")
+    (tmp_path / "factors" / "host-1-00000000-0.npy").write_bytes(b"left behind")
+
+    def refuse(*arguments, **settings):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("lorasolve.studies.store.write_json", refuse)
+    monkeypatch.setattr(os, "unlink", refuse)
+    monkeypatch.setattr("lorasolve.studies.store._is_abandoned", lambda path: True)
+    assert len(plain(1).run(tmp_path, "serial")) == len(plain(1))
+    with pytest.raises(StoreError, match=r"Read-only file system: nothing could be begun, .* see that the folder"):
+        plain(3).run(tmp_path, "serial")
+
+
 RUN = """
 import sys
 from grids import plain
