@@ -124,5 +124,5 @@ def _together(given: list[Any]) -> str:
 
 
 def _figures(number: float) -> str:
-    """Return a number with four digits, of a count of iterations or calls all of them."""
-    return f"{number:.0f}" if 9999.5 <= abs(number) < 1e8 else f"{number:.4g}"
+    """Return a number with four digits, of a count of iterations or calls all of them, zero without a sign."""
+    return f"{number:.0f}" if 9999.5 <= abs(number) < 1e8 else f"{number + 0.0:.4g}"

@@ -209,7 +209,10 @@ def summary(value: Any) -> Any:
     """Return what a measure says as plain data: of a report its numbers, truth values and short texts."""
     if hasattr(value, "to_dict"):
         document = for_json(value.to_dict()).items()
-        return {key: entry for key, entry in document if entry is None or isinstance(entry, (bool, int, float, str))}
+        kept = {key: entry for key, entry in document if entry is None or isinstance(entry, (bool, int, float, str))}
+        if document and not kept:
+            raise TypeError(f"expected a report of numbers, truth values or texts, got {type(value).__name__} without")
+        return kept
     value = for_json(value)
     if value is None or isinstance(value, (bool, int, float, str, list, dict)):
         # Refuses what is inside and cannot be written.

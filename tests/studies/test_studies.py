@@ -1542,6 +1542,20 @@ def test_a_measure_that_is_a_list_is_summed_up_by_its_length_and_kept_whole(tmp_
         assert json.loads(row["found.nested"]) == {"more": {"a": None}}
 
 
+def test_a_report_of_which_nothing_would_be_kept_is_an_error_and_zero_has_no_sign(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    problem, axes = ls.Problem(Shifted(), 1, 0.1), {"seed": [0]}
+    found = {
+        "frame": lambda problem, result: pandas.DataFrame({"value": [1.0, 2.0]}),
+        "row": lambda problem, result: pandas.Series([1.0, 2.0]),
+    }
+    (failed,) = ls.Study(problem, axes, "lbfgs", measure=found).run(tmp_path, "serial").failed
+    assert "measure 'frame': TypeError: expected a report of numbers" in failed["result"]["error"]
+    assert failed["result"]["measures"] == {"row": {"0": 1.0, "1": 2.0}}
+    zero = ls.Study(problem, axes, "lbfgs", measure={"zero": lambda problem, result: -0.0}).run(tmp_path, "serial")
+    assert zero.table().split()[-1] == "0"
+
+
 def test_keys_of_a_measure_that_are_one_text_are_an_error_that_names_them(tmp_path):
     """JSON has texts as keys: of two equal ones an entry would be lost."""
     problem, axes = ls.Problem(Shifted(), 1, 0.1), {"seed": [0]}
