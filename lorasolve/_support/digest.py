@@ -258,8 +258,13 @@ class _Digest:
         self._bytecode(value.__code__, where)
         self.add(list(value.__defaults__ or ()), f"the defaults of {where}")
         self.add(value.__kwdefaults__ or {}, f"the defaults of {where}")
+        around: dict[str, types.ModuleType] = {}
         for cell, variable in zip(value.__closure__ or (), value.__code__.co_freevars):
-            self._variable(cell.cell_contents, f"{variable} in {where}")
+            # Modules that the function around it imports are as those that its own module does.
+            if isinstance(cell.cell_contents, types.ModuleType):
+                around[variable] = cell.cell_contents
+            else:
+                self._variable(cell.cell_contents, f"{variable} in {where}")
         for called in _names(value.__code__, value.__globals__):
             thing = _in_python(value.__globals__.get(called))
             other = _bare(thing)
@@ -271,7 +276,7 @@ class _Digest:
                 self._data("global", called, other)
             else:
                 self._held(other, value, called)
-        for called, other in _from_modules(value.__code__, value.__globals__):
+        for called, other in _from_modules(value.__code__, value.__globals__, around):
             self._call(other, value, called)
 
     def _class(self, value: type, where: str) -> None:
@@ -549,12 +554,18 @@ def _attributes_read(code: types.CodeType, name: str) -> set[str]:
     return found.union(*(_attributes_read(function, name) for function in functions))
 
 
-def _from_modules(code: types.CodeType, scope: dict[str, Any]) -> list[tuple[str, Any]]:
-    """Return classes and functions that a function reads of modules it knows by name, as ``module.name``."""
+def _from_modules(
+    code: types.CodeType, scope: dict[str, Any], around: dict[str, types.ModuleType]
+) -> list[tuple[str, Any]]:
+    """Return classes and functions that a function reads of modules it knows by name, as ``module.name``.
+
+    These are modules of its own ``scope``, and those that functions ``around`` it have imported.
+    """
     found = {}
     steps = [step for step in dis.get_instructions(code) if step.opname != "EXTENDED_ARG"]
     for k, step in enumerate(steps):
-        thing, names = scope.get(step.argval) if step.opname in _LOADS else None, [step.argval]
+        known = {"LOAD_DEREF": around}.get(step.opname, scope if step.opname in _LOADS else {})
+        thing, names = known.get(step.argval), [step.argval]
         for after in steps[k + 1 :]:
             if not isinstance(thing, types.ModuleType) or after.opname not in ("LOAD_ATTR", "LOAD_METHOD"):
                 break
@@ -565,7 +576,7 @@ def _from_modules(code: types.CodeType, scope: dict[str, Any]) -> list[tuple[str
             found[".".join(names)] = thing
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            found |= dict(_from_modules(constant, scope))
+            found |= dict(_from_modules(constant, scope, around))
     return sorted(found.items())
 
 

@@ -508,6 +508,32 @@ def test_a_digest_sees_the_code_of_other_modules_that_is_called(tmp_path, monkey
     assert found[0] == found[2] != found[1]
 
 
+def test_modules_that_the_function_around_a_measure_imports_are_known_by_the_code_that_it_calls(tmp_path, monkeypatch):
+    """As where all of a script is in its function main; that its measure calls numpy was refused."""
+    marks = []
+    for factor in ("1.0", "2.0", "1.0"):
+        monkeypatch.setitem(sys.modules, "helper_for_test", module := types.ModuleType("helper_for_test"))
+        module.__file__ = str(tmp_path / "helper_for_test.py")
+        exec(f"def scaled(x):\n    return {factor} * x\ndef other(x):\n    return {factor}", vars(module))
+
+        def main():
+            import helper_for_test
+            import numpy as np
+
+            def size(problem, result):
+                return [helper_for_test.scaled(np.linalg.norm(factors, 2)) for factors in (result.A, result.B)]
+
+            def ones(problem, result):
+                return float(np.ones(3).sum())
+
+            return ls.Study(ls.Problem(Shifted(), 1, 0.1), {"seed": [0]}, "lbfgs", {"size": size, "ones": ones})
+
+        marks.append(main().fixed()["measures"])
+    assert marks[0] == marks[2] and marks[0]["size"] != marks[1]["size"] and marks[0]["ones"] == marks[1]["ones"]
+    (row,) = main().run(tmp_path / "runs", "loky", 1).rows()
+    assert row["ones"] == 3.0 and row["size"][0] == pytest.approx(row["size"][1])
+
+
 OWN = """
 import numpy as np
 from math import tau
