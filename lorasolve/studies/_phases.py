@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .._support.keywords import suggest
-from .._support.validate import Array
+from .._support.validate import Array, shown
 from ..status import Status
 from ._cells import label_texts, order
 from .records import Record, check_axes, end_of, ends_of, measure_of, row_of, word_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+# As many labels does an axis have, and as many letters have room below a map of the usual width.
+_TICKS, _LETTERS = 10, 48
 
 
 class Spot(NamedTuple):
@@ -101,7 +105,7 @@ def phase(
         number = value(record)
         place = order(cell[x]), order(cell[y])
         labels |= {place[0]: cell[x], place[1]: cell[y]}
-        number, error = math.nan if number is None else float(number), result.get("error")
+        number, error = math.nan if number is None else _as_number(number, title), result.get("error")
         came = any(column.startswith(f"{name}.") for name in result.get("measures", {}))
         spot = Spot(cell, number, end_of(result), error, error is None or column in row or came)
         spots.setdefault(place, []).append(spot)
@@ -123,6 +127,14 @@ def phase(
     return Phase(x, y, xs, ys, found, spots, title)
 
 
+def _as_number(found: Any, title: str) -> float:
+    """Return what a function says of a run as a number."""
+    try:
+        return float(found)
+    except (TypeError, ValueError):
+        raise TypeError(f"phase: {title}: expected a number or truth value of every run, got {shown(found)}") from None
+
+
 def _check_word(measure: Any, ends: set[str]) -> None:
     """Refuse a word that stands for no end of these runs: a share of 0 would say that there are such ends elsewhere."""
     from ..landscape.report import KINDS
@@ -142,8 +154,11 @@ def draw(ax: Axes, made: Phase) -> None:
         vmin=0.0 if made.is_share else None, vmax=1.0 if made.is_share else None,
     )  # fmt: skip
     for axis, name, values in ((ax.xaxis, made.x, made.xs), (ax.yaxis, made.y, made.ys)):
-        step = -(-len(values) // 10)
-        axis.set_ticks(range(0, len(values), step), label_texts(values)[::step], parse_math=False)
+        texts = label_texts(values)
+        # Below the map they stand side by side.
+        fit = _LETTERS // max(len(text) + 2 for text in texts) if axis is ax.xaxis else _TICKS
+        step = -(-len(values) // max(1, min(fit, _TICKS)))
+        axis.set_ticks(range(0, len(values), step), texts[::step], parse_math=False)
         axis.set_label_text(name)
     ax.set_title(made.title, parse_math=False)
     ax.figure.colorbar(image, ax=ax)

@@ -1853,6 +1853,30 @@ def test_a_share_of_ends_is_of_words_that_verdicts_have(tmp_path):
         runs.phase("seed", "seed", "share of spurous ends")
 
 
+def test_a_function_over_runs_that_gives_no_number_is_named(whole):
+    def kind(record):
+        return "text"
+
+    with pytest.raises(TypeError, match="phase: kind: expected a number or truth value of every run, got 'text'"):
+        whole[1].phase("lam", "rank", kind)
+
+
+def test_labels_below_a_phase_diagram_do_not_overlap(tmp_path):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    problem = ls.Problem(Denoising(np.ones((3, 2))), 1, 0.1)
+    for lams in (np.geomspace(0.1, 10.0, 40), range(12), [0.5]):
+        runs = ls.Study(problem, {"lam": lams, "rank": [1, 2]}, "lbfgs").run(tmp_path, "serial")
+        figure = Figure()
+        canvas = FigureCanvasAgg(figure)
+        ax = figure.subplots()
+        runs.phase("lam", "rank", "median of nit", ax=ax)
+        canvas.draw()
+        boxes = [label.get_window_extent() for label in ax.get_xticklabels()]
+        assert boxes and all(one.x1 < other.x0 for one, other in itertools.pairwise(boxes))
+
+
 def test_phase_shows_names_with_dollar_signs(tmp_path):
     import matplotlib
     from matplotlib.figure import Figure
