@@ -135,6 +135,8 @@ def _repeat(args: argparse.Namespace, study: Study) -> int:
         name, equals, value = text.partition("=")
         if not equals:
             raise ValueError(f"--repeat: expected AXIS=VALUE, got {text!r}")
+        if name in cell:
+            raise ValueError(f"--repeat: expected one value on each axis, got {name} twice")
         try:
             cell[name] = json.loads(value)
         except ValueError:

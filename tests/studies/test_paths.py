@@ -526,6 +526,7 @@ def test_study_on_the_command_line(tmp_path, capsys, monkeypatch):
         ([*command, "--jobs", "2"], "--jobs: expected 1, as 'serial' is this process alone, got 2"),
         ([*command, "--threads", "0"], "--threads: expected an integer from 1"),
         (["study", "grid.toml", "--repeat", "kappa=3"], "--repeat: expected a value of the axis 'kappa' (2.0, 8.0), "),
+        (["study", "grid.toml", "--repeat", "kappa=2", "kappa=8"], "expected one value on each axis, got kappa twice"),
         (["study", "none.toml", "--store", "runs"], "No such file"),
         (["study", "--status", "nowhere"], "is no store of runs"),
     ):
