@@ -11,7 +11,7 @@ from typing import Any
 from .._support.validate import as_iterable
 from ..status import Status
 from ._cells import label_texts, order
-from .records import COUNTS, Record, check_axes, measured, number_of
+from .records import COUNTS, DONE, Record, check_axes, measured, number_of
 
 # Of a measure that says more than this, tables show the headlines, where it has any.
 _MANY = 4
@@ -36,7 +36,7 @@ class _Group:
         """Count a result and keep its values."""
         self.runs += 1
         self.failed += "error" in result
-        if "status" in result:
+        if result.get("status", DONE) != DONE:
             self.ended += 1
             self.converged += result["status"] in _SUCCESSES
         shown = {name: result[name] for name in _VALUES if name in result}

@@ -12,7 +12,7 @@ from .._support.keywords import suggest
 from .._support.validate import Array, shown
 from ..status import Status
 from ._cells import label_texts, order
-from .records import Record, check_axes, end_of, ends_of, measure_of, row_of, word_of
+from .records import Record, check_axes, end_of, ends_of, measure_of, measured, row_of, word_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -106,7 +106,7 @@ def phase(
         place = order(cell[x]), order(cell[y])
         labels |= {place[0]: cell[x], place[1]: cell[y]}
         number, error = math.nan if number is None else _as_number(number, title), result.get("error")
-        came = any(column.startswith(f"{name}.") for name in result.get("measures", {}))
+        came = any(column.startswith(f"{name}.") for name in measured(result))
         spot = Spot(cell, number, end_of(result), error, error is None or column in row or came)
         spots.setdefault(place, []).append(spot)
     if not spots:

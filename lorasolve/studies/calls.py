@@ -17,6 +17,7 @@ from .._version import __version__
 from ..executors import Executor
 from ._engine import do
 from ._work import ERRORS, Cell, Work, Worker, asked_to_stop, in_words, summary
+from .records import DONE
 from .runs import Runs
 from .store import SCHEMA_VERSION, Entry, Store, json_text
 
@@ -150,7 +151,7 @@ class _Caller(Worker):
     def _call(self, index: int) -> Entry:
         began = time.perf_counter()
         cell = self.describe(index)
-        result: dict[str, Any] = {"status": "done"}
+        result: dict[str, Any] = {"status": DONE}
         vector = None
         try:
             found = self.calls.function(dict(self.calls.cells[index]))
@@ -169,7 +170,12 @@ def _settings(cell: Any) -> Any:
         raise TypeError(f"cells: expected dicts of settings, got {shown(cell)}")
     if (number := _first_infinite(cell)) is not None:
         raise ValueError(f"cells: expected finite numbers, got {number} in {shown(cell)}")
-    return for_json(dict(cell))
+    found = for_json(dict(cell))
+    try:
+        json_text(found)
+    except TypeError as error:
+        raise TypeError(f"cells: expected settings that JSON can hold, got {shown(cell)} ({error})") from None
+    return found
 
 
 def _first_infinite(value: Any) -> float | None:

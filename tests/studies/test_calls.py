@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import pathlib
@@ -55,6 +57,35 @@ def test_each_cell_has_what_the_function_returns(tmp_path, backend):
             runs.factors(record)
     again = calls.run(tmp_path / "store", "serial")
     assert again.digest() == runs.digest() and len(Store(tmp_path / "store").shards()) == len(runs.store.shards())
+
+
+def test_tables_and_phase_diagrams_of_calls_show_what_they_found(tmp_path):
+    """They had said that none had converged, and nothing of what was found."""
+
+    def asked(cell):
+        if cell["seed"] == 2:
+            raise LookupError("no such thing")
+        return {"power": float(cell["n"] ** cell["seed"]), "even": cell["n"] % 2 == 0}
+
+    cells = [{"n": n, "seed": seed} for n in (2, 3) for seed in range(3)]
+    runs = Calls("powers", asked, cells).run(tmp_path, "serial")
+    head, *lines = (line.split() for line in runs.table().splitlines())
+    assert [dict(zip(head, line)) for line in lines] == [
+        {"n": n, "runs": "3", "failed": "1", "converged": "-", "fun": "-", "nit": "-"}
+        | {"found.power": power, "found.even": even}
+        for n, power, even in (("2", "1.5", "1.00"), ("3", "2", "0.00"))
+    ]
+    rows = list(csv.DictReader(io.StringIO(runs.to_csv())))
+    assert [row["found.power"] for row in rows] == ["1.0", "2.0", "", "1.0", "3.0", ""]
+    _, _, found = runs.phase("seed", "n", "max of found.power")
+    np.testing.assert_array_equal(found, [[1.0, 2.0, np.nan], [1.0, 3.0, np.nan]])
+    np.testing.assert_array_equal(runs.phase("n", "seed", "share of found.even")[2][:2], [[1.0, 0.0], [1.0, 0.0]])
+
+
+def test_cells_that_json_cannot_hold_are_refused_at_once():
+    for odd in ({1, 2}, b"text", 1j):
+        with pytest.raises(TypeError, match=r"cells: expected settings that JSON can hold, got \{'n': "):
+            Calls("odd", len, [{"n": odd}])
 
 
 def test_other_cells_labels_and_functions_are_other_keys(tmp_path):
