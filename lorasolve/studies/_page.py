@@ -127,7 +127,7 @@ def _run(spot: Spot, command: str | None) -> dict[str, Any]:
         "end": spot.error or spot.end,
         "failed": spot.error is not None,
         "value": _number(spot.number),
-        "repeat": repeat_text(spot.cell, command),
+        "repeat": f"calls.function({spot.cell!r})" if spot.is_call else repeat_text(spot.cell, command),
     }
 
 

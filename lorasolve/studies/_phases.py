@@ -37,6 +37,8 @@ class Spot(NamedTuple):
         Why it failed.
     asked : bool
         Whether it came to what was asked: one that failed elsewhere did, one that failed at it or before did not.
+    is_call : bool
+        Whether it is a call of a function, and no run of a solver.
     """
 
     cell: Record
@@ -44,6 +46,7 @@ class Spot(NamedTuple):
     end: str
     error: str | None
     asked: bool
+    is_call: bool
 
 
 class Phase(NamedTuple):
@@ -107,7 +110,8 @@ def phase(
         labels |= {place[0]: cell[x], place[1]: cell[y]}
         number, error = math.nan if number is None else _as_number(number, title), result.get("error")
         came = any(column.startswith(f"{name}.") for name in measured(result))
-        spot = Spot(cell, number, end_of(result), error, error is None or column in row or came)
+        asked = error is None or column in row or came
+        spot = Spot(cell, number, end_of(result), error, asked, "calls" in record["run"])
         spots.setdefault(place, []).append(spot)
     if not spots:
         raise ValueError(f"phase: {source} holds no runs of this study")

@@ -80,6 +80,9 @@ def test_tables_and_phase_diagrams_of_calls_show_what_they_found(tmp_path):
     _, _, found = runs.phase("seed", "n", "max of found.power")
     np.testing.assert_array_equal(found, [[1.0, 2.0, np.nan], [1.0, 3.0, np.nan]])
     np.testing.assert_array_equal(runs.phase("n", "seed", "share of found.even")[2][:2], [[1.0, 0.0], [1.0, 0.0]])
+    page = runs.phase_page("n", "seed", "share of found.even")
+    assert json.dumps("calls.function({'n': 3, 'seed': 1})") in page and "study.repeat" not in page
+    assert Calls("powers", asked, cells).function({"n": 3, "seed": 1}) == {"power": 3.0, "even": False}
 
 
 def test_cells_that_json_cannot_hold_are_refused_at_once():
