@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
@@ -32,6 +33,8 @@ from .runs import Runs
 from .store import SCHEMA_VERSION, Store
 
 Measure = Callable[[Problem, Result], Any]
+# How long a call looks for cells that are others each time, beside two of them.
+_COMPARING_SECONDS = 0.5
 
 
 @names_settings
@@ -300,8 +303,20 @@ class Study(Work):
         return Describe(self)
 
     def refuse_changing(self, describe: Callable[[int], Any]) -> None:
-        """Refuse functions that make something else each time, by the first cell."""
-        first, again = describe(0), self.describer()(0)
+        """Refuse functions that make something else each time, by cells that differ as much as cells do.
+
+        These are the first and the last of them, and others as long as that takes no time to speak of.
+        """
+        first, *others = self.axes.cross()
+        describe_again = self.describer()
+        began = time.perf_counter()
+        for count, index in enumerate([first, *reversed(others)]):
+            if count > 1 and time.perf_counter() - began > _COMPARING_SECONDS:
+                return
+            self._refuse_changed(describe(index), describe_again(index))
+
+    def _refuse_changed(self, first: Any, again: Any) -> None:
+        """Refuse a cell that was described twice and is another one the second time."""
         if first.key == again.key or first.error is not None or again.error is not None:
             return
         one, other = json.loads(first.run), json.loads(again.run)

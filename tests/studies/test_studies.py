@@ -1929,10 +1929,21 @@ def test_what_is_another_one_each_time_that_it_is_made_is_refused(tmp_path, back
     def start(lam):
         return tuple(np.random.default_rng().standard_normal((2, 4, 2)))
 
+    def sometimes(kind, lam):
+        return fixed if kind == "fixed" else problem(lam)
+
+    data = np.eye(4)
+
+    def scaled(scale):
+        data[:] *= scale
+        return ls.Problem(ls.objectives.Denoising(data.copy()), 2, 0.1)
+
     fixed = ls.Problem(ls.objectives.Denoising(np.eye(4)), 2, 0.1)
     axes = {"lam": [0.1, 0.2], "seed": range(2)}
     for study, name in (
         (ls.Study(problem, axes, "lbfgs"), "problem"),
+        (ls.Study(sometimes, {"kind": ["fixed", "fresh"]} | axes, "lbfgs"), "problem"),
+        (ls.Study(scaled, {"scale": [1.0, 2.0]}, "lbfgs"), "problem"),
         (ls.Study(fixed, axes, "lbfgs", init=start), "init"),
         (ls.Study(fixed, axes, lambda lam: GD(step_size=1.0 + np.random.default_rng().random())), "method"),
     ):
