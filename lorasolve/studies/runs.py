@@ -122,7 +122,12 @@ class Runs:
         ValueError
             If they were not kept, are damaged, or what was done is a call.
         """
-        flat = self.store.factors(record)
+        try:
+            flat = self.store.factors(record)
+        except ValueError as error:
+            # Kept or not, a run has the same key: a call that asks for them does not do it again.
+            again = "; runs.result(record) does the run again" if "shapes" in record["result"] else ""
+            raise ValueError(f"{error}{again}") from error
         if "shapes" not in record["result"]:
             raise ValueError(f"run {record['key']}: a call has no factors; runs.store.factors gives the vector it kept")
         pairs, begin = [], 0

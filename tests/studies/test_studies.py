@@ -1154,6 +1154,18 @@ def test_factors_are_those_of_a_record(whole):
     assert record["result"]["fun"] == pytest.approx(expected)
 
 
+def test_parameters_that_were_not_kept_are_those_of_the_run_done_again(tmp_path):
+    """Runs are the same whether theirs are kept or not, so a call that keeps them does none again."""
+    problem = ls.Problem(Denoising(np.diag([3.0, 2.0])), 2, 1.0)
+    for kept in (False, True):
+        runs = ls.Study(problem, {"seed": [0]}, "lbfgs", keep_parameters=kept).run(tmp_path, "serial")
+        (record,) = runs
+        with pytest.raises(ValueError, match=rf"run {record['key']}: .* were not kept; runs.result\(record\) does"):
+            runs.factors(record)
+        result = runs.result(record)
+        np.testing.assert_allclose(result.A @ result.B.T, np.diag([2.0, 1.0]), atol=1e-6)
+
+
 def test_damaged_parameters_are_refused(tmp_path):
     runs = plain(1).run(tmp_path / "runs", "serial")
     record = next(iter(runs))
