@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import pathlib
+from typing import TYPE_CHECKING, Any
 
 from .._means import MEANS
-from ..io import envelope, read_ratings
+from ..io import Ratings, envelope, read_ratings
 from .base import (
     FORMAT,
     Command,
@@ -21,6 +22,10 @@ from .base import (
     keep_inputs,
     remark,
 )
+
+if TYPE_CHECKING:
+    from ..models.completion import CompletionFit
+    from ..studies.validation import Validation
 
 
 class CompleteCommand(Command):
@@ -51,8 +56,6 @@ class CompleteCommand(Command):
 
     def run(self, args: argparse.Namespace) -> int:
         """Read, fit, write, print."""
-        from ..models import choose_completion, fit_completion
-
         if args.folds is None and args.lams is not None:
             raise ValueError("--lams: are what --folds K chooses from; --lam is one weight")
         if args.folds is not None and args.lam is not None:
@@ -63,22 +66,7 @@ class CompleteCommand(Command):
             ratings = read_ratings(args.file, format_from(args))
         if ratings.skipped:
             remark(args, f"lines without a value, left out: {ratings.skipped}")
-        clip = None if args.clip is None else (args.clip[0], args.clip[1])
-        chosen, progress = None, not args.quiet
-        with as_options(**{name: f"--{name}" for name in ("lam", "lams", "folds", "clip", "tol")}):
-            if args.folds is not None:
-                lams = args.lams or 20
-                fitted, chosen = choose_completion(
-                    ratings, lams, args.means, clip, args.tol, folds=args.folds, progress=progress
-                )
-            else:
-                fitted = fit_completion(ratings, args.lam, args.means, clip, args.tol, progress=progress)
-                if args.lam is None:
-                    if fitted.optimum.fun > 0.0:
-                        why = "a tenth of the least one for which X = 0 is optimal; --folds chooses by cross-validation"
-                    else:
-                        why = "and X = 0 is optimal at every one, as the means fit all entries"
-                    remark(args, f"--lam not given: {fitted.model.lam:.4g}, {why}")
+        fitted, chosen = _fit(args, ratings)
         model, certificate = fitted.model, fitted.optimum.certificate
         if args.out is not None:
             model.save(args.out)
@@ -107,6 +95,25 @@ class CompleteCommand(Command):
         if fitted.optimum.interrupted:
             return ExitCode.INCONCLUSIVE
         return certified(fitted.optimum.success or None, fitted.optimum.gap, args.require_certificate)
+
+
+def _fit(args: argparse.Namespace, ratings: Ratings) -> tuple[CompletionFit, Validation | None]:
+    """Return a fitted model, and the scores of cross-validation where that chose its weight."""
+    from ..models import choose_completion, fit_completion
+
+    clip = None if args.clip is None else (args.clip[0], args.clip[1])
+    settings: dict[str, Any] = {"means": args.means, "clip": clip, "tol": args.tol, "progress": not args.quiet}
+    with as_options(**{name: f"--{name}" for name in ("lam", "lams", "folds", "clip", "tol")}):
+        if args.folds is not None:
+            return choose_completion(ratings, args.lams or 20, folds=args.folds, **settings)
+        fitted = fit_completion(ratings, args.lam, **settings)
+    if args.lam is None:
+        if fitted.optimum.fun > 0.0:
+            why = "a tenth of the least one for which X = 0 is optimal; --folds chooses by cross-validation"
+        else:
+            why = "and X = 0 is optimal at every one, as the means fit all entries"
+        remark(args, f"--lam not given: {fitted.model.lam:.4g}, {why}")
+    return fitted, None
 
 
 def _refuse_other_formats(out: str | None) -> None:

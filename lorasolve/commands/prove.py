@@ -57,27 +57,11 @@ class ProveCommand(Command):
         from ..symbolic.export import as_json, document
         from ..symbolic.report import as_text, summary
 
-        asked = {name: value for name, value in vars(args).items() if name in _WRITE_OR_CHECK and value}
-        if args.list and asked:
-            options = ", ".join("--" + name.replace("_", "-") for name in asked)
-            raise ValueError(f"--list: expected without {options}: it checks and writes nothing")
         theorems = discover(proofs)
         chosen = {_called(name, args.names, theorems): _theorem(name, theorems) for name in args.names or theorems}
         if args.list:
-            listed = {name: theorem.title for name, theorem in chosen.items()}
-            width = max(map(len, listed))
-            text = "\n".join(f"{name.ljust(width)}  {title}" for name, title in listed.items())
-            emit(args, envelope("list", {"theorems": listed}), text)
-            return ExitCode.FINE
-        silent = [name for name in chosen if chosen[name].prose is None]
-        if args.page and silent:
-            raise ValueError(
-                f"--page: {silent[0]}: Theorem(..., prose=...) has to say what no check shows, {{}} if there is nothing"
-            )
-        written = {"--latex": args.latex, "--page": args.page, "--export": args.export}
-        keep_inputs([name for name in args.names if name.endswith(".py")], written)
-        if args.coq:
-            require_writable(Path(args.coq) / "NAME.v", "--coq")
+            return _list(args, chosen)
+        _refuse_unwritable(args, chosen)
         pinned = [name for name in chosen if chosen[name] is theorems.get(name)]
         reports = []
         with _Runs(chosen, pinned) as runs:
@@ -102,6 +86,31 @@ class ProveCommand(Command):
         if args.coq or args.coq_check:
             ok = _third_judge(content, list(chosen), args) and ok
         return ExitCode.FINE if ok else ExitCode.FALSE
+
+
+def _list(args: argparse.Namespace, chosen: Mapping[str, Theorem]) -> ExitCode:
+    """Print the theorems, without options that ask for more than that."""
+    asked = ["--" + name.replace("_", "-") for name in vars(args) if name in _WRITE_OR_CHECK and getattr(args, name)]
+    if asked:
+        raise ValueError(f"--list: expected without {', '.join(asked)}: it checks and writes nothing")
+    listed = {name: theorem.title for name, theorem in chosen.items()}
+    width = max(map(len, listed))
+    text = "\n".join(f"{name.ljust(width)}  {title}" for name, title in listed.items())
+    emit(args, envelope("list", {"theorems": listed}), text)
+    return ExitCode.FINE
+
+
+def _refuse_unwritable(args: argparse.Namespace, chosen: Mapping[str, Theorem]) -> None:
+    """Refuse what could not be written once all is checked."""
+    silent = [name for name in chosen if chosen[name].prose is None]
+    if args.page and silent:
+        raise ValueError(
+            f"--page: {silent[0]}: Theorem(..., prose=...) has to say what no check shows, {{}} if there is nothing"
+        )
+    written = {"--latex": args.latex, "--page": args.page, "--export": args.export}
+    keep_inputs([name for name in args.names if name.endswith(".py")], written)
+    if args.coq:
+        require_writable(Path(args.coq) / "NAME.v", "--coq")
 
 
 class _Runs:

@@ -308,11 +308,10 @@ def compare(
     as_instance(problem, "problem", Problem)
     problem.require_one_matrix("compare")
     chosen = _methods(problem, methods)
-    _, given = method_and_start(chosen[0], init)  # refuses what is no start, before the optimum is computed
-    if isinstance(given, tuple):
-        problem.checked_factors(*given)
+    _refuse_start(problem, chosen[0], init)
     numbers = _seeds(seeds)
-    rule = rule_of(stop)
+    budget = None if budget is None else as_integer(budget, "budget", 2)
+    rule = _within(budget, rule_of(stop))
     tol = as_number(tol, "tol", 0.0, 1.0, open_high=True)
     as_flag(tune, "tune")
     as_flag(progress, "progress")
@@ -324,10 +323,6 @@ def compare(
         _refuse_other(problem, as_instance(reference, "reference", ConvexResult))
     if held_out is not None:
         held_out = as_held_out(held_out, problem.shape)
-    if budget is not None:
-        budget = as_integer(budget, "budget", 2)
-        # An iteration is at least one call: schedules over more iterations would be at their beginning at the end.
-        rule = replace(rule, max_calls=budget, max_iter=min(rule.max_iter, budget))
     optima = Optima(problem)
     runs: list[list[Result]] = []
     rows: list[Row] = []
@@ -336,9 +331,8 @@ def compare(
             if reference is None and has_convex_counterpart(problem):
                 reference = solve_convex(problem, progress=progress)
             interrupted = reference is not None and reference.interrupted
-            own = target_of(Method(), problem)
-            if reference is not None and (own.weight is not None or own.rank is not None):
-                optima.learn(own, reference.fun)
+            if reference is not None:
+                _learn(optima, problem, reference)
             if not interrupted:
                 # Where nothing is kept, two methods need no more than two names.
                 names = [str(k) if store is None else method_text(method) for k, method in enumerate(chosen)]
@@ -354,7 +348,7 @@ def compare(
                 interrupted = kept.interrupted
     except KeyboardInterrupt:
         interrupted = True
-    if isinstance(methods, str) and methods == EVERYTHING:
+    if _is_everything(methods):
         order = sorted(range(len(rows)), key=lambda k: _objective(runs[k][_median(runs[k])]))
         rows, runs = [rows[k] for k in order], [runs[k] for k in order]
     results = [ended[_median(ended)] for ended in runs]
@@ -401,9 +395,13 @@ def singular_values(result: Result) -> list[float]:
     return [float(v) for v in values]
 
 
+def _is_everything(methods: Any) -> bool:
+    return isinstance(methods, str) and methods == EVERYTHING
+
+
 def _methods(problem: Problem, given: Any) -> list[Method]:
     """Return the methods, each known to run on the problem."""
-    if isinstance(given, str) and given == EVERYTHING:
+    if _is_everything(given):
         return all_methods(problem)
     listed = [given] if isinstance(given, (str, Method, Optimizer)) else list(as_iterable(given, "methods"))
     if not listed:
@@ -412,6 +410,28 @@ def _methods(problem: Problem, given: Any) -> list[Method]:
     for method in methods:
         require(method, "methods", method.refusal(problem))
     return methods
+
+
+def _refuse_start(problem: Problem, method: Method, init: str | Init | tuple[Any, Any] | Result | None) -> None:
+    """Refuse what is no start, before the optimum is computed."""
+    _, given = method_and_start(method, init)
+    if isinstance(given, tuple):
+        problem.checked_factors(*given)
+
+
+def _within(budget: int | None, rule: StoppingRule) -> StoppingRule:
+    """Return a stopping rule with a limit of calls in place of its own."""
+    if budget is None:
+        return rule
+    # An iteration is at least one call: schedules over more iterations would be at their beginning at the end.
+    return replace(rule, max_calls=budget, max_iter=min(rule.max_iter, budget))
+
+
+def _learn(optima: Optima, problem: Problem, reference: ConvexResult) -> None:
+    """Note the optimum of the problem itself, where its own target has one."""
+    own = target_of(Method(), problem)
+    if own.weight is not None or own.rank is not None:
+        optima.learn(own, reference.fun)
 
 
 def _seeds(given: int | Iterable[int]) -> list[int]:
