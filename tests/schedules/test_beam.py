@@ -6,7 +6,7 @@ import pytest
 import lorasolve as ls
 from lorasolve.adapters import SoftmaxGates
 from lorasolve.objectives import Denoising
-from lorasolve.schedules import Beam
+from lorasolve.schedules import Beam, Stage, beam
 from lorasolve.schedules.beam import beyond_top_p, importance, kept_share, prune_and_expand, to_svd_gauge
 
 
@@ -46,15 +46,22 @@ def test_threshold_rises_from_the_first_share_to_one():
         Beam(events=1)  # its one event, the last, would keep everything
 
 
-def test_preserving_expansion_leaves_the_pruned_update_exactly():
+@pytest.mark.parametrize(("share", "pruned"), [(0.999, 1), (0.99, 2), (0.8, 3)])
+def test_preserving_expansion_leaves_the_pruned_update_exactly(share, pruned):
     p = problem()
     theta = parameters(p)
     scores = importance(p, theta, "gate")
-    worst = beyond_top_p(scores, 0.8)[::-1][:3]
+    worst = beyond_top_p(scores, share)[::-1][:3]
+    assert len(worst) == pruned  # of six: where all are pruned or copied, any change of all logits is none
     settings = Beam(kept=0.8, expand="preserving", jitter=0.3)
-    after = prune_and_expand(p, theta, theta, 0.8, settings, np.random.default_rng(0))
+    after = prune_and_expand(p, theta, theta, share, settings, np.random.default_rng(0))
     np.testing.assert_allclose(p.update(after), pruned_update(p, theta, worst), atol=1e-13)
-    assert np.linalg.matrix_rank(p.split(after)[0]) == p.rank  # the jitter separates the copies
+    A, B, _ = p.split(after)
+    assert np.linalg.matrix_rank(A) == p.rank  # the jitter separates the copies
+    for k in worst:
+        twin = next(j for j in range(p.rank) if j != k and np.array_equal(B[:, j], B[:, k]))
+        apart, middle = np.linalg.norm(A[:, k] - A[:, twin]), np.linalg.norm(A[:, k] + A[:, twin])
+        assert apart == pytest.approx(0.3 * middle, rel=1e-12)
 
 
 def test_paper_expansion_makes_the_loss_jump_and_preserving_only_prunes():
@@ -99,6 +106,20 @@ def test_reseeding_adds_the_direction_of_the_gradient():
     np.testing.assert_allclose(np.abs(direction), [0, 1, 0, 0], atol=1e-12)  # the largest residual
 
 
+def test_reseeding_looks_at_the_gradient_of_the_pruned_update_with_its_scaling():
+    p = problem().replace(adapter=SoftmaxGates(0.5, alpha=18.0))
+    theta = parameters(p)
+    A, B, z = p.split(theta)
+    weights = p.adapter.weights(z)
+    worst = int(np.argmin(weights))
+    after = prune_and_expand(p, theta, theta, 0.999, Beam(expand="reseed"), np.random.default_rng(0))
+    left = np.delete(np.arange(p.rank), worst)
+    X = 3.0 * (A[:, left] * weights[left]) @ B[:, left].T  # s = alpha/r
+    direction = np.linalg.svd(p.objective.value_and_grad(X)[1])[2][0]
+    new = p.split(after)[1][:, worst]
+    np.testing.assert_allclose(np.abs(new @ direction), np.linalg.norm(new), rtol=1e-9)
+
+
 def test_svd_gauge_keeps_the_update_and_prunes_optimally():
     p = problem(r=4)
     theta = parameters(p)
@@ -111,6 +132,24 @@ def test_svd_gauge_keeps_the_update_and_prunes_optimally():
     worst = [2, 3]
     error = np.linalg.norm(X - pruned_update(p, gauged, worst))
     assert error == pytest.approx(np.linalg.norm(values[2:]), rel=1e-12)  # Eckart-Young
+
+
+def test_each_snapshot_is_followed_by_an_event_that_keeps_more_than_the_one_before(monkeypatch):
+    shares = []
+
+    def noted(problem, theta, snapshot, share, *rest):
+        shares.append(share)
+
+    monkeypatch.setattr(beam, "prune_and_expand", noted)
+    p = problem()
+    stage, schedule = Stage(p, parameters(p)), Beam(events=4, kept=0.6)
+    for _ in range(11):
+        stage = schedule.transition(stage, np.random.default_rng(0))
+    expected = [1.0 - 0.4 * (1.0 + np.cos(np.pi * k / 4)) / 2.0 for k in (1, 2, 3, 4)]
+    np.testing.assert_allclose(shares, expected, rtol=1e-12)
+    # Eight boundaries, from the first to the last event, are in the first two thirds of a run.
+    boundaries = [k for k in range(1, 1200) if schedule.is_boundary(k, 1200)]
+    assert boundaries[:8] == [100, 200, 300, 400, 500, 600, 700, 800]
 
 
 @pytest.mark.parametrize("expand", ["paper", "preserving", "reseed", "none"])
@@ -138,3 +177,6 @@ def test_refusals():
         Beam(expand="papers")
     with pytest.raises(ValueError, match="importance"):
         Beam(importance="gates")
+    for name, value in (("kept", 1.1), ("kept", -0.1), ("jitter", -0.01)):
+        with pytest.raises(ValueError, match=name):
+            Beam(**{name: value})
