@@ -196,8 +196,20 @@ class Instance:
     free: Mapping[str, Any] = field(default_factory=dict)
 
 
+class _Factor:
+    """What a proof may multiply: as soon as it is, it is a term."""
+
+    def __mul__(self: Any, factor: Any) -> Term:
+        return Term(ex.scalar(1), (self,)) * factor
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: Any) -> Term:
+        return self * (1 / sympy.sympify(divisor))
+
+
 @dataclass(frozen=True)
-class Premise:
+class Premise(_Factor):
     """A named inequality ``lhs <= rhs`` (or equation) that a proof may use.
 
     `facts` are the classical facts it rests on. `instance` says which instance of a fact it is, `source` which check
@@ -225,14 +237,6 @@ class Premise:
         """``rhs - lhs``."""
         return ex.scalar(self.rhs) - ex.scalar(self.lhs)
 
-    def __mul__(self, factor: Any) -> Term:
-        return Term(ex.scalar(1), (self,)) * factor
-
-    __rmul__ = __mul__
-
-    def __truediv__(self, divisor: Any) -> Term:
-        return self * (1 / sympy.sympify(divisor))
-
 
 def hypothesis(name: str, lhs: Any, rhs: Any) -> Premise:
     """Return an inequality ``lhs <= rhs`` that the theorem assumes."""
@@ -245,7 +249,7 @@ def equation(name: str, lhs: Any, rhs: Any) -> Premise:
 
 
 @dataclass(frozen=True)
-class Square:
+class Square(_Factor):
     """A squared Frobenius norm, or the square of a scalar: non-negative."""
 
     of: Any
@@ -254,14 +258,6 @@ class Square:
     def gap(self) -> ex.ScalarExpr:
         """The square itself."""
         return ex.square(self.of)
-
-    def __mul__(self, factor: Any) -> Term:
-        return Term(ex.scalar(1), (self,)) * factor
-
-    __rmul__ = __mul__
-
-    def __truediv__(self, divisor: Any) -> Term:
-        return self * (1 / sympy.sympify(divisor))
 
 
 @dataclass(frozen=True)
