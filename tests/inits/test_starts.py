@@ -149,3 +149,12 @@ def test_lora_ga_takes_no_noise_for_a_direction_of_the_gradient(dtype):
     assert not A.any() and np.linalg.norm(B) == pytest.approx(1.0)
     result = ls.solve(problem, "lora_rite", "lora_ga", stop=ls.StoppingRule(max_iter=20))
     assert result.fun < problem.value(A, B) < 10.0
+
+
+def test_eva_needs_inputs_that_vary_in_as_many_directions_as_the_rank_and_their_mean_is_none():
+    rng = np.random.default_rng(1)
+    Z = 5.0 * rng.standard_normal((6, 1)) + rng.standard_normal((6, 2)) @ rng.standard_normal((2, 30))
+    assert np.linalg.matrix_rank(Z) == 3
+    objective = LinearFineTuning(np.zeros((4, 6)), Z, rng.standard_normal((4, 30)))
+    assert inits.EVA().refusal(ls.Problem(objective, 2)) is None
+    assert "vary in at least 3 directions" in inits.EVA().refusal(ls.Problem(objective, 3))

@@ -39,7 +39,8 @@ def test_a_gross_error_moves_the_optimum_by_no_more_than_delta():
 
 
 def test_outliers_are_counted():
-    assert Huber(np.zeros((2, 2)), 1.0).metrics(np.array([[0.0, 2.0], [1.0, -3.0]])) == {"outlier_share": 0.5}
+    M, apart = np.array([[3.0, -1.0], [2.0, 0.0]]), np.array([[0.0, 2.0], [1.0, 0.9]])
+    assert Huber(M, 1.0).metrics(M + apart) == {"outlier_share": 0.25}
 
 
 @pytest.mark.parametrize(

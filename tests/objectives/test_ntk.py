@@ -29,6 +29,21 @@ def test_features_are_the_jacobian_of_the_real_network():
 
 
 @pytest.mark.parametrize("loss", LOSSES)
+def test_products_with_the_scalar_features_determine_the_loss(loss):
+    """What is orthogonal to all of them changes nothing: for softmax they are one less for each sample."""
+    f = network(loss)[-1]
+    few = NTK(f.features[:4], f.targets[:4], loss)
+    rows = few.scalar_features().reshape(-1, 20)
+    assert len(rows) == (8 if loss == "softmax" else 12)
+    X, D = np.random.default_rng(3).standard_normal((2, 20))
+    free = D - np.linalg.pinv(rows) @ (rows @ D)
+    assert np.linalg.norm(free) > 1.0
+    values = [few.value_and_grad(Y.reshape(4, 5))[0] for Y in (X, X + free, X + D)]
+    assert values[1] == pytest.approx(values[0], rel=1e-12)
+    assert abs(values[2] - values[0]) > 1e-3 * values[0]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
 def test_value_by_hand_and_claims(loss):
     *_, targets, f = network(loss)
     X = np.random.default_rng(2).standard_normal(f.shape)

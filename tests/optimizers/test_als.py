@@ -5,6 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import lorasolve as ls
+from lorasolve.adapters import LoRA
 from lorasolve.objectives import Denoising, LinearFineTuning, MatrixCompletion, MatrixSensing
 from lorasolve.optimizers import ALS
 
@@ -148,3 +149,14 @@ def test_minimisers_over_one_factor_in_float32_are_as_low_as_those_in_float64(ki
     assert (
         task.value(A, single.minimize_over_B(A, task.lam)) <= task.value(A, double.minimize_over_B(A, task.lam)) + lower
     )
+
+
+def test_a_scaled_adapter_ends_at_the_optimum_of_its_own_penalty():
+    """With ``s = alpha/r = 3`` singular values shrink by ``lam/s``."""
+    M = np.random.default_rng(5).standard_normal((7, 6))
+    problem = ls.Problem(Denoising(M), 6, 1.2, LoRA(alpha=18.0))
+    sigma = np.linalg.svd(M, compute_uv=False)
+    kept = np.maximum(sigma - 0.4, 0.0)
+    end = ls.solve(problem, "als")
+    assert end.success
+    assert end.fun == pytest.approx(0.5 * np.sum((kept - sigma) ** 2) + 0.4 * kept.sum(), rel=1e-9)

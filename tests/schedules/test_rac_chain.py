@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
+from lorasolve.adapters import LoRA
 from lorasolve.objectives import Denoising
 from lorasolve.optimizers import GD
 from lorasolve.schedules import ChainOfLoRA, RACChain
+from lorasolve.schedules._frozen_blocks import seen_on_average
 from lorasolve.schedules._sketches import SKETCHES
 
 
@@ -28,6 +30,15 @@ def test_mean_projector_is_a_multiple_of_the_identity(name):
     draws = 6000
     mean = sum(Q @ Q.T for Q in (SKETCHES[name](6, 2, rng) for _ in range(draws))) / draws
     np.testing.assert_allclose(mean, np.eye(6) * 2 / 6, atol=6 / np.sqrt(draws) / 2)
+
+
+def test_what_a_sketch_sees_of_the_gradient_is_its_size_on_average():
+    """``E ||Q^T G||^2 = ||Q||^2 ||G||^2/m``: the mean projector is a multiple of the identity."""
+    p = problem(m=30).replace(adapter=LoRA(alpha=6.0))
+    G, rng = -p.objective.M, np.random.default_rng(2)
+    draws = [3.0 * np.linalg.norm(SKETCHES["haar"](30, 2, rng).T @ G) for _ in range(4000)]
+    Q = SKETCHES["haar"](30, 2, rng)
+    assert seen_on_average(p, Q) == pytest.approx(np.sqrt(np.mean(np.square(draws))), rel=0.03)
 
 
 @pytest.mark.parametrize(("side", "frozen"), [("left", "A"), ("right", "B")])
