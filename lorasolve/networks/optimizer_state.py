@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pathlib
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,6 +19,13 @@ FILE = "optimizer.pt"
 MOST = 1e100
 # What torch's SGD writes, from torch 2.3 on, beside its momentum and dampening.
 _OF_SGD = {"nesterov", "maximize", "foreach", "differentiable", "fused"}
+# What transformers' Adafactor writes. With either of the first two its steps go by the size of the tensor, or by their
+# own number, and so does its decay.
+_OF_ADAFACTOR = {"scale_parameter", "relative_step", "clip_threshold", "decay_rate", "warmup_init"}
+# What those write that decay beside the gradient and do not say so: this one, torch's Adafactor, and its Muon.
+_DECOUPLED = (_OF_ADAFACTOR, {"beta2_decay", "d"}, {"ns_coefficients", "ns_steps"})
+# What optimizers keep in the shape of a tensor; Adafactor only of vectors.
+_OF_ITS_SHAPE = ("exp_avg", "momentum_buffer", "exp_avg_sq", "state1")
 
 
 @dataclass(frozen=True)
@@ -28,28 +36,35 @@ class GroupDecay:
     ----------
     n_parameters : int
         Tensors in the group.
-    lr, weight_decay : float
-        Its settings at the time of the checkpoint.
-    full_lr : float
+    lr : float or None
+        The learning rate at the time of the checkpoint; None where steps have another size, as those of Adafactor with
+        ``relative_step`` or ``scale_parameter``.
+    weight_decay : float
+        The decay at that time.
+    full_lr : float or None
         The learning rate before any schedule, where a scheduler of torch has noted it, else ``lr``. At the end of a
         run with a schedule ``lr`` is 0.
     horizon : float
         ``1/(full_lr weight_decay)``, the steps after which decoupled decay alone would have shrunk a weight by ``e``
-        at the full learning rate; infinite without decay. That of torch's SGD is ``(1 - momentum)/(1 - dampening)``
-        times as long.
+        at the full learning rate; infinite without decay or a learning rate. That of torch's SGD is
+        ``(1 - momentum)/(1 - dampening)`` times as long.
     decoupled : bool or None
         Whether the decay is applied beside the gradient (AdamW) or as a part of it (Adam, SGD), where the file says so.
     momentum : float or None
         Of torch's SGD, whose steps are along the gradient or a running mean of it; None for other optimizers.
+    of_vectors : bool
+        Whether all its tensors are known to be vectors, by what the optimizer keeps of their gradients: biases and
+        norms, and no factors.
     """
 
     n_parameters: int
-    lr: float
+    lr: float | None
     weight_decay: float
-    full_lr: float
+    full_lr: float | None
     horizon: float
     decoupled: bool | None
     momentum: float | None
+    of_vectors: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,9 +98,9 @@ class OptimizerState:
         """``"none"``, ``"decoupled"``, ``"l2"`` or ``"unknown"``.
 
         ``"l2"`` only if all tensors have the same decay: the theorems need one ``lam`` on both factors. Groups without
-        tensors do not count.
+        tensors do not count, nor do those of vectors beside others: the Trainer of transformers decays no biases.
         """
-        groups = self._with_tensors
+        groups = self._of_factors
         kinds = {group.decoupled for group in groups if group.weight_decay > 0.0}
         if groups and not kinds:
             return "none"
@@ -95,25 +110,31 @@ class OptimizerState:
 
     @property
     def weight_decay(self) -> float | None:
-        """The decay of all tensors, None if it differs or there is none."""
-        decays = {group.weight_decay for group in self._with_tensors}
+        """The decay of all tensors but vectors beside them, None if it differs or there is none."""
+        decays = {group.weight_decay for group in self._of_factors}
         return (decays.pop() or None) if len(decays) == 1 else None
 
     @property
-    def _with_tensors(self) -> tuple[GroupDecay, ...]:
-        return tuple(group for group in self.groups if group.n_parameters)
+    def _of_factors(self) -> tuple[GroupDecay, ...]:
+        """The groups that may hold factors: where all are of vectors, as sharding may have flattened them, all."""
+        with_tensors = tuple(group for group in self.groups if group.n_parameters)
+        return tuple(group for group in with_tensors if not group.of_vectors) or with_tensors
 
     @property
     def _told(self) -> tuple[GroupDecay, ...]:
         """The groups to speak of; all of them where none says which tensors it has."""
-        return self._with_tensors or self.groups
+        return self._of_factors or self.groups
 
     def __str__(self) -> str:
-        decays = sorted({group.weight_decay for group in self._told})
+        decays = {group.weight_decay for group in self._told}
+        others = {group.weight_decay for group in self.groups if group.of_vectors} - decays
+        beside = f" ({_listed(others)} on vectors, as biases are)" if others else ""
         steps = "unknown" if self.steps is None else str(self.steps)
-        text = f"weight decay {', '.join(f'{decay:g}' for decay in decays)}; steps {steps}"
+        text = f"weight decay {_listed(decays)}{beside}; steps {steps}"
         if math.isfinite(self.horizon):
             text += f"; {self._horizon_in_words()}"
+        elif any(group.lr is None and group.weight_decay for group in self._told):
+            text += "; the optimizer makes steps of a size of its own: how much decay that makes is not known"
         elif self.decay_kind != "none":
             text += "; the learning rate is 0 here and was not noted before: how much decay it makes is not known"
         else:
@@ -170,9 +191,11 @@ def read_optimizer_state(path: PathLike) -> OptimizerState:
         raise ValueError(f"{file}: is not readable as plain tensors: {first}") from None
     if not isinstance(state, dict) or not isinstance(state.get("param_groups"), list) or not state["param_groups"]:
         raise ValueError(f"{file}: is no optimizer's state (it has no param_groups)")
-    groups = tuple(_group(group, file) for group in state["param_groups"])
     states = state.get("state")
-    entries = [entry for entry in states.values() if isinstance(entry, dict)] if isinstance(states, dict) else []
+    by_key = {key: one for key, one in states.items() if isinstance(one, dict)} if isinstance(states, dict) else {}
+    entries = list(by_key.values())
+    vectors = {key for key, entry in by_key.items() if _is_of_vector(entry)}
+    groups = tuple(_group(group, file, vectors) for group in state["param_groups"])
     steps = [float(entry["step"]) for entry in entries if _is_number(entry.get("step"))]
     moments = [entry.get("exp_avg", entry.get("momentum_buffer")) for entry in entries]
     lengths = tuple(
@@ -188,6 +211,16 @@ def read_optimizer_state(path: PathLike) -> OptimizerState:
     )
 
 
+def _listed(decays: Collection[float]) -> str:
+    return ", ".join(f"{decay:g}" for decay in sorted(decays))
+
+
+def _is_of_vector(entry: dict[Any, Any]) -> bool:
+    """Return whether what is kept of a tensor's gradient, which has its shape, is a vector."""
+    kept = next((entry[key] for key in _OF_ITS_SHAPE if key in entry), None)
+    return isinstance(kept, require_torch().Tensor) and kept.ndim < 2
+
+
 def _is_number(value: Any) -> bool:
     """Return whether a value is a number that is not negative, as all are that are read here."""
     torch = require_torch()
@@ -198,28 +231,34 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0.0 <= value <= MOST
 
 
-def _group(group: Any, file: pathlib.Path) -> GroupDecay:
-    if not isinstance(group, dict) or not _is_number(group.get("lr")):
+def _group(group: Any, file: pathlib.Path, vectors: Collection[Any]) -> GroupDecay:
+    own_steps = _is_adafactor(group) and bool(group["relative_step"] or group["scale_parameter"])
+    if not isinstance(group, dict) or not (own_steps or _is_number(group.get("lr"))):
         raise ValueError(f"{file}: is no optimizer's state (a group has no learning rate)")
-    lr = float(group["lr"])
-    full_lr = float(group["initial_lr"]) if _is_number(group.get("initial_lr")) else lr
+    lr = None if own_steps else float(group["lr"])
+    full_lr = float(group["initial_lr"]) if not own_steps and _is_number(group.get("initial_lr")) else lr
     stated = group.get("weight_decay")
     if stated is not None and not _is_number(stated):
         raise ValueError(f"{file}: expected a weight_decay that is a number >= 0, got {shown(stated)}")
     decay = 0.0 if stated is None else float(stated)
-    params = group.get("params")
+    params = group["params"] if isinstance(group.get("params"), list) else []
     stated_momentum = _momentum(group)
     momentum, ahead = (None, 1.0) if stated_momentum is None else stated_momentum
-    rate = ahead * full_lr * decay
+    rate = 0.0 if full_lr is None else ahead * full_lr * decay
     return GroupDecay(
-        n_parameters=len(params) if isinstance(params, list) else 0,
+        n_parameters=len(params),
         lr=lr,
         weight_decay=decay,
         full_lr=full_lr,
         horizon=1.0 / rate if rate > 0.0 else math.inf,
         decoupled=_decoupled(group),
         momentum=momentum,
+        of_vectors=bool(params) and all(isinstance(key, int | str) and key in vectors for key in params),
     )
+
+
+def _is_adafactor(group: Any) -> bool:
+    return isinstance(group, dict) and group.keys() >= _OF_ADAFACTOR
 
 
 def _momentum(group: dict[str, Any]) -> tuple[float, float] | None:
@@ -239,8 +278,10 @@ def _momentum(group: dict[str, Any]) -> tuple[float, float] | None:
 
 
 def _decoupled(group: dict[str, Any]) -> bool | None:
-    """Return what the settings of PyTorch's own optimizers say: the Adam family states it, SGD adds to the gradient."""
+    """Return what the settings say: the Adam family of PyTorch states it, its SGD adds to the gradient."""
     stated = group.get("decoupled_weight_decay")
     if isinstance(stated, bool):
         return stated
+    if any(group.keys() >= keys for keys in _DECOUPLED):
+        return True
     return None if _momentum(group) is None else False

@@ -22,6 +22,7 @@ from lorasolve.networks import (  # noqa: E402
     fine_tune,
     judge,
     linearize,
+    read_optimizer_state,
 )
 
 torch.set_num_threads(1)
@@ -65,6 +66,28 @@ def batches(n=N, size=16):
 def rows(n=N):
     whole = tokens(n)
     return [{key: value[k] for key, value in whole.items()} for k in range(n)]
+
+
+# ---------------------------------------------------------------------- optimizers
+@pytest.mark.parametrize(
+    ("settings", "horizon"),
+    [({"lr": 1e-3, "relative_step": False, "scale_parameter": False}, 1.0 / (1e-3 * 0.05)), ({}, math.inf)],
+    ids=["as the Trainer makes it", "with steps of its own"],
+)
+def test_adafactor_decays_beside_the_gradient(tmp_path, settings, horizon):
+    """Without any gradient a step shrinks the tensors, and what it keeps of gradients knows nothing of the decay."""
+    matrix, bias = torch.nn.Parameter(torch.full((3, 2), 2.0)), torch.nn.Parameter(torch.ones(4))
+    groups = [{"params": [matrix], "weight_decay": 0.05}, {"params": [bias], "weight_decay": 0.0}]
+    made = transformers.Adafactor(groups, **settings)
+    for part in (matrix, bias):
+        part.grad = torch.zeros_like(part)
+    made.step()
+    assert matrix.max() < 2.0 and bias.min() == 1.0
+    torch.save(made.state_dict(), tmp_path / "optimizer.pt")
+    found = read_optimizer_state(tmp_path)
+    assert (found.decay_kind, found.weight_decay) == ("decoupled", 0.05)
+    assert found.horizon == pytest.approx(horizon)
+    assert ("of a size of its own" in str(found)) == math.isinf(horizon) and "learning rate is 0" not in str(found)
 
 
 # ---------------------------------------------------------------------- layers

@@ -2486,6 +2486,49 @@ def test_one_lam_is_read_only_where_all_tensors_have_it(tmp_path, optimizer, dec
     assert read_optimizer_state(folder).decay_kind == "unknown"
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "settings", "kind"),
+    [("Adam", {}, "l2"), ("SGD", {"momentum": 0.9}, "l2"), ("AdamW", {}, "decoupled")],
+)
+def test_vectors_without_a_decay_leave_that_of_the_factors(tmp_path, optimizer, settings, kind):
+    """The Trainer of transformers decays neither biases nor norms, and a classifier that is trained beside has one."""
+    matrices = [torch.nn.Parameter(torch.ones(*shape)) for shape in ((3, 2), (4, 3))]
+    bias = torch.nn.Parameter(torch.ones(4))
+    groups = [{"params": matrices, "weight_decay": 0.05}, {"params": [bias], "weight_decay": 0.0}]
+    made = getattr(torch.optim, optimizer)(groups, lr=1e-3, **settings)
+    state = made.state_dict()
+    torch.save(state, tmp_path / "before.pt")  # nothing is kept of any gradient: it is not known what is a bias
+    assert read_optimizer_state(tmp_path / "before.pt").weight_decay is None
+    for part in (*matrices, bias):
+        part.grad = torch.ones_like(part)
+    made.step()
+    torch.save(made.state_dict(), tmp_path / "optimizer.pt")
+    found = read_optimizer_state(tmp_path)
+    assert (found.decay_kind, found.weight_decay) == (kind, 0.05)
+    assert [group.of_vectors for group in found.groups] == [False, True]
+    assert "weight decay 0.05 (0 on vectors, as biases are); steps" in str(found)
+    # A matrix without a decay may be a factor.
+    state = made.state_dict()
+    state["param_groups"][1]["params"].append(state["param_groups"][0]["params"].pop())
+    torch.save(state, tmp_path / "optimizer.pt")
+    assert read_optimizer_state(tmp_path).weight_decay is None
+
+
+@pytest.mark.parametrize("name", ["AdamW", "Adafactor", "Muon"])
+def test_a_decay_that_shrinks_where_there_is_no_gradient_is_decoupled(tmp_path, name):
+    """A penalty of 0.05 would be divided by the size that these give a gradient, and make a step of about lr."""
+    if not hasattr(torch.optim, name):
+        pytest.skip(f"this torch has no {name}")
+    parameter = torch.nn.Parameter(torch.full((3, 2), 2.0))
+    optimizer = getattr(torch.optim, name)([parameter], lr=1e-2, weight_decay=0.05)
+    parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    assert float(parameter.max()) == pytest.approx(2.0 * (1.0 - 1e-2 * 0.05), rel=1e-6)
+    torch.save(optimizer.state_dict(), tmp_path / "optimizer.pt")
+    found = read_optimizer_state(tmp_path)
+    assert (found.decay_kind, found.horizon) == ("decoupled", pytest.approx(1.0 / (1e-2 * 0.05)))
+
+
 def test_what_groups_differ_in_is_not_told_of_all(tmp_path):
     parts = [torch.nn.Parameter(torch.ones(2)) for _ in range(2)]
     groups = [{"params": [parts[0]], "lr": 1e-3}, {"params": [parts[1]], "lr": 1e-2}]
