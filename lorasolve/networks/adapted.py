@@ -199,6 +199,9 @@ def _found(
         as_text(adapter, "adapter")
     found = _named(model, layers) if layers is not None else _lora(model, adapter)
     if not found:
+        kinds = _other_kinds(model)
+        if kinds:
+            raise ValueError(f"model: expected LoRA, got adapters of the kind {kinds}, whose update is not s A B^T")
         raise ValueError(
             "model: has no LoRA layers (modules with lora_A and lora_B); wrap it with peft.get_peft_model (judge and "
             "fine_tune also take plain layers by name, layers=('query', 'value'))"
@@ -207,6 +210,14 @@ def _found(
     for name, parameter in model.named_parameters(remove_duplicate=False):
         owners.setdefault(_place(parameter), []).append(name)
     return tuple(found), owners
+
+
+def _other_kinds(model: Any) -> str:
+    """Return which adapters of PEFT a model has that are not LoRA's, as VeRA's; empty for none."""
+    tables = [getattr(module, "peft_config", None) for module in model.modules()]
+    configs = [config for table in tables if isinstance(table, Mapping) for config in table.values()]
+    kinds = {str(getattr(config, "peft_type", "")).removeprefix("PeftType.") for config in configs}
+    return ", ".join(sorted(kinds - {"", "LORA"}))
 
 
 def _place(parameter: Any) -> int:
