@@ -37,16 +37,19 @@ class Decay:
     lam : float, optional
         Its size on the factors as stored, where it is known.
     source : str
-        Where that is known from.
+        Where that is known from; without it "as given", of an unknown kind that the files do not say.
     """
 
     kind: str = "unknown"
     lam: float | None = None
-    source: str = "these files do not say"
+    source: str = ""
 
     def __post_init__(self) -> None:
         as_text(self.source, "source")
         as_choice(self.kind, "kind", KINDS)
+        if not self.source:
+            told = "these files do not say" if self.kind == "unknown" else "as given"
+            object.__setattr__(self, "source", told)
         if self.lam is not None:
             as_number(self.lam, "lam", 0.0, open_low=self.kind == "l2")
             if self.kind in ("none", "unknown") and self.lam > 0:

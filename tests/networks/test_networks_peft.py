@@ -137,7 +137,7 @@ def test_what_cannot_be_judged_is_refused_by_name():
 @pytest.mark.parametrize("kind", ["Vera", "LoHa", "LoKr"])
 def test_adapters_of_other_kinds_are_named(kind):
     model = peft.get_peft_model(bert(), getattr(peft, f"{kind}Config")(r=2, target_modules=["query"]))
-    with pytest.raises(ValueError, match=f"expected LoRA, got adapters of the kind {kind.upper()}, whose update is not s A B"):
+    with pytest.raises(ValueError, match=f"expected LoRA, got adapters of the kind {kind.upper()}, whose"):
         adapted_layers(model)
 
 

@@ -632,6 +632,14 @@ def test_the_page_says_what_each_column_is(tmp_path, make):
         assert column in page
 
 
+def test_a_decay_that_is_given_is_not_said_to_be_in_no_file(tmp_path, make):
+    folder = make.adapter(tmp_path, make.linear("fc", *make.pair(0)))
+    given = {Decay("l2", 0.01): "holds (lam = 0.01, as given)", Decay("none"): "fails (none, as given)"}
+    for decay, words in given.items():
+        assert f"premise l2 decay of the factors: {words}" in str(diagnose(folder, decay=decay))
+    assert "premise l2 decay of the factors: not known (these files do not say)" in str(diagnose(folder))
+
+
 @pytest.mark.parametrize(
     ("kind", "lam"), [("l3", None), ("l2", 0.0), ("l2", -1.0), ("none", 0.1), ("unknown", 0.1), ("l2", float("nan"))]
 )
