@@ -40,7 +40,7 @@ class DiagnoseCommand(Command):
         parser.add_argument(
             "adapter",
             help="a folder with adapter_config.json and adapter_model.safetensors (a trainer's checkpoint is one), or "
-            "a kohya .safetensors file",
+            "a .safetensors file of kohya or diffusers",
         )
         parser.add_argument(
             "--base",

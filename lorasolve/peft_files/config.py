@@ -161,19 +161,29 @@ def read_config(folder: PathLike) -> AdapterConfig:
         If there is none.
     """
     path = inside(folder, CONFIG)
-    document = read_json(path)
+    return as_config(read_json(path), str(path))
+
+
+def as_config(document: dict[str, Any], source: str) -> AdapterConfig:
+    """Return the configuration that a document holds.
+
+    Raises
+    ------
+    UnreadableError
+        As by :func:`read_config`; the message names the source.
+    """
     kind = document.get("peft_type")
     if kind not in ("LORA", "ADALORA"):
         raise UnreadableError(
-            f"{path}: peft_type {printable(repr(kind))} has no update s A B^T to read; accepted: LORA, ADALORA"
+            f"{source}: peft_type {printable(repr(kind))} has no update s A B^T to read; accepted: LORA, ADALORA"
         )
     for key, why in _OTHER_UPDATE.items():
         if document.get(key):
-            raise UnreadableError(f"{path}: {key} is set, and {why}: the update is not s A B^T")
+            raise UnreadableError(f"{source}: {key} is set, and {why}: the update is not s A B^T")
     try:
         return _checked(kind, document)
     except UnreadableError as error:
-        raise UnreadableError(f"{path}: {error}") from None
+        raise UnreadableError(f"{source}: {error}") from None
 
 
 def _checked(kind: str, document: dict[str, Any]) -> AdapterConfig:

@@ -269,10 +269,9 @@ def _measured(adapter: Adapter, weights: BaseWeights | None) -> tuple[list[Layer
     """Read the layers one at a time and keep their numbers."""
     layers: list[LayerReport] = []
     unusable: list[UnusableLayer] = []
-    config = adapter.config
     # PEFT saves one fan_in_fan_out for all layers, that of the last one: weights that are not square tell whether it
     # is that of all.
-    said = config is not None and config.fan_in_fan_out
+    said = adapter.config is not None and adapter.config.fan_in_fan_out
     ways = set() if weights is None else weights.turned()
     square: list[int] = []
     # The matrices are thin: threads of BLAS would cost more than they bring.
@@ -283,6 +282,7 @@ def _measured(adapter: Adapter, weights: BaseWeights | None) -> tuple[list[Layer
                 continue
             report = LayerReport(facts_of(layer))
             if weights is not None:
+                config, _ = adapter.config_of(layer.module)
                 try:
                     if config is not None and config.moves_base:
                         raise UnreadableError("the initialization changed the base weight, so there is no ratio to it")
@@ -353,8 +353,12 @@ def _badness(layer: LayerReport) -> tuple[float, ...]:
 def _title(adapter: Adapter) -> str:
     dtypes = ", ".join(adapter.dtypes)
     config = adapter.config
+    if config is None and adapter.configs:
+        parts = (f"{part or 'one part'}: r {one.rank}, alpha {one.alpha:g}" for part, one in adapter.configs.items())
+        return f"factors in the format of diffusers, {printable('; '.join(parts))}, {dtypes}"
     if config is None:
-        return f"factors in kohya's format, scaling stored in the file, {dtypes}"
+        scaling = "no scaling" if adapter.taken_scalings == len(adapter.entries) else "scaling"
+        return f"factors in the format of kohya or diffusers, {scaling} stored in the file, {dtypes}"
     name = "AdaLoRA" if config.peft_type == "ADALORA" else "DoRA" if config.use_dora else "LoRA"
     name += " with rsLoRA scaling" if config.use_rslora else ""
     exceptions = " (with exceptions by pattern)" if config.rank_pattern or config.alpha_pattern else ""
@@ -480,14 +484,19 @@ def _premises(layers: list[LayerReport], unusable: list[UnusableLayer], decay: D
 def _remarks(
     adapter: Adapter, layers: list[LayerReport], trainer: TrainerState | None, decay: Decay
 ) -> tuple[str, ...]:
-    remarks = list(adapter.config.remarks) if adapter.config else []
+    remarks = list(dict.fromkeys(remark for config in adapter.configs.values() for remark in config.remarks))
+    if adapter.taken_scalings:
+        remarks.append(
+            f"no scaling is stored for {counted(adapter.taken_scalings, 'module')}: 1 is taken, as diffusers does when "
+            "it loads this; a run with another one had updates that many times as large"
+        )
     negative = sum(layer.facts.scale < 0 for layer in layers)
     if negative:
         remarks.append(
             f"the scaling is negative in {counted(negative)} (lora_alpha below 0): the update is subtracted; norms and "
             "penalties go by its size"
         )
-    doubtful = [module for module in adapter.entries if adapter.config and _is_doubtful(adapter.config, module)]
+    doubtful = [module for module in adapter.entries if _is_doubtful(*adapter.config_of(module))]
     if doubtful:
         remarks.append(
             f"several keys of alpha_pattern match {_modules(doubtful)}: the first is taken, as by PEFT when it "
@@ -525,8 +534,10 @@ def _remarks(
     return (*remarks, *(_trainer_remarks(trainer, decay) if trainer else ()))
 
 
-def _is_doubtful(config: AdapterConfig, module: str) -> bool:
+def _is_doubtful(config: AdapterConfig | None, module: str) -> bool:
     """Return whether the order of the patterns decides about a module's scaling."""
+    if config is None:
+        return False
     try:
         first, *others = config.alphas_of(module) or (None,)
     except UnreadableError:  # a pattern that is not evaluated: the layer is not usable, and says so

@@ -16,6 +16,7 @@ import numpy as np
 from .._support.files import PathLike
 from .._support.validate import Array, as_instance, as_path
 from .config import CONFIG, AdapterConfig, read_config
+from .diffusers import configs_in, in_one_word, is_of_diffusers
 from .folder import UnreadableError, inside, natural, printable
 from .safetensors import ROUNDOFF, TensorFile
 
@@ -139,10 +140,13 @@ class Adapter:
     file : TensorFile
         The tensors.
     config : AdapterConfig, optional
-        The configuration; without one (kohya's format) scalings are in the file.
+        The configuration; without one (kohya's format, that of diffusers) scalings are in the file.
 
     Attributes
     ----------
+    configs : dict
+        All configurations by the first word of the names that they are of: ``{"": config}``, or those of the parts of a
+        pipeline that diffusers keeps in the file.
     entries : dict
         ``LayerTensors`` by module.
     skipped : dict
@@ -152,6 +156,7 @@ class Adapter:
     def __init__(self, file: TensorFile, config: AdapterConfig | None) -> None:
         self.file = as_instance(file, "file", TensorFile)
         self.config = None if config is None else as_instance(config, "config", AdapterConfig)
+        self.configs = configs_in(file.metadata, str(file.path)) if config is None else {"": config}
         self.entries: dict[str, LayerTensors] = {}
         self.skipped: dict[str, str] = {}
         for name in sorted(file.tensors):
@@ -170,8 +175,19 @@ class Adapter:
     def __repr__(self) -> str:
         return f"Adapter({str(self.file.path)!r}: {len(self.entries)} layers, {len(self.skipped)} other tensors)"
 
+    def config_of(self, module: str) -> tuple[AdapterConfig | None, str]:
+        """Return the configuration that is a module's, None where there is none, and what it calls the module."""
+        part, _, rest = module.partition(".")
+        return (self.configs[part], rest) if rest and part in self.configs else (self.configs.get(""), module)
+
+    @property
+    def taken_scalings(self) -> int:
+        """Of how many modules no scaling is stored, so that it is taken to be 1, as diffusers and kohya's do."""
+        without = (module for module in self.entries if self.config_of(module)[0] is None)
+        return sum("alpha" not in self.entries[module].parts for module in without)
+
     def _sort_in(self, name: str) -> None:
-        split = split_name(name)
+        split = split_name(name if self.config is not None else in_one_word(name))
         if split is None:
             foreign, base = any(mark in name for mark in _FOREIGN), name.endswith(".base_layer.weight")
             self.skipped[name] = _OTHER_KIND if foreign else _BASE if base else _IN_FULL
@@ -221,9 +237,10 @@ class Adapter:
         UnreadableError
             If the initialization changed that weight too; the message says how PEFT converts such an adapter.
         """
-        if self.config is not None and self.config.moves_base:
+        moving = [config.initialization for config in self.configs.values() if config.moves_base]
+        if moving:
             raise UnreadableError(
-                f"{self.file.path}: the initialization {printable(self.config.initialization, 40)} changed the base "
+                f"{self.file.path}: the initialization {printable(moving[0], 40)} changed the base "
                 "weight, so the product of the factors is not the change from the original one. Convert the adapter "
                 "first: PEFT's save_pretrained(..., path_initial_model_for_weight_conversion=...) makes plain LoRA of "
                 "PiSSA, OLoRA, CorDA and LoRA-GA"
@@ -243,7 +260,8 @@ class Adapter:
             raise UnreadableError("a factor occurs twice in the file")
         if "A" not in entry.parts or "B" not in entry.parts:
             raise UnreadableError(f"incomplete: only {printable(', '.join(sorted(entry.parts.values())))}")
-        adaptive = self.config is not None and self.config.peft_type == "ADALORA"
+        config, _ = self.config_of(entry.module)
+        adaptive = config is not None and config.peft_type == "ADALORA"
         if adaptive != ("E" in entry.parts):
             kind = "no third factor (lora_E), which" if adaptive else "a third factor (lora_E), which only"
             raise UnreadableError(f"has {kind} an ADALORA configuration goes with")
@@ -265,9 +283,9 @@ class Adapter:
         if "magnitude" in entry.parts:
             self._require_finite(entry.parts["magnitude"])
         dtypes = [self.file.tensors[entry.parts[part]].dtype for part in "AB"]
-        dora = "magnitude" in entry.parts or (self.config is not None and self.config.use_dora)
+        dora = "magnitude" in entry.parts or (config is not None and config.use_dora)
         roundoff = max(ROUNDOFF[dtype] for dtype in dtypes)
-        both = self.config is None or self.config.trains_both
+        both = config is None or config.trains_both
         if experts == 1:
             yield LayerFactors(entry.module, A, B, scale, kind, dora, roundoff, both)
             return
@@ -322,26 +340,25 @@ class Adapter:
 
     def _experts_and_scale(self, entry: LayerTensors, inner: int) -> tuple[int, float]:
         """Return how many experts share the factors, and ``s``."""
-        if self.config is None:
+        config, module = self.config_of(entry.module)
+        if config is None:
             return 1, self._stored_scale(entry, inner)
-        if self.config.peft_type == "ADALORA":
+        if config.peft_type == "ADALORA":
             # PEFT divides by the initial rank plus 1e-5, whichever directions were kept.
-            alpha = self.config.alpha if self.config.alpha > 0 else self.config.rank
-            if inner > self.config.rank:
-                raise UnreadableError(
-                    f"the factors have rank {inner}, the configuration's init_r is {self.config.rank}"
-                )
-            return 1, alpha / (self.config.rank + 1e-5)
-        rank, scale = self.config.rank_of(entry.module), self.config.scale_of(entry.module)
+            alpha = config.alpha if config.alpha > 0 else config.rank
+            if inner > config.rank:
+                raise UnreadableError(f"the factors have rank {inner}, the configuration's init_r is {config.rank}")
+            return 1, alpha / (config.rank + 1e-5)
+        rank, scale = config.rank_of(module), config.scale_of(module)
         if inner == rank:
             return 1, scale
-        parameters = self.config.names_of(entry.module) != (entry.module,)
+        parameters = config.names_of(module) != (module,)
         if parameters and inner % rank == 0:
             return inner // rank, scale
         raise UnreadableError(f"the factors have rank {inner}, the configuration says {rank}")
 
     def _stored_scale(self, entry: LayerTensors, inner: int) -> float:
-        """Return kohya's scaling ``alpha/r``, 1 where no alpha is stored."""
+        """Return the scaling ``alpha/r`` of kohya and diffusers, 1 where no alpha is stored."""
         if "alpha" not in entry.parts:
             return 1.0
         name = entry.parts["alpha"]
@@ -390,8 +407,8 @@ def read(path: PathLike) -> Adapter:
     Parameters
     ----------
     path : path
-        A folder with ``adapter_config.json`` and ``adapter_model.safetensors``, or a ``.safetensors`` file whose names
-        are ``lora_down``, ``lora_up`` and ``alpha``, or PEFT's with ``alpha`` beside.
+        A folder with ``adapter_config.json`` and ``adapter_model.safetensors``, or a ``.safetensors`` file: one whose
+        names are ``lora_down``, ``lora_up`` and ``alpha``, or PEFT's with ``alpha`` beside, or one of diffusers.
 
     Returns
     -------
@@ -416,7 +433,7 @@ def read(path: PathLike) -> Adapter:
         name for entry in adapter.entries.values() if "alpha" not in entry.parts for name in entry.parts.values()
     ]
     peft = [name for name in unscaled if ".lora_A." in name or ".lora_embedding_A" in name]
-    if peft:
+    if peft and not adapter.configs and not is_of_diffusers(peft):
         raise UnreadableError(
             f"{path}: has PEFT's names ({printable(peft[0], 80)}), whose scaling is in {CONFIG}, or in a tensor alpha "
             "beside them: give the folder that holds both"

@@ -18,6 +18,7 @@ from .._support.validate import Array, as_integer, as_number, as_path
 from ..io import to_json
 from ..linear_map import balanced, factor_singular_values, factor_svd
 from .config import CONFIG, AdapterConfig, pattern_value
+from .diffusers import METADATA, as_metadata
 from .folder import UnreadableError
 from .layers import WEIGHTS, Adapter, LayerFactors, LayerTensors, read
 from .safetensors import StoredTensor, encoded, tensor_writer
@@ -131,11 +132,11 @@ def truncate(path: PathLike, out: PathLike, *, rank: int | None = None, error: f
         raise ValueError(f"out: {out} exists and is not an empty folder")
     adapter = read(path)
     adapter.refuse_moved_base()
-    if adapter.config is not None and adapter.config.peft_type == "ADALORA":
+    if any(config.peft_type == "ADALORA" for config in adapter.configs.values()):
         raise UnreadableError("AdaLoRA adapters have three factors and are not truncated")
     tensors = {name: adapter.file.stored(name) for name in adapter.skipped}
     layers: list[TruncatedLayer] = []
-    settings: dict[str, tuple[int, float]] = {}
+    settings: dict[str, dict[str, tuple[int, float]]] = {part: {} for part in adapter.configs}
     with blas_threads(1):
         ranks = _new_ranks(adapter, rank, error)
         for entry in adapter.entries.values():
@@ -148,8 +149,9 @@ def truncate(path: PathLike, out: PathLike, *, rank: int | None = None, error: f
                 after = [_as_written(layer, kept, entry, e, len(before), k) for e, layer in enumerate(before)]
             tensors |= kept
             layers += [_loss(*pair) for pair in zip(before, after)]
-            names = adapter.config.names_of(entry.module) if adapter.config else ()
-            settings |= dict.fromkeys(names, (k, before[0].scale))
+            part, names = _names(adapter, entry.module)
+            if part in settings:
+                settings[part] |= dict.fromkeys(names, (k, before[0].scale))
     _write(out, adapter, tensors, settings)
     sizes = (info.stop - info.start for info in adapter.file.tensors.values())
     return Truncation(tuple(layers), out, sum(sizes), sum(tensor.data.size for tensor in tensors.values()))
@@ -157,13 +159,19 @@ def truncate(path: PathLike, out: PathLike, *, rank: int | None = None, error: f
 
 def _new_ranks(adapter: Adapter, rank: int | None, error: float | None) -> dict[str, int]:
     """Return the new rank of every module; experts share one, and so do parameters that a configuration cannot part."""
-    shared: dict[tuple[str, ...], int] = {}
-    names = {module: adapter.config.names_of(module) if adapter.config else (module,) for module in adapter.entries}
+    shared: dict[tuple[str, tuple[str, ...]], int] = {}
+    names = {module: _names(adapter, module) for module in adapter.entries}
     for module, key in names.items():
         for layer in adapter.factors(module):
             k = rank if error is None else _rank_for(factor_singular_values(layer.A, layer.B), error)
             shared[key] = max(shared.get(key, 1), min(k or 1, layer.A.shape[1]))
     return {module: shared[key] for module, key in names.items()}
+
+
+def _names(adapter: Adapter, module: str) -> tuple[str, tuple[str, ...]]:
+    """Return of which configuration a module is, and what its patterns call it."""
+    config, name = adapter.config_of(module)
+    return module.removesuffix(name).rstrip("."), (name,) if config is None else config.names_of(name)
 
 
 def _rank_for(sigma: Array, error: float) -> int:
@@ -240,14 +248,23 @@ def _loss(before: LayerFactors, after: LayerFactors) -> TruncatedLayer:
 
 # ---------------------------------------------------------------------- writing
 def _write(
-    out: pathlib.Path, adapter: Adapter, tensors: dict[str, StoredTensor], settings: dict[str, tuple[int, float]]
+    out: pathlib.Path,
+    adapter: Adapter,
+    tensors: dict[str, StoredTensor],
+    settings: dict[str, dict[str, tuple[int, float]]],
 ) -> None:
     """Write the adapter's files, all or none."""
     metadata = {key: value for key, value in adapter.file.metadata.items() if isinstance(value, str)}
+    documents = {
+        part: _document(adapter.configs[part], of_part) if of_part else adapter.configs[part].document
+        for part, of_part in settings.items()
+    }
+    if adapter.config is None and documents:
+        metadata[METADATA] = as_metadata(documents)
     name = WEIGHTS if adapter.config is not None else adapter.file.path.name
     writes: dict[PathLike, Write] = {out / name: tensor_writer(tensors, metadata or None)}
     if adapter.config is not None:
-        text = (to_json(_document(adapter.config, settings)) + "\n").encode()
+        text = (to_json(documents[""]) + "\n").encode()
         writes[out / CONFIG] = lambda file: file.write(text)
     write_together(writes)
 

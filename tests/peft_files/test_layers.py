@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from lorasolve.peft_files import LayerFactors, UnreadableError, UnusableLayer, facts_of, read
+from lorasolve.peft_files import LayerFactors, UnreadableError, UnusableLayer, diagnose, facts_of, read
 
 
 def only(adapter):
@@ -200,6 +200,64 @@ def test_names_of_peft_with_the_scaling_beside_them(tmp_path, make):
     make.file(tmp_path / "s.safetensors", tensors | {"net.k.lora_A.weight": down, "net.k.lora_B.weight": up})
     with pytest.raises(UnreadableError, match=r"net\.k\.lora_A\.weight.*or in a tensor alpha beside"):
         read(tmp_path / "s.safetensors")
+
+
+DIFFUSERS = {
+    "unet.down.attn1.to_q": ("lora.down", "lora.up"),
+    "text_encoder.layers.0.q_proj": ("lora_linear_layer.down", "lora_linear_layer.up"),
+    "transformer.transformer_blocks.0.to_k": ("lora_A", "lora_B"),
+}
+
+
+def of_diffusers(down, up):
+    """Return tensors as its savers name them: of a U-Net, a text encoder, and a transformer."""
+    pairs = {module: zip(parts, (down, up)) for module, parts in DIFFUSERS.items()}
+    return {f"{module}.{part}.weight": M for module, named in pairs.items() for part, M in named}
+
+
+def test_what_diffusers_writes_without_a_scaling_has_1(tmp_path, make):
+    """So its loader takes it, whatever alpha was trained with: lora_alpha = r (its get_peft_kwargs)."""
+    down, up = make.pair(0, dtype=np.float64)
+    make.file(tmp_path / "pytorch_lora_weights.safetensors", of_diffusers(down, up))
+    adapter = read(tmp_path / "pytorch_lora_weights.safetensors")
+    layers = list(adapter.layers())
+    assert {layer.module for layer in layers} == set(DIFFUSERS) and not adapter.skipped
+    for layer in layers:
+        check(layer, up @ down)
+    report = str(diagnose(tmp_path / "pytorch_lora_weights.safetensors"))
+    assert "no scaling is stored for 3 modules: 1 is taken, as diffusers does" in report
+    # A language model of PEFT's names is none of a pipeline's parts.
+    language = {f"transformer.h.0.c_attn.lora_{part}.weight": M for part, M in zip("AB", (down, up))}
+    make.file(tmp_path / "language.safetensors", language)
+    with pytest.raises(UnreadableError, match="scaling is in adapter_config"):
+        read(tmp_path / "language.safetensors")
+
+
+def test_each_part_of_a_pipeline_has_the_configuration_that_diffusers_keeps(tmp_path, make):
+    down, up = make.pair(0, dtype=np.float64)
+    settings = {"unet.r": 4, "unet.lora_alpha": 8, "unet.alpha_pattern": {"to_q": 2}}
+    settings |= {"transformer.r": 4, "transformer.lora_alpha": 8, "transformer.use_rslora": True}
+    metadata = {"format": "pt", "lora_adapter_metadata": json.dumps(settings)}
+    make.file(tmp_path / "s.safetensors", of_diffusers(down, up), metadata)
+    scales = {layer.module.partition(".")[0]: layer.scale for layer in read(tmp_path / "s.safetensors").layers()}
+    assert scales == {"unet": 2 / 4, "transformer": 8 / 4**0.5, "text_encoder": 1.0}
+    assert "unet: r 4, alpha 8; transformer: r 4, alpha 8" in str(diagnose(tmp_path / "s.safetensors"))
+    # A part that is saved alone has names without it.
+    alone = {f"blocks.0.to_k.lora_{part}.weight": M for part, M in zip("AB", (down, up))}
+    make.file(tmp_path / "a.safetensors", alone, {"lora_adapter_metadata": '{"r": 4, "lora_alpha": 12}'})
+    check(only(read(tmp_path / "a.safetensors")), 3.0 * up @ down)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("[]", "expected a JSON object"), ("{", "not valid JSON"), ('{"unet.r": "4"}', "r: expected an integer"),
+     ('{"unet.init_lora_weights": "pissa"}', "initialization pissa changed")],
+)  # fmt: skip
+def test_a_configuration_of_diffusers_that_cannot_be_used_is_named(tmp_path, make, text, message):
+    make.file(tmp_path / "s.safetensors", of_diffusers(*make.pair(0)), {"lora_adapter_metadata": text})
+    with pytest.raises(UnreadableError, match=message) as error:
+        read(tmp_path / "s.safetensors").refuse_moved_base()
+    assert "s.safetensors: " in str(error.value)
 
 
 def test_kohya_with_three_factors_is_not_read(tmp_path, make):

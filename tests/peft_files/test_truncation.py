@@ -127,6 +127,23 @@ def test_kohya(tmp_path, make):
         assert np.linalg.norm(X - Y) == pytest.approx(tail(X, k)[1])
 
 
+def test_what_diffusers_keeps_of_the_configuration_is_that_of_the_lower_rank(tmp_path, make):
+    """Its loader makes layers of the rank that is said there."""
+    rng = np.random.default_rng(0)
+    down, up = rng.standard_normal((4, 6)), rng.standard_normal((5, 4))
+    tensors = {f"unet.{name}.lora.{part}.weight": M for name in "qk" for part, M in (("down", down), ("up", up))}
+    settings = {"unet.r": 4, "unet.lora_alpha": 8, "unet.alpha_pattern": {"k": 4}, "unet.use_dora": False}
+    make.file(tmp_path / "s.safetensors", tensors, {"format": "pt", "lora_adapter_metadata": json.dumps(settings)})
+    truncate(tmp_path / "s.safetensors", tmp_path / "less", rank=2)
+    found = read(tmp_path / "less" / "s.safetensors")
+    kept = json.loads(found.file.metadata["lora_adapter_metadata"])
+    assert kept["unet.r"] == 2 and kept["unet.use_dora"] is False and found.file.metadata["format"] == "pt"
+    U, sigma, Vt = np.linalg.svd(up @ down)
+    for layer in found.layers():
+        expected = {"unet.q": 2.0, "unet.k": 1.0}[layer.module] * (U[:, :2] * sigma[:2]) @ Vt[:2]
+        np.testing.assert_allclose(layer.scale * layer.A @ layer.B.T, expected, atol=1e-12)
+
+
 def test_an_untrained_layer_stays_trainable(tmp_path, make):
     A = RNG.standard_normal((4, 7))
     folder = make.adapter(tmp_path / "a", make.linear("q", A, np.zeros((9, 4))))
