@@ -48,6 +48,8 @@ class AdaptedLayer:
     moved_by : str or None
         The initialization of PEFT that changed ``W``, as PiSSA and OLoRA do: the update is no change of the original
         weight then. None for the others.
+    magnitude : torch.Tensor or None
+        The lengths (out,) that DoRA gives the rows of ``W + scale A B^T``; None without it.
     """
 
     name: str
@@ -58,6 +60,7 @@ class AdaptedLayer:
     lora_B: Any = field(default=None, repr=False)
     off: str | None = None
     moved_by: str | None = None
+    magnitude: Any = field(default=None, repr=False)
 
     @property
     def turned(self) -> bool:
@@ -111,8 +114,16 @@ class AdaptedLayer:
         """Return what the layer computes, vectors of ``m`` entries, with these along the last axis."""
         return found.movedim(-1 - len(self.kernel), -1) if self.kernel else found
 
-    def held(self, weight: Any) -> Any:
-        """Return a weight with the row of the padding index as it is in ``W``."""
+    def computed(self, weight: Any) -> Any:
+        """Return what the layer computes with at a weight ``W + s X``, in the place of ``W`` and without factors.
+
+        The row of the padding index is that of ``W``; the rows of DoRA have their own lengths, which its layer measures
+        and leaves as they are then, up to the sign.
+        """
+        if self.magnitude is not None:
+            rows = self.as_matrix(weight)
+            lengths = self.magnitude.detach().to(rows.dtype).abs()
+            return self.as_weight(rows * (lengths / rows.norm(dim=1))[:, None])
         if self.still is None:
             return weight
         row = self.module.weight.detach()[self.still : self.still + 1].to(weight.dtype)
@@ -120,8 +131,8 @@ class AdaptedLayer:
 
     @property
     def base_norm(self) -> float | None:
-        """``||W||_2``; None where nothing says what update is large: the initialization changed ``W``, or it is 0."""
-        if self.moved_by is not None:
+        """``||W||_2``; None where nothing says what update is large: the start changed ``W``, it is 0, or of DoRA."""
+        if self.moved_by is not None or self.magnitude is not None:
             return None
         W = self._numbers()
         if not W.isfinite().all():
@@ -165,9 +176,9 @@ def adapted_layers(
     Raises
     ------
     ValueError
-        For no layers, and for those whose update is not ``s A B^T`` of a weight of its own: DoRA, AdaLoRA, grouped
-        convolutions, embeddings that shorten their rows or have no plain gradient, tied, quantised or merged weights,
-        tied factors, disabled adapters; with the name of the layer.
+        For no layers, and for those whose update is not ``s A B^T`` of a weight of its own: AdaLoRA, DoRA but in linear
+        layers, grouped convolutions, embeddings that shorten their rows or have no plain gradient, tied, quantised or
+        merged weights, tied factors, disabled adapters; with the name of the layer.
     """
     found, owners = _found(as_model(model), layers, adapter)
     for layer in found:
@@ -229,13 +240,16 @@ def _place(parameter: Any) -> int:
 def without_ratio(layers: Sequence[AdaptedLayer]) -> str:
     """Return which layers cannot be called loud, and why; empty if all can."""
     moved = [layer.moved_by for layer in layers if layer.moved_by is not None]
-    zero = sum(layer.moved_by is None and layer.over_zero for layer in layers)
-    if not (moved or zero):
+    dora = sum(layer.moved_by is None and layer.magnitude is not None for layer in layers)
+    others = [layer for layer in layers if layer.moved_by is None and layer.magnitude is None]
+    zero = sum(layer.over_zero for layer in others)
+    if not (moved or zero or dora):
         return ""
     why = [f"the initialization {', '.join(sorted(set(moved)))} changed the base weight"] if moved else []
     why += ["the base weight is zero"] if zero else []
+    why += ["the update changes directions alone (DoRA)"] if dora else []
     return (
-        f"no ratio to ||W||_2, so nothing is called loud, in {len(moved) + zero} of {len(layers)} layers: "
+        f"no ratio to ||W||_2, so nothing is called loud, in {len(moved) + zero + dora} of {len(layers)} layers: "
         f"{', or '.join(why)}"
     )
 
@@ -383,10 +397,11 @@ def _of_peft(name: str, module: Any, adapter: str, initialization: Any) -> Adapt
         raise ValueError(f"model: {name} is merged into its weight; unmerge_adapter() first")
     if getattr(module, "disable_adapters", False):
         raise ValueError(f"model: the adapters of {name} are disabled; enable_adapter_layers() first")
-    if adapter in getattr(module, "lora_magnitude_vector", {}):
-        raise ValueError(f"model: {name} uses DoRA, whose update is not s A B^T")
+    magnitudes = getattr(module, "lora_magnitude_vector", {})
     of_embedding = adapter in getattr(module, "lora_embedding_A", ())
     base = _judged(name, module.get_base_layer())
+    if adapter in magnitudes and (of_embedding or base.weight.ndim > 2):
+        raise ValueError(f"model: {name} uses DoRA, which can be judged in linear layers only")
     # Embeddings and convolutions start as always, whatever moves the weights of linear layers.
     moves = moves_base(initialization) and base.weight.ndim == 2 and not of_embedding
     return AdaptedLayer(
@@ -398,6 +413,7 @@ def _of_peft(name: str, module: Any, adapter: str, initialization: Any) -> Adapt
         module.lora_embedding_B[adapter] if of_embedding else module.lora_B[adapter].weight,
         f"{name}.lora_embedding_B.{adapter}" if of_embedding else f"{name}.lora_B.{adapter}.weight",
         initialization if moves else None,
+        magnitudes[adapter].weight if adapter in magnitudes else None,
     )
 
 

@@ -107,7 +107,7 @@ class Network(MultiObjective):
         one number a sample, or is one for each batch where batches have unlike numbers of rows, two evaluations of one
         batch that differ, a :class:`CrossEntropy` or :class:`SquareLoss` that is not the model's own loss where that
         returns one, layers whose gradient is lost on the way, and layers that compute something else of their factors
-        than ``W x + s A B^T x``, with their names.
+        than ``W x + s A B^T x``, or DoRA's normalization of that, with their names.
     """
 
     def __init__(
@@ -149,6 +149,8 @@ class Network(MultiObjective):
         self.differences: str | None = None
         self._differentiated = self._second_pass_tried = False
         self._stored = {_name(layer.module.weight.dtype) for layer in self.layers}
+        # All batches share what makes normalized weights of the leaves: a backward pass may not take it apart.
+        self._shares = any(layer.magnitude is not None for layer in self.layers)
         self._still = self._cast()
         self._check_first_batch()
 
@@ -254,7 +256,8 @@ class Network(MultiObjective):
 
         def differ(chosen: Sequence[int]) -> bool:
             pairs = self.zeros()
-            own = self.tensors(pairs)
+            weights = {layer.weight: layer.module.weight.detach().to(self.torch_dtype) for layer in self.layers}
+            own = {**self._still, **weights}
             for k in chosen:
                 layer, pairs[k] = self.layers[k], factors[k]
                 for part, factor in zip((layer.lora_B, layer.lora_A), (factors[k][0], factors[k][1].T)):
@@ -300,7 +303,7 @@ class Network(MultiObjective):
 
     def with_weights(self, weights: Sequence[Any]) -> dict[str, Any]:
         """Return all tensors of the network with given adapted weights."""
-        return {**self._still, **{layer.weight: layer.held(weight) for layer, weight in zip(self.layers, weights)}}
+        return {**self._still, **{layer.weight: layer.computed(weight) for layer, weight in zip(self.layers, weights)}}
 
     def moved_batches(self) -> Iterator[Any]:
         """Yield the batches on the device of the network and in its precision."""
@@ -429,7 +432,7 @@ class Network(MultiObjective):
                     least, most = (float(end) for end in losses.detach().aminmax())
                     self.extremes = min(self.extremes[0], least), max(self.extremes[1], most)
                 with gradients_kept(losses, leaves):
-                    backward(losses.sum())
+                    backward(losses.sum(), keep=self._shares)
                 total += float(losses.detach().double().sum()), len(losses)
                 without = [k for k, leaf in enumerate(leaves) if leaf.grad is None]
                 if without and not self._differentiated:
@@ -578,7 +581,7 @@ class Network(MultiObjective):
                 # A weight that the batch does not use has no gradient, and one that is constant no derivative.
                 G = backward(losses.sum(), leaves, twice=True)
                 slopes = [(g * d).sum() for g, d in zip(G, along) if g is not None]
-                H = backward(sum(slopes), leaves) if slopes else G
+                H = backward(sum(slopes), leaves, keep=self._shares) if slopes else G
                 for layer, part, so_far in zip(itertools.cycle(self.layers), (*G, *H), sums):
                     if part is not None:
                         so_far += layer.as_matrix(part.detach().double().cpu().numpy())

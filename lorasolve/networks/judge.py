@@ -564,7 +564,7 @@ class _Case:
 
     def _worse_than_no_update(self, found: TangentCertificate) -> str:
         """Return by what the model without any update is better, and what to do then; empty if it is not."""
-        if any(layer.moved_by is not None for layer in self.network.layers):
+        if any(layer.moved_by is not None or layer.magnitude is not None for layer in self.network.layers):
             return ""  # without updates these weights are not the model that was there before
         base = self._without_update
         name, value = ("F", found.F) if self.has_penalty else ("f", found.f)
@@ -659,6 +659,8 @@ class _Case:
             ", ".join(f"{number:.3g}" for number in numbers[:4]) + (", ..." if len(scales) > 4 else "")
             for numbers in (scales, [self.lam / abs(scale) for scale in scales])
         )
+        normalized = any(layer.magnitude is not None for layer in network.layers)
+        update = "||s X||_*" if normalized else "||W - W0||_*"
         over_scale = "lam/|s|" if scales[0] < 0.0 else "lam/s"
         samples = "" if network.n_samples is None else f" of {network.n_samples} samples"
         if network.rows_a_number and samples:
@@ -673,7 +675,7 @@ class _Case:
             f"the training objective{samples}{how}, in evaluation mode without dropout{over}",
             (
                 f"the penalty (lam/2)(||A||^2 + ||B||^2) with lam = {self.lam:g} is part of the loss (scaling {shown}: "
-                f"{over_scale} = {shares} on ||W - W0||_*)"
+                f"{over_scale} = {shares} on {update})"
                 if self.has_penalty
                 else f"decay: {self.lam_kind}, lam = {self.lam:g}"
             ),
@@ -687,6 +689,12 @@ class _Case:
         still = _in_short([layer.name for layer in network.layers if layer.still is not None])
         if still:
             lines.append(f"the row of the padding index stays what it is, as no gradient moves it, in {still}")
+        dora = _in_short([layer.name for layer in network.layers if layer.magnitude is not None])
+        if dora:
+            lines.append(
+                "the lengths that DoRA gives the rows of its weights stay what they are, and the gradient has the part "
+                f"of the norms that training leaves out (0 where the lengths are stationary): {dora}"
+            )
         halves = _half_frozen(network)
         if halves:
             lines.append(

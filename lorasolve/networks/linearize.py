@@ -52,12 +52,15 @@ def linearize(network: Network, factors: Pairs, memory: float = MEMORY) -> Token
     Raises
     ------
     ValueError
-        For another loss, more tokens than that, several processes, samples that interact (batch norm), layers whose
-        first axis is not that of the samples, and outputs that are no matrix with one row a sample (those of a language
-        model: :class:`LinearizedNetwork`).
+        For another loss, more tokens than that, several processes, samples that interact (batch norm), DoRA, layers
+        whose first axis is not that of the samples, and outputs that are no matrix with one row a sample (those of a
+        language model: :class:`LinearizedNetwork`).
     """
     loss = require_outputs(as_instance(network, "network", Network))
     factors = as_finite_pairs(factors, "factors", network.shapes)
+    normalized = [layer.name for layer in network.layers if layer.magnitude is not None]
+    if normalized:
+        raise NoTokenForm(f"model: {normalized[0]} uses DoRA, so that its outputs are not linear in its update")
     memory = as_number(memory, "memory", 0.0)
     collected = _Collected(network, memory)
     leaves = [weight.requires_grad_() for weight in network.weights(factors)]

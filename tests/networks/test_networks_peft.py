@@ -24,6 +24,7 @@ from lorasolve.networks import (  # noqa: E402
     linearize,
     read_optimizer_state,
 )
+from lorasolve.networks.linearize import tangent_problem  # noqa: E402
 
 torch.set_num_threads(1)
 LAM = 0.02
@@ -105,9 +106,7 @@ def test_layers_of_peft_have_their_own_scaling_and_update():
 
 
 def test_what_cannot_be_judged_is_refused_by_name():
-    with pytest.raises(ValueError, match=r"query uses DoRA"):
-        adapted_layers(adapted(use_dora=True))
-    with pytest.raises(ValueError, match=r"word_embeddings uses DoRA"):
+    with pytest.raises(ValueError, match=r"word_embeddings uses DoRA, which can be judged in linear layers only"):
         adapted_layers(adapted(target_modules=["word_embeddings"], use_dora=True))
     with pytest.raises(ValueError, match=r"word_embeddings: expected zeros in lora_A at the padding index 0"):
         adapted_layers(adapted(target_modules=["word_embeddings"], init_lora_weights=False))
@@ -460,6 +459,111 @@ def test_a_tokens_own_loss_is_a_sample_of_the_tangent_problem_too():
     end = fine_tune(model, CrossEntropy(), data, 0.05, max_calls=300, tangent_solve=True).verdict
     np.testing.assert_allclose(end.solved.F, end.F, rtol=1e-12)
     assert 0.0 <= end.solved.gap <= end.certificate.gap + 1e-7
+
+
+# ---------------------------------------------------------------------- DoRA
+def generating():
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 60, "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 16}
+    ends = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 1}
+    return transformers.GPT2LMHeadModel(transformers.GPT2Config(**sizes, **ends))
+
+
+def with_dora(make, targets, task=None):
+    """Return a model with DoRA as after some training, one of whose rows is turned around."""
+    settings = peft.LoraConfig(r=2, lora_alpha=6, use_dora=True, target_modules=targets, task_type=task)
+    model = moved(peft.get_peft_model(make(), settings)).double().eval()
+    for name, parameter in model.named_parameters():
+        if "magnitude" in name:
+            parameter.data *= torch.linspace(0.5, 1.5, len(parameter), dtype=parameter.dtype)
+            parameter.data[0] *= -1.0
+    return model
+
+
+@pytest.mark.parametrize("make", [bert, generating], ids=["bert", "gpt2, whose weights are turned"])
+def test_dora_has_the_values_of_the_model_and_the_slopes_of_these(make):
+    """Of PEFT's own forward pass, whose backward pass leaves out how the norms change."""
+    torch.manual_seed(0)
+    model = with_dora(make, ["query", "value"] if make is bert else ["c_attn"])
+    batch = tokens(8) if make is bert else tokens(8) | {"labels": tokens(8)["input_ids"]}
+    network = Network(model, CrossEntropy(), [batch])
+    f, G = network.value_and_gradients(network.point)
+
+    def own():
+        """The loss of the model's logits: GPT-2's own is of these in float32."""
+        with torch.no_grad():
+            z, labels = model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits, batch["labels"]
+        if make is generating:
+            z, labels = z[:, :-1].flatten(0, 1), labels[:, 1:].flatten()
+        return float(torch.nn.functional.cross_entropy(z, labels))
+
+    assert f == pytest.approx(own(), rel=1e-10)
+    generator = torch.Generator().manual_seed(1)
+    for layer, g, (A, B) in zip(network.layers, G, network.point):
+        for part, slope in ((layer.lora_B, g @ B), (layer.lora_A, (g.T @ A).T)):
+            step = torch.randn(part.shape, generator=generator, dtype=torch.float64)
+            values = []
+            for t in (1e-5, -1e-5):
+                part.data += t * step
+                values.append(own())
+                part.data -= t * step
+            expected = (values[0] - values[1]) / 2e-5
+            assert float((torch.as_tensor(slope) * step).sum()) == pytest.approx(expected, rel=1e-5, abs=1e-9)
+
+
+def test_where_the_lengths_of_dora_are_stationary_its_training_gradient_is_that_of_the_network():
+    """``df/dm_i = <g_i, w_i>/||w_i||`` is what the norm of row i would take off ``g_i`` along ``w_i``."""
+    model = with_dora(bert, ["query", "value"])
+    batch = tokens(8)
+    network = Network(model, CrossEntropy(), [batch])
+    _, G = network.value_and_gradients(network.point)
+    model(**batch).loss.backward()
+    for layer, g, (A, B) in zip(network.layers, G, network.point):
+        rows = layer.module.weight.detach().numpy() + layer.scale * A @ B.T
+        norms = np.linalg.norm(rows, axis=1)[:, None]
+        along = (layer.magnitude * layer.magnitude.grad).detach().numpy()[:, None] / norms
+        left_out = layer.scale * along * (rows / norms) @ B
+        np.testing.assert_allclose(layer.lora_B.grad.numpy() - g @ B, left_out, rtol=1e-8, atol=1e-12)
+        assert np.abs(left_out).max() > 1e-6
+
+
+def test_a_run_with_dora_ends_at_a_stationary_point_of_low_rank_and_is_watched():
+    torch.manual_seed(0)
+    settings = peft.LoraConfig(r=4, lora_alpha=4, use_dora=True, target_modules=["query", "value"])
+    model, data = peft.get_peft_model(bert(), settings).double().eval(), batches(16, 8)
+    before = {name: part.detach().clone() for name, part in model.named_parameters() if "magnitude" in name}
+    found = fine_tune(model, CrossEntropy(), data, LAM, max_calls=400).verdict
+    assert found.kind == "tangent_optimal" and max(layer.rank for layer in found.certificate.layers) < 4
+    assert set(found.base_norms) == {None} and "DoRA" in str(found)
+    assert all(torch.equal(part, model.get_parameter(name)) for name, part in before.items())
+    # Along the factors themselves the loss of PEFT's own forward pass falls as fast as the penalty grows.
+    parts = [part for layer in adapted_layers(model) for part in (layer.lora_A, layer.lora_B)]
+    values = []
+    with torch.no_grad():
+        size = float(sum(part.square().sum() for part in parts))
+        for t in (1e-4, -1e-4):
+            for part in parts:
+                part.mul_(1.0 + t)
+            values.append(np.mean([float(model(**batch).loss) for batch in data]))
+            for part in parts:
+                part.div_(1.0 + t)
+    assert (values[0] - values[1]) / 2e-4 == pytest.approx(-LAM * size, rel=1e-3)
+    monitor = LoRAMonitor(lam=LAM, base=model)
+    model(**data[0]).loss.backward()
+    assert monitor.step(model) is None
+    ((_, readings),) = monitor.history
+    assert all(reading.mismatch < 1e-6 for reading in readings.values()) and "DoRA" in monitor.warnings[0]
+
+
+def test_the_tangent_problem_of_dora_is_solved_by_its_derivatives():
+    model = with_dora(bert, ["query", "value"])
+    network = Network(model, CrossEntropy(), [tokens(8)])
+    with pytest.raises(ValueError, match="uses DoRA, so that its outputs are not linear"):
+        linearize(network, network.point)
+    tangent = tangent_problem(network, network.point)
+    X = [A @ B.T for A, B in network.point]
+    for ours, theirs in zip(tangent.value_and_grad(X)[1], network.value_and_grad(X)[1]):
+        np.testing.assert_allclose(ours, theirs, atol=1e-12)
 
 
 # ---------------------------------------------------------------------- a transformer, from several starts
