@@ -189,7 +189,7 @@ def scaled():
     [
         (bert, ["word_embeddings", "position_embeddings", "query"], tokens),
         (residual, ["convolution"], images),
-        (patched, ["projection", "q_proj"], images),
+        (patched, ["projection", "classifier"], images),
         (scaled, ["embed_tokens", "q_proj"], lambda: tokens() | {"labels": tokens()["input_ids"]}),
     ],
     ids=["bert", "resnet", "vit", "gemma3"],
