@@ -177,8 +177,8 @@ def adapted_layers(
     ------
     ValueError
         For no layers, and for those whose update is not ``s A B^T`` of a weight of its own: AdaLoRA, DoRA but in linear
-        layers, grouped convolutions, embeddings that shorten their rows or have no plain gradient, tied, quantised or
-        merged weights, tied factors, disabled adapters; with the name of the layer.
+        layers, grouped convolutions, embeddings that shorten their rows or have no plain gradient, quantised or merged
+        weights, those of plain layers that are tied, tied factors, disabled adapters; with the name of the layer.
     """
     found, owners = _found(as_model(model), layers, adapter)
     for layer in found:
@@ -217,10 +217,15 @@ def _found(
             "model: has no LoRA layers (modules with lora_A and lora_B); wrap it with peft.get_peft_model (judge and "
             "fine_tune also take plain layers by name, layers=('query', 'value'))"
         )
+    return tuple(found), _owners(model)
+
+
+def _owners(model: Any) -> dict[int, list[str]]:
+    """Return the names of each parameter."""
     owners: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         owners.setdefault(_place(parameter), []).append(name)
-    return tuple(found), owners
+    return owners
 
 
 def _other_kinds(model: Any) -> str:
@@ -306,11 +311,14 @@ def _check_whole(layer: AdaptedLayer) -> None:
 
 def _check_untied(layer: AdaptedLayer, owners: dict[int, list[str]]) -> None:
     names = owners.get(_place(layer.module.weight), [])
-    if len(names) > 1:
-        # What is right for one place, before it is merged, is wrong for all of them after it.
-        one = "the factors change this one alone until they are merged; to judge that, give the others a copy of it"
-        why = "the update has no layer" if layer.lora_A is None else one
-        raise ValueError(f"model: the weight of {layer.name} is tied ({', '.join(names)}): {why}")
+    if len(names) > 1 and layer.lora_A is None:
+        raise ValueError(f"model: the weight of {layer.name} is tied ({', '.join(names)}): the update has no layer")
+
+
+def tied_elsewhere(model: Any, layers: Sequence[AdaptedLayer]) -> list[str]:
+    """Return which of the layers have a weight that stands elsewhere in the model too."""
+    owners = _owners(model)
+    return [layer.name for layer in layers if len(owners.get(_place(layer.module.weight), [])) > 1]
 
 
 def _check_factors(layer: AdaptedLayer, owners: dict[int, list[str]]) -> None:

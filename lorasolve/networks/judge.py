@@ -20,7 +20,7 @@ from ..multi import MultiProblem
 from ..problem.blocks import Pairs, as_finite_pairs, as_pairs
 from ._affine import is_affine
 from ._torch import processes, require_torch
-from .adapted import narrowed, without_ratio
+from .adapted import narrowed, tied_elsewhere, without_ratio
 from .gradients import REPEATABLE, Network
 from .linearize import require_outputs, tangent_problem
 from .losses import CrossEntropy, OutputLoss, SquareLoss
@@ -695,6 +695,9 @@ class _Case:
                 "the lengths that DoRA gives the rows of its weights stay what they are, and the gradient has the part "
                 f"of the norms that training leaves out (0 where the lengths are stationary): {dora}"
             )
+        tied = _in_short(tied_elsewhere(network.model, network.layers))
+        if tied:
+            lines.append(f"the factors change these layers alone, until they are merged into tied weights: {tied}")
         halves = _half_frozen(network)
         if halves:
             lines.append(

@@ -371,7 +371,7 @@ def test_a_scaling_by_another_name_is_seen_in_a_large_vocabulary_too(dtype):
         judge(model, CrossEntropy(), batches, LAM, dtype=dtype)
 
 
-def test_an_embedding_tied_to_a_head_is_refused_and_judged_beside_a_copy():
+def test_an_embedding_tied_to_a_head_is_judged_as_the_one_place_that_its_factors_change():
     class Tied(torch.nn.Module):
         def __init__(self):
             super().__init__()
@@ -386,14 +386,18 @@ def test_an_embedding_tied_to_a_head_is_refused_and_judged_beside_a_copy():
     model, (ids, y) = Tied(), sentences()
     own = torch.nn.functional.cross_entropy(model(ids), y)
     own.backward()
-    with pytest.raises(ValueError, match=r"the weight of words is tied .* this one alone .* give the others a copy"):
-        judge(model, CrossEntropy(), [(ids, y)], LAM)
     assert LoRAMonitor(LAM).step(model) is None
-    model.head.weight = torch.nn.Parameter(model.head.weight.detach().clone(), requires_grad=False)
     network = Network(model, CrossEntropy(), [(ids, y)])
     f, (G,) = network.value_and_gradients(network.point)
     assert f == pytest.approx(float(own), rel=1e-13)
     close([G @ network.point[0][1]], [model.words.lora_B.grad.numpy()])
+    told = judge(model, CrossEntropy(), [(ids, y)], LAM, tangent_solve=True)
+    assert "change these layers alone, until they are merged into tied weights: words" in str(told)
+    # Beside a copy it is the same, and nothing is said of it.
+    model.head.weight = torch.nn.Parameter(model.head.weight.detach().clone(), requires_grad=False)
+    apart = judge(model, CrossEntropy(), [(ids, y)], LAM, tangent_solve=True)
+    assert (apart.F, apart.solved.value) == pytest.approx((told.F, told.solved.value), rel=1e-12)
+    assert "tied" not in str(apart)
 
 
 def test_factors_that_are_views_of_each_other_are_tied():

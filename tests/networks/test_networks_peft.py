@@ -709,13 +709,11 @@ def test_the_reason_of_an_earlier_run_does_not_stop_the_next(tmp_path, wrong):
 
 
 @pytest.mark.parametrize("name", ["embed_tokens", "lm_head"])
-def test_a_layer_over_a_tied_weight_is_watched_by_its_size(name):
+def test_a_layer_over_a_tied_weight_has_the_gradient_of_the_model_and_is_watched_by_its_size(name):
     torch.manual_seed(0)
     sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = transformers.Qwen2Config(vocab_size=20, num_key_value_heads=1, tie_word_embeddings=True, **sizes)
     model = peft.get_peft_model(transformers.Qwen2ForCausalLM(config), peft.LoraConfig(r=2, target_modules=[name]))
-    with pytest.raises(ValueError, match="is tied"):
-        adapted_layers(model)
     monitor = LoRAMonitor(base=model)
     tied = model.get_base_model().get_input_embeddings().weight.detach().double().numpy()
     (norm,) = monitor.base_norms.values()
@@ -727,6 +725,16 @@ def test_a_layer_over_a_tied_weight_is_watched_by_its_size(name):
         if "lora" in key:
             torch.nn.init.ones_(parameter)
     assert "loud" in monitor.step(model)
+    model = moved(model).double().eval()
+    model.zero_grad()
+    network = Network(model, CrossEntropy(), [{"input_ids": ids, "labels": ids}])
+    f, (G,) = network.value_and_gradients(network.point)
+    own = model(input_ids=ids, labels=ids).loss
+    own.backward()
+    assert f == pytest.approx(float(own.detach()), rel=1e-6)
+    (layer,) = network.layers
+    size = float(layer.lora_B.grad.abs().max())
+    np.testing.assert_allclose(G @ layer.factors[1], layer.lora_B.grad.numpy(), atol=1e-4 * size)
 
 
 def test_not_a_number_stops_at_once(tmp_path):

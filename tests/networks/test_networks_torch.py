@@ -683,8 +683,10 @@ def test_layers_over_quantised_and_tied_weights_are_watched():
     model.second.linear.weight = torch.nn.Parameter(packed, requires_grad=False)
     model.other = torch.nn.Linear(6, 7)
     model.other.weight = model.first.linear.weight
-    with pytest.raises(ValueError, match="the weight of first is tied"):
+    with pytest.raises(ValueError, match="second has a quantised weight"):
         adapted_layers(model)
+    with pytest.raises(ValueError, match=r"the weight of other is tied .*: the update has no layer"):
+        adapted_layers(model, "other")
     assert monitors[1].step(model) is None
     assert monitors[0].history == monitors[1].history
     model.second.lora_A = torch.nn.Parameter(torch.ones(3, 7))
