@@ -103,6 +103,13 @@ class AdapterConfig:
         """Whether no factor is known to be frozen: MiCA keeps ``lora_B`` as it starts."""
         return self.initialization != "mica"
 
+    def trains_in_full(self, tensor: str) -> bool:
+        """Return whether a tensor beside the factors is known to be trained."""
+        modules = self.document.get("modules_to_save")
+        listed = modules if isinstance(modules, list) else []
+        bias = tensor.endswith(".bias") and self.document.get("bias", "none") != "none"
+        return bias or "trainable_tokens" in tensor or any(f".{module}." in f".{tensor}" for module in listed)
+
     def names_of(self, module: str) -> tuple[str, ...]:
         """Return what patterns call a module: its name, or those of its parameters where they are targeted.
 

@@ -43,6 +43,8 @@ _FOREIGN = (
 
 _OTHER_KIND = "an adapter of another kind"
 _IN_FULL = "trained in full, not of low rank"
+# PEFT saves embeddings whose vocabulary was enlarged, trained or not.
+_WHOLE = "saved in full; the configuration does not name it as trained"
 _BASE = "a base weight, saved beside its factors"
 
 # At most so many folders or files are named.
@@ -165,8 +167,8 @@ class Adapter:
         others = {name.removeprefix("base_model.model.").rpartition(".")[0] for name in foreign}
         for module in [module for module, entry in self.entries.items() if not set(entry.parts) & {"A", "B"}]:
             # A parameter that happens to be called alpha, for example.
-            why = _OTHER_KIND if module in others else _IN_FULL
-            self.skipped |= dict.fromkeys(self.entries.pop(module).parts.values(), why)
+            names = self.entries.pop(module).parts.values()
+            self.skipped |= {name: _OTHER_KIND if module in others else self._whole(name) for name in names}
         usable = any({"A", "B"} <= set(entry.parts) for entry in self.entries.values())
         if not usable:
             found = f"; there are {len(self.skipped)} others, of {_summary(self.skipped)}" if self.skipped else ""
@@ -190,7 +192,7 @@ class Adapter:
         split = split_name(name if self.config is not None else in_one_word(name))
         if split is None:
             foreign, base = any(mark in name for mark in _FOREIGN), name.endswith(".base_layer.weight")
-            self.skipped[name] = _OTHER_KIND if foreign else _BASE if base else _IN_FULL
+            self.skipped[name] = _OTHER_KIND if foreign else _BASE if base else self._whole(name)
             return
         module, part, rest = split
         if rest == "bias":
@@ -200,6 +202,10 @@ class Adapter:
         entry.repeated |= PARTS[part] in entry.parts
         entry.embedding |= part.startswith("lora_embedding")
         entry.parts[PARTS[part]] = name
+
+    def _whole(self, name: str) -> str:
+        """Return what a tensor is that belongs to no factors: PEFT saves some that its configuration does not train."""
+        return _IN_FULL if self.config is None or self.config.trains_in_full(name) else _WHOLE
 
     @property
     def dtypes(self) -> tuple[str, ...]:

@@ -293,7 +293,15 @@ def test_tensors_that_are_no_factors_are_listed(tmp_path, make):
         "text_encoder.q_proj.lora_linear_layer.up.weight": "an adapter of another kind",
     }
     tensors = make.linear("a.q", down, up) | dict.fromkeys(others, np.ones(3, "f4"))
-    assert read(make.adapter(tmp_path, tensors, bias="all", lora_bias=True)).skipped == others
+    settings = {"bias": "all", "lora_bias": True, "modules_to_save": ["classifier", "activation"]}
+    assert read(make.adapter(tmp_path / "trained", tensors, **settings)).skipped == others
+    # PEFT saves embeddings of a vocabulary that was enlarged, trained or not.
+    names = ("base_model.model.m.embed_tokens.weight", "base_model.model.lm_head.weight")
+    saved = dict.fromkeys(names, np.ones((3, 2), "f4"))
+    config = {"modules_to_save": ["lm_head"], "bias": "none"}
+    told = read(make.adapter(tmp_path / "saved", make.linear("a.q", down, up) | saved, **config)).skipped
+    assert "does not name it as trained" in told["base_model.model.m.embed_tokens.weight"]
+    assert told["base_model.model.lm_head.weight"] == "trained in full, not of low rank"
 
 
 def test_a_factor_that_occurs_twice_is_not_guessed(tmp_path, make):
