@@ -214,8 +214,8 @@ def _found(
         if kinds:
             raise ValueError(f"model: expected LoRA, got adapters of the kind {kinds}, whose update is not s A B^T")
         raise ValueError(
-            "model: has no LoRA layers (modules with lora_A and lora_B); wrap it with peft.get_peft_model (judge and "
-            "fine_tune also take plain layers by name, layers=('query', 'value'))"
+            "model: has no LoRA layers (modules with lora_A and lora_B, which merge_and_unload() takes away); wrap it "
+            "with peft.get_peft_model (judge and fine_tune also take plain layers by name, layers=('query', 'value'))"
         )
     return tuple(found), _owners(model)
 

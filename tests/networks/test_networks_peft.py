@@ -140,6 +140,11 @@ def test_adapters_of_other_kinds_are_named(kind):
         adapted_layers(model)
 
 
+def test_a_model_whose_factors_were_merged_and_taken_away_is_told_so():
+    with pytest.raises(ValueError, match=r"no LoRA layers .*merge_and_unload\(\) takes away"):
+        adapted_layers(adapted().merge_and_unload())
+
+
 def moved(model, seed=0):
     """Return a model of PEFT with factors as after some training."""
     torch.manual_seed(seed)
