@@ -635,6 +635,11 @@ class _Case:
                     ". The updates are empty: near this model nothing is worth its penalty for a lam above "
                     f"{found.dual_norm * self.lam:.3g}"
                 )
+            elif found.dual_norm < 1.0 - STATIONARY:
+                reason += (
+                    f". ||G||_2 is at most {at_most(found.dual_norm, '.2g')} of lam in every layer: the updates are "
+                    "not worth their penalty here, and F falls as they shrink"
+                )
             return "tangent_optimal", reason, found.level
         hint = "" if solved is not None else "; tangent_solve=True gives a sharper number"
         reason = (

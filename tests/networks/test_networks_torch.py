@@ -1638,6 +1638,21 @@ def test_points_of_another_network_are_refused_and_those_that_are_not_finite_are
     assert (found.kind, found.better) == (best.verdict.kind, None)
 
 
+def test_updates_that_are_not_worth_their_penalty_are_said_to_shrink():
+    """Along ``-X`` the slope of F is ``-<G, X> - lam ||X||_*``, at most ``(||G||_2 - lam) ||X||_*``."""
+    model = Net()
+
+    def at(size):
+        factors = [(size * np.eye(m, 1), size * np.eye(n, 1)) for m, n in Network(model, CrossEntropy(), data()).shapes]
+        return judge(model, CrossEntropy(), data(), 5.0, factors=factors)
+
+    found = at(1e-3)
+    assert found.kind == "tangent_optimal" and found.certificate.dual_norm < 0.5
+    assert "not worth their penalty here, and F falls as they shrink" in found.reason
+    assert at(0.9e-3).F < found.F
+    assert "shrink" not in at(0.0).reason
+
+
 def test_without_anything_to_gain_the_empty_update_is_optimal():
     verdict = fine_tune(Net(), CrossEntropy(), data(), 1.0, max_calls=100).verdict
     assert verdict.kind == "tangent_optimal"
