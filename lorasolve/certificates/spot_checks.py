@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from .._support.registry import of_package
 from .._support.validate import Array
 from ..linear_map import factor_svd
 from ..objectives import DenseReference, UserObjective, difference_step, length_of
@@ -78,8 +79,7 @@ def needed(loss: MultiObjective) -> bool:
 def is_of_a_user(loss: Any) -> bool:
     """Return whether a loss, or one of those that it adds up, is not of the package."""
     whose = speaker(loss)
-    of_package = type(whose).__module__.startswith("lorasolve.")
-    return not of_package or any(is_of_a_user(part) for part in getattr(whose, "parts", ()))
+    return not of_package(type(whose)) or any(is_of_a_user(part) for part in getattr(whose, "parts", ()))
 
 
 def test_of(loss: MultiObjective) -> str:

@@ -532,6 +532,24 @@ def test_a_true_closed_form_is_believed_whatever_is_tried_beside_it(rank):
         assert certify(ls.Problem(BestOfItsRank(M), rank, 0.0), (A, B)).is_global is True
 
 
+def test_a_users_file_in_the_folder_of_losses_is_believed_no_more_than_one_elsewhere():
+    """The 2 is kept, which is a saddle 2.5 above the best; with decay its Hessian has the wrong sign."""
+
+    class InTheFolder(SaysWhereItIsLeast, Objective):
+        __module__ = "lorasolve.objectives.in_the_folder"
+
+        def hessian_product(self, X, D):
+            return -D
+
+    loss, X = InTheFolder(np.diag([3.0, 2.0, 1.0]), 1), np.diag([0.0, 2.0, 0.0])
+    certificate = certify(ls.Problem(loss, 1, 0.0), X)
+    assert certificate.is_global is False and "below the closed form" in certificate.reason
+    # Soft thresholding: the optimum for lam = 2.5 is diag(1/2, 0, 0).
+    root = np.sqrt(np.diag([0.5, 0.0, 0.0])[:, :1])
+    judged = ls.verdict(ls.Problem(loss, 1, 2.5), (root, root))
+    assert judged.kind == "inconclusive" and "check_objective" in judged.reason
+
+
 class WeightedDistance:
     """``sum W (X - M)^2 / 2`` of a user, whose least value is 0."""
 
