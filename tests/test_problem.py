@@ -261,6 +261,24 @@ def test_a_problem_cannot_be_changed_in_place(name):
     assert vars(problem) == before
 
 
+@dataclasses.dataclass(frozen=True)
+class Halved(LoRA):
+    """An adapter of a user that states ``X = A B^T``."""
+
+    share: float = 0.5
+    name = "halved"
+
+    def update(self, objective, theta, rank):
+        return self.share * super().update(objective, theta, rank)
+
+
+def test_an_adapter_whose_update_is_not_the_product_that_it_states_is_refused():
+    """Its certificate would be about ``A B^T`` and its results hand out another matrix."""
+    assert make("denoising", adapter=Halved(share=1.0)).adapter.low_rank
+    with pytest.raises(ValueError, match=r"adapter: 'halved' .* differs from s A B\^T .* by 0\.5 .* check_adapter"):
+        make("denoising", adapter=Halved())
+
+
 def test_replace_checks_again_and_derives_again():
     problem = make("denoising", 0.5)
     other = problem.replace(rank=1, adapter=LoRA(alpha=4.0))

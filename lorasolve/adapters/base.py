@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from .._support.registry import of_package
 from .._support.validate import Array
 from ..objectives.base import Objective
 
 if TYPE_CHECKING:
     from ..problem import Problem
+
+# Relative difference between a user's update and the product that it is stated to be, float32 allowed.
+PRODUCT_TOL = 1e-5
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,26 @@ class Adapter:
     def update(self, objective: Objective, theta: Array, rank: int) -> Array:
         """Return the update ``X`` (m, n) that ``theta`` stands for."""
         raise TypeError(f"{type(self).__name__} does not define update(objective, theta, rank)")
+
+
+def contradiction(adapter: Adapter, objective: Objective, rank: int) -> str | None:
+    """Return how far the update of a user's adapter is from the ``s A B^T`` that it states, or None where it is that.
+
+    Certificates are about the product of the factors, and results hand out the update.
+    """
+    if not adapter.low_rank or of_package(type(adapter)):
+        return None
+    rng = np.random.default_rng(0)
+    A, B = (rng.standard_normal((k, rank)) for k in objective.shape)
+    theta = np.concatenate([A.ravel(), B.ravel(), adapter.initial_extra(objective, A, B)])
+    stated = adapter.scale_at(rank) * (A @ B.T)
+    off = float(np.linalg.norm(adapter.update(objective, theta, rank) - stated) / np.linalg.norm(stated))
+    if off <= PRODUCT_TOL:
+        return None
+    return (
+        f"it states low_rank, and its update differs from s A B^T with s = scale_at({rank}) by {off:.2g} of that: run "
+        "check_adapter, or leave low_rank out"
+    )
 
 
 def split(theta: Array, shape: tuple[int, int], rank: int) -> tuple[Array, Array, Array]:

@@ -25,7 +25,7 @@ from .._support.validate import (
     shown,
 )
 from ..adapters import registry as adapter_registry
-from ..adapters.base import Adapter, split
+from ..adapters.base import Adapter, contradiction, split
 from ..adapters.lora import LoRA
 from ..linear_map import SQUARED, LinearMap, factor_singular_values, frobenius_norm, top_singular
 from ..objectives import DenseReference, as_objective
@@ -120,6 +120,7 @@ class Problem:
         lam = as_number(self.lam, "lam", 0.0)
         adapter = adapter_registry.make(self.adapter, "adapter")
         require(adapter.name, "adapter", adapter.refusal(objective))
+        require(adapter.name, "adapter", contradiction(adapter, objective, rank))
         scale = adapter.scale_at(rank)
         if scale == 0.0 or not math.isfinite(lam / scale):
             raise ValueError(f"adapter: its scaling s = {scale:g} leaves lam/s, the weight of ||X||_*, no number")
