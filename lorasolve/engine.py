@@ -10,6 +10,7 @@ from typing import Any, Literal, SupportsIndex
 import numpy as np
 
 from ._advice import end_message, unbounded_advice, zero_advice
+from ._slopes import contradiction
 from ._support.keywords import names_keywords
 from ._support.progress import Progress
 from ._support.threads import solver_pools
@@ -26,6 +27,7 @@ from .problem import Problem
 from .problem.natural_units import underflows
 from .result import Result, seen_from
 from .schedules import Stage
+from .status import Status
 
 GivenStart = tuple[Any, Any] | Result
 
@@ -118,9 +120,14 @@ def solve(
                 else:
                     end = iterate(stage, optimizer, schedules, monitor, rng, attended)
             monitor.finish()
+            denied = _denial(end, optimizer, monitor)
+            if denied is not None:
+                end = replace(end, status=Status.INCONSISTENT)
             total = monitor.seconds()
             compiled = compile_seconds() - compiled_before
             message = end_message(optimizer, stage, end.status, end.step, monitor.nit, monitor.trace.value)
+            if denied is not None:
+                message = f"{optimizer.name}: {denied}"
             origin = start_name(method, given)
             result = _result(end, method, origin, seed, message, monitor, total - compiled, compiled)
             result.message += zero_advice(result) + unbounded_advice(result)
@@ -195,6 +202,19 @@ def _with_result(error: Exception, result: Result) -> Exception:
     error.result = result  # type: ignore[attr-defined]
     error.add_note(f"raised by the callback in iteration {result.nit}; the result so far is this exception's .result")
     return error
+
+
+def _denial(end: End, optimizer: Optimizer, monitor: Monitor) -> str | None:
+    """Return why a run that was told so has not converged, or not reached its target, or None if it has."""
+    if not end.status.success or optimizer.stochastic:
+        return None
+    problem, theta = end.stage.problem, end.stage.theta
+    if type(optimizer).evaluate is not Optimizer.evaluate:
+        grad = np.empty_like(theta)
+        value = optimizer.last_value_and_grad(problem, theta, grad)
+        if not monitor.confirms(end.status, theta, value, problem.stationarity(theta, grad)):
+            return "its evaluate answers with other values or gradients than those of L: run check_optimizer"
+    return contradiction(problem, theta) if end.status is Status.CONVERGED else None
 
 
 def _result(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ._support.interruptions import patience
-from ._support.validate import Array
+from ._support.validate import Array, shown
 from .monitor import STALL_WINDOW, Monitor, Stop
 from .optimizers.base import DrivenOptimizer, Optimizer
 from .problem import Problem
@@ -70,13 +70,23 @@ class Trials:
         self.state = optimizer.init(stage.problem, stage.theta, rng)
         self.grad = np.empty_like(stage.theta)
         self.value = self.grad_norm = math.inf
+        self._evaluated = b""
         self._rejected = 0
 
     def evaluate(self) -> None:
         """Call the oracle at the trial; a value or gradient that is not finite counts as infinite."""
         self.monitor.call()
-        self.value = self.optimizer.evaluate(self.problem, self.state, self.grad)
-        self.grad_norm = self.problem.stationarity(self.state.trial, self.grad)
+        trial = self.state.trial
+        if not isinstance(trial, np.ndarray) or trial.shape != self.grad.shape:
+            raise ValueError(
+                f"method: {self.optimizer.name} has set state.trial to {shown(trial)}, expected a vector of "
+                f"{self.grad.size} parameters"
+            )
+        self._evaluated = trial.tobytes()
+        self._note(trial, self.optimizer.evaluate(self.problem, self.state, self.grad), self.grad)
+
+    def _note(self, theta: Array, value: float, grad: Array) -> None:
+        self.value, self.grad_norm = value, self.problem.stationarity(theta, grad)
         if not (math.isfinite(self.value) and math.isfinite(self.grad_norm)):
             self.value = self.grad_norm = math.inf
 
@@ -91,8 +101,11 @@ class Trials:
                 self.optimizer.update(self.problem, state, self.value, self.grad)
         except np.linalg.LinAlgError:  # of decompositions of what has overflowed
             raise Stop(Status.DIVERGED) from None
+        self._refuse_wrong_end()
         if state.accepted:
             self._rejected = 0
+            if state.theta.tobytes() != self._evaluated and not self.optimizer.stochastic:
+                self._evaluate_accepted()
             return True
         self._rejected += 1
         if state.ended is not None:
@@ -100,6 +113,21 @@ class Trials:
         if self._rejected > REJECTED_LIMIT:
             raise Stop(Status.DIVERGED if self.value == math.inf else Status.STALLED)
         return False
+
+    def _refuse_wrong_end(self) -> None:
+        """Refuse an end that is no reason, or one that only the stopping rule can give."""
+        ended = self.state.ended
+        if ended is not None and (not isinstance(ended, Status) or ended.success):
+            raise ValueError(
+                f"method: {self.optimizer.name} has set state.ended to {shown(ended)}, expected Status.STALLED or "
+                "another reason without success: whether a run has converged is for its stopping rule to say"
+            )
+
+    def _evaluate_accepted(self) -> None:
+        """Call the oracle at an accepted point that is not the trial: an average, or the trial after a step."""
+        self.monitor.call()
+        grad = np.empty_like(self.grad)
+        self._note(self.state.theta, self.problem.value_and_grad(self.state.theta, grad), grad)
 
     def _offer_infinite(self) -> None:
         """Offer a trial without finite value; an optimizer that does not reject it has diverged."""

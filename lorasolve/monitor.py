@@ -56,13 +56,16 @@ from ._support.validate import Array, as_instance, as_integer, as_number, shown
 from .kernels.stopping_rules import CONVERGED, DIVERGED, LIMIT, RUNNING, STALLED, TARGET, decide, slope_at_start
 from .optimizers.base import ROUNDING, Limits, Optimizer
 from .problem import Problem
-from .problem.natural_units import hides_gradient, least_length, may_hide_gradient
+from .problem.natural_units import HIDDEN, hides_gradient, least_length, may_hide_gradient
 from .result import Trace
 from .status import Status
 
 # A run whose best value has not changed in this many accepted iterations has reached the precision of its type, or
 # hovers at the length of its steps.
 STALL_WINDOW = 500
+
+# Share of a target that rounding may make between what a method evaluates and L itself.
+TOLD = 1e-6
 
 # Calls of a loss show after a while how exact it is; after so many iterations it is asked again.
 LOOK_AGAIN = 64
@@ -107,7 +110,7 @@ class StoppingRule:
     max_calls : int, optional
         Limit on oracle calls, rejected trials and Hessian products included. By default ``20 max_iter + 1000``. Not
         counted are the calls that sample the curvature of a loss that states no ``smoothness``, 40 or so each time
-        that a step is derived from it.
+        that a step is derived from it, and the nine that test a gradient of yours where a run has converged.
 
     Raises
     ------
@@ -383,6 +386,16 @@ class Monitor:
         """Return whether the gradient is within the tolerance, whatever the target."""
         rules = (-math.inf, *self.rules[1:])
         return decide(value, grad_norm, _length(theta), self.nit, math.inf, self.nit, rules)[0] == CONVERGED
+
+    def confirms(self, status: Status, theta: Array, value: float, grad_norm: float) -> bool:
+        """Return whether exact answers at the last point agree that the run has converged or reached its target.
+
+        Up to what rounding may make of them: several times the tolerance.
+        """
+        target, grad_tol, floor = self.rules[:3]
+        if status is Status.TARGET_REACHED:
+            return value - target <= TOLD * max(abs(value), abs(target))
+        return grad_norm <= HIDDEN * grad_tol * max(_length(theta), floor)
 
     def finish(self) -> None:
         """Make sure the last accepted point is in the trace, and nothing half recorded."""

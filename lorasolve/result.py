@@ -122,7 +122,7 @@ class Result:
         ``L`` and ``||grad L||_2`` at the last point.
     nit, nfev : int
         Accepted iterations, and oracle calls (rejected trials included; those not counted that sample the curvature of
-        a loss that states no ``smoothness``).
+        a loss that states no ``smoothness``, and the few that test a gradient of yours where a run has converged).
     status : Status
         Why the run stopped.
     message : str

@@ -31,7 +31,7 @@ LAYERS = (
     {"method"},
     {"result"},
     {"monitor"},
-    {"_advice", "loop"},
+    {"_advice", "_slopes", "loop"},
     {"engine"},
     {"certificates", "convex", "sweep"},
     {"landscape", "symbolic"},

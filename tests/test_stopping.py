@@ -523,6 +523,49 @@ def test_values_that_rise_along_their_gradients_are_named(name):
     assert result.nfev < 100
 
 
+@pytest.mark.parametrize("name", ["adam", "gd:step_size=0.05", "heavy_ball:step_size=0.05", "lbfgs"])
+def test_a_run_whose_false_gradient_vanishes_has_not_converged(name):
+    """Twice the gradient vanishes where the singular values are those of the data less ``lam/2`` and not ``lam``."""
+    stop = ls.StoppingRule(grad_tol=1e-4)
+    doubled, right = (
+        ls.solve(ls.Problem(Wrong(lambda R, k=k: k * R), 2, 0.1), name, "gaussian", stop=stop) for k in (2, 1)
+    )
+    assert right.status is ls.Status.CONVERGED
+    assert not doubled.success and (name == "lbfgs" or doubled.status is ls.Status.INCONSISTENT)
+
+
+@pytest.mark.parametrize("k", [1.0, 2.0])
+def test_a_run_whose_adapter_has_a_false_gradient_has_not_converged(k):
+    @dataclass(frozen=True)
+    class Scaled(ls.adapters.LoRA):
+        name = "scaled"
+
+        def value_and_grad(self, objective, theta, rank, grad):
+            value = super().value_and_grad(objective, theta, rank, grad)
+            grad *= k
+            return value
+
+    problem = ls.Problem(OBJECTIVES["denoising"], 2, 0.1, Scaled())
+    result = ls.solve(problem, "adam", "gaussian", stop=ls.StoppingRule(grad_tol=1e-4))
+    assert result.status is (ls.Status.CONVERGED if k == 1.0 else ls.Status.INCONSISTENT)
+    assert ("check_adapter" in result.message) is (k != 1.0)
+
+
+class Kinked:
+    """``sum |X - 1|``: its subgradients are no derivatives where entries are 1."""
+
+    shape, convex, lower_bound = (3, 2), True, 0.0
+
+    def value_and_grad(self, X):
+        return float(np.abs(X - 1.0).sum()), np.sign(X - 1.0)
+
+
+def test_subgradients_are_no_contradiction():
+    """At ``X = 1`` the subgradient 0 is one, and ``L`` has no derivative there."""
+    result = ls.solve(ls.Problem(Kinked(), 1, 0.0), GD(step_size=0.1), (np.ones((3, 1)), np.ones((2, 1))))
+    assert result.status is ls.Status.CONVERGED and result.nit == 0
+
+
 @pytest.mark.parametrize("name", [name for name in ls.optimizers.registry.classes() if name not in ("als", "sgd")])
 @pytest.mark.parametrize("gradient", [lambda R: -R, lambda R: np.roll(R, 1, axis=0), lambda R: R + 1.0, np.sign])
 def test_runs_end_whatever_the_gradient_is(name, gradient):
@@ -600,6 +643,87 @@ class Ends(Rejects):
 def test_a_method_that_has_no_further_trial_ends_at_the_point_that_it_accepts():
     result = ls.solve(ls.Problem(Wrong(lambda R: R), 2, 0.1), Ends(), "gaussian", stop=ls.StoppingRule(max_iter=9))
     assert (result.status, result.nit, result.nfev) == (ls.Status.STALLED, 0, 1)
+
+
+@dataclass(frozen=True)
+class Averages(Optimizer):
+    """It evaluates the points of gradient descent, and accepts their average."""
+
+    name = "averages"
+
+    def update(self, problem, state, value, grad):
+        state.theta = 0.99 * state.theta + 0.01 * state.trial
+        state.trial = state.trial - 0.05 * grad
+
+
+def test_an_accepted_point_that_was_not_evaluated_is_judged_itself():
+    problem = ls.Problem(OBJECTIVES["denoising"], 2, 0.1)
+    start = ls.solve(problem, "gd", "gaussian", stop=ls.StoppingRule(max_iter=1)).trace.value[0]
+    best = ls.solve(problem, "lbfgs", "gaussian").fun
+    target = 0.5 * (start + best)
+    reached = ls.solve(problem, Averages(), "gaussian", stop=ls.StoppingRule(target=target))
+    assert reached.status is ls.Status.TARGET_REACHED and reached.fun <= target
+    found = ls.solve(problem, Averages(), "gaussian", stop=ls.StoppingRule(grad_tol=1e-6))
+    theta_size = float(np.linalg.norm(found.theta))
+    assert found.status is ls.Status.CONVERGED and found.grad_norm <= 1.01e-6 * problem.units.slope * theta_size
+    # Value and gradient norm of the last point, as the trace has them.
+    assert_allclose([found.trace.value[-1], found.trace.grad_norm[-1]], [found.fun, found.grad_norm], rtol=1e-9)
+
+
+@dataclass(frozen=True)
+class HalfTheGradient(Optimizer):
+    """It answers with the gradient in ``A`` alone, and does not say that this is a part of ``L``."""
+
+    name = "half_the_gradient"
+
+    def evaluate(self, problem, state, grad):
+        value = problem.value_and_grad(state.trial, grad)
+        problem.split(grad)[1][:] = 0.0
+        return value
+
+    def update(self, problem, state, value, grad):
+        state.theta = state.trial
+        state.trial = state.theta - 0.1 * grad
+
+
+def test_a_gradient_that_a_method_makes_vanish_is_no_convergence():
+    """The least squares problem in ``A`` alone is solved; the gradient in ``B`` is as large as it was."""
+    result = ls.solve(ls.Problem(OBJECTIVES["denoising"], 2, 0.1), HalfTheGradient(), "gaussian")
+    assert result.status is ls.Status.INCONSISTENT and "check_optimizer" in result.message
+    assert result.grad_norm > 0.1
+
+
+@dataclass(frozen=True)
+class SaysThatItHasConverged(Optimizer):
+    name = "says_so"
+    word: object = None
+
+    def update(self, problem, state, value, grad):
+        state.ended = self.word
+
+
+@pytest.mark.parametrize("word", [ls.Status.CONVERGED, ls.Status.TARGET_REACHED, "converged", True])
+def test_whether_a_run_has_converged_is_not_for_the_method_to_say(word):
+    with pytest.raises(ValueError, match=r"says_so has set state\.ended to .*expected Status\.STALLED"):
+        ls.solve(ls.Problem(OBJECTIVES["denoising"], 2, 0.1), SaysThatItHasConverged(word), "gaussian")
+
+
+@dataclass(frozen=True)
+class OneFactorOnly(Optimizer):
+    """It takes the first factor for all parameters."""
+
+    name = "one_factor"
+
+    def update(self, problem, state, value, grad):
+        state.theta = state.trial
+        state.trial = (problem.split(state.theta)[0] - problem.split(grad)[0]).ravel()
+
+
+def test_a_trial_of_another_size_is_named():
+    with pytest.raises(
+        ValueError, match=r"method: one_factor has set state\.trial .*12.*expected a vector of 22 param"
+    ):
+        ls.solve(ls.Problem(OBJECTIVES["denoising"], 2, 0.1), OneFactorOnly(), "gaussian")
 
 
 @pytest.mark.parametrize("name", ["lbfgs", "trust_ncg"])

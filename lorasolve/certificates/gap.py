@@ -24,7 +24,7 @@ from ..linear_map import RANK_TOL, balanced, factor_svd, frobenius_norm, numeric
 from ..objectives import Facts
 from ..objectives.base import allowance
 from ..problem import Problem
-from ..problem.blocks import Pairs
+from ..problem.blocks import Pairs, is_of_a_user
 from ..result import Result, seen_from
 from . import ranks, spot_checks
 from .documents import BITS, Arithmetic, write
@@ -286,7 +286,7 @@ def conclude(
     norm = math.nan if found.parts is None else found.parts.norm_high
     f, stationarity = _stationarity(problem, factors, found)
     closed = [FLOATING] if answer.level is Known.CERTIFIED and FLOATING not in found.assumptions else []
-    if answer.formula.startswith(CLOSED_FORM) and spot_checks.is_of_a_user(problem.loss):
+    if answer.formula.startswith(CLOSED_FORM) and is_of_a_user(problem.loss):
         closed.append(f"{CLOSED_FORM} that your f states is right")
     value = _within(f + lam * nuclear, found)
     # The factors of an update that is no s A B^T are made up for the bound: nobody minimises anything over them.
@@ -543,7 +543,7 @@ class _Case:
     def _below_closed_form(self, stated: float) -> float | None:
         """Return a value below the least one that a user's formula states, if descents from this point find one."""
         loss = self.problem.loss
-        if not spot_checks.is_of_a_user(loss):
+        if not is_of_a_user(loss):
             return None
         ((A, B),) = self.factors
         return spot_checks.falls_below(loss, A @ B.T, self.problem.rank, stated)

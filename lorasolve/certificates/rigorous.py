@@ -34,6 +34,7 @@ from .._support.validate import Array, as_choice, as_float_array, as_instance, a
 from ..linear_map import largest_singular_value
 from ..objectives.base import Objective
 from ..problem import Problem
+from ..problem.blocks import is_of_a_user
 from ..result import Result, seen_from
 from . import _oracles, ranks, spot_checks
 from ._rounding import environment_refusal, fraction_down, fraction_up
@@ -148,7 +149,7 @@ def rigorous_bound(problem: Problem, point: Any, trust: Trust = "lapack") -> Rig
     Source: Fenchel duality (proofs/certificate) and the references in ``_rounding``, ``norms`` and ``_functions``.
     """
     point = seen_from(as_instance(problem, "problem", Problem), point)
-    if refusal(problem) is None and spot_checks.is_of_a_user(problem.loss):
+    if refusal(problem) is None and is_of_a_user(problem.loss):
         double = problem.replace(objective=problem.objective.in_float64())
         spot_checks.refuse_another_loss(problem.loss, double.loss, [point_factors(problem, point)[:2]])
     return prove(problem, point, trust).bound

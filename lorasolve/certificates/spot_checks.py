@@ -18,12 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from .._support.registry import of_package
 from .._support.validate import Array
 from ..linear_map import factor_svd
-from ..objectives import DenseReference, UserObjective, difference_step, length_of
-from ..objectives.base import Shifted
-from ..problem.blocks import Matrices, MultiObjective, OneBlock, Pairs, joint_inner, joint_norm
+from ..objectives import difference_step, length_of
+from ..problem.blocks import Matrices, MultiObjective, OneBlock, Pairs, is_of_a_user, joint_inner, joint_norm, speaker
 from . import _oracles
 
 # Rounding errors that a plainly written loss may make, in units in the last place of what its value is made of.
@@ -62,24 +60,11 @@ def has_passed(given: Any) -> bool:
     return reference is not None and reference() is given
 
 
-def speaker(given: Any) -> Any:
-    """Return the object that states the facts: a user's own within its wrappers."""
-    while isinstance(given, DenseReference | Shifted | OneBlock | UserObjective):
-        given = given.user if isinstance(given, UserObjective) else given.objective
-    return given
-
-
 def needed(loss: MultiObjective) -> bool:
     """Return whether the facts of a loss are claims: those with a proved oracle, or by their formula, are none."""
     if not isinstance(loss, OneBlock):
         return not vars(type(loss)).get("by_formula", False)
     return _oracles.claim(loss.objective) is not None or _oracles.refusal(loss.objective) is not None
-
-
-def is_of_a_user(loss: Any) -> bool:
-    """Return whether a loss, or one of those that it adds up, is not of the package."""
-    whose = speaker(loss)
-    return not of_package(type(whose)) or any(is_of_a_user(part) for part in getattr(whose, "parts", ()))
 
 
 def test_of(loss: MultiObjective) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from .._advice import rise
 from .._known import Known
+from .._slopes import contradiction
 from .._support.keywords import names_keywords
 from .._support.validate import Array, as_flag, as_integer, as_iterable, as_number, shown
 from ..certificates import certify, spot_checks
@@ -313,6 +314,9 @@ class _Judge:
         near = self.approximate
         if near and near.known is Known.CERTIFIED and near.conclusion == "global" and not self._above_star():
             return "global", f"{near.known}: {near.text}", near.theorem
+        denied = contradiction(self.problem, self.point.theta)
+        if denied is not None:
+            return "inconclusive", f"{self.problem.loss.label}: {denied}", "nothing"
         if not self.first.is_fosp:
             return "not_converged", self._unsettled(), "gradient"
         self.second = second_order_at(self.point, 0.1 * self.tol)

@@ -37,7 +37,7 @@ class State:
     Attributes
     ----------
     theta : ndarray
-        The last accepted point.
+        The last accepted point: the trial that was evaluated. Another one, as an average, is evaluated by the loop.
     trial : ndarray
         The point to be evaluated next.
     accepted : bool
@@ -47,7 +47,8 @@ class State:
     step_factor : float
         The schedule's factor on the step size, set by the loop before each update.
     ended : Status or None
-        Set by an optimizer that has no further trial, with the reason: it ends the run.
+        Set by an optimizer that has no further trial, with the reason, as ``Status.STALLED``: it ends the run. Whether
+        it has converged the stopping rule says.
     """
 
     theta: Array

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from .._support.registry import of_package
 from .._support.time_limit import is_over
 from .._support.validate import (
     Array,
@@ -29,11 +30,13 @@ from ..linear_map import LinearMap
 from ..objectives import (
     POWER_STEPS,
     ByIncrements,
+    DenseReference,
     Exact,
     Facts,
     Kernels,
     Nearby,
     ShownPrecision,
+    UserObjective,
     difference_step,
     estimate_smoothness,
     factored,
@@ -42,7 +45,7 @@ from ..objectives import (
     own_matrix,
     real_value,
 )
-from ..objectives.base import Objective, Rounding, Wrapper, allowance
+from ..objectives.base import Objective, Rounding, Shifted, Wrapper, allowance
 
 Matrices = Sequence[Array]
 Pairs = Sequence[tuple[Array, Array]]
@@ -511,3 +514,16 @@ def _of_one_size(sizes: Sequence[float]) -> list[list[int]]:
         else:
             groups.append([k])
     return groups
+
+
+def speaker(given: Any) -> Any:
+    """Return the object that states the facts: a user's own within its wrappers."""
+    while isinstance(given, DenseReference | Shifted | OneBlock | UserObjective):
+        given = given.user if isinstance(given, UserObjective) else given.objective
+    return given
+
+
+def is_of_a_user(loss: Any) -> bool:
+    """Return whether a loss, or one of those that it adds up, is not of the package."""
+    whose = speaker(loss)
+    return not of_package(type(whose)) or any(is_of_a_user(part) for part in getattr(whose, "parts", ()))

@@ -135,3 +135,24 @@ def test_where_f_ends_nearby_no_difference_contradicts_a_hessian():
     A[0] = B[0] = np.sqrt(3.0) * (1.0 - 1e-12)
     found = landscape.verdict(ls.Problem(Edge(M, 1.0), 1, 0.0), (A, B))
     assert "Hessian products" not in found.reason
+
+
+class Doubled:
+    """``||X - M||^2/2`` with twice its gradient, ``M = diag(3, 0)``, and not said to be convex."""
+
+    shape = (2, 2)
+
+    def __init__(self, k):
+        self.k = k
+
+    def value_and_grad(self, X):
+        R = X - np.diag([3.0, 0.0])
+        return 0.5 * float((R**2).sum()), self.k * R
+
+
+@pytest.mark.parametrize(("k", "kind"), [(2.0, "inconclusive"), (1.0, "not_converged")])
+def test_a_point_where_a_false_gradient_vanishes_is_no_second_order_point(k, kind):
+    """At ``diag(2, 0)`` twice the gradient cancels with the decay, at ``diag(1, 0)`` the gradient itself."""
+    root = np.sqrt(2.0) * np.eye(2)[:, :1]
+    found = landscape.verdict(ls.Problem(Doubled(k), 1, 2.0), (root, root), X_star=np.diag([1.0, 0.0]))
+    assert found.kind == kind and ("check_objective" in found.reason) is (k == 2.0)

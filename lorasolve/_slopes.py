@@ -1,0 +1,64 @@
+"""Whether ``L`` changes as its gradient says, asked at one point: where a run has converged and where one is judged.
+
+At a stationary point of ``L`` the terms of the gradient cancel, and with a gradient of ``f`` that is off by a factor
+they cancel elsewhere. Only what a user has written is asked.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ._support.registry import of_package
+from ._support.validate import Array
+from .problem import Problem
+from .problem.blocks import is_of_a_user
+
+# Rounding errors that a plainly written loss may make, in units in the last place of what its value is made of.
+ULPS = 1000.0
+# Steps to both sides, as shares of the length of the parameters.
+STEPS = (1e-3, 1e-4)
+# Share by which the slope along a random direction may be off, of what that of any gradient would be there.
+SHARE = 1e-2
+
+
+def contradiction(problem: Problem, theta: Array) -> str | None:
+    """Return which test tells more, where differences of ``L`` deny the gradient that a user's code answers with."""
+    tests = []
+    if is_of_a_user(problem.loss):
+        tests.append("check_objective")
+    if not of_package(type(problem.adapter)):
+        tests.append("check_adapter")
+    # Slopes of a penalty that is not smooth are not in the gradient.
+    if not tests or problem.adapter.proximal or not problem.adapter.exact_gradient:
+        return None
+    return f"values and gradients disagree: run {' and '.join(tests)}" if _differ(problem, theta) else None
+
+
+def _differ(problem: Problem, theta: Array) -> bool:
+    length, slope = float(np.linalg.norm(theta)), problem.units.slope
+    grad = np.empty_like(theta)
+    value = problem.value_and_grad(theta, grad)
+    if not 0.0 < length < math.inf:
+        return False
+    made_of = max(abs(value), abs(problem.value_at_zero))
+    noise = ULPS * float(np.finfo(problem.loss.precision).eps) * made_of / STEPS[-1]
+    allowed = noise + SHARE * slope * length**2 / math.sqrt(theta.size)
+    for D in (theta, np.random.default_rng().standard_normal(theta.size)):
+        if problem.trainable is not None:
+            D = np.where(problem.trainable, D, 0.0)
+        D = D * (length / (float(np.linalg.norm(D)) or 1.0))
+        (rough, _), (fine, apart) = (_slopes(problem, theta, value, t, D) for t in STEPS)
+        # At a kink any slope between those of both sides is one.
+        if abs(fine - float(np.vdot(grad, D))) > allowed + apart + abs(fine - rough):
+            return True
+    return False
+
+
+def _slopes(problem: Problem, theta: Array, value: float, t: float, D: Array) -> tuple[float, float]:
+    """Return the slope of ``L`` along ``D`` by a central difference, and how far apart those of both sides are."""
+    ahead, back = (
+        problem.value_and_grad((theta + s * D).astype(theta.dtype, copy=False), np.empty_like(theta)) for s in (t, -t)
+    )
+    return (ahead - back) / (2.0 * t), abs(ahead - 2.0 * value + back) / t
