@@ -214,6 +214,22 @@ def _pure(bench: _Bench) -> Iterator[Checked]:
     yield Checked("value_and_grad is pure", not wrong, detail)
 
 
+def _arguments(bench: _Bench) -> Iterator[Checked]:
+    """Solvers and certificates go on with the arrays that they ask about."""
+    f, wrong = bench.f, []
+    methods: dict[str, Callable[[Array], Any]]
+    methods = {"domain": f.domain, "conjugate": f.conjugate, "metrics": f.metrics, "merged": f.merged}
+    if f.facts.has_hessian:
+        methods["hessian_product"] = lambda X: f.hessian_product(X, X)
+    for name, method in methods.items():
+        X = bench.matrix()
+        given = X.copy()
+        method(given)
+        if not np.array_equal(given, X):
+            wrong.append(name)
+    yield Checked("arguments are left alone", not wrong, ", ".join(wrong or methods))
+
+
 def _order(steps: Array, remainders: Array, noise: Array, term: Array, tol: float) -> float:
     """Return the order in which a Taylor remainder vanishes; inf if it is lost in rounding or in ``tol`` of a term.
 
@@ -611,6 +627,12 @@ def _batches(bench: _Bench) -> Iterator[Checked]:
     # Unequal parts, so that a batch that forgets to divide by its own size is noticed.
     ends = np.unique(np.linspace(0.0, 1.0, min(n, 8) + 1) ** 2 * n).astype(int)
     parts = [order[a:b] for a, b in pairwise(ends) if b > a]
+    X = bench.matrix()
+    before = bench.f.value_and_grad(X)
+    bench.f.sample_batch(parts[0])
+    after = bench.f.value_and_grad(X)
+    kept = before[0] == after[0] and np.array_equal(before[1], after[1])
+    yield Checked("sample_batch leaves the loss alone", kept, "value and gradient at one point, bit for bit")
     batches = [(len(part) / n, bench.f.sample_batch(part)) for part in parts]
 
     def mean(X: Array) -> tuple[float, Array]:
@@ -721,6 +743,7 @@ def _metrics(bench: _Bench) -> Iterator[Checked]:
 
 _CHECKS: dict[str, Callable[[_Bench], Iterator[Checked]]] = {
     "value_and_grad": _pure,
+    "arguments are left alone": _arguments,
     "gradient and hessian": _taylor,
     "factor_oracle": _factor_oracle,
     "factor_hvp": _factor_hvp,

@@ -87,8 +87,8 @@ class UserObjective(Objective):
 
     def domain(self, X: Array) -> bool:
         """Call the user's function, if there is one, and check what it returns."""
-        own = getattr(self.user, "domain", super().domain)
-        answer = own(X)
+        own = getattr(self.user, "domain", None)
+        answer = True if own is None else own(X.copy())
         if not isinstance(answer, bool | np.bool_):
             raise TypeError(f"objective: {self.label}.domain must return True or False, got {shown(answer)}")
         return bool(answer)
@@ -96,7 +96,7 @@ class UserObjective(Objective):
     def metrics(self, X: Array) -> dict[str, float]:
         """Call the user's function, if there is one, and check what it returns."""
         own = getattr(self.user, "metrics", super().metrics)
-        answer = own(X)
+        answer = own(X.copy())
         if not isinstance(answer, dict) or not all(
             isinstance(name, str) and isinstance(value, Real) for name, value in answer.items()
         ):
@@ -136,12 +136,23 @@ class UserObjective(Objective):
     def sample_batch(self, index: Array) -> Objective:
         """Call the user's function; what it returns may be a plain object too."""
         own = getattr(self.user, "sample_batch", None)
-        return super().sample_batch(index) if own is None else self._made_by("sample_batch", own(index))
+        if own is None:
+            return super().sample_batch(index)
+        whole = self.facts.n_samples
+        made = own(index)
+        if made is self.user and len(index) != whole:
+            raise self._made_nothing("sample_batch")
+        return self._made_by("sample_batch", made)
 
     def merged(self, update: Array) -> Objective:
         """Call the user's function, if there is one; what it returns may be a plain object too."""
         own = getattr(self.user, "merged", None)
-        return super().merged(update) if own is None else self._made_by("merged", own(update))
+        if own is None:
+            return super().merged(update)
+        made = own(update.copy())
+        if made is self.user and np.any(update):
+            raise self._made_nothing("merged")
+        return self._made_by("merged", made)
 
     def in_float64(self) -> Objective:
         """Call the user's function, if there is one; what it returns may be a plain object too."""
@@ -153,6 +164,11 @@ class UserObjective(Objective):
         own = getattr(self.user, "in_float32", None)
         made = None if own is None else own()
         return None if made is None else self._made_by("in_float32", made)
+
+    def _made_nothing(self, method: str) -> ValueError:
+        """Return what is to be said of a method that has changed the user's object instead of making another one."""
+        expected = "expected another one that leaves it as it is"
+        return ValueError(f"objective: {self.label}.{method} returned the loss itself, {expected}")
 
     def _made_by(self, method: str, given: Any) -> Objective:
         """Return what a method of the user's object has made as an objective of the same shape."""
@@ -166,7 +182,7 @@ class UserObjective(Objective):
     def conjugate(self, Y: Array) -> float | None:
         """Call the user's function, if there is one, and check what it returns."""
         own = getattr(self.user, "conjugate", None)
-        value = None if own is None else own(Y)
+        value = None if own is None else own(Y.copy())
         if value is not None and (np.ndim(value) != 0 or np.asarray(value).dtype.kind not in "fiu"):
             raise TypeError(
                 f"objective: {self.label}.conjugate returned {shown(value)}, expected a real number or None"
@@ -178,7 +194,7 @@ class UserObjective(Objective):
         own = getattr(self.user, "rounding_noise", None)
         if own is None:
             return super().rounding_noise(A, B)
-        given, name = own(A, B), f"objective: {self.label}.rounding_noise"
+        given, name = own(A.copy(), B.copy()), f"objective: {self.label}.rounding_noise"
         if not isinstance(given, tuple) or len(given) != 2:
             raise TypeError(f"{name} returned {shown(given)}, expected a pair: the errors of f and of its gradient")
         return Rounding(*(as_number(error, name, 0.0) for error in given))

@@ -216,6 +216,28 @@ class BatchThatSums(Softmax):
         return Summed(batch, np.zeros(self.shape))
 
 
+class BatchInPlace(Softmax):
+    """It is a batch of itself from then on."""
+
+    def sample_batch(self, index):
+        batch = super().sample_batch(index)
+        self.__dict__.update(batch.__dict__)
+        return batch
+
+
+class ConjugateInPlace(Denoising):
+    def conjugate(self, Y):
+        value = float((Y * self.M).sum())
+        Y *= Y
+        return value + 0.5 * float(Y.sum())
+
+
+class MetricInPlace(Right):
+    def metrics(self, X):
+        X -= 1.0
+        return {"rmse": float(np.sqrt((X**2).mean()))}
+
+
 class BatchThatDropsRepetitions(Softmax):
     def sample_batch(self, index):
         return super().sample_batch(np.unique(index))
@@ -342,6 +364,9 @@ def test_right_statements_pass():
         (WrongMerge(), "merged, function"),
         (MergeThatForgetsFacts(), "merged, facts"),
         (softmax(MergeInPlace), "merged, facts"),
+        (softmax(BatchInPlace), "sample_batch leaves the loss alone"),
+        (ConjugateInPlace(np.eye(3, 2)), "arguments are left alone"),
+        (MetricInPlace(), "arguments are left alone"),
         (softmax(MergeThatForgetsTheWeight), "merged, facts"),
         (softmax(BatchThatSums), "sample_batch, unbiased"),
         (softmax(BatchThatDropsRepetitions), "sample_batch, repetitions"),

@@ -319,6 +319,21 @@ def test_the_methods_of_a_plain_object_may_return_plain_objects():
     assert ls.certify(single, point).value == pytest.approx(ls.certify(built_in, point).value, rel=1e-14)
 
 
+@pytest.mark.parametrize(("method", "run"), [("sample_batch", "sgd"), ("merged", "gd+periodic:period=5")])
+def test_a_method_that_changes_the_loss_instead_of_making_another_is_refused(method, run):
+    """The loss that a certificate asks afterwards would be another one than that of the problem."""
+
+    def in_place(self, argument):
+        vars(self).update(vars(getattr(Regression, method)(self, argument)))
+        return self
+
+    rng = np.random.default_rng(0)
+    data = [rng.standard_normal(shape) for shape in ((3, 5), (5, 40), (3, 40))]
+    loss = type("InPlace", (Regression,), {method: in_place})(*data)
+    with pytest.raises(ValueError, match=rf"objective: InPlace\.{method} returned the loss itself, expected another"):
+        ls.solve(ls.Problem(loss, 2, 0.05), run, stop=ls.StoppingRule(max_iter=12))
+
+
 @pytest.mark.parametrize("method", ["sample_batch", "merged", "in_float64", "in_float32"])
 def test_a_method_of_a_plain_object_that_returns_no_loss_of_its_shape_is_named(method):
     class Other(Quartic):
@@ -395,6 +410,19 @@ def test_a_loss_that_writes_to_its_argument_is_answered_as_one_that_does_not(rou
             X *= 0.0
             return D
 
+        def domain(self, X):
+            X *= 0.0
+            return True
+
+        def metrics(self, X):
+            X -= self.M
+            return {"distance": float(np.linalg.norm(X))}
+
+        def conjugate(self, Y):
+            linear = float(np.sum(Y * self.M))
+            Y *= Y
+            return 0.5 * float(Y.sum()) + linear
+
     problem = ls.Problem(WritesToItsArgument(), 2, 0.5)
     found = ls.solve_convex(problem, route)
     assert found.success and found.fun == pytest.approx(0.5 * 3.0 + 0.5 * (0.25 + 0.25), rel=1e-8)
@@ -403,6 +431,9 @@ def test_a_loss_that_writes_to_its_argument_is_answered_as_one_that_does_not(rou
     assert problem.convex_value(X) == pytest.approx(f + 0.5 * np.sqrt(6.0))
     assert problem.objective.value_and_grad(X)[0] == pytest.approx(f)
     problem.objective.hessian_product(X, X)
+    # ``f*(Y) = ||Y||^2/2 + <Y, M>``.
+    assert problem.objective.conjugate(X) == pytest.approx(0.5 * 6.0 + 4.0)
+    assert problem.objective.metrics(X) == {"distance": pytest.approx(np.sqrt(4.0 + 4.0 * 1.0))}
     assert np.array_equal(X, np.ones((3, 2)))
     assert ls.verdict(problem, ls.solve(problem, "trust_ncg")).kind == "global"
 
