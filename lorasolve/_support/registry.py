@@ -39,11 +39,12 @@ SHIPPED = {
         "two_layer",
     ),
     "lorasolve.adapters": ("dora", "lora", "polar", "softmax_gates", "sora"),
+    "lorasolve.convex": ("closed_form", "cvxpy", "factored", "prox"),
 }
 
 
 def of_package(owner: type) -> bool:
-    """Return whether a class of losses or adapters is the package's own."""
+    """Return whether a class of losses, adapters or convex routes is the package's own."""
     folder, _, file = owner.__module__.rpartition(".")
     return owner.__module__.startswith("lorasolve.") and file in SHIPPED.get(folder, (file,))
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 import lorasolve as ls
 from lorasolve.adapters import DoRA, LoRA
 from lorasolve.checks import readiness
-from lorasolve.convex import registry
+from lorasolve.convex import ConvexRoute, Solution, registry
 from lorasolve.convex.cvxpy import Cvxpy
 from lorasolve.convex.factored import Factored
 from lorasolve.convex.prox import Prox
@@ -404,6 +405,53 @@ def test_a_loose_tolerance_ends_early_and_holds():
             assert rough.success and rough.relative_gap <= tol
             assert 0 <= rough.fun - best.fun <= tol * rough.fun
             assert rough.nit < ls.solve_convex(problem, route).nit
+
+
+@dataclass(frozen=True)
+class Truncated(Factored):
+    """A user's route, which keeps one column and with it what was proved of all of them."""
+
+    columns: int = 1
+    name = "truncated"
+
+    def run(self, problem, tol, report):
+        found = super().run(problem, tol, report)
+        return replace(found, A=found.A[:, : self.columns], B=found.B[:, : self.columns])
+
+
+def test_what_a_route_hands_on_is_certified_as_it_is():
+    """At ``lam = 1`` the optimum of denoising ``diag(4, 3, 2)`` is ``diag(3, 2, 1)``; one column is none."""
+    problem = ls.Problem(Denoising(np.diag([4.0, 3.0, 2.0])), 1, 1.0)
+    whole, cut = (ls.solve_convex(problem, Truncated(columns=columns)) for columns in (3, 1))
+    assert whole.success and whole.fun == pytest.approx(1.5 + 6.0)
+    assert not cut.success and cut.certificate.is_global is False
+    assert cut.fun == pytest.approx(problem.convex_value(cut.X)) == pytest.approx(0.5 + 3.0 + 0.5 * 9.0 + 0.5 * 4.0)
+
+
+@dataclass(frozen=True)
+class Returns(ConvexRoute):
+    found: object = None
+    name = "returns"
+
+    def run(self, problem, tol, report):
+        return self.found
+
+
+@pytest.mark.parametrize(
+    ("found", "error", "words"),
+    [
+        (np.eye(3), TypeError, "route 'returns': expected a Solution, got an array of shape"),
+        (
+            Solution(np.eye(2), np.eye(3, 2), 1),
+            ValueError,
+            r"route .returns.: A: expected shape \(3, 2\), got",
+        ),
+        (Solution(np.full((3, 1), np.nan), np.ones((3, 1)), 1), ValueError, "route 'returns': A: has non-finite"),
+    ],
+)
+def test_what_is_no_solution_of_a_route_is_named(found, error, words):
+    with pytest.raises(error, match=words):
+        ls.solve_convex(ls.Problem(Denoising(np.eye(3)), 1, 0.1), Returns(found))
 
 
 class Interrupted(Softmax):
