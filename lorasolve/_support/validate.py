@@ -134,6 +134,13 @@ def as_float_array(value: ArrayLike, argument: str, ndim: int, dtype: Any = None
     raise ValueError(f"{argument}: has non-finite entries, the first at [{where}]")
 
 
+def as_frozen_weight(value: ArrayLike, dtype: Any) -> Array:
+    """Return a copy of a weight that cannot be written to: its owner may merge an update into theirs in place."""
+    weight = np.array(value, dtype)
+    weight.flags.writeable = False
+    return weight
+
+
 def as_partial_matrix(value: Any, argument: str) -> Array:
     """Return a new float64 matrix with NaN for what is not observed: NaN, None and masked entries.
 

@@ -8,7 +8,7 @@ from typing import ClassVar, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._support.validate import Array, as_float_array, as_index_array
+from .._support.validate import Array, as_float_array, as_frozen_weight, as_index_array
 from ..linear_map import LinearMap, top_eigenvalue
 from .base import Objective
 
@@ -51,7 +51,7 @@ class LinearModel(Objective):
         W0 = as_float_array(W0, "W0", 2)
         Z = as_float_array(Z, "Z", 2)
         self.dtype = np.result_type(W0, Z)
-        self.W0: Array = W0.astype(self.dtype, copy=False)
+        self.W0: Array = as_frozen_weight(W0, self.dtype)
         self.shape = (W0.shape[0], W0.shape[1])
         self._use_samples(self._check_inputs(Z), self.check_targets(targets, Z.shape[1]))
 
@@ -109,7 +109,7 @@ class LinearModel(Objective):
     def merged(self, update: Array) -> Objective:
         """Return the objective with ``W0 + update`` as the frozen weight."""
         other = copy.copy(self)
-        other.W0 = (self.W0 + update).astype(self.dtype, copy=False)
+        other.W0 = as_frozen_weight(self.W0 + update, self.dtype)
         other._use_samples(self.Z, self.targets)
         return other
 
@@ -119,7 +119,7 @@ class LinearModel(Objective):
             return self
         other = copy.copy(self)
         other.dtype = np.dtype(np.float64)
-        other.W0 = self.W0.astype(np.float64)
+        other.W0 = as_frozen_weight(self.W0, np.float64)
         other._use_samples(self.Z.astype(np.float64), other.check_targets(self.targets, self.n_samples))
         return other
 

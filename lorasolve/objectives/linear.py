@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._support.threads import in_blocks
-from .._support.validate import Array, as_float_array, as_index_array, as_number, as_shape
+from .._support.validate import Array, as_float_array, as_frozen_weight, as_index_array, as_number, as_shape
 from ..linear_map import LinearMap, Svd, balanced, factor_svd, gram_errors, gram_inverse, top_eigenvalue
 from ._description import Description, Matrix
 from ._kernels import Kernels
@@ -150,7 +150,7 @@ class LinearFineTuning(Objective):
         return made
 
     def _set(self, W0: Array, S: Array, C: Array, f0: float, samples: tuple[Array, Array] | None) -> None:
-        self.W0 = W0
+        self.W0 = as_frozen_weight(W0, W0.dtype)
         self.S = S
         self.C = C
         self.f0 = f0

@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+import lorasolve as ls
 from lorasolve._support import threads as _threads
-from lorasolve.objectives import DenseReference, LinearFineTuning
+from lorasolve.objectives import DenseReference, LinearFineTuning, Softmax
 from lorasolve.objectives.linear import ROWS
 
 
@@ -209,3 +210,19 @@ def test_the_lower_bound_drops_no_direction_in_any_unit(unit):
     assert objective.lower_bound <= least * (1.0 + 1e-7)
     plain = LinearFineTuning(np.zeros((3, 2)), unit * np.vstack([a, b]), Y)
     assert plain.lower_bound == pytest.approx(least if unit > 1e-140 else 0.0, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["linear", "softmax"])
+def test_a_weight_that_its_owner_merges_into_is_still_the_one_of_the_problem(name):
+    """``W0 += X`` deploys a run; the certificate had been about the merged weight then, with the update on top."""
+    rng = np.random.default_rng(0)
+    W0, Z = rng.standard_normal((4, 6)), rng.standard_normal((6, 60))
+    loss = LinearFineTuning(W0, Z, Z[:4]) if name == "linear" else Softmax(W0, Z, rng.integers(0, 4, 60))
+    problem = ls.Problem(loss, 4, 0.05)
+    result = ls.solve(problem, "lbfgs")
+    value = problem.convex_value(result.X)
+    W0 += result.X
+    certificate = ls.certify(problem, result)
+    assert certificate.is_global is True and certificate.value == pytest.approx(value, rel=1e-12)
+    with pytest.raises(ValueError, match="read-only"):
+        problem.objective.W0[0, 0] = 1.0
