@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -169,7 +169,7 @@ class Solver(Worker):
         for name, measure in self.study.measures.items():
             try:
                 assert cell.problem is not None
-                found[name] = summary(measure(cell.problem, end))
+                found[name] = summary(measure(cell.problem, _with_own_arrays(end)))
             except ERRORS as error:
                 first = first or f"measure {name!r}: {in_words(error)}"
         return first
@@ -184,6 +184,13 @@ class Solver(Worker):
             result["parameters"] = hashlib.blake2b(vector.tobytes(), digest_size=8).hexdigest()
         keep = vector if self.study.keep_parameters else None
         return Entry(cell.key, cell.run, error is None, result, facts, keep)
+
+
+def _with_own_arrays(end: Result) -> Result:
+    """Return a result whose arrays may be written to: what the next measure is given is what the run has reached."""
+    A, B, _ = end.problem.split(end.theta.copy())
+    merged = None if end.merged is None else end.merged.copy()
+    return replace(end, A=A, B=B, theta=end.theta.copy(), merged=merged)
 
 
 def batched(cell: RunCell) -> Run | None:

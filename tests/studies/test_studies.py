@@ -361,6 +361,27 @@ def test_a_measure_that_fails_keeps_the_run_and_says_which(tmp_path):
     assert record["result"]["error"] == "measure 'mine': KeyError: 'nothing'" and record["result"]["nit"] == 3
 
 
+@pytest.mark.parametrize("method", ["lbfgs", "gd:step_size=0.1", "gd+periodic:period=3"])
+def test_a_measure_that_writes_to_its_result_changes_no_other_one(tmp_path, method):
+    def columns_of_one(problem, result):
+        result.A[:, 1:] = 0.0
+        result.theta[:] = 0.0
+        return float(np.linalg.norm(result.A))
+
+    def length(problem, result):
+        return float(np.linalg.norm(result.X)) + float(np.linalg.norm(result.A))
+
+    problem = ls.Problem(ls.objectives.Denoising(np.diag([4.0, 3.0, 2.0])), 2, 0.1)
+    options = {"method": method, "stop": ls.StoppingRule(max_iter=20)}
+    alone = ls.Study(problem, {"seed": [0, 1]}, measure=[length], **options).run(tmp_path / "alone", "serial")
+    after = ls.Study(problem, {"seed": [0, 1]}, measure=[columns_of_one, length], **options)
+    found = [
+        sorted(record["result"]["measures"]["length"] for record in runs)
+        for runs in (alone, after.run(tmp_path / "after", "serial"))
+    ]
+    assert found[0] == found[1] and all(value > 1.0 for value in found[0])
+
+
 @pytest.mark.parametrize("backend", ["serial", "loky"])
 def test_code_that_exits_and_errors_without_a_text_are_results_too(tmp_path, backend):
     """Of the other cells: two singular values 1 of six are lowered by lam."""
