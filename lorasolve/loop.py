@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ._support.interruptions import patience
-from ._support.validate import Array, shown
+from ._support.validate import Array, as_instance, shown
 from .monitor import STALL_WINDOW, Monitor, Stop
 from .optimizers.base import DrivenOptimizer, Optimizer
 from .problem import Problem
@@ -194,7 +194,7 @@ class Stages:
             return False
         last = self.current = _at(self.current, trials.state.theta)
         for part in due:
-            self.current = part.transition(self.current, self._rng)
+            self.current = _same_aim(part, self.current, part.transition(self.current, self._rng))
         self._at_start = self.current.problem is not last.problem or self.current.theta is not last.theta
         if self._at_start:
             self._began = self._monitor.nit
@@ -303,6 +303,18 @@ class CountedOracle:
             direction = np.where(problem.trainable, direction, 0.0)
         product = problem.hessian_product(theta, direction)
         return product if problem.trainable is None else np.where(problem.trainable, product, 0.0)
+
+
+def _same_aim(schedule: Schedule, before: Stage, after: Stage) -> Stage:
+    """Return what a transition has returned, or refuse what is no stage or one that minimises something else."""
+    as_instance(after, f"schedule: the transition of {schedule.name!r}", Stage)
+    given, got = before.problem.lam, after.problem.lam
+    if got != given:
+        raise ValueError(
+            f"schedule: the transition of {schedule.name!r} has changed lam from {given:g} to {got:g}, which makes "
+            "another problem of it; continue there by solve(problem.replace(lam=...), init=result)"
+        )
+    return after
 
 
 def _at(stage: Stage, theta: Array) -> Stage:

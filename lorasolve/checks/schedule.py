@@ -163,7 +163,7 @@ def _transitions(bench: _Bench) -> Iterator[Checked]:
         return
     X = np.random.default_rng(bench.seed).standard_normal(bench.problem.shape)
     jump = wrong_objective = 0.0
-    merges, untouched, sizes = False, True, True
+    merges, untouched, sizes, decays = False, True, True, set()
     for end, start, left_alone in bench.passages():
         unit = 1.0 + float(np.linalg.norm(_whole(end)))
         sizes &= start.theta.shape == (start.problem.size,) and bool(np.isfinite(start.theta).all())
@@ -174,6 +174,10 @@ def _transitions(bench: _Bench) -> Iterator[Checked]:
         wrong_objective = max(wrong_objective, abs(value - expected) / (1.0 + abs(expected)), difference(G, expected_G))
         merges |= start.merged is not None and bool(np.any(start.merged))
         untouched &= left_alone
+        decays.add(start.problem.lam)
+    yield Checked(
+        "a transition keeps lam", decays == {bench.problem.lam}, f"lam = {', '.join(f'{lam:g}' for lam in decays)}"
+    )
     yield Checked("parameters fit the problem", sizes, f"{TRANSITIONS} transitions")
     if bench.schedule.keeps_weight:
         yield Checked("a transition keeps W0 + merged + update", jump <= TOL, f"relative jump {jump:.1e}")

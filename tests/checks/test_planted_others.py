@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
+import lorasolve as ls
 from lorasolve.checks import check_convex, check_init, check_optimizer, check_schedule
 from lorasolve.convex import Solution
 from lorasolve.convex.prox import Prox
@@ -42,6 +43,20 @@ class LosesTheUpdate(Periodic):
 
     def transition(self, stage, rng):
         return replace(super().transition(stage, rng), problem=stage.problem, merged=stage.merged)
+
+
+@dataclass(frozen=True)
+class LessDecay(Periodic):
+    """Halves the decay from stage to stage, which is a path and no run of one problem."""
+
+    def transition(self, stage, rng):
+        return replace(stage, problem=stage.problem.replace(lam=0.5 * stage.problem.lam + 0.1))
+
+
+@dataclass(frozen=True)
+class NoStage(Periodic):
+    def transition(self, stage, rng):
+        super().transition(stage, rng)
 
 
 @dataclass(frozen=True)
@@ -166,6 +181,7 @@ class TakesAnything(Prox):
         (ScalesNothing(), "scales_steps"),
         (LosesTheUpdate(), "a transition keeps W0 + merged + update"),
         (LosesTheUpdate(), "merges"),
+        (LessDecay(), "a transition keeps lam"),
         (WrongFactorOfMomentum(), "a transition keeps W0 + merged + update"),
         (SaysOtherThanItMerges(), "the problem has merged what the stage says"),
         (GlobalGenerator(), "transitions depend on the given generator alone"),
@@ -176,6 +192,20 @@ class TakesAnything(Prox):
 )
 def test_schedules(planted, check):
     assert check in failures(check_schedule(planted))
+
+
+@pytest.mark.parametrize(
+    ("planted", "error", "words"),
+    [
+        (LessDecay(), ValueError, r"transition of 'periodic' has changed lam from 0\.4 to 0\.3"),
+        (NoStage(), TypeError, "transition of 'periodic': expected a Stage, got None"),
+    ],
+    ids=str,
+)
+def test_a_stage_of_another_problem_ends_no_run_as_converged(planted, error, words):
+    problem = ls.Problem(ls.objectives.Denoising(np.eye(4)), 2, 0.4)
+    with pytest.raises(error, match=words):
+        ls.solve(problem, ls.Method("gd", planted), stop=ls.StoppingRule(max_iter=1000))
 
 
 def test_a_single_draw_from_the_global_generator_is_seen():
