@@ -112,6 +112,27 @@ def embed(problem, theta):
     return scipy.linalg.block_diag(*A), scipy.linalg.block_diag(*B)
 
 
+class WritesToItsArguments(TwoTargets):
+    def value_and_grad(self, X):
+        for x, m in zip(X, self.M):
+            x -= m
+        return 0.5 * sum(float(np.sum(x * x)) for x in X), tuple(X)
+
+
+def test_a_loss_that_writes_to_its_arguments_is_judged_as_one_that_does_not():
+    """For ``lam = 1`` singular values shrink by 1."""
+    loss = WritesToItsArguments(np.diag([4.0, 3.0]), np.diag([3.0, 2.0]))
+    stars = np.diag([3.0, 2.0]), np.diag([2.0, 1.0])
+    roots = [np.sqrt(X)[:, :1] for X in stars]
+    problem = MultiProblem(loss, (1, 1), 1.0)
+    found = ls.verdict(problem, (roots, roots), X_star=stars)
+    assert np.array_equal(stars[0], np.diag([3.0, 2.0])) and np.array_equal(stars[1], np.diag([2.0, 1.0]))
+    # From the definition of F.
+    optimum = sum(0.5 * float(((X - M) ** 2).sum()) + float(np.trace(X)) for X, M in zip(stars, loss.M))
+    assert problem.convex_value(list(stars)) == pytest.approx(optimum)
+    assert found.kind == "inconclusive" and f"above F(X*) by {found.certificate.value - optimum:.3g}" in found.reason
+
+
 @pytest.mark.parametrize("name", ["tanh", "softplus", "gelu"])
 def test_derivatives_of_the_pair_agree_with_differences(name):
     problem = MultiProblem(network(name), ranks=(2, 1), lam=0.3)

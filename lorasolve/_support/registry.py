@@ -46,7 +46,8 @@ SHIPPED = {
 def of_package(owner: type) -> bool:
     """Return whether a class of losses, adapters or convex routes is the package's own."""
     folder, _, file = owner.__module__.rpartition(".")
-    return owner.__module__.startswith("lorasolve.") and file in SHIPPED.get(folder, (file,))
+    helps = file.startswith("_") or file == "base"
+    return owner.__module__.startswith("lorasolve.") and (helps or file in SHIPPED.get(folder, (file,)))
 
 
 class Registry(Generic[T]):

@@ -46,7 +46,9 @@ def difference_product(objective: Objective, X: Array, D: Array, length: float) 
     if distance == 0.0:
         return np.zeros_like(D)
     h = difference_step(length, float(np.linalg.norm(X)), distance, objective.precision)
-    return (objective.value_and_grad(X + h * D)[1] - objective.value_and_grad(X - h * D)[1]) / (2.0 * h)
+    # A copy, as the second gradient may be written into the array of the first.
+    ahead = objective.value_and_grad(X + h * D)[1].copy()
+    return (ahead - objective.value_and_grad(X - h * D)[1]) / (2.0 * h)
 
 
 def estimate_smoothness(objective: Objective, A: Array, B: Array) -> float:

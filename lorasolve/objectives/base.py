@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from .._support.registry import of_package
 from .._support.validate import Array
 from ..linear_map import LinearMap
 from ._answers import ShownPrecision
@@ -134,6 +135,9 @@ class Objective(ShownPrecision):
         """Return ``f`` and ``G`` at ``X = A B^T`` from the dense level, and remember of which precision they are."""
         X = A @ B.T
         f, G = self.value_and_grad(X)
+        if not of_package(type(self)):
+            # A user may write every gradient into one array.
+            G = np.array(G)
         self._note([X], f, [G])
         return f, G
 
@@ -155,7 +159,7 @@ class Objective(ShownPrecision):
         Hessian of ``f(A B^T)`` as a function of the factors (main paper, section 1; proofs/factor_derivatives).
         """
         X = A @ B.T
-        G = self.value_and_grad(X)[1]
+        G = self._dense_oracle(A, B)[1]
         H = self.hessian_product(X, U @ B.T + A @ V.T)
         return H @ B + G @ V, H.T @ A + G.T @ U
 
@@ -360,7 +364,8 @@ class Shifted(Wrapper, Objective):
 
     def value_and_grad(self, X: Array) -> tuple[float, Array]:
         """Return ``f(offset + X)`` and its gradient."""
-        return self.objective.value_and_grad(self.offset + X)
+        f, G = self.objective.value_and_grad(self.offset + X)
+        return f, G.copy()
 
     def hessian_product(self, X: Array, D: Array) -> Array:
         """Return ``hess f(offset + X)[D]``."""

@@ -138,13 +138,17 @@ class MultiObjective(ShownPrecision):
 
     def checked_value_and_grad(self, X: Matrices) -> tuple[float, tuple[Array, ...]]:
         """Return what :meth:`value_and_grad` does, checked, the gradients in arrays that later calls leave alone."""
-        answer = self.value_and_grad(X)
+        answer = self.value_and_grad(self._own_copies(X))
         if not (isinstance(answer, tuple) and len(answer) == 2):
             expected = "(float, (G_1, .., G_L))"
             raise TypeError(f"objective: {self.label}.value_and_grad must return {expected}, got {type(answer)}")
         value, G = real_value(answer[0], self.label), self._own_matrices(answer[1], "value_and_grad", "gradient")
         self._note(X, answer[0], G)
         return value, G
+
+    def _own_copies(self, X: Matrices) -> Matrices:
+        """Return what a method may write to, as users do to their arguments."""
+        return [x.copy() for x in X] if is_of_a_user(self) else X
 
     def _own_matrices(self, given: Any, method: str, what: str) -> tuple[Array, ...]:
         """Return the matrices that a method has returned, one for each update, checked and copied."""
@@ -172,7 +176,8 @@ class MultiObjective(ShownPrecision):
 
     def checked_hessian_product(self, X: Matrices, D: Matrices) -> tuple[Array, ...]:
         """Return what :meth:`hessian_product` does, checked, in arrays that later calls leave alone."""
-        return self._own_matrices(self.hessian_product(X, D), "hessian_product", "product")
+        product = self.hessian_product(self._own_copies(X), self._own_copies(D))
+        return self._own_matrices(product, "hessian_product", "product")
 
     @property
     def differenced(self) -> bool:

@@ -438,6 +438,34 @@ def test_a_loss_that_writes_to_its_argument_is_answered_as_one_that_does_not(rou
     assert ls.verdict(problem, ls.solve(problem, "trust_ncg")).kind == "global"
 
 
+class WritesToWhatItShares(objectives.Objective):
+    """``||X - M||^2/2`` of a user, ``M = diag(3, 2)``, who writes to the argument or every gradient into one array."""
+
+    shape = (2, 2)
+    M = np.diag([3.0, 2.0])
+
+    def __init__(self, in_place):
+        self.in_place, self.kept = in_place, np.empty((2, 2))
+
+    def value_and_grad(self, X):
+        R = np.subtract(X, self.M, out=X if self.in_place else self.kept)
+        return 0.5 * float((R**2).sum()), R
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_an_objective_that_writes_to_what_it_shares_is_judged_as_one_that_does_not(in_place):
+    """For ``lam = 1`` the optimum is ``diag(2, 1)``, with ``F = 1 + 3``; of its first column ``F`` is 4.5."""
+    X_star = np.diag([2.0, 1.0])
+    for rank, kind in ((2, "global"), (1, "inconclusive")):
+        problem = ls.Problem(WritesToWhatItShares(in_place), rank, 1.0)
+        root = np.sqrt(X_star)[:, :rank]
+        found = ls.verdict(problem, (root, root), X_star=X_star)
+        assert found.kind == kind and np.array_equal(X_star, np.diag([2.0, 1.0]))
+        assert found.certificate.value == pytest.approx(4.0 if rank == 2 else 4.5)
+        assert found.second_order.smallest >= -1e-6
+    assert problem.convex_value(X_star) == pytest.approx(4.0)
+
+
 def test_a_sparse_gradient_is_refused_with_what_makes_an_array_of_it():
     sparse = pytest.importorskip("scipy.sparse")
 
