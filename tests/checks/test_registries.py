@@ -5,7 +5,7 @@ import pytest
 
 import lorasolve as ls
 from lorasolve import adapters, attacks, convex, executors, inits, objectives, optimizers, schedules
-from lorasolve.adapters import DoRA, LoRA, SoftmaxGates, SoRA
+from lorasolve.adapters import DoRA, LoRA, PoLAR, SoftmaxGates, SoRA
 from lorasolve.checks import check_adapter, check_convex, check_init, check_optimizer, check_schedule, readiness
 from lorasolve.objectives import LinearFineTuning
 from lorasolve.schedules import Beam, ChainOfLoRA, Periodic, RACChain
@@ -46,6 +46,7 @@ def test_adapter(cls):
         DoRA(alpha=2.0, axis=0),
         DoRA(detach=True),
         DoRA(freeze_magnitude=True),
+        PoLAR(alpha=3.0),
         SoftmaxGates(tau=0.3, alpha=3.0),
         SoRA(gate_seed=1, gate_penalty=0.3, alpha=2.0),
         SoRA(variant="unit_columns", alpha=3.0),
