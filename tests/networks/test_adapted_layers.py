@@ -1,0 +1,115 @@
+"""Which layers of a network are adapted, and which are refused by name. Skipped without torch."""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+from lora_layers import LoRALinear  # noqa: E402
+from torch_networks import LAM, Net, data  # noqa: E402
+
+from lorasolve.networks import CrossEntropy, LoRAMonitor, adapted_layers, judge  # noqa: E402
+
+torch.set_num_threads(1)
+
+
+def test_modules_of_ones_own_are_found_with_their_scaling():
+    found = adapted_layers(Net())
+    assert [(layer.name, layer.shape, layer.scale) for layer in found] == [
+        ("first", (7, 6), 2.0),
+        ("second", (5, 7), 0.5),
+    ]
+
+
+def test_plain_layers_are_found_by_name_and_others_refused():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2))
+    assert [layer.weight for layer in adapted_layers(model, "2")] == ["2.weight"]
+    with pytest.raises(ValueError, match="no linear layer, embedding or convolution is called query; there are 0, 2"):
+        adapted_layers(model, ("query",))
+    # A monitor has no argument layers, which it was told to give.
+    for ask in (adapted_layers, LoRAMonitor().step):
+        with pytest.raises(ValueError, match=r"has no LoRA layers.*judge and fine_tune also take .* layers="):
+            ask(model)
+    model[2].weight = torch.nn.Parameter(torch.ones(4, 3))
+    model[0].weight = model[2].weight
+    with pytest.raises(ValueError, match="tied"):
+        adapted_layers(model, "0")
+
+
+class Merging(torch.nn.Linear):
+    """A layer as loralib has it: evaluation mode merges the update into the weight."""
+
+    def __init__(self, n, m, rank):
+        super().__init__(n, m)
+        self.weight.requires_grad_(False)
+        self.lora_A = torch.nn.Parameter(torch.randn(rank, n))
+        self.lora_B = torch.nn.Parameter(torch.randn(m, rank))
+        self.scaling, self.merged = 2.0, False
+
+    def train(self, mode=True):
+        super().train(mode)
+        if self.merged == mode:
+            self.weight.data += (-1.0 if mode else 1.0) * self.scaling * self.lora_B @ self.lora_A
+            self.merged = not mode
+        return self
+
+    def forward(self, x):
+        update = 0.0 if self.merged else self.scaling * x @ self.lora_A.T @ self.lora_B.T
+        return torch.nn.functional.linear(x, self.weight, self.bias) + update
+
+
+def test_a_layer_that_merges_in_evaluation_mode_is_judged_unmerged_and_left_alone():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(Merging(6, 7, 2), torch.nn.Tanh(), torch.nn.Linear(7, 3)).double().train()
+    x, y = torch.randn(20, 6, dtype=torch.float64), torch.randint(0, 3, (20,))
+    weight = model[0].weight.detach().clone()
+    direct = torch.nn.functional.cross_entropy(model(x), y)
+    assert judge(model, CrossEntropy(), [(x, y)], LAM).certificate.f == pytest.approx(float(direct.detach()), rel=1e-12)
+    assert torch.equal(model[0].weight, weight) and not model[0].merged and model[0].training
+    model.eval()
+    with pytest.raises(ValueError, match="0 is merged into its weight"):
+        judge(model, CrossEntropy(), [(x, y)], LAM)
+
+
+@pytest.mark.parametrize("kind", ["another name", "an operation between"])
+def test_layers_that_compute_something_else_of_their_factors_are_refused_by_name(kind):
+    class Other(LoRALinear):
+        def forward(self, x):
+            inner = x @ self.lora_A.T
+            if kind == "another name":
+                return self.linear(x) + 8.0 * inner @ self.lora_B.T
+            return self.linear(x) + self.scaling * torch.relu(inner) @ self.lora_B.T
+
+    model = Net()
+    model.second = Other(7, 5, 4)
+    with pytest.raises(ValueError, match=r"model: second: expected W x \+ scaling \* lora_B lora_A x"):
+        judge(model, CrossEntropy(), data(), LAM)
+
+
+def test_layers_without_a_weight_or_a_scaling_of_their_own_are_refused():
+    model = Net()
+    model.second.scaling = 0.0
+    with pytest.raises(ValueError, match="second: expected a scaling that is finite and not 0, got 0"):
+        adapted_layers(model)
+    for scaling in (True, torch.tensor(2.0), {"default": 2.0}):
+        model.second.scaling = scaling
+        with pytest.raises(ValueError, match=r"second has a scaling that is no number"):
+            adapted_layers(model)
+    model = Net()
+    model.second.lora_A = torch.nn.Parameter(torch.ones(4, 9))
+    with pytest.raises(ValueError, match=r"second is 5 x 7, but lora_A is \(4, 9\) and lora_B is \(5, 4\)"):
+        adapted_layers(model)
+    model = Net()
+    model.second.linear.weight = torch.nn.Parameter(torch.ones(5, 7, dtype=torch.int8), requires_grad=False)
+    with pytest.raises(ValueError, match=r"second has a quantised weight \(torch.int8\)"):
+        adapted_layers(model)
+    model = Net()
+    model.first.linear = torch.nn.utils.parametrizations.weight_norm(model.first.linear)
+    with pytest.raises(ValueError, match=r"first: expected a weight of its own, got one that is computed"):
+        judge(model, CrossEntropy(), data(), LAM)

@@ -1,0 +1,196 @@
+"""Weights, casts and losses in other precisions than float64. Skipped without torch."""
+
+from __future__ import annotations
+
+import math
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+from torch_networks import CASTS, LAM, Casting, Net, data, factors  # noqa: E402
+
+from lorasolve.networks import CrossEntropy, LoRAMonitor, Network, features, fine_tune, judge, linearize  # noqa: E402
+
+torch.set_num_threads(1)
+
+
+def test_what_is_judged_is_what_the_layers_hold_in_their_precision():
+    model = Net().to(torch.bfloat16)
+    best = fine_tune(model, CrossEntropy(), data(), LAM, max_calls=200)
+    held = [(layer.lora_B, layer.lora_A.T) for layer in (model.first, model.second)]
+    for pair, own in zip(best.factors, held):
+        for part, tensor in zip(pair, own):
+            np.testing.assert_array_equal(part, tensor.detach().double().numpy())
+    again = judge(model, CrossEntropy(), data(), LAM)
+    assert (best.verdict.kind, best.verdict.F) == (again.kind, pytest.approx(again.F, rel=1e-14))
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2], ids=str)
+def test_weights_in_eight_bits_are_judged_as_the_numbers_they_are(dtype):
+    """torch has few operations on them; the verdict is that of the same numbers in float32."""
+    stored, plain = Net(), Net()
+    for layer, like in ((stored.first, plain.first), (stored.second, plain.second)):
+        layer.linear.weight.data = layer.linear.weight.to(dtype)
+        like.linear.weight.data = layer.linear.weight.float()
+    verdict, expected = (judge(model, CrossEntropy(), data(), LAM) for model in (stored, plain))
+    assert (verdict.kind, verdict.F, verdict.base_norms) == (expected.kind, expected.F, expected.base_norms)
+    norms = [
+        np.linalg.norm(layer.linear.weight.double().numpy(), 2) / layer.scaling for layer in (plain.first, plain.second)
+    ]
+    np.testing.assert_allclose(verdict.base_norms, norms, rtol=1e-6)
+    assert LoRAMonitor(base=stored).base_norms == LoRAMonitor(base=plain).base_norms
+    assert any(f"stored in {str(dtype).removeprefix('torch.')}" in text for text in verdict.premises)
+    stored.second.linear.weight.data[0, 0] = math.nan
+    with pytest.raises(ValueError, match="second: expected a weight of finite numbers"):
+        LoRAMonitor(base=stored)
+
+
+class Packed(torch.Tensor):
+    """A tensor of its own kind, as torchao quantises weights: of a floating type, with few operations."""
+
+    @staticmethod
+    def __new__(cls, like):
+        return torch.Tensor._make_wrapper_subclass(cls, like.shape, dtype=like.dtype)
+
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.detach.default:
+            return cls(args[0])
+        raise NotImplementedError(f"Packed dispatch: attempting to run {func}")
+
+
+def test_a_weight_of_a_quantised_type_of_its_own_is_refused_by_name_and_watched():
+    model = Net()
+    CrossEntropy()(model, data()[0]).mean().backward()
+    model.second.linear.weight = torch.nn.Parameter(Packed(model.second.linear.weight), requires_grad=False)
+    for ask in (lambda: judge(model, CrossEntropy(), data(), LAM), lambda: LoRAMonitor(base=model)):
+        with pytest.raises(ValueError, match=r"model: second has a weight that is no plain tensor \(Packed; quantised"):
+            ask()
+    monitor = LoRAMonitor(LAM)
+    assert monitor.step(model) is None and monitor.warnings == []
+
+
+class Scaled(torch.nn.Linear):
+    """A weight of eight bits times a scale, as FP8Linear of transformers: in another type it is taken as it is."""
+
+    def __init__(self, like, scale):
+        super().__init__(like.in_features, like.out_features)
+        self.load_state_dict(like.state_dict())
+        self.requires_grad_(False)
+        self.weight = torch.nn.Parameter((like.weight / scale).to(torch.float8_e4m3fn), requires_grad=False)
+        self.weight_scale_inv = torch.nn.Parameter(torch.tensor(scale), requires_grad=False)
+
+    def forward(self, x):
+        scale = 1.0 if self.weight.element_size() > 1 else self.weight_scale_inv
+        return torch.nn.functional.linear(x, scale * self.weight.to(x.dtype), self.bias)
+
+
+@pytest.mark.parametrize("name", ["head", "first.linear"])
+def test_a_weight_that_means_something_with_its_scale_alone_is_refused_wherever_it_is(name):
+    """In float64 the network would be another: its loss was judged as that of the model, without a word."""
+    model = Net(dropout=0.0)
+    owner = model.get_submodule(name.rpartition(".")[0])
+    setattr(owner, name.rpartition(".")[2], Scaled(model.get_submodule(name), 0.01))
+    (x, y), _ = data()
+    own = float(CrossEntropy()(model, (x, y)).mean().detach())
+    twin = Net(dropout=0.0)
+    twin.get_submodule(name).weight.data = 0.01 * model.get_submodule(name).weight.float()
+    assert judge(twin, CrossEntropy(), [(x, y)], LAM).certificate.f == pytest.approx(own, rel=1e-5)
+    words = r"has a quantised weight \(torch.float8_e4m3fn times its weight_scale_inv\)"
+    for ask in (
+        lambda: judge(model, CrossEntropy(), [(x, y)], LAM),
+        lambda: features(model, [(x, y)], embed=lambda model, batch: model(batch[0])),
+    ):
+        with pytest.raises(ValueError, match=words):
+            ask()
+    assert LoRAMonitor(LAM).step(model) is None  # factors and gradients alone
+    if name != "head":
+        with pytest.raises(ValueError, match=f"model: first {words}"):
+            LoRAMonitor(base=model)
+
+
+class Normed(torch.autograd.Function):
+    """A norm with a derivative of its own, in float32."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True))
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        z, d = x.float(), g.float()
+        scale = torch.rsqrt(z.pow(2).mean(-1, keepdim=True))
+        return (scale * d - z * scale**3 * (z * d).mean(-1, keepdim=True)).to(x.dtype)
+
+
+def recomputed(x):
+    """A norm in float32 that is computed again in the backward pass."""
+
+    def norm(x):
+        z = x.float()
+        return (z * torch.rsqrt(z.pow(2).mean(-1, keepdim=True))).to(x.dtype)
+
+    return torch.utils.checkpoint.checkpoint(norm, x, use_reentrant=False)
+
+
+@pytest.mark.parametrize("cast", sorted(set(CASTS) - {"none"}))
+def test_casts_within_a_model_do_not_lower_the_precision_or_are_told(cast):
+    exact, network = (Network(Casting(kind), CrossEntropy(), data()) for kind in ("none", cast))
+    at = [(A[:, :3], B[:, :3]) for A, B in factors(network)]
+    stored = {id(tensor): tensor.dtype for tensor in network.model.parameters()}
+    f, G = network.value_and_gradients(at)
+    assert {id(tensor): tensor.dtype for tensor in network.model.parameters()} == stored
+    expected, H = exact.value_and_gradients(at)
+    values = [network.value([(A * (1 + k * 1e-12), B) for A, B in at]) for k in range(6)]
+    premise = judge(network.model, CrossEntropy(), data(), LAM, factors=at).premises[-1]
+    if cast == "a tensor type":
+        assert f == pytest.approx(expected, rel=1e-5)
+        assert network.below == ("float32",) and network.precision == "float32"
+        assert "evaluated in float64 but in parts in float32" in premise
+        return
+    assert f == pytest.approx(expected, rel=1e-14)
+    for g, h in zip(G, H):
+        np.testing.assert_allclose(g, h, atol=1e-14)
+    assert max(abs(np.diff(values))) < 1e-11 * f
+    assert network.below == () and "network evaluated in float64, sums" in premise
+    linearize(network, at)
+    network.gradients_and_products(at, [np.ones(shape) for shape in network.shapes])
+    assert network.differences is None
+
+
+def test_casts_in_the_backward_pass_do_not_lower_the_precision():
+    class Net(Casting):
+        def __init__(self, norm):
+            super().__init__("none")
+            self.norm = norm
+
+        def forward(self, x):
+            return self.second(torch.tanh(self.norm(self.first(x)))).mean(1)
+
+    def plain(x):
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True))
+
+    found = []
+    for norm in (plain, Normed.apply, recomputed):
+        network = Network(Net(norm), CrossEntropy(), data())
+        at = [(A[:, :3], B[:, :3]) for A, B in factors(network)]
+        D = [np.random.default_rng(2).standard_normal(shape) for shape in network.shapes]
+        found.append((*network.value_and_gradients(at)[1], *network.gradients_and_products(at, D)[1]))
+        assert network.differences is None
+    for others in found[1:]:
+        for part, expected in zip(others, found[0]):
+            np.testing.assert_allclose(part, expected, rtol=0.0, atol=1e-13 * np.abs(expected).max())
+
+
+def test_half_precision_weights_are_judged_in_float32_and_said_so():
+    model = Net().to(torch.bfloat16)
+    verdict = judge(model, CrossEntropy(), data(), LAM, dtype="float32")
+    assert "stored in bfloat16, network evaluated in float32" in str(verdict)

@@ -1,0 +1,549 @@
+"""Verdicts on networks: tangent optimal, refuted, not converged, inconclusive. Skipped without torch."""
+
+from __future__ import annotations
+
+import json
+import math
+import pathlib
+import re
+import sys
+import types
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+from lora_layers import LoRALinear  # noqa: E402
+from torch_networks import LAM, Dead, Last, Net, data, factors  # noqa: E402
+
+from lorasolve.multi import MultiProblem  # noqa: E402
+from lorasolve.networks import (  # noqa: E402
+    CrossEntropy,
+    LoRAMonitor,
+    Network,
+    SquareLoss,
+    adapted_layers,
+    fine_tune,
+    judge,
+    linearize,
+    solve_tangent,
+    two_points,
+)
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A network at a stationary point."""
+    model = Net()
+    return model, fine_tune(model, CrossEntropy(), data(), LAM, max_calls=600, tangent_solve=True, second=True)
+
+
+def test_training_ends_tangent_optimal_and_says_what_that_is_not(trained):
+    _, best = trained
+    verdict = best.verdict
+    assert verdict.kind == "tangent_optimal"
+    assert verdict.certificate.relative_gap < 1e-4
+    assert verdict.solved.relative_gap < 1e-6
+    assert verdict.second.is_sosp
+    text = str(verdict)
+    assert text.index("premises:") < text.index("within")
+    assert "linearised at its own trained weights" in verdict.reason
+    assert "bounds neither the network's global optimum nor its error on new data" in verdict.reason
+    assert json.loads(json.dumps(verdict.to_dict()))["kind"] == "tangent_optimal"
+
+
+def test_trained_factors_are_in_the_model_and_a_checkpoint_goes_on(trained, tmp_path):
+    model, best = trained
+    again = judge(model, CrossEntropy(), data(), LAM)
+    assert pytest.approx(best.verdict.F, rel=1e-5) == again.F  # float32 parameters
+    path = tmp_path / "run.npz"
+    first = fine_tune(Net(), CrossEntropy(), data(), LAM, max_calls=30, checkpoint=path)
+    second = fine_tune(Net(), CrossEntropy(), data(), LAM, max_calls=30, checkpoint=path)
+    went_on = f"the run went on from the factors in {path}"
+    assert went_on in str(second) and went_on not in str(first)
+    assert second.result.fun < first.result.fun
+    with pytest.raises(ValueError, match="another problem"):
+        fine_tune(Net(), CrossEntropy(), data(), 0.1, checkpoint=path)
+    path.write_bytes(b"no archive")
+    with pytest.raises(ValueError, match="cannot be read"):
+        fine_tune(Net(), CrossEntropy(), data(), LAM, checkpoint=path)
+
+
+def test_an_unfinished_run_is_not_converged():
+    end = fine_tune(Net(), CrossEntropy(), data(), LAM, max_calls=8)
+    assert end.verdict.kind == "not_converged"
+    # The worst layer, and its gradient of the objective in units of lam times the length of all factors.
+    G = Network(Net(), CrossEntropy(), data()).value_and_gradients(end.factors)[1]
+    slopes = [(g @ B + LAM * A, g.T @ A + LAM * B) for g, (A, B) in zip(G, end.factors)]
+    lengths = [np.hypot(*map(np.linalg.norm, pair)) for pair in slopes]
+    size = LAM * np.sqrt(sum(np.sum(A**2) + np.sum(B**2) for A, B in end.factors))
+    name, share = re.search(r"in (\w+) the gradient of the objective is (\S+) of lam", end.verdict.reason).groups()
+    assert name == ("first", "second")[int(np.argmax(lengths))]
+    assert float(share) == pytest.approx(max(lengths) / size, rel=0.05)
+
+
+def test_a_run_that_left_the_model_worse_is_not_told_to_go_on():
+    """At PEFT's start, where the factors are not balanced and the update is zero, it is told to, and a little later."""
+    model, words = Net(), ("More steps of full-batch training remain", "Begin again with a smaller learning rate")
+    empty = [(np.zeros((7, 1)), np.zeros((6, 1))), (np.zeros((5, 1)), np.zeros((7, 1)))]
+    base = Network(model, CrossEntropy(), data()).value(empty)
+    for size, diverged in ((0.0, False), (0.01, False), (100.0, True)):
+        with torch.no_grad():
+            for layer in (model.first, model.second):
+                layer.lora_A.normal_(std=0.5)
+                layer.lora_B.zero_()[:, 0].fill_(size)  # of rank 1, which is not loud
+        verdict = judge(model, CrossEntropy(), data(), LAM)
+        assert verdict.kind == "not_converged" and (2.0 * base < verdict.F) == diverged
+        assert [word in verdict.reason for word in words] == [not diverged, diverged]
+        assert (f"above the f = {base:.6g} of the model without any update" in verdict.reason) == diverged
+
+
+@pytest.mark.parametrize("frozen", [("lora_A",), ("lora_B",), ("lora_A", "lora_B"), ()])
+def test_a_factor_that_is_frozen_beside_another_is_said_to_count(frozen):
+    """A model that is loaded to be used has both frozen, which says nothing about its training."""
+    model = Net()
+    with torch.no_grad():
+        model.second.lora_B.normal_(std=0.1)
+    for key in frozen:
+        getattr(model.second, key).requires_grad_(False)
+    verdict = judge(model, CrossEntropy(), data(), LAM)
+    half = len(frozen) == 1
+    said = [text for text in verdict.premises if text.endswith(f"though frozen: {frozen[0] if half else ''} of second")]
+    assert len(said) == half and verdict.kind == "not_converged"
+    assert ("With one factor frozen, more steps need not end that" in verdict.reason) == half
+
+
+def test_factors_that_are_not_balanced_are_not_converged_however_good_their_product_is(trained):
+    _, best = trained
+    turned = [(4.0 * A, B / 4.0) for A, B in best.factors]
+    verdict = judge(Net(), CrossEntropy(), data(), LAM, factors=turned)
+    assert pytest.approx(best.verdict.F, rel=1e-9) == verdict.F and verdict.relative_gap < 1e-3
+    assert verdict.kind == "not_converged"
+
+
+def test_the_solved_gap_is_the_one_that_is_quoted(trained):
+    _, best = trained
+    shrunk = [((1.0 - 1e-3) * A, B) for A, B in best.factors]
+    rough = judge(Net(), CrossEntropy(), data(), LAM, factors=shrunk)
+    assert rough.kind == "inconclusive" and rough.relative_gap > 1e-3 and "by one gradient" in rough.reason
+    sharp = judge(Net(), CrossEntropy(), data(), LAM, factors=shrunk, tangent_solve=True)
+    assert sharp.kind == "tangent_optimal" and "by the solved tangent problem" in sharp.reason
+    assert sharp.relative_gap == sharp.solved.relative_gap < 1e-4
+    (percent,) = re.findall(r"within (\S+) % of the optimum", sharp.reason)
+    assert float(percent) / 100.0 == pytest.approx(sharp.solved.relative_gap, rel=0.05)
+
+
+def test_printed_gaps_are_bounds(trained):
+    _, best = trained
+    for share in (1e-3, 1.7e-3, 2.9e-3, 3.7e-3, 4.3e-3, 5.3e-3):
+        shrunk = [((1.0 - share) * A, B) for A, B in best.factors]
+        verdict = judge(Net(), CrossEntropy(), data(), LAM, factors=shrunk, tol=0.1)
+        assert verdict.kind == "tangent_optimal"
+        (percent,) = re.findall(r"within (\S+) % of the optimum", verdict.reason)
+        (gap,) = re.findall(r"tangent gap from one gradient: (\S+) of F", str(verdict))
+        true = Fraction(verdict.relative_gap)
+        assert true <= Fraction(percent) / 100 < 1.1 * true and true <= Fraction(gap) < 1.01 * true
+
+
+def test_a_gradient_that_is_no_number_is_not_finite():
+    """A square root at 0: its slope is infinite, and 0 times that is no number, though the loss is finite."""
+    model = torch.nn.Sequential(LoRALinear(3, 2, 2, 1.0))
+    loss = CrossEntropy(outputs=lambda model, batch: (model(batch[0]) - model(batch[0]).detach()).sqrt())
+    verdict = judge(model, loss, [(torch.ones(4, 3), torch.zeros(4, dtype=torch.long))], LAM)
+    assert verdict.kind == "non_finite" and "the loss or its gradient" in verdict.reason
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_is_not_finite_whatever_its_gradient(bad):
+    class Spoilt(SquareLoss):
+        def of_outputs(self, z, targets):
+            return super().of_outputs(z, targets) + torch.tensor([bad] + [0.0] * (len(z) - 1))
+
+    model, batches = torch.nn.Sequential(torch.nn.Linear(3, 2)), [(torch.ones(4, 3), torch.zeros(4, 2))]
+    point = [(np.ones((2, 1)), np.ones((3, 1)))]
+    f, (G,) = Network(model, Spoilt(), batches, layers="0").value_and_gradients(point)
+    assert not math.isfinite(f) and np.isfinite(G).all()
+    plain, verdict = (judge(model, loss, batches, 1e-3, layers="0", factors=point) for loss in (SquareLoss(), Spoilt()))
+    assert plain.kind != "non_finite" and plain.certificate is not None
+    assert verdict.kind == "non_finite" and verdict.certificate is None
+    assert "the loss or its gradient is not finite" in verdict.reason
+
+
+def test_the_optimality_of_a_large_layer_is_as_sampled_as_the_norm_of_its_gradient():
+    """Beyond a thousand rows and columns the spectral norm is bounded by products from a random start."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(1001, 1001), torch.nn.Tanh(), torch.nn.Linear(1001, 2))
+    batches = [(torch.randn(4, 1001), torch.arange(4) % 2)]
+    nothing = [(np.zeros((1001, 1)), np.zeros((1001, 1)))]
+    verdict = judge(model, CrossEntropy(), batches, 10.0, layers="0", factors=nothing)
+    assert verdict.kind == "tangent_optimal" and str(verdict.level) == "SAMPLED"
+    assert 0.0 < verdict.certificate.failure_probability <= 1e-10
+    top = np.linalg.norm(verdict.certificate.gradients[0], 2) / 10.0
+    assert verdict.certificate.dual_norm == pytest.approx(top, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "share", "low", "high"), [("float64", 1e-4, 1e-10, 1e-6), ("float32", 1e-2, 2e-6, 1e-4)]
+)
+def test_a_value_that_is_lower_by_no_more_than_rounding_refutes_nothing(trained, dtype, share, low, high):
+    _, best = trained
+    shrunk = [((1.0 - share) * A, B) for A, B in best.factors]
+    settings = {"others": [best.factors], "dtype": dtype, "tol": 0.1}
+    found = judge(Net(), CrossEntropy(), data(), LAM, factors=shrunk, **settings)
+    assert low < (found.F - found.better) / found.F < high
+    assert found.kind == "tangent_optimal"
+
+
+def test_the_start_is_a_saddle_and_too_small_a_rank_is_named():
+    nothing = [(np.zeros((7, 2)), np.zeros((6, 2))), (np.zeros((5, 2)), np.zeros((7, 2)))]
+    at_zero = judge(Net(), CrossEntropy(), data(), LAM, factors=nothing)
+    assert at_zero.kind == "saddle" and "empty column" in at_zero.reason
+    G = Network(Net(), CrossEntropy(), data()).value_and_gradients(nothing)[1]
+    (rate,) = re.findall(r"lowers F at the rate \|\|G\|\| - lam = (\S+) to first order", at_zero.reason)
+    assert float(rate) == pytest.approx(max(np.linalg.norm(g, 2) for g in G) - LAM, rel=1e-2)
+    lam = 0.02
+
+    def small():
+        return Net(rank=1, classes=5, weight=3.0)
+
+    found = fine_tune(small(), CrossEntropy(), data(40, 5), lam, max_calls=1500, grad_tol=1e-9)
+    assert found.verdict.kind == "rank_too_small", str(found.verdict)
+    layer = max(found.verdict.certificate.layers, key=lambda layer: layer.outside)
+    index = [each.name for each in found.verdict.certificate.layers].index(layer.name)
+    u, v = layer.direction
+    rate = (layer.outside - 1.0) * lam
+    network = Network(small(), CrossEntropy(), data(40, 5))
+    G = network.value_and_gradients(found.factors)[1][index]
+    assert float(u @ G @ v) - lam == pytest.approx(rate, rel=1e-6)
+    # The direction is downhill: a small step along -u v^T lowers F at that rate.
+    step = 1e-5
+    moved = [
+        (np.hstack([A, -step * u[:, None]]), np.hstack([B, v[:, None]])) if k == index else (A, B)
+        for k, (A, B) in enumerate(found.factors)
+    ]
+    before = found.verdict.F
+    problem = MultiProblem(network, 1, lam)
+    after = problem.factored_convex_value(*zip(*moved))
+    assert (before - after) / step == pytest.approx(rate, rel=1e-2)
+
+
+class Beside(torch.nn.Module):
+    """Two layers side by side, one of them of inputs of another size."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.size, self.large, self.small = size, LoRALinear(2, 2, 2, 1.0), LoRALinear(2, 2, 1, 1.0)
+        for layer in (self.large, self.small):
+            layer.linear.weight.zero_()
+            layer.linear.bias.zero_()
+
+    def forward(self, x):
+        return torch.cat([self.large(self.size * x), self.small(x)], 1)
+
+
+def test_a_layer_is_full_or_empty_by_its_own_values_however_large_another_is():
+    """Two layers side by side, of inputs x/10^4 and x: each approximates a matrix, by shrinking its singular values."""
+    lam, x = 1e-4, 2.0**0.5 * torch.eye(2, dtype=torch.float64)
+    labels = 2.0**0.5 * torch.tensor([[200.0, 0.0, 3.0, 0.0], [0.0, 100.0, 0.0, 2.0]], dtype=torch.float64)
+    large = np.diag(np.sqrt([(200e-4 - lam) / 1e-8, (100e-4 - lam) / 1e-8]))
+    for kept, empty in ((3.0, False), (0.0, True)):
+        small = np.array([[max(kept - lam, 0.0) ** 0.5], [0.0]])
+        verdict = judge(Beside(1e-4), SquareLoss(), [(x, labels)], lam, factors=[(large, large), (small, small)])
+        found = verdict.certificate.layers[1]
+        # Off the space of X the residual is the next singular value of the label.
+        assert found.outside == pytest.approx((3.0 if empty else 2.0) / lam, rel=1e-9)
+        assert found.rank == (0 if empty else 1)
+        assert verdict.kind == ("saddle" if empty else "rank_too_small"), str(verdict)
+        assert ("empty column" in verdict.reason) == empty
+
+
+def test_ranks_of_the_tangent_solution_are_counted_layer_by_layer():
+    """Side by side again, the first of inputs x/10^5: the optimum shrinks the singular values of the labels."""
+    labels = 2.0**0.5 * torch.tensor([[200.0, 0.0, 3.0, 0.0], [0.0, 100.0, 0.0, 2.0]], dtype=torch.float64)
+    lam, x, point = 1e-4, 2.0**0.5 * torch.eye(2, dtype=torch.float64), [(np.zeros((2, 2)), np.zeros((2, 2)))] * 2
+    network = Network(Beside(1e-5), SquareLoss(), [(x, labels)])
+    found = solve_tangent(linearize(network, point), point, lam, tol=1e-10)
+    large, small = (np.linalg.svd(A @ B.T)[1] for A, B in zip(found.A, found.B))
+    np.testing.assert_allclose(large, [(200e-5 - lam) / 1e-10, (100e-5 - lam) / 1e-10], rtol=1e-4)
+    np.testing.assert_allclose(small, [3.0 - lam, 2.0 - lam], rtol=1e-2)
+    assert found.ranks == (2, 2)
+
+
+def test_without_a_penalty_there_is_no_statement(trained):
+    model, _ = trained
+    without = judge(model, CrossEntropy(), data(), 0.0)
+    assert without.kind == "no_premise" and json.dumps(without.to_dict(), allow_nan=False)
+    verdict = judge(model, CrossEntropy(), data(), LAM, lam_kind="decoupled")
+    assert verdict.kind == "no_premise" and "decoupled" in verdict.reason
+
+
+def test_adamw_is_never_called_optimal_however_small_its_gradient():
+    model = Net(dropout=0.0)
+    model.head.weight *= 10.0
+    batches = [(torch.randn(6, 4, 6, generator=torch.Generator().manual_seed(1)), torch.arange(6) % 3)]
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=2e-2, weight_decay=LAM)
+    for _ in range(250):
+        optimizer.zero_grad()
+        CrossEntropy()(model, batches[0]).mean().backward()
+        optimizer.step()
+    verdict = judge(model, CrossEntropy(), batches, LAM)
+    assert verdict.certificate.dual_norm < 0.5  # the data are interpolated ...
+    assert verdict.kind in ("not_converged", "loud")
+    assert verdict.relative_gap > 0.5
+    assert judge(model, CrossEntropy(), batches, LAM, lam_kind="decoupled").kind in ("no_premise", "loud")
+
+
+def test_non_finite_and_loud_points_are_named():
+    model = Net()
+    with torch.no_grad():
+        model.first.lora_B[0, 0] = math.nan
+    broken = judge(model, CrossEntropy(), data(), LAM)
+    assert broken.kind == "non_finite" and json.dumps(broken.to_dict(), allow_nan=False)
+    assert math.isnan(broken.F) and "not finite" in str(broken)
+    with pytest.raises(ValueError, match="not finite"):
+        broken.factors  # noqa: B018
+    model = Net()
+    with torch.no_grad():
+        model.first.lora_B.normal_(std=30.0)
+        model.second.lora_B.normal_(std=30.0)
+    verdict = judge(model, CrossEntropy(), data(), LAM)
+    assert verdict.kind == "loud" and "||W||_2" in verdict.reason
+    zero = [(np.zeros((m, 1)), np.zeros((n, 1))) for m, n in ((7, 6), (5, 7))]
+    base = Network(Net(), CrossEntropy(), data()).value(zero)
+    assert "failed loudly" in verdict.reason and f"above the f = {base:.6g} of the model without" in verdict.reason
+
+
+def test_a_run_that_is_on_its_way_down_has_not_failed():
+    """Half way to a stationary point the updates are larger than these small weights, and better than none."""
+    model = Net(weight=0.1)
+    zero = [(np.zeros((m, 1)), np.zeros((n, 1))) for m, n in ((7, 6), (5, 7))]
+    base = Network(model, CrossEntropy(), data()).value(zero)
+    early = fine_tune(model, CrossEntropy(), data(), 0.1 * LAM, max_calls=30).verdict
+    assert early.kind == "loud" and base > early.F
+    assert early.reason.startswith("loud so far: ") and early.reason.endswith("full-batch training remain")
+    facts = judge(model, CrossEntropy(), data(), LAM, lam_kind="decoupled")
+    assert facts.kind == "loud" and f"and {base:.6g} without any update; whether it failed only new" in facts.reason
+    late = fine_tune(model, CrossEntropy(), data(), 0.1 * LAM, max_calls=600).verdict
+    assert late.kind != "loud" and late.F < early.F
+
+
+def test_a_bound_of_the_gap_is_not_told_as_the_gap():
+    """One gradient bounds what is left to gain, here at many times what the solved tangent problem leaves of it."""
+    model = Net(weight=0.1)
+    early = fine_tune(model, CrossEntropy(), data(), 0.1 * LAM, max_calls=30).verdict
+    solved = judge(model, CrossEntropy(), data(), 0.1 * LAM, tangent_solve=True)
+    assert solved.solved.relative_gap < 0.5 * early.relative_gap
+    (told,) = re.findall(r"a tangent gap of at most (\S+) % of F", early.reason)
+    assert early.relative_gap <= float(told) / 100.0 < 1.1 * early.relative_gap
+    with torch.no_grad():
+        model.first.lora_B.normal_(std=1e3)
+    far = judge(model, CrossEntropy(), data(), 1.0)
+    assert far.relative_gap > 0.995 and "a tangent gap of at most 100 % of F" in far.reason
+
+
+class InPeftsLayout(torch.nn.Module):
+    """A layer as PEFT has it, with an update larger than its weight."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.base_layer = torch.nn.Linear(6, 3).requires_grad_(False)
+        self.lora_A = torch.nn.ModuleDict({"default": torch.nn.Linear(6, 2, bias=False)})
+        self.lora_B = torch.nn.ModuleDict({"default": torch.nn.Linear(2, 3, bias=False)})
+        self.scaling = {"default": 30.0}
+
+    def get_base_layer(self):
+        return self.base_layer
+
+    def forward(self, x):
+        return self.base_layer(x) + 30.0 * self.lora_B["default"](self.lora_A["default"](x))
+
+
+def test_a_layer_that_is_compiled_is_one_layer():
+    """The wrapper of torch.compile passes on the attributes of the layer inside."""
+    plain, model = Net(dropout=0.0), Net(dropout=0.0)
+    for each in (plain, model):
+        with torch.no_grad():
+            torch.manual_seed(3)
+            each.first.lora_B.normal_(std=0.1)
+    model.first = torch.compile(model.first, backend="eager")
+    assert [layer.name for layer in adapted_layers(model)] == ["first._orig_mod", "second"]
+    readings = []
+    for each in (plain, model):
+        each.zero_grad()
+        CrossEntropy()(each, data()[0]).mean().backward()
+        monitor = LoRAMonitor()
+        monitor.step(each)
+        readings.append(list(monitor.history[0][1].values()))
+    assert [reading.spectral for reading in readings[0]] == [reading.spectral for reading in readings[1]]
+    F = [judge(each, CrossEntropy(), data(), LAM).F for each in (plain, model)]
+    assert F[0] == pytest.approx(F[1], rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("start", "moved"),
+    [(True, False), (False, False), ("gaussian", False), ("pissa_niter_4", True), ("OLoRA", True), ("loftq", True)],
+)
+def test_beside_a_weight_that_the_start_changed_nothing_is_loud(start, moved):
+    model = torch.nn.Sequential(InPeftsLayout(), torch.nn.Flatten(), torch.nn.Linear(12, 3).requires_grad_(False))
+    model.peft_config = {"default": types.SimpleNamespace(init_lora_weights=start)}
+    monitor = LoRAMonitor(base=model)
+    verdict = judge(model, CrossEntropy(), data(), LAM)
+    assert (verdict.kind == "loud") == (not moved)
+    # At such a start the update is large by design, and no sign of a run that diverged.
+    assert ("Begin again" in verdict.reason) == (not moved)
+    said = [text for text in verdict.premises if "in 1 of 1 layers" in text and str(start) in text]
+    assert len(said) == moved == len(monitor.warnings)
+    norm = float(np.linalg.norm(model[0].base_layer.weight.numpy(), 2)) / 30.0
+    assert verdict.to_dict()["base_norms"] == [None if moved else pytest.approx(norm)]
+    assert (str(verdict).splitlines()[-1].split()[3] == "-") == moved
+    CrossEntropy()(model, data()[0]).mean().backward()
+    assert (monitor.step(model) is None) == moved
+    assert json.dumps(monitor.to_dict(), allow_nan=False)
+
+
+def test_beside_a_weight_of_zeros_nothing_is_loud():
+    """A layer that begins at zero, as the last of a block often does: any update is larger than its weight."""
+    model = torch.nn.Sequential(LoRALinear(6, 5), torch.nn.Tanh(), LoRALinear(5, 3), torch.nn.Flatten(1))
+    for layer in (model[0], model[2]):
+        torch.nn.init.normal_(layer.lora_B, std=0.1)
+    torch.nn.init.zeros_(model[2].linear.weight)
+    (x, y), _ = data()
+    batches = [(x[:, 0], y)]
+    CrossEntropy()(model, batches[0]).mean().backward()
+    monitor = LoRAMonitor(base=model)
+    assert monitor.step(model) is None
+    verdict = judge(model, CrossEntropy(), batches, 1e-3)
+    assert verdict.kind == "not_converged" and verdict.relative_gap > 0.1
+    assert verdict.base_norms[0] > verdict.certificate.layers[0].spectral and verdict.base_norms[1] is None
+    why = "no ratio to ||W||_2, so nothing is called loud, in 1 of 2 layers: the base weight is zero"
+    assert why in verdict.premises and monitor.warnings == [why]
+
+
+def test_a_better_point_refutes(trained):
+    _, best = trained
+    for seed in range(5):
+        network = Network(Net(), CrossEntropy(), data())
+        start = MultiProblem(network, 4, LAM).unpaired(factors(network, seed=seed, size=1.0))
+        other = fine_tune(Net(), CrossEntropy(), data(), LAM, max_calls=600, init=start)
+        low, high = sorted([best.verdict, other.verdict], key=lambda verdict: verdict.F)
+        if high.kind == "tangent_optimal" and high.F - low.F > 1e-4 * low.F:
+            break
+    else:
+        pytest.skip("all starts ended at one value")
+    again = judge(Net(), CrossEntropy(), data(), LAM, factors=high.factors, others=[low])
+    assert again.kind == "refuted" and again.better == pytest.approx(low.F)
+    assert judge(Net(), CrossEntropy(), data(), LAM, factors=low.factors, others=[high]).kind == "tangent_optimal"
+    found = two_points(low.certificate, high.certificate)
+    assert found.refutes_convexity and found.stationarity < 1e-4
+
+
+def test_points_of_another_network_are_refused_and_those_that_are_not_finite_are_no_better(trained):
+    _, best = trained
+    other = judge(Last(2), CrossEntropy(), data(classes=6), LAM)
+    for given in (other, other.factors):
+        with pytest.raises(ValueError, match=r"others\[1\]: expected factors of updates of shapes .*7, 6"):
+            judge(Net(), CrossEntropy(), data(), LAM, factors=best.factors, others=[best.verdict, given])
+    lost = [(np.full_like(A, np.nan), B) for A, B in best.factors]
+    broken = judge(Net(), CrossEntropy(), data(), LAM, factors=lost)
+    assert broken.kind == "non_finite"
+    found = judge(Net(), CrossEntropy(), data(), LAM, factors=best.factors, others=[broken])
+    assert (found.kind, found.better) == (best.verdict.kind, None)
+
+
+def test_updates_that_are_not_worth_their_penalty_are_said_to_shrink():
+    """Along ``-X`` the slope of F is ``-<G, X> - lam ||X||_*``, at most ``(||G||_2 - lam) ||X||_*``."""
+    model = Net()
+
+    def at(size):
+        factors = [(size * np.eye(m, 1), size * np.eye(n, 1)) for m, n in Network(model, CrossEntropy(), data()).shapes]
+        return judge(model, CrossEntropy(), data(), 5.0, factors=factors)
+
+    found = at(1e-3)
+    assert found.kind == "tangent_optimal" and found.certificate.dual_norm < 0.5
+    assert "not worth their penalty here, and F falls as they shrink" in found.reason
+    assert at(0.9e-3).F < found.F
+    assert "shrink" not in at(0.0).reason
+
+
+def test_without_anything_to_gain_the_empty_update_is_optimal():
+    verdict = fine_tune(Net(), CrossEntropy(), data(), 1.0, max_calls=100).verdict
+    assert verdict.kind == "tangent_optimal"
+    assert all(layer.spectral < 1e-6 and layer.dual_norm < 1.0 for layer in verdict.certificate.layers)
+    # The least lam for which no update helps to first order is the largest norm of a gradient at none.
+    network = Network(Net(), CrossEntropy(), data())
+    G = network.value_and_gradients([(np.zeros((m, 1)), np.zeros((n, 1))) for m, n in network.shapes])[1]
+    critical = max(np.linalg.norm(g, 2) for g in G)
+    assert verdict.reason.endswith(f"nothing is worth its penalty for a lam above {critical:.3g}")
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_point_whose_loss_overflows_does_not_hide_a_better_one(order):
+    """An output of minus infinity times 0 is no number."""
+    x, y = torch.full((20, 3), 1e9, dtype=torch.float64), torch.ones(20, 1, dtype=torch.float64)
+    nothing = [(np.zeros((1, 1)), np.zeros((3, 1)))]
+    # With X = 1 + 2e-9/3 in each entry the output is -1 + 3e9 (X - 1) = 1, the label.
+    better = [(np.ones((1, 1)), np.full((3, 1), 1.0 + 2e-9 / 3.0))]
+    overflown = [(np.full((1, 1), 1e150), np.full((3, 1), -1e150))]
+    assert math.isnan(Network(Dead(), SquareLoss(), [(x, y)]).value(overflown))
+    found = judge(Dead(), SquareLoss(), [(x, y)], 1e-3, factors=nothing, others=[overflown, better][::order])
+    assert found.kind == "refuted" and found.better == pytest.approx(1e-3 * 3.0**0.5, rel=1e-6)
+    alone = judge(Dead(), SquareLoss(), [(x, y)], 1e-3, factors=nothing, others=[overflown])
+    assert (alone.kind, alone.better) == ("tangent_optimal", None)
+
+
+class Capped(SquareLoss):
+    """``1 - exp(-||z - y||^2 / 2)``, which is not convex: flat far from the label."""
+
+    def of_outputs(self, z, targets):
+        return 1.0 - torch.exp(-super().of_outputs(z, targets))
+
+
+def test_a_subclass_that_is_said_not_to_be_convex_has_no_bound():
+    x = torch.linspace(1.0, 2.0, 30, dtype=torch.float64)[:, None]
+    batches = [(x, 100.0 * x)]
+    model = torch.nn.Sequential(LoRALinear(1, 1, 1, 1.0).double())
+    torch.nn.init.zeros_(model[0].linear.weight)
+    torch.nn.init.zeros_(model[0].linear.bias)
+    where = {"factors": [(np.zeros((1, 1)), np.zeros((1, 1)))], "lam": 1e-3}
+    # At X = 0 the loss is 1 and flat; X = 100 fits every label and has F = 100 lam.
+    better = [(np.full((1, 1), 10.0), np.full((1, 1), 10.0))]
+    verdict = judge(model, Capped(), batches, convex_loss=False, **where)
+    assert verdict.kind == "inconclusive" and verdict.relative_gap == math.inf and verdict.convex is None
+    assert "the loss is not convex" in str(verdict) and "CERTIFIED" not in str(verdict)
+    refuted = judge(model, Capped(), batches, convex_loss=False, others=[better], **where)
+    assert refuted.kind == "refuted" and refuted.better == pytest.approx(0.1, rel=1e-12)
+    with pytest.raises(ValueError, match="tangent_solve: expected a loss that is convex"):
+        judge(model, Capped(), batches, convex_loss=False, tangent_solve=True, **where)
+    assert "stated by the caller: the loss is convex" in str(judge(model, Capped(), batches, **where))
+    assert "SquareLoss is convex" in str(judge(model, SquareLoss(), batches, **where))
+
+
+def test_a_lower_bound_that_the_caller_states_is_among_the_premises():
+    """It is what the gap rests on: labels that are drawn at random cost at least their entropy."""
+    for bound in (-1.0, 0.0, 0.25):
+        verdict = judge(Net(), CrossEntropy(), data(), LAM, lower_bound=bound)
+        said = [text for text in verdict.premises if "every loss is >= 0.25" in text and "caller" in text]
+        assert len(said) == (bound > 0.0) and "CrossEntropy is convex in the outputs and >= 0" in str(verdict)
+        found = verdict.certificate
+        top = max(np.linalg.norm(G, 2) for G in found.gradients)
+        inner = sum(float(np.vdot(G, X)) for G, X in zip(found.gradients, found.updates))
+        nuclear = sum(float(np.linalg.norm(X, "nuc")) for X in found.updates)
+        c = min(1.0, LAM / top)
+        assert found.gap == pytest.approx((1.0 - c) * (found.f - bound) + LAM * nuclear + c * inner, rel=1e-9)
+
+
+def test_the_solved_tangent_gap_is_below_that_of_one_gradient(trained):
+    model, best = trained
+    network = Network(model, CrossEntropy(), data())
+    rough = [(1.05 * A, B) for A, B in best.factors]
+    verdict = judge(model, CrossEntropy(), data(), LAM, factors=rough)
+    solved = solve_tangent(linearize(network, rough), rough, LAM)
+    assert 0.0 < solved.gap <= verdict.certificate.gap
