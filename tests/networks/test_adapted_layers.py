@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import pathlib
-import sys
-
 import pytest
 
 torch = pytest.importorskip("torch")
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from lora_layers import LoRALinear  # noqa: E402
 from torch_networks import LAM, Net, data  # noqa: E402

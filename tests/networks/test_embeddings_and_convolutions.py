@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import math
-import pathlib
-import sys
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from lora_layers import LoRALinear  # noqa: E402
 

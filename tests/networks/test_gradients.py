@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import pathlib
-import sys
-
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from lora_layers import LoRALinear  # noqa: E402
 from torch_networks import LAM, Net, Regression, data, factors, mean_of_a_batch  # noqa: E402

@@ -13,8 +13,6 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 peft = pytest.importorskip("peft")
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-
 from lora_layers import LoRALinear  # noqa: E402
 from scipy.special import log_softmax, softmax  # noqa: E402
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import pathlib
-import sys
 import types
 import warnings
 
@@ -14,8 +12,6 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from lora_layers import MovedLoRALinear  # noqa: E402
 

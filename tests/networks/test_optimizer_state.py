@@ -5,14 +5,10 @@ from __future__ import annotations
 import json
 import math
 import pathlib
-import sys
 
 import pytest
 
 torch = pytest.importorskip("torch")
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-
 
 from lorasolve.networks import read_optimizer_state  # noqa: E402
 

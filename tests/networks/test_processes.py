@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import sys
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from torch_networks import LAM, Net, data, mean_of_a_batch  # noqa: E402
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import pathlib
 import sys
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from torch_networks import LAM, Casting, Last, Net, data, factors  # noqa: E402
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import pathlib
 import re
-import sys
 import types
 from fractions import Fraction
 
@@ -14,8 +12,6 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from lora_layers import LoRALinear  # noqa: E402
 from torch_networks import LAM, Dead, Last, Net, data, factors  # noqa: E402

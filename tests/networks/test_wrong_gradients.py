@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import math
-import pathlib
 import re
-import sys
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from lora_layers import LoRALinear  # noqa: E402
 from torch_networks import LAM, Net, data, last_with  # noqa: E402

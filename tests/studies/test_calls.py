@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import os
-import pathlib
 import shutil
 import signal
 import subprocess
@@ -18,17 +17,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from grids import SIGNALS, found
 
 import lorasolve as ls
 from lorasolve._support.interruptions import ENDING, interruptions_end_all, is_part
 from lorasolve.attacks import attack
 from lorasolve.executors import Executor, Outcome, Pool, WorkersError, dask
 from lorasolve.studies import Calls, Kept, Store
-
-# Worker processes import what they are to call.
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-
-from grids import SIGNALS, found
 
 SLURM_HERE = pytest.param(
     "slurm",

@@ -21,8 +21,6 @@ import time
 import pytest
 
 HERE = pathlib.Path(__file__).parent
-sys.path.insert(0, str(HERE))
-
 from grids import slow  # noqa: E402
 
 from lorasolve.executors import WorkersError, slurm  # noqa: E402

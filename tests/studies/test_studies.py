@@ -53,8 +53,6 @@ from lorasolve.studies.records import RESERVED
 from lorasolve.studies.store import Entry, Shard
 
 HERE = pathlib.Path(__file__).parent
-sys.path.insert(0, str(HERE))
-
 from grids import LONG, Point, Shifted, Slotted, Stretched, long_steps, mixed, objectives, plain, remembering  # noqa: E402
 
 
