@@ -101,7 +101,7 @@ class StoppingRule:
         of ``f`` and ``X``. Of factors more than 100 times as long as each other, which hide a gradient from it, each
         has to pass by itself as well, up to 100 times that share. Where ``X = 0`` is optimal ``||theta||`` counts as at
         least ``||G(0)||_2 / sqrt(g beta)``, with ``g`` the factor before it and ``beta`` the smoothness of ``f``. Not
-        applied to stochastic methods.
+        applied to stochastic methods. Below 1, the share at a start near 0.
     target : float, optional
         Ends the run when ``L <= target``. Stochastic methods see a part of ``L``: where that is at the target, ``L``
         itself is evaluated (one more oracle call) and decides.
@@ -128,7 +128,8 @@ class StoppingRule:
         # Numbers of NumPy are kept as Python's own: a small type would overflow in what follows from them.
         checked: dict[str, Any] = {
             "max_iter": as_integer(self.max_iter, "max_iter", 1),
-            "grad_tol": as_number(self.grad_tol, "grad_tol", 0.0),
+            # At small factors the share is at most 1, converged or not.
+            "grad_tol": as_number(self.grad_tol, "grad_tol", 0.0, 1.0, open_high=True),
         }
         if self.target is not None:
             checked["target"] = as_number(self.target, "target")

@@ -333,7 +333,7 @@ def test_exit_codes_of_compare(data) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["solve", "--tol", "-1"], "--tol: expected a finite number in [0, inf), got -1.0"),
+        (["solve", "--tol", "-1"], "--tol: expected a finite number in [0, 1), got -1.0"),
         (["solve", "--rank", "0"], "--rank: expected an integer from 1 to "),
         (["solve", "--seed", "-1"], "--seed: expected an integer >= 0, got -1"),
         (["study", "--status", "nowhere"], "--status: nowhere is no store of runs"),
