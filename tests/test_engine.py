@@ -167,7 +167,7 @@ def test_a_problem_is_asked_for():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"max_iter": 0}, {"max_iter": 1.5}, {"grad_tol": -1.0}, {"grad_tol": 1.0}, {"target": np.nan}, {"time_limit": 0.0}],
+    [{"max_iter": 0}, {"max_iter": 1.5}, {"grad_tol": -1.0}, {"grad_tol": 1.0}, {"target": np.nan}, {"time_limit": 0}],
 )
 def test_bad_stopping_rules(settings):
     with pytest.raises((ValueError, TypeError), match=next(iter(settings))):

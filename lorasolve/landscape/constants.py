@@ -51,6 +51,8 @@ class Provenance:
 
 
 UNKNOWN = Provenance(None, "unknown")
+STATED = "stated by the objective, whole space"
+STATED_JOINTLY = "stated by the loss, jointly, whole space"
 
 
 @dataclass(frozen=True)
@@ -221,7 +223,7 @@ def known_constants(objective: Objective, r: int) -> Constants | None:
     """
     rsc, rsm = _stated(objective, "rsc"), _stated(objective, "rsm")
     if rsc is not None and rsm is not None:
-        return _of_curvature(rsc, rsm, r, "stated by the objective, whole space")
+        return _of_curvature(rsc, rsm, r, STATED)
     if _has_small_hessian(OneBlock(objective)):
         return _of_spectrum(OneBlock(objective), r, "extreme eigenvalues of the Hessian, whole space")
     return None
@@ -245,8 +247,7 @@ def known_block_constants(loss: MultiObjective, ranks: Sequence[int]) -> tuple[C
         return None if None in found else tuple(found)  # type: ignore[arg-type]
     rsc, rsm = _stated(loss, "rsc"), _stated(loss, "rsm")
     if rsc is not None and rsm is not None:
-        source = "stated by the loss, jointly, whole space"
-        return tuple(_of_curvature(rsc, rsm, r, source) for r in ranks)
+        return tuple(_of_curvature(rsc, rsm, r, STATED_JOINTLY) for r in ranks)
     if not _has_small_hessian(loss):
         return None
     return tuple(_of_spectrum(loss, r, "extreme eigenvalues of the joint Hessian, whole space") for r in ranks)

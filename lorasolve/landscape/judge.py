@@ -27,10 +27,11 @@ from ..result import Result
 from ..status import Status
 from ._krylov import MISSED
 from .canonical import Point, begin_again, canonical_result
-from .constants import Constants, joint_curvature, joint_inequality, known_block_constants
+from .constants import STATED, STATED_JOINTLY, Constants, joint_curvature, joint_inequality, known_block_constants
 from .curvature import SecondOrder, second_order_at
 from .escapes import ESCAPE_TOL, lowest_on_line
 from .first_order import stationarity_at
+from .rank_bound import gap_of_rank
 from .report import Kind, Premise, Verdict
 from .theorems import (
     NEAR,
@@ -362,6 +363,26 @@ class _Judge:
         lengths = (length + ROUNDING * (length + terms) for length, terms in zip(*norms))
         return min(gap, sum(length**2 / (share * c.rsc_low) for length, c in zip(lengths, constants)))
 
+    def _gap_of_ranks(self) -> float:
+        """Return a certified gap to the least value of ``F`` over the ranks ``r``, from strong convexity."""
+        constants, problem = self.constants, self.problem
+        # Given constants are about X* alone.
+        if constants is None or self.given or not all(c.rsc_low > 0.0 for c in constants):
+            return math.inf
+        if self.joint is not None and not self.joint.holds:
+            return math.inf
+        stated = any(c.how["rsc_low"].source in (STATED, STATED_JOINTLY) for c in constants)
+        if stated and spot_checks.is_of_a_user(problem.loss):
+            return math.inf  # nobody has looked at what it states
+        loss, gap = problem.loss.in_float64(), 0.0
+        at_X, at_zero = loss.gradient_operators(self.point.factors), loss.gradient_operators(loss.zeros())
+        for X, G, G_0, c, r in zip(self.point.updates, at_X, at_zero, constants, problem.ranks):
+            dense = G.to_dense()
+            # The rounding errors of a gradient are those of terms that cancel, about as large as the one at 0.
+            lengths = [float(np.linalg.norm(term)) for term in (dense, G_0.to_dense(), c.rsm_high * X)]
+            gap += gap_of_rank(X, dense, c.rsc_low, problem.lam, r, ROUNDING * sum(lengths))
+        return gap
+
     def _approximate_point(self) -> TheoremFinding | None:
         """Return the gap that restricted strong convexity gives at any point, where its premises hold."""
         constants, nuclear = self.constants, self._nuclear_of_star()
@@ -554,7 +575,8 @@ class _Judge:
         if self.stars is None and problem.objective.facts.convex and problem.lam > 0.0:
             self._compute_reference()
         if self.stars is None:
-            return "inconclusive", "second-order stationary; no certificate applies and X* is not known", "nothing"
+            unknown = "second-order stationary; no certificate applies and X* is not known"
+            return self._best_of_ranks() or ("inconclusive", unknown, "nothing")
         difference, excess = self._above(self.stars), max(self.certificate.factor_gap, 0.0)
         if difference <= self.tol * self.scale:
             text = f"F(X) - F(X*) = {difference:.2e}, X* {self.star_source}"
@@ -568,11 +590,20 @@ class _Judge:
                 f"above F(X*) by {difference:.3g}, but X* has rank {rank} > r = {r}: whether a better point "
                 "of rank <= r exists is not decided"
             )
-            return "inconclusive", text, "nothing"
+            return self._best_of_ranks() or ("inconclusive", text, "nothing")
         if self._falls_by(difference):
             return "not_converged", self._falling(difference), "gradient"
         text = f"second-order stationary, and F(X) - F(X*) = {difference:.6g} (X* {self.star_source})"
         return "spurious", text, "comparison"
+
+    def _best_of_ranks(self) -> tuple[Kind, str, str] | None:
+        """Return that no point of these ranks is better, where strong convexity shows it."""
+        gap = self._gap_of_ranks() + max(self.certificate.factor_gap, 0.0)
+        if gap > self.tol * self.scale:
+            return None
+        most = ", ".join(str(r) for r in self.problem.ranks)
+        text = f"within {gap:.2e} of the least value of F of rank <= {most}, as f is strongly convex"
+        return "global", f"{Known.CERTIFIED}: {text}; larger ranks may reach lower ones", "certificate"
 
     def _falls_by(self, amount: float) -> bool:
         """Whether what is left of the gradient may be worth as much on a way as long as the factors."""

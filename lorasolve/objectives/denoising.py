@@ -36,7 +36,7 @@ class Denoising(Objective):
     convex = True
     least_squares = True
     minimizes_factors = True
-    smoothness = 1.0
+    smoothness = rsc = rsm = 1.0
     lower_bound = 0.0
 
     def __init__(self, M: ArrayLike) -> None:

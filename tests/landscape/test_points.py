@@ -58,7 +58,7 @@ def test_denoising_stationary_points_are_classified_as_their_closed_form_says(ch
     assert landscape.verdict(problem, (A, B)).kind == expected
 
 
-@pytest.mark.parametrize(("chosen", "kind"), [((0, 1), "inconclusive"), ((0, 2), "saddle"), ((1, 2), "saddle")])
+@pytest.mark.parametrize(("chosen", "kind"), [((0, 1), "global"), ((0, 2), "saddle"), ((1, 2), "saddle")])
 def test_below_the_rank_of_the_minimizer_no_theorem_applies(chosen, kind):
     problem, U, s, V = denoising(rank=2)
     A, B = point_of(U, s, V, chosen, 0.3, 2)
@@ -68,6 +68,68 @@ def test_below_the_rank_of_the_minimizer_no_theorem_applies(chosen, kind):
     judged = landscape.verdict(problem, (A, B))
     assert judged.kind == kind
     assert judged.findings == ()
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.3])
+def test_below_the_rank_of_the_minimizers_the_best_of_several_matrices_is_known(lam):
+    one, U, s, V = denoising(lam=lam)
+    loss = Separable([one.objective, one.objective])
+    problem = ls.MultiProblem(loss, (1, 2), lam)
+
+    def judged(*chosen):
+        pairs = [point_of(U, s, V, which, lam, len(which)) for which in chosen]
+        return landscape.verdict(problem, tuple(zip(*pairs)))
+
+    assert judged((0,), (0, 1)).kind == "global"
+    assert judged((1,), (0, 1)).kind == judged((0,), (0, 2)).kind == "saddle"
+
+
+class Weighted:
+    """``sum_ij w_ij (X_ij - M_ij)^2 / 2``."""
+
+    convex, least_squares, lower_bound = True, True, 0.0
+
+    def __init__(self, weights, M):
+        self.weights, self.M, self.shape = weights, M, M.shape
+
+    def value_and_grad(self, X):
+        R = X - self.M
+        return 0.5 * float(np.sum(self.weights * R * R)), self.weights * R
+
+    def hessian_product(self, X, D):
+        return self.weights * D
+
+
+def test_below_the_rank_of_the_minimizer_no_worse_minimum_is_called_the_best_of_its_rank():
+    """Weights between 1/20 and 1 give minima of rank 1 of different values; between 0.9 and 1 they hardly can."""
+    rng = np.random.default_rng(3)
+    worse = best = 0
+    for least in [0.05] * 20 + [0.9] * 3:
+        loss = Weighted(rng.uniform(least, 1.0, (4, 4)), 2.0 * rng.standard_normal((4, 4)))
+        problem = ls.Problem(loss, rank=1, lam=0.1)
+        found = [ls.solve(problem, "lbfgs", "gaussian:std=1", seed=seed) for seed in range(8)]
+        lowest = min(result.fun for result in found)
+        for result in found:
+            kind, above = landscape.verdict(problem, result).kind, result.fun > lowest * (1.0 + 1e-4)
+            assert not (kind == "global" and above)
+            worse += above
+            best += kind == "global"
+    assert worse >= 3
+    assert best >= 3
+
+
+def test_a_curvature_that_a_users_loss_states_makes_no_best_point_of_a_rank():
+    """``f`` states the curvature 1 where it is 1/20 in some entries; the second-order point ``X = E_11`` is no best."""
+
+    class Boasts(Weighted, ls.objectives.Objective):
+        least_squares, rsc, rsm = False, 1.0, 1.0
+
+    problem = ls.Problem(Boasts(np.array([[1.0, 1.0], [1.0, 0.05]]), np.diag([1.0, 10.0])), rank=1, lam=0.1)
+    A = np.array([[np.sqrt(0.9)], [0.0]])
+    assert landscape.second_order(problem, A, A).is_sosp
+    better = np.array([[0.0], [np.sqrt(8.0)]])
+    assert problem.value(better, better) < problem.value(A, A) - 1.0
+    assert landscape.verdict(problem, (A, A)).kind != "global"
 
 
 @pytest.mark.parametrize("given", [False, True])
