@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .linear_map import frobenius_norm
 from .method import Method
 from .optimizers import Optimizer
 from .problem import Problem
-from .problem.natural_units import natural_size, overflows
+from .problem.natural_units import beside_saddle_at_zero, natural_size, overflows
 from .result import Result
 from .schedules import Stage
 from .status import Status
@@ -18,6 +19,8 @@ from .status import Status
 # A bounded loss does not fall this many times as far below 0 as its first values are from it: the one at the start,
 # which may be 0, and the one after a step.
 FALLEN, FIRST = 1e12, 2
+# Factors of less than this share of the natural size are beside 0.
+BESIDE = 1e-6
 # After these ends a run is told to go on, where that makes sense.
 RUNS_ON = (Status.ITERATION_LIMIT, Status.CALL_LIMIT, Status.TIME_LIMIT, Status.STALLED)
 
@@ -82,12 +85,14 @@ def _try_instead(names: Sequence[str], optimizer: Optimizer, problem: Problem) -
     return f", or try {' or '.join(able)}" if able else ""
 
 
-def zero_advice(result: Result) -> str:
-    """Say of a run on a loss not known to be convex that it ended no lower than the frozen weights, and what to try."""
+def zero_advice(result: Result, start: Stage) -> str:
+    """Say of a run that it ended at a saddle point at 0, or on a loss not known to be convex no lower than there."""
     problem = result.problem
     ended = result.status in (Status.CONVERGED, Status.STALLED, Status.ITERATION_LIMIT)
-    if not ended or problem.loss.facts.convex is True or result.merged is not None or not problem.adapter.low_rank:
+    if not ended or result.merged is not None or not problem.adapter.low_rank:
         return ""
+    if problem.loss.facts.convex is True:
+        return _saddle_advice(result, start)
     zero = problem.value_at_zero
     if not result.fun >= zero - 1e-9 * abs(zero):
         return ""
@@ -99,8 +104,23 @@ def zero_advice(result: Result) -> str:
         text = f"; it ended at X = 0, {kind}"
     else:
         text = f"; a better point is known: X = 0 with L = {zero:.8g}"
+    return f"{text}{_other_start(problem)}"
+
+
+def _saddle_advice(result: Result, start: Stage) -> str:
+    """Say of a run whose factors shrank to nothing that it ended at the saddle point there, if there is one."""
+    problem, length = result.problem, frobenius_norm(result.theta)
+    # A run that was cut short may be on its way out; and most runs are told apart at no cost.
+    if result.status is Status.ITERATION_LIMIT or length > BESIDE * frobenius_norm(start.theta):
+        return ""
+    if not beside_saddle_at_zero(problem, result.theta, BESIDE):
+        return ""
+    return f"; it ended at X = 0, a saddle point{_other_start(problem)}"
+
+
+def _other_start(problem: Problem) -> str:
     std = natural_size(problem, problem.units.slope) / math.sqrt(problem.size) or 1.0
-    return f"{text}. Try init='gaussian:std={std:.1g}', or see where many starts end: landscape.census(problem, 20)"
+    return f". Try init='gaussian:std={std:.1g}', or see where many starts end: landscape.census(problem, 20)"
 
 
 def unbounded_advice(result: Result) -> str:

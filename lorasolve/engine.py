@@ -130,7 +130,7 @@ def solve(
                 message = f"{optimizer.name}: {denied}"
             origin = start_name(method, given)
             result = _result(end, method, origin, seed, message, monitor, total - compiled, compiled)
-            result.message += zero_advice(result) + unbounded_advice(result)
+            result.message += zero_advice(result, stage) + unbounded_advice(result)
             if monitor.raised is not None:
                 raise _with_result(monitor.raised, result)
             return result

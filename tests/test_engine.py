@@ -586,6 +586,21 @@ def test_a_run_that_ends_at_zero_says_so_and_what_to_try():
     assert "ended at X = 0, a saddle point" in saddle.message
 
 
+@pytest.mark.parametrize("method", ["gd", "lbfgs", "adam", "scaled_gd"])
+def test_a_start_that_the_gradient_does_not_leave_zero_from_ends_at_a_saddle_and_says_so(method):
+    """Of diag(3, 2, 0) the factors begin in the kernel: nothing grows, and X = 0 has the curvature lam - 3."""
+    start = np.array([[0.0], [0.0], [1.0]])
+    convex = ls.Problem(Denoising(np.diag([3.0, 2.0, 0.0])), 1, 0.5)
+    ended = ls.solve(convex, method, (start, start))
+    assert np.linalg.norm(ended.theta) < 1e-15
+    assert "it ended at X = 0, a saddle point. Try init='gaussian:std=" in ended.message
+    assert "X = 0" not in ls.solve(convex, method, "gaussian").message
+    # With more decay 0 is the optimum.
+    assert "X = 0" not in ls.solve(convex.replace(lam=4.0), method, (start, start)).message
+    verdict = ls.landscape.verdict(convex, ended)
+    assert verdict.kind == "saddle" or "beside X = 0, which is a strict saddle" in verdict.reason
+
+
 @pytest.mark.parametrize("offset", [0.0, 1.0])
 def test_zero_may_be_a_stationary_point_that_is_no_saddle(offset):
     """``f = offset + ||X||^2/2`` does not say that it is convex, and is least at 0."""

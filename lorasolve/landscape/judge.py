@@ -22,7 +22,7 @@ from ..convex import ConvexResult
 from ..linear_map import LinearMap, balanced, frobenius_norm, numerical_rank, spectral_norm_estimate, top_singular
 from ..problem import Problem, flat, nuclear_norm
 from ..problem.blocks import Pairs
-from ..problem.natural_units import factor_lengths, gradient_at_zero
+from ..problem.natural_units import beside_saddle_at_zero, factor_lengths, gradient_at_zero
 from ..result import Result
 from ..status import Status
 from ._krylov import MISSED
@@ -445,7 +445,7 @@ class _Judge:
                 f"which tend to 0; X = 0 is {'optimal' if convex else 'a local minimum'}: ask there, at factors of 0"
             )
         if first.grad_norm > first.limit:
-            there = "" if self.problem.units.slope else "; where the factors tend to 0, ask at factors of 0"
+            there = self._of_factors_of_zero()
             exceeds = f"||grad L|| = {first.grad_norm:.2e} exceeds {first.limit:.2e}"
             if self.point is not self.as_given and stationarity_at(self.as_given, self.tol).is_fosp:
                 return f"{exceeds} at balanced factors of the same X, not at these; continue the run from those{there}"
@@ -469,6 +469,18 @@ class _Judge:
         # As the slope is measured: nothing of the size of X is formed where f offers products.
         pairs = zip(self.point.gradients(), gradient_at_zero(problem))
         return max(spectral_norm_estimate(_difference(*pair)) for pair in pairs) <= self.tol * units.slope
+
+    def _of_factors_of_zero(self) -> str:
+        """Return what is to be said of a run that ends beside factors of 0, if this point may be its end."""
+        if not self.problem.units.slope:
+            return "; where the factors tend to 0, ask at factors of 0"
+        if not beside_saddle_at_zero(self.problem, self.point.theta, self.tol):
+            return ""
+        length = frobenius_norm(self.point.theta)
+        return (
+            f"; at a length of {length:.2e} the factors are beside X = 0, which is a strict saddle: where a run tends "
+            "to it, begin again from others, or ask for escape(problem, result) at factors of 0"
+        )
 
     def _curvature(self) -> float | None:
         """Return a bound on the curvature of ``f`` in all directions: those between X and X* have rank up to 2r."""

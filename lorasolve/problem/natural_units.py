@@ -112,6 +112,14 @@ def natural_size(problem: Problem, slope: float) -> float:
     return math.sqrt(slope / beta) / problem.scale if beta > 0.0 else 0.0
 
 
+def beside_saddle_at_zero(problem: Problem, theta: Array, tol: float) -> bool:
+    """Whether ``theta = 0`` is a strict saddle, and factors are no longer than ``tol theta_0``, so beside it."""
+    found = problem.units
+    if found.vanishes or not 0.0 < found.slope < math.inf:
+        return False
+    return frobenius_norm(theta) <= tol * natural_size(problem, found.slope)
+
+
 def value_at_zero(problem: Problem) -> float:
     """Return ``f(0)``, the loss of the frozen weights."""
     return float(problem.loss.factor_value(problem.loss.zeros()))
