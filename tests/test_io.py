@@ -171,6 +171,45 @@ def test_a_whole_matrix_is_no_file_of_pairs(tmp_path: pathlib.Path) -> None:
         read_pairs(tmp_path / "M.csv")
 
 
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("r.csv", ["0.51,1.2,-0.3", "1.1,0.7,2.5", "0.51,0.2,1.5"]),
+        ("r.csv", ["2,0.5,1.25,3.1", "1,1.5,0.75,2", "2,0.5,3,0.1"]),
+        ("r.csv", ["5,3,1", "4,2,2", "1,1,5"]),
+        ("r.tsv", ["5\t3\t0\t1", "4\t0\t0\t1", "1\t1\t0\t5", "1\t0\t0\t4", "0\t1\t5\t4"]),
+    ],
+)
+def test_a_whole_matrix_of_three_or_four_columns_is_not_taken_for_entries(
+    tmp_path, name: str, lines: list[str]
+) -> None:
+    with pytest.raises(ValueError, match=r"expected a header, as in 'row.*value', if they are entries; a whole"):
+        read_ratings(written(tmp_path, name, "\n".join(lines)))
+    # With one the same lines are entries, but where a pair of labels has two values.
+    header = {".csv": "row,column,value,other", ".tsv": "row\tcolumn\tvalue\tother"}[name[1:]]
+    text = "\n".join([header, *lines])
+    if lines[0].startswith("2,0.5"):
+        with pytest.raises(ValueError, match="each entry may occur once"):
+            read_ratings(written(tmp_path, name, text))
+    else:
+        values = [float(line.replace("\t", ",").split(",")[2]) for line in lines]
+        assert read_ratings(written(tmp_path, name, text)).values.tolist() == values
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1,1,5\n1,2,4\n2,1,3\n",
+        "1.0,7.0,4.5\n2.0,7.0,3\n",
+        "v1.5,a,2\nv1.6,b,3\n",
+        "196,242,3,881250949\n186,302,3,891717742\n196,302,1,878887116\n",
+    ],
+)
+def test_entries_that_need_no_header(tmp_path: pathlib.Path, text: str) -> None:
+    values = [float(line.split(",")[2]) for line in text.splitlines()]
+    assert read_ratings(written(tmp_path, "r.csv", text)).values.tolist() == values
+
+
 def test_a_time_and_empty_fields_do_not_count(tmp_path: pathlib.Path) -> None:
     ratings = read_ratings(written(tmp_path, "r.csv", "10,7,4.5,99,,\n2,7,3,98,,\n2,100,1,97,,\n"))
     assert (ratings.row_labels.tolist(), ratings.values.tolist()) == ([2, 10], [4.5, 3.0, 1.0])

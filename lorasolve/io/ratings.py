@@ -136,8 +136,10 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
     no number, and does not begin as one does (``5 stars``), is a header: columns of known names are taken by them,
     otherwise the three there are row label, column label and value, a known name elsewhere is an error, and so is a
     further column, unless first and third have names of row and value. Without a header a fourth field, such as a time,
-    is left alone, and a fifth is an error. So are a field beyond those of the first line, and a fourth that may be the
-    decimals of the third in every line. Fields may be quoted as in csv, except between tabs, where a quote is a
+    is left alone, and a fifth is an error. So are lines without a header that may be the rows of a whole matrix: labels
+    are numbers, some as measured ones are (``0.5``) or none twice in its column, or all four fields are integers below
+    1000. So are a field beyond those of the first line, and a fourth that may be the decimals of the third in every
+    line. Fields may be quoted as in csv, except between tabs, where a quote is a
     character as any other; a label is within one line. With another delimiter than the comma, values may have a decimal
     comma. Labels are int64 where all are written as such integers are (``1``, not ``01`` or ``+1``), else texts. A
     ``.mtx`` file is in Matrix Market format; its labels are the indices written in it, from 1 on, and all entries of a
@@ -173,11 +175,12 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
     cols: list[str] = []
     values: list[float] = []
     lines: list[int] = []
-    skipped, apart = 0, True
+    skipped, apart, alike = 0, True, True
     with readable(path), open_text(path) as file:
         table = _Table(path, file, delimiter, form, 3)
         for line, fields in table:
             apart = apart and table.may_be_taken_apart(fields)
+            alike = alike and table.may_be_a_row(fields)
             value = table.number(fields)
             if form.skip_missing and table.is_missing(fields):
                 skipped += 1
@@ -199,7 +202,13 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
     if apart:
         raise ValueError(
             f"{path}: the third and fourth field of each line, as in {','.join(fields)!r}, may be one number with a "
-            "decimal comma; expected another separator if they are, and a header if not"
+            f"decimal comma; expected another separator if they are, and a header if not{_WHOLE_MATRIX}"
+        )
+    if not table.has_header and (alike or _may_be_a_matrix(rows, cols)):
+        header = table.delimiter.join(("row", "column", "value"))
+        raise ValueError(
+            f"{path}: lines such as {table.delimiter.join(fields)!r} may be entries (row label, column label, value) "
+            f"or the rows of a whole matrix; expected a header, as in {header!r}, if they are entries{_WHOLE_MATRIX}"
         )
     row_labels, row_index = _labels(path, rows)
     col_labels, col_index = _labels(path, cols)
@@ -209,6 +218,7 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
         raise ValueError(
             f"{path}, line {lines[after]}: row {rows[after]!r}, column {cols[after]!r} has a value already "
             f"(line {lines[before]}); each entry may occur once: keep the last, or the mean, of those of one pair"
+            f"{'' if table.has_header else _WHOLE_MATRIX}"
         )
     return Ratings(row_index, col_index, np.asarray(values), row_labels, col_labels, skipped)
 
@@ -434,9 +444,24 @@ class _Table:
         whole, decimals = map(str.strip, fields[2:])
         return re.fullmatch("[+-]?[0-9]+", whole) is not None and re.fullmatch("[0-9]{1,3}", decimals) is not None
 
+    def may_be_a_row(self, fields: list[str]) -> bool:
+        """Return whether four fields are all small integers: labels, a value and no time, or a row of a matrix."""
+        return len(fields) == 4 and all(re.fullmatch("[0-9]{1,3}", field.strip()) for field in fields)
+
     def is_missing(self, fields: list[str]) -> bool:
         """Return whether the place of the value says that there is none."""
         return len(fields) > max(self.places) and fields[self.places[2]].strip().lower() in _MISSING
+
+
+def _may_be_a_matrix(rows: list[str], cols: list[str]) -> bool:
+    """Return whether labels are all numbers, and some as measured ones are or none twice in its column."""
+    try:
+        numbers = [float(label) for label in {*rows, *cols}]
+    except ValueError:
+        return False
+    # Programs that know numbers of one kind only write 2.0 for the label 2.
+    measured = not all(number.is_integer() for number in numbers)
+    return measured or 1 < len(rows) == len(set(rows)) == len(set(cols))
 
 
 def _plain(names: Iterable[str]) -> list[str]:
