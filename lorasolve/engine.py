@@ -24,6 +24,7 @@ from .monitor import Callback, Monitor, StoppingRule, rule_of
 from .optimizers import Optimizer
 from .optimizers.base import DrivenOptimizer
 from .problem import Problem
+from .problem.blocks import unlisted
 from .problem.natural_units import underflows
 from .result import Result, seen_from
 from .schedules import Stage
@@ -57,7 +58,8 @@ def solve(
         Replaces the method's start: an init, explicit factors (m, r) and (n, r), or an earlier result to continue: its
         parameters, with what it had merged merged into this problem's frozen weight, unless this is ``result.problem``
         or a copy, which holds it. Its problem may differ in objective, ``lam`` and settings of the adapter; shape, rank
-        and adapter have to be the same. A copy is known by its content, where that can be read.
+        and adapter have to be the same. A copy is known by its content, where that can be read. Of several matrices
+        ``A`` and ``B`` are sequences, or a list of pairs is given.
     seed : int or None
         Seed of all randomness; the same seed gives the same result.
     stop : StoppingRule, optional
@@ -151,6 +153,7 @@ def method_and_start(
     method = Method.of(method)
     if init is None:
         return method, None
+    init = unlisted(init)
     if isinstance(init, Result) or (isinstance(init, tuple) and len(init) == 2):
         return method, init
     if not isinstance(init, (str, Init)):

@@ -13,6 +13,7 @@ from ._support.validate import Array
 from .method import Method
 from .objectives import DenseReference
 from .problem import Problem
+from .problem.blocks import unlisted
 from .status import Status
 
 
@@ -262,10 +263,13 @@ def _factors_for(objective: Any, found: Any) -> list[Array] | None:
 
 
 def seen_from(problem: Problem, point: Any) -> Any:
-    """Return a point as a problem sees it: a result of its own last stage without what its frozen weight holds."""
+    """Return a point as a problem sees it: a result of its own last stage without what its frozen weight holds.
+
+    Of several matrices a list of pairs is the two sequences of factors.
+    """
     if isinstance(point, Result) and point.merged is not None and _is_last_stage(problem, point):
         return replace(point, merged=None)
-    return point
+    return unlisted(point) if problem.several else point
 
 
 def _is_last_stage(problem: Problem, given: Result) -> bool:

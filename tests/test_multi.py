@@ -362,6 +362,16 @@ def test_each_init_starts_every_block_or_says_why_not(name, targets):
         assert all(A.any() for A, _ in problem.split_blocks(theta))
 
 
+def test_a_list_of_pairs_is_a_point_as_the_two_sequences_are(targets):
+    problem = MultiProblem(targets, ranks=(4, 3), lam=0.7)
+    result = solve(problem, "lbfgs", stop=StoppingRule(grad_tol=1e-10))
+    pairs = list(zip(result.A, result.B))
+    again = solve(problem, "gd", pairs, stop=StoppingRule(max_iter=1))
+    assert again.trace.value[0] == pytest.approx(result.fun, rel=1e-12)
+    assert certify(problem, pairs).value == certify(problem, (result.A, result.B)).value
+    assert ls.landscape.verdict(problem, pairs).kind == "global"
+
+
 @pytest.mark.parametrize("optimizer", ["gd", "lbfgs", "trust_ncg", "nesterov"])
 def test_separable_problem_reaches_each_blocks_closed_form_and_is_certified(targets, optimizer):
     problem = MultiProblem(targets, ranks=(4, 3), lam=0.7)

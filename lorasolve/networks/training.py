@@ -19,7 +19,7 @@ from .._support.validate import as_flag, as_float_array, as_integer, as_iterable
 from ..engine import solve
 from ..monitor import StoppingRule
 from ..multi import MultiProblem
-from ..problem.blocks import Pairs
+from ..problem.blocks import Pairs, unlisted
 from ..result import Result
 from ..status import Status
 from ._torch import require_torch
@@ -84,8 +84,8 @@ def fine_tune(
     rank : int, optional
         For a plain model with ``layers``; a model with LoRA layers brings its own.
     init : str or (A, B), optional
-        Where to start: an init of ``lorasolve list``, or factors, one array a layer. By default the factors that the
-        model holds, and ``"lora"`` for a plain model.
+        Where to start: an init of ``lorasolve list``, or factors, one array a layer, or a list of pairs such as
+        ``factors`` of what is returned. By default the factors that the model holds, and ``"lora"`` for a plain model.
     seed : int
         Of a named init.
     max_calls : int
@@ -201,6 +201,7 @@ def _start(
     problem: MultiProblem, init: Any, checkpoint: pathlib.Path | None, network: Network, held: Pairs | None
 ) -> Any:
     """Return what a run starts from: a checkpoint, what is given, the factors of the model, or ``"lora"``."""
+    init = unlisted(init)
     if isinstance(init, tuple) and len(init) == 2:  # refused if it does not fit, resumed or not
         init = problem.unpaired(narrowed(problem.checked_factors(*init, np.float64, any_rank=True)))
     if checkpoint is not None and checkpoint.exists():

@@ -55,6 +55,14 @@ Shapes = Sequence[tuple[int, int]]
 SPREAD = 10.0
 
 
+def unlisted(given: Any) -> Any:
+    """Return a list of pairs ``(A_l, B_l)``, one a matrix, as the tuples of all ``A_l`` and ``B_l``, else ``given``."""
+    if not isinstance(given, list) or not given:
+        return given
+    pairs = all(isinstance(pair, tuple) and len(pair) == 2 for pair in given)
+    return tuple(zip(*given)) if pairs else given
+
+
 def as_pairs(value: Any, argument: str, shapes: Shapes | None = None) -> list[tuple[Array, Array]]:
     """Return ``value`` as pairs ``(A_l, B_l)`` of matrices with as many columns, of updates of the shapes if given."""
     pairs = []

@@ -59,6 +59,8 @@ def test_with_more_columns_than_a_layer_has_rows_the_head_trains_to_the_optimum_
     again = fine_tune(model, CrossEntropy(), batches, LAM, init=given, max_calls=1)
     start = judge(model, CrossEntropy(), batches, LAM, factors=[(np.ones((2, 8)), np.ones((4, 8)))])
     assert again.result.trace.value[0] == pytest.approx(start.certificate.L, rel=1e-12)
+    best = fine_tune(model, CrossEntropy(), batches, LAM, init=end.factors, max_calls=1)
+    assert best.result.trace.value[0] == pytest.approx(end.verdict.certificate.L, rel=1e-12)
 
 
 def test_a_point_with_more_columns_than_a_layer_has_rows_is_judged_as_the_same_with_fewer():
