@@ -404,6 +404,18 @@ def test_each_convex_route_finds_the_optimum_of_several_matrices_or_says_why_not
     assert found.rank == sum(numerical_rank(s) for s in values)
 
 
+def test_a_matrix_that_is_switched_off_has_no_rank_in_certificate_and_verdict():
+    """With ``lam`` above all singular values of the second target its update is 0; what a descent leaves is noise."""
+    rng = np.random.default_rng(0)
+    M = rng.standard_normal((8, 6))
+    kept = np.count_nonzero(np.linalg.svd(M, compute_uv=False) > 0.5)
+    problem = MultiProblem(Separable([Denoising(M), Denoising(0.1 * M)]), (6, 6), 0.5)
+    assert np.linalg.norm(0.1 * M, 2) < 0.5
+    result = solve(problem, "lbfgs", seed=0)
+    assert 0.0 < np.linalg.norm(result.X[1]) < 1e-12
+    assert certify(problem, result).rank == ls.landscape.verdict(problem, result).stationarity.rank == kept
+
+
 def test_convex_routes_agree_where_the_matrices_are_coupled():
     """Least squares in the sum of two products: no block has the optimum of its own problem."""
 

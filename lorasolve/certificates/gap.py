@@ -71,8 +71,9 @@ class Certificate:
         ``L(A, B) - F(X)``, the part of the penalty that balancing would remove. Like the two before NaN where the
         adapter's update is not ``s A B^T``.
     rank, nuclear_norm, sigma_r, singular_values
-        Of the update, for several matrices of all together (``rank`` is then the sum of theirs); ``sigma_r`` is the
-        smallest singular value that the given factors allow for. Plain floating-point numbers.
+        Of the update, for several matrices of all together (``rank`` is then the sum of theirs, each counted above
+        ``rank_tol`` times the largest of all); ``sigma_r`` is the smallest singular value that the given factors allow
+        for. Plain floating-point numbers.
     rank_at_least, rank_at_most : int or None
         Bounds on the rank of every minimizer, known like ``gap`` and from the stated smoothness (``ranks``); None if
         nothing is known.

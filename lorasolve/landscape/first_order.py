@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._support.validate import Array, as_number
-from ..linear_map import RANK_TOL, LinearMap, frobenius_norm, top_singular, truncated_svd
+from ..linear_map import RANK_TOL, LinearMap, frobenius_norm, numerical_rank, top_singular, truncated_svd
 from ..problem import Problem, flat
 from ..problem.natural_units import hides_gradient, may_hide_gradient
 from .canonical import Point, canonical
@@ -30,7 +30,8 @@ class Stationarity:
     balance : float
         ``||A^T A - B^T B||_F``; zero at every stationary point with ``lam > 0``.
     rank : int
-        Numerical rank of ``X = A B^T`` (singular values above ``rank_tol`` times the largest).
+        Numerical rank of ``X = A B^T`` (singular values above ``rank_tol`` times the largest); for several matrices of
+        all together, with the largest of all, so that a matrix that is switched off has rank 0.
     structure_residual : float
         ``||G + lam P Q^T - S||_F`` with ``P, Q`` the singular vectors of ``X`` and
         ``S = (I - P P^T) G (I - Q Q^T)``: zero at a stationary point with ``lam > 0``, and at every stationary
@@ -121,7 +122,7 @@ def stationarity_at(point: Point, tol: float) -> Stationarity:
         grad_B=grad_B,
         grad_norm=grad_norm,
         balance=math.hypot(*(float(np.linalg.norm(A.T @ A - B.T @ B)) for A, B in point.factors)),
-        rank=sum(s.size for _, s, _ in spectra),
+        rank=numerical_rank(np.concatenate([s for _, s, _ in spectra])),
         structure_residual=math.hypot(*(_structure_residual(*block, point.lam) for block in blocks)),
         S_norm=max(float(top_singular(complement(*block), rng=np.random.default_rng()).values[0]) for block in blocks),
         is_fosp=grad_norm <= limit and not hidden,
