@@ -51,6 +51,12 @@ _RAW = {
 # Half the distance from 1 to the next larger number: what rounding to the dtype may change, relatively.
 ROUNDOFF = {"F64": 2.0**-53, "F32": 2.0**-24, "F16": 2.0**-11, "BF16": 2.0**-8, "F8_E4M3": 2.0**-4, "F8_E5M2": 2.0**-3}
 
+# Which commands read an archive of arrays, by its first one.
+_READERS = {
+    "header": "'lorasolve verdict' and 'lorasolve certify' read what 'lorasolve solve' saves",
+    "kind": "'lorasolve predict' and 'lorasolve recommend' read what 'lorasolve complete' saves",
+}
+
 
 @dataclass(frozen=True)
 class StoredTensor:
@@ -105,6 +111,20 @@ class TensorInfo:
         return math.prod(self.shape)
 
 
+def _what_archive(file: IO[bytes]) -> str:
+    """Say what a zip archive is, whose first 8 bytes have been read: its first name tells."""
+    rest = file.read(22)
+    name = file.read(int.from_bytes(rest[18:20], "little")).decode(errors="replace")
+    if not name.endswith(".npy"):
+        return (
+            "is a zip archive, as torch.save writes: a pickle, which can run any code when it is opened, so it is not. "
+            "Save it as safetensors where you trust it"
+        )
+    key = printable(name.removesuffix(".npy"))
+    reader = _READERS.get(key, "'lorasolve certify' reads those that hold a point, X or A and B")
+    return f"is an .npz archive of arrays, {key} first, and no adapter; {reader}"
+
+
 class TensorFile:
     """A safetensors file whose header has been read and checked; tensors are read one at a time.
 
@@ -140,11 +160,11 @@ class TensorFile:
         if len(head) < 8:
             raise UnreadableError(f"{self.path}: is {size} bytes long, shorter than any safetensors file")
         if head.startswith(b"PK\x03\x04"):
-            raise UnreadableError(
-                f"{self.path}: is a zip archive, as torch.save writes: a pickle, which can run any code when it is "
-                "opened, so it is not. Save it as safetensors where you trust it"
-            )
+            raise UnreadableError(f"{self.path}: {_what_archive(file)}")
         (length,) = struct.unpack("<Q", head)
+        if length > size - 8 and head.startswith((b"\x93NUMPY", b"{")):
+            kind = "a JSON document" if head.startswith(b"{") else "an array of NumPy"
+            raise UnreadableError(f"{self.path}: is {kind}, and no safetensors file")
         if length > size - 8:
             raise UnreadableError(
                 f"{self.path}: announces a header of {length} bytes in a file of {size}: truncated, or not a "

@@ -7,6 +7,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+import lorasolve as ls
+from lorasolve.io import Ratings, save_result
+from lorasolve.models.completion import fit_completion
 from lorasolve.peft_files import TensorFile, UnreadableError, encoded, read, write_tensors
 from lorasolve.peft_files.safetensors import HEADER_LIMIT, StoredTensor
 
@@ -123,6 +126,7 @@ MALFORMED = {
     "empty": (b"", "shorter than any"),
     "git lfs pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer"),
     "what torch.save writes": (b"PK\x03\x04" + bytes(60), "a zip archive.*pickle.*safetensors where you trust it"),
+    "a document": (b'{"schema": "solve"}', "is a JSON document, and no safetensors file"),
     "header beyond the file": (raw({}, length=10**6), "truncated"),
     "no json": (raw(b"not json"), "not valid JSON"),
     "not utf-8": (raw(b"{\xff\xfe}"), "not valid JSON"),
@@ -172,6 +176,31 @@ def test_a_file_that_becomes_shorter_after_its_header_was_read_is_refused(tmp_pa
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(UnreadableError, match="became shorter while it was read"):
         file.read("a")
+
+
+def test_archives_of_arrays_are_no_pickles_and_name_the_commands_that_read_them(tmp_path):
+    problem, path = ls.Problem(ls.objectives.Denoising(np.eye(3)), 1, 0.1), tmp_path / "run.npz"
+    save_result(path, problem, ls.solve(problem, "lbfgs"), {"M": np.eye(3)})
+    expected = "archive of arrays, header first, and no adapter; 'lorasolve verdict' and 'lorasolve certify' read what"
+    with pytest.raises(UnreadableError, match=expected):
+        read(path)
+    entries = Ratings(*map(np.array, ([0, 0, 1], [0, 1, 0], [1.0, 2.0, 3.0], ["a", "b"], ["x", "y"])))
+    fit_completion(entries, lam=0.1).model.save(path)
+    with pytest.raises(UnreadableError, match="'lorasolve predict' and 'lorasolve recommend' read what"):
+        read(path)
+    np.savez(path, X=np.eye(3))
+    with pytest.raises(UnreadableError, match="X first, and no adapter; 'lorasolve certify' reads those that hold a"):
+        read(path)
+    np.save(tmp_path / "X.npy", np.eye(3))
+    with pytest.raises(UnreadableError, match="is an array of NumPy, and no safetensors file"):
+        read(tmp_path / "X.npy")
+
+
+@pytest.mark.parametrize("length", [123, 123 + 256])
+def test_a_header_whose_length_begins_as_json_does_is_read(tmp_path, length):
+    header = json.dumps({"x": entry()}).encode()
+    (tmp_path / "x.safetensors").write_bytes(raw(header.ljust(length), EIGHT))
+    assert list(TensorFile(tmp_path / "x.safetensors").tensors) == ["x"]
 
 
 def test_a_long_header_is_not_read(tmp_path):
