@@ -5,8 +5,9 @@ it contains. Left out are cached properties and flags of sparse matrices, which 
 in ``not_data``: memory that calls write to, and times. A class or function that is not of an installed package is its
 bytecode, with that of the functions and classes of its own module that it calls, or that are in a table which it reads
 there or attributes of the class, and with the plain data (numbers, texts, arrays, collections, namespaces and
-dataclasses of them) that it reads there by name or holds as attributes of the class, as an enumeration its members. Of
-what it calls in other modules that are not installed the code alone counts. What those read from elsewhere is not seen.
+dataclasses of them, arguments of partial functions) that it reads there by name or holds as attributes of the class, as
+an enumeration its members. Of what it calls in other modules that are not installed the code alone counts. What those
+read from elsewhere is not seen.
 
 Equal content has equal digests, whatever of it is one object: what was met before is added once more, by its content.
 """
@@ -243,12 +244,15 @@ class _Digest:
             self._tag("partial")
             self.add([value.func, list(value.args), value.keywords], where)
             return
+        if isinstance(layout := getattr(value, "signature", None), str):
+            self._tag("layout", layout.encode())
         value = _in_python(value)
         if isinstance(value, types.FunctionType) and not installed(value):
             self._function(value, where)
         elif isinstance(value, type) and not installed(value):
             self._class(value, where)
         else:
+            _require_known(value, where)
             name = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', repr(value))}"
             self._tag("name", name.encode())
 
@@ -266,7 +270,11 @@ class _Digest:
             else:
                 self._variable(cell.cell_contents, f"{variable} in {where}")
         for called in _names(value.__code__, value.__globals__):
-            thing = _in_python(value.__globals__.get(called))
+            found = value.__globals__.get(called)
+            _require_known(found, f"{called} in {where}")
+            if isinstance(found, functools.partial) and _is_plain([found.args, found.keywords]):
+                self._data("global", called, [found.args, found.keywords])
+            thing = _in_python(found)
             other = _bare(thing)
             if other is not thing and (read := _attributes_read(value.__code__, called)) <= other.keys():
                 other = {name: other[name] for name in read}
@@ -305,6 +313,7 @@ class _Digest:
                 self._tag("entry", key.encode())
                 self.add(entry, f"{where}.{key}")
             else:
+                _require_known(entry, f"{where}.{key}")
                 self._held(entry, value, key)
         if issubclass(value, enum.Enum):
             for member in value:
@@ -453,15 +462,45 @@ def _noted(kind: type) -> tuple[str, ...]:
 
 def callable_of(value: Any) -> bool:
     """Whether a value is a function in compiled code."""
-    return isinstance(value, (types.BuiltinFunctionType, np.ufunc)) or hasattr(value, "py_func")
+    # The last are what numba.vectorize and numba.guvectorize return.
+    return (
+        isinstance(value, (types.BuiltinFunctionType, np.ufunc))
+        or hasattr(value, "py_func")
+        or type(value).__name__ in ("DUFunc", "GUFunc")
+    )
 
 
 def _in_python(value: Any) -> Any:
-    """Return the function in Python of one that is compiled or remembers, as by numba.njit and functools.cache."""
+    """Return the function in Python of one that is compiled, remembers or is bound, as by numba.njit, functools.cache.
+
+    So are those of numba.vectorize and numpy.vectorize, functools.partial and methods of objects.
+    """
     if isinstance(value, type):
         return value
-    written = value.__wrapped__ if isinstance(value, REMEMBERS) else getattr(value, "py_func", None)
+    if isinstance(value, functools.partial):
+        return _in_python(value.func)
+    if isinstance(value, types.MethodType):
+        return value.__func__
+    written: Any
+    if isinstance(value, np.vectorize):
+        written = value.pyfunc
+    elif isinstance(value, REMEMBERS):
+        written = value.__wrapped__
+    else:
+        written = getattr(getattr(value, "_dispatcher", value), "py_func", None)
     return written if isinstance(written, types.FunctionType) else value
+
+
+def _require_known(value: Any, where: str) -> None:
+    """Refuse a ufunc that no installed package has by its name: what it computes cannot be read."""
+    if not isinstance(value, np.ufunc):
+        return
+    modules = (np, np.strings, *list(sys.modules.values()))
+    if not any(vars(module).get(value.__name__) is value and installed(module) for module in modules):
+        raise TypeError(
+            f"{where} is a ufunc {value.__name__!r}, whose content cannot be read; keep the function that it was made "
+            "of, or give the object an attribute fingerprint, a text that stands for what it holds"
+        )
 
 
 def installed(thing: Any) -> bool:

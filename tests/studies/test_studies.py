@@ -36,6 +36,7 @@ import numba
 import numpy as np
 import pytest
 import scipy.sparse
+import scipy.special
 from numpy.testing import assert_array_equal
 
 import lorasolve as ls
@@ -628,6 +629,11 @@ COMPILED = {
     "in a table": "T = {'f': functools.cache(f)}\ndef g(x): return T['f'](x)",
     "in a class": "class g:\n    h = functools.lru_cache(maxsize=2)(f)",
     "in a module": "module.f = numba.njit(f)\ndef g(x): return module.f(x)",
+    "entry by entry": "f = numba.vectorize(f)\ndef g(x): return f(x)",
+    "entry by entry, held": "class C: pass\ng = C()\ng.f = numba.vectorize(['float64(float64)'])(f)",
+    "entry by entry in Python": "f = np.vectorize(f)\ndef g(x): return f(x)",
+    "in part": "f = functools.partial(f)\ndef g(): return f()",
+    "of an object": "class C:\n    h = f\nm = C().h\ndef g(): return m()",
 }
 
 
@@ -635,10 +641,31 @@ COMPILED = {
 def test_a_digest_sees_what_is_compiled_or_remembers_as_it_is_written(where):
     made = []
     for slope in (1, 1, 3):
-        scope = {"__name__": "__main__", "functools": functools, "numba": numba, "module": types.ModuleType("module")}
+        scope = {"__name__": "__main__", "functools": functools, "numba": numba, "np": np}
+        scope["module"] = types.ModuleType("module")
         exec(f"def f(x): return {slope} * x\n{COMPILED[where]}", scope)
         made.append(digest(scope["g"]))
     assert made[0] == made[1] != made[2]
+
+
+def test_a_digest_sees_what_a_partial_function_is_given():
+    made = []
+    for slope in (1, 1, 3):
+        scope = {"__name__": "__main__", "functools": functools}
+        exec(f"def h(a, x): return a * x\nf = functools.partial(h, {slope})\ndef g(x): return f(x)", scope)
+        made.append(digest(scope["g"]))
+    assert made[0] == made[1] != made[2]
+
+
+@pytest.mark.parametrize("code", ["g = h", "def g(x): return h(x)", "class g:\n    f = h"])
+def test_a_ufunc_that_no_package_has_is_not_taken_for_another_of_its_name(code):
+    """Those of ``numpy.frompyfunc`` are called after their functions, as all lambdas are."""
+    exec(code, scope := {"__name__": "__main__", "h": np.frompyfunc(lambda x: 2 * x, 1, 1)})
+    with pytest.raises(TypeError, match=r"is a ufunc '<lambda> \(vectorized\)', whose content cannot be read"):
+        digest(scope["g"])
+    for known in (np.square, np.strings.str_len, scipy.special.expit):
+        exec(code, scope := {"__name__": "__main__", "h": known})
+        digest(scope["g"])
 
 
 def test_tables_that_other_modules_fill_say_nothing_about_code():
