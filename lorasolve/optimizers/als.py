@@ -9,12 +9,16 @@ from typing import Any
 import numpy as np
 
 from .._support.validate import Array, as_integer
+from ..linear_map import frobenius_norm
 from ..problem import Problem
 from ..status import Status
 from .base import Optimizer, State, factors_refusal
 
 # Rounding errors of a value, in units of those of f(0).
 VALUES = 64.0
+# A run has reached the precision of its type if for so many sweeps its lowest value has not changed, and the least
+# norm of its gradient has not fallen to this share.
+IDLE_SWEEPS, FALLEN = 50, 0.9
 # More sweeps than this are remembered by mistake.
 MOST_SWEEPS = 10_000
 
@@ -43,6 +47,10 @@ class ALSState(State):
         Whether the trial is anything but a plain sweep.
     swept : bool
         Whether the last accepted ``A`` is the best given its ``B``, as all are but the start.
+    slope : float
+        The least norm of the gradient, as of the last time that it fell visibly.
+    idle : int
+        For how many sweeps neither that nor ``value`` has fallen.
     """
 
     value: float = np.inf
@@ -54,6 +62,8 @@ class ALSState(State):
     count: int = 0
     extrapolated: bool = False
     swept: bool = False
+    slope: float = np.inf
+    idle: int = 0
 
 
 @dataclass(frozen=True)
@@ -119,6 +129,13 @@ class ALS(Optimizer):
             # Rounding errors of the solutions; a point whose value is not finite may not be factorised either.
             state.accepted = False
             state.ended = Status.STALLED if math.isfinite(value) else Status.DIVERGED
+            return
+        slope = frobenius_norm(grad)
+        falls = slope <= FALLEN * state.slope
+        state.slope = slope if falls else state.slope
+        state.idle = 0 if falls or value < state.value else state.idle + 1
+        if state.idle > IDLE_SWEEPS:
+            state.accepted, state.ended = False, Status.STALLED
             return
         state.accepted = True
         state.value = min(value, state.value)

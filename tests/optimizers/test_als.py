@@ -108,6 +108,23 @@ def test_float32_sweeps_at_a_rank_that_is_too_large_come_as_low_as_float64(seed,
     assert double.value(ours.A, ours.B) - best.fun <= close * values[0]
 
 
+@pytest.mark.parametrize("lam", [0.0, 1.0])
+def test_float32_sweeps_that_change_nothing_end_as_stalled(lam):
+    """More is asked for than float32 holds; sweeps whose values are at the optimum of the rank go on to no purpose."""
+    rng = np.random.default_rng(0)
+    M = (rng.standard_normal((60, 3)) @ rng.standard_normal((3, 50)) + 0.3 * rng.standard_normal((60, 50))).astype("f4")
+    stop = ls.StoppingRule(max_iter=500, grad_tol=1e-9)
+    result = ls.solve(ls.Problem(Denoising(M), 4, lam), "als", seed=0, stop=stop)
+    assert result.status is ls.Status.STALLED and result.nit < 250
+    s = np.linalg.svd(M.astype(float), compute_uv=False)
+    kept = np.maximum(s[:4] - lam, 0.0)
+    least = 0.5 * np.sum((s[:4] - kept) ** 2) + 0.5 * np.sum(s[4:] ** 2) + lam * np.sum(kept)
+    assert result.fun == pytest.approx(least, rel=1e-5)
+    # In float64 the gradient still falls when values have no digits left to show it.
+    exact = ls.solve(ls.Problem(Denoising(M.astype(float)), 4, lam), "als", seed=0, stop=ls.StoppingRule(500, 1e-13))
+    assert exact.status is ls.Status.CONVERGED
+
+
 @pytest.mark.parametrize(("factor", "status"), [(2.0, ls.Status.STALLED), (np.inf, ls.Status.DIVERGED)])
 def test_a_sweep_that_raises_the_value_ends_the_run(factor, status):
     """An objective whose answer for A is off: the run ends at the last point that was lower."""
