@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ._support.hints import MANY_STARTS, OTHER_START
 from .linear_map import frobenius_norm
 from .method import Method
 from .optimizers import Optimizer
@@ -120,7 +121,7 @@ def _saddle_advice(result: Result, start: Stage) -> str:
 
 def _other_start(problem: Problem) -> str:
     std = natural_size(problem, problem.units.slope) / math.sqrt(problem.size) or 1.0
-    return f". Try init='gaussian:std={std:.1g}', or see where many starts end: landscape.census(problem, 20)"
+    return f". {OTHER_START.python}'gaussian:std={std:.1g}'{MANY_STARTS.python}"
 
 
 def unbounded_advice(result: Result) -> str:

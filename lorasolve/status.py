@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import enum
 
+from ._support.hints import MORE_ITERATIONS, MORE_TIME
+
 
 class Status(enum.Enum):
     """Why a run stopped. ``code`` is stable and documented; 0 and 1 count as success."""
 
     CONVERGED = (0, "the gradient norm is below its tolerance")
     TARGET_REACHED = (1, "the objective reached the target value")
-    ITERATION_LIMIT = (2, "the iteration limit was reached; raise max_iter or continue with init=result")
+    ITERATION_LIMIT = (2, f"the iteration limit was reached; {MORE_ITERATIONS.python}")
     STALLED = (3, "no further decrease was found; certify the point to see how good it is")
-    TIME_LIMIT = (4, "the time limit was reached; raise time_limit or continue with init=result")
+    TIME_LIMIT = (4, f"the time limit was reached; {MORE_TIME.python}")
     STOPPED_BY_CALLBACK = (5, "the callback asked to stop; continue with init=result")
     INTERRUPTED = (6, "interrupted by Ctrl-C or SIGTERM; the last accepted point is kept")
     DIVERGED = (7, "the iterates left the finite numbers")

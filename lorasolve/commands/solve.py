@@ -7,6 +7,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from .._support.files import write_together
+from .._support.hints import on_the_command_line
 from .._support.text import number
 from ..io import envelope, json_writer, result_writer
 from ..method import GRAMMAR
@@ -36,15 +37,6 @@ from .base import (
 if TYPE_CHECKING:
     from ..certificates import Certificate
     from ..result import Result
-
-
-# What messages advise in Python, and what there is of it on the command line.
-_ADVICE = {
-    "raise max_iter or continue with init=result": "raise --max-iter",
-    "raise time_limit or continue with init=result": "raise --time-limit",
-    "Try init=": "Try --init ",
-    ", or see where many starts end: landscape.census(problem, 20)": "",
-}
 
 
 class SolveCommand(Command):
@@ -106,7 +98,7 @@ def _text(
         title,
         problem_line(problem),
         "",
-        _on_the_command_line(result.message),
+        on_the_command_line(result.message),
         f"  L = {number(result.fun, '.12g')}, ||grad L|| = {result.grad_norm:.3g}, {result.nit} iterations, "
         f"{result.nfev} oracle calls, {result.seconds:.2f} s + {result.compile_seconds:.2f} s compilation",
     ]
@@ -115,13 +107,6 @@ def _text(
     if metrics is not None and metrics["after"]:
         lines.append(metrics_line(metrics))
     return "\n".join(lines)
-
-
-def _on_the_command_line(message: str) -> str:
-    """Return a message with advice that the command line can follow."""
-    for python, option in _ADVICE.items():
-        message = message.replace(python, option)
-    return message
 
 
 def _exit_code(result: Result, certificate: Certificate | None, require_certificate: bool) -> int:
