@@ -21,6 +21,7 @@ from functools import cached_property
 from random import Random
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
+import mpmath
 import sympy
 
 from lorasolve._known import Known
@@ -51,6 +52,8 @@ MutantKind: TypeAlias = Literal["sign", "constant", "dropped assumption", "swapp
 
 # Random points at which a false twin of a scalar check is tried.
 SEARCH = 600
+# Of an interval, and the relative error up to which numbers are taken for one integral.
+PIECES, QUADRATURE = 16, 1e-8
 # Expressions put into a conclusion that its name tells.
 MANY = 4
 
@@ -560,11 +563,7 @@ class ScalarCheck(Check):
 
     def _at(self, rng: Random) -> tuple[dict[Any, Any], Any]:
         difference = self._difference
-        point = {}
-        for symbol in sorted(difference.free_symbols, key=str):
-            size = rng.randint(1, 5) if symbol.is_integer else sympy.Rational(rng.randint(1, 12), rng.randint(1, 5))
-            signed = symbol.is_nonnegative is None and rng.random() < 0.5
-            point[symbol] = -size if signed else size
+        point = _drawn(difference, rng)
         return point, sympy.N(difference.subs(point), 40)
 
     def _fails(self, value: Any) -> bool:
@@ -578,6 +577,10 @@ class ScalarCheck(Check):
             point, value = self._at(rng)
             if self._fails(value):
                 return Outcome(False, f"rhs - lhs = {value} at {point}")
+        for integral in (sympy.sympify(self.rhs) - sympy.sympify(self.lhs)).atoms(sympy.Integral):
+            off = _off_by_quadrature(integral, rng)
+            if off is not None:
+                return Outcome(False, off)
         return Outcome(True, f"{EVALUATIONS} random points, 40 digits")
 
     def counterexample(self, given: Mapping[Any, Any] | None, rng: Random) -> str | None:
@@ -678,6 +681,32 @@ def idle(check: Check) -> list[str]:
         return []
     fewer = {a.name: replace(check, given=tuple(b for b in check.given if b is not a)) for a in check.given}
     return [name for name, other in fewer.items() if other._prove().holds and other.fault() is None]
+
+
+def _drawn(value: Any, rng: Random) -> dict[Any, Any]:
+    """Return admissible values of the symbols of a SymPy expression."""
+    point = {}
+    for symbol in sorted(value.free_symbols, key=str):
+        size = rng.randint(1, 5) if symbol.is_integer else sympy.Rational(rng.randint(1, 12), rng.randint(1, 5))
+        signed = symbol.is_nonnegative is None and rng.random() < 0.5
+        point[symbol] = -size if signed else size
+    return point
+
+
+def _off_by_quadrature(integral: Any, rng: Random) -> str | None:
+    """Return how what SymPy makes of an integral over one interval differs from quadrature at a random point, if so."""
+    if len(integral.limits) > 1:
+        return None
+    point = _drawn(integral, rng)
+    ((symbol, low, high),) = integral.limits
+    function = sympy.lambdify(symbol, integral.function.subs(point).doit(), "mpmath")
+    ends = [sympy.N(end.subs(point)) for end in (low, high)]
+    # So many pieces as follow some turns of a sine.
+    near = mpmath.quad(function, mpmath.linspace(*ends, PIECES + 1), method="gauss-legendre")
+    found = sympy.N(integral.doit().subs(point))
+    if abs(found - near) <= QUADRATURE * (1 + abs(near)):
+        return None
+    return f"{integral} is worked out as {found:.6g}, and quadrature gives {sympy.N(near, 6)} at {point}"
 
 
 def _rules(assumptions: Sequence[Assumption]) -> Rules:

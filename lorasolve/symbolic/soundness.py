@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from functools import cache
+from itertools import combinations
 from typing import Any
 
 import sympy
@@ -95,9 +96,28 @@ def fault_of_value(value: Any) -> str | None:
         poles = denominators(node.function) if isinstance(node, sympy.Integral) else []
         if poles:
             return f"{node} may run over a pole: {poles[0]} is not provably other than zero"
+        kinks = _kinks(node) if isinstance(node, sympy.Integral | sympy.Derivative) else []
+        if kinks:
+            return f"{node} may run over a kink: {kinks[0]} is not provably other than zero"
         if node.is_Function and not isinstance(node, FUNCTIONS):
             return f"{node} is a function that is not known to be real and exact here"
     return None
+
+
+def _kinks(motion: Any) -> list[Any]:
+    """Return what may vanish where an integral or a derivative runs, so that its function has no derivative there.
+
+    SymPy differentiates ``|x|`` at 0 to 0, and integrates ``|cos x|`` from -1 to 1 to 0.
+    """
+    moving = set(motion.variables)
+    parts = (node for node in sympy.preorder_traversal(motion.args[0]) if node.free_symbols & moving)
+    found: list[Any] = []
+    for node in parts:
+        if isinstance(node, sympy.Min):
+            found += [left - right for left, right in combinations(node.args, 2)]
+        elif isinstance(node, sympy.Abs) or (node.is_Pow and not node.exp.is_integer):
+            found.append(node.args[0])
+    return [value for value in found if value.free_symbols & moving and not _never_zero(value)]
 
 
 def denominators(value: Any) -> list[Any]:

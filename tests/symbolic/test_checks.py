@@ -222,6 +222,16 @@ def test_what_sympy_is_to_work_out_is_worked_out_by_the_proof(lhs, rhs, holds):
     assert (check.counterexample(None, rng()) is None) == holds
 
 
+def test_an_integral_that_sympy_gets_wrong_is_refuted_by_quadrature(monkeypatch):
+    check = ScalarCheck("name", "", sympy.Integral(s * sympy.cos(t), (t, 0, 1)), s * sympy.sin(1))
+    assert check.prove().holds and check.test(rng()).holds
+    wrong = ScalarCheck("name", "", check.lhs, s)
+    monkeypatch.setattr(sympy.Integral, "doit", lambda integral, **hints: s)
+    assert wrong.prove().holds
+    outcome = wrong.test(rng())
+    assert not outcome.holds and "and quadrature gives" in outcome.detail
+
+
 @pytest.mark.parametrize("number", [sympy.Integral(sympy.Abs(x), (x, -1, 1)), sympy.Subs(sympy.Abs(x), x, -1)])
 def test_a_bound_symbol_declares_no_sign(number):
     """SymPy takes |x| for x: 0 for the integral of |x| over [-1, 1], which is 1, and -1 for |-1|."""
