@@ -38,7 +38,7 @@ conditioning : PROVED
 
 Used by
 -------
-lorasolve/convex/closed_form.py, lorasolve/objectives/denoising.py
+lorasolve/convex/closed_form.py, lorasolve/landscape/rank_bound.py, lorasolve/objectives/denoising.py
 """
 
 from random import Random
