@@ -356,31 +356,34 @@ class _Judge:
             return gap
         # Given constants are about X* alone: f(X) - f* <= <G, X - X*> <= ||G||^2/alpha. Others are of strong convexity.
         share = 1.0 if self.given else 2.0
-        loss = self.problem.loss.in_float64()
-        at_X, at_zero = loss.gradient_operators(self.point.factors), loss.gradient_operators(loss.zeros())
-        norms = [[float(np.linalg.norm(G.to_dense())) for G in gradients] for gradients in (at_X, at_zero)]
-        # The rounding errors of a gradient are those of terms that cancel, about as large as the one at 0.
-        lengths = (length + ROUNDING * (length + terms) for length, terms in zip(*norms))
+        gradients = ((float(np.linalg.norm(G)), terms) for G, terms in self._gradients())
+        lengths = (length + ROUNDING * (length + terms) for length, terms in gradients)
         return min(gap, sum(length**2 / (share * c.rsc_low) for length, c in zip(lengths, constants)))
+
+    def _gradients(self) -> list[tuple[Array, float]]:
+        """Return the gradient in each matrix, and the length of that at 0.
+
+        Its rounding errors are those of terms that cancel, about as large as the latter.
+        """
+        loss = self.problem.loss.in_float64()
+        here, at_zero = loss.gradient_operators(self.point.factors), loss.gradient_operators(loss.zeros())
+        return [(G.to_dense(), float(np.linalg.norm(G_0.to_dense()))) for G, G_0 in zip(here, at_zero)]
 
     def _gap_of_ranks(self) -> float:
         """Return a certified gap to the least value of ``F`` over the ranks ``r``, from strong convexity."""
         constants, problem = self.constants, self.problem
         # Given constants are about X* alone.
-        if constants is None or self.given or not all(c.rsc_low > 0.0 for c in constants):
+        if constants is None or self.given or not all(c.whole_space and c.rsc_low > 0.0 for c in constants):
             return math.inf
         if self.joint is not None and not self.joint.holds:
             return math.inf
         stated = any(c.how["rsc_low"].source in (STATED, STATED_JOINTLY) for c in constants)
         if stated and spot_checks.is_of_a_user(problem.loss):
             return math.inf  # nobody has looked at what it states
-        loss, gap = problem.loss.in_float64(), 0.0
-        at_X, at_zero = loss.gradient_operators(self.point.factors), loss.gradient_operators(loss.zeros())
-        for X, G, G_0, c, r in zip(self.point.updates, at_X, at_zero, constants, problem.ranks):
-            dense = G.to_dense()
-            # The rounding errors of a gradient are those of terms that cancel, about as large as the one at 0.
-            lengths = [float(np.linalg.norm(term)) for term in (dense, G_0.to_dense(), c.rsm_high * X)]
-            gap += gap_of_rank(X, dense, c.rsc_low, problem.lam, r, ROUNDING * sum(lengths))
+        gap = 0.0
+        for (A, B), (G, terms), c, r in zip(self.point.factors, self._gradients(), constants, problem.ranks):
+            lengths = (terms, float(np.linalg.norm(G)), c.rsm_high * float(np.linalg.norm(A @ B.T)))
+            gap += gap_of_rank(A, B, G, c.rsc_low, problem.lam, r, ROUNDING * sum(lengths))
         return gap
 
     def _approximate_point(self) -> TheoremFinding | None:
