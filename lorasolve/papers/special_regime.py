@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SIZE, _RANK, _LAM, _RADIUS = 6, 3, 0.02, 5.0
+# Curvatures below this share of beta are rounding errors of those that cancel.
+_ROUNDING = 1e-13
 _SAMPLES = "KN (outputs x samples)"
 
 
@@ -67,7 +69,7 @@ class SpecialRegime(Experiment):
             [
                 str(r["KN"]),
                 "yes" if _ntk_speaks(r) else "no",
-                f"[{r['rsc_low']:.3g}, {r['rsc_high']:.3g}]",
+                f"[{_alpha(r, 'low'):.3g}, {_alpha(r, 'high'):.3g}]",
                 f"[{r['rsm_low']:.3g}, {r['rsm_high']:.3g}]",
                 _regime(r),
                 str(r["rank"]),
@@ -93,7 +95,7 @@ class SpecialRegime(Experiment):
                 "r(r+1)/2 > KN, alpha <= 0, and neither theorem contains the other",
                 "holds with correction",
                 f"KN <= {max(r['KN'] for r in guaranteed)}: alpha at most "
-                f"{max(r['rsc_high'] for r in guaranteed):.1e}; KN = {largest}: alpha at least "
+                f"{max(_alpha(r, 'high') for r in guaranteed):.2g}; KN = {largest}: alpha at least "
                 f"{min(r['rsc_low'] for r in many):.3f}, beta at most {max(r['rsm_high'] for r in many):.3f}; ends "
                 f"above the optimum: {sum(r['above'] for r in [*guaranteed, *many])} of "
                 f"{sum(r['starts'] for r in [*guaranteed, *many])}",
@@ -128,6 +130,12 @@ class SpecialRegime(Experiment):
 def _beyond(record: Record) -> bool:
     """Whether the convex optimum has a larger rank than the factors."""
     return bool(record["rank"] > _RANK)
+
+
+def _alpha(record: Record, end: str) -> float:
+    """Return an end of the interval of ``alpha``, zero where it is a rounding error of curvatures of size ``beta``."""
+    alpha: float = record[f"rsc_{end}"]
+    return 0.0 if abs(alpha) <= _ROUNDING * record["rsm_high"] else alpha
 
 
 def _ntk_speaks(record: Record) -> bool:

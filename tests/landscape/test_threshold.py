@@ -5,6 +5,7 @@ import pytest
 
 import lorasolve as ls
 from lorasolve import landscape
+from lorasolve.landscape.threshold import _Program
 
 X_STAR = np.diag([1.0, 0.0])
 
@@ -53,6 +54,18 @@ def test_threshold_of_the_sharp_instance_is_its_boundary(r, r_star, lam):
     found = landscape.sharp_threshold(A, B, instance.X_star, lam)
     assert found.kappa_low == pytest.approx(instance.boundary, abs=1e-4)
     assert found.kappa_high == pytest.approx(instance.boundary, abs=1e-4)
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.2])
+def test_no_dual_point_bounds_the_threshold_above_its_closed_form(lam):
+    """Multipliers of a solver are not trusted: the bound from any of them is below the boundary, which is known."""
+    instance = landscape.instances.sharp(1, 1, 2, 2, lam=lam)
+    program = _Program(*instance.stationary_factors(), instance.X_star, lam)
+    rng = np.random.default_rng(0)
+    for size in np.geomspace(1e-3, 1e3, 40):
+        squares = [factor @ factor.T for factor in (rng.standard_normal((4, 4)) for _ in range(3))]
+        duals = [squares[0], squares[1], size * squares[2], *(size * rng.standard_normal((2, 2, 1)))]
+        assert program.dual_bound(duals) <= instance.boundary
 
 
 def test_extremal_quadratic_makes_the_point_spurious():

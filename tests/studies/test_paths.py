@@ -132,6 +132,7 @@ def test_of_equal_errors_the_largest_lam_is_best_in_whatever_order_they_are_give
     for lams in ([1e6, 1e7, 1e8], [1e8, 1e6, 1e7]):
         found = ls.cross_validate(ls.Problem(objective, 2, 1.0), lams, folds=4, held_out=test)
         assert found.best == 1e8 and "at lam = 1e+08 and 2 smaller; there" in found.conclusion
+        assert "an end of the values tried" in found.conclusion
 
 
 def test_neighbouring_values_of_lam_may_have_equal_shares():
@@ -150,6 +151,7 @@ def test_neighbouring_values_of_lam_may_have_equal_shares():
 def test_the_best_lam_lies_between_noise_and_nothing():
     found = ls.cross_validate(ls.Problem(planted(), 2, 1.0), 8, folds=3)
     assert found.lams[0] > found.best > found.lams[-1]
+    assert "an end of the values tried" not in found.conclusion
     assert found.mean.min() < 0.6 * found.mean[0]
     assert found.fit.certificate.problem.lam == found.best and found.fit.relative_gap <= 1e-4
     assert sum("best" in line for line in found.table().splitlines()) == 1
@@ -320,6 +322,19 @@ def test_the_recommended_rank_is_that_of_the_optimum():
         assert f"rank {rank} at lam = {lam:g}" in str(choice) and str(choice.level) == "RIGOROUS"
     zero = ls.recommend_rank(denoising().replace(lam=9.0))
     assert (zero.at_most, zero.rank) == (0, 1)
+
+
+def test_the_gap_is_made_smaller_while_that_narrows_the_interval_of_the_rank():
+    """A gap of half the range leaves 3 or more; that of another route to 1e-8 leaves no doubt about 6."""
+    rng = np.random.default_rng(0)
+    Z = rng.standard_normal((8, 40)) / np.sqrt(40)
+    target = rng.standard_normal((10, 3)) @ rng.standard_normal((3, 8)) @ Z
+    objective = LinearFineTuning(np.zeros((10, 8)), Z, target + 0.1 * rng.standard_normal((10, 40)))
+    problem = ls.Problem(objective, 3, 0.004)
+    rough = ls.solve_convex(problem, "factored", 0.9).certificate
+    assert (rough.rank_at_least, rough.rank_at_most) == (3, None)
+    choice = ls.recommend_rank(problem, 0.9)
+    assert choice.at_least == choice.at_most == ls.solve_convex(problem, "prox", 1e-8).rank == 6
 
 
 def test_a_recommended_rank_belongs_to_the_scale_that_another_rank_changes():
