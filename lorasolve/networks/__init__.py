@@ -9,7 +9,7 @@ from __future__ import annotations
 from .adapted import AdaptedLayer, adapted_layers
 from .gradients import Network
 from .head import features
-from .judge import NetworkVerdict, judge
+from .judge import judge
 from .linearize import Linearity, LinearizedNetwork, linearity, linearize
 from .losses import CrossEntropy, OutputLoss, SquareLoss
 from .monitor import LayerReading, LoRAMonitor, callback
@@ -17,6 +17,7 @@ from .optimizer_state import OptimizerState, read_optimizer_state
 from .tangent import LayerDual, TangentCertificate, TwoPoints, tangent_certificate, two_points
 from .token_ntk import LayerTokens, TangentSolution, TokenNTK, solve_tangent
 from .training import FineTuned, fine_tune
+from .verdict import NetworkVerdict
 
 __all__ = [
     "AdaptedLayer",

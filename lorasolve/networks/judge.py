@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import math
-import textwrap
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
-from typing import Any, Literal
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from .._known import Known
-from .._support.text import at_least, at_most, for_json, number
+from .._support.text import at_least, at_most
 from .._support.validate import Array, as_choice, as_flag, as_integer, as_iterable, as_number, shown
 from ..certificates import Certificate, certify
 from ..landscape import SecondOrder, second_order
 from ..multi import MultiProblem
 from ..problem.blocks import Pairs, as_finite_pairs, as_pairs
-from ._affine import is_affine
-from ._torch import processes, require_torch
-from .adapted import narrowed, tied_elsewhere, without_ratio
+from ._torch import processes
+from .adapted import narrowed
+from .affine_outputs import outputs_are_affine
 from .gradients import REPEATABLE, Network
 from .linearize import require_outputs, tangent_problem
-from .losses import CrossEntropy, OutputLoss, SquareLoss
 from .tangent import TangentCertificate, ratio, tangent_certificate
 from .token_ntk import TangentSolution, solve_tangent
-
-Decay = Literal["l2", "decoupled", "none"]
-DECAYS = ("l2", "decoupled", "none")
+from .training_objective import DECAYS, Decay, TrainingObjective, half_frozen
+from .verdict import NetworkVerdict
 
 # A layer is loud where its rank is full (smallest singular value above this share of the largest) ...
 FULL = 1e-3
@@ -43,134 +40,8 @@ NEGATIVE = 1e-5
 # Relative gap to which the tangent problem is solved, and away from stationarity, where it takes longest, the share of
 # the tolerance.
 SHARP, ROUGH = 1e-7, 0.1
-# Lengths of the entries of the random steps along which outputs that are affine in the weights add up.
-FAR = (1e-2, 1.0, 1e2)
 # A better point refutes if it is better by more than this share of F.
 REFUTES = {"float64": 1e-6, "float32": 1e-4}
-
-
-@dataclass(frozen=True, eq=False)
-class NetworkVerdict:
-    """What is known about the trained updates of a network.
-
-    Attributes
-    ----------
-    kind : str
-        ``non_finite``, ``loud``, ``no_premise``, ``not_converged``, ``rank_too_small``, ``saddle``, ``refuted``,
-        ``global`` (only where the loss is convex in the updates), ``tangent_optimal`` or ``inconclusive``.
-    reason : str
-        Why, in words that can be quoted.
-    level : Known or None
-        How the reason is known; None where it is a plain observation.
-    premises : tuple of str
-        What the verdict rests on.
-    lam : float
-        Weight decay.
-    certificate : TangentCertificate or None
-        The numbers, layer by layer; None for non-finite ones.
-    base_norms : tuple of float or None
-        ``||W_l||_2`` over the scaling, comparable with the updates' ``spectral``; None where PEFT's initialization
-        changed ``W_l``, and for ``W_l = 0``.
-    solved : TangentSolution or None
-        With ``tangent_solve``.
-    second : SecondOrder or None
-        With ``second``; its direction is one of factors with at most ``min(m, n)`` columns.
-    convex : Certificate or None
-        Where the loss is convex in the updates.
-    better : float or None
-        The lowest value among ``others``, if it is lower.
-    """
-
-    kind: str
-    reason: str
-    level: Known | None
-    premises: tuple[str, ...]
-    lam: float
-    certificate: TangentCertificate | None = field(repr=False)
-    base_norms: tuple[float | None, ...] = ()
-    solved: TangentSolution | None = field(default=None, repr=False)
-    second: SecondOrder | None = field(default=None, repr=False)
-    convex: Certificate | None = field(default=None, repr=False)
-    better: float | None = None
-
-    @property
-    def F(self) -> float:
-        """``f + lam sum_l ||X_l||_*`` at the point (NaN for non-finite updates)."""
-        return math.nan if self.certificate is None else self.certificate.F
-
-    @property
-    def relative_gap(self) -> float:
-        """The gap in the tangent problem, solved where it was, else from one gradient."""
-        if self.certificate is None:
-            return math.inf
-        return self.certificate.relative_gap if self.solved is None else self.solved.relative_gap
-
-    @property
-    def factors(self) -> Pairs:
-        """The point: ``(A_l, B_l)`` of each layer, which :func:`judge` takes among its ``others``."""
-        if self.certificate is None:
-            raise ValueError("factors: the updates are not finite")
-        return self.certificate.factors
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything but the point as plain JSON-ready values."""
-        return {
-            "kind": self.kind,
-            "reason": self.reason,
-            "level": None if self.level is None else str(self.level),
-            "premises": list(self.premises),
-            "lam": self.lam,
-            "relative_gap": for_json(self.relative_gap),
-            "certificate": None if self.certificate is None else self.certificate.to_dict(),
-            "base_norms": list(self.base_norms),
-            "solved": None if self.solved is None else self.solved.to_dict(),
-            "second_order": None if self.second is None else self.second.to_dict(),
-            "convex": None if self.convex is None else self.convex.to_dict(),
-            "better": self.better,
-        }
-
-    def __repr__(self) -> str:
-        layers = 0 if self.certificate is None else len(self.certificate.layers)
-        return (
-            f"NetworkVerdict({self.kind}: F = {number(self.F, '.10g')}, tangent gap <= "
-            f"{at_most(self.relative_gap, '.2g')} of F, {layers} layers)"
-        )
-
-    def __str__(self) -> str:
-        lines = [f"verdict: {self.kind}", "premises:", *(f"  {text}" for text in self.premises)]
-        lines.append(textwrap.fill(self.reason, 118, break_on_hyphens=False))
-        if self.certificate is not None:
-            lines += self._numbers(self.certificate)
-        return "\n".join(lines)
-
-    def _numbers(self, found: TangentCertificate) -> list[str]:
-        known = math.isfinite(found.relative_gap)
-        bound = f"{at_most(found.relative_gap, '.2e')} of F, {found.level}: " if known else ""
-        lines = [
-            f"f = {found.f:.8g}, F = f + lam ||X||_* = {found.F:.10g}, L - F = {found.L - found.F:.2g}, ||grad L|| = "
-            f"{found.grad_norm:.2e} ({found.stationarity:.1e} of lam ||theta||)",
-            f"tangent gap from one gradient: {bound}{found.formula}",
-        ]
-        if self.solved is not None:
-            solved = self.solved
-            lines.append(
-                f"tangent problem solved: gap {at_most(solved.relative_gap, '.2e')} of F, {solved.level}, ranks "
-                f"{', '.join(map(str, solved.ranks))}, {solved.distance:.2e} away"
-            )
-        if self.second is not None:
-            found_after = f"{self.second.products} Hessian products"
-            lines.append(f"smallest curvature {self.second.smallest:.3e} after {found_after} ({self.second.evidence})")
-        width = max(len(layer.name) for layer in found.layers)
-        lines.append(f"{'layer'.ljust(width)}  rank     ||X||_2  of ||W||_2  ||G||_2/lam  outside  inside   balance")
-        for layer, norm in zip(found.layers, self.base_norms):
-            balance = "-" if layer.balance is None else f"{layer.balance:.1e}"
-            size = "-" if norm is None else f"{ratio(layer.spectral, norm):.2g}"
-            lines.append(
-                f"{layer.name.ljust(width)}  {layer.rank:2d}/{layer.max_rank:<3d} {layer.spectral:9.3g} "
-                f"{size:>10} {layer.dual_norm:12.6g} {layer.outside:8.3g} "
-                f"{layer.inside:8.1e} {balance:>8}"
-            )
-        return lines
 
 
 def judge(
@@ -271,8 +142,8 @@ def judge(
             "factors: expected the updates (A, B) of the plain layers that are named, got None; leave layers out to "
             "judge the LoRA layers of the model"
         )
-    case = _Case(network, point, lam, lam_kind, convex_loss, bound, tol)
-    return case.verdict(tangent_solve, max_products if second else None, rivals)
+    objective = TrainingObjective(network, lam, lam_kind, convex_loss, bound)
+    return _Case(objective, point, tol).verdict(tangent_solve, max_products if second else None, rivals)
 
 
 def factors_of(others: Sequence[NetworkVerdict | Pairs], network: Network) -> list[Pairs]:
@@ -300,33 +171,20 @@ def require_curvature(network: Network) -> None:
 class _Case:
     """A point of a network, and what follows from one value and one gradient a layer."""
 
-    def __init__(
-        self,
-        network: Network,
-        point: Pairs,
-        lam: float,
-        lam_kind: Decay,
-        convex_loss: bool,
-        lower_bound: float,
-        tol: float,
-    ) -> None:
-        self.network, self.point, self.lam, self.tol = network, point, lam, tol
-        self.has_penalty = lam > 0.0 and lam_kind == "l2"
-        # What a subclass makes of its outputs is its own.
-        self.known_loss = convex_loss and type(network.loss_of_samples) in (CrossEntropy, SquareLoss)
-        self.convex_loss = convex_loss
-        self.lower_bound, self.lam_kind = lower_bound, lam_kind
+    def __init__(self, objective: TrainingObjective, point: Pairs, tol: float) -> None:
+        self.objective, self.point, self.tol = objective, point, tol
+        self.network, self.lam = objective.network, objective.lam
         self.own_fault: str | None = None
 
     def verdict(self, tangent_solve: bool, max_products: int | None, rivals: Sequence[Pairs]) -> NetworkVerdict:
         """Collect the evidence and decide."""
         bad = self._non_finite()
         if bad is not None:
-            return NetworkVerdict("non_finite", bad, None, self._premises(), self.lam, None)
+            return NetworkVerdict("non_finite", bad, None, self.objective.premises(), self.lam, None)
         f, G, self.own_fault = self.network.tested_value_and_gradients(self.point)
         if not math.isfinite(f) or not all(np.isfinite(g).all() for g in G):
             reason = "the loss or its gradient is not finite at the trained weights"
-            return NetworkVerdict("non_finite", reason, None, self._premises(), self.lam, None)
+            return NetworkVerdict("non_finite", reason, None, self.objective.premises(), self.lam, None)
         names = [layer.name for layer in self.network.layers]
         found = tangent_certificate(
             f,
@@ -334,7 +192,7 @@ class _Case:
             self.point,
             self.lam,
             names=names,
-            lower_bound=self.lower_bound,
+            lower_bound=self.objective.lower_bound,
             dtype=np.dtype(self.network.precision),
         )
         if self._unbounded:
@@ -344,7 +202,7 @@ class _Case:
         solved = searched = certificate = None
         best = None
         # What is left to gain is a question of a point that is not stationary too.
-        solving = tangent_solve and self.has_penalty and not self._unbounded
+        solving = tangent_solve and self.objective.has_penalty and not self._unbounded
         if solving or (not kind and (max_products is not None or rivals)):
             self.network.require_same_data(self.point, f)
         if solving:
@@ -356,13 +214,15 @@ class _Case:
                 searched = self._second_order(max_products)
             # Where a loss overflows at finite factors the value is NaN, which no comparison leaves out by itself.
             best = min((value for value in map(self._value, rivals) if not math.isnan(value)), default=math.inf)
-            certificate = self._certificate() if not self._unbounded and self._affine() else None
+            certificate = (
+                self._certificate() if not self._unbounded and outputs_are_affine(self.network, self.point) else None
+            )
             kind, reason, level = self._then(found, solved, searched, best, certificate)
         return NetworkVerdict(
             kind,
             reason,
             level,
-            self._premises() + self._how_searched(searched),
+            self.objective.premises() + self._how_searched(searched),
             self.lam,
             found,
             tuple(norms),
@@ -390,16 +250,16 @@ class _Case:
     @cached_property
     def _unbounded(self) -> str:
         """Why there is no lower bound of the objective; empty if there is one."""
-        if self._fault or not self.convex_loss:
+        if self._fault or not self.objective.convex_loss:
             return self._fault or "the loss is not stated to be convex in the outputs"
         least, most = self.network.extremes
         # What is known of a loss needs no test, and rounding may take a little off.
-        stated = not self.known_loss or self.lower_bound > 0.0
-        below = stated and least < self.lower_bound - REPEATABLE[self.network.precision] * (1.0 + abs(most))
+        stated = not self.objective.known_loss or self.objective.lower_bound > 0.0
+        below = stated and least < self.objective.lower_bound - REPEATABLE[self.network.precision] * (1.0 + abs(most))
         if not self.network.over_processes(np.array([float(below)])).any():
             return ""
         loss = f"a loss of the data is {least:.6g}" if below else "one is in another process"
-        return f"no loss is below lower_bound = {self.lower_bound:g}, it is stated, but {loss}"
+        return f"no loss is below lower_bound = {self.objective.lower_bound:g}, it is stated, but {loss}"
 
     def _base_norms(self) -> list[float | None]:
         norms = [(layer.base_norm, abs(layer.scale)) for layer in self.network.layers]
@@ -448,54 +308,6 @@ class _Case:
         """Return ``F`` of another point on this network and these data."""
         return self._problem().factored_convex_value(*zip(*pairs))
 
-    def _affine(self) -> bool:
-        """Return whether the outputs are affine in the updates, so that the loss is convex in them.
-
-        What the operations show is tried at points far away too: compiled parts and what leaves torch are not seen.
-        """
-        network, loss = self.network, self.network.loss_of_samples
-        if not isinstance(loss, OutputLoss):
-            return False
-        weights = network.weights(self.point)
-        bent = 0.0
-        for batch in network.moved_batches():
-            outputs = partial(self._outputs, loss, batch)
-            if not (is_affine(outputs, weights) and self._looks_affine(outputs, weights)):
-                bent = 1.0
-                break
-        # All processes have to go the same way from here.
-        return not network.over_processes(np.array([bent])).any()
-
-    def _outputs(self, loss: OutputLoss, batch: Any, weights: Sequence[Any]) -> Any:
-        """Return the outputs for a batch with given adapted weights, without a graph."""
-        network = self.network
-        with require_torch().no_grad(), network.evaluating(network.with_weights(weights)):
-            return loss.outputs(network.model, batch)
-
-    def _looks_affine(self, outputs: Callable[[Sequence[Any]], Any], weights: Sequence[Any]) -> bool:
-        """Return whether the outputs add up along two random directions, of any length."""
-        torch = require_torch()
-        rng = np.random.default_rng()
-        here = outputs(weights)
-        rounding = torch.finfo(self.network.torch_dtype).eps ** 0.5
-        for length in FAR:
-            one, two = (
-                [
-                    length * torch.as_tensor(rng.standard_normal(W.shape), dtype=W.dtype, device=W.device)
-                    for W in weights
-                ]
-                for _ in range(2)
-            )
-            first, second, both = (
-                outputs([W + step for W, step in zip(weights, steps)])
-                for steps in (one, two, [a + b for a, b in zip(one, two)])
-            )
-            off = float((both - first - second + here).abs().max())
-            # A NaN is not affine either.
-            if not off <= rounding * max(float(z.abs().max()) for z in (here, first, second, both)):
-                return False
-        return True
-
     def _certificate(self) -> Certificate:
         self.network.require_same_data(self.point)
         self.network.convex = True
@@ -514,13 +326,13 @@ class _Case:
         done = max(relative_gap, (found.L - found.F) / (abs(found.F) or 1.0)) <= self.tol
         stationary = done or ratio(worst.stationarity, size) <= STATIONARY
         loud = _loud(found, norms)
-        if loud and not (self.has_penalty and stationary):
-            known = self.has_penalty and math.isfinite(relative_gap)
+        if loud and not (self.objective.has_penalty and stationary):
+            known = self.objective.has_penalty and math.isfinite(relative_gap)
             gap = f" and a tangent gap of at most {_percent(relative_gap)} of F" if known else ""
-            if not self.has_penalty or relative_gap > LOUD_GAP:
+            if not self.objective.has_penalty or relative_gap > LOUD_GAP:
                 return "loud", self._how_loud(found, f"{loud}{gap}"), None
-        if not self.has_penalty:
-            why = "lam = 0" if self.lam == 0.0 else f"the decay is {self.lam_kind!r}, no penalty in the loss"
+        if not self.objective.has_penalty:
+            why = "lam = 0" if self.lam == 0.0 else f"the decay is {self.objective.lam_kind!r}, no penalty in the loss"
             return "no_premise", f"no statement about optimality: {why}; the facts follow", None
         if self._fault:
             return "", "", None
@@ -555,7 +367,7 @@ class _Case:
         worse = self._worse_than_no_update(found)
         if worse:
             return f"failed loudly: {loud}. {worse}"
-        if self.has_penalty:
+        if self.objective.has_penalty:
             return f"loud so far: {loud}. {self._next(found)}"
         return (
             f"loud: {loud}. f is {found.f:.6g}, and {self._without_update:.6g} without any update; whether it failed "
@@ -567,7 +379,7 @@ class _Case:
         if any(layer.moved_by is not None or layer.magnitude is not None for layer in self.network.layers):
             return ""  # without updates these weights are not the model that was there before
         base = self._without_update
-        name, value = ("F", found.F) if self.has_penalty else ("f", found.f)
+        name, value = ("F", found.F) if self.objective.has_penalty else ("f", found.f)
         # A little above it is a run that has just begun: what it will gain is paid for first.
         if not value - base > LOUD_GAP * abs(base):
             return ""
@@ -581,7 +393,7 @@ class _Case:
         worse = self._worse_than_no_update(found)
         if worse:
             return worse
-        if _half_frozen(self.network):
+        if half_frozen(self.network):
             return "With one factor frozen, more steps need not end that"
         return "More steps of full-batch training remain"
 
@@ -648,71 +460,6 @@ class _Case:
         )
         return "inconclusive", reason, found.level
 
-    def _about_the_loss(self) -> str:
-        """Return what is taken of the loss, and what of it the caller alone vouches for."""
-        bound = f">= {self.lower_bound:g}"
-        if not self.known_loss:
-            convex = "convex" if self.convex_loss else "not convex"
-            return f"stated by the caller: the loss is {convex} in the outputs and {bound}"
-        known = f"{type(self.network.loss_of_samples).__name__} is convex in the outputs and >= 0"
-        return known if self.lower_bound <= 0.0 else f"{known}; stated by the caller: every loss is {bound}"
-
-    def _premises(self) -> tuple[str, ...]:
-        network = self.network
-        scales = sorted({layer.scale for layer in network.layers})
-        shown, shares = (
-            ", ".join(f"{number:.3g}" for number in numbers[:4]) + (", ..." if len(scales) > 4 else "")
-            for numbers in (scales, [self.lam / abs(scale) for scale in scales])
-        )
-        normalized = any(layer.magnitude is not None for layer in network.layers)
-        update = "||s X||_*" if normalized else "||W - W0||_*"
-        over_scale = "lam/|s|" if scales[0] < 0.0 else "lam/s"
-        samples = "" if network.n_samples is None else f" of {network.n_samples} samples"
-        if network.rows_a_number and samples:
-            samples = f" of {network.n_samples} batches of {network.rows_a_number[0]} rows, one number each"
-        over = f", gathered over {processes()} processes" if processes() > 1 else ""
-        evaluated = str(network.torch_dtype).removeprefix("torch.")
-        if network.below:
-            evaluated += f" but in parts in {', '.join(network.below)}, by casts of its own"
-        form = getattr(network.loss_of_samples, "form", "")
-        how = f", {form}, as in the model's own loss" if form else " as given"
-        lines = [
-            f"the training objective{samples}{how}, in evaluation mode without dropout{over}",
-            (
-                f"the penalty (lam/2)(||A||^2 + ||B||^2) with lam = {self.lam:g} is part of the loss (scaling {shown}: "
-                f"{over_scale} = {shares} on {update})"
-                if self.has_penalty
-                else f"decay: {self.lam_kind}, lam = {self.lam:g}"
-            ),
-            self._about_the_loss(),
-            "the outputs are differentiable in the weights at this point (not at the kink of a ReLU)",
-            f"weights stored in {network.stored}, network evaluated in {evaluated}, sums in float64",
-        ]
-        missing = without_ratio(network.layers)
-        if missing:
-            lines.append(missing)
-        still = _in_short([layer.name for layer in network.layers if layer.still is not None])
-        if still:
-            lines.append(f"the row of the padding index stays what it is, as no gradient moves it, in {still}")
-        dora = _in_short([layer.name for layer in network.layers if layer.magnitude is not None])
-        if dora:
-            lines.append(
-                "the lengths that DoRA gives the rows of its weights stay what they are, and the gradient has the part "
-                f"of the norms that training leaves out (0 where the lengths are stationary): {dora}"
-            )
-        tied = _in_short(tied_elsewhere(network.model, network.layers))
-        if tied:
-            lines.append(f"the factors change these layers alone, until they are merged into tied weights: {tied}")
-        halves = _half_frozen(network)
-        if halves:
-            lines.append(
-                f"both factors are free in the objective, and its gradient counts both, though frozen: {halves}"
-            )
-        beside = _trained_beside(network)
-        if beside:
-            lines.append(f"held fixed here though trained: {beside}")
-        return tuple(lines)
-
 
 def _loud(found: TangentCertificate, norms: Sequence[float | None]) -> str:
     """Return which layer has full rank and an update larger than its weight; empty if none."""
@@ -729,28 +476,6 @@ def _loud(found: TangentCertificate, norms: Sequence[float | None]) -> str:
         f"{layer.name} has full rank {rank} and ||X||_2 = {times:.2g} ||W||_2 ({len(loud)} of "
         f"{len(found.layers)} layers)"
     )
-
-
-def _trained_beside(network: Network) -> str:
-    """Return which parameters are trained beside the factors, in short."""
-    factors = {id(part) for layer in network.layers for part in (layer.lora_A, layer.lora_B)}
-    if any(layer.lora_A is None for layer in network.layers):
-        return ""
-    return _in_short([n for n, p in network.model.named_parameters() if p.requires_grad and id(p) not in factors])
-
-
-def _half_frozen(network: Network) -> str:
-    """Return which factors are frozen beside another that is trained, in short; a model that is loaded has both."""
-    names = []
-    for layer in network.layers:
-        trained = [part is not None and part.requires_grad for part in (layer.lora_A, layer.lora_B)]
-        if trained[0] != trained[1]:
-            names.append(f"{'lora_B' if trained[0] else 'lora_A'} of {layer.name}")
-    return _in_short(names)
-
-
-def _in_short(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _percent(share: float) -> str:

@@ -25,8 +25,9 @@ from ..status import Status
 from ._torch import require_torch
 from .adapted import narrowed
 from .gradients import Network
-from .judge import NetworkVerdict, factors_of, judge, require_curvature
+from .judge import factors_of, judge, require_curvature
 from .linearize import require_outputs
+from .verdict import NetworkVerdict
 
 # Seconds from one checkpoint to the next.
 SAVE_EVERY = 30.0

@@ -1,0 +1,125 @@
+"""The objective that a trained network is judged by, what its caller states of it, and the premises in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ._torch import processes
+from .adapted import tied_elsewhere, without_ratio
+from .gradients import Network
+from .losses import CrossEntropy, SquareLoss
+
+Decay = Literal["l2", "decoupled", "none"]
+DECAYS = ("l2", "decoupled", "none")
+
+
+@dataclass(frozen=True)
+class TrainingObjective:
+    """The mean loss of a network and its decay, with what is stated of the loss: whether convex, and a lower bound."""
+
+    network: Network
+    lam: float
+    lam_kind: Decay
+    convex_loss: bool
+    lower_bound: float
+
+    @property
+    def has_penalty(self) -> bool:
+        """Whether the decay is a penalty in the loss."""
+        return self.lam > 0.0 and self.lam_kind == "l2"
+
+    @property
+    def known_loss(self) -> bool:
+        """Whether the loss is known to be convex in the outputs, and not only stated to be."""
+        # What a subclass makes of its outputs is its own.
+        return self.convex_loss and type(self.network.loss_of_samples) in (CrossEntropy, SquareLoss)
+
+    def premises(self) -> tuple[str, ...]:
+        """Return what a verdict about this objective rests on, in words."""
+        network = self.network
+        scales = sorted({layer.scale for layer in network.layers})
+        shown, shares = (
+            ", ".join(f"{number:.3g}" for number in numbers[:4]) + (", ..." if len(scales) > 4 else "")
+            for numbers in (scales, [self.lam / abs(scale) for scale in scales])
+        )
+        normalized = any(layer.magnitude is not None for layer in network.layers)
+        update = "||s X||_*" if normalized else "||W - W0||_*"
+        over_scale = "lam/|s|" if scales[0] < 0.0 else "lam/s"
+        samples = "" if network.n_samples is None else f" of {network.n_samples} samples"
+        if network.rows_a_number and samples:
+            samples = f" of {network.n_samples} batches of {network.rows_a_number[0]} rows, one number each"
+        over = f", gathered over {processes()} processes" if processes() > 1 else ""
+        evaluated = str(network.torch_dtype).removeprefix("torch.")
+        if network.below:
+            evaluated += f" but in parts in {', '.join(network.below)}, by casts of its own"
+        form = getattr(network.loss_of_samples, "form", "")
+        how = f", {form}, as in the model's own loss" if form else " as given"
+        lines = [
+            f"the training objective{samples}{how}, in evaluation mode without dropout{over}",
+            (
+                f"the penalty (lam/2)(||A||^2 + ||B||^2) with lam = {self.lam:g} is part of the loss (scaling {shown}: "
+                f"{over_scale} = {shares} on {update})"
+                if self.has_penalty
+                else f"decay: {self.lam_kind}, lam = {self.lam:g}"
+            ),
+            self._about_the_loss(),
+            "the outputs are differentiable in the weights at this point (not at the kink of a ReLU)",
+            f"weights stored in {network.stored}, network evaluated in {evaluated}, sums in float64",
+        ]
+        missing = without_ratio(network.layers)
+        if missing:
+            lines.append(missing)
+        still = _in_short([layer.name for layer in network.layers if layer.still is not None])
+        if still:
+            lines.append(f"the row of the padding index stays what it is, as no gradient moves it, in {still}")
+        dora = _in_short([layer.name for layer in network.layers if layer.magnitude is not None])
+        if dora:
+            lines.append(
+                "the lengths that DoRA gives the rows of its weights stay what they are, and the gradient has the part "
+                f"of the norms that training leaves out (0 where the lengths are stationary): {dora}"
+            )
+        tied = _in_short(tied_elsewhere(network.model, network.layers))
+        if tied:
+            lines.append(f"the factors change these layers alone, until they are merged into tied weights: {tied}")
+        halves = half_frozen(network)
+        if halves:
+            lines.append(
+                f"both factors are free in the objective, and its gradient counts both, though frozen: {halves}"
+            )
+        beside = _trained_beside(network)
+        if beside:
+            lines.append(f"held fixed here though trained: {beside}")
+        return tuple(lines)
+
+    def _about_the_loss(self) -> str:
+        """Return what is taken of the loss, and what of it the caller alone vouches for."""
+        bound = f">= {self.lower_bound:g}"
+        if not self.known_loss:
+            convex = "convex" if self.convex_loss else "not convex"
+            return f"stated by the caller: the loss is {convex} in the outputs and {bound}"
+        known = f"{type(self.network.loss_of_samples).__name__} is convex in the outputs and >= 0"
+        return known if self.lower_bound <= 0.0 else f"{known}; stated by the caller: every loss is {bound}"
+
+
+def _trained_beside(network: Network) -> str:
+    """Return which parameters are trained beside the factors, in short."""
+    factors = {id(part) for layer in network.layers for part in (layer.lora_A, layer.lora_B)}
+    if any(layer.lora_A is None for layer in network.layers):
+        return ""
+    return _in_short([n for n, p in network.model.named_parameters() if p.requires_grad and id(p) not in factors])
+
+
+def half_frozen(network: Network) -> str:
+    """Return which factors are frozen beside another that is trained, in short; a model that is loaded has both."""
+    names = []
+    for layer in network.layers:
+        trained = [part is not None and part.requires_grad for part in (layer.lora_A, layer.lora_B)]
+        if trained[0] != trained[1]:
+            names.append(f"{'lora_B' if trained[0] else 'lora_A'} of {layer.name}")
+    return _in_short(names)
+
+
+def _in_short(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
