@@ -1,0 +1,148 @@
+"""The constants of convexity that a verdict rests on, given or known, and the gaps that they bound."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .._known import Known
+from .._support.validate import Array
+from ..certificates import Certificate, spot_checks
+from ..linear_map import LinearMap, top_singular
+from ..problem import flat
+from .canonical import Point
+from .constants import STATED, STATED_JOINTLY, Constants, joint_inequality, known_block_constants
+from .first_order import Stationarity
+from .minimizer import Minimizer
+from .rank_bound import gap_of_rank
+from .report import Premise
+from .theorems import NEAR, TheoremFinding, approximate_point, contradicted_by_distance
+
+ROUNDING = 32.0 * float(np.finfo(np.float64).eps)
+
+
+class StrongConvexity:
+    """Constants of each matrix about a point, and what follows from them there.
+
+    Parameters
+    ----------
+    point : Point
+        The point that is judged.
+    given : tuple of Constants, optional
+        Constants about ``X*``. Without them, those of the whole space that cost nothing, where there are any.
+    stated : bool
+        Whether the joint inequality of several matrices is stated with them.
+    """
+
+    def __init__(self, point: Point, given: tuple[Constants, ...] | None, stated: bool) -> None:
+        self.point, self.problem = point, point.problem
+        self.constants = given or self._known()
+        self.given = given is not None
+        self.joint = self._joint_inequality(stated)
+
+    def _known(self) -> tuple[Constants, ...] | None:
+        """Return constants that cost nothing, none of a loss that contradicts the convexity that it states."""
+        loss = self.problem.loss
+        found = known_block_constants(loss, self.problem.ranks)
+        if found is None or loss.facts.convex is not True or not spot_checks.needed(loss):
+            return found
+        return None if spot_checks.violation(loss.in_float64(), self.point.updates, None) else found
+
+    def _joint_inequality(self, stated: bool) -> Premise | None:
+        """Return the premise that couples the constants of several matrices, if there are any."""
+        if self.constants is None or not self.problem.several:
+            return None
+        if stated:
+            return Premise("joint_inequality", True, "stated with the constants")
+        return Premise("joint_inequality", *joint_inequality(self.problem.loss, self.constants))
+
+    def gap_without_decay(self, certificate: Certificate, star: Minimizer) -> float:
+        """Return a certified gap for ``lam = 0``, where ``F = f``: from the lower bound, or from the constants."""
+        facts = self.problem.objective.facts
+        if self.problem.lam > 0.0 or not facts.convex:
+            return math.inf
+        gap = certificate.gap
+        constants = self.constants
+        if constants is None or not all(c.whole_space and c.rsc_low > 0.0 for c in constants):
+            return gap
+        if (self.joint is not None and not self.joint.holds) or (self.given and star.refutation is not None):
+            return gap
+        # Given constants are about X* alone: f(X) - f* <= <G, X - X*> <= ||G||^2/alpha. Others are of strong convexity.
+        share = 1.0 if self.given else 2.0
+        gradients = ((float(np.linalg.norm(G)), terms) for G, terms in self._gradients())
+        lengths = (length + ROUNDING * (length + terms) for length, terms in gradients)
+        return min(gap, sum(length**2 / (share * c.rsc_low) for length, c in zip(lengths, constants)))
+
+    def gap_of_ranks(self) -> float:
+        """Return a certified gap to the least value of ``F`` over the ranks ``r``, from strong convexity."""
+        constants, problem = self.constants, self.problem
+        # Given constants are about X* alone.
+        if constants is None or self.given or not all(c.whole_space and c.rsc_low > 0.0 for c in constants):
+            return math.inf
+        if self.joint is not None and not self.joint.holds:
+            return math.inf
+        stated = any(c.how["rsc_low"].source in (STATED, STATED_JOINTLY) for c in constants)
+        if stated and spot_checks.is_of_a_user(problem.loss):
+            return math.inf  # nobody has looked at what it states
+        gap = 0.0
+        for (A, B), (G, terms), c, r in zip(self.point.factors, self._gradients(), constants, problem.ranks):
+            lengths = (terms, float(np.linalg.norm(G)), c.rsm_high * float(np.linalg.norm(A @ B.T)))
+            gap += gap_of_rank(A, B, G, c.rsc_low, problem.lam, r, ROUNDING * sum(lengths))
+        return gap
+
+    def _gradients(self) -> list[tuple[Array, float]]:
+        """Return the gradient in each matrix, and the length of that at 0.
+
+        Its rounding errors are those of terms that cancel, about as large as the latter.
+        """
+        loss = self.problem.loss.in_float64()
+        here, at_zero = loss.gradient_operators(self.point.factors), loss.gradient_operators(loss.zeros())
+        return [(G.to_dense(), float(np.linalg.norm(G_0.to_dense()))) for G, G_0 in zip(here, at_zero)]
+
+    def approximate_point(self, first: Stationarity, star: Minimizer, tolerance: float) -> TheoremFinding | None:
+        """Return the gap that restricted strong convexity gives at any point, where its premises hold."""
+        constants, nuclear = self.constants, star.nuclear_norm()
+        if constants is None or nuclear is None or (self.joint is not None and not self.joint.holds):
+            return None
+        certified = all(c.rsc_low > 0.0 for c in constants)
+        rsc = min(c.rsc_low if certified else c.rsc_high for c in constants)
+        if rsc <= 0.0 or not all(self._admits(c, k, star) for k, c in enumerate(constants)):
+            return None
+        tops = [_norm_above(G) for G in self.problem.loss.in_float64().gradient_operators(self.point.factors)]
+        theta, (_, grads) = self.point.theta, self.point.value_and_grad()
+        slope = 0.5 * abs(float(theta @ flat(grads)))
+        # Rounding of the product and of the norm, so that nothing is claimed below it.
+        excess = max(max(norm for norm, _ in tops) * (1.0 + ROUNDING) - self.problem.lam, 0.0)
+        slope += ROUNDING * float(np.linalg.norm(theta)) * first.grad_norm
+        known = Known.CERTIFIED if certified and all(exact for _, exact in tops) else Known.SAMPLED
+        curvature = self._curvature()
+        if curvature is None and known is Known.SAMPLED:
+            curvature = self.problem.loss.sampled_smoothness(self.point.factors)
+        found = approximate_point(slope, excess, nuclear, rsc, curvature, known, tolerance)
+        apart, length = star.distance()
+        return contradicted_by_distance(found, apart) if apart > found.numbers["distance"] + NEAR * length else found
+
+    def _admits(self, constants: Constants, k: int, star: Minimizer) -> bool:
+        """Whether constants of restricted convexity are about this point (and ``X*``)."""
+        # Given constants are about X*: of one that is refuted they say nothing about the minimizer.
+        if self.given and star.refutation is not None:
+            return False
+        if constants.whole_space:
+            return True
+        distance = math.inf if star.X is None else float(np.linalg.norm(self.point.updates[k] - star.X[k]))
+        return constants.r >= self.problem.ranks[k] and (constants.radius == math.inf or distance <= constants.radius)
+
+    def _curvature(self) -> float | None:
+        """Return a bound on the curvature of ``f`` in all directions: those between X and X* have rank up to 2r."""
+        smoothness = self.problem.objective.facts.smoothness
+        if smoothness is not None or self.problem.several or not self.constants:
+            return smoothness
+        (only,) = self.constants
+        return only.curvature[1] if only.whole_space and only.curvature is not None else None
+
+
+def _norm_above(G: LinearMap) -> tuple[float, bool]:
+    """Return ``||G||_2`` from above, and whether that is exact to rounding."""
+    top = top_singular(G, 1, 1e-8, np.random.default_rng())
+    return float(top.values[0]) + top.residual, top.exact
