@@ -16,19 +16,9 @@ from lorasolve.symbolic.assumptions import (
     orthonormal,
     square_orthogonal,
 )
-from lorasolve.symbolic.checks import (
-    Check,
-    Exact,
-    Identity,
-    Inequality,
-    Mutant,
-    Sampled,
-    ScalarCheck,
-    SumOfSquares,
-    dropped,
-    mutant,
-)
+from lorasolve.symbolic.checks import Check
 from lorasolve.symbolic.evaluate import Values
+from lorasolve.symbolic.example_checks import Exact, Sampled
 from lorasolve.symbolic.expression import (
     Form,
     MatrixExpr,
@@ -47,7 +37,10 @@ from lorasolve.symbolic.expression import (
     vector,
     zeros,
 )
+from lorasolve.symbolic.matrix_checks import Identity, Inequality, SumOfSquares
+from lorasolve.symbolic.mutants import Mutant, dropped, mutant
 from lorasolve.symbolic.report import run_module
+from lorasolve.symbolic.scalar_checks import ScalarCheck
 from lorasolve.symbolic.taken import renamed
 from lorasolve.symbolic.terms import Fact, Premise, Property, Schema, Side, Square, equation, hypothesis
 from lorasolve.symbolic.theorem import Theorem, discover

@@ -15,8 +15,11 @@ from typing import Any
 import sympy
 
 from lorasolve.symbolic import expression as ex
-from lorasolve.symbolic.checks import Check, Exact, Identity, Inequality, ScalarCheck
+from lorasolve.symbolic.checks import Check
 from lorasolve.symbolic.evaluate import Values, symbols_of
+from lorasolve.symbolic.example_checks import Exact
+from lorasolve.symbolic.matrix_checks import Identity, Inequality
+from lorasolve.symbolic.scalar_checks import ScalarCheck
 from lorasolve.symbolic.soundness import denominators, values_in
 from lorasolve.symbolic.taken import Taken
 from lorasolve.symbolic.terms import Premise, Schema, Square, Term, is_symbol, placed

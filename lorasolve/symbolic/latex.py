@@ -8,7 +8,8 @@ from typing import Any
 import sympy
 
 from lorasolve.symbolic import expression as ex
-from lorasolve.symbolic.checks import Check, Identity, Inequality, ScalarCheck
+from lorasolve.symbolic.checks import Check, TwoSided
+from lorasolve.symbolic.matrix_checks import Inequality
 from lorasolve.symbolic.terms import Premise, Square, Term
 from lorasolve.symbolic.theorem import Theorem
 
@@ -47,7 +48,7 @@ def mathematics(expr: ex.Expr) -> str:
 
 def statement(check: Check) -> str:
     """Return the statement of a symbolic check as displayed mathematics, or nothing."""
-    if isinstance(check, Identity | Inequality | ScalarCheck):
+    if isinstance(check, TwoSided):
         return _display(check.lhs, "=" if check.relation == "==" else LEQ, check.rhs)
     return ""
 

@@ -10,7 +10,8 @@ from random import Random
 from typing import Any
 
 from lorasolve._known import Known
-from lorasolve.symbolic.checks import Check, Mutant, Outcome, in_words
+from lorasolve.symbolic.checks import Check, Outcome, in_words
+from lorasolve.symbolic.mutants import Mutant
 from lorasolve.symbolic.theorem import KINDS, Theorem
 
 from .._support.validate import as_instance

@@ -12,7 +12,10 @@ from pathlib import Path
 from textwrap import dedent
 from types import ModuleType
 
-from lorasolve.symbolic.checks import Check, Exact, Identity, Inequality, Sampled, ScalarCheck, SumOfSquares, idle
+from lorasolve.symbolic.checks import Check
+from lorasolve.symbolic.example_checks import Exact, Sampled
+from lorasolve.symbolic.matrix_checks import Identity, Inequality, SumOfSquares, idle
+from lorasolve.symbolic.scalar_checks import ScalarCheck
 
 from .._support.validate import as_instance
 

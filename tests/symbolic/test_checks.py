@@ -37,7 +37,7 @@ from lorasolve.symbolic import (
     tr,
 )
 from lorasolve.symbolic.assumptions import Sampler
-from lorasolve.symbolic.checks import idle
+from lorasolve.symbolic.matrix_checks import idle
 from lorasolve.symbolic.positivity import provably_nonnegative
 from lorasolve.symbolic.rational import Unfit
 

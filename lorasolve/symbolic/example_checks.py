@@ -1,0 +1,89 @@
+"""Checks by examples, which prove nothing beyond them: exact computations case by case, and random search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, ClassVar
+
+from lorasolve._known import Known
+from lorasolve.symbolic.checks import Check, Outcome
+
+
+@dataclass(frozen=True)
+class Exact(Check):
+    """A statement computed with exact rational matrices, case by case.
+
+    `run` is called with each case and returns whether the statement holds and the numbers that show it.
+    """
+
+    run: Callable[..., tuple[bool, str]]
+    cases: Sequence[tuple[Any, ...]]
+
+    kind: ClassVar[str] = "exact"
+    known: ClassVar[Known] = Known.VERIFIED
+
+    def fault(self) -> str | None:
+        """Refuse a check without cases."""
+        return None if self.cases else "no cases are listed"
+
+    def _prove(self) -> Outcome:
+        """Run all cases."""
+        for case in self.cases:
+            holds, shown = self.run(*case)
+            if not holds:
+                return Outcome(False, f"fails for {case}: {shown}")
+        return Outcome(True, f"exact at {', '.join(str(case) for case in self.cases)}")
+
+    def test(self, rng: Random) -> Outcome:
+        """Return at once: the cases are exact computations already."""
+        return Outcome(True, "rational arithmetic throughout")
+
+    def counterexample(self, given: Mapping[Any, Any] | None, rng: Random) -> str | None:
+        """Return the first case that fails."""
+        for case in self.cases:
+            holds, shown = self.run(*case)
+            if not holds:
+                return f"{shown} for case {case}"
+        return None
+
+
+@dataclass(frozen=True)
+class Sampled(Check):
+    """A random search for a counterexample. It never proves anything.
+
+    `margin` draws one example and returns a number that would be negative if the statement failed there.
+    """
+
+    margin: Callable[[Any], float]
+    draws: int = field(default=200, kw_only=True)
+    tolerance: float = field(default=1e-9, kw_only=True)
+
+    kind: ClassVar[str] = "numeric"
+    known: ClassVar[Known] = Known.SAMPLED
+
+    def _worst(self) -> tuple[float, int]:
+        import numpy as np
+
+        margins = [float(self.margin(np.random.default_rng(seed))) for seed in range(self.draws)]
+        worst = int(np.argmin(margins))
+        return margins[worst], worst
+
+    def fault(self) -> str | None:
+        """Refuse a search without draws."""
+        return None if self.draws >= 1 else "no examples are drawn"
+
+    def _prove(self) -> Outcome:
+        """Search for a counterexample; to find none proves nothing."""
+        value, seed = self._worst()
+        return Outcome(value >= -self.tolerance, f"smallest margin {value:.3g} (seed {seed}) in {self.draws} draws")
+
+    def test(self, rng: Random) -> Outcome:
+        """Return at once: the search is all there is."""
+        return Outcome(True, "sampling is all there is")
+
+    def counterexample(self, given: Mapping[Any, Any] | None, rng: Random) -> str | None:
+        """Return the draw with the smallest margin, if that is negative."""
+        value, seed = self._worst()
+        return f"margin {value:.3g} at seed {seed}" if value < -self.tolerance else None

@@ -1,0 +1,329 @@
+"""Checks about matrices of every size: identities, and inequalities that follow from squares and from named ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from random import Random
+from typing import Any, ClassVar
+
+import sympy
+
+from lorasolve.symbolic import expression as ex
+from lorasolve.symbolic import taken
+from lorasolve.symbolic.assumptions import Assumption
+from lorasolve.symbolic.checks import Check, Outcome, TwoSided
+from lorasolve.symbolic.evaluate import Values, as_text, describe, evaluate
+from lorasolve.symbolic.examples import EVALUATIONS, examples, find
+from lorasolve.symbolic.normal import Rules, is_zero, normal_form, rules_of
+from lorasolve.symbolic.restated import fault_of_instance, fault_of_restatement
+from lorasolve.symbolic.soundness import fault_of_quotients, fault_of_symbols, values_in
+from lorasolve.symbolic.statements import fault_of_statement
+from lorasolve.symbolic.taken import Taken
+from lorasolve.symbolic.terms import Fact, Premise, Side, Square, Term, as_term
+
+from .._support.validate import as_iterable
+
+
+@dataclass(frozen=True)
+class Identity(TwoSided):
+    """``lhs = rhs`` for all matrices that satisfy the assumptions `given`, in all dimensions."""
+
+    lhs: Any
+    rhs: Any
+    given: Sequence[Assumption] = field(default=(), kw_only=True)
+    without: str = field(default="", kw_only=True)
+
+    kind: ClassVar[str] = "identity"
+    relation: ClassVar[str] = "=="
+
+    @property
+    def taken(self) -> tuple[Taken, ...]:
+        """The assumptions."""
+        return tuple(taken.own(self.given, ()))
+
+    @property
+    def in_force(self) -> list[Assumption]:
+        """The assumptions, without the one that a mutant drops."""
+        return [a for a in self.given if a.name != self.without]
+
+    def _sides(self) -> tuple[ex.Expr, ex.Expr]:
+        return ex.as_expr(self.lhs), ex.as_expr(self.rhs)
+
+    def fault(self) -> str | None:
+        """Return what is wrong with the symbols, the numbers or the assumptions, or None."""
+        return fault_of_statement(*self._sides(), given=self.given)
+
+    def _prove(self) -> Outcome:
+        """Reduce ``lhs - rhs`` by the assumptions; proved if nothing is left."""
+        left, right = self._sides()
+        residual = normal_form(left - right, _rules(self.in_force))  # type: ignore[operator]
+        return Outcome(is_zero(residual), f"normal form of lhs - rhs: {residual}")
+
+    def test(self, rng: Random) -> Outcome:
+        """Compare both sides exactly at random rational matrices."""
+        for values, (left, right) in examples(self._sides(), self.in_force, rng):
+            if left != right:
+                return Outcome(False, f"fails at {describe(values)}")
+        return Outcome(True, f"{EVALUATIONS} random rational examples")
+
+    def witness(self, rng: Random) -> Values | None:
+        """Return values that satisfy all assumptions, or None if none were found."""
+        return find(self._sides(), self.in_force, None, lambda values: True, rng)
+
+    def counterexample(self, given: Mapping[Any, Any] | None, rng: Random) -> str | None:
+        """Return matrices at which the two sides differ."""
+        left, right = self._sides()
+        assumptions = self.in_force
+
+        def fails(values: Values) -> bool:
+            return bool(evaluate(left, values) != evaluate(right, values))
+
+        values = find((left, right), assumptions, given, fails, rng)
+        if values is None:
+            return None
+        sides = (as_text(evaluate(side, values)) for side in (left, right))
+        return "lhs = {}, rhs = {}".format(*sides) + f" at {describe(values)}"
+
+
+@dataclass(frozen=True)
+class Inequality(TwoSided):
+    """``lhs <= rhs``, because ``rhs - lhs`` equals the sum of the terms of `proof`.
+
+    The terms are non-negative by construction: squares, named inequalities, their products, with coefficients whose
+    sign SymPy can show. If all are squares the check is a sum-of-squares proof.
+
+    A conclusion of an earlier check comes with the assumptions and hypotheses of that check, with what is put into it
+    put into them. This check has to make them too, or to list the earlier check in `under`: then they are reported as
+    its own.
+    """
+
+    lhs: Any
+    rhs: Any
+    proof: Sequence[Any] = field(kw_only=True)
+    given: Sequence[Assumption] = field(default=(), kw_only=True)
+    under: Sequence[Check] = field(default=(), kw_only=True)
+    without: str = field(default="", kw_only=True)
+
+    kind: ClassVar[str] = "implies"
+    relation: ClassVar[str] = "<="
+
+    def __post_init__(self) -> None:
+        """Keep what is given as it is."""
+        for name in ("proof", "given", "under"):
+            object.__setattr__(self, name, tuple(as_iterable(getattr(self, name), name)))
+
+    @property
+    def terms(self) -> list[Term]:
+        """The proof as a list of terms."""
+        return [as_term(part) for part in self.proof]
+
+    @property
+    def premises(self) -> list[Premise]:
+        """The named inequalities the proof uses, each once."""
+        found = {f.name: f for t in self.terms for f in t.factors if isinstance(f, Premise)}
+        return [premise for name, premise in found.items() if name != self.without]
+
+    @property
+    def facts(self) -> tuple[Fact, ...]:
+        """The classical facts behind the named inequalities."""
+        return tuple(dict.fromkeys(fact for premise in self.premises for fact in premise.facts))
+
+    @property
+    def sources(self) -> tuple[Check, ...]:
+        """The checks whose conclusions the proof uses, and those that show side conditions of facts."""
+        concluded = [premise.source for premise in self.premises if premise.source is not None]
+        return tuple(concluded + [check for side in self.sides for check in side.by])
+
+    @property
+    def shown_by(self) -> tuple[Check, ...]:
+        """The checks that show the facts it uses, as far as these count as proved."""
+        schemas = [premise.instance.schema for premise in self.premises if premise.instance]
+        return tuple(schema.shown_by for schema in schemas if schema.shown_by is not None)
+
+    @property
+    def sides(self) -> list[Side]:
+        """The side conditions of the facts that are used."""
+        return [side for premise in self.premises if premise.instance for side in premise.instance.sides]
+
+    @cached_property
+    def taken(self) -> tuple[Taken, ...]:
+        """The assumptions, hypotheses, side conditions of facts, meanings of numbers, and what of these is inherited.
+
+        What a conclusion or a check that a side condition is read off takes for granted is inherited, with what is put
+        into the conclusion put into it, unless this check makes it itself. A proof that goes in a circle, which is
+        refused, inherits nothing from itself.
+        """
+        self.__dict__["taken"] = ()
+        left = taken.left_over(self.all_inherited(), self.given, self.premises)
+        return taken.distinct([*taken.own(self.given, self.premises), *left])
+
+    def all_inherited(self) -> list[Taken]:
+        """Return what conclusions and the checks that side conditions are read off take for granted."""
+        found = [part for premise in self.premises if premise.source for part in self._inherited(premise)]
+        return found + [part for side in self.sides for check in side.by for part in check.taken]
+
+    def _inherited(self, premise: Premise) -> list[Taken]:
+        """Return what a conclusion takes for granted, in the symbols in which it is used."""
+        return [part.put(premise.put) for part in premise.source.taken]
+
+    @property
+    def in_force(self) -> list[Assumption]:
+        """The assumptions, without the one that a mutant drops."""
+        return [a for a in self.given if a.name != self.without]
+
+    def _exprs(self) -> list[ex.Expr]:
+        return [ex.as_expr(self.lhs), ex.as_expr(self.rhs), *(premise.gap for premise in self.premises)]
+
+    def _residual(self) -> ex.ScalarExpr:
+        rest = ex.scalar(self.rhs) - ex.scalar(self.lhs)
+        for term in self.terms:
+            rest = rest - term.value
+        return rest
+
+    def fault(self) -> str | None:
+        """Return what is wrong with the symbols, the numbers, the assumptions or the parts of the proof, or None."""
+        exprs = [ex.as_expr(self.lhs), ex.as_expr(self.rhs), *(term.value for term in self.terms)]
+        equations = [premise for premise in self.premises if premise.equal and premise.is_hypothesis]
+        equal = [(ex.as_expr(premise.lhs), ex.as_expr(premise.rhs)) for premise in equations]
+        fault = fault_of_statement(*exprs, given=self.given, equal=equal)
+        if fault is not None:
+            return fault
+        used = [premise.source for premise in self.premises]
+        idle = [check.name for check in self.under if not any(check is source for source in used)]
+        if idle:
+            return f"`under` lists {', '.join(idle)}, whose conclusion is not used"
+        names: dict[str, Premise] = {}
+        for term in self.terms:
+            if type(term) is not Term:
+                return f"the proof uses a {type(term).__name__}, not a Term"
+            for value in values_in([term.value]):
+                fault = fault_of_quotients(value)
+                if fault is not None:
+                    return f"the proof multiplies by what is not defined everywhere: {fault}"
+            for factor in term.factors:
+                if type(factor) not in (Premise, Square):
+                    return f"the proof uses a {type(factor).__name__}; accepted: named inequalities and squares"
+                if isinstance(factor, Premise) and names.setdefault(factor.name, factor) is not factor:
+                    return f"two inequalities are named {factor.name}"
+        faults = (self._fault_of_premise(premise) for premise in names.values())
+        fault = next((fault for fault in faults if fault), None) or taken.fault_of(self.taken, _rules(self.in_force))
+        if fault is not None:
+            return fault
+        # What is made here is told by its text from what is inherited: it has to be about the same symbols.
+        known = [*self.taken, *self.all_inherited()]
+        return fault_of_symbols([*exprs, *(ex.as_expr(part) for each in known for part in each.expressions)])
+
+    def _fault_of_premise(self, premise: Premise) -> str | None:
+        rules = _rules(self.in_force)
+        pairs = ((premise.lhs, self.lhs), (premise.rhs, self.rhs))
+        same = all(is_zero(normal_form(ex.scalar(a) - ex.scalar(b), rules)) for a, b in pairs)
+        if premise.is_hypothesis and (same or self._repeats(premise)):
+            return f"the hypothesis {premise.name} is the conclusion"
+        if premise.source is not None:
+            return self._fault_of_conclusion(premise, premise.source)
+        return fault_of_instance(premise, rules) if premise.facts else None
+
+    def _repeats(self, hypothesis: Premise) -> bool:
+        """Whether the proof is a number times a hypothesis without any assumption: parts change sides, and no more."""
+        if len(self.terms) > 1 or self.terms[0].factors != (hypothesis,):
+            return False
+        coefficient = normal_form(ex.as_expr(self.terms[0].coefficient)).terms
+        fixed = set(coefficient) == {()} and sympy.sympify(coefficient[()]).is_number
+        return bool(fixed) and is_zero(normal_form(self._residual()))
+
+    def _fault_of_conclusion(self, premise: Premise, source: Any) -> str | None:
+        if premise.equal != (source.relation == "=="):
+            return f"{premise.name} is not what check {source.name} concludes"
+        fault = fault_of_restatement(premise, _rules(() if premise.put else source.given))
+        if fault is not None:
+            return fault
+        if not set(source.facts) <= set(premise.facts):
+            return f"{premise.name} does not carry the facts that check {source.name} uses"
+        if any(check is source for check in self.under):
+            return None
+        missing = [part.name for part in taken.left_over(self._inherited(premise), self.given, self.premises)]
+        if missing:
+            return f"check {source.name} assumes {'; '.join(missing)}: assume it here, or list the check in `under`"
+        return None
+
+    def _prove(self) -> Outcome:
+        """Check the signs of the terms and that their sum is ``rhs - lhs``."""
+        rules = _rules(self.in_force)
+        if self.without in {f.name for t in self.terms for f in t.factors if isinstance(f, Premise)}:
+            return Outcome(False, f"the proof uses {self.without}")
+        for term in self.terms:
+            if not term.admissible(rules):
+                shown = normal_form(ex.as_expr(term.coefficient), rules)
+                return Outcome(False, f"coefficient {shown} is not provably non-negative")
+        residual = normal_form(self._residual(), rules)
+        return Outcome(is_zero(residual), f"normal form of rhs - lhs - proof: {residual}")
+
+    def test(self, rng: Random) -> Outcome:
+        """Compare ``rhs - lhs`` with the terms of the proof, and their signs, at random rational matrices."""
+        for values, (residual,) in examples((self._residual(),), self.in_force, rng):
+            if residual != 0:
+                return Outcome(False, f"rhs - lhs - proof = {residual} at {describe(values)}")
+            negative = next((term for term in self.terms if _negative(term, values)), None)
+            if negative is not None:
+                shown = as_text(evaluate(negative.value, values))
+                return Outcome(False, f"a term of the proof is {shown} at {describe(values)}")
+        return Outcome(True, f"{EVALUATIONS} random rational examples")
+
+    def _premises_hold(self, values: Values) -> bool:
+        gaps = ((premise.equal, evaluate(premise.gap, values)) for premise in self.premises)
+        return all(gap == 0 if equal else gap >= 0 for equal, gap in gaps)
+
+    def witness(self, rng: Random) -> Values | None:
+        """Return values at which all assumptions and hypotheses hold, or None if none were found."""
+        stated = [twin.counterexample for twin in self.mutants if twin.of_statement and twin.counterexample]
+        for given in [*stated, None]:
+            values = find(self._exprs(), self.in_force, given, self._premises_hold, rng)
+            if values is not None:
+                return values
+        return None
+
+    def counterexample(self, given: Mapping[Any, Any] | None, rng: Random) -> str | None:
+        """Return values that satisfy all that is known and violate the inequality."""
+        left, right = ex.as_expr(self.lhs), ex.as_expr(self.rhs)
+
+        def fails(values: Values) -> bool:
+            return bool(evaluate(left, values) > evaluate(right, values)) and self._premises_hold(values)
+
+        values = find(self._exprs(), self.in_force, given, fails, rng)
+        if values is None:
+            return None
+        return f"lhs = {evaluate(left, values)} > rhs = {evaluate(right, values)} at {describe(values)}"
+
+
+class SumOfSquares(Inequality):
+    """``lhs <= rhs``, because ``rhs - lhs`` is a sum of squares; nothing else is used."""
+
+    kind: ClassVar[str] = "sos"
+
+    def _prove(self) -> Outcome:
+        """Prove as an inequality, refusing everything but squares."""
+        if self.premises:
+            return Outcome(False, "a sum-of-squares proof uses no other inequality")
+        return super()._prove()
+
+
+def idle(check: Check) -> list[str]:
+    """Return the names of the assumptions that no step of a proof needs, and no conclusion that it uses."""
+    if not isinstance(check, Identity | Inequality):
+        return []
+    fewer = {a.name: replace(check, given=tuple(b for b in check.given if b is not a)) for a in check.given}
+    return [name for name, other in fewer.items() if other._prove().holds and other.fault() is None]
+
+
+def _rules(assumptions: Sequence[Assumption]) -> Rules:
+    return rules_of(tuple(pair for assumption in assumptions for pair in assumption.equations))
+
+
+def _negative(term: Term, values: Values) -> bool:
+    """Whether a term is negative though all its inequalities hold and none of them is an equation."""
+    premises = [factor for factor in term.factors if isinstance(factor, Premise)]
+    if any(premise.equal or evaluate(premise.gap, values) < 0 for premise in premises):
+        return False
+    return bool(evaluate(term.value, values) < 0)
