@@ -12,6 +12,7 @@ LONG = (
     "proofs/test_proof_modules.py",
     "campaign/test_campaign.py",
     "test_cli.py",
+    "studies/test_ended_studies.py",
     "studies/test_studies.py",
     "kernels/test_cache.py",
     "newcomers/test_newcomers.py",
