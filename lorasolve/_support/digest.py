@@ -14,14 +14,11 @@ Equal content has equal digests, whatever of it is one object: what was met befo
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
 import dis
 import enum
 import functools
 import hashlib
 import io
-import itertools
 import os
 import pathlib
 import random
@@ -32,9 +29,11 @@ from typing import Any
 
 import numpy as np
 
+from .bytecode import attributes_read, names_read, names_written, read_from_modules
+from .contents import attributes_of, bare, can_be_filled, is_plain, noted
+from .origin import in_python, installed, is_compiled, of_package
+
 SIZE = 16
-# What functools.cache and functools.lru_cache make of a function.
-REMEMBERS = type(functools.cache(abs))
 # Set for classes that are written in Python; others keep their content where it cannot be read.
 _HEAP_TYPE = 1 << 9
 
@@ -74,23 +73,6 @@ def digest_of_imports(thing: Any) -> str:
     found = _DigestOfImports()
     found.add(thing, "the code")
     return found.result()
-
-
-def of_package(thing: Any) -> bool:
-    """Whether a class, function or module is one of this package, whose version stands for it."""
-    return _module_name(thing).partition(".")[0] in ("lorasolve", "proofs")
-
-
-def code_by_name(thing: Any) -> Any:
-    """Return the class or function of a user's module that other processes import to have a thing; None if none."""
-    if isinstance(thing, functools.partial):
-        return code_by_name(thing.func)
-    if isinstance(thing, types.MethodType):
-        return code_by_name(thing.__func__)
-    code = thing if isinstance(thing, (type, types.FunctionType)) else type(thing)
-    module = sys.modules.get(code.__module__)
-    by_name = module is not None and getattr(module, code.__qualname__, None) is code
-    return code if by_name and code.__module__ != "__main__" and not installed(code) else None
 
 
 def code_mark(function: Any, name: str = "the value") -> str:
@@ -202,19 +184,19 @@ class _Digest:
         elif isinstance(value, random.Random) and not isinstance(value, random.SystemRandom):
             self._tag("random")
             self.add(value.getstate(), where)
-        elif isinstance(value, (type, types.FunctionType, types.MethodType, functools.partial)) or callable_of(value):
+        elif isinstance(value, (type, types.FunctionType, types.MethodType, functools.partial)) or is_compiled(value):
             self._code(value, where)
         else:
             self._object(value, where)
         if isinstance(value, _CONTAINERS) and not installed(type(value)):
-            self._attributes(value, _state(value), where)
+            self._attributes(value, attributes_of(value), where)
 
     def _object(self, value: Any, where: str) -> None:
         stated = getattr(value, "fingerprint", None)
         if isinstance(stated, str):
             self._tag("fingerprint", type(value).__name__.encode(), stated.encode())
             return
-        kind, state = type(value), _state(value)
+        kind, state = type(value), attributes_of(value)
         bases = [base for base in kind.__mro__[:-1] if base is not types.SimpleNamespace]
         compiled = isinstance(value, io.IOBase) or any(not base.__flags__ & _HEAP_TYPE for base in bases)
         if compiled or (not state and not hasattr(value, "__dict__")):
@@ -227,7 +209,7 @@ class _Digest:
     def _attributes(self, value: Any, state: dict[str, Any], where: str) -> None:
         """Add the class of a value and what its attributes hold."""
         kind = type(value)
-        left_out = {*getattr(value, "not_data", ()), *_noted(kind)}
+        left_out = {*getattr(value, "not_data", ()), *noted(kind)}
         self._code(kind, where)
         for name in sorted(state):
             cached = isinstance(_class_attribute(kind, name), functools.cached_property)
@@ -246,7 +228,7 @@ class _Digest:
             return
         if isinstance(layout := getattr(value, "signature", None), str):
             self._tag("layout", layout.encode())
-        value = _in_python(value)
+        value = in_python(value)
         if isinstance(value, types.FunctionType) and not installed(value):
             self._function(value, where)
         elif isinstance(value, type) and not installed(value):
@@ -269,22 +251,22 @@ class _Digest:
                 around[variable] = cell.cell_contents
             else:
                 self._variable(cell.cell_contents, f"{variable} in {where}")
-        for called in _names(value.__code__, value.__globals__):
+        for called in names_read(value.__code__, value.__globals__):
             found = value.__globals__.get(called)
             _require_known(found, f"{called} in {where}")
-            if isinstance(found, functools.partial) and _is_plain([found.args, found.keywords]):
+            if isinstance(found, functools.partial) and is_plain([found.args, found.keywords]):
                 self._data("global", called, [found.args, found.keywords])
-            thing = _in_python(found)
-            other = _bare(thing)
-            if other is not thing and (read := _attributes_read(value.__code__, called)) <= other.keys():
+            thing = in_python(found)
+            other = bare(thing)
+            if other is not thing and (read := attributes_read(value.__code__, called)) <= other.keys():
                 other = {name: other[name] for name in read}
             if isinstance(other, (type, types.FunctionType)):
                 self._call(other, value, called)
-            elif called in value.__globals__ and _is_plain(other) and not _of_python(called):
+            elif called in value.__globals__ and is_plain(other) and not _of_python(called):
                 self._data("global", called, other)
             else:
                 self._held(other, value, called)
-        for called, other in _from_modules(value.__code__, value.__globals__, around):
+        for called, other in read_from_modules(value.__code__, value.__globals__, around):
             self._call(other, value, called)
 
     def _class(self, value: type, where: str) -> None:
@@ -300,14 +282,14 @@ class _Digest:
             if any(vars(base).get(key, value) is entry for base in value.__mro__[1:]):
                 continue  # as inherited, and a class that was sent to another process is without it
             entry = entry.__func__ if isinstance(entry, (classmethod, staticmethod)) else entry
-            entry = _in_python(entry.fget if isinstance(entry, property) else getattr(entry, "func", entry))
-            entry = _bare(entry)
+            entry = in_python(entry.fget if isinstance(entry, property) else getattr(entry, "func", entry))
+            entry = bare(entry)
             if isinstance(entry, types.FunctionType):
                 self._tag("entry", key.encode())
                 self.add(entry, f"{where}.{key}")
             elif key in left_out or _of_python(key):
                 continue
-            elif _is_plain(entry):
+            elif is_plain(entry):
                 self._data("entry", key, entry)
             elif isinstance(entry, tuple):
                 self._tag("entry", key.encode())
@@ -317,7 +299,7 @@ class _Digest:
                 self._held(entry, value, key)
         if issubclass(value, enum.Enum):
             for member in value:
-                if _is_plain(member.value):
+                if is_plain(member.value):
                     self._data("member", member.name, member.value)
 
     def _held(self, value: Any, holder: Any, where: str) -> None:
@@ -332,8 +314,8 @@ class _Digest:
         elif isinstance(value, (dict, list, tuple)) and id(value) not in self._within:
             self._within[id(value)] = len(self._within)
             pairs = value.items() if isinstance(value, dict) else enumerate(value)
-            entries = ((key, _in_python(entry)) for key, entry in pairs)
-            found = {digest(key): entry for key, entry in entries if isinstance(entry, _HOLDERS) and _is_plain(key)}
+            entries = ((key, in_python(entry)) for key, entry in pairs)
+            found = {digest(key): entry for key, entry in entries if isinstance(entry, _HOLDERS) and is_plain(key)}
             for key in sorted(found):
                 self._held(found[key], holder, f"{where}[{key}]")
             del self._within[id(value)]
@@ -393,11 +375,11 @@ class _DigestOfCode(_Digest):
         if isinstance(value, (list, tuple, dict)):  # arguments by default, constants
             self._tag("several", str(len(value)).encode())
             for entry in value.items() if isinstance(value, dict) else value:
-                if not _can_be_filled(entry):
+                if not can_be_filled(entry):
                     self.add(entry, where)
         elif isinstance(value, (type, types.FunctionType)):
             super().add(value, where)
-        elif _is_plain(value) and not _can_be_filled(value):
+        elif is_plain(value) and not can_be_filled(value):
             self._data("value", "", value)
 
     def _code(self, value: Any, where: str) -> None:
@@ -405,7 +387,7 @@ class _DigestOfCode(_Digest):
         if isinstance(value, types.FunctionType) and not installed(value):
             self._scope = id(value.__globals__)
             if self._scope not in self._written:
-                self._written[self._scope] = _written(value.__globals__)
+                self._written[self._scope] = names_written(value.__globals__)
         super()._code(value, where)
         self._scope = before
 
@@ -414,7 +396,7 @@ class _DigestOfCode(_Digest):
             self._later(called)
 
     def _held(self, value: Any, holder: Any, where: str) -> None:
-        if not _can_be_filled(value):
+        if not can_be_filled(value):
             super()._held(value, holder, where)
 
     def _variable(self, value: Any, where: str) -> None:
@@ -422,7 +404,7 @@ class _DigestOfCode(_Digest):
             self.add(value, where)
 
     def _data(self, kind: str, name: str, value: Any) -> None:
-        if not _can_be_filled(value) and not (kind == "global" and name in self._written[self._scope]):
+        if not can_be_filled(value) and not (kind == "global" and name in self._written[self._scope]):
             super()._data(kind, name, value)
 
 
@@ -439,58 +421,6 @@ def _dtype_text(dtype: np.dtype[Any]) -> str:
     return dtype.str if dtype.names is None else str(dtype)
 
 
-def _state(value: Any) -> dict[str, Any]:
-    """Return the attributes of an object: those in slots, by the names that Python gives them, and the others."""
-    found: dict[str, Any] = {}
-    for base in type(value).__mro__:
-        slots = vars(base).get("__slots__", ())
-        for name in [slots] if isinstance(slots, str) else slots:
-            owner = base.__name__.lstrip("_")
-            is_private = name.startswith("__") and not name.endswith("__") and owner
-            attribute = f"_{owner}{name}" if is_private else name
-            if name != "__dict__" and hasattr(value, attribute):
-                # Who refers to an object says nothing about it.
-                found[attribute] = None if name == "__weakref__" else getattr(value, attribute)
-    return found | getattr(value, "__dict__", {})
-
-
-def _noted(kind: type) -> tuple[str, ...]:
-    """Return attributes that SciPy adds to a sparse matrix when it is asked for them."""
-    is_scipy = any(base.__module__.startswith("scipy.") for base in kind.__mro__)
-    return ("_has_canonical_format", "_has_sorted_indices") if is_scipy else ()
-
-
-def callable_of(value: Any) -> bool:
-    """Whether a value is a function in compiled code."""
-    # The last are what numba.vectorize and numba.guvectorize return.
-    return (
-        isinstance(value, (types.BuiltinFunctionType, np.ufunc))
-        or hasattr(value, "py_func")
-        or type(value).__name__ in ("DUFunc", "GUFunc")
-    )
-
-
-def _in_python(value: Any) -> Any:
-    """Return the function in Python of one that is compiled, remembers or is bound, as by numba.njit, functools.cache.
-
-    So are those of numba.vectorize and numpy.vectorize, functools.partial and methods of objects.
-    """
-    if isinstance(value, type):
-        return value
-    if isinstance(value, functools.partial):
-        return _in_python(value.func)
-    if isinstance(value, types.MethodType):
-        return value.__func__
-    written: Any
-    if isinstance(value, np.vectorize):
-        written = value.pyfunc
-    elif isinstance(value, REMEMBERS):
-        written = value.__wrapped__
-    else:
-        written = getattr(getattr(value, "_dispatcher", value), "py_func", None)
-    return written if isinstance(written, types.FunctionType) else value
-
-
 def _require_known(value: Any, where: str) -> None:
     """Refuse a ufunc that no installed package has by its name: what it computes cannot be read."""
     if not isinstance(value, np.ufunc):
@@ -501,22 +431,6 @@ def _require_known(value: Any, where: str) -> None:
             f"{where} is a ufunc {value.__name__!r}, whose content cannot be read; keep the function that it was made "
             "of, or give the object an attribute fingerprint, a text that stands for what it holds"
         )
-
-
-def installed(thing: Any) -> bool:
-    """Whether a class, function or module comes with an installed package, as this one, and not from a user's file."""
-    if of_package(thing):
-        return True
-    module = sys.modules.get(_module_name(thing))
-    if module is None or module.__name__ == "__main__":
-        return False
-    file = getattr(module, "__file__", None)
-    return file is None or "site-packages" in file or file.startswith(f"{sys.base_prefix}/lib/python")
-
-
-def _module_name(thing: Any) -> str:
-    """Return the name of a module, or of that in which a class or function was made."""
-    return str(getattr(thing, "__name__" if isinstance(thing, types.ModuleType) else "__module__", None) or "")
 
 
 def _own_code(module: types.ModuleType) -> dict[str, Any]:
@@ -535,132 +449,3 @@ def _class_attribute(kind: type, name: str) -> Any:
 def _of_python(name: str) -> bool:
     """Whether a name is one of Python's own, such as ``__doc__``: where a class stands says nothing about it."""
     return name.startswith("__") and name.endswith("__")
-
-
-def _is_plain(value: Any, within: frozenset[int] = frozenset()) -> bool:
-    """Whether a value is numbers, texts and arrays throughout; ``within`` are the identities of what it lies in."""
-    if isinstance(value, (dict, list, tuple, set, frozenset)):
-        if id(value) in within:
-            return False
-        parts = itertools.chain(value, value.values()) if isinstance(value, dict) else value
-        return all(_is_plain(part, within | {id(value)}) for part in parts)
-    if isinstance(value, np.ndarray):
-        return not value.dtype.hasobject
-    return value is None or isinstance(value, (bool, int, float, complex, str, bytes, range, np.generic, np.dtype))
-
-
-def _bare(value: Any) -> Any:
-    """Return the attributes of an object that does nothing but hold them, and those of such objects in these.
-
-    These are namespaces, a user's dataclasses and sparse matrices; any other value is returned as it is.
-    """
-    kind = type(value)
-    is_record = dataclasses.is_dataclass(kind) and not installed(kind)
-    is_sparse = _module_name(kind).startswith("scipy.sparse.")
-    if is_record or is_sparse or isinstance(value, (types.SimpleNamespace, argparse.Namespace)):
-        return {name: _bare(entry) for name, entry in _state(value).items() if name not in _noted(kind)}
-    return value
-
-
-def _can_be_filled(value: Any) -> bool:
-    """Whether plain data can change in place: lists, dicts, sets and arrays, and tuples that hold some."""
-    return isinstance(value, (list, dict, set, np.ndarray)) or (
-        isinstance(value, tuple) and any(map(_can_be_filled, value))
-    )
-
-
-def _names(code: types.CodeType, scope: dict[str, Any]) -> list[str]:
-    """Return the global names that a function reads and does not write to, those of functions within it included."""
-    steps = list(dis.get_instructions(code))
-    reads = {step.argval for step in steps if step.opname in _LOADS}
-    writes = {step.argval for step in steps if step.opname == "STORE_GLOBAL"}
-    for k, step in enumerate(steps):
-        if step.opname in _LOADS and _can_be_filled(_bare(scope.get(step.argval))) and _is_written(steps[k:]):
-            writes.add(step.argval)
-    functions = (constant for constant in code.co_consts if isinstance(constant, types.CodeType))
-    return sorted(reads.union(*(_names(function, scope) for function in functions)) - writes)
-
-
-def _attributes_read(code: types.CodeType, name: str) -> set[str]:
-    """Return what code, that of functions within it included, reads of a global name; "" if it does anything else."""
-    steps = [step for step in dis.get_instructions(code) if step.opname != "EXTENDED_ARG"]
-    found = {
-        after.argval if after.opname == "LOAD_ATTR" else ""
-        for step, after in itertools.pairwise(steps)
-        if step.opname in _LOADS and step.argval == name
-    }
-    functions = (constant for constant in code.co_consts if isinstance(constant, types.CodeType))
-    return found.union(*(_attributes_read(function, name) for function in functions))
-
-
-def _from_modules(
-    code: types.CodeType, scope: dict[str, Any], around: dict[str, types.ModuleType]
-) -> list[tuple[str, Any]]:
-    """Return classes and functions that a function reads of modules it knows by name, as ``module.name``.
-
-    These are modules of its own ``scope``, and those that functions ``around`` it have imported.
-    """
-    found = {}
-    steps = [step for step in dis.get_instructions(code) if step.opname != "EXTENDED_ARG"]
-    for k, step in enumerate(steps):
-        known = {"LOAD_DEREF": around}.get(step.opname, scope if step.opname in _LOADS else {})
-        thing, names = known.get(step.argval), [step.argval]
-        for after in steps[k + 1 :]:
-            if not isinstance(thing, types.ModuleType) or after.opname not in ("LOAD_ATTR", "LOAD_METHOD"):
-                break
-            thing = vars(thing).get(after.argval)
-            names.append(after.argval)
-        thing = _in_python(thing)
-        if len(names) > 1 and isinstance(thing, (type, types.FunctionType)):
-            found[".".join(names)] = thing
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            found |= dict(_from_modules(constant, scope, around))
-    return sorted(found.items())
-
-
-def _written(scope: dict[str, Any]) -> frozenset[str]:
-    """Return the global names that some function of a module, or of a class there, writes to."""
-    kinds = [thing for thing in scope.values() if isinstance(thing, type) and thing.__module__ == scope.get("__name__")]
-    things = [*scope.values(), *(entry for kind in kinds for entry in vars(kind).values())]
-    codes = [thing.__code__ for thing in things if isinstance(thing, types.FunctionType)]
-    found = set()
-    while codes:
-        code = codes.pop()
-        found |= {step.argval for step in dis.get_instructions(code) if step.opname == "STORE_GLOBAL"}
-        codes += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
-    return frozenset(found)
-
-
-_LOADS = ("LOAD_GLOBAL", "LOAD_NAME")
-# Methods that change a list, dict or set.
-_CHANGES = {"add", "append", "clear", "discard", "extend", "insert", "pop", "popitem", "remove", "setdefault", "update"}
-# Steps that put another object in the place of what they take.
-_MAKES = ("CALL", "CALL_KW", "CALL_FUNCTION_EX", "BINARY_OP", "BINARY_SLICE")
-
-
-def _is_written(steps: list[dis.Instruction]) -> bool:
-    """Whether what the first step loads is filled: by a method, as ``seen.append(x)``, or an item, ``cache[k] = x``.
-
-    Or an attribute, ``seen.count += 1``.
-
-    ``height`` is that of the stack, from what was loaded (1) on; where it falls below, that is gone. It is gone too
-    where another object takes its place, as in ``seen.copy().pop()``, and where the code goes on elsewhere.
-    """
-    height = 1
-    for before, step in itertools.pairwise(steps):
-        if height == 1 and step.opname in ("LOAD_METHOD", "LOAD_ATTR") and step.argval in _CHANGES:
-            return True
-        # Of ``c[k] += x`` item and key were moved to the top of the stack.
-        place = 3 if step.opname == "STORE_SLICE" or before.opname == "SWAP" else 2
-        if height == place and step.opname in ("STORE_SUBSCR", "STORE_SLICE", "DELETE_SUBSCR"):
-            return True
-        if height == place - 1 and step.opname in ("STORE_ATTR", "DELETE_ATTR"):
-            return True
-        height += dis.stack_effect(step.opcode, step.arg, jump=False)
-        is_part = before.opname == "BUILD_SLICE" or isinstance(before.argval, slice)
-        # Python 3.14 counts taking an item among the operations.
-        is_other = height == 1 and (is_part or (step.opname in _MAKES and step.argrepr != "[]"))
-        if height < 1 or is_other or step.opname == "JUMP_FORWARD":
-            return False
-    return False

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .._support.digest import REMEMBERS, digest_of_code, installed
+from .._support.digest import digest_of_code
+from .._support.origin import REMEMBERS, installed
 from .._support.threads import available_threads
 from .._support.validate import as_integer
 from .._version import __version__

@@ -17,9 +17,10 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from .._support.digest import code_by_name, digest_of_imports
+from .._support.digest import digest_of_imports
 from .._support.files import PathLike
 from .._support.interruptions import TERMINATED, handled, is_part, patient
+from .._support.origin import code_by_name
 from .._support.progress import Progress
 from .._support.threads import MOST_THREADS, get_threads
 from .._support.validate import Array, as_flag, as_integer, as_path

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from .._support.digest import digest, of_package
+from .._support.digest import digest
+from .._support.origin import of_package
 from .._support.text import component_text, unwritten
 from ..method import Method
 from ..monitor import StoppingRule
