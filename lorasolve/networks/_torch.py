@@ -12,6 +12,8 @@ from .._support.interruptions import undisturbed
 from .._support.validate import as_choice, as_instance, refuse_masked
 
 DTYPES = ("float64", "float32")
+# Relative difference of two evaluations of the same batch that is rounding and not dropout.
+REPEATABLE = {"float64": 1e-10, "float32": 1e-5}
 
 
 def require_torch() -> Any:

@@ -20,6 +20,7 @@ from .._support.validate import Array, as_array, as_callable, as_flag, as_iterab
 from ..problem.blocks import Matrices, MultiObjective, Pairs, as_pairs, joint_norm
 from ._affine import floating_types
 from ._torch import (
+    REPEATABLE,
     as_model,
     as_torch_dtype,
     backward,
@@ -33,27 +34,18 @@ from ._torch import (
     stand_ins,
     twice_differentiable,
 )
+from ._wrong_gradients import AGREES, SHORTER, fault_of_gradient, lost_gradients
 from .adapted import adapted_layers
 from .losses import CrossEntropy, SquareLoss, as_the_model_means
 
-# Relative difference of two evaluations of the same batch that is rounding and not dropout.
-REPEATABLE = {"float64": 1e-10, "float32": 1e-5}
-# ... and of the mean losses of two passes over data in another order, with an absolute part for losses near 0.
+# Relative difference of the mean losses of two passes over data in another order, with an absolute part for losses
+# near 0.
 SAME_DATA = {"float64": (1e-6, 1e-12), "float32": (1e-3, 1e-5)}
-# ... and of a layer that runs with its factors and one that runs with their product in its weight.
+# ... and of the outputs of a layer that runs with its factors and one that runs with their product in its weight.
 AS_READ = {"float64": 1e-5, "float32": 1e-3}
-# A Hessian product that is this far from a difference of gradients, of its length, is not the derivative of them; nor
-# is a gradient that of values.
-AGREES = 1e-4
-# Step of a difference of values, of the size of the weights, and what rounding may make of the slope, of the losses.
-STEP = float(np.finfo(np.float64).eps) ** (1 / 3)
-UNSURE = REPEATABLE["float64"] / STEP
-# A step that is long for the curvature, beside a normalization of what nearly vanishes, is shortened tenfold so often.
-SHORTER = 3
-# Random directions along which a gradient may agree with values, and along how many it must on the first batch: one
-# may lead across a kink, and along one a wrong gradient agrees by chance (one of which half is lost, along one of some
-# 900).
-DIRECTIONS, AGREEING = 4, 2
+# Along how many directions a gradient must agree with the values of the first batch: one may lead across a kink, and
+# along one a wrong gradient agrees by chance (one of which half is lost, along one of some 900).
+AGREEING = 2
 # Batches of which all are tried; of n there are about TRIED (1 + log(n / TRIED)). One takes two values and a direction,
 # about as long as its gradient.
 TRIED = 32
@@ -230,13 +222,17 @@ class Network(MultiObjective):
         """Return the floating types of a lower precision through which the losses depend on the weights."""
         torch = require_torch()
         weights = self.weights(self.zeros())
-        found = floating_types(lambda weights: self._losses(batch, self.with_weights(weights)), weights)
+        found = floating_types(self._losses_at(batch), weights)
         eps = torch.finfo(self.torch_dtype).eps
         return tuple(sorted(_name(dtype) for dtype in found if torch.finfo(dtype).eps > eps))
 
     def _losses(self, batch: Any, tensors: dict[str, Any]) -> Any:
         with require_torch().no_grad(), self.evaluating(tensors):
             return self.sample_losses(batch).double()
+
+    def _losses_at(self, batch: Any) -> Callable[[Sequence[Any]], Any]:
+        """Return the losses of a batch as a function of the adapted weights."""
+        return lambda weights: self._losses(batch, self.with_weights(weights))
 
     def _misread(self, batch: Any, base: Any) -> list[str]:
         """Return the layers that compute something else of random factors than with ``W + s A B^T`` as their weight."""
@@ -415,7 +411,7 @@ class Network(MultiObjective):
             if fault is None and len(losses):
                 tried += 1
                 if rng.random() * tried < TRIED:
-                    fault = self._fault_of_gradient(batch, losses, leaves, AGREEING if tried == 1 else 1)
+                    fault = fault_of_gradient(self._losses_at(batch), losses, leaves, AGREEING if tried == 1 else 1)
 
         return *self._pass(factors, attempt), fault
 
@@ -446,81 +442,12 @@ class Network(MultiObjective):
         return self._mean(total, sums)
 
     def _refuse_lost(self, batch: Any, losses: Any, weights: Sequence[Any], without: Sequence[int]) -> None:
-        """Refuse layers whose weights change the losses of a batch although no derivative comes back to them.
-
-        A layer that a batch does not use has the derivative zero there.
-        """
-        torch = require_torch()
-        rng = np.random.default_rng()
-        steps = [torch.as_tensor(rng.standard_normal(W.shape), dtype=W.dtype, device=W.device) for W in weights]
-
-        def change(chosen: Sequence[int]) -> bool:
-            there = [W.detach() + (k in chosen) * step for k, (W, step) in enumerate(zip(weights, steps))]
-            off = (self._losses(batch, self.with_weights(there)) - losses).norm()
-            return float(off) > REPEATABLE[self.precision] * float(losses.norm())
-
-        if change(without):
-            names = [self.layers[k].name for k in without if change([k])] or [self.layers[k].name for k in without]
+        lost = lost_gradients(self._losses_at(batch), losses, weights, without, self.precision)
+        if lost:
             raise ValueError(
-                f"model: the loss depends on the weight of {', '.join(names)}, and no gradient comes back to it "
-                "(detached or rounded on the way, or under no_grad?)"
+                f"model: the loss depends on the weight of {', '.join(self.layers[k].name for k in lost)}, and no "
+                "gradient comes back to it (detached or rounded on the way, or under no_grad?)"
             )
-
-    def _fault_of_gradient(self, batch: Any, losses: Any, leaves: Sequence[Any], needed: int) -> str | None:
-        """Return how the losses of a batch contradict the gradient that the leaves hold, None if not.
-
-        They do where fewer than ``needed`` of some random directions agree: one may lead across a kink.
-        """
-        G = [leaf.grad for leaf in leaves]
-        agreeing, wrong = 0, ""
-        for _ in range(DIRECTIONS):
-            ahead, behind, by_gradient, usual = self._slopes(batch, losses, leaves, G)
-            by_values = (ahead + behind) / 2.0
-            if abs(by_values - by_gradient) <= _allowed(usual, losses):
-                agreeing += 1
-                if agreeing == needed:
-                    return None
-            else:
-                # A gradient at a kink is that of one side; a wrong one is wrong on both alike.
-                kink = abs(ahead - behind) >= abs(by_values - by_gradient)
-                why = (
-                    f"{ahead:.3g} ahead and {behind:.3g} behind: a kink, as of a ReLU"
-                    if kink
-                    else "a part that is detached, rounded or differentiated by hand?"
-                )
-                wrong = (
-                    f"along a random direction the values of a batch change at the rate {by_values:.3g}, and the "
-                    f"gradient says {by_gradient:.3g} ({why})"
-                )
-        return wrong
-
-    def _slopes(self, batch: Any, losses: Any, weights: Sequence[Any], G: Sequence[Any]) -> tuple[float, ...]:
-        """Return slopes of the losses ahead and behind, that of the gradient, and the usual size of the latter.
-
-        Where they bend by more than their mean is off, the step may be too long: what the curvature makes of it
-        vanishes with the step, a kink and a wrong gradient stay.
-        """
-        torch = require_torch()
-        rng = np.random.default_rng()
-        sizes = [float(W.detach().square().mean()) ** 0.5 or 1.0 for W in weights]
-        D = [
-            size * torch.as_tensor(rng.standard_normal(W.shape), dtype=W.dtype, device=W.device)
-            for size, W in zip(sizes, weights)
-        ]
-
-        def slope(t: float) -> float:
-            there = self.with_weights([W.detach() + t * d for W, d in zip(weights, D)])
-            return float((self._losses(batch, there) - losses).sum()) / t
-
-        by_gradient = sum(float((g * d).sum()) for g, d in zip(G, D) if g is not None)
-        usual = math.hypot(*(size * float(g.norm()) for size, g in zip(sizes, G) if g is not None))
-        for shorter in range(SHORTER + 1):
-            step = 0.1**shorter * STEP
-            ahead, behind = slope(step), slope(-step)
-            off = abs((ahead + behind) / 2.0 - by_gradient)
-            if off <= _allowed(usual, losses) or abs(ahead - behind) < off:
-                break
-        return ahead, behind, by_gradient, usual
 
     def hessian_product(self, X: Matrices, D: Matrices) -> tuple[Array, ...]:
         """Return the Hessian times a direction, as :meth:`gradients_and_products` does."""
@@ -649,11 +576,6 @@ def _lengths(batch: Any) -> set[int]:
         return set().union(*map(_lengths, parts))
     shape = getattr(batch, "shape", ())
     return {int(shape[0])} if shape else set()
-
-
-def _allowed(usual: float, losses: Any) -> float:
-    """Return how far a slope by values may be from that of the gradient, of the usual size of the latter."""
-    return AGREES * usual + UNSURE * float(losses.abs().sum())
 
 
 def _name(dtype: Any) -> str:

@@ -17,10 +17,10 @@ from ..certificates import Certificate, certify
 from ..landscape import SecondOrder, second_order
 from ..multi import MultiProblem
 from ..problem.blocks import Pairs, as_finite_pairs, as_pairs
-from ._torch import processes
+from ._torch import REPEATABLE, processes
 from .adapted import narrowed
 from .affine_outputs import outputs_are_affine
-from .gradients import REPEATABLE, Network
+from .gradients import Network
 from .linearize import require_outputs, tangent_problem
 from .tangent import TangentCertificate, ratio, tangent_certificate
 from .token_ntk import TangentSolution, solve_tangent
