@@ -275,6 +275,10 @@ def test_magnitude_bound_holds_at_the_optimum():
     assert landscape.magnitude_bound(problem) == pytest.approx(10.04)
     assert landscape.magnitude_bound(problem) >= 3.0
     assert landscape.magnitude_bound(problem.replace(lam=0.0)) == math.inf
+    # A lower bound that is known to be better is of use: (5.02 - 1.02)/0.5.
+    better = ls.objectives.Denoising(M)
+    better.lower_bound = 1.02
+    assert landscape.magnitude_bound(ls.Problem(better, rank=3, lam=0.5)) == pytest.approx(8.0)
     unknown = ls.objectives.Denoising(M)
     unknown.lower_bound = None
     with pytest.raises(ValueError, match="lower bound"):

@@ -13,6 +13,7 @@ from lorasolve import landscape
 from lorasolve.landscape._krylov import MISSED, _Lanczos, search_krylov
 from lorasolve.landscape.canonical import canonical
 from lorasolve.landscape.curvature import Symmetry, _apply, _lanczos, curvature, hessian, symmetry_basis
+from lorasolve.landscape.escapes import lowest_on_line
 from lorasolve.linear_map import LinearMap, balanced, product_entries
 from lorasolve.multi import Separable
 
@@ -428,6 +429,25 @@ def test_a_method_that_merges_has_points_of_another_problem():
         for method in ("gd+periodic:period=5", "gd+cola"):
             with pytest.raises(ValueError, match=r"^method: expected one that merges nothing into the frozen weight"):
                 act(problem, 1, method=method)
+
+
+@pytest.mark.parametrize("method", ["gd/lam=0.1", "gd@lora:alpha=12"])
+def test_a_method_of_another_problem_has_points_of_that(method):
+    problem = denoising()[0]
+    result = ls.solve(problem, "lbfgs")
+    for act in (landscape.census, lambda p, n, method: landscape.escape(p, result, method=method)):
+        with pytest.raises(ValueError, match=r"^method: expected one without an adapter or a weight decay of its own"):
+            act(problem, 1, method=method)
+
+
+def test_the_lowest_point_of_a_line_is_on_the_side_that_goes_down():
+    problem, U, s, V = denoising()
+    A, B = point_of(U, s, V, (1, 2), 0.0, 3)
+    point = canonical(problem, A, B)
+    grad = np.empty_like(point.theta)
+    start = problem.value_and_grad(point.theta, grad)
+    for along in (grad, -grad):
+        assert problem.value_and_grad(lowest_on_line(point, along).theta, np.empty_like(grad)) < start
 
 
 def test_a_run_that_was_cut_short_is_continued_where_there_is_nothing_to_escape_from():
