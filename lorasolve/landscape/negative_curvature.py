@@ -45,23 +45,28 @@ class LowestCurvature:
         """
         if self.second.smallest >= -self._rounding():
             return False
-        lowest = lowest_on_line(self.point, self.direction)
-        worth = -0.5 * self.second.smallest * float(np.sum((lowest.theta - self.point.theta) ** 2))
-        value, noise = value_and_noise(self.problem, self.point.factors)
-        lower, its_noise = value_and_noise(self.problem, lowest.factors)
-        return min(worth, value - lower - noise - its_noise) > self.tolerance
+        moved = self._lowest.theta - self.point.theta
+        worth = -0.5 * self.second.smallest * float(np.sum(moved**2))
+        return min(worth, self._fall) > self.tolerance
 
     def is_felt(self) -> bool:
         """Whether a negative curvature shows in values, where it was found by differences of gradients.
 
         Their step suits one unit of ``X``; features or matrices in others may seem curved in any way.
         """
-        if not self.problem.loss.differenced:
-            return True
-        lowest = lowest_on_line(self.point, self.direction)
+        return not self.problem.loss.differenced or self._fall > 0.0
+
+    @cached_property
+    def _lowest(self) -> Point:
+        """The point of the lowest value on the line along the direction."""
+        return lowest_on_line(self.point, self.direction)
+
+    @cached_property
+    def _fall(self) -> float:
+        """By how much more than rounding the value is lower there."""
         value, noise = value_and_noise(self.problem, self.point.factors)
-        lower, its_noise = value_and_noise(self.problem, lowest.factors)
-        return value - lower > noise + its_noise
+        lower, its_noise = value_and_noise(self.problem, self._lowest.factors)
+        return value - lower - noise - its_noise
 
     def is_negative(self) -> bool:
         """Whether neither rounding nor the remaining gradient explain a negative curvature."""

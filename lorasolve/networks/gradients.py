@@ -41,7 +41,7 @@ from .losses import CrossEntropy, SquareLoss, as_the_model_means
 # Relative difference of the mean losses of two passes over data in another order, with an absolute part for losses
 # near 0.
 SAME_DATA = {"float64": (1e-6, 1e-12), "float32": (1e-3, 1e-5)}
-# ... and of the outputs of a layer that runs with its factors and one that runs with their product in its weight.
+# ... and of the losses with a layer that runs with its factors and one that runs with their product in its weight.
 AS_READ = {"float64": 1e-5, "float32": 1e-3}
 # Along how many directions a gradient must agree with the values of the first batch: one may lead across a kink, and
 # along one a wrong gradient agrees by chance (one of which half is lost, along one of some 900).
