@@ -6,8 +6,8 @@ import numpy as np
 
 from ..certificates import Certificate
 from ..landscape.canonical import canonical
-from ..landscape.constants import known_constants
 from ..landscape.first_order import complement
+from ..landscape.known_constants import known_constants
 from ..linear_map import top_singular, truncated_svd
 from ..method import Method
 from ..optimizers.gd import GD

@@ -6,7 +6,7 @@ Nothing here loads SciPy, cvxpy or Matplotlib before it is used.
 from . import instances
 from .bounds import effective_rank, magnitude_bound, sgd_rank_bound
 from .canonical import DivergedError
-from .constants import Constants, restricted_constants
+from .constants import Constants
 from .curvature import SecondOrder, second_order
 from .escapes import escape
 from .first_order import Stationarity, stationarity
@@ -14,6 +14,7 @@ from .judge import verdict
 from .multistart import Census, census
 from .regimes import Regime, regime
 from .report import Premise, Verdict
+from .restricted import restricted_constants
 from .threshold import Threshold, sharp_threshold, threshold_map
 from .witness import Witness
 

@@ -6,9 +6,10 @@ import math
 
 from .._known import Known
 from ..problem import Problem
-from .constants import Constants, joint_curvature
+from .constants import Constants
 from .curvature import SecondOrder
 from .first_order import Stationarity
+from .known_constants import joint_curvature
 from .minimizer import Minimizer
 from .report import Premise
 from .strong_convexity import StrongConvexity

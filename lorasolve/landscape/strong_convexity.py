@@ -12,8 +12,9 @@ from ..certificates import Certificate, spot_checks
 from ..linear_map import LinearMap, top_singular
 from ..problem import flat
 from .canonical import Point
-from .constants import STATED, STATED_JOINTLY, Constants, joint_inequality, known_block_constants
+from .constants import Constants
 from .first_order import Stationarity
+from .known_constants import STATED, STATED_JOINTLY, joint_inequality, known_block_constants
 from .minimizer import Minimizer
 from .rank_bound import gap_of_rank
 from .report import Premise

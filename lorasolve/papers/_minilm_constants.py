@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from .._support.validate import Array, as_integer
-from ..landscape.constants import unit_rank_one
+from ..landscape.restricted import unit_rank_one
 from ..problem.blocks import Matrices, MultiObjective, Pairs, joint_inner, joint_norm
 
 

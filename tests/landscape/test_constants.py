@@ -111,7 +111,7 @@ def test_errors_of_differences_are_no_convexity(smallest, dtype):
     for y in (rng.standard_normal(12), 1e-6 * rng.standard_normal(12), (left * values) @ right[:, 0]):
         f = Squares((left * values) @ right, y, dtype=dtype)
         rounded = 1e-6 if dtype is np.float32 else 1e-14
-        for found in (landscape.constants.known_constants(as_objective(f), 2), constants(f)):
+        for found in (landscape.known_constants.known_constants(as_objective(f), 2), constants(f)):
             assert max(found.rsc_low, 0.0) <= smallest**2 * (1 + rounded) + rounded * (smallest > 0.0)
             assert found.rsm_high >= values.max() ** 2 * (1 - rounded)
             assert found.rsc_high >= smallest**2 * (1 - rounded) and found.rsm_low <= values.max() ** 2 * (1 + rounded)
@@ -196,9 +196,9 @@ def test_constants_of_float32_data_are_those_of_float64():
     rng = np.random.default_rng(0)
     data = [rng.standard_normal(size).astype(np.float32) for size in ((3, 8), (8, 5), (3, 5))]
     f = ls.objectives.LinearFineTuning(*data)
-    assert landscape.constants.known_constants(f, 2).rsc_low == 0.0 >= constants(f).rsc_low
+    assert landscape.known_constants.known_constants(f, 2).rsc_low == 0.0 >= constants(f).rsc_low
     many = ls.objectives.LinearFineTuning(*(np.hstack([part] * 3) if k else part for k, part in enumerate(data)))
-    assert landscape.constants.known_constants(many, 2).rsc_low == 0.0
+    assert landscape.known_constants.known_constants(many, 2).rsc_low == 0.0
 
 
 class LogCosh(ls.objectives.Objective):

@@ -5,7 +5,7 @@ import pytest
 
 import lorasolve as ls
 from lorasolve import landscape
-from lorasolve.landscape.constants import known_block_constants, known_constants
+from lorasolve.landscape.known_constants import known_block_constants, known_constants
 from lorasolve.multi import MultiProblem, Separable
 from lorasolve.objectives import as_objective
 from lorasolve.objectives.base import Objective

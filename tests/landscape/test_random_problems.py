@@ -100,7 +100,7 @@ def factors_of(result):
 
 def check_theorems(problem, result, judged, X_star):
     """Evaluate the theorems at every second-order point, the certified ones included."""
-    constants = landscape.constants.known_constants(problem.objective, problem.rank)
+    constants = landscape.known_constants.known_constants(problem.objective, problem.rank)
     if X_star is None or constants is None or constants.rsc_low <= 0.0 or judged.kind not in ("global", "spurious"):
         return
     if not landscape.second_order(problem, result.A, result.B).is_sosp:
