@@ -347,10 +347,10 @@ def as_generator(value: Any, argument: str) -> np.random.Generator:
 
 
 def as_path(value: Any, argument: str) -> str:
-    """Return ``value`` if it is a path that the system can take."""
+    """Return ``value`` if it is a path that the system can take, with the home directory for ``~`` as in shells."""
     if not isinstance(value, (str, os.PathLike)) or isinstance(os.fspath(value), bytes):
         raise TypeError(f"{argument}: expected a path (text or os.PathLike), got {shown(value)}")
     text = str(os.fspath(value))
     if not text or "\0" in text:
         raise ValueError(f"{argument}: expected a path, got {shown(text)}")
-    return text
+    return os.path.expanduser(text)

@@ -131,9 +131,12 @@ def _axis(name: str, values: Any) -> Any:
     try:
         # NumPy would warn of what it cannot do, and give no numbers.
         with np.errstate(divide="raise", over="raise", invalid="raise"):
-            return _SPANS[span](*arguments).tolist()
+            found: list[float] = _SPANS[span](*arguments).tolist()
     except (ArithmeticError, TypeError, ValueError) as error:
         raise ValueError(f"axes: {name}: {span}: NumPy takes no {arguments!r}: {error}") from error
+    # From 2 to 10 in integers, as ranks are; NumPy makes floats of them.
+    whole = all(isinstance(given, int) for given in arguments) and all(float(value).is_integer() for value in found)
+    return [int(value) for value in found] if whole else found
 
 
 def _span_length(span: str, arguments: list[float]) -> float:

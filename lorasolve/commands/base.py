@@ -332,7 +332,7 @@ def keep_inputs(read: Sequence[str | pathlib.Path], written: Mapping[str, str | 
     for option, path in written.items():
         if path is None:
             continue
-        as_path(path, option)
+        path = as_path(path, option)
         for source in read:
             with contextlib.suppress(OSError):  # of a file that is not there
                 if os.path.samefile(source, path):

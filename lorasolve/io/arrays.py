@@ -26,6 +26,7 @@ def read_arrays(path: PathLike) -> dict[str, Array]:
     ValueError
         If it is no archive of plain arrays, damaged, encrypted, packed in another way than NumPy does, or too large.
     """
+    path = as_path(path, "path")
     with readable(path):
         with open(path, "rb") as file:
             start = file.read(6)

@@ -19,7 +19,7 @@ from lorasolve.certificates import norms
 from lorasolve.cli import main
 from lorasolve.commands import path as path_command
 from lorasolve.commands import study as study_command
-from lorasolve.io import read_task
+from lorasolve.io import read_arrays, read_task, write_arrays
 from lorasolve.multi import Separable
 from lorasolve.objectives import Denoising, LinearFineTuning, MatrixCompletion, MatrixSensing
 from lorasolve.studies import Calls, lam_path
@@ -640,6 +640,32 @@ def test_what_a_page_says_repeats_the_runs_that_it_shows(tmp_path, capsys, monke
             assert again(run["repeat"]) == run["value"]
             values.add(run["value"])
     assert len(values) == 4
+
+
+@pytest.mark.parametrize("span", ["range = [1, 8, 3]", "linspace = [1, 7, 3]", "geomspace = [1, 9, 3]"])
+def test_spans_of_integers_are_integers_as_ranks_have_to_be(tmp_path, capsys, span):
+    """Those of NumPy were floats, and every run failed."""
+    (tmp_path / "grid.toml").write_text(f"[axes]\nrank = {{{span}}}\n[run]\nmax_iter = 2\n")
+    command = ["study", str(tmp_path / "grid.toml"), "--store", str(tmp_path / "runs"), "--backend", "serial"]
+    assert main([*command, "--quiet"]) == 0
+    heads, *lines = (line.split() for line in capsys.readouterr().out.splitlines())
+    ranks = ("1", "3", "9") if "geom" in span else ("1", "4", "7")
+    assert [line[:3] for line in lines] == [[rank, "1", "0"] for rank in ranks]
+    assert heads[:3] == ["rank", "runs", "failed"]
+
+
+def test_the_home_directory_may_be_written_as_in_shells(tmp_path, monkeypatch):
+    """Runs had gone to a folder called "~"."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "here")
+    problem = ls.Problem(ls.objectives.Denoising(np.eye(3)), 2, 0.5)
+    ls.Study(problem, {"lam": [0.5]}, "lbfgs").run("~/runs", "serial").to_csv("~/runs.csv")
+    write_arrays("~/data.npz", {"M": np.eye(3)})
+    assert sorted(path.name for path in (tmp_path / "home").iterdir()) == ["data.npz", "runs", "runs.csv"]
+    assert list((tmp_path / "here").iterdir()) == []
+    assert len(ls.Runs.read("~/runs")) == 1 and read_arrays("~/data.npz").keys() == {"M"}
 
 
 @pytest.mark.parametrize(
