@@ -77,6 +77,7 @@ def in_groups(records: Iterable[Record], by: Sequence[str] | None) -> tuple[list
         kept = [name for name in axes if name != "seed"]
     elif axes:
         check_axes(kept, axes, "by")
+        kept = list(dict.fromkeys(kept))
     columns: dict[str, str | None] = dict.fromkeys(_VALUES)
     columns |= {name: measure for measure, names in asked.items() for name in _headlines(names)}
     keys = sorted(groups, key=lambda key: [order(places[key].get(name)) for name in kept])

@@ -17,7 +17,7 @@ from .._version import __version__
 from ..executors import Executor
 from ._engine import do
 from ._work import ERRORS, Cell, Work, Worker, asked_to_stop, in_words, summary
-from .records import DONE
+from .records import COLUMNS, DONE, FOUND
 from .runs import Runs
 from .store import SCHEMA_VERSION, Entry, Store, json_text
 
@@ -51,7 +51,7 @@ class Calls(Work):
     function : callable
         Takes a cell and returns what JSON can hold, or :class:`Kept`.
     cells : sequence of dict
-        The settings: what JSON can hold, so no NaN and no infinity.
+        The settings: what JSON can hold, so no NaN and no infinity, by names that are no columns of tables, as ``key``.
     mark : str, optional
         What stands for the function in every key; by default a digest of its code, and for one of this package its
         name.
@@ -157,7 +157,7 @@ class _Caller(Worker):
             found = self.calls.function(dict(self.calls.cells[index]))
             if isinstance(found, Kept):
                 found, vector = found.found, _vector(found.vector)
-            result["found"] = summary(found)
+            result[FOUND] = summary(found)
         except ERRORS as error:
             result = {"error": in_words(error)}
         facts = {"seconds": time.perf_counter() - began, "threads": self.threads}
@@ -168,6 +168,9 @@ def _settings(cell: Any) -> Any:
     """Return the settings of a cell as JSON holds them."""
     if not isinstance(cell, Mapping):
         raise TypeError(f"cells: expected dicts of settings, got {shown(cell)}")
+    taken = next((name for name in cell if name in (*COLUMNS, FOUND)), None)
+    if taken is not None:
+        raise ValueError(f"cells: expected names of their own, got {taken!r}, which is a column of every table")
     if (number := _first_infinite(cell)) is not None:
         raise ValueError(f"cells: expected finite numbers, got {number} in {shown(cell)}")
     found = for_json(dict(cell))

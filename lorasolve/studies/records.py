@@ -24,8 +24,11 @@ SHOWN = ("status", "fun", "grad_norm", "nit", "nfev")
 COUNTS = ("runs", "failed", "converged")
 # The status of a call that has returned, which says nothing about convergence.
 DONE = "done"
-# Columns that an axis or a measure of the same name would be taken for.
-RESERVED = ("key", *SHOWN, "seconds", "error", *COUNTS)
+# What a call has found is called so.
+FOUND = "found"
+# The columns of every run, and those that an axis or a measure of the same name would be taken for.
+COLUMNS = ("key", *SHOWN, "seconds", "error")
+RESERVED = (*COLUMNS, *COUNTS)
 
 
 def check_axes(given: Sequence[str], known: Iterable[str], argument: str) -> None:
@@ -39,9 +42,9 @@ def check_axes(given: Sequence[str], known: Iterable[str], argument: str) -> Non
 def measured(result: dict[str, Any]) -> dict[str, Record]:
     """Return what each measure of a result says, its entries called ``name`` or ``name.entry``.
 
-    What a call has found is as a measure called ``found``.
+    What a call has found is as a measure of that name.
     """
-    said = {"found": result["found"]} if "found" in result else result.get("measures", {})
+    said = {FOUND: result[FOUND]} if FOUND in result else result.get("measures", {})
     return {
         name: {f"{name}.{key}": entry for key, entry in found.items()} if isinstance(found, dict) else {name: found}
         for name, found in said.items()

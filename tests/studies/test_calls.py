@@ -80,6 +80,11 @@ def test_tables_and_phase_diagrams_of_calls_show_what_they_found(tmp_path):
     assert Calls("powers", asked, cells).function({"n": 3, "seed": 1}) == {"power": 3.0, "even": False}
 
 
+def test_an_axis_that_is_named_twice_is_one_column(tmp_path):
+    runs = Calls("twice", found, [{"n": 1}, {"n": 2}]).run(tmp_path, "serial")
+    assert runs.table(by=["n", "n"]) == runs.table(by=["n"]) and runs.to_latex(by=["n", "n"]) == runs.to_latex(by=["n"])
+
+
 def test_cells_that_json_cannot_hold_are_refused_at_once():
     for odd in ({1, 2}, b"text", 1j):
         with pytest.raises(TypeError, match=r"cells: expected settings that JSON can hold, got \{'n': "):
@@ -105,6 +110,8 @@ def test_other_cells_labels_and_functions_are_other_keys(tmp_path):
         (("a", "found", CELLS), "function: expected a function"),
         (("a", found, 3), "cells: expected a list of one value or several"),
         (("a", found, [{"n": 1}, 2]), "cells: expected dicts of settings, got 2"),
+        (("a", found, [{"seconds": 1}]), "cells: expected names of their own, got 'seconds', which is a column of"),
+        (("a", found, [{"n": 1, "found": 2}]), "cells: expected names of their own, got 'found', which is a column"),
         (("a", found, [{"n": np.float32("nan")}]), "cells: expected finite numbers, got nan in {'n': "),
         (("a", found, [{"n": [1, {"m": -np.inf}]}]), "cells: expected finite numbers, got -inf in {'n': "),
         (("a", found, [{"n": np.array([[1.0, np.inf]])}]), "cells: expected finite numbers, got inf in {'n': "),
