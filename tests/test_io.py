@@ -77,6 +77,8 @@ def test_ratings_in_text(tmp_path: pathlib.Path, name: str, text: str) -> None:
         ("r.csv", "userId,book,score\n10,7,4.5\n2,7,3\n2,100,1\n", TextFormat()),
         ("r.csv", "user_id,parent_asin,rating,timestamp\n10,7,4.5,9\n2,7,3,9\n2,100,1,9\n", TextFormat()),
         ("r.tsv", '"rating"\t"item"\t"user"\n4.5\t7\t10\n3\t7\t2\n1\t100\t2\n', TextFormat()),
+        ("r.csv", "Item ID,User-ID,My rating,Rating\n7,10,0,4.5\n7,2,0,3\n100,2,0,1\n", TextFormat()),
+        ("r.csv", "Note;Artikel;Kunde\n4,5;7;10\n3;7;2\n1,0;100;2\n", TextFormat()),
         ("r.csv", 'x;"4,5"\n'.replace("x", "10;7") + "2;7;3\n2;100;1\n", TextFormat()),
     ],
 )
@@ -124,6 +126,29 @@ def test_however_a_file_is_written(tmp_path: pathlib.Path, name: str, text: str,
         ("1,1,5\n1,Catch 22, again,3\n", TextFormat(), r"r\.csv, line 2: has 4 fields, and the first line 3"),
         ("1::1::5\n1::2::3::9\n", TextFormat("::"), r"r\.csv, line 2: has 4 fields, and the first line 3; .*'::'"),
         ("a,b,c\n1,1,5\n", TextFormat(columns=("a", "A", "c")), r"columns: expected 3 different columns, got a, A, c"),
+        (
+            "user_id,song,timestamp\n1,2,964982703\n",
+            TextFormat(),
+            r"line 1: 'timestamp' seems to be a time, .*--columns",
+        ),
+        ("1,2,964982703\n1,3,964982704\n", TextFormat(), r"r\.csv: the third field of each line, .* may be a time"),
+        (
+            "u;i;plays\na;x;1,234\na;y;999\n",
+            TextFormat(),
+            r"r\.csv: values such as '1,234', beside others .* may be thou",
+        ),
+        (
+            "u;i;plays\na;x;1.234\na;y;999\n",
+            TextFormat(),
+            r"r\.csv: values such as '1\.234', beside others .* may be th",
+        ),
+        (
+            "0,1,2\n1,7,4\n1,9,3\n2,7,5\n",
+            TextFormat(),
+            r"r\.csv, line 1: may be an entry or the names that pandas gives",
+        ),
+        ("u,i,r\n1,7,4\nNA,9,3\n2,7,5\n", TextFormat(), r"r\.csv: all labels but 'NA' are integers; leave out"),
+        ("u,i,r\n1,7,4\n1.0,9,3\n2,7,5\n", TextFormat(), r"r\.csv: one label is written '1' and '1\.0'"),
         (
             "1|1|5\n1|2|3\n",
             TextFormat(),
@@ -177,6 +202,7 @@ def test_a_whole_matrix_is_no_file_of_pairs(tmp_path: pathlib.Path) -> None:
         ("r.csv", ["0.51,1.2,-0.3", "1.1,0.7,2.5", "0.51,0.2,1.5"]),
         ("r.csv", ["2,0.5,1.25,3.1", "1,1.5,0.75,2", "2,0.5,3,0.1"]),
         ("r.csv", ["5,3,1", "4,2,2", "1,1,5"]),
+        ("r.csv", ["78,85,92", "60,85,71", "78,90,55"]),
         ("r.tsv", ["5\t3\t0\t1", "4\t0\t0\t1", "1\t1\t0\t5", "1\t0\t0\t4", "0\t1\t5\t4"]),
     ],
 )
@@ -202,6 +228,8 @@ def test_a_whole_matrix_of_three_or_four_columns_is_not_taken_for_entries(
         "1,1,5\n1,2,4\n2,1,3\n",
         "1.0,7.0,4.5\n2.0,7.0,3\n",
         "v1.5,a,2\nv1.6,b,3\n",
+        "1,10,4\n2,10,3\n1,20,1\n",
+        "0,1,2\n0,2,4\n1,1,3\n",
         "196,242,3,881250949\n186,302,3,891717742\n196,302,1,878887116\n",
     ],
 )
@@ -364,6 +392,21 @@ def test_what_is_wrong_with_compressed_ratings_names_the_file(tmp_path, content,
         read_ratings(tmp_path / "r.csv.gz")
     with pytest.raises(ValueError, match=r"kind of ratings file '\.mtx\.gz'; accepted: \.csv"):
         read_ratings(tmp_path / "r.mtx.gz")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\x1f\x8b\x08\0\xa1\x30", "is compressed by gzip, which a name that ends in .gz says"),
+        (b"PK\x03\x04\x14\0\x06\0\x08\0\0\0!\0\xdd\xff", "or a spreadsheet, to be exported as .csv"),
+        (b"PAR1\x15\x04\x15\xd0\xff", "is a Parquet table, to be exported as .csv"),
+    ],
+)
+def test_what_is_no_text_is_told_by_its_beginning(tmp_path: pathlib.Path, content: bytes, message: str) -> None:
+    """They were called text in another encoding, and iconv makes nothing of them."""
+    (tmp_path / "r.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"r\.csv: .*{message}"):
+        read_ratings(tmp_path / "r.csv")
 
 
 def test_ratings_that_are_no_text(tmp_path: pathlib.Path) -> None:

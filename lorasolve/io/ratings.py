@@ -22,12 +22,18 @@ from .labels import is_integer_label
 from .reading import open_text, readable
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t", ".data": "\t", ".inter": "\t"}
-# What headers call the row, the column and the value of an entry.
+# What headers call the row, the column and the value of an entry, without capitals, spaces, hyphens and underscores.
 _NAMES = (
-    {"row", "user", "user_id", "userid"},
-    {"col", "column", "item", "item_id", "itemid", "movie", "movie_id", "movieid", "product_id", "productid"},
-    {"value", "rating", "score", "stars"},
+    {"row", "user", "userid", "nutzer", "benutzer", "kunde", "utilisateur", "usuario", "utente"},
+    {"col", "column", "item", "itemid", "movie", "movieid", "productid", "artikel", "produkt", "produit", "producto"},
+    {"value", "rating", "score", "stars", "bewertung", "note", "puntuación", "valoración", "voto"},
 )
+# What they call a time, which is no value.
+_TIMES = {"timestamp", "time", "datetime", "date", "unixtime", "unixreviewtime", "zeit", "datum", "fecha"}
+# Seconds and milliseconds since 1970, from 1990 to 2096.
+_SECONDS = (631_152_000, 4_000_000_000)
+# The names that pandas gives columns without any, as it writes them.
+_NUMBERED = (["0", "1", "2"], ["0", "1", "2", "3"])
 # What RecBole's headers say of a column's type, as in ``rating:float``.
 _TYPES = (":token", ":token_seq", ":float", ":float_seq")
 _MISSING = {"", "na", "n/a", "nan", "null", "none"}
@@ -137,11 +143,14 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
     otherwise the three there are row label, column label and value, a known name elsewhere is an error, and so is a
     further column, unless first and third have names of row and value. Without a header a fourth field, such as a time,
     is left alone, and a fifth is an error. So are lines without a header that may be the rows of a whole matrix: labels
-    are numbers, some as measured ones are (``0.5``) or none twice in its column, or all four fields are integers below
-    1000. So are a field beyond those of the first line, and a fourth that may be the decimals of the third in every
-    line. Fields may be quoted as in csv, except between tabs, where a quote is a
-    character as any other; a label is within one line. With another delimiter than the comma, values may have a decimal
-    comma. Labels are int64 where all are written as such integers are (``1``, not ``01`` or ``+1``), else texts. A
+    are numbers, some as measured ones are (``0.5``) or none twice in its column, all fields are integers and there are
+    fewer lines than labels like the values, or all four fields are integers below 1000. So are a field beyond those of
+    the first line, a fourth that may be the decimals of the third in every line, a time in place of the value, and a
+    first line that may be the names ``0,1,2`` of pandas. Fields may be quoted as in csv, except between tabs, where a
+    quote is a character as any other; a label is within one line. With another delimiter than the comma, values may
+    have a decimal comma; ``1,234`` beside values without decimals may be thousands, and is an error. Labels are int64
+    where all are written as such integers are (``1``, not ``01`` or ``+1``), else texts; some that stand for none, and
+    ``1`` beside ``1.0``, are errors. A
     ``.mtx`` file is in Matrix Market format; its labels are the indices written in it, from 1 on, and all entries of a
     dense one are observed, zeros too.
 
@@ -175,13 +184,15 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
     cols: list[str] = []
     values: list[float] = []
     lines: list[int] = []
-    skipped, apart, alike = 0, True, True
+    skipped, apart, alike, marks = 0, True, True, _Marks()
     with readable(path), open_text(path) as file:
         table = _Table(path, file, delimiter, form, 3)
         for line, fields in table:
             apart = apart and table.may_be_taken_apart(fields)
             alike = alike and table.may_be_a_row(fields)
             value = table.number(fields)
+            if table.delimiter != ",":
+                marks.add(table.text(fields))
             if form.skip_missing and table.is_missing(fields):
                 skipped += 1
                 continue
@@ -204,7 +215,23 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
             f"{path}: the third and fourth field of each line, as in {','.join(fields)!r}, may be one number with a "
             f"decimal comma; expected another separator if they are, and a header if not{_WHOLE_MATRIX}"
         )
-    if not table.has_header and (alike or _may_be_a_matrix(rows, cols)):
+    ambiguous = marks.ambiguous(table.delimiter)
+    if ambiguous is not None:
+        raise ValueError(
+            f"{path}: values such as {ambiguous!r}, beside others without decimals, may be thousands or have three "
+            "decimals; expected no thousands separators, and decimals in all values if in some"
+        )
+    if not table.has_header and rows[0] == "0" and rows.count("0") == 1 < len(rows) and table.begins_with(_NUMBERED):
+        raise ValueError(
+            f"{path}, line {lines[0]}: may be an entry or the names that pandas gives columns without any; expected a "
+            "header with names of columns, or none"
+        )
+    if not table.has_header and all(map(_may_be_a_time, values)):
+        raise ValueError(
+            f"{path}: the third field of each line, as in {table.delimiter.join(fields)!r}, may be a time; expected "
+            "values, such as counts, and a header if they are"
+        )
+    if not table.has_header and (alike or _may_be_a_matrix(rows, cols, values)):
         header = table.delimiter.join(("row", "column", "value"))
         raise ValueError(
             f"{path}: lines such as {table.delimiter.join(fields)!r} may be entries (row label, column label, value) "
@@ -275,7 +302,7 @@ def _delimiter(path: PathLike, form: TextFormat, known: list[str], kind: str) ->
     if form.delimiter is None and suffix not in _DELIMITERS:
         raise ValueError(
             f"{path}: unknown kind of {kind} {suffix + packed!r}; accepted: {', '.join(sorted(known))}, .csv.gz and "
-            "the like, or any with a delimiter (delimiter, or --delimiter)"
+            "the like, or any text file with a delimiter (delimiter, or --delimiter)"
         )
     return form.delimiter or (None if suffix == ".csv" else _DELIMITERS[suffix])
 
@@ -293,6 +320,7 @@ class _Table:
         self.places = tuple(range(count))
         self.names = ("row", "column", "value")[:count]
         self.has_header = False
+        self._first: list[str] = []
         self._before, first = next(((k, line) for k, line in enumerate(file) if line.strip()), (0, ""))
         if delimiter is None:
             semicolons = first.count(";") >= count - 1 and "," not in first.partition(";")[0]
@@ -312,6 +340,7 @@ class _Table:
                     f"{self.path}, line {number}: has {len(fields)} fields, and the first line {width}; a "
                     f"{self.delimiter!r} within a field takes it apart"
                 )
+            self._first = fields if is_first else self._first
             if is_first and self._is_header(fields):
                 self.has_header = True
                 self.places = self._named(fields)
@@ -400,6 +429,7 @@ class _Table:
                     f"{self.path}, line 1: has {len(header)} columns, and their names do not say which are meant; name "
                     f"those (columns, or --columns){_WHOLE_MATRIX}"
                 )
+            self._refuse_a_time(header, fields)
             return self.places
         if len(self.form.columns) != len(self.places):
             raise ValueError(f"columns: expected {len(self.places)} names, got {len(self.form.columns)}")
@@ -408,6 +438,14 @@ class _Table:
         if len(set(places)) < len(places):
             raise ValueError(f"columns: expected {len(places)} different columns, got {', '.join(self.form.columns)}")
         return places
+
+    def _refuse_a_time(self, header: list[str], fields: list[str]) -> None:
+        """Refuse the time of an event in the place of a value."""
+        if len(self.places) > 2 and header[2:] and header[2] in _TIMES:
+            raise ValueError(
+                f"{self.path}, line 1: {fields[2].strip()!r} seems to be a time, and no name says which column has the "
+                "values, such as counts; name the columns (columns, or --columns)"
+            )
 
     def _place(self, given: str, exact: list[str], plain: list[str]) -> int:
         """Return the place of one column: that of exactly this name, else the one of this name in small letters."""
@@ -430,12 +468,21 @@ class _Table:
     def number(self, fields: list[str]) -> float | None:
         """Return the value of an entry, or None if it is none."""
         try:
-            text = fields[self.places[2]].strip()
+            text = self.text(fields)
             if self.delimiter != "," and re.fullmatch(r"[+-]?\d+,\d+", text):
                 text = text.replace(",", ".")
             return None if "_" in text else float(text)
-        except (IndexError, ValueError):
+        except ValueError:
             return None
+
+    def text(self, fields: list[str]) -> str:
+        """Return the value of an entry as it is written, empty where there is none."""
+        place = self.places[2]
+        return fields[place].strip() if place < len(fields) else ""
+
+    def begins_with(self, lines: Iterable[list[str]]) -> bool:
+        """Return whether the first line is one of several."""
+        return [field.strip() for field in self._first] in lines
 
     def may_be_taken_apart(self, fields: list[str]) -> bool:
         """Return whether commas that separate fields may have separated a value from its decimals."""
@@ -453,27 +500,76 @@ class _Table:
         return len(fields) > max(self.places) and fields[self.places[2]].strip().lower() in _MISSING
 
 
-def _may_be_a_matrix(rows: list[str], cols: list[str]) -> bool:
-    """Return whether labels are all numbers, and some as measured ones are or none twice in its column."""
+class _Marks:
+    """Commas and points in values: whether they may separate thousands."""
+
+    def __init__(self) -> None:
+        self._thousands: dict[str, str] = {}
+        self._decimals: set[str] = set()
+        self._has_others: dict[str, bool] = {",": False, ".": False}
+
+    def add(self, text: str) -> None:
+        """Note how a value is written."""
+        for mark in (",", "."):
+            if mark not in text:
+                self._has_others[mark] |= bool(text)
+            elif re.fullmatch(rf"[+-]?[1-9][0-9]{{0,2}}\{mark}[0-9]{{3}}", text):
+                self._thousands.setdefault(mark, text)
+            else:
+                self._decimals.add(mark)
+
+    def ambiguous(self, delimiter: str) -> str | None:
+        """Return a value of which nobody can say whether it is a thousand times as large; None if there is none.
+
+        A point separates thousands where the comma is for decimals, as in files with semicolons.
+        """
+        marks = (",", ".") if delimiter == ";" else (",",)
+        unclear = (mark for mark in marks if mark not in self._decimals and self._has_others[mark])
+        return next((self._thousands[mark] for mark in unclear if mark in self._thousands), None)
+
+
+def _may_be_a_time(value: float) -> bool:
+    """Return whether a value may be the seconds or milliseconds since 1970 of a date from 1990 on."""
+    low, high = _SECONDS
+    return value.is_integer() and (low <= value <= high or low <= value / 1000 <= high)
+
+
+def _may_be_a_matrix(rows: list[str], cols: list[str], values: list[float]) -> bool:
+    """Return whether labels are all numbers, and some as measured ones are or none twice in its column.
+
+    Or too many of them for what a low-rank matrix could be told of, and of the size of the values.
+    """
     try:
         numbers = [float(label) for label in {*rows, *cols}]
     except ValueError:
         return False
     # Programs that know numbers of one kind only write 2.0 for the label 2.
     measured = not all(number.is_integer() for number in numbers)
-    return measured or 1 < len(rows) == len(set(rows)) == len(set(cols))
+    return measured or 1 < len(rows) == len(set(rows)) == len(set(cols)) or _may_be_grades(rows, cols, values)
+
+
+def _may_be_grades(rows: list[str], cols: list[str], values: list[float]) -> bool:
+    """Return whether integers may be the rows of a matrix: few lines for so many labels, which are like the values."""
+    columns = [{float(label) for label in labels} for labels in (rows, cols)]
+    numbered = all(max(labels) - min(labels) < len(labels) and min(labels) in (0.0, 1.0) for labels in columns)
+    few = len(rows) < sum(map(len, columns))
+    low, high = min(values), max(values)
+    alike = all(2 * sum(low <= label <= high for label in labels) >= len(labels) for labels in columns)
+    return few and alike and not numbered and all(value.is_integer() for value in values)
 
 
 def _plain(names: Iterable[str]) -> list[str]:
-    """Return names in small letters, without types as in ``rating:float``."""
+    """Return names in small letters, without types as in ``rating:float``, spaces, hyphens and underscores."""
     # Between tabs quotes are characters as any other, but no part of a name.
     plain = (name.strip().strip('"').lower() for name in names)
-    return [name.rpartition(":")[0] if name.endswith(_TYPES) else name for name in plain]
+    untyped = (name.rpartition(":")[0] if name.endswith(_TYPES) else name for name in plain)
+    return [re.sub("[ _-]", "", name) for name in untyped]
 
 
 def _labels(path: PathLike, names: list[str]) -> tuple[Array, Array]:
     """Return the distinct labels in order, int64 if all are written as such integers are, and each entry's index."""
     column: Array
+    _refuse_otherwise_written(path, names)
     try:
         integers = all(map(is_integer_label, names))
         column = np.array([int(name) for name in names], dtype=np.int64) if integers else np.array(names)
@@ -484,6 +580,20 @@ def _labels(path: PathLike, names: list[str]) -> tuple[Array, Array]:
         raise ValueError(f"{path}: the label {wrong[:60]!r} ends with a zero byte, which NumPy would cut off")
     labels, index = np.unique(column, return_inverse=True)
     return labels, index.ravel()
+
+
+def _refuse_otherwise_written(path: PathLike, names: list[str]) -> None:
+    """Refuse labels that stand for none among integers, and integers that are written in two ways."""
+    distinct = set(names)
+    others = [name for name in distinct if not is_integer_label(name)]
+    if 0 < len(others) < len(distinct) and all(name.lower() in _MISSING for name in others):
+        raise ValueError(
+            f"{path}: all labels but {min(others)!r} are integers; leave out the lines of labels that are missing"
+        )
+    twice = [name for name in others if name.endswith(".0") and name.removesuffix(".0") in distinct]
+    if twice:
+        plain = min(twice).removesuffix(".0")
+        raise ValueError(f"{path}: one label is written {plain!r} and {min(twice)!r}; expected labels in one form")
 
 
 def given_twice(rows: Array, cols: Array) -> tuple[int, int] | None:

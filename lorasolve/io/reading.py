@@ -20,6 +20,13 @@ from .._support.validate import as_path
 # Files and the arrays in an archive are read up to this size.
 LARGEST_BYTES = 4 << 30
 
+# What begins so, and what to do with it.
+_NO_TEXT = {
+    b"\x1f\x8b": "compressed by gzip, which a name that ends in .gz says",
+    b"PK\x03\x04": "a zip archive, which has to be unpacked, or a spreadsheet, to be exported as .csv",
+    b"PAR1": "a Parquet table, to be exported as .csv",
+}
+
 _BROKEN = (
     zipfile.BadZipFile,
     gzip.BadGzipFile,
@@ -47,6 +54,9 @@ def readable(path: PathLike) -> Iterator[None]:
         _check_file(path)
         yield
     except UnicodeDecodeError as error:
+        found = next((text for start, text in _NO_TEXT.items() if error.object.startswith(start)), None)
+        if found is not None:
+            raise ValueError(f"{path}: is {found}, and no text file") from error
         encoding = "UTF-16" if error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "LATIN1"
         raise ValueError(
             f"{path}: is not a UTF-8 text file ({error.reason} at byte {error.start}); text in another encoding is "
