@@ -1,4 +1,7 @@
-"""What a function's bytecode shows: which names outside of it are read, and which it writes to."""
+"""What a function's bytecode shows: which names outside of it are read, and which it writes to.
+
+And what of an object is set as it is made and by no other code.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,14 @@ import itertools
 import types
 from typing import Any
 
-from .contents import bare, can_be_filled
-from .origin import in_python
+from .contents import attributes_of, bare, can_be_filled, is_plain
+from .origin import in_python, installed
 
 _LOADS = ("LOAD_GLOBAL", "LOAD_NAME")
 # Methods that change a list, dict or set.
 _CHANGES = {"add", "append", "clear", "discard", "extend", "insert", "pop", "popitem", "remove", "setdefault", "update"}
+# What makes an object.
+_MAKERS = ("__new__", "__init__", "__post_init__")
 # Steps that put another object in the place of what they take.
 _MAKES = ("CALL", "CALL_KW", "CALL_FUNCTION_EX", "BINARY_OP", "BINARY_SLICE")
 
@@ -71,13 +76,37 @@ def names_written(scope: dict[str, Any]) -> frozenset[str]:
     """Return the global names that some function of a module, or of a class there, writes to."""
     kinds = [thing for thing in scope.values() if isinstance(thing, type) and thing.__module__ == scope.get("__name__")]
     things = [*scope.values(), *(entry for kind in kinds for entry in vars(kind).values())]
+    return frozenset(_stored(things, "STORE_GLOBAL"))
+
+
+def settings_of(value: Any, scope: dict[str, Any]) -> dict[str, Any]:
+    """Return the plain attributes that an object has from its making on: what other code sets may be memory.
+
+    That is code of its class, and of the functions of a module, given by its global names.
+    """
+    classes = [vars(base) for base in type(value).__mro__ if not installed(base)]
+    makers = [base[name] for base in classes for name in _MAKERS if name in base]
+    others = [entry for base in classes for name, entry in base.items() if name not in _MAKERS]
+    others += [thing for thing in scope.values() if getattr(thing, "__module__", None) == scope.get("__name__")]
+    others += [part for entry in others if isinstance(entry, property) for part in (entry.fset, entry.fget)]
+    fixed = _stored(makers, "STORE_ATTR") - _stored(others, "STORE_ATTR") - {*getattr(value, "not_data", ())}
+    state = attributes_of(value)
+    return {
+        name: state[name]
+        for name in sorted(fixed & state.keys())
+        if is_plain(state[name]) and not can_be_filled(state[name])
+    }
+
+
+def _stored(things: list[Any], step_name: str) -> set[str]:
+    """Return the names that functions among things, those within them included, store to by steps of one kind."""
     codes = [thing.__code__ for thing in things if isinstance(thing, types.FunctionType)]
     found = set()
     while codes:
         code = codes.pop()
-        found |= {step.argval for step in dis.get_instructions(code) if step.opname == "STORE_GLOBAL"}
+        found |= {step.argval for step in dis.get_instructions(code) if step.opname == step_name}
         codes += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
-    return frozenset(found)
+    return found
 
 
 def _is_written(steps: list[dis.Instruction]) -> bool:

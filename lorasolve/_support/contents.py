@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import enum
 import itertools
 import types
 from typing import Any
@@ -43,6 +44,8 @@ def is_plain(value: Any, within: frozenset[int] = frozenset()) -> bool:
         return all(is_plain(part, within | {id(value)}) for part in parts)
     if isinstance(value, np.ndarray):
         return not value.dtype.hasobject
+    if isinstance(value, enum.Enum):
+        return is_plain(value.value, within)
     return value is None or isinstance(value, (bool, int, float, complex, str, bytes, range, np.generic, np.dtype))
 
 

@@ -6,8 +6,9 @@ in ``not_data``: memory that calls write to, and times. A class or function that
 bytecode, with that of the functions and classes of its own module that it calls, or that are in a table which it reads
 there or attributes of the class, and with the plain data (numbers, texts, arrays, collections, namespaces and
 dataclasses of them, arguments of partial functions) that it reads there by name or holds as attributes of the class, as
-an enumeration its members. Of what it calls in other modules that are not installed the code alone counts. What those
-read from elsewhere is not seen.
+an enumeration its members. Of another object that it reads there by name these are the code of its class and the
+numbers and texts that it has from its making on. Of what it calls in other modules that are not installed the code
+alone counts. What those read from elsewhere is not seen.
 
 Equal content has equal digests, whatever of it is one object: what was met before is added once more, by its content.
 """
@@ -29,13 +30,11 @@ from typing import Any
 
 import numpy as np
 
-from .bytecode import attributes_read, names_read, names_written, read_from_modules
+from .bytecode import attributes_read, names_read, names_written, read_from_modules, settings_of
 from .contents import attributes_of, bare, can_be_filled, is_plain, noted
-from .origin import in_python, installed, is_compiled, of_package
+from .origin import HEAP_TYPE, in_python, installed, is_compiled, is_of_users, of_package, registered
 
 SIZE = 16
-# Set for classes that are written in Python; others keep their content where it cannot be read.
-_HEAP_TYPE = 1 << 9
 
 
 def digest(value: Any, name: str = "the value") -> str:
@@ -198,7 +197,7 @@ class _Digest:
             return
         kind, state = type(value), attributes_of(value)
         bases = [base for base in kind.__mro__[:-1] if base is not types.SimpleNamespace]
-        compiled = isinstance(value, io.IOBase) or any(not base.__flags__ & _HEAP_TYPE for base in bases)
+        compiled = isinstance(value, io.IOBase) or any(not base.__flags__ & HEAP_TYPE for base in bases)
         if compiled or (not state and not hasattr(value, "__dict__")):
             raise TypeError(
                 f"{where} is a {kind.__name__}, whose content cannot be read; keep plain numbers, texts and arrays, or "
@@ -258,6 +257,10 @@ class _Digest:
                 self._data("global", called, [found.args, found.keywords])
             thing = in_python(found)
             other = bare(thing)
+            if other is not thing and is_of_users(thing):
+                self._later(type(thing))
+            if isinstance(found, types.MethodType):
+                self._held(found.__self__, value, called)
             if other is not thing and (read := attributes_read(value.__code__, called)) <= other.keys():
                 other = {name: other[name] for name in read}
             if isinstance(other, (type, types.FunctionType)):
@@ -268,6 +271,8 @@ class _Digest:
                 self._held(other, value, called)
         for called, other in read_from_modules(value.__code__, value.__globals__, around):
             self._call(other, value, called)
+        for kind, other in registered(value):
+            self._held(other, value, kind)
 
     def _class(self, value: type, where: str) -> None:
         """Add the code of a class and of its bases, and the plain data that it holds."""
@@ -305,7 +310,8 @@ class _Digest:
     def _held(self, value: Any, holder: Any, where: str) -> None:
         """Add functions and classes of a module that it keeps in a class or in a table, as ``{"huber": huber}``.
 
-        Those of other modules may be there or not, as where modules register what they have.
+        Those of other modules may be there or not, as where modules register what they have. Of an object of a user's
+        class, there or by itself, add the code of the class and the settings that it was made with.
         """
         if isinstance(value, (type, types.FunctionType)):
             if value.__module__ == holder.__module__:
@@ -315,10 +321,14 @@ class _Digest:
             self._within[id(value)] = len(self._within)
             pairs = value.items() if isinstance(value, dict) else enumerate(value)
             entries = ((key, in_python(entry)) for key, entry in pairs)
-            found = {digest(key): entry for key, entry in entries if isinstance(entry, _HOLDERS) and is_plain(key)}
+            held = [(key, entry) for key, entry in entries if isinstance(entry, _HOLDERS) or is_of_users(entry)]
+            found = {digest(key): entry for key, entry in held if is_plain(key)}
             for key in sorted(found):
                 self._held(found[key], holder, f"{where}[{key}]")
             del self._within[id(value)]
+        elif is_of_users(value):
+            self._later(type(value))
+            self._data("settings", where, settings_of(value, getattr(holder, "__globals__", {})))
 
     def _call(self, called: Any, function: types.FunctionType, where: str) -> None:
         """Add a class or function that a function reads by name."""

@@ -11,6 +11,8 @@ import numpy as np
 
 # What functools.cache and functools.lru_cache make of a function.
 REMEMBERS = type(functools.cache(abs))
+# Set for classes that are written in Python; others keep their content where it cannot be read.
+HEAP_TYPE = 1 << 9
 
 
 def of_package(thing: Any) -> bool:
@@ -27,6 +29,12 @@ def installed(thing: Any) -> bool:
         return False
     file = getattr(module, "__file__", None)
     return file is None or "site-packages" in file or file.startswith(f"{sys.base_prefix}/lib/python")
+
+
+def is_of_users(value: Any) -> bool:
+    """Whether a value is an object of a class that is written in Python and not of an installed package."""
+    kind = type(value)
+    return bool(kind.__flags__ & HEAP_TYPE) and not isinstance(value, (type, types.ModuleType)) and not installed(kind)
 
 
 def module_name(thing: Any) -> str:
@@ -49,7 +57,7 @@ def code_by_name(thing: Any) -> Any:
 def in_python(value: Any) -> Any:
     """Return the function in Python of one that is compiled, remembers or is bound, as by numba.njit, functools.cache.
 
-    So are those of numba.vectorize and numpy.vectorize, functools.partial and methods of objects.
+    So are those of numba.vectorize, numba.stencil and numpy.vectorize, functools.partial and methods of objects.
     """
     if isinstance(value, type):
         return value
@@ -62,16 +70,27 @@ def in_python(value: Any) -> Any:
         written = value.pyfunc
     elif isinstance(value, REMEMBERS):
         written = value.__wrapped__
+    elif type(value).__name__ == "StencilFunc":
+        written = value.kernel_ir.func_id.func
     else:
         written = getattr(getattr(value, "_dispatcher", value), "py_func", None)
     return written if isinstance(written, types.FunctionType) else value
 
 
+def registered(function: types.FunctionType) -> list[tuple[str, types.FunctionType]]:
+    """Return what functools.singledispatch chooses from, with the names of the classes; of others nothing."""
+    found = getattr(function, "registry", None)
+    if not isinstance(found, types.MappingProxyType):
+        return []
+    names = {f"{kind.__module__}.{kind.__qualname__}": in_python(chosen) for kind, chosen in found.items()}
+    return sorted((name, chosen) for name, chosen in names.items() if isinstance(chosen, types.FunctionType))
+
+
 def is_compiled(value: Any) -> bool:
     """Whether a value is a function in compiled code."""
-    # The last are what numba.vectorize and numba.guvectorize return.
+    # The last are what numba.vectorize, numba.guvectorize and numba.stencil return.
     return (
         isinstance(value, (types.BuiltinFunctionType, np.ufunc))
         or hasattr(value, "py_func")
-        or type(value).__name__ in ("DUFunc", "GUFunc")
+        or type(value).__name__ in ("DUFunc", "GUFunc", "StencilFunc")
     )

@@ -226,6 +226,10 @@ COMPILED = {
     "entry by entry in Python": "f = np.vectorize(f)\ndef g(x): return f(x)",
     "in part": "f = functools.partial(f)\ndef g(): return f()",
     "of an object": "class C:\n    h = f\nm = C().h\ndef g(): return m()",
+    "with neighbours": "f = numba.stencil(f)\ndef g(x): return f(x)",
+    "with neighbours, held": "class C: pass\ng = C()\ng.f = numba.stencil(f)",
+    "chosen by class": "h = functools.singledispatch(lambda x: x)\nh.register(float, f)\ndef g(x): return h(x)",
+    "chosen otherwise": "f = functools.singledispatch(f)\ndef g(x): return f(x)",
 }
 
 
@@ -237,6 +241,42 @@ def test_a_digest_sees_what_is_compiled_or_remembers_as_it_is_written(where):
         scope["module"] = types.ModuleType("module")
         exec(f"def f(x): return {slope} * x\n{COMPILED[where]}", scope)
         made.append(digest(scope["g"]))
+    assert made[0] == made[1] != made[2]
+
+
+OBJECTS = {
+    "called": "c = C(SLOPE)\ndef g(x): return c(x)",
+    "asked": "c = C(SLOPE)\ndef g(x): return c.times(x)",
+    "its code": "class D(C):\n    def times(self, x): return CODE * x\nc = D(1.0)\ndef g(x): return c.times(x)",
+    "a record": "@dataclass\nclass D:\n    a: int\n    def own(self): return CODE\nc = D(1)\ndef g(x): return c.own()",
+    "in a table": "T = {'c': C(SLOPE)}\ndef g(x): return T['c'](x)",
+    "in a class": "class g:\n    c = C(SLOPE)",
+    "by its method": "times = C(SLOPE).times\ndef g(x): return times(x)",
+    "an enumeration": "class E(enum.Enum):\n    ONE, TWO = 1, 3\nc = E(SLOPE)\ndef g(x): return c.value * x",
+}
+
+
+@pytest.mark.parametrize("where", OBJECTS)
+def test_a_digest_sees_the_code_and_the_settings_of_objects_that_code_reads_by_name(where):
+    """What they remember of what they did is none of these."""
+    made = []
+    for slope in (1, 1, 3):
+        scope = {"__name__": "__main__", "SLOPE": slope, "enum": enum, "dataclass": dataclasses.dataclass}
+        code = (
+            "class C:\n"
+            "    def __init__(self, slope): self.slope, self.calls, self.seen = slope, 0, []\n"
+            "    def __call__(self, x): return self.times(x)\n"
+            "    def times(self, x):\n"
+            "        self.calls += 1\n"
+            "        self.seen.append(x)\n"
+            "        return self.slope * x\n"
+        )
+        exec(code + OBJECTS[where].replace("CODE", str(slope)), scope)
+        before = digest(scope["g"])
+        if where in ("called", "asked", "in a table", "by its method"):
+            scope["g"](2.0)
+        assert digest(scope["g"]) == before
+        made.append(before)
     assert made[0] == made[1] != made[2]
 
 
