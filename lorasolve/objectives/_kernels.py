@@ -43,9 +43,11 @@ class Kernels:
         Its scratch memory is in use only while a kernel runs, so that calls can share it.
         """
         key = (rank, kernel_threads())
-        if self._kept is None or self._kept[0] != key:
-            self._kept = (key, self.data(*key))
-        return self._kept[1]
+        kept = self._kept
+        if kept is None or kept[0] != key:
+            # Another thread may keep those of another rank meanwhile.
+            kept = self._kept = (key, self.data(*key))
+        return kept[1]
 
     def quadratic(self) -> Any:
         """Return the coefficients of a quadratic ``f`` for batched runs (``lorasolve/kernels/batch.py``), or None."""

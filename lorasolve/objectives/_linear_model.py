@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import suppress
 from typing import ClassVar, TypeVar
 
 import numpy as np
@@ -22,7 +23,7 @@ class LinearModel(Objective):
     (:meth:`check_targets`); the three levels of an objective follow from that. In factors the outputs are
     ``W0 Z + A (B^T Z)``: a step costs ``O(N r (m + n))`` plus the loss and forms no m x n matrix.
 
-    Work arrays are kept between calls, so one instance must not be used from several threads at once.
+    Work arrays are kept between calls; a call takes those that it writes to, so that several threads may ask at once.
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ class LinearModel(Objective):
     dtypes = ("float64", "float32")
     loss_smoothness: ClassVar[float | None] = None
     # Follows from the rest, or is memory that calls write to: no part of what the objective is (_support/digest.py).
-    not_data: ClassVar[tuple[str, ...]] = ("_frozen_outputs", "_outputs", "_squared_norm", "_inner")
+    not_data: ClassVar[tuple[str, ...]] = ("_frozen_outputs", "_squared_norm", "_work_arrays")
     n_samples: int
 
     def __init__(self, W0: ArrayLike, Z: ArrayLike, targets: ArrayLike) -> None:
@@ -80,9 +81,9 @@ class LinearModel(Objective):
         self.targets = targets
         self.n_samples = Z.shape[1]
         self._frozen_outputs: Array = self.W0 @ Z
-        self._outputs = np.empty_like(self._frozen_outputs)
         self._squared_norm: float | None = None
-        self._inner = np.empty((0, self.n_samples), dtype=self.dtype)
+        # Those that no call is writing to: ``B^T Z`` (r, N) and the outputs (m, N).
+        self._work_arrays: list[tuple[Array, Array]] = []
 
     def with_data(self: Model, Z: ArrayLike, targets: ArrayLike) -> Model:
         """Return the same loss and frozen weight on other samples, for example on a test set.
@@ -153,9 +154,7 @@ class LinearModel(Objective):
     # ------------------------------------------------------------------ factor level
     def factor_oracle(self, A: Array, B: Array, GB: Array, GtA: Array) -> float:
         """Write ``G B`` and ``G^T A`` through the samples, in ``O(N r (m + n))`` plus the loss."""
-        if self._inner.shape[0] != A.shape[1]:
-            self._inner = np.empty((A.shape[1], self.n_samples), dtype=self.dtype)
-        inner, R = self._inner, self._outputs
+        inner, R = self._take_work_arrays(A.shape[1])
         np.matmul(B.T, self.Z, out=inner)
         np.matmul(A, inner, out=R)
         R += self._frozen_outputs
@@ -163,7 +162,16 @@ class LinearModel(Objective):
         np.matmul(R, inner.T, out=GB)
         np.matmul(A.T, R, out=inner)
         np.matmul(self.Z, inner.T, out=GtA)
+        self._work_arrays.append((inner, R))
         return f
+
+    def _take_work_arrays(self, rank: int) -> tuple[Array, Array]:
+        """Return memory for ``B^T Z`` and the outputs that is the caller's until it is put back."""
+        with suppress(IndexError):  # others may take the last one at any time
+            inner, outputs = self._work_arrays.pop()
+            if len(inner) == rank:
+                return inner, outputs
+        return np.empty((rank, self.n_samples), dtype=self.dtype), np.empty_like(self._frozen_outputs)
 
     def factor_value(self, A: Array, B: Array) -> float:
         """Return ``f(A B^T)``."""

@@ -3,6 +3,9 @@
 What an objective lacks to be tested at all is one failure, of tests/checks/test_registries.py.
 """
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -41,6 +44,27 @@ def test_no_check_fails(cls, seed):
         assert objective.dtype == dtype
         report = check_objective(objective, seed)
         assert report.ok, str(report)
+
+
+def test_answers_in_several_threads_are_those_in_one(cls):
+    """Memory that calls write to is no other call's: values and gradients of Softmax were mixtures of two points."""
+    objective = example(cls)
+    rng = np.random.default_rng(1)
+    m, n = objective.shape
+    points = [(rng.standard_normal((m, r)), rng.standard_normal((n, r))) for r in (1, 2, 2, 2, 3, 2) * 50]
+
+    def answer(point):
+        GB, GtA = np.empty_like(point[0]), np.empty_like(point[1])
+        return objective.factor_oracle(*point, GB, GtA), GB.tobytes(), GtA.tobytes()
+
+    alone = list(map(answer, points))
+    before = sys.getswitchinterval()
+    try:
+        sys.setswitchinterval(1e-6)
+        with ThreadPoolExecutor(6) as threads:
+            assert list(threads.map(answer, points)) == alone
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_no_check_fails_far_from_or_near_zero(cls):
