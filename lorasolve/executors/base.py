@@ -10,13 +10,13 @@ import pickle
 import sys
 import types
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from .._support.digest import digest_of_code
 from .._support.origin import REMEMBERS, installed
 from .._support.threads import available_threads
-from .._support.validate import as_integer
+from .._support.validate import as_integer, shown
 from .._version import __version__
 
 # Makes, in a worker, the function that chunks are given to.
@@ -56,11 +56,11 @@ class Pool:
 
     def submit(self, task: int, chunk: Any) -> None:
         """Give a chunk to some worker, under a number."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not define submit(task, chunk)")
 
     def wait(self, seconds: float) -> list[Outcome]:
         """Return what has become of tasks, within the time; an error of the function itself is raised."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not define wait(seconds)")
 
     def close(self) -> None:
         """End the workers."""
@@ -93,6 +93,68 @@ class Executor:
         ``results`` is the folder that they write to, by which those are known that have outlived an earlier caller.
         """
         raise TypeError(f"{type(self).__name__} does not define open(start, n_workers, threads, results)")
+
+
+@dataclass(frozen=True)
+class _Numbered:
+    """Makes, in a worker, the function that answers with the number of the task beside the report."""
+
+    start: Start
+
+    def __call__(self) -> Callable[[tuple[int, Any]], tuple[int, Any]]:
+        work = self.start()
+        return lambda numbered: (numbered[0], work(numbered[1]))
+
+
+class Watched(Pool):
+    """The pool of an executor, held to what it says: each task comes back once, lost or with its own report."""
+
+    def __init__(
+        self, executor: Executor, start: Start, n_workers: int, threads: int, results: pathlib.Path | None = None
+    ) -> None:
+        self._name = f"backend: {executor.name or type(executor).__name__!r}"
+        self._pool = executor.open(_Numbered(start), n_workers, threads, results)
+        lacking = [name for name in ("submit", "wait", "close") if not callable(getattr(self._pool, name, None))]
+        if lacking:
+            raise TypeError(
+                f"{self._name}: open() returned {shown(self._pool)}, which is no Pool: it has no {lacking[0]}()"
+            )
+        self._out: set[int] = set()
+
+    def submit(self, task: int, chunk: Any) -> None:
+        """Give a chunk to the pool together with its number, which comes back with the report."""
+        self._out.add(task)
+        self._pool.submit(task, (task, chunk))
+
+    def wait(self, seconds: float) -> list[Outcome]:
+        """Return what the pool does, without the numbers; refuse what is no answer to what it was given."""
+        outcomes = self._pool.wait(seconds)
+        if not isinstance(outcomes, (list, tuple)) or not all(isinstance(each, Outcome) for each in outcomes):
+            raise TypeError(f"{self._name}: wait() has to return a list of Outcome, got {shown(outcomes)}")
+        return [self._own(outcome) for outcome in outcomes]
+
+    def _own(self, outcome: Outcome) -> Outcome:
+        """Return an outcome with the report alone, if it is the answer to its task and the first one."""
+        task, report = outcome.task, outcome.report
+        if task not in self._out:
+            raise ValueError(
+                f"{self._name}: wait() returned task {task!r}, which was not submitted or has come back before"
+            )
+        self._out.remove(task)
+        if outcome.lost:
+            return outcome
+        if not (isinstance(report, tuple) and len(report) == 2):
+            raise TypeError(
+                f"{self._name}: as the report of task {task} expected what the worker's function returned, got "
+                f"{shown(report)}; where it raised, wait() has to raise"
+            )
+        if report[0] != task:
+            raise ValueError(f"{self._name}: as the report of task {task} wait() returned that of task {report[0]}")
+        return replace(outcome, report=report[1])
+
+    def close(self) -> None:
+        """Close the pool."""
+        self._pool.close()
 
 
 def outcomes(pool: Pool, chunks: Sequence[Any], at_once: int) -> Iterator[Outcome]:

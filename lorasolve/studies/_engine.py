@@ -25,6 +25,7 @@ from .._support.progress import Progress
 from .._support.threads import MOST_THREADS, get_threads
 from .._support.validate import Array, as_flag, as_integer, as_path
 from ..executors import Executor, Pool, registry
+from ..executors.base import Watched
 from ._pace import Pace
 from ._work import STOP, Chunk, Report, Work, Worker, asked_to_stop, lost
 from .store import Store, StoreError
@@ -81,7 +82,7 @@ def do(
     as_flag(retry_failed, "retry_failed")
     as_flag(progress, "progress")
     executor = registry.make(backend, "backend")
-    workers = executor.workers(n_jobs)
+    workers = as_integer(executor.workers(n_jobs), f"backend: {executor.name!r}: workers({n_jobs})", 1)
     share = max(1, get_threads() // workers) if threads is None else as_integer(threads, "threads", 1, MOST_THREADS)
     store = Store(as_path(path, "store"), create=True)
     reading = Progress(work.label, progress)
@@ -101,7 +102,7 @@ def do(
     try:
         with _stoppable(work.label) as asked:
             run = _Run(work, store, executor, worker, Pace(work.label, len(work), len(pending), progress))
-            run.do(pending, partial(executor.open, start, workers, share, results), workers)
+            run.do(pending, partial(Watched, executor, start, workers, share, results), workers)
     except (OSError, ValueError):
         store.require_there()  # else whatever met that first says so in its own words
         raise

@@ -7,13 +7,15 @@ import importlib
 import pathlib
 import sys
 import threading
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 from lorasolve import Problem, Runs, Study
-from lorasolve.executors import registry
+from lorasolve.executors import Executor, registry
 from lorasolve.executors.base import Outcome, Pool, outcomes
 from lorasolve.objectives import Denoising
 from lorasolve.studies import Calls
@@ -189,6 +191,92 @@ def test_workers_whose_modules_hold_other_data_are_refused(kind: str, tmp_path: 
             assert len(marked.run(tmp_path / "marked", "loky", 1)) == 20
     finally:
         del sys.modules["settings_for_test"]
+
+
+class Faulty(Pool):
+    """Works while it is waited for, and answers as a function of the task and a function that does it."""
+
+    def __init__(self, work: Callable[[Any], Any], answer: Callable[[Faulty, int, Callable[[], Any]], Any]) -> None:
+        self.work, self.answer = work, answer
+        self.tasks: deque[tuple[int, Any]] = deque()
+        self.first: Any = None
+
+    def submit(self, task: int, chunk: Any) -> None:
+        self.tasks.append((task, chunk))
+
+    def wait(self, seconds: float) -> Any:
+        task, chunk = self.tasks.popleft()
+        return self.answer(self, task, lambda: self.work(chunk))
+
+    def again(self, do: Callable[[], Any]) -> Any:
+        """Return what came first, whatever is asked for."""
+        self.first = self.first or do()
+        return self.first
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (
+            lambda pool, task, do: [Outcome(task, pool.again(do))],
+            r"as the report of task 2 wait\(\) returned that of task 1",
+        ),
+        (lambda pool, task, do: 2 * [Outcome(task, do())], r"task 1, which was not submitted or has come back before"),
+        (lambda pool, task, do: [Outcome(task - 1, do())], r"task 0, which was not submitted or has come back before"),
+        (
+            lambda pool, task, do: [Outcome(task)],
+            r"report of task 1 expected what the worker's function returned, got None",
+        ),
+        (lambda pool, task, do: Outcome(task, do()), r"wait\(\) has to return a list of Outcome, got Outcome"),
+        (lambda pool, task, do: [(task, do())], r"wait\(\) has to return a list of Outcome, got \[\("),
+        (lambda pool, task, do: None, r"wait\(\) has to return a list of Outcome, got None"),
+    ],
+)
+def test_a_pool_that_brings_back_something_else_is_refused_by_name(
+    answer: Any, message: str, tmp_path: pathlib.Path
+) -> None:
+    """One that brought back one report for all said that all runs were there, and half of them were not."""
+
+    class Faults(Executor):
+        name, summary = "faults", "of another kind"
+
+        def open(self, start: Any, *settings: Any) -> Pool:
+            return Faulty(start(), answer)
+
+    study = Study(Problem(Denoising(np.eye(3)), 3, 0.1), {"seed": range(400), "lam": [0.1, 0.2]}, "lbfgs")
+    with pytest.raises((TypeError, ValueError), match=rf"^backend: 'faults': .*{message}"):
+        study.run(tmp_path / "runs", Faults())
+
+
+@pytest.mark.parametrize(("number", "error"), [(0, ValueError), (None, TypeError), (2.0, TypeError)])
+def test_a_number_of_workers_that_is_none_is_refused_by_name(number: Any, error: Any, tmp_path: pathlib.Path) -> None:
+    class Faults(Executor):
+        name, summary = "faults", "of another kind"
+
+        def workers(self, n_jobs: int | None) -> Any:
+            return number
+
+    study = Study(Problem(Denoising(np.eye(3)), 3, 0.1), {"seed": range(3)}, "lbfgs")
+    with pytest.raises(error, match=r"^backend: 'faults': workers\(None\): expected an integer >= 1, got"):
+        study.run(tmp_path / "runs", Faults())
+
+
+def test_a_pool_without_its_methods_is_refused_by_name(tmp_path: pathlib.Path) -> None:
+    class Faults(Executor):
+        name, summary = "faults", "of another kind"
+
+        def open(self, start: Any, *settings: Any) -> Any:
+            return None
+
+    class Waitless(Pool):
+        def submit(self, task: int, chunk: Any) -> None:
+            pass
+
+    study = Study(Problem(Denoising(np.eye(3)), 3, 0.1), {"seed": range(400), "lam": [0.1, 0.2]}, "lbfgs")
+    with pytest.raises(TypeError, match=r"^backend: 'faults': open\(\) returned None, which is no Pool"):
+        study.run(tmp_path / "runs", Faults())
+    with pytest.raises(TypeError, match=r"^Waitless does not define wait"):
+        Waitless().wait(1.0)
 
 
 @pytest.mark.parametrize("name", HERE)
