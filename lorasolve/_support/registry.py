@@ -40,12 +40,20 @@ SHIPPED = {
     ),
     "lorasolve.adapters": ("dora", "lora", "polar", "softmax_gates", "sora"),
     "lorasolve.convex": ("closed_form", "cvxpy", "factored", "prox"),
+    "lorasolve.papers": ("dora", "galore", "lora_ggpo", "rac_lora"),
+    "lorasolve.commands": (),
+    "lorasolve.executors": (),
+    "lorasolve.inits": (),
+    "lorasolve.optimizers": (),
+    "lorasolve.schedules": (),
 }
 
 
 def of_package(owner: type) -> bool:
     """Return whether a class of losses, adapters or convex routes is the package's own."""
     folder, _, file = owner.__module__.rpartition(".")
+    if folder == "lorasolve.attacks":  # whose losses stand for those of users, and are these in the scripts
+        return False
     helps = file.startswith("_") or file == "base"
     return owner.__module__.startswith("lorasolve.") and (helps or file in SHIPPED.get(folder, (file,)))
 

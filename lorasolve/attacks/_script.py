@@ -6,6 +6,7 @@ import ast
 import contextlib
 import inspect
 import io
+import math
 import sys
 import textwrap
 import types
@@ -121,6 +122,8 @@ def literal(value: Any) -> str:
         return repr(value)
     if isinstance(value, float):
         text = repr(value)
+        if not math.isfinite(value):
+            return f'float("{value}")'
         return text if len(text) <= DECIMALS else f'fromhex("{value.hex()}")'
     rows = any(isinstance(entry, list) for entry in value)
     return f"[{(', ' if not rows else ROWS).join(map(literal, value))}]"
@@ -146,7 +149,7 @@ class _Parts:
                 suffix = "" if name == value.__name__ else f" as {name}"
                 self.imports.add(f"import {value.__name__}{suffix}")
             elif not hasattr(value, "__module__"):
-                self.constants[name] = repr(value)
+                self.constants[name] = literal(value)
             elif value.__module__.startswith(f"{PACKAGE}."):
                 self.take(value)
             else:

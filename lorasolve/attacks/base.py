@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,7 +14,7 @@ import numpy as np
 from .._support.interruptions import interruptions_end_all
 from .._support.keywords import suggest
 from .._support.registry import Registry
-from .._support.validate import as_integer, as_iterable, as_number, as_text
+from .._support.validate import as_integer, as_iterable, as_number, as_text, shown
 from ._script import in_words, quiet, replay, write_script
 from ._shrink import Instance, shrink
 
@@ -110,6 +112,9 @@ class AttackReport:
         One for each claim and family at most.
     interrupted : bool
         Whether Ctrl-C or SIGTERM ended the search.
+    unreproduced : tuple of str
+        Failures that were seen and that no script repeats, with the reason: as of a target that answers differently
+        each time. They decide nothing.
     """
 
     target: str
@@ -118,11 +123,12 @@ class AttackReport:
     seconds: float
     found: tuple[Finding, ...]
     interrupted: bool = False
+    unreproduced: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """True if something was judged and nothing was found."""
-        return any(self.trials.values()) and not self.found
+        """True if something was judged and nothing was seen to fail."""
+        return any(self.trials.values()) and not self.found and not self.unreproduced
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON-ready values."""
@@ -134,9 +140,11 @@ class AttackReport:
         outcome = f"{count} finding{'s' * (count != 1)}" if count else "nothing found (SAMPLED)"
         if not any(self.trials.values()):
             outcome = "NOTHING JUDGED, no instance met the assumptions"
+        elif self.unreproduced and not count:
+            outcome = "NOTHING DECIDED, what was seen to fail could not be reproduced"
         end = ", interrupted" if self.interrupted else ""
         head = f"{self.target}: {outcome} in {self.seconds:.1f} s{end}, seed {self.seed} ({trials})"
-        return "\n".join([head, *map(str, self.found)])
+        return "\n".join([head, *map(str, self.found), *(f"NOT REPRODUCED: {line}" for line in self.unreproduced)])
 
 
 @dataclass(frozen=True)
@@ -160,7 +168,7 @@ class Attack:
 
     def families(self) -> tuple[Family, ...]:
         """Return the families that make sense for the subject."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not define families()")
 
     def stated(self, claim: str) -> str:
         """Return where the target itself says that it does not keep a claim, or an empty text."""
@@ -202,7 +210,7 @@ def attack(
     Raises
     ------
     ValueError, TypeError
-        For an unknown target or family, and numbers out of range.
+        For an unknown target or family, numbers out of range, and a family that does not do what :class:`Family` says.
 
     Notes
     -----
@@ -234,13 +242,74 @@ def parse_target(text: str) -> Attack:
 
 
 def _chosen(attacker: Attack, names: Sequence[str] | None) -> list[Family]:
-    known = {family.name: family for family in attacker.families()}
+    families = attacker.families()
+    if not isinstance(families, (tuple, list)) or not all(isinstance(family, Family) for family in families):
+        raise TypeError(f"{attacker.name}: families() has to return a tuple of Family, got {shown(families)}")
+    known = {family.name: family for family in families}
+    if not known or len(known) < len(families):
+        raise ValueError(
+            f"{attacker.name}: expected families of different names, one at least, got "
+            f"{', '.join(family.name for family in families) or 'none'}"
+        )
+    for family in families:
+        _refuse_unnamed(family)
     if names is not None:
         names = [as_text(name, "families") for name in as_iterable(names, "families")]
     for name in names or ():
         if name not in known:
             raise ValueError(f"families: unknown family {name!r}.{suggest(name, list(known))}")
     return [family for name, family in known.items() if names is None or name in names]
+
+
+def _refuse_unnamed(family: Family) -> None:
+    """Refuse a judge whose name no script could call."""
+    judge = family.judge
+    module = sys.modules.get(getattr(judge, "__module__", None) or "")
+    if not callable(judge) or getattr(module, getattr(judge, "__name__", ""), None) is not judge:
+        raise TypeError(
+            f"family {family.name!r}: judge: expected a function of a module, whose name a script can call, got "
+            f"{getattr(judge, '__qualname__', shown(judge))}"
+        )
+
+
+def drawn(family: Family, target: Any, rng: np.random.Generator) -> Instance:
+    """Return an instance of a family.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be drawn.
+    TypeError
+        If it is no dictionary of plain values, or not what the judge takes.
+    """
+    with quiet():
+        try:
+            instance = family.draw(rng, target)
+        except Exception as error:  # which no instance can be blamed for
+            raise ValueError(f"family {family.name!r}: draw {in_words(error)}") from error
+    if not isinstance(instance, dict):
+        raise TypeError(f"family {family.name!r}: draw has to return a dictionary, got {shown(instance)}")
+    for name, value in instance.items():
+        if not _is_plain(value):
+            raise TypeError(
+                f"family {family.name!r}: draw: expected {name} as a whole number, float, text, truth value or list "
+                f"of floats, nested ones in equal rows, as .tolist() and .item() make them, got {type(value).__name__}"
+            )
+    try:
+        inspect.signature(family.judge).bind(target, **instance)
+    except TypeError as error:
+        raise TypeError(f"family {family.name!r}: judge does not take what is drawn: {error}") from error
+    return instance
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether a script can write a value, and shrinking knows it."""
+    if not isinstance(value, list):
+        return isinstance(value, (bool, int, float, str))
+    try:
+        return np.asarray(value).dtype.kind in "biuf"
+    except ValueError:  # rows of several lengths
+        return False
 
 
 class _Search:
@@ -255,25 +324,27 @@ class _Search:
         self.started = time.perf_counter()
         self.judged = dict.fromkeys(families, 0)
         self.found: list[Finding] = []
+        self.unreproduced: list[str] = []
 
     def elapsed(self) -> float:
         return time.perf_counter() - self.started
 
     def report(self, interrupted: bool = False) -> AttackReport:
-        return AttackReport(self.text, self.seed, self.judged, self.elapsed(), tuple(self.found), interrupted)
+        return AttackReport(
+            self.text, self.seed, self.judged, self.elapsed(), tuple(self.found), interrupted, tuple(self.unreproduced)
+        )
 
     def run(self, families: list[Family], trials: int) -> None:
         """Take one trial of each family in turn, until time or trials are used up."""
-        drawn = {family.name: 0 for family in families}
+        draws = {family.name: 0 for family in families}
         known: set[tuple[str, str]] = set()
-        while sum(drawn.values()) < trials and self.elapsed() < self.seconds:
+        while sum(draws.values()) < trials and self.elapsed() < self.seconds:
             for index, family in enumerate(families):
-                if sum(drawn.values()) >= trials or self.elapsed() >= self.seconds:
+                if sum(draws.values()) >= trials or self.elapsed() >= self.seconds:
                     break
-                rng = np.random.default_rng([self.seed, index, drawn[family.name]])
-                drawn[family.name] += 1
-                with quiet():
-                    instance = family.draw(rng, self.target)
+                rng = np.random.default_rng([self.seed, index, draws[family.name]])
+                draws[family.name] += 1
+                instance = drawn(family, self.target, rng)
                 failures = judged(family, self.target, instance)
                 self.judged[family.name] += failures is not None
                 smallest = instance
@@ -295,11 +366,20 @@ class _Search:
         if smaller is instance or not fails(smaller):
             smaller = shrink(family, instance, fails, SHRINKING)
         evidence = (judged(family, self.target, smaller) or {}).get(claim)
-        if evidence is not None:  # otherwise a random target that failed once
+        if evidence is None:
+            self.unreproduced.append(f"{claim}\n  on {family.name}: the next time it held")
+            return smaller
+        try:
             script = write_script(family.judge, self.target, self.text, claim, evidence, smaller)
-            if replay(script) == (evidence if claim == ANSWERS else "exit"):
-                stated = self.attacker.stated(claim)
-                self.found.append(Finding(claim, family.name, smaller, evidence, stated, script))
+            ended = replay(script)
+        except Exception as error:  # of a judge that uses what has no source
+            ended = f"cannot be written: {in_words(error)}"
+        if ended == (evidence if claim == ANSWERS else "exit"):
+            stated = self.attacker.stated(claim)
+            self.found.append(Finding(claim, family.name, smaller, evidence, stated, script))
+        else:
+            end = "says that it holds" if ended is None else ended
+            self.unreproduced.append(f"{claim}\n  {evidence}\n  on {family.name}: its script {end}")
         return smaller
 
 
@@ -307,6 +387,17 @@ def judged(family: Family, target: Any, instance: Instance) -> Failures:
     """Return the claims that fail on an instance, an exception being one of them, or None outside of assumptions."""
     with quiet():
         try:
-            return family.judge(target, **instance)
+            failures = family.judge(target, **{name: _copied(value) for name, value in instance.items()})
         except Exception as error:  # a target may fail in any way, and the search goes on
             return {ANSWERS: in_words(error)}
+    if failures is None or (isinstance(failures, dict) and all(isinstance(each, str) for each in failures.values())):
+        return failures
+    raise TypeError(
+        f"family {family.name!r}: judge has to return the claims that fail with their evidence in words, {{}} if none "
+        f"does, or None outside of the assumptions, got {shown(failures)}"
+    )
+
+
+def _copied(value: Any) -> Any:
+    """Return a value that its user may write to."""
+    return list(map(_copied, value)) if isinstance(value, list) else value

@@ -11,9 +11,12 @@ import pytest
 
 from lorasolve.attacks import attack, registry
 from lorasolve.attacks._exact import AT_LEAST, GAP, GLOBAL, REFUTED
-from lorasolve.attacks._runs import BOUNDED, CONVERGED, ENDS, FALLS, MONOTONE, SETTLES, STAYS, Entrywise
+from lorasolve.attacks._runs import BOUNDED, CONVERGED, ENDS, FALLS, MONOTONE, SETTLES, STAYS, Entrywise, Quartic
+from lorasolve.attacks.certify_claims import Misstated
 from lorasolve.attacks.optimizer import CHAIN, UPHILL
 from lorasolve.cli import main
+from lorasolve.problem import Problem
+from lorasolve.problem.blocks import is_of_a_user
 
 # Trials end these searches, not the clock: what is found does not depend on the machine.
 AMPLE = 120.0
@@ -129,6 +132,12 @@ def test_certify(families, trials) -> None:
 def test_certify_notices_what_is_plainly_false() -> None:
     report = attack("certify_claims", AMPLE, trials=600)
     assert report.ok, str(report)
+
+
+def test_losses_of_attacks_are_those_of_a_user() -> None:
+    """As in the scripts; taken for the package's own they were not tested, and false certificates were dropped."""
+    for loss in (Misstated([1.0], 2.0, 0.0), Entrywise([[1.0]], [[1.0]]), Quartic([[1.0]])):
+        assert is_of_a_user(Problem(loss, 1, 1.0).objective)
 
 
 # ---------------------------------------------------------------------- optimizers and step rules
