@@ -10,13 +10,12 @@ import math
 
 import numpy as np
 
-from ._support.registry import of_package
+from ._support.registry import is_shipped
 from ._support.validate import Array
+from .objectives import ULPS
 from .problem import Problem
 from .problem.blocks import is_of_a_user
 
-# Rounding errors that a plainly written loss may make, in units in the last place of what its value is made of.
-ULPS = 1000.0
 # Steps to both sides, as shares of the length of the parameters.
 STEPS = (1e-3, 1e-4)
 # Share by which the slope along a random direction may be off, of what that of any gradient would be there.
@@ -28,7 +27,7 @@ def contradiction(problem: Problem, theta: Array) -> str | None:
     tests = []
     if is_of_a_user(problem.loss):
         tests.append("check_objective")
-    if not of_package(type(problem.adapter)):
+    if not is_shipped(type(problem.adapter)):
         tests.append("check_adapter")
     # Slopes of a penalty that is not smooth are not in the gradient.
     if not tests or problem.adapter.proximal or not problem.adapter.exact_gradient:

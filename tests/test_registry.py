@@ -11,7 +11,7 @@ import textwrap
 
 import pytest
 
-from lorasolve._support.registry import SHIPPED, Registry, of_package
+from lorasolve._support.registry import SHIPPED, Registry, is_shipped
 
 BASE = """
 class Shape:
@@ -244,6 +244,6 @@ def test_the_nearest_name_is_suggested_whatever_its_capitals(given, meant) -> No
 @pytest.mark.parametrize("package", SHIPPED)
 def test_what_the_package_vouches_for_is_in_its_folder(package) -> None:
     classes = importlib.import_module(package).registry.classes()
-    assert all(of_package(classes[name]) for name in SHIPPED[package])
+    assert all(is_shipped(classes[name]) for name in SHIPPED[package])
     put_there = type("PutThere", (), {"__module__": f"{package}.put_there"})
-    assert not of_package(put_there) and not of_package(type("Elsewhere", (), {"__module__": "elsewhere"}))
+    assert not is_shipped(put_there) and not is_shipped(type("Elsewhere", (), {"__module__": "elsewhere"}))

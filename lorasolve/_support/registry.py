@@ -49,8 +49,8 @@ SHIPPED = {
 }
 
 
-def of_package(owner: type) -> bool:
-    """Return whether a class of losses, adapters or convex routes is the package's own."""
+def is_shipped(owner: type) -> bool:
+    """Return whether a class of losses, adapters or convex routes came with the package, and was not put into it."""
     folder, _, file = owner.__module__.rpartition(".")
     if folder == "lorasolve.attacks":  # whose losses stand for those of users, and are these in the scripts
         return False

@@ -20,12 +20,11 @@ import numpy as np
 
 from .._support.validate import Array
 from ..linear_map import factor_svd
-from ..objectives import difference_step, length_of
+from ..objectives import ULPS, difference_step, length_of
 from ..problem.blocks import Matrices, MultiObjective, OneBlock, Pairs, is_of_a_user, joint_inner, joint_norm, speaker
 from . import _oracles
 
-# Rounding errors that a plainly written loss may make, in units in the last place of what its value is made of.
-ULPS = 1000.0
+# Steps to both sides of a point, small and large, as shares of its length.
 STEPS = (1.0, 1e-2, 1e-4, 1e-6)
 # Gradients that the descent below a stated lower bound may ask for: about as many as the other points together.
 DESCENT = 20

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from .._support.interruptions import patience
 from .._support.keywords import names_keywords
 from .._support.progress import Progress
-from .._support.registry import Registry, of_package
+from .._support.registry import Registry, is_shipped
 from .._support.threads import solver_pools
 from .._support.validate import Array, as_flag, as_instance, as_number
 from ..certificates import Bound, Certificate
@@ -197,7 +197,7 @@ def _certified_run(problem: Problem, route: ConvexRoute, tol: float, progress: b
     seconds = time.perf_counter() - started
     compiled = compile_seconds() - before
     blocks, known = found.blocks, found.evidence
-    if not of_package(type(route)):
+    if not is_shipped(type(route)):
         # What it hands on may be about other factors than it returns: those before it cut or scaled them.
         names = (f"route {route.name!r}: A", f"route {route.name!r}: B")
         blocks, known = problem.checked_factors(found.A, found.B, np.float64, names, any_rank=True), None

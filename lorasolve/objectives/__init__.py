@@ -9,6 +9,7 @@ from ._answers import own_matrix as own_matrix
 from ._answers import real_value as real_value
 from ._answers import roughest as roughest
 from ._dense_reference import DenseReference as DenseReference
+from ._described import ULPS as ULPS
 from ._described import described as described
 from ._description import Description as Description
 from ._description import Entries as Entries

@@ -15,7 +15,7 @@ from .base import Objective
 
 # A user's loss and its description may differ by so much, relative to the values: another formula, other roundings.
 DESCRIBED = 1e-6
-# Units in the last place of what the outputs are made of that plainly written losses may lose.
+# Rounding errors that a plainly written loss may make, in units in the last place of what its value is made of.
 ULPS = 1000.0
 _NAME = "objective.description()"
 

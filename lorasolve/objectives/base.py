@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from .._support.registry import of_package
+from .._support.registry import is_shipped
 from .._support.validate import Array
 from ..linear_map import LinearMap
 from ._answers import ShownPrecision
@@ -135,7 +135,7 @@ class Objective(ShownPrecision):
         """Return ``f`` and ``G`` at ``X = A B^T`` from the dense level, and remember of which precision they are."""
         X = A @ B.T
         f, G = self.value_and_grad(X)
-        if not of_package(type(self)):
+        if not is_shipped(type(self)):
             # A user may write every gradient into one array.
             G = np.array(G)
         self._note([X], f, [G])

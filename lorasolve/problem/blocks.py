@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from .._support.registry import of_package
+from .._support.registry import is_shipped
 from .._support.time_limit import is_over
 from .._support.validate import (
     Array,
@@ -539,4 +539,4 @@ def speaker(given: Any) -> Any:
 def is_of_a_user(loss: Any) -> bool:
     """Return whether a loss, or one of those that it adds up, is not of the package."""
     whose = speaker(loss)
-    return not of_package(type(whose)) or any(is_of_a_user(part) for part in getattr(whose, "parts", ()))
+    return not is_shipped(type(whose)) or any(is_of_a_user(part) for part in getattr(whose, "parts", ()))
