@@ -92,7 +92,7 @@ def _above(value: Array, optimum: float) -> Array:
 
 def plot_spectra(comparison: Comparison, ax: Axes) -> Axes:
     """Draw the singular values of every run's update over those of the convex optimum (bars)."""
-    from .comparison.runs import singular_values
+    from .comparison.rows import singular_values
 
     _check(comparison, ax)
     reference = comparison.reference

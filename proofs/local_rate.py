@@ -38,7 +38,7 @@ rate : PROVED
 
 Used by
 -------
-lorasolve/comparison/_rates.py, lorasolve/comparison/runs.py
+lorasolve/comparison/_rates.py, lorasolve/comparison/rows.py
 """
 
 from fractions import Fraction

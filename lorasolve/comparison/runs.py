@@ -5,119 +5,36 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from .._known import weakest
 from .._support.files import PathLike
 from .._support.interruptions import patience
 from .._support.keywords import names_keywords
 from .._support.text import component_text, for_json
 from .._support.validate import as_flag, as_instance, as_integer, as_iterable, as_number, as_path, require
-from ..certificates import Certificate, certify
 from ..convex import ConvexResult, solve_convex
 from ..engine import method_and_start
 from ..executors import Executor
 from ..executors import registry as executors
 from ..inits import Init
-from ..linear_map import factor_singular_values, numerical_rank
 from ..method import Method
 from ..monitor import StoppingRule, rule_of
 from ..objectives import as_held_out
 from ..objectives.base import Objective
 from ..optimizers import Optimizer
 from ..problem import Problem
-from ..result import Result, metrics_of
+from ..result import Result
 from ..status import Status
 from ..studies.descriptions import method_text
 from ..studies.store import Store
 from ..tables import Column, Record, Tabular
 from ._kept import Cells, StoredRuns, folder_of
-from ._rates import rates
+from .rows import Row, median_run, objective_of, row_of, singular_values
 from .showcase import all_methods
 from .table import columns_of, sentence, table
 from .targets import Optima, Target, target_of
-from .tuning import Chosen
-
-
-@dataclass(frozen=True)
-class Row:
-    """One method's line: its run of median objective, and the range over all starts.
-
-    None where a number does not exist (no certificate, no known optimum, no step size).
-
-    Attributes
-    ----------
-    method : str
-        The method as text, a chosen step size left out; :meth:`lorasolve.Method.parse` reads it back.
-    minimises : str
-        What it minimises; only rows that agree here are compared with one another.
-    objective : float
-        ``L(A, B)`` at the end.
-    reference : float or None
-        The least value of what the method minimises.
-    suboptimality : float or None
-        ``(objective - reference) / |reference|``, the difference itself where the reference is 0; below 0 only by the
-        reference's own gap.
-    missing : list of float or None
-        Per start, the share of the decrease from ``f(0)`` to ``reference`` that is missing: 0 at the optimum, 1 at the
-        frozen weight, infinite for a diverged run.
-    gap : float or None
-        Bound on ``(F(X) - min F) / |F(X)|`` for the problem's own ``F``, without decay relative to ``|f(0)|`` where
-        that is larger: the largest of all starts, None where one has none.
-    level : str
-        How the gap is known: the weakest level of all starts; empty where there is no gap.
-    is_global : bool or None
-        The certificate's answer for all starts: True if each is global, False if one is refuted.
-    rank, sigma_r, nuclear_norm : int, float and float, or None
-        Of the whole update ``X``; None for a diverged run.
-    step_size : float or None
-        The step chosen, where steps were chosen.
-    step_by : str
-        What it was chosen by; empty where none was.
-    predicted_rate, measured_rate : float or None
-        Of gradient descent with constant steps ``eta``, near a certified optimum of known rank: the bound
-        ``1 - eta mu`` on the factor by which a step shrinks the distance to it (proofs/local_rate), and the factor by
-        which the gradient norm shrank in a step of the second half of the run, on average. None where a premise is not
-        known to hold: ``lam > 0``, bounds on the curvature of ``f``, ``||S||_2 < lam``, ``eta <= 2/(mu + M)``.
-    oracle_calls, search_calls : int
-        Evaluations of value and gradient in the run, as its result counts them, and in the whole search for the step.
-    seconds, compile_seconds : float
-        Mean time of a run without compilation, and time spent compiling in all of them.
-    status : str
-        Why the run stopped.
-    quality : dict
-        Named measures of quality of the update.
-    quality_on : str
-        The data of ``quality``: ``"test"`` where held-out data are given, else ``"training"``.
-    """
-
-    method: str
-    minimises: str
-    objective: float
-    reference: float | None
-    suboptimality: float | None
-    missing: list[float] | None
-    gap: float | None
-    level: str
-    is_global: bool | None
-    rank: int | None
-    sigma_r: float | None
-    nuclear_norm: float | None
-    step_size: float | None
-    step_by: str
-    predicted_rate: float | None
-    measured_rate: float | None
-    oracle_calls: int
-    search_calls: int
-    seconds: float
-    compile_seconds: float
-    status: str
-    quality: dict[str, float]
-    quality_on: str
-    # Times differ between equal runs (_support/digest.py).
-    not_data: ClassVar[tuple[str, ...]] = ("seconds", "compile_seconds")
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -343,15 +260,15 @@ def compare(
                     ended = kept.ends(names, numbers, tune)
                 for tuned, results in ended:
                     target = _target(tuned.method, problem, init)
-                    rows.append(_row(problem, tuned, results, target, optima.of(target), tol, held_out))
+                    rows.append(row_of(problem, tuned, results, target, optima.of(target), tol, held_out))
                     runs.append(results)
                 interrupted = kept.interrupted
     except KeyboardInterrupt:
         interrupted = True
     if _is_everything(methods):
-        order = sorted(range(len(rows)), key=lambda k: _objective(runs[k][_median(runs[k])]))
+        order = sorted(range(len(rows)), key=lambda k: objective_of(runs[k][median_run(runs[k])]))
         rows, runs = [rows[k] for k in order], [runs[k] for k in order]
-    results = [ended[_median(ended)] for ended in runs]
+    results = [ended[median_run(ended)] for ended in runs]
     return Comparison(problem, reference, rows, results, runs, numbers, budget, interrupted)
 
 
@@ -362,8 +279,6 @@ def has_convex_counterpart(problem: Problem) -> bool:
 
 # Rounding of a value whose terms cancel, as a share of them.
 _SAME_VALUE = 1e-8
-# A decrease from f(0) that is a smaller part of the optimum is rounding.
-_ROUNDING = 1e-12
 
 
 def _refuse_other(problem: Problem, reference: ConvexResult) -> None:
@@ -383,16 +298,6 @@ def _refuse_other(problem: Problem, reference: ConvexResult) -> None:
             f"reference: expected the optimum of this problem, got one with F = {reference.fun:.10g} where this "
             f"problem has F = {value:.10g}"
         )
-
-
-def singular_values(result: Result) -> list[float]:
-    """Return the singular values of the update in descending order: ``r`` of them if it is ``s A B^T``, else all."""
-    factors = result.factors
-    if factors is None:
-        values = np.linalg.svd(result.X.astype(np.float64), compute_uv=False)
-    else:
-        values = factor_singular_values(*factors)
-    return [float(v) for v in values]
 
 
 def _is_everything(methods: Any) -> bool:
@@ -450,84 +355,3 @@ def _target(method: Method, problem: Problem, init: str | Init | tuple[Any, Any]
     """Return what a method minimises from a start that replaces its own, if there is one."""
     method, given = method_and_start(method, init)
     return target_of(method, problem, given)
-
-
-def _median(ended: list[Result]) -> int:
-    """Return the index of the run of median objective, the lower one of two; diverged runs count as highest."""
-    return sorted(range(len(ended)), key=lambda k: _objective(ended[k]))[(len(ended) - 1) // 2]
-
-
-def _objective(result: Result) -> float:
-    return math.inf if result.status is Status.DIVERGED or not math.isfinite(result.fun) else result.fun
-
-
-def _row(
-    problem: Problem,
-    chosen: Chosen,
-    ended: list[Result],
-    target: Target,
-    optimum: float | None,
-    tol: float,
-    held_out: Objective | None,
-) -> Row:
-    middle = _median(ended)
-    shown = ended[middle]
-    finite = shown.status is not Status.DIVERGED
-    certificates = _certificates(problem, ended, tol)
-    certificate = certificates[middle] if certificates else None
-    gap, level = _worst(certificates)
-    values = np.asarray(singular_values(shown)) if finite else None
-    predicted, measured = rates(chosen.method, shown, certificate) or (None, None)
-    return Row(
-        method=str(chosen.given),
-        minimises=target.text,
-        objective=shown.fun,
-        reference=optimum,
-        suboptimality=None if optimum is None or not finite else (shown.fun - optimum) / (abs(optimum) or 1.0),
-        missing=None if optimum is None else _missing(problem, ended, optimum),
-        gap=gap,
-        level=level,
-        is_global=_all_global([None if c is None else c.is_global for c in certificates]),
-        rank=None if values is None else numerical_rank(values),
-        sigma_r=None if values is None else float(values[problem.rank - 1]),
-        nuclear_norm=None if values is None else float(values.sum()),
-        step_size=chosen.step_size,
-        step_by=chosen.by,
-        predicted_rate=predicted,
-        measured_rate=measured,
-        oracle_calls=shown.nfev,
-        search_calls=chosen.calls,
-        seconds=float(np.mean([result.seconds for result in ended])),
-        compile_seconds=float(sum(result.compile_seconds for result in ended)),
-        status=shown.status.label,
-        quality=metrics_of(problem.objective if held_out is None else held_out, shown) if finite else {},
-        quality_on="training" if held_out is None else "test",
-    )
-
-
-def _certificates(problem: Problem, ended: list[Result], tol: float) -> list[Certificate | None]:
-    """Return a certificate of the problem's own ``F`` for each run that has one."""
-    if not problem.adapter.low_rank:
-        return []
-    return [None if r.status is Status.DIVERGED else certify(problem, r, tol=tol) for r in ended]
-
-
-def _worst(certificates: list[Certificate | None]) -> tuple[float | None, str]:
-    """Return the gap that holds for all starts, and how that is known; None where there is none for some."""
-    known = [c for c in certificates if c is not None and math.isfinite(c.gap)]
-    if not known or len(known) < len(certificates):
-        return None, ""
-    return max(c.relative_gap for c in known), str(weakest(c.level for c in known))
-
-
-def _all_global(answers: list[bool | None]) -> bool | None:
-    if any(answer is False for answer in answers):
-        return False
-    return True if answers and all(answers) else None
-
-
-def _missing(problem: Problem, ended: list[Result], optimum: float) -> list[float]:
-    decrease = problem.value_at_zero - optimum
-    # Where the optimum is X = 0 there is none, but for rounding.
-    unit = decrease if decrease > _ROUNDING * abs(optimum) else abs(optimum) or 1.0
-    return [(_objective(result) - optimum) / unit for result in ended]

@@ -16,7 +16,8 @@ from ..tables import Column, aligned
 from .targets import target_of
 
 if TYPE_CHECKING:
-    from .runs import Comparison, Row
+    from .rows import Row
+    from .runs import Comparison
 
 
 def _share(value: float | None) -> str:
