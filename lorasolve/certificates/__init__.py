@@ -6,8 +6,9 @@
 from .batch import CertificateBatch, certify_batch
 from .documents import document, write
 from .duality import Bound, Parts
+from .formula import RigorousBound
 from .gap import Certificate, certify
-from .rigorous import RigorousBound, better_by, rigorous_bound
+from .rigorous import better_by, rigorous_bound
 
 __all__ = [
     "Bound",

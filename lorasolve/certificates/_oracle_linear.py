@@ -11,7 +11,8 @@ from .._support.validate import Array
 from ..objectives.linear import LinearFineTuning
 from ._rounding import ETA, U, add_up, exact_sum, fraction_down, fraction_up, frobenius, mul_up, sum_error, terms
 from .balls import Ball, BallOracle, half_square, inner_product, moved, product, residual, scaled, unknown
-from .norms import nuclear_norm, semidefinite_defect
+from .norms import semidefinite_defect
+from .nuclear_norms import nuclear_norm
 
 # A Gram matrix with an eigenvalue below -INDEFINITE ||S||_F is not taken for a rounded positive semidefinite one.
 INDEFINITE = 2.0**-36

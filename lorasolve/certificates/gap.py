@@ -30,9 +30,10 @@ from . import ranks, spot_checks
 from .documents import BITS, Arithmetic, write
 from .duality import SMALLEST, Parts, factor_answer, scale_of
 from .evidence import FLOATING, Evidence, cut, evidence
+from .formula import difference_down
 from .norms import Trust
 from .refute import better_point
-from .rigorous import difference_down, value_high, weight_down
+from .rigorous import value_high, weight_down
 
 # What is taken to be left of a distance with the smoothness in place of a bound along matrices of rank one: 0.3 to 0.5
 # with Gaussian measurements, 8 to 30 for each row.

@@ -1,9 +1,9 @@
 """Balls around the numbers of many points at once, their products and norms, with every rounding counted.
 
 An array here has the point as its first axis, a bound is a vector with an entry for each point. Steps that NumPy takes
-for all points in one call cost little more than for one. Rounding is counted as in ``_rounding``, ``balls`` and
-``norms``, whose functions of the same names say why; what cannot be shown is NaN or infinite and never compares as
-small, so that a point that is too hard for this simpler way is left to ``certify`` alone.
+for all points in one call cost little more than for one. Rounding is counted as in ``_rounding``, ``balls``, ``norms``
+and ``nuclear_norms``, whose functions of the same names say why; what cannot be shown is NaN or infinite and never
+compares as small, so that a point that is too hard for this simpler way is left to ``certify`` alone.
 """
 
 from __future__ import annotations

@@ -15,15 +15,11 @@ from ..objectives.base import Objective
 from . import ranks
 from ._rounding import fraction_down, fraction_up
 from .balls import BallOracle
-from .norms import Trust
-from .rigorous import (
+from .formula import (
     ABOVE_BOUND,
     CONTRADICTION,
     FENCHEL,
-    LOST,
     NO_BOUND,
-    Apart,
-    Proof,
     RigorousBound,
     ScaledNorm,
     as_bound,
@@ -31,6 +27,8 @@ from .rigorous import (
     scaling,
     wanted_scaling,
 )
+from .norms import Trust
+from .rigorous import LOST, Apart, Proof
 from .stacked_balls import Grams, Svd, down, factor_svd, inner_product, mul_up, nuclear_norm, sqrt_up, up
 from .stacked_oracles import ball_oracles
 
@@ -52,7 +50,7 @@ def bounds_of(
     wanted: Array,
     assumptions: tuple[str, ...],
 ) -> list[RigorousBound]:
-    """Return what ``rigorous.bound_of`` says where ``f`` has a lower bound without a slope, by directed rounding.
+    """Return what ``formula.bound_of`` says where ``f`` has a lower bound without a slope, by directed rounding.
 
     Each sum and product is rounded to nearest and then once outwards. That loses a few units in the last place of
     ``F``, and what is not a number comes out as no bound.

@@ -8,7 +8,7 @@ import pytest
 
 import lorasolve as ls
 from lorasolve._known import Known
-from lorasolve.certificates import balls, rigorous, stacked_balls, stacked_oracles, stacks
+from lorasolve.certificates import balls, formula, rigorous, stacked_balls, stacked_oracles, stacks
 from lorasolve.certificates.balls import Ball
 from lorasolve.objectives import Denoising, Huber, LinearFineTuning, MatrixCompletion, MatrixSensing, Softmax
 
@@ -214,7 +214,7 @@ def test_bounds_without_their_rounding_outwards_are_caught(name, monkeypatch):
 
 def test_every_formula_is_among_these_bounds():
     kinds = {bound.formula for seed in range(3) for bound in bounds_and_parts(seed)[2]}
-    assert kinds == {*rigorous.FENCHEL.values(), rigorous.ABOVE_BOUND, rigorous.CONTRADICTION}
+    assert kinds == {*formula.FENCHEL.values(), formula.ABOVE_BOUND, formula.CONTRADICTION}
 
 
 def test_columns_are_balanced_only_where_no_bit_is_lost():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from lorasolve.certificates import norms
+from lorasolve.certificates import norms, nuclear_norms
 from lorasolve.certificates.balls import Ball, SparseBall
 
 
@@ -373,7 +373,7 @@ def factors(rng, count):
 def wrong_nuclear_norms(exact, count=200):
     wrong, widest = 0, 0.0
     for A, B in factors(np.random.default_rng(5), count):
-        low, high = norms.nuclear_norm(A, B)
+        low, high = nuclear_norms.nuclear_norm(A, B)
         true = exact.nuclear_norm(exact.rational(A) @ exact.rational(B).T)
         wrong += not mpmath.mpf(low) <= true <= mpmath.mpf(high)
         size = float(np.linalg.norm(A, axis=0) @ np.linalg.norm(B, axis=0))
@@ -390,13 +390,15 @@ def test_nuclear_norm_is_enclosed_tightly(exact):
 @pytest.mark.parametrize("broken", ["above", "below"])
 def test_a_nuclear_norm_without_its_errors_is_caught(exact, monkeypatch, broken):
     if broken == "above":
-        monkeypatch.setattr(norms, "_small_nuclear", lambda K, left, right: float(np.linalg.norm(left, axis=0).sum()))
-        monkeypatch.setattr(norms, "_orthogonality_defect", lambda P: 0.0)
+        monkeypatch.setattr(
+            nuclear_norms, "_small_nuclear", lambda K, left, right: float(np.linalg.norm(left, axis=0).sum())
+        )
+        monkeypatch.setattr(nuclear_norms, "_orthogonality_defect", lambda P: 0.0)
         small = lambda lengths, others: 0.0 if lengths[0] < 1e-9 * others[0] else math.inf  # noqa: E731
-        monkeypatch.setattr(norms, "weighted_sum", small)
+        monkeypatch.setattr(nuclear_norms, "weighted_sum", small)
     else:
-        pair = norms._paired
-        monkeypatch.setattr(norms, "_paired", lambda CA, CB: pair(CA, CB) * (1 + Fraction(1, 10**13)))
+        pair = nuclear_norms._paired
+        monkeypatch.setattr(nuclear_norms, "_paired", lambda CA, CB: pair(CA, CB) * (1 + Fraction(1, 10**13)))
     assert wrong_nuclear_norms(exact)[0] > 0
 
 
@@ -412,10 +414,10 @@ def test_the_distance_from_orthonormal_columns_is_never_too_small():
             for i, left in enumerate(columns)
             for j, right in enumerate(columns)
         )
-        found = norms._distance_to_identity(product(P.T, P))
+        found = nuclear_norms._distance_to_identity(product(P.T, P))
         assert Fraction(found) ** 2 >= square and found <= 1e-13
 
 
 def test_nuclear_norm_of_nothing_and_of_what_overflows():
-    assert norms.nuclear_norm(np.zeros((3, 2)), np.ones((4, 2))) == (0.0, 0.0)
-    assert norms.nuclear_norm(np.full((2, 1), 1e300), np.full((2, 1), 1e300)) == (0.0, math.inf)
+    assert nuclear_norms.nuclear_norm(np.zeros((3, 2)), np.ones((4, 2))) == (0.0, 0.0)
+    assert nuclear_norms.nuclear_norm(np.full((2, 1), 1e300), np.full((2, 1), 1e300)) == (0.0, math.inf)

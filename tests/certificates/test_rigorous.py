@@ -18,6 +18,7 @@ from lorasolve.certificates import (
     _oracles,
     balls,
     better_by,
+    formula,
     norms,
     rigorous,
     rigorous_bound,
@@ -328,7 +329,7 @@ def test_the_last_rounding_is_upwards():
     for _ in range(300):
         high, low, lam, nuclear, inner, c = rng.standard_normal(6) ** 2
         oracle = BallOracle(0.0, high + low, Ball(np.zeros((1, 1))), low, "", least_squares=bool(rng.integers(2)))
-        gap = rigorous.gap_at(c, Fraction(lam), oracle, nuclear, -inner)
+        gap = formula.gap_at(c, Fraction(lam), oracle, nuclear, -inner)
         left = (1 - Fraction(c)) ** (2 if oracle.least_squares else 1)
         true = left * (Fraction(high + low) - Fraction(low)) + Fraction(lam) * Fraction(nuclear)
         true = max(true - Fraction(c) * Fraction(inner), Fraction(0))
