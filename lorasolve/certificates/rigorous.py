@@ -12,9 +12,9 @@ gradient is ``G + E``; with ``c <= 1`` that makes
     F(X) - inf F <= (1 - c)^2 (f(X) - f_low + e ||X||_*) + (lam + (1 - c) e) ||X||_* + c <G, X>.
 
 All that the right side needs is bounded with every rounding error counted: ``f`` and ``G`` by the objective's ball
-oracle (``balls``), the norms by ``norms`` and ``nuclear_norms``. ``c`` is found in floating-point numbers, its condition
-is verified and the right side evaluated in exact rationals, and the sum is rounded up once (``formula``). Nothing rests
-on a random start or on a tolerance.
+oracle (``balls``), the norms by ``norms`` and ``nuclear_norms``. ``c`` is found in floating-point numbers, its
+condition is verified and the right side evaluated in exact rationals, and the sum is rounded up once (``formula``).
+Nothing rests on a random start or on a tolerance.
 """
 
 from __future__ import annotations
