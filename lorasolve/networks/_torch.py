@@ -128,9 +128,9 @@ def evaluating(model: Any, tensors: Mapping[str, Any], dtype: Any) -> Iterator[N
 
     ``tensors`` maps names of parameters and buffers to what stands there inside the block. The model itself runs, so
     that a loss may call whatever it likes of it; nothing of the user's is written to. What a forward pass sets beside
-    them (a cache, a counter, a mode) is put back too. Casts below ``dtype`` go to it.
+    them (a cache, a counter, a mode) is put back too. Casts below ``dtype`` go to it, and autocast casts nothing, be it
+    around the call or within the model, where transformers' Trainer puts it in mixed precision.
     """
-    torch = require_torch()
     modes = [(module, module.training) for module in model.modules()]
     # The tables of parameters and buffers among the attributes are changed in place.
     kept = [
@@ -142,11 +142,8 @@ def evaluating(model: Any, tensors: Mapping[str, Any], dtype: Any) -> Iterator[N
             module.training = False  # model.eval() may merge updates into weights
         for (table, key), tensor in places:
             table[key] = tensor
-        with contextlib.ExitStack() as stack:
-            for kind in {tensor.device.type for tensor in tensors.values()}:
-                if torch.is_autocast_enabled(kind):  # around the call, where it would lower the precision unseen
-                    stack.enter_context(torch.autocast(kind, enabled=False))
-            stack.enter_context(_keeping(dtype))
+        kinds = {tensor.device.type for tensor in tensors.values()}
+        with _without_autocast(kinds), _keeping(dtype, kinds):
             yield
     finally:
         with undisturbed():
@@ -159,8 +156,17 @@ def evaluating(model: Any, tensors: Mapping[str, Any], dtype: Any) -> Iterator[N
                     table[key] = value
 
 
-def _keeping(dtype: Any) -> Any:
-    """Return a context in which casts to a floating type below ``dtype`` go to ``dtype`` itself.
+def _without_autocast(kinds: Collection[str]) -> contextlib.ExitStack:
+    """Return a context in which autocast is off on some kinds of devices; it begins at once."""
+    torch = require_torch()
+    stack = contextlib.ExitStack()
+    for kind in filter(torch.is_autocast_enabled, kinds):
+        stack.enter_context(torch.autocast(kind, enabled=False))
+    return stack
+
+
+def _keeping(dtype: Any, kinds: Collection[str]) -> Any:
+    """Return a context in which casts to a floating type below ``dtype`` go to ``dtype`` itself, autocast's too.
 
     Many models compute their norms, the softmax of attention and their loss in float32, whatever they are given.
     """
@@ -185,7 +191,8 @@ def _keeping(dtype: Any) -> Any:
                 like = next((v for v in (*args[1:], *kwargs.values()) if isinstance(v, torch.Tensor)), None)
                 if like is not None and like.dtype in lower:
                     return args[0].to(like.device, dtype)
-            return func(*map(kept, args), **{key: kept(value) for key, value in kwargs.items()})
+            with _without_autocast(kinds):
+                return func(*map(kept, args), **{key: kept(value) for key, value in kwargs.items()})
 
     return Mode()
 

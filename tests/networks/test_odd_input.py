@@ -136,6 +136,19 @@ def test_autocast_around_the_call_does_not_lower_the_precision():
         assert network.value(network.point) == expected.value(expected.point)
 
 
+def test_autocast_within_the_model_does_not_lower_the_precision():
+    """As transformers' Trainer leaves a model that it has trained in mixed precision."""
+    model = Net()
+    expected = Network(model, CrossEntropy(), data(), dtype="float32")
+    there = expected.point
+    model.forward = torch.autocast("cpu", dtype=torch.bfloat16)(model.forward)
+    assert model(data()[0][0]).dtype == torch.bfloat16
+    network = Network(model, CrossEntropy(), data(), dtype="float32")
+    assert network.below == ()
+    for one, two in zip(network.value_and_gradients(there)[1], expected.value_and_gradients(there)[1]):
+        np.testing.assert_array_equal(one, two)
+
+
 # ---------------------------------------------------------------------- nothing is trained or found out in vain
 def plain():
     torch.manual_seed(0)
