@@ -51,6 +51,20 @@ AGREEING = 2
 TRIED = 32
 
 
+@contextlib.contextmanager
+def _advising() -> Iterator[None]:
+    """Add to an error of a backward pass what a model may do in evaluation mode alone."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "inplace operation" in str(error):
+            error.add_note(
+                "The model runs in evaluation mode here. Where it keeps a cache there and writes to it, as RWKV does, "
+                "set model.config.use_cache = False."
+            )
+        raise
+
+
 class Network(MultiObjective):
     """``f(X_1, .., X_L)``: the mean loss of a network over its data, with weights ``W_l + s_l X_l``.
 
@@ -191,6 +205,13 @@ class Network(MultiObjective):
             rest = itertools.chain([first], batches)
             try:
                 return next((batch for batch in rest if len(self._losses(batch, tensors))), first)
+            except IndexError as error:
+                error.add_note(
+                    f"The first batch holds {_shapes(first)}. Each tensor of a batch has a first dimension of samples "
+                    "(a DataLoader makes batches of the samples of a Dataset), and words have numbers that the model "
+                    "knows."
+                )
+                raise
             except RuntimeError as error:
                 error.add_note(
                     f"The network is evaluated in {_name(self.torch_dtype)}: so are its parameters, buffers and real "
@@ -201,6 +222,7 @@ class Network(MultiObjective):
                 raise
         raise ValueError("batches: there are none")
 
+    @_advising()
     def _as_meant(self, first: Any) -> Any:
         """Return the loss in the form that the model's own loss has, by the first batch that tells."""
         leaves = [weight.requires_grad_() for weight in self.weights(self.zeros())]
@@ -374,7 +396,8 @@ class Network(MultiObjective):
         if abs(one - two) > share * abs(one) + absolute:
             raise ValueError(
                 f"batches: expected the same samples in each pass, got mean losses of {one:.6g} and {two:.6g} in two "
-                "(drop_last or sampling with replacement in a DataLoader, random augmentation?)"
+                "(drop_last or sampling with replacement in a DataLoader, random augmentation? list(batches) keeps "
+                "those of one pass)"
             )
 
     def value_and_grad(self, X: Matrices) -> tuple[float, tuple[Array, ...]]:
@@ -415,6 +438,7 @@ class Network(MultiObjective):
 
         return *self._pass(factors, attempt), fault
 
+    @_advising()
     def _pass(self, factors: Pairs, look: Callable[[Any, Any, Sequence[Any]], None]) -> tuple[float, tuple[Array, ...]]:
         """Return the mean loss and its gradients; ``look`` sees each batch, its losses, and leaves that hold theirs."""
         leaves = [weight.requires_grad_() for weight in self.weights(factors)]
@@ -540,7 +564,10 @@ class Network(MultiObjective):
             self._refuse_unlike_means()
             self.n_samples = samples
         elif samples != self.n_samples:
-            raise ValueError(f"batches: expected {self.n_samples} samples in each pass as in the first, got {samples}")
+            raise ValueError(
+                f"batches: expected {self.n_samples} samples in each pass as in the first, got {samples} (drop_last, "
+                "or masks or samples that are drawn anew, in a DataLoader? list(batches) keeps those of one pass)"
+            )
 
     def factor_oracle(self, factors: Pairs, grads: Pairs) -> float:
         """Write ``G_l B_l`` and ``G_l^T A_l`` and return ``f``."""
@@ -576,6 +603,13 @@ def _lengths(batch: Any) -> set[int]:
         return set().union(*map(_lengths, parts))
     shape = getattr(batch, "shape", ())
     return {int(shape[0])} if shape else set()
+
+
+def _shapes(batch: Any) -> str:
+    """Return the shapes of the tensors and arrays of a batch, by their names where they have some."""
+    table = batch if isinstance(batch, Mapping) else dict(enumerate(batch)) if isinstance(batch, list | tuple) else {}
+    shapes = [f"{name} {tuple(part.shape)}" for name, part in table.items() if hasattr(part, "shape")]
+    return ", ".join(shapes) or shown(batch)
 
 
 def _name(dtype: Any) -> str:

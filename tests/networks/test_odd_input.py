@@ -149,6 +149,52 @@ def test_autocast_within_the_model_does_not_lower_the_precision():
         np.testing.assert_array_equal(one, two)
 
 
+# ---------------------------------------------------------------------- errors that the model itself raises
+class Recurrent(torch.nn.Module):
+    """In evaluation mode it writes to what it has just used."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = MovedLoRALinear(6, 5)
+        self.config = types.SimpleNamespace(use_cache=True)
+
+    def forward(self, x):
+        state = torch.tanh(self.layer(x))
+        z = state * state
+        if self.config.use_cache and not self.training:
+            state *= 2.0
+        return z
+
+
+def test_a_cache_that_breaks_the_backward_pass_in_evaluation_mode_is_named():
+    model = Recurrent()
+    torch.nn.functional.cross_entropy(model(data()[0][0]), data()[0][1]).backward()  # training does without the cache
+    for loss in (CrossEntropy(), lambda model, batch: model(batch[0]).sum(1)):
+        with pytest.raises(RuntimeError, match="inplace operation") as found:
+            judge(model, loss, data(), LAM)
+        assert "model.config.use_cache = False" in found.value.__notes__[0]
+    model.config.use_cache = False
+    assert judge(model, CrossEntropy(), data(), LAM).certificate is not None
+
+
+def test_samples_in_the_place_of_batches_are_shown():
+    class Words(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = MovedLoRALinear(6, 5)
+
+        def forward(self, words):
+            return self.layer(torch.nn.functional.one_hot(words[:, 0], 6).to(self.layer.linear.weight))
+
+    rows = [{"words": torch.tensor([1, 2]), "labels": torch.tensor(k)} for k in range(3)]
+    with pytest.raises(IndexError) as found:
+        judge(Words(), CrossEntropy(), rows, LAM)
+    assert "words (2,), labels ()" in found.value.__notes__[0]
+    batches = torch.utils.data.DataLoader(rows, batch_size=2)
+    assert judge(Words(), CrossEntropy(), batches, LAM).certificate is not None
+
+
 # ---------------------------------------------------------------------- nothing is trained or found out in vain
 def plain():
     torch.manual_seed(0)
