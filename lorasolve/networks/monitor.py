@@ -12,7 +12,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from .._support.files import PathLike, text_writer, write_atomically
@@ -28,6 +28,8 @@ DOUBLE = 1e-2
 DOUBLED_READINGS = 3
 # Relative difference of the two inner products beyond rounding in float32.
 MISMATCH = 1e-4
+# Gradients of this share of the length to which they are clipped, or more, are taken to have been longer.
+CLIPPED = 0.999
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,9 @@ class LoRAMonitor:
         Why the run should stop.
     skipped : list of int
         Steps that a scaler of the loss leaves out, as gradients overflow at its scale.
+    clipped : list of int
+        Steps whose gradients were clipped before they were read: their ``grad``, ``stationarity`` and ``lam_hat`` are
+        not known.
     warnings : list of str
         What was noticed beside, each once.
     seconds : float
@@ -129,6 +134,7 @@ class LoRAMonitor:
         self.history: list[tuple[int, dict[str, LayerReading]]] = []
         self.reason: str | None = None
         self.skipped: list[int] = []
+        self.clipped: list[int] = []
         self._doubled = 0
         missing = without_ratio(layers)
         self.warnings: list[str] = [missing] if missing else []
@@ -138,7 +144,7 @@ class LoRAMonitor:
         told = f", {len(self.warnings)} warnings" if self.warnings else ""
         return f"LoRAMonitor({self.reason or 'no reason to stop'}: {len(self.history)} readings{told})"
 
-    def step(self, model: Any, scaler: Any = None) -> str | None:
+    def step(self, model: Any, scaler: Any = None, clipped_to: float | None = None) -> str | None:
         """Read the layers; return a reason to stop, or None.
 
         Parameters
@@ -148,6 +154,9 @@ class LoRAMonitor:
         scaler : torch.amp.GradScaler, optional
             What scales the loss; the gradients are to be those after its ``unscale_(optimizer)``. It leaves out steps
             whose gradients are not finite and lowers its scale: no reason to stop before that is down to 1.
+        clipped_to : float, optional
+            The length to which the gradients of all parameters together were clipped before, where they were longer;
+            better read before they are.
 
         Returns
         -------
@@ -161,6 +170,8 @@ class LoRAMonitor:
         """
         if scaler is not None and not (hasattr(scaler, "is_enabled") and hasattr(scaler, "get_scale")):
             raise TypeError(f"scaler: expected a torch.amp.GradScaler or None, got {shown(scaler)}")
+        if clipped_to is not None:
+            clipped_to = as_number(clipped_to, "clipped_to", 0.0, open_low=True)
         if self.history and self.steps % self.every:
             self.steps += 1
             return self.reason
@@ -176,8 +187,11 @@ class LoRAMonitor:
         self.steps += 1
         overflow = False
         broken = []
+        clipped = clipped_to is not None and _length_of_gradients(model) >= CLIPPED * clipped_to
         for layer in layers:
             reading, doubled = _read(layer, self.lam)
+            if clipped:
+                reading, doubled = replace(reading, grad=None, stationarity=None, lam_hat=None), None
             readings[layer.name] = reading
             broken += [] if doubled is None else [doubled]
             if not reading.finite and reading.spectral is not None and _leaves_out(scaler):
@@ -196,6 +210,12 @@ class LoRAMonitor:
                 f"no gradient but zero had come to any of the {len(layers)} layers when they were read, though their "
                 "factors are trained: step is to be called after backward() and before zero_grad(), with the model "
                 "that is trained (and gradient checkpointing may need enable_input_require_grads())"
+            )
+        if clipped:
+            self.clipped.append(self.steps)
+            self._warn(
+                f"gradients were clipped to the length {clipped_to:g} before they were read: grad, stationarity and "
+                "lam_hat of such steps are not known, see clipped"
             )
         if overflow:
             self.skipped.append(self.steps)
@@ -235,6 +255,7 @@ class LoRAMonitor:
             "steps": self.steps,
             "reason": self.reason,
             "skipped": list(self.skipped),
+            "clipped": list(self.clipped),
             "warnings": list(self.warnings),
             "seconds": self.seconds,
             "base_norms": dict(self.base_norms),
@@ -252,6 +273,12 @@ class LoRAMonitor:
 def _leaves_out(scaler: Any) -> bool:
     """Whether there is a scaler, which leaves out steps that are not finite, and its scale may have made them so."""
     return scaler is not None and scaler.is_enabled() and scaler.get_scale() > 1.0
+
+
+def _length_of_gradients(model: Any) -> float:
+    """Return the length of the gradient in all parameters together."""
+    grads = (part.grad for part in model.parameters() if part.grad is not None)
+    return math.hypot(*(float(whole(grad).double().norm()) for grad in grads))
 
 
 def _without_gradient(layers: Sequence[AdaptedLayer]) -> bool:
@@ -311,8 +338,8 @@ def _read(layer: AdaptedLayer, lam: float | None) -> tuple[LayerReading, bool | 
 def callback(monitor: LoRAMonitor) -> Any:
     """Return a callback for the ``Trainer`` of transformers that feeds a monitor and stops on its reason.
 
-    The monitor reads before each optimizer step, after clipping, and counts on where the Trainer resumes; a run that
-    begins is not stopped by the reason of one before it, unless that holds there too. A loss that
+    The monitor reads before each optimizer step, after clipping (see ``clipped``), and counts on where the Trainer
+    resumes; a run that begins is not stopped by the reason of one before it, unless that holds there too. A loss that
     is NaN is filtered from the Trainer's own logs, so the tensors themselves are tested. Where they are not finite the
     gradients are dropped, so that the optimizer does not write them into the factors, or left to the Trainer's scaler
     in mixed precision (give it a ``max_grad_norm`` above 0: it unscales gradients to clip them). ``lora/max_spectral``
@@ -358,7 +385,8 @@ def callback(monitor: LoRAMonitor) -> Any:
         ) -> Any:
             """Read; ask the Trainer to stop where there is a reason, without a step that is not finite."""
             scaler = getattr(optimizer, "scaler", None)
-            if monitor.step(model, scaler):
+            most = getattr(args, "max_grad_norm", None) or 0.0
+            if monitor.step(model, scaler, most if most > 0.0 else None):
                 control.should_training_stop = True
             self._tell()
             # A scaler of gradients leaves such a step out itself, and fails where there are none.

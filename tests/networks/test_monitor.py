@@ -173,6 +173,31 @@ def test_a_reading_is_that_of_the_dense_matrices():
     assert monitor.history[0][1]["first"].mismatch > 1e-3 and monitor.warnings == []
 
 
+def test_what_clipping_leaves_of_gradients_is_not_taken_for_them():
+    """Clipped tenfold, ``lam_hat`` would be a tenth of the decay for which the point is stationary."""
+    model = Net().double()
+    x, y = data()[0]
+    CrossEntropy()(model, (x.double(), y)).mean().backward()
+    before = LoRAMonitor(LAM)
+    before.step(model)
+    length = float(torch.nn.utils.clip_grad_norm_(model.parameters(), math.inf))
+    untouched = LoRAMonitor(LAM)
+    untouched.step(model, clipped_to=2.0 * length)
+    assert untouched.history == before.history and untouched.clipped == untouched.warnings == []
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1 * length)
+    monitor = LoRAMonitor(LAM)
+    for _ in range(2):
+        monitor.step(model, clipped_to=0.1 * length)
+    assert monitor.clipped == monitor.to_dict()["clipped"] == [1, 2] and len(monitor.warnings) == 1
+    for name, reading in monitor.history[-1][1].items():
+        assert (reading.grad, reading.stationarity, reading.lam_hat) == (None, None, None)
+        assert reading.spectral == before.history[-1][1][name].spectral
+    assert monitor.lam_hat is None
+    for wrong in (0.0, "1"):
+        with pytest.raises((ValueError, TypeError), match="clipped_to: expected"):
+            monitor.step(model, clipped_to=wrong)
+
+
 def test_every_third_step_is_read_from_the_first_on_and_a_reason_stays():
     model = loud()
     monitor = LoRAMonitor(every=3, base=model)

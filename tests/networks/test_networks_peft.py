@@ -684,6 +684,19 @@ def trainer(model, monitor, tmp_path, extra=(), kind=transformers.Trainer, resum
     return made
 
 
+def test_the_trainer_says_at_which_steps_it_clips_gradients(tmp_path):
+    """It clips to length 1 unless told otherwise; ``lam_hat`` of what is left is that of no objective."""
+    monitor = LoRAMonitor(LAM)
+    with pytest.warns(RuntimeWarning, match=r"^LoRAMonitor: gradients were clipped to the length 0\.001 before"):
+        made = trainer(adapted(), monitor, tmp_path, max_grad_norm=1e-3, max_steps=3)
+    assert monitor.clipped == [1, 2, 3]
+    assert all(entry["grad_norm"] > 1e-3 for entry in made.state.log_history if "loss" in entry)
+    assert not any("lora/lam_hat" in entry for entry in made.state.log_history)
+    monitor = LoRAMonitor(LAM)
+    made = trainer(adapted(), monitor, tmp_path, max_grad_norm=1e3, max_steps=3)
+    assert monitor.clipped == [] and all("lora/lam_hat" in e for e in made.state.log_history if "loss" in e)
+
+
 def test_a_step_that_is_too_large_stops_and_names_the_layer(tmp_path, capsys):
     model = adapted()
     monitor = LoRAMonitor(base=model)
