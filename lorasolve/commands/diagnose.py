@@ -9,7 +9,7 @@ from .._support.files import text_writer, write_atomically
 from .._support.progress import complain
 from ..io import envelope
 from ..peft_files.decay import KINDS, Decay
-from ..peft_files.diagnosis import FINDINGS, Diagnosis, diagnose
+from ..peft_files.diagnosis import FACTORS, FINDINGS, Diagnosis, diagnose
 from ..peft_files.folder import inside
 from ..peft_files.page import diagnosis_page
 from ..peft_files.text import SORT_KEYS, diagnosis_text
@@ -61,6 +61,11 @@ class DiagnoseCommand(Command):
             action="store_true",
             help="read the weight decay from optimizer.pt of a checkpoint of your own (needs torch; weights_only)",
         )
+        parser.add_argument(
+            "--frozen",
+            choices=FACTORS,
+            help="the factor that was not trained: lora_A in LoRA-FA, which files do not show",
+        )
         group = parser.add_argument_group("output")
         group.add_argument("--sort", choices=("worst", *SORT_KEYS), default="worst", help="order of the layers")
         add_layers_argument(group)
@@ -78,7 +83,7 @@ class DiagnoseCommand(Command):
         """Read, judge, write, print."""
         count = layers_from(args)
         keep_inputs(_files(args), {"--html": args.html})
-        diagnosis = diagnose(args.adapter, base=args.base, decay=_decay(args))
+        diagnosis = diagnose(args.adapter, base=args.base, decay=_decay(args), frozen=args.frozen)
         if args.html:
             page = diagnosis_page(diagnosis, pathlib.Path(args.adapter).resolve().name)
             write_atomically(args.html, text_writer(page))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from .._support.files import PathLike
 from .._support.threads import blas_threads
-from .._support.validate import as_instance, as_path
+from .._support.validate import as_choice, as_instance, as_path
 from .base_weights import STORED_ONE_WAY, BaseFacts, BaseWeights, base_facts
 from .checkpoint import TrainerState, read_trainer_state
 from .config import AdapterConfig
@@ -31,6 +31,8 @@ IMBALANCE = 1e-2
 
 # Share of the penalty by which rounding may have enlarged what is wasted of it: thousands of units in the last place.
 _ROUNDING = 1e-12
+
+FACTORS = ("lora_A", "lora_B")
 
 # From worst to best; what a layer has of these is in its findings.
 FINDINGS = ("non_finite", "loud", "spiked", "untrained", "not_stationary")
@@ -210,7 +212,9 @@ class Diagnosis:
         return diagnosis_text(self)
 
 
-def diagnose(path: PathLike, *, base: PathLike | None = None, decay: Decay | None = None) -> Diagnosis:
+def diagnose(
+    path: PathLike, *, base: PathLike | None = None, decay: Decay | None = None, frozen: str | None = None
+) -> Diagnosis:
     """Say what an adapter's files show.
 
     Parameters
@@ -221,6 +225,8 @@ def diagnose(path: PathLike, *, base: PathLike | None = None, decay: Decay | Non
         The frozen weights: a safetensors file, or a folder with ``model.safetensors`` or its index.
     decay : Decay, optional
         What is known of the weight decay of the run; the files do not hold it.
+    frozen : {"lora_A", "lora_B"}, optional
+        The factor that the run did not train, as LoRA-FA does not train ``lora_A``; the files do not say that either.
 
     Raises
     ------
@@ -238,16 +244,19 @@ def diagnose(path: PathLike, *, base: PathLike | None = None, decay: Decay | Non
       (ICML 2025, theorem 1) look. Both halves or no verdict.
     - ``spiked``: a layer is out of proportion and one direction carries it.
     - ``untrained``: a layer's update is exactly zero and its factors are not both, as at the start of a run.
-    - ``not_stationary``: under l2 decay every stationary point is balanced (``proofs/stationary_structure.py``), and
-      this one is not; ``L`` is at least ``lam`` times the wasted penalty above its minimum.
+    - ``not_stationary``: under l2 decay of two trained factors every stationary point is balanced
+      (``proofs/stationary_structure.py``), and this one is not; ``L`` is at least ``lam`` times the wasted penalty
+      above its minimum.
     - ``low_rank``: under l2 decay, balanced, and of lower rank than ``r`` in every layer, as in the good case.
     - ``inconclusive``: everything else.
     """
     decay = Decay() if decay is None else as_instance(decay, "decay", Decay)
+    if frozen is not None:
+        as_choice(frozen, "frozen", FACTORS)
     adapter = read(path)
     weights = None if base is None else BaseWeights(as_path(base, "base"))
     trainer = read_trainer_state(path) if adapter.config is not None else None
-    layers, unusable = _measured(adapter, weights)
+    layers, unusable = _measured(adapter, weights, both_trained=frozen is None)
     layers = _judged(layers, decay)
     kind, reason = _verdict(layers, unusable, decay)
     return Diagnosis(
@@ -255,7 +264,7 @@ def diagnose(path: PathLike, *, base: PathLike | None = None, decay: Decay | Non
         reason=reason,
         title=_title(adapter),
         premises=_premises(layers, unusable, decay),
-        remarks=_remarks(adapter, layers, trainer, decay),
+        remarks=_remarks(adapter, layers, trainer, decay, frozen),
         settles=_settles(kind, layers, decay, base is not None),
         layers=tuple(layers),
         unusable=tuple(unusable),
@@ -265,7 +274,9 @@ def diagnose(path: PathLike, *, base: PathLike | None = None, decay: Decay | Non
     )
 
 
-def _measured(adapter: Adapter, weights: BaseWeights | None) -> tuple[list[LayerReport], list[UnusableLayer]]:
+def _measured(
+    adapter: Adapter, weights: BaseWeights | None, *, both_trained: bool
+) -> tuple[list[LayerReport], list[UnusableLayer]]:
     """Read the layers one at a time and keep their numbers."""
     layers: list[LayerReport] = []
     unusable: list[UnusableLayer] = []
@@ -280,6 +291,7 @@ def _measured(adapter: Adapter, weights: BaseWeights | None) -> tuple[list[Layer
             if isinstance(layer, UnusableLayer):
                 unusable.append(layer)
                 continue
+            layer = replace(layer, both_trained=layer.both_trained and both_trained)
             report = LayerReport(facts_of(layer))
             if weights is not None:
                 config, _ = adapter.config_of(layer.module)
@@ -389,8 +401,8 @@ def _verdict(layers: list[LayerReport], unusable: list[UnusableLayer], decay: De
         imbalances = [layer.facts.imbalance or 0.0 for layer in having["not_stationary"]]
         names = [layer.facts.module for layer in having["not_stationary"]]
         return "not_stationary", (
-            f"with l2 decay every stationary point has A^T A = B^T B; the imbalance is up to {max(imbalances):.2g} in "
-            f"{_modules(names)} of {len(layers)}"
+            "with l2 decay of two trained factors every stationary point has A^T A = B^T B; the imbalance is up to "
+            f"{max(imbalances):.2g} in {_modules(names)} of {len(layers)}"
         )
     if unusable:
         first = f"{printable(unusable[0].module, 80)}: {printable(unusable[0].reason, 400)}"
@@ -421,7 +433,7 @@ def _verdict(layers: list[LayerReport], unusable: list[UnusableLayer], decay: De
 
 def _other_conditions(facts: LayerFacts) -> str:
     """Return what keeps a layer from the conditions for two trained factors."""
-    return "AdaLoRA's third factor" if facts.kind == "adalora" else "the frozen factor of MiCA"
+    return "AdaLoRA's third factor" if facts.kind == "adalora" else "a frozen factor"
 
 
 def _size(layer: LayerReport) -> str:
@@ -451,7 +463,7 @@ def _premises(layers: list[LayerReport], unusable: list[UnusableLayer], decay: D
         balance = FilePremise(
             "balanced factors",
             None,
-            f"stationary points of {_other_conditions(unknown[0].facts)} need not have them, in {len(unknown)} of "
+            f"beside {_other_conditions(unknown[0].facts)} stationary points need not have them, in {len(unknown)} of "
             f"{len(trained)} layers",
         )
     elif unbalanced:
@@ -460,7 +472,7 @@ def _premises(layers: list[LayerReport], unusable: list[UnusableLayer], decay: D
             "balanced factors",
             False,
             f"imbalance above {IMBALANCE:g} in {len(unbalanced)} of {len(trained)} layers, median {median:.2g}: not "
-            "stationary for any l2 decay",
+            "stationary for any l2 decay of two trained factors",
         )
     else:
         balance = FilePremise(
@@ -482,9 +494,10 @@ def _premises(layers: list[LayerReport], unusable: list[UnusableLayer], decay: D
 
 
 def _remarks(
-    adapter: Adapter, layers: list[LayerReport], trainer: TrainerState | None, decay: Decay
+    adapter: Adapter, layers: list[LayerReport], trainer: TrainerState | None, decay: Decay, frozen: str | None
 ) -> tuple[str, ...]:
-    remarks = list(dict.fromkeys(remark for config in adapter.configs.values() for remark in config.remarks))
+    remarks = [] if frozen is None else [f"{frozen} was not trained, as given: what was is the other factor alone"]
+    remarks += list(dict.fromkeys(remark for config in adapter.configs.values() for remark in config.remarks))
     if adapter.taken_scalings:
         remarks.append(
             f"no scaling is stored for {counted(adapter.taken_scalings, 'module')}: 1 is taken, as diffusers does when "

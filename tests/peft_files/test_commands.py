@@ -45,6 +45,7 @@ def folders(tmp_path, make):
         ("good", [], 3),
         ("good", ["--weight-decay-kind", "decoupled", "--lam", "0.01"], 3),
         ("full", ["--lam", "0.01"], 3),
+        ("good", ["--lam", "0.01", "--frozen", "lora_A"], 3),
         ("loud", [], 1),
         ("untrained", [], 1),
         ("good", ["--fail-on", "loud"], 0),

@@ -124,6 +124,23 @@ def test_a_frozen_factor_refutes_nothing(tmp_path, make, size):
     assert not any(layer["both_trained"] for layer in mica.to_dict()["layers"])
 
 
+@pytest.mark.parametrize("frozen", ["lora_A", "lora_B"])
+def test_a_factor_that_is_said_to_be_frozen_refutes_nothing(tmp_path, make, frozen):
+    """LoRA-FA trains ``lora_B`` alone: ``lam B + G^T A = 0`` at any ``A``, and files do not show which run it was."""
+    tensors = model(make, GOOD, {k: lambda down, up: (4 * down, up / 4) for k in range(LAYERS)})
+    folder = make.adapter(tmp_path, tensors)
+    for decay in (L2, None):
+        said = str(diagnose(folder, decay=decay))
+        assert said.count("of two trained factors") == (2 if decay else 1)
+    found = diagnose(folder, decay=L2, frozen=frozen)
+    assert found.kind == "inconclusive" and "a frozen factor changes" in found.reason
+    assert found.excess == 0.0 and "L is at least" not in str(found)
+    assert any(remark.startswith(f"{frozen} was not trained") for remark in found.remarks)
+    assert [premise.holds for premise in found.premises if premise.name == "balanced factors"] == [None]
+    with pytest.raises(ValueError, match="frozen: expected 'lora_A' or 'lora_B', got 'A'"):
+        diagnose(folder, frozen="A")
+
+
 def test_unbalanced_factors_refute_stationarity_with_a_bound(tmp_path, make):
     tensors = model(make, GOOD, {3: lambda down, up: (2 * down, up / 2)})
     found = diagnose(make.adapter(tmp_path, tensors), decay=L2)
