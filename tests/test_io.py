@@ -17,6 +17,7 @@ import scipy.sparse
 
 import lorasolve as ls
 from lorasolve._support.files import write_atomically
+from lorasolve.cli import main
 from lorasolve.io import (
     Pairs,
     TextFormat,
@@ -553,6 +554,31 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: pathlib.Path) -> None:
         write_atomically(path, fails)
     assert json.loads(path.read_text()) == {"old": 1}
     assert os.listdir(tmp_path) == ["report.json"]
+
+
+def test_a_tilde_is_the_home_of_the_user_where_no_shell_expands_it(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not a folder of that name beside the files at hand, which somebody removes some day."""
+    home, here = tmp_path / "home", tmp_path / "here"
+    home.mkdir()
+    here.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    monkeypatch.chdir(here)
+    write_arrays("~/a/x.npz", {"A": np.eye(2)})
+    assert (home / "a" / "x.npz").exists() and read_arrays("~/a/x.npz").keys() == {"A"}
+    ls.Study(lambda lam: ls.Problem(Denoising(np.eye(3)), rank=1, lam=lam), {"lam": [0.5]}).run("~/b")
+    assert (home / "b").exists()
+    written(home, "r.csv", "u,i,v\n" + "".join(f"{k % 5},{k % 7},{k % 4}\n" for k in range(35)))
+    assert str(read_ratings("~/r.csv")) == str(read_ratings(home / "r.csv"))
+    assert main(["complete", str(home / "r.csv"), "--out=~/c/model.npz"]) == 0
+    assert (home / "c" / "model.npz").exists()
+    assert main(["complete", str(home / "c" / "model.npz"), "--out=~/c/model.npz"]) == 2
+    assert "expected another file" in capsys.readouterr().err
+    assert main(["prove", "nuclear_norm_variational", "--coq=~/d"]) == 0
+    assert list((home / "d").iterdir())
+    assert not list(here.iterdir())
 
 
 def test_json_is_strict() -> None:

@@ -19,13 +19,13 @@ Write = Callable[[IO[bytes]], Any]
 
 def write_atomically(path: PathLike, write: Write) -> None:
     """Let ``write`` fill a file that is put in place only when it is complete."""
-    write_together({as_path(path, "path"): write})
+    write_together({path: write})
 
 
 def require_writable(path: PathLike, argument: str) -> None:
     """Raise an ``OSError`` now if a file could not be put there later; its folder is made, and nothing else."""
     try:
-        with _unseen(pathlib.Path(path)):
+        with _unseen(pathlib.Path(as_path(path, argument))):
             pass
     except OSError as error:
         raise OSError(error.errno, f"{argument}: cannot be written: {error.strerror}", str(path)) from None
@@ -40,7 +40,7 @@ def write_together(writes: Mapping[PathLike, Write]) -> None:
     with contextlib.ExitStack() as stack:
         ready = []
         for path, write in writes.items():
-            unseen = stack.enter_context(_unseen(pathlib.Path(path)))
+            unseen = stack.enter_context(_unseen(pathlib.Path(as_path(path, "path"))))
             write(unseen.file)
             unseen.file.flush()
             ready.append(unseen)

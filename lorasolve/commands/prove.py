@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .._support.files import require_writable, text_writer, write_atomically
 from .._support.keywords import suggest
 from .._support.threads import available_threads
-from .._support.validate import as_instance, as_iterable
+from .._support.validate import as_instance, as_iterable, as_path
 from ..executors.base import Pool, outcomes
 from ..executors.loky import Loky
 from ..io import envelope
@@ -110,7 +110,7 @@ def _refuse_unwritable(args: argparse.Namespace, chosen: Mapping[str, Theorem]) 
     written = {"--latex": args.latex, "--page": args.page, "--export": args.export}
     keep_inputs([name for name in args.names if name.endswith(".py")], written)
     if args.coq:
-        require_writable(Path(args.coq) / "NAME.v", "--coq")
+        require_writable(Path(as_path(args.coq, "--coq")) / "NAME.v", "--coq")
 
 
 class _Runs:
@@ -167,7 +167,7 @@ def _third_judge(content: Mapping[str, Any], names: list[str], args: argparse.Na
 
     found, left_out = lemmas(content, names)
     if args.coq:
-        write(found, Path(args.coq))
+        write(found, Path(as_path(args.coq, "--coq")))
     print(f"{len(found)} checks are lemmas of Coq, {len(left_out)} are not:")
     for name, reason in left_out.items():
         print(f"  {name}: not exported: {reason}")

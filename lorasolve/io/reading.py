@@ -73,5 +73,6 @@ def readable(path: PathLike) -> Iterator[None]:
 
 def open_text(path: PathLike) -> IO[str]:
     """Open a text file, which is compressed where its name ends in ``.gz``."""
+    path = as_path(path, "path")
     opener = gzip.open if pathlib.Path(path).suffix.lower() == ".gz" else open
     return opener(path, "rt", newline="", encoding="utf-8-sig")
