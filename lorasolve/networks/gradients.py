@@ -36,7 +36,7 @@ from ._torch import (
 )
 from ._wrong_gradients import AGREES, SHORTER, fault_of_gradient, lost_gradients
 from .adapted import adapted_layers
-from .losses import CrossEntropy, SquareLoss, as_the_model_means
+from .losses import CrossEntropy, SquareLoss, as_the_model_means, plain_outputs
 
 # Relative difference of the mean losses of two passes over data in another order, with an absolute part for losses
 # near 0.
@@ -100,6 +100,8 @@ class Network(MultiObjective):
         same (compiled code, casts outside of torch's own functions).
     extremes : tuple of float
         The least and the largest loss of a sample, where the gradient was taken last.
+    labels_in_place : bool
+        Whether a :class:`CrossEntropy` compares logits of tokens with the label of the same token.
     rows_a_number : tuple of int or None
         Of how many rows, at least and at most, each batch has one loss, by the first pass; None where a loss is that of
         a sample.
@@ -149,6 +151,7 @@ class Network(MultiObjective):
         if lower_bound is not None:
             self.lower_bound = as_number(lower_bound, "lower_bound")
         self.n_samples: int | None = None
+        self.labels_in_place = False
         self.rows_a_number: tuple[int, int] | None = None
         self._counted: set[tuple[int, ...]] = set()
         self.extremes = math.inf, -math.inf
@@ -183,6 +186,7 @@ class Network(MultiObjective):
         base = self.tensors(self.zeros())
         first = self._first_batch(base)
         self.loss_of_samples = self._as_meant(first)
+        self.labels_in_place = self._takes_labels_in_place(first)
         self.below = self._types_below(first)
         one, two = (self._losses(first, base) for _ in range(2))
         total, difference = abs(float(one.sum())), abs(float(one.sum() - two.sum()))
@@ -239,6 +243,14 @@ class Network(MultiObjective):
                 "loss(model, batch) -> one number a sample"
             )
         return self.loss_of_samples
+
+    def _takes_labels_in_place(self, batch: Any) -> bool:
+        """Return whether logits of tokens are compared with the label of the same token, not with that of the next."""
+        loss = self.loss_of_samples
+        if type(loss) is not CrossEntropy or loss.outputs is not plain_outputs:
+            return False
+        with require_torch().no_grad(), self.evaluating(self.tensors(self.zeros())):
+            return bool(loss.outputs(self.model, self._moved(batch)).ndim > 2)
 
     def _types_below(self, batch: Any) -> tuple[str, ...]:
         """Return the floating types of a lower precision through which the losses depend on the weights."""

@@ -27,6 +27,7 @@ from .adapted import narrowed
 from .gradients import Network
 from .judge import factors_of, judge, require_curvature
 from .linearize import require_outputs
+from .training_objective import in_short
 from .verdict import NetworkVerdict
 
 # Seconds from one checkpoint to the next.
@@ -194,7 +195,8 @@ def _refuse_frozen(network: Network) -> None:
     frozen = [layer.name for layer in network.layers if not (layer.lora_A.requires_grad and layer.lora_B.requires_grad)]
     if frozen:
         raise ValueError(
-            f"model: {', '.join(frozen)}: expected factors that are trained (requires_grad_(True)), got frozen ones"
+            f"model: {in_short(frozen)}: expected factors that are trained (requires_grad_(True), is_trainable=True "
+            "where PEFT loads an adapter), got frozen ones"
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ._torch import processes
+from ._torch import processes, require_torch
 from .adapted import tied_elsewhere, without_ratio
 from .gradients import Network
 from .losses import CrossEntropy, SquareLoss
@@ -47,17 +47,19 @@ class TrainingObjective:
         normalized = any(layer.magnitude is not None for layer in network.layers)
         update = "||s X||_*" if normalized else "||W - W0||_*"
         over_scale = "lam/|s|" if scales[0] < 0.0 else "lam/s"
-        samples = "" if network.n_samples is None else f" of {network.n_samples} samples"
+        samples = "" if network.n_samples is None else f", the mean loss of {network.n_samples} samples"
         if network.rows_a_number and samples:
-            samples = f" of {network.n_samples} batches of {network.rows_a_number[0]} rows, one number each"
+            samples = f", the mean of {network.n_samples} batches of {network.rows_a_number[0]} rows, one number each"
         over = f", gathered over {processes()} processes" if processes() > 1 else ""
         evaluated = str(network.torch_dtype).removeprefix("torch.")
         if network.below:
             evaluated += f" but in parts in {', '.join(network.below)}, by casts of its own"
         form = getattr(network.loss_of_samples, "form", "")
         how = f", {form}, as in the model's own loss" if form else " as given"
+        if network.labels_in_place:
+            how = f", the logits of each token with the label at its own place,{how}"
         lines = [
-            f"the training objective{samples}{how}, in evaluation mode without dropout{over}",
+            f"the training objective{samples}{how}, each counted alike, in evaluation mode without dropout{over}",
             (
                 f"the penalty (lam/2)(||A||^2 + ||B||^2) with lam = {self.lam:g} is part of the loss (scaling {shown}: "
                 f"{over_scale} = {shares} on {update})"
@@ -71,16 +73,17 @@ class TrainingObjective:
         missing = without_ratio(network.layers)
         if missing:
             lines.append(missing)
-        still = _in_short([layer.name for layer in network.layers if layer.still is not None])
+        lines += _normalized_by_batch(network)
+        still = in_short([layer.name for layer in network.layers if layer.still is not None])
         if still:
             lines.append(f"the row of the padding index stays what it is, as no gradient moves it, in {still}")
-        dora = _in_short([layer.name for layer in network.layers if layer.magnitude is not None])
+        dora = in_short([layer.name for layer in network.layers if layer.magnitude is not None])
         if dora:
             lines.append(
                 "the lengths that DoRA gives the rows of its weights stay what they are, and the gradient has the part "
                 f"of the norms that training leaves out (0 where the lengths are stationary): {dora}"
             )
-        tied = _in_short(tied_elsewhere(network.model, network.layers))
+        tied = in_short(tied_elsewhere(network.model, network.layers))
         if tied:
             lines.append(f"the factors change these layers alone, until they are merged into tied weights: {tied}")
         halves = half_frozen(network)
@@ -103,12 +106,23 @@ class TrainingObjective:
         return known if self.lower_bound <= 0.0 else f"{known}; stated by the caller: every loss is {bound}"
 
 
+def _normalized_by_batch(network: Network) -> list[str]:
+    """Return what is said of normalizations over batches."""
+    kind = require_torch().nn.modules.batchnorm._BatchNorm
+    norms = {name: module for name, module in network.model.named_modules() if isinstance(module, kind)}
+    running = in_short([name for name, module in norms.items() if module.running_mean is not None])
+    together = in_short([name for name, module in norms.items() if module.running_mean is None])
+    lines = [f"normalized by running averages, not by those of each batch as in training mode: {running}"]
+    lines += [f"normalized over each batch, so that the objective is that of these batches: {together}"]
+    return [line for line, names in zip(lines, (running, together)) if names]
+
+
 def _trained_beside(network: Network) -> str:
     """Return which parameters are trained beside the factors, in short."""
     factors = {id(part) for layer in network.layers for part in (layer.lora_A, layer.lora_B)}
     if any(layer.lora_A is None for layer in network.layers):
         return ""
-    return _in_short([n for n, p in network.model.named_parameters() if p.requires_grad and id(p) not in factors])
+    return in_short([n for n, p in network.model.named_parameters() if p.requires_grad and id(p) not in factors])
 
 
 def half_frozen(network: Network) -> str:
@@ -118,8 +132,9 @@ def half_frozen(network: Network) -> str:
         trained = [part is not None and part.requires_grad for part in (layer.lora_A, layer.lora_B)]
         if trained[0] != trained[1]:
             names.append(f"{'lora_B' if trained[0] else 'lora_A'} of {layer.name}")
-    return _in_short(names)
+    return in_short(names)
 
 
-def _in_short(names: Sequence[str]) -> str:
+def in_short(names: Sequence[str]) -> str:
+    """Return the first three names, and how many more there are."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -80,6 +80,10 @@ def test_a_language_model_is_judged_by_its_own_loss(own, head):
         plain = Network(model, loss, given)
         plain.value(at)
         assert plain.n_samples == unshifted
+    # Which of the two a verdict is about is said of either.
+    place = "the logits of each token with the label at its own place"
+    assert place in judge(model, CrossEntropy(), pairs, LAM).premises[0]
+    assert (place in premise) == (own == "same")
 
 
 def test_a_loss_within_a_tuple_is_the_models_own_too():

@@ -34,11 +34,18 @@ def test_a_full_disk_does_not_undo_the_training(tmp_path, monkeypatch):
         assert torch.equal(got, expected), name
 
 
+def test_of_many_frozen_layers_three_are_named():
+    model = torch.nn.Sequential(*(LoRALinear(6, 6, 1) for _ in range(40)), torch.nn.Flatten(), torch.nn.Linear(24, 3))
+    model.requires_grad_(False)
+    with pytest.raises(ValueError, match=r"^model: 0, 1, 2 and 37 more: expected"):
+        fine_tune(model, CrossEntropy(), data(), LAM, max_calls=5)
+
+
 def test_shared_and_frozen_factors_are_refused_by_name_before_anything_is_trained():
     model = Net()
     model.second.lora_A.requires_grad_(False)
     before = model.first.lora_B.clone()
-    with pytest.raises(ValueError, match=r"model: second: expected factors that are trained"):
+    with pytest.raises(ValueError, match=r"model: second: expected factors that are trained .*is_trainable=True"):
         fine_tune(model, CrossEntropy(), data(), LAM, max_calls=5)
     assert torch.equal(model.first.lora_B, before)
     assert judge(model, CrossEntropy(), data(), LAM).certificate is not None

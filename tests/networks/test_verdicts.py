@@ -522,6 +522,21 @@ def test_a_subclass_that_is_said_not_to_be_convex_has_no_bound():
     assert "SquareLoss is convex" in str(judge(model, SquareLoss(), batches, **where))
 
 
+@pytest.mark.parametrize("running", [True, False])
+def test_whether_batches_are_normalized_together_is_among_the_premises(running):
+    """In training mode a sample's output depends on the others of its batch, else only without averages."""
+    torch.manual_seed(0)
+    norm = torch.nn.BatchNorm1d(5, track_running_stats=running)
+    model = torch.nn.Sequential(LoRALinear(6, 5, 2), norm, torch.nn.Tanh(), torch.nn.Linear(5, 3))
+    (x, y), *_ = [(x.mean(1), y) for x, y in data()]
+    whole, parts = ([(x[k : k + size], y[k : k + size]) for k in range(0, len(x), size)] for size in (len(x), 5))
+    one, other = (judge(model, CrossEntropy(), batches, LAM) for batches in (whole, parts))
+    assert (one.certificate.f == pytest.approx(other.certificate.f, rel=1e-12)) == running
+    words = "normalized by running averages" if running else "normalized over each batch, so that the objective is that"
+    assert sum(words in line and line.endswith(": 1") for line in one.premises) == 1
+    assert not any("normalized" in line for line in judge(Net(), CrossEntropy(), data(), LAM).premises)
+
+
 def test_a_lower_bound_that_the_caller_states_is_among_the_premises():
     """It is what the gap rests on: labels that are drawn at random cost at least their entropy."""
     for bound in (-1.0, 0.0, 0.25):
