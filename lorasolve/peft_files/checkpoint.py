@@ -13,6 +13,7 @@ from .folder import inside, read_json
 STATE = "trainer_state.json"
 # What a long run logs.
 _LIMIT = 8 * 2**20
+_LOSSES = ("loss", "train_loss", "eval_loss")
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,12 @@ class TrainerState:
     largest_step_size : float, optional
         The largest learning rate logged.
     first_loss, last_loss : float, optional
-        Training losses logged. The Trainer's log hides losses that are not finite.
+        Training losses logged that are finite.
     zero_gradients, non_finite_gradients : int
         How many logged gradient norms are 0, or not finite.
+    non_finite_losses : int
+        How many logged losses are not finite, those of evaluations included. The Trainer hides those of training unless
+        ``logging_nan_inf_filter`` is off.
     optimizer_saved : bool
         Whether ``optimizer.pt`` lies beside it, which holds weight decay and smoothed gradients and needs torch.
     """
@@ -39,6 +43,7 @@ class TrainerState:
     last_loss: float | None
     zero_gradients: int
     non_finite_gradients: int
+    non_finite_losses: int
     optimizer_saved: bool
 
 
@@ -72,5 +77,6 @@ def read_trainer_state(folder: PathLike) -> TrainerState | None:
         last_loss=losses[-1] if losses else None,
         zero_gradients=sum(value == 0 for value in norms),
         non_finite_gradients=sum(not math.isfinite(value) for value in norms),
+        non_finite_losses=sum(not math.isfinite(value) for key in _LOSSES for value in all_logged(key)),
         optimizer_saved=(folder / "optimizer.pt").exists(),
     )

@@ -485,7 +485,10 @@ def _premises(layers: list[LayerReport], unusable: list[UnusableLayer], decay: D
         f"sigma_r <= {FULL_RANK:g} sigma_1 in {len(deficient)} of {len(layers)} layers",
     )
     dora = sum(layer.facts.dora for layer in layers)
-    if dora:
+    third = sum(layer.facts.kind == "adalora" for layer in layers)
+    if third:
+        product = FilePremise("the update is s A B^T", False, f"AdaLoRA in {counted(third)}: s A diag(E) B^T")
+    elif dora:
         product = FilePremise("the update is s A B^T", False, f"DoRA in {counted(dora)}: these are the directions only")
     else:
         because_product = f"{counted(len(unusable))} not usable" if unusable else "in every layer"
@@ -577,6 +580,8 @@ def _trainer_remarks(trainer: TrainerState, decay: Decay) -> list[str]:
         )
     if trainer.non_finite_gradients:
         remarks.append(f"trainer's log: {trainer.non_finite_gradients} gradient norms are not finite")
+    if trainer.non_finite_losses:
+        remarks.append(f"trainer's log: {trainer.non_finite_losses} losses are not finite")
     if trainer.optimizer_saved and decay.kind == "unknown" and "optimizer.pt" not in decay.source:
         remarks.append("optimizer.pt lies beside it and holds the weight decay: --optimizer-state reads it with torch")
     return remarks

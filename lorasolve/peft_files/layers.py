@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import pathlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -47,6 +48,8 @@ _IN_FULL = "trained in full, not of low rank"
 _WHOLE = "saved in full; the configuration does not name it as trained"
 _BASE = "a base weight, saved beside its factors"
 
+# The files of a base model, or of one that an adapter was merged into.
+_OF_MODELS = r"model(-\d+-of-\d+)?\.safetensors"
 # At most so many folders or files are named.
 _LISTED = 8
 # Entries of one factor: 0.5 GB as float64, a vocabulary of 260000 at rank 256.
@@ -465,6 +468,11 @@ def _what_is_missing(path: pathlib.Path) -> str:
         if nested:
             return f"holds no adapter itself; its folders do: {_listed(nested)}"
         others = [child.name for child in path.glob("*.safetensors")]
+        if others and all(re.fullmatch(_OF_MODELS, name) for name in others):
+            return (
+                f"holds a whole model ({_listed(others)}) and no adapter: {WEIGHTS} is missing. merge_and_unload() "
+                "leaves no factors to read; give the folder that the adapter itself was saved to"
+            )
         if others:
             return (
                 f"{WEIGHTS} is missing; a file whose scaling is in itself, as kohya's, is given by its name: "

@@ -106,6 +106,8 @@ def test_of_adalora_it_is_not_known_whether_the_factors_are_balanced(tmp_path, m
     assert found.kind == "inconclusive" and "third factor" in found.reason and not found.excess
     (premise,) = [premise for premise in found.premises if premise.name == "balanced factors"]
     assert premise.holds is None and "AdaLoRA" in premise.because
+    (product,) = [premise for premise in found.premises if premise.name == "the update is s A B^T"]
+    assert product.holds is False and product.because == "AdaLoRA in 2 layers: s A diag(E) B^T"
     assert "would save" not in str(found)
 
 
@@ -557,10 +559,19 @@ def test_of_a_log_the_first_and_last_loss_of_training_and_the_largest_step_size_
     (tmp_path / "trainer_state.json").write_text(json.dumps({"global_step": 4, "log_history": log}))
     found = read_trainer_state(tmp_path)
     assert (found.first_loss, found.last_loss, found.largest_step_size) == (2.5, 1.25, 3e-5)
+    assert found.non_finite_losses == 1
     # A loss that is an integer is one.
     (tmp_path / "trainer_state.json").write_text(json.dumps({"log_history": [{"loss": 3}, {"step": 2}]}))
     found = read_trainer_state(tmp_path)
     assert (found.first_loss, found.last_loss, found.largest_step_size) == (3.0, 3.0, None)
+
+
+def test_losses_of_a_log_that_are_not_finite_are_counted(tmp_path, make):
+    """The Trainer hides those of training; one of an evaluation is all that is left to see then."""
+    folder = make.adapter(tmp_path, model(make, GOOD))
+    log = [{"loss": 2.0}, {"loss": 0.0}, {"eval_loss": float("nan")}, {"eval_loss": float("inf")}, {"eval_loss": 1.0}]
+    (folder / "trainer_state.json").write_text(json.dumps({"global_step": 4, "log_history": log}))
+    assert "trainer's log: 2 losses are not finite" in diagnose(folder).remarks
 
 
 # ---------------------------------------------------------------------- reports

@@ -479,6 +479,15 @@ def test_what_is_missing_is_said(tmp_path, make):
         read(tmp_path)
 
 
+@pytest.mark.parametrize("names", [["model"], ["model-00001-of-00002", "model-00002-of-00002"]])
+def test_the_folder_of_a_whole_model_is_told_from_that_of_an_adapter(tmp_path, make, names):
+    """What merge_and_unload() leaves holds no factors, and its file is no adapter either."""
+    for k, name in enumerate(names):
+        make.file(tmp_path / f"{name}.safetensors", {f"h.{k}.q.weight": np.ones((2, 3), "f4")})
+    with pytest.raises(UnreadableError, match=rf"holds a whole model \({names[0]}\.safetensors.*no adapter"):
+        read(tmp_path)
+
+
 def test_nothing_but_foreign_tensors(tmp_path, make):
     with pytest.raises(UnreadableError, match=r"no pair of LoRA factors.*another kind"):
         read(make.adapter(tmp_path, {"base_model.model.q.lokr_w1": np.ones(3)}))
