@@ -227,7 +227,11 @@ class _Run:
         elif self.executor.whole_shares:
             # Nobody has reported the shares that are not waited for.
             self.pace.done = len(asked) - len(self._left(asked))
-        self.pace.end(asked_to_stop(), self.work.tells_end, self.work.goes_on)
+        self.pace.close()
+        if asked_to_stop():
+            self.pace.tell_stopped(self.work.goes_on)
+        elif self.work.tells_end:
+            self.pace.tell_end()
 
     def _goes_on(self) -> bool:
         """Whether there is something to wait for; where it is asked to stop, chunks of seconds and not whole shares."""

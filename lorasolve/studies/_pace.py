@@ -77,13 +77,18 @@ class Pace:
         failed = f", {self.failed} failed" if self.failed else ""
         return f"{self._there} of {self.total} runs{failed}, {rate:.3g} a second, {duration(left)} left"
 
-    def end(self, stopped: bool, told: bool, goes_on: bool) -> None:
-        """Say how it ended: where it was stopped, and whether it then ``goes_on``; where the end is to be ``told``."""
+    def close(self) -> None:
+        """End the line, whatever is said after it."""
         self._line.close()
-        if stopped:
-            saved = " and saved, the same call goes on" if goes_on else ""
-            complain(f"{self.label}: stopped; {self._there} of {self.total} runs are finished{saved}")
-        elif self._line.enabled and told:
+
+    def tell_stopped(self, goes_on: bool) -> None:
+        """Say where it was stopped, and whether the same call ``goes_on`` from there."""
+        saved = " and saved, the same call goes on" if goes_on else ""
+        complain(f"{self.label}: stopped; {self._there} of {self.total} runs are finished{saved}")
+
+    def tell_end(self) -> None:
+        """Say what there is at the end, where progress is shown."""
+        if self._line.enabled:
             seconds = time.perf_counter() - self._began
             failed = f", {self.failed} of them failed" if self.failed else ""
             complain(

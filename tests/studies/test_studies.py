@@ -315,8 +315,9 @@ def test_without_stderr_remarks_are_left_out_and_stdout_is_the_callers(monkeypat
     pace = Pace("study", 2, 2, True)
     monkeypatch.setattr(sys, "stderr", None)
     pace.tell("a remark")
-    pace.end(True, True, True)
-    pace.end(False, True, True)
+    pace.close()
+    pace.tell_stopped(True)
+    pace.tell_end()
     assert capsys.readouterr().out == ""
 
 
