@@ -207,7 +207,9 @@ def _certified_run(problem: Problem, route: ConvexRoute, tol: float, progress: b
     A, B = problem.unpaired(blocks)
     certificate = conclude(problem, Product(A, B), blocks, known, tol)
     success = certificate.is_global is True or certificate.relative_gap <= tol
-    final = success or interrupted or math.isinf(certificate.gap)
+    message = f"{route.name}: {found.remark}; {certificate.reason}"
+    if not (success or interrupted or math.isinf(certificate.gap)):
+        message += f"; {_advice(route, certificate, problem.loss.precision)}"
     return ConvexResult(
         A=A,
         B=B,
@@ -215,7 +217,7 @@ def _certified_run(problem: Problem, route: ConvexRoute, tol: float, progress: b
         certificate=certificate,
         route=route.name,
         success=success,
-        message=_message(route, found.remark, certificate, problem.loss.precision, final),
+        message=message,
         interrupted=interrupted,
         nit=found.nit,
         seconds=seconds - compiled,
@@ -230,18 +232,15 @@ def _without_dropped(A: Array, B: Array) -> tuple[Array, Array]:
     return balanced(P[:, :k], s[:k], Q[:, :k])
 
 
-def _message(route: ConvexRoute, remark: str, certificate: Certificate, precision: str, final: bool) -> str:
-    """Put together what happened and, unless that is ``final``, what to do for a smaller gap."""
-    message = f"{route.name}: {remark}; {certificate.reason}"
-    if final:
-        return message
+def _advice(route: ConvexRoute, certificate: Certificate, precision: str) -> str:
+    """Return what to do for a smaller gap."""
     if abs(certificate.value) > SQUARABLE:
-        return f"{message}; give the data other units, squares of these values overflow"
+        return "give the data other units, squares of these values overflow"
     if precision != "float64":
-        return f"{message}; use a larger tol, as f answers in {precision}"
+        return f"use a larger tol, as f answers in {precision}"
     # Without decay other routes are about all ranks.
     alone = route.name == "factored" or certificate.problem.lam == 0.0
-    return message + ("; use a larger tol" if alone else "; use route='factored' or a larger tol")
+    return "use a larger tol" if alone else "use route='factored' or a larger tol"
 
 
 def _cross_checked(problem: Problem, result: ConvexResult, tol: float, progress: bool | Progress) -> ConvexResult:
