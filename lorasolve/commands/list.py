@@ -43,20 +43,26 @@ class ListCommand(Command):
         found = {
             kind: {name: cls.summary for name, cls in registry.classes().items()} for kind, registry in kinds.items()
         }
-        text = "\n\n".join(_section(kind, entries, with_keys=kind == args.kind) for kind, entries in found.items())
+        text = "\n\n".join(_section(kind, entries, _keys(args.kind)) for kind, entries in found.items())
         emit(args, envelope("list", found), text)
         return ExitCode.FINE
 
 
-def _section(kind: str, entries: dict[str, str], with_keys: bool) -> str:
-    """Return one list; asked for alone, the objectives show the keys of their .npz archives."""
+def _keys(kind: str | None) -> dict[str, str]:
+    """Return the keys of the .npz archives of objectives, by name, where these are asked for alone."""
+    if kind != "objectives":
+        return {}
+    return {name: key_list(constructor_keys(cls)) for name, cls in registry_of(kind).classes().items()}
+
+
+def _section(kind: str, entries: dict[str, str], keys: dict[str, str]) -> str:
+    """Return one list, with the keys of those that have some."""
     width = max((len(name) for name in entries), default=0)
     lines = [kind]
     for name, summary in entries.items():
         lines.append(f"  {name.ljust(width)}  {summary}")
-        if with_keys and kind == "objectives":
-            keys = constructor_keys(registry_of(kind).classes()[name])
-            lines.append(f"  {' ' * width}  keys: {key_list(keys)}")
+        if name in keys:
+            lines.append(f"  {' ' * width}  keys: {keys[name]}")
     return "\n".join(lines)
 
 
