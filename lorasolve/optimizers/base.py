@@ -1,6 +1,6 @@
 """What an optimizer is: frozen settings, a state, and one update per oracle call.
 
-The library owns the loop (``lorasolve/engine.py``). Each turn it evaluates the optimizer's ``state.trial``, hands
+The library owns the loop (``lorasolve/loop.py``). Each turn it evaluates the optimizer's ``state.trial``, hands
 value and gradient to ``update``, and the optimizer decides whether that point is accepted and which point is
 evaluated next. A rejected line-search trial is simply an oracle call that was not accepted. Methods that own
 their loop (SciPy's) derive from :class:`DrivenOptimizer` and call back into the same accounting.
