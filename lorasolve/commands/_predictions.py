@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .._support.files import text_writer, write_atomically
 from .._support.validate import Array
 from ..io import envelope
-from .base import emit, remark
+from ._output import emit, remark
 
 if TYPE_CHECKING:
     from ..models import CompletionModel

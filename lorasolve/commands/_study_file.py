@@ -20,7 +20,7 @@ from ..io import TextFormat, read_task, readable
 from ..monitor import StoppingRule
 from ..problem import Problem
 from ..tasks import digits_task
-from .base import as_options
+from ._arguments import as_options
 
 if TYPE_CHECKING:
     from ..studies import Study

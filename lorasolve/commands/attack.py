@@ -9,7 +9,9 @@ import re
 from .._support.files import text_writer, write_atomically
 from ..attacks import AttackReport, attack, registry
 from ..io import envelope
-from .base import Command, ExitCode, add_json_argument, as_options, emit
+from ._arguments import add_json_argument, as_options
+from ._output import emit
+from .base import Command, ExitCode
 
 
 class AttackCommand(Command):

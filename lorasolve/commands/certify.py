@@ -8,20 +8,9 @@ from typing import Any
 
 from ..io import envelope, is_result, load_result, read_arrays
 from ..problem import Problem
-from .base import (
-    Command,
-    add_answer_arguments,
-    add_data_arguments,
-    as_options,
-    certified,
-    emit,
-    emphasis,
-    keep_inputs,
-    problem_from,
-    problem_line,
-    remark,
-    task_from,
-)
+from ._arguments import add_answer_arguments, add_data_arguments, as_options, problem_from, task_from
+from ._output import certified, emit, emphasis, keep_inputs, problem_line, remark
+from .base import Command
 
 
 class CertifyCommand(Command):

@@ -6,7 +6,9 @@ import argparse
 
 from .._version import __version__
 from ..io import envelope
-from .base import Command, ExitCode, add_json_argument, emit
+from ._arguments import add_json_argument
+from ._output import emit
+from .base import Command, ExitCode
 
 BIBTEX = (
     r"""@inproceedings{kim2025lora,

@@ -14,28 +14,29 @@ from ..method import GRAMMAR
 from ..plotting import comparison_figure, figure_writer
 from ..status import Status
 from ..tasks import Task
-from .base import (
-    Command,
-    ExitCode,
+from ._arguments import (
     add_output_arguments,
     add_problem_arguments,
     add_run_arguments,
     add_worker_arguments,
     as_options,
+    method_from,
+    problem_from,
+    stopping_from,
+    task_from,
+)
+from ._output import (
     certified,
     emit,
     emphasis,
-    method_from,
     metrics_line,
     outputs,
     picture_suffix,
-    problem_from,
     problem_line,
     remark,
-    stopping_from,
-    task_from,
     terminal_width,
 )
+from .base import Command, ExitCode
 
 if TYPE_CHECKING:
     from ..comparison import Comparison

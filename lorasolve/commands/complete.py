@@ -8,20 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from .._means import MEANS
 from ..io import Ratings, envelope, read_ratings
-from .base import (
-    FORMAT,
-    Command,
-    ExitCode,
-    add_answer_arguments,
-    add_format_arguments,
-    as_options,
-    certified,
-    emit,
-    emphasis,
-    format_from,
-    keep_inputs,
-    remark,
-)
+from ._arguments import FORMAT, add_answer_arguments, add_format_arguments, as_options, format_from
+from ._output import certified, emit, emphasis, keep_inputs, remark
+from .base import Command, ExitCode
 
 if TYPE_CHECKING:
     from ..models.completion import CompletionFit

@@ -9,23 +9,9 @@ from .._support.files import write_together
 from .._support.text import number
 from ..io import arrays_writer, envelope, json_writer
 from ..problem import Problem
-from .base import (
-    Command,
-    ExitCode,
-    add_output_arguments,
-    add_problem_arguments,
-    as_options,
-    certified,
-    emit,
-    emphasis,
-    metrics_line,
-    outputs,
-    problem_from,
-    problem_line,
-    quality_of,
-    remark,
-    task_from,
-)
+from ._arguments import add_output_arguments, add_problem_arguments, as_options, problem_from, task_from
+from ._output import certified, emit, emphasis, metrics_line, outputs, problem_line, quality_of, remark
+from .base import Command, ExitCode
 
 if TYPE_CHECKING:
     from ..convex import ConvexResult

@@ -13,17 +13,9 @@ from ..peft_files.diagnosis import FACTORS, FINDINGS, Diagnosis, diagnose
 from ..peft_files.folder import inside
 from ..peft_files.page import diagnosis_page
 from ..peft_files.text import SORT_KEYS, diagnosis_text
-from .base import (
-    Command,
-    ExitCode,
-    add_json_argument,
-    add_layers_argument,
-    as_options,
-    emit,
-    emphasis,
-    keep_inputs,
-    layers_from,
-)
+from ._arguments import add_json_argument, add_layers_argument, as_options, layers_from
+from ._output import emit, emphasis, keep_inputs
+from .base import Command, ExitCode
 
 # What makes `--fail-on` fail: the finding itself or a worse one.
 _FAIL_ON = {"loud": ("non_finite", "loud"), "untrained": ("non_finite", "loud", "spiked", "untrained")}

@@ -6,7 +6,9 @@ import argparse
 
 from ..io import envelope
 from ..peft_files.decay import OPTIMIZERS, SCHEDULES, explain_decay
-from .base import Command, ExitCode, add_json_argument, as_options, emit
+from ._arguments import add_json_argument, as_options
+from ._output import emit
+from .base import Command, ExitCode
 
 
 class ExplainCommand(Command):

@@ -11,7 +11,10 @@ from typing import Any
 from .._support.threads import available_threads, get_threads
 from .._version import __version__
 from ..io import envelope
-from .base import Command, ExitCode, add_json_argument, cache_facts, emit
+from ._arguments import add_json_argument
+from ._cache import cache_facts
+from ._output import emit
+from .base import Command, ExitCode
 
 PACKAGES = ("numpy", "scipy", "sympy", "cvxpy", "numba", "matplotlib", "threadpoolctl", "joblib", "cloudpickle")
 

@@ -11,7 +11,9 @@ from ..io import envelope
 from ..peft_files.folder import printable
 from ..peft_files.overlap import Interference, interfere
 from ..peft_files.text import counted
-from .base import Command, ExitCode, add_json_argument, add_layers_argument, as_options, emit, layers_from
+from ._arguments import add_json_argument, add_layers_argument, as_options, layers_from
+from ._output import emit
+from .base import Command, ExitCode
 
 
 class InterfereCommand(Command):

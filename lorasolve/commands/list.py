@@ -10,7 +10,9 @@ from typing import Any
 from .._support.keywords import suggest
 from .._support.registry import Registry
 from ..io import constructor_keys, envelope, key_list
-from .base import Command, ExitCode, add_json_argument, emit
+from ._arguments import add_json_argument
+from ._output import emit
+from .base import Command, ExitCode
 
 KINDS = ("objectives", "adapters", "optimizers", "schedules", "inits", "convex", "executors", "attacks")
 

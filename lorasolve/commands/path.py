@@ -8,22 +8,9 @@ from typing import TYPE_CHECKING
 from .._support.files import write_together
 from ..io import envelope, json_writer
 from ..plotting import COLOURS, figure_writer
-from .base import (
-    Command,
-    ExitCode,
-    add_data_arguments,
-    add_output_arguments,
-    as_options,
-    certified,
-    emit,
-    metrics_line,
-    outputs,
-    picture_suffix,
-    quality_of,
-    remark,
-    task_from,
-    undecayed_problem,
-)
+from ._arguments import add_data_arguments, add_output_arguments, as_options, task_from, undecayed_problem
+from ._output import certified, emit, metrics_line, outputs, picture_suffix, quality_of, remark
+from .base import Command, ExitCode
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,18 +6,10 @@ import argparse
 import shlex
 
 from ..io import read_pairs
+from ._arguments import FORMAT, add_format_arguments, add_json_argument, as_options, format_from
+from ._output import keep_inputs, remark
 from ._predictions import refuse_other_formats, remark_otherwise_written, tell
-from .base import (
-    FORMAT,
-    Command,
-    ExitCode,
-    add_format_arguments,
-    add_json_argument,
-    as_options,
-    format_from,
-    keep_inputs,
-    remark,
-)
+from .base import Command, ExitCode
 
 
 class PredictCommand(Command):

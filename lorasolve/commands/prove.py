@@ -18,7 +18,9 @@ from .._support.validate import as_instance, as_iterable, as_path
 from ..executors.base import Pool, outcomes
 from ..executors.loky import Loky
 from ..io import envelope
-from .base import Command, ExitCode, add_json_argument, emit, keep_inputs, show
+from ._arguments import add_json_argument
+from ._output import emit, keep_inputs, show
+from .base import Command, ExitCode
 
 if TYPE_CHECKING:
     from ..symbolic import Theorem

@@ -13,8 +13,10 @@ from .._support.progress import complain
 from .._support.validate import as_path
 from ..papers import registry
 from ..papers.base import Experiment
+from ._arguments import add_worker_arguments, as_options
 from ._axes import chosen, help_text, option, options
-from .base import Command, ExitCode, add_worker_arguments, as_options, show
+from ._output import show
+from .base import Command, ExitCode
 
 
 class ReproduceCommand(Command):

@@ -13,26 +13,18 @@ from ..io import envelope, json_writer, result_writer
 from ..method import GRAMMAR
 from ..problem import Problem
 from ..status import Status
-from .base import (
-    Command,
-    ExitCode,
+from ._arguments import (
     add_output_arguments,
     add_problem_arguments,
     add_run_arguments,
     as_options,
-    certified,
-    emit,
-    emphasis,
     method_from,
-    metrics_line,
-    outputs,
     problem_from,
-    problem_line,
-    quality_of,
-    remark,
     stopping_from,
     task_from,
 )
+from ._output import certified, emit, emphasis, metrics_line, outputs, problem_line, quality_of, remark
+from .base import Command, ExitCode
 
 if TYPE_CHECKING:
     from ..certificates import Certificate

@@ -13,8 +13,10 @@ import numpy as np
 from .._support.files import text_writer, write_together
 from .._support.progress import complain
 from ..io import envelope
+from ._arguments import add_json_argument, add_worker_arguments, as_options
+from ._output import emit, keep_inputs, remark
 from ._study_file import FILE_HELP, read_study, sources
-from .base import Command, ExitCode, add_json_argument, add_worker_arguments, as_options, emit, keep_inputs, remark
+from .base import Command, ExitCode
 
 if TYPE_CHECKING:
     from ..studies import Runs, Study

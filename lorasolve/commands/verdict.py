@@ -6,7 +6,9 @@ import argparse
 
 from ..io import envelope, load_result
 from ..status import Status
-from .base import Command, ExitCode, add_json_argument, as_options, emit, emphasis, problem_line
+from ._arguments import add_json_argument, as_options
+from ._output import emit, emphasis, problem_line
+from .base import Command, ExitCode
 
 # Whether a kind of verdict is good news; what is not listed is inconclusive.
 _GOOD = {"global": True, "spurious": False, "saddle": False}

@@ -20,7 +20,10 @@ from ..executors.serial import Serial
 from ..io import envelope
 from ..monitor import StoppingRule
 from ..problem import Problem
-from .base import Command, ExitCode, add_json_argument, cache_facts, emit
+from ._arguments import add_json_argument
+from ._cache import cache_facts
+from ._output import emit
+from .base import Command, ExitCode
 
 RANK = 2
 # More steps than an acceleration or a line search needs to enter each of its loops once.
