@@ -20,7 +20,12 @@ from lorasolve.symbolic.positivity import provably_nonnegative
 # What texts of expressions can be told apart by.
 NAME = re.compile(r"[^\s()*+\-/^,]+")
 SIGNS = frozenset({"real", "positive", "nonnegative", "nonzero", "integer"})
-FUNCTIONS = (sympy.exp, sympy.cos, sympy.sin, sympy.Abs, sympy.Min)
+# What a SymPy expression may be made of. Sums and products with a symbol for an end are not: where nothing is left to
+# add, SymPy takes terms away, which no example shows.
+ACCEPTED = (
+    *(sympy.Symbol, sympy.Number, sympy.NumberSymbol, sympy.Add, sympy.Mul, sympy.Pow, sympy.Tuple),
+    *(sympy.exp, sympy.cos, sympy.sin, sympy.Abs, sympy.Min, sympy.Derivative, sympy.Integral, sympy.Subs),
+)
 INFINITE = (sympy.nan, sympy.zoo, sympy.oo, -sympy.oo)
 
 
@@ -99,8 +104,10 @@ def fault_of_value(value: Any) -> str | None:
         kinks = _kinks(node) if isinstance(node, sympy.Integral | sympy.Derivative) else []
         if kinks:
             return f"{node} may run over a kink: {kinks[0]} is not provably other than zero"
-        if node.is_Function and not isinstance(node, FUNCTIONS):
-            return f"{node} is a function that is not known to be real and exact here"
+        if not isinstance(node, ACCEPTED):
+            return f"{node} is nothing that is known to be real and exact here"
+        if isinstance(node, sympy.Integral) and any(len(limit) != 3 for limit in node.limits):
+            return f"{node} has no ends, so that a constant is left open"
     return None
 
 

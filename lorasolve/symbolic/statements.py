@@ -27,8 +27,6 @@ def fault_of_statement(
 
     ``equal`` are the sides of the hypotheses that are equations.
     """
-    if as_written(left) == as_written(right):
-        return f"both sides are {as_written(left)} as they are written: nothing is claimed"
     for assumption in given:
         if type(assumption) is not Assumption:
             return f"an assumption is a {type(assumption).__name__}, not an Assumption"
@@ -41,4 +39,6 @@ def fault_of_statement(
         fault = fault or fault_of_named_sign(*pair)
     for value in dict.fromkeys(values_in(parts)):
         fault = fault or fault_of_value(value)
+    if fault is None and as_written(left) == as_written(right):
+        return f"both sides are {as_written(left)} as they are written: nothing is claimed"
     return fault

@@ -376,4 +376,4 @@ def as_written(part: Any) -> str:
     try:
         return text(part)
     except ExportError:
-        return str(part)
+        return str(part.value if isinstance(part, ex.Constant) else part)

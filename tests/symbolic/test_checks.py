@@ -203,6 +203,8 @@ def test_what_sympy_has_worked_out_is_no_claim(claim, relation):
 def test_one_side_twice_is_no_claim():
     assert "nothing is claimed" in Identity("name", "", A @ B.T, A @ B.T).prove().detail
     assert "nothing is claimed" in SumOfSquares("name", "", square(A), square(A), proof=[]).prove().detail
+    exponential = sympy.exp(t)
+    assert "nothing is claimed" in ScalarCheck("name", "", sympy.diff(exponential, t), exponential).prove().detail
 
 
 @pytest.mark.parametrize(
