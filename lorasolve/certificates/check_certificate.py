@@ -94,22 +94,22 @@ def up(*terms: float) -> float:  # at least a sum of numbers >= 0 that have been
 def size(x: Any) -> float:  # at least the Frobenius norm
     return up(math.sqrt(float((x * x).sum()) * (1.0 + 2.0 * (x.size + 8) * U) + x.size * 2.0**-1070))
 
-def linear(form: Any, m: int, n: int) -> tuple[Any, Any, float, int, int]:
-    """Return a map, its adjoint, a bound of its norm, how many terms its sums have, and how many outputs."""
+def linear(form: Any, m: int, n: int) -> tuple[Any, Any, float, tuple[int, int], int]:
+    """Return a map, its adjoint, a bound of its norm, how many terms the sums of either have, and how many outputs."""
     # The bound holds for the map of absolute values too, so rounding errs by at most (terms + 1) U norm ||.||.
     fields(form, {"matrix": "kind Z", "outer": "kind a b"}.get(form["kind"], "kind outputs output entry values"))
     if form["kind"] == "matrix":  # acting on the rows of X, or on all entries of X in one row
         (k, N), Z = form["Z"]["shape"], array(form["Z"], *form["Z"]["shape"])
         require(k in (n, m * n), "a map's matrix has the wrong shape")
         adjoint, count = (lambda d: d.reshape(-1, N) @ Z.T), m * n // k * N
-        return lambda W: (W.reshape(-1, k) @ Z).ravel(), adjoint, size(Z), max(k, N), count
+        return lambda W: (W.reshape(-1, k) @ Z).ravel(), adjoint, size(Z), (k, N), count
     if form["kind"] == "outer":  # a_i^T X b_i
         a, b = (array(form[key], form["a"]["shape"][0], side) for key, side in (("a", m), ("b", n)))
         adjoint, norm = (lambda d: (d[:, None] * a).T @ b), up(size(a) * max(map(size, b)))
-        return lambda W: (a @ W * b).sum(axis=1), adjoint, norm, m + n + len(a) + 2, len(a)
+        return lambda W: (a @ W * b).sum(axis=1), adjoint, norm, (m + n + 2, len(a) + 2), len(a)
     require(form["kind"] == "entries", "unknown map")
     at, entry = positions(form["output"], form["outputs"]), positions(form["entry"], m * n)
-    v, most = array(form["values"], len(entry)), int(max(np.bincount(at).max(), np.bincount(entry).max()))
+    v, most = array(form["values"], len(entry)), (int(np.bincount(at).max()), int(np.bincount(entry).max()))
     schur = up(math.sqrt(np.bincount(at, abs(v)).max()) * math.sqrt(np.bincount(entry, abs(v)).max()) * (1 + 2.0**-25))
     adjoint = lambda d: np.bincount(entry, v * d[at], m * n)
     return lambda W: np.bincount(at, v * W.ravel()[entry], form["outputs"]), adjoint, schur, most, form["outputs"]
@@ -134,7 +134,7 @@ def loss(form: Any, z: Any, radius: float) -> tuple[float, Any, float]:
     (K, N), s, at = s.shape, s - s.max(axis=0), (label, np.arange(len(label)))
     P = np.exp(s) / np.exp(s).sum(axis=0)
     f = float((np.log(np.exp(s).sum(axis=0)) - s[at]).sum()) * (1.0 + 2.0**-29) + N * 2.0**-29
-    wrong = up(size(U * ((50 + 3 * K) * P + 2)), radius)
+    wrong = up(size(U * ((50 + 3 * K) * P + 2)), radius / 2)  # the probabilities are 1/2-Lipschitz
     P[at] -= 1.0
     return up(f, math.sqrt(2.0 * N) * radius), -y * P[0] if kind == "logistic" else P.ravel(), wrong
 
@@ -147,13 +147,13 @@ def binary64(problem: Any, point: Any, lam: Fraction, c: Fraction) -> tuple[Frac
         A, B = array(point["A"], m, r), array(point["B"], n, r)
         X, ab = A @ B.T + (array(problem["X0"], m, n) if "X0" in problem else 0.0), up(size(A) * size(B))
         measure, adjoint, norm, terms, count = linear(problem["map"], m, n)
-        z, radius = measure(X), up((terms + 1) * U * norm * size(X), norm * up((r + 1) * U * ab, U * size(X)))
+        z, radius = measure(X), up((terms[0] + 1) * U * norm * size(X), norm * up((r + 1) * U * ab, U * size(X)))
         for shift in problem["shifts"]:
             z = z - array(shift, count)
             radius = up(radius, U * size(z))
         f, d, wrong = loss(problem["loss"], z, radius)
         G = adjoint(d).reshape(m, n) / float(D)
-        radius = up((terms + 1) * U * norm * size(d) / D, norm * wrong / D, 2 * U * size(G))  # D is rounded too
+        radius = up((terms[1] + 1) * U * norm * size(d) / D, norm * wrong / D, 2 * U * size(G))  # D is rounded too
         if c:
             tall, k = (G if m >= n else G.T), min(m, n)
             level = min(max(lam / c - Fraction(radius), Fraction(0)), Fraction(2) ** 500)  # what is less proves more

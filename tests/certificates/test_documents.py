@@ -231,6 +231,15 @@ def test_binary64_allows_no_c_above_lam_over_norm(name: str) -> None:
         assert accepted is fits
 
 
+def test_many_samples_make_no_gap_of_softmax_large() -> None:
+    """Outputs are sums over 6 inputs, whatever the number of samples: rounding in them is no larger."""
+    rng = np.random.default_rng(SEED)
+    Z = rng.standard_normal((6, 3000))
+    task = ls.Problem(Softmax(rng.standard_normal((4, 6)), Z, rng.integers(0, 4, 3000)), 4, lam=0.05)
+    best = ls.solve_convex(task, tol=1e-13)
+    assert float(Fraction(certificates.document(task, best)["gap"])) < 4e-11 * best.fun
+
+
 def test_the_scale_of_the_adapter_is_part_of_the_problem() -> None:
     scaled = ls.Problem(OBJECTIVES["denoising"], 2, lam=0.3, adapter=LoRA(alpha=6.0))  # s = 3
     plain = ls.Problem(OBJECTIVES["denoising"], 2, lam=0.1)
@@ -535,6 +544,46 @@ def by_hand(m: int, form: dict[str, Any], shift: float, A: np.ndarray, b: float,
     point = {"A": encoded(A), "B": encoded(np.array([[b]]))}
     head = {"schema": "lorasolve/certificate", "schema_version": 1, "arithmetic": "binary64", "inequality": "convex"}
     return head | {"problem": task, "point": point, "c": "0", "gap": "0"}
+
+
+def maps() -> dict[str, tuple[dict[str, Any], int, int, list[list[tuple[int, Fraction]]]]]:
+    """Maps of 2000 numbers to one output and of one number to 2000 of them: form, shape, and rows in fractions."""
+    N = 2000
+    v = np.random.default_rng(5).random(N)
+    c, one = [Fraction(x) for x in v.tolist()], np.ones((1, 1))
+    every, first = list(range(N)), [0] * N
+    entries = {"kind": "entries", "values": encoded(v)}
+    return {
+        "matrix, to one": ({"kind": "matrix", "Z": encoded(v[:, None])}, 1, N, [list(enumerate(c))]),
+        "matrix, from one": ({"kind": "matrix", "Z": encoded(v[None])}, 1, 1, [[(0, x)] for x in c]),
+        "outer, to one": ({"kind": "outer", "a": encoded(v[None]), "b": encoded(one)}, N, 1, [list(enumerate(c))]),
+        "outer, from one": (
+            {"kind": "outer", "a": encoded(v[:, None]), "b": encoded(np.ones((N, 1)))}, 1, 1, [[(0, x)] for x in c]),
+        "entries, to one": (
+            entries | {"outputs": 1, "output": first, "entry": every}, N, 1, [list(enumerate(c))]),
+        "entries, from one": (
+            entries | {"outputs": N, "output": every, "entry": first}, 1, 1, [[(0, x)] for x in c]),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", maps())
+def test_rounding_in_a_map_and_its_adjoint_is_bounded_by_the_length_of_its_own_sums(name: str) -> None:
+    form, m, n, rows = maps()[name]
+    check_certificate.np = np
+    measure, adjoint, norm, terms, count = check_certificate.linear(form, m, n)
+    W, d = np.random.default_rng(6).random((m, n)), np.random.default_rng(7).random(count)
+    X, D = ([Fraction(x) for x in given.ravel().tolist()] for given in (W, d))
+    true = [sum(v * X[k] for k, v in row) for row in rows]
+    back = [Fraction(0)] * (m * n)
+    for weight, row in zip(D, rows):
+        for k, v in row:
+            back[k] += weight * v
+    for found, exact, given, length in ((measure(W), true, X, terms[0]), (adjoint(d).ravel(), back, D, terms[1])):
+        error = sum((Fraction(x) - y) ** 2 for x, y in zip(found.tolist(), exact))
+        bound = (length + 1) * Fraction(2) ** -53 * Fraction(norm)
+        assert 0 < error <= bound**2 * sum(x * x for x in given)
+        # Short sums are not charged for the long ones of the other direction.
+        assert length <= 5 or len(given) == 2000
 
 
 def test_coefficients_whose_product_underflows_bound_the_map() -> None:
