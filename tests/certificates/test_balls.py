@@ -48,6 +48,21 @@ def test_products(shape, exact):
         assert inside(exact, wide, other @ exact.rational(member(rng, Ball(B, 1e-2 * np.linalg.norm(B)))))
 
 
+@pytest.mark.parametrize("ratio", [1.0, 2.0**20, 2.0**40])
+def test_a_moved_weight_in_two_parts(ratio, exact):
+    """Of a large weight and a small update it is the sum of the two second parts that is rounded."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        W0, A = ratio * rng.standard_normal((1, 1)), rng.standard_normal((1, 1))
+        # With so few bits the product is a sum of two numbers.
+        B = np.array([[1.0 + float(rng.integers(2**25)) * 2.0**-25]])
+        high, low, radius = balls.moved(W0, A, B)
+        true = exact.rational(W0) + exact.rational(A) @ exact.rational(B)
+        rest = true - exact.rational(high) - exact.rational(low)
+        assert exact.dot(rest, rest) <= Fraction(radius) ** 2
+        assert radius <= 2.0**-74 * max(1.0, 2.0**-30 * ratio)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("cancelled", [0.0, 1e-6, 1e-12])
 def test_residuals_keep_their_accuracy_where_they_cancel(shape, cancelled, exact):
