@@ -256,6 +256,28 @@ def test_inner_products(radius, exact):
         assert high - low <= 2 * radius * size * (1 + 1e-9) + 1e-14 * math.prod(sizes)
 
 
+def test_an_inner_product_whose_sum_is_rounded_down_at_each_step(exact):
+    """1000 numbers above 1 by less than half of the last bit of what they are added to."""
+    A, B = np.ones((1, 1000)), np.full((1, 1000), 1.0 + 30 * 2.0**-52)
+    low, high = balls.inner_product(Ball(np.ones((1, 1))), A, B, 1001.0)
+    true = exact.dot(exact.rational(A), exact.rational(B))
+    assert Fraction(low) <= true <= Fraction(high)
+    assert abs(float(np.einsum("ij,ij->i", A, B)[0]) - float(true)) > 2**-52 * float(true)
+
+
+def test_an_inner_product_with_columns_that_a_gradient_hardly_sees(exact):
+    """What is left of ``G B`` is of the size of one rounding, and its own error is far above one of it."""
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        B, G = rng.standard_normal((300, 1)), rng.standard_normal((1, 300))
+        for _ in range(3):
+            G = G - (G @ B) / (B.T @ B) * B.T
+        low, high = balls.inner_product(Ball(G), np.ones((1, 1)), B, float(np.linalg.norm(B)) * (1 + 1e-12))
+        true = exact.dot(exact.rational(G), exact.rational(B.T))
+        assert Fraction(low) <= true <= Fraction(high)
+        assert high - low < 1e-16
+
+
 def test_a_radius_that_is_no_number_is_infinite():
     assert Ball(np.zeros((1, 1)), np.nan).radius == np.inf
     assert Ball(np.zeros((1, 1)), -1.0).radius == np.inf

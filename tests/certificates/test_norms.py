@@ -10,6 +10,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from lorasolve.certificates import norms, nuclear_norms
+from lorasolve.certificates._rounding import U
 from lorasolve.certificates.balls import Ball, SparseBall
 
 
@@ -307,6 +308,31 @@ def test_dropped_shifts_and_radii_are_caught(monkeypatch, exact):
         patch.setattr(norms, "_candidates", lambda W, level, gram: [norms._largest_eigenvalue(W, 1e-9)])
         patch.setattr(norms.Gram, "_error", lambda self, enough: 0.0)
         assert violations(exact) > 0
+
+
+def test_the_bound_holds_where_arithmetic_errs_by_as_much_as_the_model_allows(monkeypatch):
+    """Rounding hardly ever goes one way; here Gram matrix and factorisation are both off by 98 % of the most."""
+    import scipy.linalg.lapack as lapack
+
+    C = np.ones((100, 20))
+    most = {"gram": (100 + 1) * U, "factor": (20 + 3) * U}
+    factorised = lapack.dpotrf
+
+    def too_small(A, B):
+        return (1.0 - 0.98 * most["gram"]) * (A @ B)
+
+    def too_willing(M, **options):
+        return factorised(M + 0.98 * most["factor"] * np.diag(np.diag(M)), **options)
+
+    monkeypatch.setattr(norms, "blocked", too_small)
+    monkeypatch.setattr(lapack, "dpotrf", too_willing)
+    square = 2000.0
+    tau = square * (1.0 - 0.93 * sum(most.values()))
+    level = math.sqrt(tau / (1.0 + 16.0 * U * math.sqrt(20)))
+    assert level < math.sqrt(square) * (1.0 - 50 * U)
+    gram = norms.Gram(Ball(C))
+    assert next(norms._candidates(gram._squares, [level], 0.0)) < square
+    assert math.sqrt(square) <= gram.norm(level) <= math.sqrt(square) * (1.0 + 100 * U)
 
 
 def test_semidefinite_defect(exact):
