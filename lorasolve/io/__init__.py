@@ -8,12 +8,11 @@ from .documents import envelope as envelope
 from .documents import json_writer as json_writer
 from .documents import to_json as to_json
 from .documents import write_json as write_json
+from .labels import given_twice as given_twice
 from .labels import label_places as label_places
 from .labels import plain_labels as plain_labels
 from .ratings import Pairs as Pairs
 from .ratings import Ratings as Ratings
-from .ratings import TextFormat as TextFormat
-from .ratings import given_twice as given_twice
 from .ratings import read_pairs as read_pairs
 from .ratings import read_ratings as read_ratings
 from .reading import readable as readable
@@ -25,6 +24,7 @@ from .task_files import constructor_keys as constructor_keys
 from .task_files import key_list as key_list
 from .task_files import objective_from_arrays as objective_from_arrays
 from .task_files import read_task as read_task
+from .text_tables import TextFormat as TextFormat
 
 __all__ = [
     "Pairs",

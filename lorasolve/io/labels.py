@@ -162,3 +162,11 @@ def _in_unit(times: Array, dtype: Any) -> tuple[Array, Array]:
             return np.full(1, "NaT", dtype), np.zeros(1, dtype=bool)
         halves = [_in_unit(half, dtype) for half in np.array_split(times, 2)]
         return np.concatenate([found for found, _ in halves]), np.concatenate([held for _, held in halves])
+
+
+def given_twice(rows: Array, cols: Array) -> tuple[int, int] | None:
+    """Return where a pair of indices stands first and where again, None if all are distinct."""
+    codes = rows * (cols.max() + 1) + cols
+    order = np.argsort(codes, kind="stable")
+    repeated = np.flatnonzero(np.diff(codes[order]) == 0)
+    return (int(order[repeated[0]]), int(order[repeated[0] + 1])) if repeated.size else None

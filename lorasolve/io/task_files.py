@@ -28,7 +28,8 @@ from ..objectives import registry as objective_registry
 from ..objectives.base import Objective
 from ..tasks import Task
 from .arrays import read_arrays
-from .ratings import PLAIN, Ratings, TextFormat, read_ratings
+from .ratings import Ratings, read_ratings
+from .text_tables import PLAIN, TextFormat
 
 _TEST_SUFFIX = "_test"
 

@@ -1,0 +1,52 @@
+"""Entries in files of the Matrix Market format."""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+import numpy as np
+
+from .._support.files import PathLike
+from .._support.validate import Array, as_matrix_shape
+from .labels import given_twice
+from .reading import readable
+
+
+def read_matrix_market(path: PathLike) -> tuple[Array, Array, Array, tuple[int, int]]:
+    """Return rows, columns and values of the entries, and the shape."""
+    from scipy.io import mminfo, mmread
+    from scipy.sparse import coo_array
+
+    with readable(path):
+        m, n, count, kind, field, _ = mminfo(path)
+        as_matrix_shape((m, n), "size")
+        if field not in ("real", "integer"):
+            raise ValueError(f"expected real or integer entries, got {field!r}")
+        # An entry takes two characters at least.
+        if 2 * count > os.path.getsize(path) + 2:
+            raise ValueError(f"declares {count} entries, more than the file can hold")
+        with warnings.catch_warnings():
+            # SciPy announces another sparse type as its default; either is turned into the same one here.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            matrix = mmread(path)
+    if kind == "array":
+        rows, cols = np.divmod(np.arange(m * n), n)
+        values = np.asarray(matrix, dtype=np.float64).ravel()
+    else:
+        matrix = coo_array(matrix)
+        rows, cols = (index.astype(np.int64) for index in matrix.coords)
+        values = matrix.data.astype(np.float64)
+    if not values.size:
+        raise ValueError(f"{path}: holds no entries")
+    wrong = np.flatnonzero(~np.isfinite(values))
+    if wrong.size:
+        k = wrong[0]
+        raise ValueError(f"{path}: row {rows[k] + 1}, column {cols[k] + 1}: expected a finite number, got {values[k]}")
+    twice = given_twice(rows, cols)
+    if twice is not None:
+        k = twice[1]
+        raise ValueError(
+            f"{path}: row {rows[k] + 1}, column {cols[k] + 1} has more than one value; each entry may occur once"
+        )
+    return rows, cols, values, (m, n)
