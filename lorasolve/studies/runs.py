@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
+from .._support.digest import SIZE
 from .._support.files import PathLike
 from .._support.validate import Array, as_flag, as_instance, as_path
 from ..tables import aligned, csv_line, data_frame, html_table, latex_tabular, latex_text, markdown_table, written
-from ._cells import order
+from ._cells import canonical, order
 from ._groups import in_groups
 from ._page import page
 from ._phases import draw, phase
@@ -69,7 +70,7 @@ class Runs:
 
     @classmethod
     def read(cls, store: PathLike) -> Runs:
-        """Return all runs of a store, whatever study they are of."""
+        """Return all runs of a store, whatever study they are of; those that differ in no axis are not summed up."""
         return cls(Store(as_path(store, "store")))
 
     def __iter__(self) -> Iterator[Record]:
@@ -95,6 +96,23 @@ class Runs:
         for line in self.store.lines():
             if self._keys is None or bytes.fromhex(line.key) in self._keys:
                 yield line
+
+    def _of_different_cells(self) -> Iterator[Record]:
+        """Yield the runs, of which no two of one cell may differ in settings: a summary would not tell them apart."""
+        known: dict[bytes, bytes] = {}
+        for record in self:
+            if self.study is None:
+                settings = dict(record["run"])
+                cell = settings.pop("cell")
+                mark = _mark(settings)
+                if known.setdefault(_mark(canonical(cell)), mark) != mark:
+                    place = ", ".join(f"{name} = {value!r}" for name, value in canonical(cell).items())
+                    raise ValueError(
+                        f"runs: {self.store} holds several runs of the cell {place or 'without axes'}, which differ in "
+                        "what is no axis, such as the data, the method or the stopping rule; runs(store) of a study "
+                        "gives its own, and rows() all of them"
+                    )
+            yield record
 
     def __repr__(self) -> str:
         return f"Runs({len(self)} in {str(self.store)!r})"
@@ -176,7 +194,7 @@ class Runs:
             have no value in a column, which is what an infinite number is kept as, a share counts them as not true, and
             a median says of how many runs it is: ``0.1 (3 of 5)``.
         """
-        heads, rows, left = in_groups(self, by)
+        heads, rows, left = in_groups(self._of_different_cells(), by)
         return aligned([heads, *rows], left)
 
     def to_latex(self, path: PathLike | None = None, by: Sequence[str] | None = None) -> str:
@@ -189,7 +207,7 @@ class Runs:
         by : sequence of str, optional
             As for :meth:`table`.
         """
-        heads, rows, left = in_groups(self, by)
+        heads, rows, left = in_groups(self._of_different_cells(), by)
         return latex_tabular([latex_text(name) for name in heads], rows, left, path)
 
     def to_markdown(self, path: PathLike | None = None, by: Sequence[str] | None = None) -> str:
@@ -202,11 +220,11 @@ class Runs:
         by : sequence of str, optional
             As for :meth:`table`.
         """
-        return markdown_table(*in_groups(self, by), path)
+        return markdown_table(*in_groups(self._of_different_cells(), by), path)
 
     def _repr_html_(self) -> str:
         """Return the table that notebooks show."""
-        return html_table(*in_groups(self, None))
+        return html_table(*in_groups(self._of_different_cells(), None))
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return every run as a row of a data frame, with the rows and columns of :meth:`to_csv`.
@@ -269,7 +287,7 @@ class Runs:
         ValueError
             For axes, columns and words that there are not.
         """
-        made = phase(self, x, y, measure, str(self.store))
+        made = phase(self._of_different_cells(), x, y, measure, str(self.store))
         if ax is not None:
             draw(ax, made)
         if html is not None:
@@ -289,7 +307,11 @@ class Runs:
         str
             HTML.
         """
-        return page(phase(self, x, y, measure, str(self.store)), self.command)
+        return page(phase(self._of_different_cells(), x, y, measure, str(self.store)), self.command)
+
+
+def _mark(facts: dict[str, Any]) -> bytes:
+    return hashlib.blake2b(json_text(facts).encode(), digest_size=SIZE).digest()
 
 
 def _place(record: Record) -> tuple[list[Any], str]:

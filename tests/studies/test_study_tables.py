@@ -132,6 +132,23 @@ def test_a_table_of_several_studies_has_the_axes_of_all(tmp_path):
         runs.table(["kappa"])
 
 
+def test_runs_that_differ_in_no_axis_are_not_summed_up(tmp_path):
+    """Tables had given the median of both methods, and called it two runs of one."""
+    problem = ls.Problem(Shifted(), 2, 0.5)
+    ls.Study(problem, {"lam": [0.5, 1.0]}, "lbfgs").run(tmp_path, "serial")
+    runs = ls.Runs.read(tmp_path)
+    before = runs.table()
+    study = ls.Study(problem, {"lam": [1.0]}, "gd", stop={"max_iter": 3})
+    (line,) = study.run(tmp_path, "serial").table().splitlines()[1:]
+    assert line.split()[:4] == ["1", "1", "0", "0.00"]
+    message = r"holds several runs of the cell lam = 1, which differ in what is no axis, .* runs\(store\) of a study"
+    for summary in (runs.table, runs.to_latex, runs.to_markdown, lambda: runs.phase("lam", "lam", "mean of fun")):
+        with pytest.raises(ValueError, match=message):
+            summary()
+    assert len(list(runs.rows())) == 3 == runs.to_csv().count("\n") - 1
+    assert ls.Study(problem, {"lam": [0.5, 1.0]}, "lbfgs").runs(tmp_path).table() == before
+
+
 def test_names_of_axes_are_texts(whole):
     _, runs = whole
     for by in ("lam", 7, np.array(1.0)):
