@@ -13,7 +13,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._support.validate import Array, as_array, as_float_array, shown
-from ..io import Ratings, given_twice, plain_labels
+from ..io import Ratings, given_twice, label_places, plain_labels
 from ..models import CompletionModel, fit_completion
 
 
@@ -131,7 +131,7 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
         ----------
         X : matrix of shape (N, n)
             Rows of the kind fitted; they need not be among those fitted. After a fit to entries, a column for each
-            column label, in ascending order.
+            column label, in ascending order; a data frame that names them in another order is refused.
 
         Returns
         -------
@@ -294,7 +294,20 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
                 f"X: expected {len(self.model_.col_labels)} columns, one for each column label of the entries fitted, "
                 f"got {matrix.shape[1]}"
             )
+        if not reset and hasattr(X, "columns") and not hasattr(self, "n_features_in_"):
+            self._refuse_other_columns(list(X.columns))
         return matrix
+
+    def _refuse_other_columns(self, names: list[Any]) -> None:
+        """Refuse columns that are named as the labels fitted and are not in their order; others have no names."""
+        places = label_places(self.model_.col_labels, names, "X.columns")
+        wrong = np.flatnonzero(places != np.arange(len(places)))
+        if wrong.size and (places >= 0).any():
+            k = int(wrong[0])
+            raise ValueError(
+                f"X: expected the column labels of the entries fitted in ascending order, as model_.col_labels has "
+                f"them, got {names[k]!r} in place of {self.model_.col_labels[k].item()!r}"
+            )
 
     def _filled(self, matrix: Array) -> Array:
         effects, A = self.model_.fold_in(matrix)

@@ -196,6 +196,29 @@ def test_data_in_another_form_than_was_fitted_are_named() -> None:
     assert again.get_feature_names_out().tolist() == ["4", "7"] and not hasattr(again, "feature_names_in_")
 
 
+@pytest.mark.filterwarnings("ignore:X has feature names:UserWarning")
+def test_columns_that_are_named_otherwise_than_the_labels_fitted_are_not_taken_for_them() -> None:
+    """They were taken by their places: of ``it2`` and ``it10``, as a file has them, the second comes first."""
+    pandas = pytest.importorskip("pandas")
+    entries = ([0, 0, 1, 1], ["it2", "it10", "it2", "it10"], [1.0, 2.0, 3.0, 5.0])
+    model = LowRankCompletion(0.5).fit(entries)
+    holes = np.array([[np.nan, 2.0], [1.0, np.nan]])
+    filled = model.transform(holes)
+    for names in (["it10", "it2"], ["a", "b"], [0, 1]):
+        np.testing.assert_array_equal(model.transform(pandas.DataFrame(holes, columns=names)), filled)
+    for names in (["it2", "it10"], ["it10", "it3"]):
+        with pytest.raises(
+            ValueError, match=r"X: expected the column labels of the entries fitted in ascending order.*'it"
+        ):
+            model.transform(pandas.DataFrame(holes, columns=names))
+    numbered = LowRankCompletion(0.5).fit((entries[0], [4, 7, 4, 7], entries[2]))
+    np.testing.assert_array_equal(
+        numbered.transform(pandas.DataFrame(holes, columns=["4", "7"])), numbered.transform(holes)
+    )
+    with pytest.raises(ValueError, match="got 7 in place of 4"):
+        numbered.transform(pandas.DataFrame(holes, columns=[7, 4]))
+
+
 def test_frames_keep_their_names(holes) -> None:
     pandas = pytest.importorskip("pandas")
     _, _, X = holes
