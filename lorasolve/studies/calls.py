@@ -109,8 +109,10 @@ class Calls(Work):
         shared = f'"calls":{json_text(self.label)},"function":{json_text(self.mark)},"study":{json_text(study)}'
 
         def describe(index: int) -> Cell:
-            run = f'{{"cell":{json_text(self.cells[index])},{shared}}}'
-            return Cell(index, hashlib.blake2b(run.encode(), digest_size=SIZE).hexdigest(), run)
+            cell = self.cells[index]
+            # The order of settings is that of tables, and makes no other cell.
+            known, run = (f'{{"cell":{json_text(given)},{shared}}}' for given in (dict(sorted(cell.items())), cell))
+            return Cell(index, hashlib.blake2b(known.encode(), digest_size=SIZE).hexdigest(), run)
 
         return describe
 

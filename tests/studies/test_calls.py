@@ -99,6 +99,7 @@ def test_other_cells_labels_and_functions_are_other_keys(tmp_path):
     keys.append(Calls("a", found, [{"n": 4}]).keys())
     assert len(set().union(*keys)) == sum(map(len, keys)) == 25
     assert Calls("a", found, CELLS[:2]).keys() < keys[0]
+    assert Calls("a", found, [dict(reversed(cell.items())) for cell in CELLS]).keys() == keys[0]
     assert Calls("a", found, CELLS, mark="x").keys() == Calls("a", other, CELLS, mark="x").keys()
 
 
