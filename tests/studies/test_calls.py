@@ -168,7 +168,8 @@ class _Forgetful(Pool):
     def wait(self, seconds):
         task, chunk = self.tasks.pop()
         if self.forgets:
-            self.forgets, chunk = False, chunk._replace(indices=chunk.indices[: len(chunk.indices) // 2])
+            number, part = chunk
+            self.forgets, chunk = False, (number, part._replace(indices=part.indices[: len(part.indices) // 2]))
         return [Outcome(task, self.work(chunk))]
 
 
