@@ -13,6 +13,7 @@ from lorasolve.inits import registry as inits
 from lorasolve.linear_map import numerical_rank
 from lorasolve.multi import BlockView, MultiObjective, Separable, TwoLayerPair
 from lorasolve.objectives import Denoising, Huber, LinearFineTuning, Objective, TwoLayer
+from lorasolve.objectives.base import Rounding
 from lorasolve.optimizers import registry as optimizers
 from lorasolve.schedules import registry as schedules
 
@@ -205,6 +206,17 @@ def test_a_sum_of_losses_states_what_its_parts_allow():
     assert (facts.convex, facts.smoothness) == (None, None)
     with pytest.raises(ValueError, match="parts: expected losses of one dtype"):
         Separable([Denoising(np.ones((3, 2))), Denoising(np.ones((3, 2), dtype=np.float32))])
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_sum_of_losses_is_as_inexact_as_its_parts_together(swapped):
+    """The gradient of a sum is that of each part on its own matrix; only values are added."""
+    fine, rough = Denoising(np.eye(3)), Denoising(1e6 * np.eye(3))
+    fine.rounding_noise = lambda A, B: Rounding(1e-15, 1e-16)
+    rough.rounding_noise = lambda A, B: Rounding(1e-3, 1e-10)
+    parts = [rough, fine] if swapped else [fine, rough]
+    found = Separable(parts).rounding_noise([(np.ones((3, 1)), np.ones((3, 1)))] * 2)
+    assert found == Rounding(1e-15 + 1e-3, 1e-10)
 
 
 def test_a_sum_of_losses_with_conjugates_is_certified_by_them():
@@ -583,6 +595,7 @@ def test_a_loss_of_several_is_checked_block_by_block(targets):
 def test_bad_input_is_named(targets):
     with pytest.raises(ValueError, match="ranks: expected one number or 2, got 3"):
         MultiProblem(targets, ranks=(1, 2, 3))
+    assert MultiProblem(targets, ranks=np.array([1, 2])).ranks == MultiProblem(targets, ranks=(1, 2)).ranks == (1, 2)
     with pytest.raises(ValueError, match=r"ranks\[1\]: expected an integer from 1 to 3, got 4"):
         MultiProblem(targets, ranks=4)
     with pytest.raises(TypeError, match=r"ranks\[0\]: expected an integer"):

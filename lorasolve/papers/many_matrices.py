@@ -60,7 +60,7 @@ class ManyMatrices(Experiment):
         init: Any = "lora" if scale is None else Gaussian(std=scale)
         # Of a decay of 0 the logarithmic axes of the figure show nothing.
         problem = _problem(as_number(cell["lam"], "lam", 0.0, open_low=True))
-        stop = StoppingRule(max_iter=4000, grad_tol=1e-7)
+        stop = StoppingRule(max_iter=40_000, grad_tol=1e-7)
         end = solve(problem, "lbfgs", init, seed=cell["seed"], stop=stop)
         values = [np.linalg.svd(X, compute_uv=False) for X in end.X]
         return {
