@@ -1,12 +1,13 @@
 """What a user states about ``f`` is tested where a certificate uses it: convexity, the gradient, the lower bound.
 
 Everything that a certificate of a user's loss says rests on ``f(Y) >= f(X) + <G, Y - X>`` for all ``Y``. It is
-evaluated at ``Y = 0``, at the better point if one was found, and at small and large steps from ``X`` along the gradient
-and along a random direction, to both sides: for convex ``f`` the slope ``<G, D>`` lies between the two difference
-quotients for every step, so a gradient that is off by a factor violates it at a small one. A stated lower bound is
-looked for where a convex ``f`` is least, by a short descent of ``f`` alone from ``X``. A violation voids the
-certificate; a stated smoothness that is too small, only the bound of the rank that rests on it. That no violation was
-found proves nothing, and the certificate goes on naming what it assumes.
+evaluated at ``Y = 0``, at the better point if one was found, and at small and large steps from ``X`` along the
+gradient, a random direction and single entries, to both sides: for convex ``f`` the slope ``<G, D>`` lies between the
+two difference quotients for every step, so a gradient that is off by a factor violates it at a small one. It is asked
+between these points too, and where ``f`` is least curved near ``X``, away from it and near 0: a run ends where ``f`` is
+bent upwards, convex or not. A stated lower bound is looked for where a convex ``f`` is least, by a short descent of
+``f`` alone from ``X``. A violation voids the certificate; a stated smoothness that is too small, only the bound of the
+rank that rests on it. That no violation was found proves nothing, and the certificate goes on naming what it assumes.
 """
 
 from __future__ import annotations
@@ -14,18 +15,35 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .._support.validate import Array
 from ..linear_map import factor_svd
 from ..objectives import ULPS, difference_step, length_of
-from ..problem.blocks import Matrices, MultiObjective, OneBlock, Pairs, is_of_a_user, joint_inner, joint_norm, speaker
+from ..problem.blocks import (
+    Matrices,
+    MultiObjective,
+    OneBlock,
+    OnLine,
+    Pairs,
+    is_of_a_user,
+    joint_inner,
+    joint_norm,
+    speaker,
+)
 from . import _oracles
 
 # Steps to both sides of a point, small and large, as shares of its length.
-STEPS = (1.0, 1e-2, 1e-4, 1e-6)
+STEPS = (10.0, 1.0, 0.1, 1e-2, 1e-4, 1e-6)
+# Lines along one entry of X, on which nothing makes up for a loss that is not convex in this entry.
+ENTRIES, ENTRY_STEPS = 3, (10.0, 1.0, 0.1)
+# How near to a point, as a share of the length, the least curvature is looked for.
+NEAR = 1e-2
+# Of how many products with the Hessian, two gradients each, and how many numbers these may be: for a larger loss they
+# would take too much memory. What is left of a product that the ones before span, relative to it.
+LEAST_STEPS, LEAST_NUMBERS, SPANNED = 8, 2**22, 1e-8
 # Gradients that the descent below a stated lower bound may ask for: about as many as the other points together.
 DESCENT = 20
 # Those that a descent beside a stated optimum may ask for, and how far beside it that begins, as a share of its length.
@@ -89,6 +107,8 @@ def assumption(loss: MultiObjective) -> str:
     return f"{before} and {parts[-1]} ({tested})" if before else f"{parts[-1]} ({tested})"
 
 
+# At points far away losses overflow, and of what is no number nothing is concluded.
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def violation(loss: MultiObjective, X: Matrices, better: Matrices | None) -> str | None:
     """Return how the loss contradicts what it states, or None if no contradiction was found.
 
@@ -105,6 +125,10 @@ def violation(loss: MultiObjective, X: Matrices, better: Matrices | None) -> str
     length = _length(loss, claims.X, claims.here.G, better)
     for name, D in (("G", claims.here.G), ("a random direction", _random(claims.X))):
         found = found or claims.on_line(name, D, length)
+    for name, D in map(_entry, ENTRIES * [claims.X]):
+        found = found or claims.on_line(name, D, length, ENTRY_STEPS)
+    for name, base, share in (("X", claims.X, NEAR), ("X", claims.X, 1.0), ("0", claims.zero.X, NEAR)):
+        found = found or claims.on_curvature(name, base, share * length, length)
     # The package's own losses have theirs from their formula.
     if found is None and loss.facts.lower_bound is not None and is_of_a_user(loss):
         found = claims.on_descent(length)
@@ -251,7 +275,10 @@ def contradicted_hessian(loss: MultiObjective, factors: Pairs, directions: Pairs
     sizes = [joint_norm(pair) for pair in factors]
     lengths = [math.sqrt(length_of(zero.f, float(np.linalg.norm(g)))) for g in zero.G]
     error = _share_lost(loss) * max(joint_norm(here.G), joint_norm(zero.G))
-    random = [_of_length(max(own) or 1.0, *_random(pair)) for own, pair in zip(zip(lengths, sizes), factors)]
+    random = []
+    for own, pair in zip(zip(lengths, sizes), factors):
+        U, V = _of_length(max(own) or 1.0, _random(pair))
+        random.append((U, V))
     for pairs in (directions, random):
         moves = [joint_norm(pair) for pair in pairs]
         of_matrices = zip(lengths, sizes, moves)
@@ -288,10 +315,15 @@ def _apart(first: list[Array], second: list[Array]) -> float:
     return joint_norm([p - q for p, q in zip(first, second)])
 
 
-def _of_length(length: float, U: Array, V: Array) -> tuple[Array, Array]:
+def _of_length(length: float, D: Sequence[Array]) -> list[Array]:
     """Return a direction of this length."""
-    share = length / joint_norm((U, V))
-    return share * U, share * V
+    share = length / joint_norm(D)
+    return [share * d for d in D]
+
+
+def _in_line(D: Sequence[Array]) -> Array:
+    """Return the entries of all matrices one after the other."""
+    return np.concatenate([d.ravel() for d in D])
 
 
 def _flat(pairs: Pairs) -> list[Array]:
@@ -324,17 +356,20 @@ class _Claims:
             return f"states a conjugate that violates f(Y) + f*(G) = <G, Y> at Y = {name} by {wrong:.2g}"
         return self._unlike_convex(name, there.X, there.f, joint_inner(self.here.G, D), joint_inner(there.G, D), noise)
 
-    def on_line(self, name: str, D: Sequence[Array], length: float) -> str | None:
-        """Return a contradiction at small and large steps from ``X``, to both sides."""
+    def on_line(self, name: str, D: Sequence[Array], length: float, steps: Sequence[float] = STEPS) -> str | None:
+        """Return a contradiction at small and large steps from ``X`` to both sides, or between two of these points."""
         size = joint_norm(D)
         if size == 0.0:
             return None
         line = None if self.loss.states_conjugate else self.loss.along(self.X, D)
         slope = joint_inner(self.here.G, D)
-        for t in (sign * step * length / size for step in STEPS for sign in (1.0, -1.0)):
+        visited: list[_Visited] = []
+        for t in (sign * step * length / size for step in steps for sign in (1.0, -1.0)):
             where = f"X {'+' if t > 0 else '-'} {abs(t):.2g} times {name}"
             if line is None:
-                found = self.at_point(where, [x + t * d for x, d in zip(self.X, D)])
+                at = _Evaluated(self.loss, [x + t * d for x, d in zip(self.X, D)])
+                there = OnLine(at.f, joint_inner(at.G, D), joint_norm(at.G) * size)
+                found = self.at(where, at)
             else:
                 there = line(t)
                 noise = self._noise(there.value, there.size / size, abs(t) * size)
@@ -342,7 +377,69 @@ class _Claims:
                 found = self._unlike_convex(where, Y, there.value, t * slope, t * there.slope, noise)
             if found is not None:
                 return found
+            if not (math.isfinite(there.value) and math.isfinite(there.size)):
+                continue
+            for other in visited:
+                found = self._between(D, size, other, _Visited(where, t, there))
+                if found is not None:
+                    return found
+            visited.append(_Visited(where, t, there))
         return None
+
+    def _between(self, D: Sequence[Array], size: float, first: _Visited, second: _Visited) -> str | None:
+        """Return how the values and slopes at two points of a line are not those of a convex loss."""
+        (f, slope, norm), (f_there, slope_there, norm_there) = first.answer, second.answer
+        apart, farthest = second.t - first.t, max(abs(first.t), abs(second.t)) * size
+        short = max(f + apart * slope - f_there, f_there - apart * slope_there - f)
+        noise = self._noise(max(abs(f), abs(f_there)), (norm + norm_there) / size, farthest)
+        if short <= noise:
+            return None
+        ends = ([x + end.t * d for x, d in zip(self.X, D)] for end in (first, second))
+        if short <= noise + self._noise_of_terms(*ends):
+            return None
+        return _not_convex(f"{second.name}, seen from {first.name}, by {short:.2g}")
+
+    def on_curvature(self, name: str, base: Sequence[Array], distance: float, length: float) -> str | None:
+        """Return a contradiction between gradients close together, along the line on which ``f`` is least curved.
+
+        That line is looked for with the steps of Lanczos from a random one. Where gradients jump they find another one,
+        and on any line those of a convex loss do not turn back.
+        """
+        Y = [x + step for x, step in zip(base, _of_length(distance, _random(base)))]
+        d = _in_line(_random(Y))
+        size = float(np.linalg.norm(d))
+        basis, products = np.empty((0, d.size)), np.empty((0, d.size))
+        for _ in range(min(LEAST_STEPS, d.size, LEAST_NUMBERS // d.size)):
+            if float(np.linalg.norm(d)) <= SPANNED * size:
+                break
+            basis = np.vstack([basis, d / np.linalg.norm(d)])
+            d, noise = self._curvature_along(Y, basis[-1], length)
+            if not math.isfinite(noise):
+                return None
+            products, size = np.vstack([products, d]), float(np.linalg.norm(d))
+            for _ in range(2):  # once more, against the loss of orthogonality
+                d = d - basis.T @ (basis @ d)
+        if not len(basis):
+            return None
+        S = basis @ products.T
+        least = np.linalg.eigh(S + S.T)[1][:, 0] @ basis
+        product, noise = self._curvature_along(Y, least, length)
+        curvature = float(least @ product)
+        if curvature < -noise:
+            return _not_convex(f"{name} + {distance:.2g} in a random direction, where a curvature is {curvature:.2g}")
+        return None
+
+    def _curvature_along(self, Y: Sequence[Array], d: Array, length: float) -> tuple[Array, float]:
+        """Return the change of the gradient along a unit direction, by its length, and the rounding errors of that."""
+        cuts = np.cumsum([y.size for y in Y])[:-1]
+        D = [part.reshape(y.shape) for part, y in zip(np.split(d, cuts), Y)]
+        h = difference_step(length, joint_norm(Y), 1.0, self.loss.precision)
+        ahead, back = (_Evaluated(self.loss, [y + t * u for y, u in zip(Y, D)]) for t in (h, -h))
+        if not (math.isfinite(ahead.f) and math.isfinite(back.f)):  # outside of the domain
+            return np.zeros_like(d), math.inf
+        noise = self.eps * max(self.slope, *(joint_norm(at.G) for at in (self.zero, ahead, back)))
+        noise += self.loss.rounding_noise([(y, np.eye(y.shape[1])) for y in Y]).gradient
+        return (_in_line(ahead.G) - _in_line(back.G)) / (2.0 * h), noise / h
 
     def on_descent(self, length: float) -> str | None:
         """Return a contradiction at points of a descent of ``f`` from ``X``, the first step of which has a length.
@@ -373,13 +470,13 @@ class _Claims:
         """Return what rounding may do to a value, and to slopes over a distance from ``X``."""
         return self.eps * (max(self.made_of, abs(value)) + (self.slope + slope) * (distance + self.length * 1e-2))
 
-    def _noise_of_terms(self, Y: Sequence[Array]) -> float:
-        """Return what rounding may do to the values at ``X`` and ``Y``, and to slopes in ``Y - X``, beyond their size.
+    def _noise_of_terms(self, X: Sequence[Array], Y: Sequence[Array]) -> float:
+        """Return what rounding may do to the values at two points, and to slopes between them, beyond their size.
 
         Values and gradients may be differences of larger terms, as those in Gram form are.
         """
-        here, there = (self.loss.rounding_noise([(x, np.eye(x.shape[1])) for x in Z]) for Z in (self.X, Y))
-        distance = sum(float(np.linalg.norm(y - x)) for x, y in zip(self.X, Y))
+        here, there = (self.loss.rounding_noise([(x, np.eye(x.shape[1])) for x in Z]) for Z in (X, Y))
+        distance = sum(float(np.linalg.norm(y - x)) for x, y in zip(X, Y))
         return here.value + there.value + (here.gradient + there.gradient) * distance
 
     def _unlike_convex(
@@ -392,13 +489,26 @@ class _Claims:
         if max(short, below) <= noise:
             return None
         # Only asked for where it matters, as it may take evaluations of the loss.
-        noise += self._noise_of_terms(Y)
+        noise += self._noise_of_terms(self.X, Y)
         if short > noise:
-            other = "its gradient is wrong, or its values are rounded more than its rounding_noise says"
-            return f"violates convexity at Y = {name} by {short:.2g}, or {other}"
+            return _not_convex(f"{name} by {short:.2g}")
         if below > noise:
             return f"has the value {value:.6g} at Y = {name}, below the lower_bound {least:.6g} it states"
         return None
+
+
+class _Visited(NamedTuple):
+    """A point of a line: its name, where it is, and what the loss answers there."""
+
+    name: str
+    t: float
+    answer: OnLine
+
+
+def _not_convex(where: str) -> str:
+    """Return the text of a violation of convexity at a point, with its size."""
+    other = "its gradient is wrong, or its values are rounded more than its rounding_noise says"
+    return f"violates convexity at Y = {where}, or {other}"
 
 
 class _Evaluated:
@@ -406,13 +516,26 @@ class _Evaluated:
 
     def __init__(self, loss: MultiObjective, X: Sequence[Array]) -> None:
         self.X = X
-        self.f, G = loss.checked_value_and_grad([x.astype(loss.dtype, copy=False) for x in X])
+        try:
+            self.f, G = loss.checked_value_and_grad([x.astype(loss.dtype, copy=False) for x in X])
+        except ArithmeticError:  # as of math.exp, where NumPy's functions are infinite
+            self.f, G = math.inf, tuple(np.zeros(x.shape) for x in X)
         self.G = [np.asarray(g, dtype=np.float64) for g in G]
 
 
 def _random(X: Sequence[Array]) -> list[Array]:
     rng = np.random.default_rng()
     return [rng.standard_normal(x.shape) for x in X]
+
+
+def _entry(X: Sequence[Array]) -> tuple[str, list[Array]]:
+    """Return the direction of a random entry, with its name."""
+    rng = np.random.default_rng()
+    D = [np.zeros(x.shape) for x in X]
+    k = int(rng.integers(len(X)))
+    i, j = (int(rng.integers(size)) for size in X[k].shape)
+    D[k][i, j] = 1.0
+    return f"entry ({i}, {j}){f' of matrix {k + 1}' if len(X) > 1 else ''}", D
 
 
 def _length(loss: MultiObjective, X: Sequence[Array], G: Sequence[Array], better: Matrices | None) -> float:

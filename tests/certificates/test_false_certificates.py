@@ -590,6 +590,111 @@ def test_a_lower_bound_that_made_a_gap_too_small():
     assert certificate.gap >= 2.0 and 1.9 < certificate.gap_at_least <= 2.0
 
 
+def _sigmoid(x):
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+# The value and the slope of an entry; each is bent down somewhere.
+NOT_CONVEX = {
+    "small ripples": (lambda x: 0.5 * x**2 - 1e-3 * np.cos(50.0 * x), lambda x: x + 0.05 * np.sin(50.0 * x)),
+    "wide ripples": (lambda x: 0.5 * x**2 - 0.3 * np.cos(3.0 * x), lambda x: x + 0.9 * np.sin(3.0 * x)),
+    "Geman-McClure": (lambda x: 0.5 * x**2 / (1.0 + x**2), lambda x: x / (1.0 + x**2) ** 2),
+    "Welsch": (lambda x: -np.exp(-0.5 * x**2), lambda x: x * np.exp(-0.5 * x**2)),
+    "Cauchy": (lambda x: np.log1p(x**2), lambda x: 2.0 * x / (1.0 + x**2)),
+    "clipped": (lambda x: np.minimum(0.5 * x**2, 2.0), lambda x: np.where(x**2 < 4.0, x, 0.0)),
+    "Tukey": (
+        lambda x: np.where(abs(x) < 5.0, 1.0 - (1.0 - x**2 / 25.0) ** 3, 1.0),
+        lambda x: np.where(abs(x) < 5.0, 6.0 / 25.0 * x * (1.0 - x**2 / 25.0) ** 2, 0.0),
+    ),
+    "squares of probabilities": (
+        lambda x: 0.5 * (_sigmoid(x) - 1.0) ** 2,
+        lambda x: (_sigmoid(x) - 1.0) ** 2 * -_sigmoid(x),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NOT_CONVEX)
+@pytest.mark.parametrize("size", [0.3, 3.0])
+def test_a_loss_that_is_not_convex_makes_no_optimum_where_it_looks_convex(name, size):
+    """At the end of a run ``f`` is bent upwards; the points from which the optimum is seen lie elsewhere."""
+    value, slope = NOT_CONVEX[name]
+
+    class Entrywise:
+        shape, convex, lower_bound = (6, 5), True, -40.0
+        M = size * np.random.default_rng(0).standard_normal((6, 5))
+
+        def value_and_grad(self, X):
+            return float(np.sum(value(X - self.M))), slope(X - self.M)
+
+    problem = ls.Problem(Entrywise(), 5, 0.05)
+    certificate = certify(problem, ls.solve(problem, "lbfgs"))
+    assert certificate.is_global is None and "violates convexity" in certificate.reason
+
+
+def test_a_loss_bent_down_at_zero_alone_is_suspected():
+    """``||X - M||^2/2 - 2 ||X||`` is convex around its minimum, where the curvatures are 1 and ``1 - 2/||X||``."""
+
+    class LessItsNorm:
+        shape, convex, lower_bound = (4, 3), True, -100.0
+        M = 5.0 * np.eye(4, 3)
+
+        def value_and_grad(self, X):
+            E, length = X - self.M, float(np.linalg.norm(X))
+            return 0.5 * float(np.vdot(E, E)) - 2.0 * length, E - 2.0 * X / (length or 1.0)
+
+    loss = LessItsNorm()
+    X = loss.M * (1.0 + 2.0 / np.linalg.norm(loss.M))
+    assert "violates convexity" in spot_checks.violation(ls.Problem(loss, 2, 0.1).loss, [X], None)
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
+def test_convex_losses_that_are_flat_steep_or_bent_in_places_are_not_suspected(unit):
+    """Values that overflow far away and calls that raise there say nothing either."""
+    rng = np.random.default_rng(3)
+    M, Z = 2.0 * rng.standard_normal((6, 5)), rng.standard_normal((5, 40))
+    y, columns = rng.integers(0, 6, 40), np.arange(40)
+
+    def softmax(X):
+        P = np.exp(X @ Z) / np.exp(X @ Z).sum(axis=0)
+        value = -float(np.mean(np.log(P[y, columns])))
+        P[y, columns] -= 1.0
+        return value, P @ Z.T / 40.0
+
+    def exponentials(X):
+        return sum(math.exp(x) for x in (X - M).ravel()), np.exp(X - M)
+
+    def largest(X):
+        P, s, Qt = np.linalg.svd(X - M)
+        return float(s[0]), np.outer(P[:, 0], Qt[0])
+
+    losses = [
+        softmax,
+        exponentials,
+        largest,
+        lambda X: (
+            float(np.sum(np.maximum(1.0 - np.sign(M) * X, 0.0))),
+            np.where(np.sign(M) * X < 1.0, -np.sign(M), 0),
+        ),
+        lambda X: (float(np.sum(np.abs(X - M))), np.sign(X - M)),
+        lambda X: (float(np.sum(np.sqrt(1e-6 + (X - M) ** 2))), (X - M) / np.sqrt(1e-6 + (X - M) ** 2)),
+        lambda X: (1e6 + 0.25 * float(np.sum((X - M) ** 4)), (X - M) ** 3),
+    ]
+    for answer in losses:
+
+        class Convex:
+            shape, convex, lower_bound = (6, 5), True, 0.0
+
+            def value_and_grad(self, X):
+                value, G = answer(X / unit)  # noqa: B023
+                return value, G / unit
+
+        loss = ls.Problem(Convex(), 2, 1.0).loss
+        for X in (0.0 * M, M, 1e-3 * M, M + 1e-6 * rng.standard_normal(M.shape), 30.0 * M):
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                assert spot_checks.violation(loss, [unit * X], None) is None
+
+
 def test_true_claims_are_not_suspected():
     """Losses without an oracle, among them ones with cancellation and a kink in the gradient, at many points."""
     rng = np.random.default_rng(2)
