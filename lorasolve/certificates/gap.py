@@ -470,13 +470,22 @@ class _Case:
             return _Answer(True, bound.gap, 0.0, reason, bound.level, bound.formula), None
         amount, better = self._better()
         if amount > self.tol * scale:
-            reason = f"a point better by {at_least(amount, '.3g')} is known"
+            reason = f"a point better by {at_least(amount, '.3g')} is known{self._beyond_the_ranks(better)}"
             return _Answer(False, bound.gap, amount, reason, bound.level, bound.formula), better
         if math.isinf(bound.gap):
             hint = "; state f's lower_bound, or its conjugate" if self.facts.lower_bound is None else ""
             return self._unknown(f"no bound on the gap ({bound.formula}){hint}", amount), better
         reason = f"the gap of {at_most(bound.relative, '.1e')} (relative), {known}, is above the tolerance"
         return self._unknown(reason, amount), better
+
+    def _beyond_the_ranks(self, better: Pairs) -> str:
+        """Return the rank of a better point where the problem's factors do not reach it, as the end of a sentence."""
+        for k, ((A, B), most) in enumerate(zip(better, self.problem.ranks)):
+            rank = numerical_rank(factor_svd(A, B)[1])
+            if rank > most:
+                where = f" in matrix {k + 1}" if self.problem.several else ""
+                return f", of rank {rank}{where}; whether one of rank <= {most} is better, landscape.verdict says"
+        return ""
 
     def _how(self) -> str:
         """Return the level, with the probability of failure if there is one."""

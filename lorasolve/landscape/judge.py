@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from .._known import Known
 from .._slopes import contradiction
 from .._support.keywords import names_keywords
+from .._support.text import at_least
 from .._support.validate import Array, as_flag, as_integer, as_iterable, as_number, shown
 from ..certificates import certify
 from ..certificates.duality import product_errors, scale_of
@@ -343,7 +344,9 @@ class _Judge:
             return None
         most = ", ".join(str(r) for r in self.problem.ranks)
         text = f"within {gap:.2e} of the least value of F of rank <= {most}, as f is strongly convex"
-        return "global", f"{Known.CERTIFIED}: {text}; larger ranks may reach lower ones", "certificate"
+        lower = self.certificate.gap_at_least
+        larger = f"reach one lower by {at_least(lower, '.3g')}" if lower > self.tolerance else "may reach lower ones"
+        return "global", f"{Known.CERTIFIED}: {text}; larger ranks {larger}", "certificate"
 
     def _falls_by(self, amount: float) -> bool:
         """Whether what is left of the gradient may be worth as much on a way as long as the factors."""

@@ -1,9 +1,14 @@
 """The bound over a rank against the optimum in closed form, for denoising times a number."""
 
+import re
+
 import numpy as np
 import pytest
 
+import lorasolve as ls
+from lorasolve.landscape import verdict
 from lorasolve.landscape.rank_bound import gap_of_rank
+from lorasolve.objectives import Denoising
 
 
 def value(Y, M, curvature, lam):
@@ -41,3 +46,23 @@ def test_with_less_than_the_curvature_and_with_errors_of_the_gradient_it_is_abov
     length = 1e-6
     wrong = X - M + length * (Y - X) / np.linalg.norm(Y - X)
     assert gap_of_rank(A, B, wrong, 1.0, 0.4, 2, 0.0) < gap <= gap_of_rank(A, B, wrong, 1.0, 0.4, 2, length)
+
+
+def test_certificate_and_verdict_tell_one_story_of_the_best_point_of_a_rank_below_that_of_the_optimum():
+    """Of denoising the best point of each rank keeps the largest singular values, less ``lam`` (Eckart and Young)."""
+    M, lam, rank = np.diag([5.0, 4.0, 3.0, 2.0]), 0.5, 2
+    shrunk = np.diag(M) - lam
+    lower = 0.5 * float(np.sum(shrunk[rank:] ** 2))
+    problem = ls.Problem(Denoising(M), rank, lam)
+    factor = np.sqrt(np.diag(shrunk)[:, :rank])
+    certificate = ls.certify(problem, (factor, factor))
+    assert certificate.is_global is False
+    said = re.search(r"better by ([0-9.]+) is known, of rank [34]; whether one of rank <= 2", str(certificate))
+    assert said and 0.0 < float(said[1]) <= lower + 1e-9
+    judged = verdict(problem, (factor, factor))
+    assert judged.kind == "global"
+    said = re.search(r"of rank <= 2, .* larger ranks reach one lower by ([0-9.]+)", judged.reason)
+    assert said and 0.0 < float(said[1]) <= lower + 1e-9
+    # A better point that the problem allows is no news about ranks.
+    full = ls.certify(problem.replace(rank=4), (factor, factor))
+    assert full.is_global is False and "rank" not in full.reason
