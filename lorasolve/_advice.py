@@ -12,6 +12,7 @@ from .linear_map import frobenius_norm
 from .method import Method
 from .optimizers import Optimizer
 from .problem import Problem
+from .problem.blocks import is_of_a_user
 from .problem.natural_units import beside_saddle_at_zero, natural_size, overflows
 from .result import Result
 from .schedules import Stage
@@ -52,7 +53,8 @@ def end_message(
     if status is not Status.DIVERGED:
         return text
     if nit < 0:
-        return f"{text} at the start; give the data other units, or start elsewhere"
+        own = ", or run check_objective" if is_of_a_user(start.problem.loss) else ""
+        return f"{text} at the start; give the data other units, or start elsewhere{own}"
     text += f" after {nit} iterations"
     if math.isfinite(step):
         suggestion = min(optimizer.constant_step(start.problem, start.theta), step / 2)

@@ -45,6 +45,14 @@ class Poisoned:
 
 
 # ---------------------------------------------------------------------- starts
+@pytest.mark.parametrize("method", ["gd", "lbfgs"])
+def test_a_loss_of_yours_that_is_no_number_at_the_start_is_to_be_checked(method):
+    """The advice was other units or another start, of which none helps."""
+    result = ls.solve(ls.Problem(Poisoned(0.0), 2, 0.1), method, "gaussian")
+    assert result.status is ls.Status.DIVERGED and "check_objective" in result.message
+    assert not ls.check_objective(Poisoned(0.0)).ok
+
+
 def test_zero_start_is_refused_with_the_reason():
     with pytest.raises(ValueError, match=r"A = B = 0 is a stationary point"):
         ls.solve(problem(), init=(np.zeros((6, 2)), np.zeros((5, 2))))
