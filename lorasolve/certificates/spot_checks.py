@@ -41,9 +41,9 @@ STEPS = (10.0, 1.0, 0.1, 1e-2, 1e-4, 1e-6)
 ENTRIES, ENTRY_STEPS = 3, (10.0, 1.0, 0.1)
 # How near to a point, as a share of the length, the least curvature is looked for.
 NEAR = 1e-2
-# Of how many products with the Hessian, two gradients each, and how many numbers these may be: for a larger loss they
-# would take too much memory. What is left of a product that the ones before span, relative to it.
-LEAST_STEPS, LEAST_NUMBERS, SPANNED = 8, 2**22, 1e-8
+# It is that of combinations of so many directions, two gradients each, which are kept: for losses of more parameters
+# they would take too much memory. What is left of one that those before span, relative to it.
+LEAST_STEPS, MOST_PARAMETERS, SPANNED = 8, 2**16, 1e-8
 # Gradients that the descent below a stated lower bound may ask for: about as many as the other points together.
 DESCENT = 20
 # Those that a descent beside a stated optimum may ask for, and how far beside it that begins, as a share of its length.
@@ -123,12 +123,13 @@ def violation(loss: MultiObjective, X: Matrices, better: Matrices | None) -> str
     if found is None and better is not None:
         found = claims.at_point("a better point", [np.asarray(y, dtype=np.float64) for y in better])
     length = _length(loss, claims.X, claims.here.G, better)
-    for name, D in (("G", claims.here.G), ("a random direction", _random(claims.X))):
-        found = found or claims.on_line(name, D, length)
-    for name, D in map(_entry, ENTRIES * [claims.X]):
-        found = found or claims.on_line(name, D, length, ENTRY_STEPS)
-    for name, base, share in (("X", claims.X, NEAR), ("X", claims.X, 1.0), ("0", claims.zero.X, NEAR)):
-        found = found or claims.on_curvature(name, base, share * length, length)
+    found = found or claims.on_line("G", claims.here.G, length)
+    found = found or claims.on_line("a random direction", _random(claims.X), length)
+    for _ in range(ENTRIES):
+        found = found or claims.on_line(*_entry(claims.X), length, ENTRY_STEPS)
+    if sum(x.size for x in X) <= MOST_PARAMETERS:
+        for name, base, share in (("X", claims.X, NEAR), ("X", claims.X, 1.0), ("0", claims.zero.X, NEAR)):
+            found = found or claims.on_curvature(name, base, share * length, length)
     # The package's own losses have theirs from their formula.
     if found is None and loss.facts.lower_bound is not None and is_of_a_user(loss):
         found = claims.on_descent(length)
@@ -362,29 +363,32 @@ class _Claims:
         if size == 0.0:
             return None
         line = None if self.loss.states_conjugate else self.loss.along(self.X, D)
-        slope = joint_inner(self.here.G, D)
         visited: list[_Visited] = []
         for t in (sign * step * length / size for step in steps for sign in (1.0, -1.0)):
-            where = f"X {'+' if t > 0 else '-'} {abs(t):.2g} times {name}"
-            if line is None:
-                at = _Evaluated(self.loss, [x + t * d for x, d in zip(self.X, D)])
-                there = OnLine(at.f, joint_inner(at.G, D), joint_norm(at.G) * size)
-                found = self.at(where, at)
-            else:
-                there = line(t)
-                noise = self._noise(there.value, there.size / size, abs(t) * size)
-                Y = [x + t * d for x, d in zip(self.X, D)]
-                found = self._unlike_convex(where, Y, there.value, t * slope, t * there.slope, noise)
+            here = f"X {'+' if t > 0 else '-'} {abs(t):.2g} times {name}"
+            answer, found = self._visit(here, t, D, size) if line is None else self._look(here, t, D, size, line(t))
             if found is not None:
                 return found
-            if not (math.isfinite(there.value) and math.isfinite(there.size)):
+            if not (math.isfinite(answer.value) and math.isfinite(answer.size)):
                 continue
             for other in visited:
-                found = self._between(D, size, other, _Visited(where, t, there))
+                found = self._between(D, size, other, _Visited(here, t, answer))
                 if found is not None:
                     return found
-            visited.append(_Visited(where, t, there))
+            visited.append(_Visited(here, t, answer))
         return None
+
+    def _visit(self, name: str, t: float, D: Sequence[Array], size: float) -> tuple[OnLine, str | None]:
+        """Return the answer at a point of a line, and a contradiction between it and that at ``X``."""
+        there = _Evaluated(self.loss, [x + t * d for x, d in zip(self.X, D)])
+        return OnLine(there.f, joint_inner(there.G, D), joint_norm(there.G) * size), self.at(name, there)
+
+    def _look(self, name: str, t: float, D: Sequence[Array], size: float, there: OnLine) -> tuple[OnLine, str | None]:
+        """Return the same where the loss answers for the line as a whole."""
+        noise = self._noise(there.value, there.size / size, abs(t) * size)
+        Y = [x + t * d for x, d in zip(self.X, D)]
+        slope = joint_inner(self.here.G, D)
+        return there, self._unlike_convex(name, Y, there.value, t * slope, t * there.slope, noise)
 
     def _between(self, D: Sequence[Array], size: float, first: _Visited, second: _Visited) -> str | None:
         """Return how the values and slopes at two points of a line are not those of a convex loss."""
@@ -407,22 +411,19 @@ class _Claims:
         """
         Y = [x + step for x, step in zip(base, _of_length(distance, _random(base)))]
         d = _in_line(_random(Y))
+        basis, core = np.empty((0, d.size)), np.zeros((LEAST_STEPS, LEAST_STEPS))
         size = float(np.linalg.norm(d))
-        basis, products = np.empty((0, d.size)), np.empty((0, d.size))
-        for _ in range(min(LEAST_STEPS, d.size, LEAST_NUMBERS // d.size)):
-            if float(np.linalg.norm(d)) <= SPANNED * size:
-                break
+        while len(basis) < LEAST_STEPS and float(np.linalg.norm(d)) > SPANNED * size:
             basis = np.vstack([basis, d / np.linalg.norm(d)])
             d, noise = self._curvature_along(Y, basis[-1], length)
             if not math.isfinite(noise):
                 return None
-            products, size = np.vstack([products, d]), float(np.linalg.norm(d))
+            size, k = float(np.linalg.norm(d)), len(basis)
+            core[:k, k - 1] = basis @ d
             for _ in range(2):  # once more, against the loss of orthogonality
                 d = d - basis.T @ (basis @ d)
-        if not len(basis):
-            return None
-        S = basis @ products.T
-        least = np.linalg.eigh(S + S.T)[1][:, 0] @ basis
+        k = len(basis)
+        least = np.linalg.eigh(core[:k, :k], UPLO="U")[1][:, 0] @ basis
         product, noise = self._curvature_along(Y, least, length)
         curvature = float(least @ product)
         if curvature < -noise:
@@ -434,12 +435,15 @@ class _Claims:
         cuts = np.cumsum([y.size for y in Y])[:-1]
         D = [part.reshape(y.shape) for part, y in zip(np.split(d, cuts), Y)]
         h = difference_step(length, joint_norm(Y), 1.0, self.loss.precision)
-        ahead, back = (_Evaluated(self.loss, [y + t * u for y, u in zip(Y, D)]) for t in (h, -h))
-        if not (math.isfinite(ahead.f) and math.isfinite(back.f)):  # outside of the domain
-            return np.zeros_like(d), math.inf
-        noise = self.eps * max(self.slope, *(joint_norm(at.G) for at in (self.zero, ahead, back)))
-        noise += self.loss.rounding_noise([(y, np.eye(y.shape[1])) for y in Y]).gradient
-        return (_in_line(ahead.G) - _in_line(back.G)) / (2.0 * h), noise / h
+        change, largest = np.zeros_like(d), max(self.slope, joint_norm(self.zero.G))
+        for t in (h, -h):
+            end = _Evaluated(self.loss, [y + t * u for y, u in zip(Y, D)])
+            if not math.isfinite(end.f):  # outside of the domain
+                return change, math.inf
+            largest = max(largest, joint_norm(end.G))
+            change += _in_line(end.G) / (2.0 * t)
+        noise = self.eps * largest + self.loss.rounding_noise([(y, np.eye(y.shape[1])) for y in Y]).gradient
+        return change, noise / h
 
     def on_descent(self, length: float) -> str | None:
         """Return a contradiction at points of a descent of ``f`` from ``X``, the first step of which has a length.
