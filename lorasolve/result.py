@@ -186,11 +186,16 @@ class Result:
         return update if self.merged is None else self.merged + update
 
     @property
-    def factors(self) -> tuple[Array, Array] | None:
-        """Factors ``(s A, B)`` of the update, where it is the product of two; no ``X`` (m, n) is formed for them."""
+    def factors(self) -> tuple[Any, Any] | None:
+        """Factors ``(s A, B)`` of the update, where it is the product of two; no ``X`` (m, n) is formed for them.
+
+        Of several matrices both are tuples, as ``A`` and ``B`` are.
+        """
         problem = self.problem
-        if problem.several or self.merged is not None or not problem.adapter.low_rank:
+        if self.merged is not None or not problem.adapter.low_rank:
             return None
+        if problem.several:
+            return tuple(problem.scale * A for A in self.A), self.B
         return problem.scale * self.A, self.B
 
     def raise_for_status(self) -> Result:
@@ -259,7 +264,11 @@ def loss_of(objective: Any, found: Any) -> float:
 def _factors_for(objective: Any, found: Any) -> list[Array] | None:
     """Return the factors of the update in the precision of a loss, None where the update is no product of two."""
     factors = found.factors
-    return None if factors is None else [factor.astype(objective.dtype, copy=False) for factor in factors]
+    return (
+        None
+        if factors is None or isinstance(found.A, tuple)
+        else [factor.astype(objective.dtype, copy=False) for factor in factors]
+    )
 
 
 def seen_from(problem: Problem, point: Any) -> Any:

@@ -384,6 +384,19 @@ def test_a_list_of_pairs_is_a_point_as_the_two_sequences_are(targets):
     assert ls.landscape.verdict(problem, pairs).kind == "global"
 
 
+def test_the_factors_of_a_result_of_several_matrices_are_a_start_and_a_point(targets):
+    """They were None, and a run from them began at the default start without a word."""
+    problem = MultiProblem(targets, ranks=(4, 3), lam=0.7)
+    result = solve(problem, "lbfgs", stop=StoppingRule(grad_tol=1e-10))
+    for A, B, X in zip(*result.factors, result.X, strict=True):
+        np.testing.assert_allclose(A @ B.T, X, atol=1e-12)
+    again = solve(problem, "gd", result.factors, stop=StoppingRule(max_iter=1))
+    assert again.started_from == "given" and again.trace.value[0] == pytest.approx(result.fun, rel=1e-12)
+    best = solve_convex(problem)
+    for found in (result, best):
+        assert certify(problem, found.factors).is_global is True
+
+
 @pytest.mark.parametrize("optimizer", ["gd", "lbfgs", "trust_ncg", "nesterov"])
 def test_separable_problem_reaches_each_blocks_closed_form_and_is_certified(targets, optimizer):
     problem = MultiProblem(targets, ranks=(4, 3), lam=0.7)

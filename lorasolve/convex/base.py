@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._support.text import at_most, number
-from .._support.validate import Array
 from ..certificates import Bound, Certificate
 from ..certificates.evidence import Evidence
 from ..problem import Problem
@@ -138,9 +137,9 @@ class ConvexResult:
         return tuple(A @ B.T for A, B in zip(self.A, self.B))
 
     @property
-    def factors(self) -> tuple[Array, Array] | None:
-        """``(A, B)``, or None where the optimum consists of several updates."""
-        return (self.A, self.B) if isinstance(self.A, np.ndarray) else None
+    def factors(self) -> tuple[Any, Any]:
+        """``(A, B)``, for several matrices two tuples."""
+        return self.A, self.B
 
     @property
     def rank(self) -> int:
