@@ -1,6 +1,10 @@
 """Certificates of global optimality: bounds on ``F(X) - inf F``, with what each of them rests on.
 
-``document`` and ``write`` make certificates that are checked without this package (``check_certificate.py``).
+``gap`` concludes from what ``evidence`` has: a proof (``rigorous``, by the ``formula`` and with what ``balls``,
+``norms`` and ``nuclear_norms`` enclose) or a bound in floating point (``duality``). ``spot_checks`` tests what a user
+states, ``refute`` makes a better point, ``ranks`` bounds the rank of the optimum. ``stacks`` proves many small points
+at once, for ``batch``. ``document`` and ``write`` make certificates that are checked without this package
+(``check_certificate.py``).
 """
 
 from .batch import CertificateBatch, certify_batch

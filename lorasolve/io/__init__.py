@@ -1,4 +1,8 @@
-"""Users' files: ratings and arrays in, results out and back in. Everything is written whole or not at all."""
+"""Users' files: ratings and arrays in, results out and back in. Everything is written whole or not at all.
+
+``ratings`` come from ``text_tables`` or ``matrix_market``, ``arrays`` from archives; ``task_files`` makes an objective
+of either. ``results`` and ``documents`` are what is written.
+"""
 
 from .arrays import arrays_writer as arrays_writer
 from .arrays import read_arrays as read_arrays

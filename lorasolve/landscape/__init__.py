@@ -1,5 +1,12 @@
 """The landscape of ``L(A, B)``: global minimum, or failing loudly? The theorems as functions.
 
+``judge`` decides what a point is. It asks ``first_order`` and ``curvature``, of a curvature below zero
+``negative_curvature`` whether that is real; ``minimizer`` is what is known of ``X*``, ``strong_convexity`` what the
+constants bound (``constants``, ``known_constants``, ``restricted``), ``premises`` what the theorems say (``theorems``,
+``regimes``), and ``witness`` looks for a better point. ``unsettled`` says what is left to do, ``report`` all of it.
+``canonical`` is the form in which points are judged. ``escapes`` leaves saddles, ``multistart`` counts where runs end,
+``threshold`` and ``instances`` are about where the theorems are sharp.
+
 Nothing here loads SciPy, cvxpy or Matplotlib before it is used.
 """
 

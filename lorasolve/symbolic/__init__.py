@@ -3,6 +3,10 @@
 Write expressions (:mod:`~lorasolve.symbolic.expression`), state assumptions
 (:mod:`~lorasolve.symbolic.assumptions`), list checks with their false twins (:mod:`~lorasolve.symbolic.checks`), and
 collect them in a :class:`Theorem`. ``proofs/_template.py`` is one to copy.
+
+The kinds of checks are in ``matrix_checks``, ``scalar_checks`` and ``example_checks``. A proof is a normal form that
+vanishes (``normal``) and signs (``positivity``); ``statements``, ``soundness``, ``restated`` and ``taken`` refuse what
+would make it mean less than it says, and ``evaluate`` and ``rational`` try it by another route.
 """
 
 from lorasolve.symbolic.assumptions import (
