@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .certificates import certify_batch as certify_batch
     from .checks import check_adapter as check_adapter
     from .checks import check_convex as check_convex
+    from .checks import check_executor as check_executor
     from .checks import check_init as check_init
     from .checks import check_objective as check_objective
     from .checks import check_optimizer as check_optimizer
@@ -68,6 +69,7 @@ _ATTRIBUTES = {
     "certify_batch": ".certificates",
     "check_adapter": ".checks",
     "check_convex": ".checks",
+    "check_executor": ".checks",
     "check_init": ".checks",
     "check_objective": ".checks",
     "check_optimizer": ".checks",

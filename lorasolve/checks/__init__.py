@@ -7,6 +7,7 @@ a class of one of the registries has and what to write for those that it lacks.
 from .adapter import check_adapter
 from .base import Checked, CheckReport
 from .convex import check_convex
+from .executor import check_executor
 from .init import check_init
 from .objective import check_objective
 from .optimizer import check_optimizer
@@ -18,6 +19,7 @@ __all__ = [
     "CheckReport",
     "check_adapter",
     "check_convex",
+    "check_executor",
     "check_init",
     "check_objective",
     "check_optimizer",

@@ -6,7 +6,15 @@ import pytest
 import lorasolve as ls
 from lorasolve import adapters, attacks, convex, executors, inits, objectives, optimizers, schedules
 from lorasolve.adapters import DoRA, LoRA, PoLAR, SoftmaxGates, SoRA
-from lorasolve.checks import check_adapter, check_convex, check_init, check_optimizer, check_schedule, readiness
+from lorasolve.checks import (
+    check_adapter,
+    check_convex,
+    check_executor,
+    check_init,
+    check_optimizer,
+    check_schedule,
+    readiness,
+)
 from lorasolve.objectives import LinearFineTuning
 from lorasolve.schedules import Beam, ChainOfLoRA, Periodic, RACChain
 
@@ -99,6 +107,14 @@ def test_init(cls):
 @pytest.mark.parametrize("cls", of(convex), ids=lambda cls: cls.name)
 def test_convex(cls):
     report = check_convex(cls())
+    assert report.ok, str(report)
+
+
+@pytest.mark.parametrize("cls", of(executors), ids=lambda cls: cls.name)
+def test_executor(cls):
+    if cls.name in ("dask", "slurm"):
+        pytest.skip("needs more than the default install: tests/studies/test_clusters.py")
+    report = check_executor(cls())
     assert report.ok, str(report)
 
 
