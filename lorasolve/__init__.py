@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .certificates import certify as certify
     from .certificates import certify_batch as certify_batch
     from .checks import check_adapter as check_adapter
+    from .checks import check_attack as check_attack
     from .checks import check_convex as check_convex
     from .checks import check_executor as check_executor
     from .checks import check_init as check_init
@@ -68,6 +69,7 @@ _ATTRIBUTES = {
     "certify": ".certificates",
     "certify_batch": ".certificates",
     "check_adapter": ".checks",
+    "check_attack": ".checks",
     "check_convex": ".checks",
     "check_executor": ".checks",
     "check_init": ".checks",

@@ -220,7 +220,7 @@ def attack(
     seed = as_integer(seed, "seed", 0)
     trials = as_integer(trials, "trials", 1)
     attacker = parse_target(target)
-    chosen = _chosen(attacker, families)
+    chosen = chosen_families(attacker, families)
     search = _Search(attacker, target, seconds, seed, [family.name for family in chosen])
     try:
         with interruptions_end_all():
@@ -241,7 +241,8 @@ def parse_target(text: str) -> Attack:
     return known[kind](subject.strip()) if colon else known[kind]()
 
 
-def _chosen(attacker: Attack, names: Sequence[str] | None) -> list[Family]:
+def chosen_families(attacker: Attack, names: Sequence[str] | None) -> list[Family]:
+    """Return the families of the names, all if there are none, once they are families that can be searched."""
     families = attacker.families()
     if not isinstance(families, (tuple, list)) or not all(isinstance(family, Family) for family in families):
         raise TypeError(f"{attacker.name}: families() has to return a tuple of Family, got {shown(families)}")
@@ -369,11 +370,7 @@ class _Search:
         if evidence is None:
             self.unreproduced.append(f"{claim}\n  on {family.name}: the next time it held")
             return smaller
-        try:
-            script = write_script(family.judge, self.target, self.text, claim, evidence, smaller)
-            ended = replay(script)
-        except Exception as error:  # of a judge that uses what has no source
-            ended = f"cannot be written: {in_words(error)}"
+        script, ended = reproduced(family, self.target, self.text, claim, evidence, smaller)
         if ended == (evidence if claim == ANSWERS else "exit"):
             stated = self.attacker.stated(claim)
             self.found.append(Finding(claim, family.name, smaller, evidence, stated, script))
@@ -396,6 +393,17 @@ def judged(family: Family, target: Any, instance: Instance) -> Failures:
         f"family {family.name!r}: judge has to return the claims that fail with their evidence in words, {{}} if none "
         f"does, or None outside of the assumptions, got {shown(failures)}"
     )
+
+
+def reproduced(
+    family: Family, target: Any, text: str, claim: str, evidence: str, instance: Instance
+) -> tuple[str, str | None]:
+    """Return the script of a claim on an instance, and what it ended with (:func:`replay`) or why there is none."""
+    try:
+        script = write_script(family.judge, target, text, claim, evidence, instance)
+    except Exception as error:  # of a judge that uses what has no source
+        return "", f"cannot be written: {in_words(error)}"
+    return script, replay(script)
 
 
 def _copied(value: Any) -> Any:

@@ -5,6 +5,7 @@ a class of one of the registries has and what to write for those that it lacks.
 """
 
 from .adapter import check_adapter
+from .attack import check_attack
 from .base import Checked, CheckReport
 from .convex import check_convex
 from .executor import check_executor
@@ -18,6 +19,7 @@ __all__ = [
     "Checked",
     "CheckReport",
     "check_adapter",
+    "check_attack",
     "check_convex",
     "check_executor",
     "check_init",

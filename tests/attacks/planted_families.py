@@ -8,6 +8,7 @@ CLAIM = "no number is above 0.5"
 LIMIT = float("inf")
 LEVELS = np.array([0.5])
 CALLS = []
+ELSEWHERE = np.random.default_rng(0)
 
 
 def draw(rng, target):
@@ -36,6 +37,23 @@ def draw_wrongly(rng, target):
 
 def draw_infinite(rng, target):
     return {"x": [float("inf"), float("nan")]}
+
+
+def draw_the_same(rng, target):
+    return {"x": [0.1, 0.2]}
+
+
+def draw_from_elsewhere(rng, target):
+    return {"x": ELSEWHERE.random(4).tolist()}
+
+
+def draw_from_the_global_generator(rng, target):
+    return {"x": np.random.random(4).tolist()}  # noqa: NPY002
+
+
+def judge_every_second_time(target, x):
+    CALLS.append(x)
+    return {CLAIM: "this time"} if len(CALLS) % 2 else {}
 
 
 def judge(target, x, k=0):

@@ -9,17 +9,19 @@ from typing import Any
 import pytest
 
 from lorasolve.attacks import Attack, Family, attack, registry
+from lorasolve.attacks.base import parse_target
+from lorasolve.checks import check_attack
 from lorasolve.cli import main
 
 AMPLE = 120.0
 
 
 @pytest.fixture
-def attacked(monkeypatch: pytest.MonkeyPatch):
-    """Return a function that searches families, whose functions are named as in ``planted_families``."""
+def own():
+    """Return a function that makes an attack of families, whose functions are named as in ``planted_families``."""
     planted = importlib.import_module("planted_families")
 
-    def search(draw: str = "draw", judge: Any = "judge", copies: int = 1, target: Any = "") -> Any:
+    def made(draw: str = "draw", judge: Any = "judge", copies: int = 1, target: Any = "") -> type[Attack]:
         chosen = getattr(planted, judge) if isinstance(judge, str) else judge
 
         @dataclass(frozen=True)
@@ -35,7 +37,17 @@ def attacked(monkeypatch: pytest.MonkeyPatch):
             def families(self) -> tuple[Family, ...]:
                 return copies * (Family("numbers", getattr(planted, draw), chosen),)
 
-        monkeypatch.setitem(registry.classes(), "own", Own)
+        return Own
+
+    return made
+
+
+@pytest.fixture
+def attacked(own: Any, monkeypatch: pytest.MonkeyPatch):
+    """Return a function that searches such families."""
+
+    def search(*names: str, **settings: Any) -> Any:
+        monkeypatch.setitem(registry.classes(), "own", own(*names, **settings))
         return attack("own", AMPLE, trials=40)
 
     return search
@@ -104,3 +116,39 @@ def test_families_have_names_of_their_own(copies: int, shown: str, attacked: Any
     """Without any a search waited until its time was over."""
     with pytest.raises(ValueError, match=f"^own: expected families of different names, one at least, got {shown}$"):
         attacked(copies=copies)
+
+
+@pytest.mark.parametrize(
+    ("settings", "wrong"),
+    [
+        ({}, set()),
+        ({"judge": "judge_and_write"}, set()),
+        ({"draw": "draw_the_same"}, {"numbers: instances differ"}),
+        ({"draw": "draw_from_elsewhere"}, {"numbers: the given generator decides"}),
+        ({"draw": "draw_from_the_global_generator"}, {"numbers: the given generator decides"}),
+        ({"draw": "draw_array"}, {"instances", "judges", "scripts"}),
+        (
+            {"judge": "judge_every_second_time"},
+            {"numbers: the judge answers alike", "numbers: the script ends as the judge"},
+        ),
+        ({"judge": "judge_by_truth_value"}, {"judges", "scripts"}),
+        ({"judge": "judge_with_an_array"}, {"numbers: the script ends as the judge"}),
+        ({"target": object()}, {"numbers: the script ends as the judge"}),
+    ],
+)
+def test_each_fault_is_caught_by_its_check(settings: Any, wrong: set[str], own: Any) -> None:
+    report = check_attack(own(**settings)())
+    assert {check.name for check in report.failures} == wrong, str(report)
+
+
+@pytest.mark.parametrize(
+    "target", ["certify_claims", "step", "objective:huber", "optimizer:gd", "optimizer:sgd", "optimizer:gd+cola"]
+)
+def test_attacks_of_the_package_pass(target: str) -> None:
+    report = check_attack(parse_target(target))
+    assert report.ok, str(report)
+
+
+def test_what_is_no_attack_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"^attack: "):
+        check_attack("certify")  # type: ignore[arg-type]
