@@ -12,10 +12,13 @@ import sys
 import types
 import warnings
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ._support.progress import complain
 from ._version import __version__
+
+if TYPE_CHECKING:
+    from .commands import Command
 
 # What a shell reports for a process ended by Ctrl-C or by SIGTERM; used only when there was nothing to keep.
 _INTERRUPTED, _TERMINATED = 130, 143
@@ -28,39 +31,46 @@ _SECONDS_TO_SAVE = 30
 
 def main(argv: Sequence[str]) -> int:
     """Run one command and return its exit code; errors of the user are one line on stderr."""
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        _answer(usage())
-        return _FINE if argv else _USAGE
-    if argv[0] in ("-V", "--version"):
+    if argv and argv[0] in ("-V", "--version"):
         _answer(f"lorasolve {__version__}")
         return _FINE
-    from ._support.interruptions import TERMINATED
-    from ._support.keywords import suggest
-    from .commands import registry
-
-    command = registry.find(argv[0])
-    if command is None:
-        complain(f"lorasolve: unknown command {argv[0]!r}.{suggest(argv[0], list(registry.classes()))}")
-        return _USAGE
-    TERMINATED.clear()  # by an earlier command in this process
+    name = argv[0] if argv else "--help"
     try:
-        return command().main(argv[1:])
+        if name in ("-h", "--help", "help"):
+            _answer(usage())
+            return _FINE if argv else _USAGE
+        command = _command(name)
+        return _USAGE if command is None else command.main(argv[1:])
     except BrokenPipeError:
         raise
     except KeyboardInterrupt:
-        complain(f"lorasolve {argv[0]}: interrupted")
+        complain(f"lorasolve {name}: interrupted")
         return _after_interruption()
     except Exception as error:
         if _is_of_the_user(error):
-            complain(f"lorasolve {argv[0]}: {_in_words(error)}")
+            complain(f"lorasolve {name}: {_in_words(error)}")
             return _USAGE
         if os.environ.get(_TRACEBACK):
             sys.excepthook(*sys.exc_info())
         complain(
-            f"lorasolve {argv[0]}: internal error, a defect of lorasolve: {type(error).__name__}: {error} "
+            f"lorasolve {name}: internal error, a defect of lorasolve: {type(error).__name__}: {error} "
             f"({_TRACEBACK}=1 shows where)"
         )
         return _INTERNAL
+
+
+def _command(name: str) -> Command | None:
+    """Return the command of a name; say so if there is none."""
+    from ._support.interruptions import TERMINATED
+    from ._support.keywords import suggest
+    from .commands import registry
+
+    found = registry.find(name)
+    if found is None:
+        complain(f"lorasolve: unknown command {name!r}.{suggest(name, list(registry.classes()))}")
+        return None
+    TERMINATED.clear()  # by an earlier command in this process
+    return found()
 
 
 def usage() -> str:
@@ -165,7 +175,8 @@ def _run() -> int:
     if not name.startswith("-"):
         from . import commands
 
-        commands.registry.find(name)
+        with contextlib.suppress(ValueError):  # which the command says itself
+            commands.registry.find(name)
     signal.signal(signal.SIGINT, patient(signal.default_int_handler))
     signal.signal(signal.SIGTERM, _terminate)
     try:

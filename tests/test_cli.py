@@ -21,7 +21,7 @@ import pytest
 
 import lorasolve as ls
 from lorasolve.cli import main
-from lorasolve.commands import registry, warm
+from lorasolve.commands import Command, ExitCode, registry, warm
 from lorasolve.io import load_result
 from lorasolve.kernels.simd import WIDTH
 
@@ -42,6 +42,62 @@ def data(tmp_path: pathlib.Path) -> str:
 
 
 OPTIMUM = 0.5 * (1 + 1 + 0.4**2) + 3.0
+
+
+# ---------------------------------------------------------------------- commands of one's own
+@pytest.mark.parametrize("code", [None, True, False, "fine", 256, -1, 5, np.int64(0)])
+def test_a_command_that_returns_no_exit_code_is_refused(code, capsys, monkeypatch) -> None:
+    """True had ended a process with 1, what was asked for is false, and 256 with 0."""
+
+    class Own(Command):
+        name, summary = "own", "planted"
+
+        def run(self, args):
+            return code
+
+    monkeypatch.setitem(registry.classes(), "own", Own)
+    assert main(["own"]) == 2
+    assert re.fullmatch(
+        r"lorasolve own: run\(\) has to return an ExitCode, such as ExitCode.FINE, got .*\n", capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 3, 4, ExitCode.FALSE])
+def test_a_command_returns_its_exit_code(code, monkeypatch) -> None:
+    class Own(Command):
+        name, summary = "own", "planted"
+
+        def run(self, args):
+            return code
+
+    monkeypatch.setitem(registry.classes(), "own", Own)
+    assert main(["own"]) == code
+
+
+def test_a_command_without_work_is_refused(capsys, monkeypatch) -> None:
+    monkeypatch.setitem(registry.classes(), "own", type("Own", (Command,), {"name": "own", "summary": "planted"}))
+    assert main(["own"]) == 2
+    assert capsys.readouterr().err == "lorasolve own: Own does not define run(args)\n"
+
+
+@pytest.mark.parametrize("argument", ["broken", "--help", "brokn"])
+def test_a_file_that_cannot_be_imported_is_a_line_with_its_name(argument, tmp_path) -> None:
+    """It was a traceback and exit code 1: what was asked for is false."""
+    program = f"""
+import pathlib, sys
+import lorasolve.commands as commands
+commands.__path__.append({str(tmp_path)!r})
+pathlib.Path({str(tmp_path / "broken.py")!r}).write_text("import no_such_thing\\n")
+sys.argv = ["lorasolve", {argument!r}]
+from lorasolve.cli import entry
+entry()
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.returncode == 2
+    assert (
+        run.stderr
+        == f"lorasolve {argument}: {tmp_path}/broken.py: ModuleNotFoundError: No module named 'no_such_thing'\n"
+    )
 
 
 # ---------------------------------------------------------------------- the main job

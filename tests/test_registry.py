@@ -87,8 +87,22 @@ def test_a_base_class_of_several_lives_in_a_module_with_an_underscore(folder) ->
             ["/box.py: Square is called 'square'", "rename the file to square.py, or set name = 'box'"],
         ),
         ({"square": SQUARE, "tools": "def area():\n    return 1\n"}, ["/tools.py: defines no shape", "underscore"]),
+        ({"box": "import no_such_thing"}, ["/box.py: ModuleNotFoundError: No module named 'no_such_thing'"]),
+        ({"box": "def area(:\n    return 1\n"}, ["/box.py: SyntaxError: invalid syntax"]),
+        ({"box": "from .base import Shap\n"}, ["/box.py: ImportError: cannot import name 'Shap'"]),
+        ({"box": "side = length\n"}, ["/box.py: NameError: name 'length' is not defined"]),
     ],
-    ids=["duplicate", "inherits its name", "empty name", "file called otherwise", "no component"],
+    ids=[
+        "duplicate",
+        "inherits its name",
+        "empty name",
+        "file called otherwise",
+        "no component",
+        "missing library",
+        "no Python",
+        "missing name",
+        "undefined name",
+    ],
 )
 def test_what_a_folder_may_not_hold(folder, files, words) -> None:
     registry = folder(**files)

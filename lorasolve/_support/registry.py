@@ -12,6 +12,7 @@ import functools
 import importlib
 import importlib.util
 import pkgutil
+import types
 import warnings
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Generic, TypeVar
@@ -91,13 +92,21 @@ class Registry(Generic[T]):
 
     def find(self, name: str) -> type[T] | None:
         """Return the class of one name, or None; of the folder only the file of that name is imported."""
-        if not self._complete and name.isidentifier() and not name.startswith("_") and name != "base":
-            place = f"{self.package}.{name}"
-            if importlib.util.find_spec(place) is not None:
-                for value in vars(importlib.import_module(place)).values():
-                    if isinstance(value, type) and issubclass(value, self.base) and vars(value).get("name") == name:
-                        return value
+        plain = not self._complete and name.isidentifier() and not name.startswith("_") and name != "base"
+        if plain and importlib.util.find_spec(f"{self.package}.{name}") is not None:
+            for value in vars(self._imported(name)).values():
+                if isinstance(value, type) and issubclass(value, self.base) and vars(value).get("name") == name:
+                    return value
         return self.classes().get(name)
+
+    def _imported(self, name: str) -> types.ModuleType:
+        """Return the module of a file of the folder; an error in it names the file."""
+        place = f"{self.package}.{name}"
+        try:
+            return importlib.import_module(place)
+        except (SyntaxError, ImportError, NameError, AttributeError, TypeError, ValueError) as error:
+            spec = importlib.util.find_spec(place)
+            raise ValueError(f"{spec.origin if spec else place}: {type(error).__name__}: {error}") from error
 
     def _built_in(self) -> _Found:
         """Return ``{name: (class, file)}`` of the folder."""
@@ -106,7 +115,7 @@ class Registry(Generic[T]):
         for info in pkgutil.iter_modules(importlib.import_module(self.package).__path__):
             if info.name == "base" or info.name.startswith("_"):
                 continue
-            module = importlib.import_module(f"{self.package}.{info.name}")
+            module = self._imported(info.name)
             file = str(module.__file__)
             defined = [
                 value

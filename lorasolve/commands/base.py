@@ -12,6 +12,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any, ClassVar, NoReturn
 
+from .._support.validate import shown
+
 
 class ExitCode(enum.IntEnum):
     """What the process returns."""
@@ -83,8 +85,17 @@ class Command:
     summary: ClassVar[str] = ""
 
     def main(self, argv: Sequence[str]) -> int:
-        """Parse the arguments that follow the command's name and run it; return the exit code."""
-        return self.run(self.parser().parse_args(argv))
+        """Parse the arguments that follow the command's name and run it; return the exit code.
+
+        Raises
+        ------
+        TypeError
+            If ``run`` returns something else: truth values count the other way round, and shells take 256 for 0.
+        """
+        code = self.run(self.parser().parse_args(argv))
+        if isinstance(code, bool) or not isinstance(code, int) or code not in tuple(ExitCode):
+            raise TypeError(f"run() has to return an ExitCode, such as ExitCode.FINE, got {shown(code)}")
+        return code
 
     def parser(self) -> Parser:
         """Return the parser of the command's arguments, whose help documents them."""
@@ -97,4 +108,4 @@ class Command:
 
     def run(self, args: argparse.Namespace) -> int:
         """Do the work and return the exit code."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not define run(args)")
