@@ -74,6 +74,7 @@ def test_ratings_in_text(tmp_path: pathlib.Path, name: str, text: str) -> None:
         ("r.csv", "a,b,c,d\n9,4.5,7,10\n9,3,7,2\n9,1,100,2\n", TextFormat(columns=("d", "C", "b"))),
         ("r.csv", "User,user,Rating\n7,10,4.5\n7,2,3\n100,2,1\n", TextFormat(columns=("user", "User", "rating"))),
         ("r.csv", "10,7,4.5\n2,7,3\n3,7,\n2,100,1\n5,5,NaN\n", TextFormat(skip_missing=True)),
+        ("r.csv", "u;i;r\n10;7;4,500\n2;7;3,000\n2;100;1,000\n5;5;NA\n7;7;\n", TextFormat(skip_missing=True)),
         ("r.csv", "5,5,NA\n10,7,4.5\n2,7,3\n2,100,1\n7,7,null\n", TextFormat(skip_missing=True)),
         ("r.csv", "userId,book,score\n10,7,4.5\n2,7,3\n2,100,1\n", TextFormat()),
         ("r.csv", "user_id,parent_asin,rating,timestamp\n10,7,4.5,9\n2,7,3,9\n2,100,1,9\n", TextFormat()),
@@ -231,6 +232,7 @@ def test_a_whole_matrix_of_three_or_four_columns_is_not_taken_for_entries(
         "v1.5,a,2\nv1.6,b,3\n",
         "1,10,4\n2,10,3\n1,20,1\n",
         "0,1,2\n0,2,4\n1,1,3\n",
+        "v,1,5\nv,1.0,4\nw,1.0b,3\n",
         "196,242,3,881250949\n186,302,3,891717742\n196,302,1,878887116\n",
     ],
 )

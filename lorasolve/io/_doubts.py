@@ -28,7 +28,7 @@ class Doubts:
         """Note a line."""
         self._may_be_taken_apart = self._may_be_taken_apart and _may_be_taken_apart(table, fields)
         self._may_be_rows = self._may_be_rows and _may_be_a_row(fields)
-        if table.delimiter != ",":
+        if table.delimiter != "," and not table.is_missing(fields):
             self._marks.add(table.text(fields))
         self._last = fields
 

@@ -217,12 +217,13 @@ def _labels(path: PathLike, names: list[str]) -> tuple[Array, Array]:
 def _refuse_otherwise_written(path: PathLike, names: list[str]) -> None:
     """Refuse labels that stand for none among integers, and integers that are written in two ways."""
     distinct = set(names)
-    others = [name for name in distinct if not is_integer_label(name)]
-    if 0 < len(others) < len(distinct) and all(name.lower() in MISSING for name in others):
+    integers = set(filter(is_integer_label, distinct))
+    others = distinct - integers
+    if integers and others and all(name.lower() in MISSING for name in others):
         raise ValueError(
             f"{path}: all labels but {min(others)!r} are integers; leave out the lines of labels that are missing"
         )
-    twice = [name for name in others if name.endswith(".0") and name.removesuffix(".0") in distinct]
-    if twice:
+    twice = [name for name in others if name.removesuffix(".0") in integers]
+    if twice and all(name.endswith(".0") and is_integer_label(name.removesuffix(".0")) for name in others):
         plain = min(twice).removesuffix(".0")
         raise ValueError(f"{path}: one label is written {plain!r} and {min(twice)!r}; expected labels in one form")
