@@ -188,6 +188,9 @@ class CompletionModel:
         """Return the columns of entries for each of their rows; those whose labels are unknown are no loss."""
         if entries is None:
             return {}
+        # A list of pairs, and a data frame as the names of its columns, would be two arrays of other labels.
+        if not isinstance(entries, (tuple, list)) or len(entries) != 2:
+            raise TypeError(f"without: expected two arrays (rows, cols), got {shown(entries)}")
         names = ("without[0]", "without[1]")
         i, j = (label_places(*part) for part in zip((self.row_labels, self.col_labels), entries, names))
         if i.size != j.size:

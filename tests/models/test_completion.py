@@ -380,6 +380,15 @@ def test_best_columns_of_what_is_not_there_are_refused(rows, options, message) -
         _ties().best_columns(rows, **options)
 
 
+@pytest.mark.parametrize(
+    "without", [[("a", 1), ("b", 2), ("a", 3)], {"who": ["a"], "what": [1]}, (["a"],)], ids=["pairs", "frame", "one"]
+)
+def test_pairs_and_frames_are_not_taken_for_arrays_of_labels(without) -> None:
+    """Of pairs the first two, of a frame the names of its columns were two arrays, and nothing was left out."""
+    with pytest.raises(TypeError, match=r"without: expected two arrays \(rows, cols\), got "):
+        _ties().best_columns(["a"], without=without)
+
+
 def test_recommendations_leave_out_what_was_rated(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     _ties().save("model.npz")
