@@ -89,8 +89,10 @@ def settings_of(value: Any, scope: dict[str, Any]) -> dict[str, Any]:
     others = [entry for base in classes for name, entry in base.items() if name not in _MAKERS]
     others += [thing for thing in scope.values() if getattr(thing, "__module__", None) == scope.get("__name__")]
     others += [part for entry in others if isinstance(entry, property) for part in (entry.fset, entry.fget)]
-    fixed = _stored(makers, "STORE_ATTR") - _stored(others, "STORE_ATTR") - {*getattr(value, "not_data", ())}
     state = attributes_of(value)
+    # Not asked of the object, which may answer to any name.
+    left_out = state.get("not_data", getattr(type(value), "not_data", ()))
+    fixed = _stored(makers, "STORE_ATTR") - _stored(others, "STORE_ATTR") - {*left_out}
     return {
         name: state[name]
         for name in sorted(fixed & state.keys())

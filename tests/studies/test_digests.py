@@ -280,6 +280,24 @@ def test_a_digest_sees_the_code_and_the_settings_of_objects_that_code_reads_by_n
     assert made[0] == made[1] != made[2]
 
 
+def test_of_an_object_that_answers_to_any_name_count_its_own_attributes():
+    made = []
+    for slope, memory in ((1, 1), (1, 2), (3, 1)):
+        code = (
+            "class C:\n"
+            "    not_data = ('memory',)\n"
+            "    def __init__(self, slope, memory): self.slope, self.memory = slope, memory\n"
+            "    def __getattr__(self, name): return None\n"
+            f"c = C({slope}, {memory})\n"
+            "def g(x): return c.slope * x"
+        )
+        exec(code, scope := {"__name__": "__main__"})
+        made.append(digest(scope["g"]))
+    assert made[0] == made[1] != made[2]
+    exec(code.replace("    not_data = ('memory',)\n", ""), scope := {"__name__": "__main__"})
+    assert digest(scope["g"]) not in made
+
+
 def test_a_digest_sees_what_a_partial_function_is_given():
     made = []
     for slope in (1, 1, 3):
