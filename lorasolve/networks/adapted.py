@@ -49,7 +49,7 @@ class AdaptedLayer:
         The initialization of PEFT that changed ``W``, as PiSSA and OLoRA do: the update is no change of the original
         weight then. None for the others.
     magnitude : torch.Tensor or None
-        The lengths (out,) that DoRA gives the rows of ``W + scale A B^T``; None without it.
+        The lengths, ``out`` of them, that DoRA gives the rows of ``W + scale A B^T``; None without it.
     """
 
     name: str
@@ -122,7 +122,7 @@ class AdaptedLayer:
         """
         if self.magnitude is not None:
             rows = self.as_matrix(weight)
-            lengths = self.magnitude.detach().to(rows.dtype).abs()
+            lengths = self.magnitude.detach().flatten().to(rows.dtype).abs()
             return self.as_weight(rows * (lengths / rows.norm(dim=1))[:, None])
         if self.still is None:
             return weight
@@ -176,9 +176,10 @@ def adapted_layers(
     Raises
     ------
     ValueError
-        For no layers, and for those whose update is not ``s A B^T`` of a weight of its own: AdaLoRA, DoRA but in linear
-        layers, grouped convolutions, embeddings that shorten their rows or have no plain gradient, quantised or merged
-        weights, those of plain layers that are tied, tied factors, disabled adapters; with the name of the layer.
+        For no layers, and for those whose update is not ``s A B^T`` of a weight of its own: AdaLoRA, DoRA over
+        embeddings with a padding index, grouped convolutions, embeddings that shorten their rows or have no plain
+        gradient, quantised or merged weights, those of plain layers that are tied, tied factors, disabled adapters;
+        with the name of the layer.
     """
     found, owners = _found(as_model(model), layers, adapter)
     for layer in found:
@@ -408,8 +409,11 @@ def _of_peft(name: str, module: Any, adapter: str, initialization: Any) -> Adapt
     magnitudes = getattr(module, "lora_magnitude_vector", {})
     of_embedding = adapter in getattr(module, "lora_embedding_A", ())
     base = _judged(name, module.get_base_layer())
-    if adapter in magnitudes and (of_embedding or base.weight.ndim > 2):
-        raise ValueError(f"model: {name} uses DoRA, which can be judged in linear layers only")
+    if adapter in magnitudes and of_embedding and base.padding_idx is not None:
+        raise ValueError(
+            f"model: {name} uses DoRA over an embedding with a padding index ({base.padding_idx}), whose row gets no "
+            "gradient of the lengths; set padding_idx of the embedding to None to judge it"
+        )
     # Embeddings and convolutions start as always, whatever moves the weights of linear layers.
     moves = moves_base(initialization) and base.weight.ndim == 2 and not of_embedding
     return AdaptedLayer(

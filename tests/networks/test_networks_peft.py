@@ -106,7 +106,7 @@ def test_layers_of_peft_have_their_own_scaling_and_update():
 
 
 def test_what_cannot_be_judged_is_refused_by_name():
-    with pytest.raises(ValueError, match=r"word_embeddings uses DoRA, which can be judged in linear layers only"):
+    with pytest.raises(ValueError, match=r"word_embeddings uses DoRA over an embedding with a padding index \(0\)"):
         adapted_layers(adapted(target_modules=["word_embeddings"], use_dora=True))
     with pytest.raises(ValueError, match=r"word_embeddings: expected zeros in lora_A at the padding index 0"):
         adapted_layers(adapted(target_modules=["word_embeddings"], init_lora_weights=False))
@@ -514,6 +514,53 @@ def test_dora_has_the_values_of_the_model_and_the_slopes_of_these(make):
                 part.data -= t * step
             expected = (values[0] - values[1]) / 2e-5
             assert float((torch.as_tensor(slope) * step).sum()) == pytest.approx(expected, rel=1e-5, abs=1e-9)
+
+
+class Phrases(torch.nn.Module):
+    """An embedding, and a convolution over words."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed = torch.nn.Embedding(12, 4)
+        self.conv = torch.nn.Conv1d(4, 5, 3)
+        self.head = torch.nn.Linear(5, 3)
+
+    def forward(self, words):
+        return self.head(torch.tanh(self.conv(self.embed(words).transpose(1, 2))).mean(-1))
+
+
+@pytest.mark.parametrize("targets", [["embed"], ["conv"], ["embed", "conv", "head"]])
+def test_dora_of_embeddings_and_convolutions_has_the_values_of_the_model_and_the_slopes_of_these(targets):
+    """Its lengths are those of the outputs: of an embedding over all words, of a convolution over its whole kernel."""
+    settings = peft.LoraConfig(r=2, lora_alpha=6, use_dora=True, target_modules=targets)
+    model = moved(peft.get_peft_model(Phrases(), settings)).double().eval()
+    generator = torch.Generator().manual_seed(1)
+    for name, parameter in model.named_parameters():
+        if "magnitude" in name:
+            parameter.data *= torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+    batch = torch.randint(0, 12, (9, 6), generator=generator), torch.arange(9) % 3
+    network = Network(model, CrossEntropy(), [batch])
+    f, G = network.value_and_gradients(network.point)
+
+    def own():
+        with torch.no_grad():
+            return float(torch.nn.functional.cross_entropy(model(batch[0]), batch[1]))
+
+    assert f == pytest.approx(own(), rel=1e-12)
+    for layer, g, (A, B) in zip(network.layers, G, network.point):
+        for part, slope in ((layer.lora_B, g @ B), (layer.lora_A, (g.T @ A).T)):
+            step = torch.randn(part.shape, generator=generator, dtype=torch.float64)
+            values = []
+            for t in (1e-5, -1e-5):
+                part.data += t * step
+                values.append(own())
+                part.data -= t * step
+            expected = (values[0] - values[1]) / 2e-5
+            found = float((torch.as_tensor(slope).reshape(part.shape) * step).sum())
+            assert found == pytest.approx(expected, rel=1e-6, abs=1e-9)
+    found = judge(model, CrossEntropy(), [batch], LAM, tangent_solve=True)
+    assert "DoRA" in str(found) and 0.0 <= found.solved.gap <= found.certificate.gap
 
 
 def test_where_the_lengths_of_dora_are_stationary_its_training_gradient_is_that_of_the_network():
