@@ -567,7 +567,8 @@ def _trainer_remarks(trainer: TrainerState, decay: Decay) -> list[str]:
     first, last = trainer.first_loss, trainer.last_loss
     rose = "" if first is None or last is None or last <= first else f"; the loss rose from {first:.4g} to {last:.4g}"
     remarks.append(f"trainer's log: {trainer.steps} steps{size}{rose}")
-    if decay.lam and trainer.largest_step_size and trainer.steps:
+    # What optimizer.pt says of the decay has the horizon of that optimizer, which momentum shortens.
+    if decay.lam and trainer.largest_step_size and trainer.steps and "optimizer.pt" not in decay.source:
         horizon = 1 / (decay.lam * trainer.largest_step_size)
         # Step sizes fall along a schedule: how much of the decay was applied is not in the log.
         times = f"the run has {trainer.steps / horizon:.2g} times as many"
