@@ -165,7 +165,7 @@ class Diagnosis:
     @property
     def magnitude_known(self) -> bool:
         """Whether every trained layer's size could be held against something."""
-        return not self.unusable and all(layer.magnitude_known for layer in self.layers if layer.facts.spectral)
+        return not self.unusable and all(layer.magnitude_known for layer in self.layers if not layer.facts.null)
 
     @property
     def wasted(self) -> float:
@@ -243,7 +243,7 @@ def diagnose(
     - ``loud``: a layer uses its whole rank *and* is out of proportion, which is how the failures of Kim, Kim and Ryu
       (ICML 2025, theorem 1) look. Both halves or no verdict.
     - ``spiked``: a layer is out of proportion and one direction carries it.
-    - ``untrained``: a layer's update is exactly zero and its factors are not both, as at the start of a run.
+    - ``untrained``: a layer's update is zero up to rounding and its factors are not both, as at the start of a run.
     - ``not_stationary``: under l2 decay of two trained factors every stationary point is balanced
       (``proofs/stationary_structure.py``), and this one is not; ``L`` is at least ``lam`` times the wasted penalty
       above its minimum.
@@ -331,7 +331,7 @@ def family_scores(facts: Iterable[LayerFacts]) -> dict[str, float]:
     """Return, by module, how far ``||X||_2`` is from its family's median, in robust standard deviations."""
     families: dict[str, list[LayerFacts]] = {}
     for layer in facts:
-        if layer.spectral:
+        if not layer.null:
             families.setdefault(layer.family, []).append(layer)
     scores = {}
     for members in families.values():
@@ -395,7 +395,7 @@ def _verdict(layers: list[LayerReport], unusable: list[UnusableLayer], decay: De
         names = [layer.facts.module for layer in having["untrained"]]
         return (
             "untrained",
-            f"the update is exactly zero, though its factors are not, in {_modules(names)} of {len(layers)}",
+            f"the update is zero up to rounding, though its factors are not, in {_modules(names)} of {len(layers)}",
         )
     if having["not_stationary"]:
         imbalances = [layer.facts.imbalance or 0.0 for layer in having["not_stationary"]]
@@ -454,7 +454,7 @@ def _premises(layers: list[LayerReport], unusable: list[UnusableLayer], decay: D
         "none": f"none, {decay.source}",
         "unknown": decay.source,
     }[decay.kind]
-    trained = [layer for layer in layers if layer.facts.spectral and not layer.facts.vanished]
+    trained = [layer for layer in layers if not (layer.facts.null or layer.facts.vanished)]
     unbalanced = [layer for layer in trained if layer.unbalanced]
     unknown = [layer for layer in trained if layer.facts.imbalance is None]
     if not trained:

@@ -51,6 +51,8 @@ class LayerFacts:
         What counts as zero relative to ``sigma[0]``: 1e-6, or the rounding of the stored numbers where that is coarser.
     both_trained : bool
         Whether no factor is known to have been frozen.
+    rounding : float
+        What the rounding of the stored factors may make of ``||X||_2``.
     """
 
     module: str
@@ -68,6 +70,7 @@ class LayerFacts:
     gram_distance: float
     rank_tol: float
     both_trained: bool = True
+    rounding: float = 0.0
 
     # ------------------------------------------------------------------ magnitude and rank
     @property
@@ -87,13 +90,13 @@ class LayerFacts:
 
     @property
     def rank(self) -> int:
-        """Number of singular values above ``rank_tol`` times the largest; 0 for a layer that has vanished."""
-        return 0 if self.vanished else numerical_rank(self.sigma, self.rank_tol)
+        """Number of singular values above ``rank_tol`` times the largest; 0 for what has vanished or is null."""
+        return 0 if self.vanished or self.null else numerical_rank(self.sigma, self.rank_tol)
 
     @property
     def effective_rank(self) -> float:
-        """``exp`` of the entropy of ``sigma/sum(sigma)``; 0 for ``X = 0``."""
-        share = self.sigma[self.sigma > 0] / self.nuclear if self.spectral else np.zeros(0)
+        """``exp`` of the entropy of ``sigma/sum(sigma)``; 0 for ``X = 0`` up to rounding."""
+        share = np.zeros(0) if self.null else self.sigma[self.sigma > 0] / self.nuclear
         return math.exp(-float(share @ np.log(share))) if share.size else 0.0
 
     @property
@@ -114,7 +117,7 @@ class LayerFacts:
     @property
     def full_rank(self) -> bool:
         """Whether the rank is used up: ``sigma_r/sigma_1 > 1e-3``, or the rounding where that is coarser."""
-        return not self.vanished and self.tail > max(FULL_RANK, self.rank_tol)
+        return not (self.vanished or self.null) and self.tail > max(FULL_RANK, self.rank_tol)
 
     def energy_rank(self, share: float) -> int:
         """Return how many singular values hold a share of ``||X||_F^2``."""
@@ -126,9 +129,14 @@ class LayerFacts:
 
     # ------------------------------------------------------------------ state and balance
     @property
+    def null(self) -> bool:
+        """Whether the update is zero, up to rounding where columns cancel, as at PEFT's start ``"orthogonal"``."""
+        return self.spectral <= self.rounding
+
+    @property
     def untrained(self) -> bool:
-        """Whether the update is zero and the factors are not both, as at the start of a run."""
-        return self.spectral == 0.0 and not self.empty
+        """Whether the update is zero up to rounding and the factors are not both, as at the start of a run."""
+        return self.null and not self.empty
 
     @property
     def empty(self) -> bool:
@@ -153,9 +161,9 @@ class LayerFacts:
         """``||A^T A - B^T B||_F/(||A||_F^2 + ||B||_F^2)``, 0 at every stationary point with l2 decay.
 
         None where it says nothing: for AdaLoRA, whose third factor changes the condition, beside a frozen factor, for
-        ``X = 0``, and for layers that have vanished.
+        ``X = 0`` up to rounding, and for layers that have vanished.
         """
-        nothing = self.kind == "adalora" or not self.both_trained or self.spectral == 0.0 or self.vanished
+        nothing = self.kind == "adalora" or not self.both_trained or self.null or self.vanished
         return None if nothing else self.gram_distance / (2 * self.penalty)
 
     @property
@@ -184,6 +192,7 @@ class LayerFacts:
             "nuclear_norm": self.nuclear,
             "rank": self.rank,
             "rank_tol": self.rank_tol,
+            "rounding": self.rounding,
             "full_rank": self.full_rank,
             "effective_rank": self.effective_rank,
             "stable_rank": self.stable_rank,
@@ -211,6 +220,10 @@ def facts_of(layer: LayerFactors) -> LayerFacts:
     as_instance(layer, "layer", LayerFactors)
     A, B = layer.A, layer.B
     sigma = abs(layer.scale) * factor_svd(A, B)[1]
+    AtA, BtB = A.T @ A, B.T @ B
+    norm_A, norm_B = float(np.linalg.norm(A)), float(np.linalg.norm(B))
+    # An entry is off by a share of itself, and a factor by that share of its Frobenius norm at most.
+    largest_A, largest_B = (float(np.linalg.norm(gram, 2)) ** 0.5 for gram in (AtA, BtB))
     columns_A, columns_B = np.abs(A).max(axis=0), np.abs(B).max(axis=0)
     return LayerFacts(
         module=layer.module,
@@ -221,13 +234,14 @@ def facts_of(layer: LayerFactors) -> LayerFacts:
         r=A.shape[1],
         scale=layer.scale,
         sigma=sigma,
-        norm_A=float(np.linalg.norm(A)),
-        norm_B=float(np.linalg.norm(B)),
+        norm_A=norm_A,
+        norm_B=norm_B,
         start_range=float(columns_B.max()) * math.sqrt(B.shape[0]),
         dead_columns=int(np.count_nonzero((columns_A == 0) & (columns_B == 0))),
-        gram_distance=float(np.linalg.norm(A.T @ A - B.T @ B)),
+        gram_distance=float(np.linalg.norm(AtA - BtB)),
         rank_tol=max(RANK_TOL, 2 * layer.roundoff),
         both_trained=layer.both_trained,
+        rounding=abs(layer.scale) * layer.roundoff * (norm_A * largest_B + largest_A * norm_B),
     )
 
 

@@ -112,7 +112,7 @@ def _table(rows: list[list[str]]) -> str:
 # ---------------------------------------------------------------------- the picture
 def _spectra(layers: Sequence[LayerReport]) -> list[str]:
     """Return one panel for each family: a row for each layer, a cell for each singular value, and a bar of its size."""
-    seen = [layer for layer in layers if layer.facts.spectral > 0]
+    seen = [layer for layer in layers if not layer.facts.null]
     if not seen:
         return []
     top = max(layer.facts.spectral for layer in seen)

@@ -63,7 +63,7 @@ def diagnosis_text(diagnosis: Diagnosis, count: int = 10, sort: str = "worst") -
 
 def _counts(diagnosis: Diagnosis) -> str:
     families = len({layer.facts.family for layer in diagnosis.layers})
-    trained = sum(layer.facts.spectral > 0 for layer in diagnosis.layers)
+    trained = sum(not layer.facts.null for layer in diagnosis.layers)
     return (
         f"layers: {len(diagnosis.layers)} read ({trained} with an update, {families} "
         f"{'family' if families == 1 else 'families'}), "
@@ -89,7 +89,7 @@ def penalty_lines(diagnosis: Diagnosis) -> list[str]:
 
 def base_lines(diagnosis: Diagnosis) -> list[str]:
     """Return how the updates lie beside the frozen weights."""
-    known = [layer.base for layer in diagnosis.layers if layer.base and layer.facts.spectral]
+    known = [layer.base for layer in diagnosis.layers if layer.base and not layer.facts.null]
     if not known:
         return []
     ratios = [base.ratio for base in known]
@@ -161,8 +161,8 @@ def layer_rows(layers: Sequence[LayerReport]) -> list[list[str]]:
                 f"{f.nuclear:.3g}",
                 str(f.rank),
                 f"{f.effective_rank:.1f}",
-                f"{f.spike:.3g}" if f.spectral else "-",
-                f"{f.tail:.1e}" if f.spectral else "-",
+                "-" if f.null else f"{f.spike:.3g}",
+                "-" if f.null else f"{f.tail:.1e}",
                 "-" if f.imbalance is None else f"{f.imbalance:.2g}",
                 "-" if layer.z is None else f"{layer.z:z.1f}",
                 "-" if layer.base is None else f"{layer.base.ratio:.3g}",

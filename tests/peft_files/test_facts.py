@@ -121,6 +121,23 @@ def test_states():
         assert facts.energy_rank(0.9) == 0 and facts.tail == 0 and not facts.full_rank
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("r", [4, 64])
+def test_columns_that_cancel_up_to_rounding_are_no_update(dtype, r):
+    """``A B^T = 0`` by orthogonal halves, as PEFT starts with ``"orthogonal"``; a step away it is one."""
+    rng = np.random.default_rng(r)
+    Q = np.linalg.qr(rng.standard_normal((r, r)))[0]
+    A, B = (0.1 * rng.standard_normal((200, r // 2)) @ half.T for half in (Q[:, ::2], Q[:, 1::2]))
+    stored = [np.asarray(factor, dtype) for factor in (A, B)]
+    facts = facts_of(layer(*stored, scale=2.0, roundoff=np.finfo(dtype).eps / 2))
+    assert 0.0 < facts.spectral <= facts.rounding and facts.untrained
+    assert facts.rank == facts.effective_rank == 0 and not facts.full_rank and facts.imbalance is None
+    # The bound on what balanced factors save is that of the stored numbers all the same.
+    assert facts.wasted == pytest.approx(facts.penalty - facts.nuclear / 2.0, rel=1e-15)
+    moved = facts_of(layer(A, B + 0.2 * A, scale=2.0, roundoff=np.finfo(dtype).eps / 2))
+    assert not moved.untrained and moved.rank == r // 2
+
+
 def test_the_range_of_the_default_start():
     """PEFT draws lora_A uniformly with ``kaiming_uniform(a=sqrt 5)``: within ``1/sqrt(in)``."""
     B = np.random.default_rng(0).uniform(-1, 1, (400, 8)) / math.sqrt(400)
