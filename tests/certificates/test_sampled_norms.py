@@ -1,0 +1,143 @@
+"""Certificates that were false once: norms sampled from starts that an adversary knows."""
+
+import math
+
+import numpy as np
+import pytest
+from distance import Distance
+
+import lorasolve as ls
+from lorasolve._known import Known
+from lorasolve.certificates import certify, duality, evidence
+from lorasolve.certificates._lanczos import sampled_norm
+from lorasolve.linear_map import LinearMap
+from lorasolve.objectives import (
+    Denoising,
+    MatrixCompletion,
+)
+
+
+def shrunk_values(values, lam):
+    """``F*`` of denoising from the singular values of ``M``."""
+    return float(np.sum(np.where(values > lam, lam * values - 0.5 * lam**2, 0.5 * values**2)))
+
+
+def hidden(n=600):
+    """One singular value 100, in the part of a plane that the fixed start misses; the rest below 1."""
+    a, b = np.random.default_rng(0).standard_normal(n)[:2]
+    h = math.hypot(a, b)
+    M = np.diag(np.linspace(0.99, 0.1, n))
+    M[:2, :2] = 0.0
+    M[0, :2] = 100.0 * b / h, -100.0 * a / h
+    return M
+
+
+@pytest.mark.parametrize("make", [Distance, Denoising])
+@pytest.mark.parametrize("sampled", [False, True])
+def test_a_known_start_vector_hides_nothing(make, sampled, monkeypatch):
+    if sampled:
+        for module in (duality, evidence):
+            monkeypatch.setattr(module, "DENSE_SIDE", 500)
+    M = hidden()
+    values = np.linalg.svd(M, compute_uv=False)
+    best = shrunk_values(values, 1.0)
+    problem = ls.Problem(make(M), 2, 1.0)
+    zero = certify(problem, (np.zeros((600, 1)), np.zeros((600, 1))))
+    assert zero.value - best == pytest.approx(4900.5, rel=1e-9)
+    assert zero.is_global is False and zero.gap >= zero.value - best
+    assert 0.9 * 4900.5 < zero.gap_at_least <= 4900.5 * (1 + 1e-12)
+    assert zero.level is (Known.SAMPLED if sampled else Known.RIGOROUS if make is Denoising else Known.CERTIFIED)
+    for route in ("factored", "prox"):
+        found = ls.solve_convex(problem, route)
+        assert found.success and found.rank == 1
+        assert found.fun == pytest.approx(best, rel=1e-9)
+        assert (found.certificate.failure_probability > 0.0) == sampled
+
+
+def test_equal_runs_of_the_convex_routes_are_equal_until_a_certificate_refutes_them():
+    M = np.random.default_rng(3).standard_normal((510, 500))
+    rows, cols = np.divmod(np.arange(M.size), 500)
+    problem = ls.Problem(MatrixCompletion(rows, cols, M.ravel(), M.shape), 5, 40.0)
+    first, again = (ls.solve_convex(problem, tol=1e-6) for _ in range(2))
+    assert first.success and first.fun == again.fun and np.array_equal(first.A, again.A)
+
+
+SPECTRA = {
+    "spread": np.linspace(1.0, 0.2, 60),
+    "one above a cluster": np.r_[1.0, np.full(59, 0.9)],
+    "low rank": np.r_[1.0, 0.5, np.zeros(58)],
+    "one value": np.ones(60),
+    "tiny rest": np.r_[1.0, np.full(59, 1e-9)],
+    "zero": np.zeros(60),
+}
+
+
+def with_spectrum(values, shape, rng):
+    U, V = (np.linalg.qr(rng.standard_normal((size, len(values))))[0] for size in shape)
+    return (U * values) @ V.T
+
+
+@pytest.mark.parametrize("name", SPECTRA)
+@pytest.mark.parametrize("shape", [(60, 80), (80, 60)])
+@pytest.mark.parametrize("level", [0.5, 1.05, 3.0])
+def test_a_sampled_norm_is_above_the_norm(name, shape, level):
+    M = with_spectrum(SPECTRA[name], shape, np.random.default_rng(0))
+    found = sampled_norm(LinearMap(M.shape, lambda V: M @ V, lambda U: M.T @ U), level)
+    true = SPECTRA[name][0]
+    assert true * (1 - 1e-12) <= found.most and found.least <= true * (1 + 1e-12)
+    # Where it is not below the level, the blocks fill the whole space.
+    assert found.most <= max(level, (1.0 + 1e-11) * true)
+    if true > 0.0:
+        assert np.linalg.norm(M @ found.v) >= found.least * (1 - 1e-10)
+        assert float(found.u @ M @ found.v) == pytest.approx(found.least, rel=1e-10)
+
+
+@pytest.mark.parametrize("name", ["spread", "one above a cluster", "low rank"])
+def test_what_is_taken_out_need_not_be_singular_for_the_bound_to_hold(name):
+    from lorasolve.certificates import _lanczos
+
+    rng = np.random.default_rng(1)
+    M = with_spectrum(SPECTRA[name], (60, 80), rng)
+    S = LinearMap(M.shape, lambda V: M @ V, lambda U: M.T @ U)
+    for _ in range(20):
+        assert _lanczos._apart(S, rng.standard_normal((80, 5)), 1.0, 1e-12) >= 1.0 - 1e-12
+    top = np.linalg.svd(M)[2][:5].T
+    assert _lanczos._apart(S, top, 1.0, 1e-12) == pytest.approx(1.0, rel=1e-9)
+
+
+def test_many_values_just_below_the_norm_are_taken_out():
+    values = np.r_[1.0 - 1e-4 * np.arange(30) / 30, np.linspace(0.9, 0.0, 370)]
+    M = np.diag(values)
+    found = sampled_norm(LinearMap(M.shape, lambda V: M @ V, lambda U: M @ U), 0.0)
+    assert 1.0 - 1e-12 <= found.most <= 1.0 + 1e-6
+
+
+def test_the_factor_of_a_sampled_norm_is_that_of_its_formula():
+    """Two blocks of b = 8 starts, with half of the probability: cosh(arcosh(sqrt(2 n/pi)/delta^(1/b))/3)."""
+    n, failure = 60, 1e-6
+    M = np.random.default_rng(0).standard_normal((n, n))
+    found = sampled_norm(LinearMap(M.shape, lambda V: M @ V, lambda U: M.T @ U), math.inf, failure)
+    expected = math.cosh(math.acosh(math.sqrt(2.0 * n / math.pi) / (0.5 * failure) ** (1.0 / 8.0)) / 3.0)
+    assert found.most / found.least == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(("starts", "blocks"), [(1, 8), (2, 4), (4, 2)])
+def test_a_sampled_norm_fails_no_more_often_than_it_says(monkeypatch, starts, blocks):
+    """One value a little above a cluster, two looks only: the least favourable case of the bound."""
+    from lorasolve.certificates import _lanczos
+
+    monkeypatch.setattr(_lanczos, "BLOCK", starts)
+    monkeypatch.setattr(_lanczos, "STRIDE", max(blocks // 2, 1))
+    monkeypatch.setattr(_lanczos, "MOST_BLOCKS", blocks)
+    values = np.r_[1.0, np.linspace(0.97, 0.0, 199)]
+    M = np.diag(values)
+    failure, runs = 0.2, 400
+    wrong = sum(
+        sampled_norm(LinearMap(M.shape, lambda V: M @ V, lambda U: M @ U), 0.0, failure).most < 1.0 for _ in range(runs)
+    )
+    # Four standard deviations of a binomial count.
+    assert wrong <= runs * failure + 4.0 * math.sqrt(runs * failure * (1 - failure))
+    # Without the factor it would fail nearly always.
+    assert all(
+        sampled_norm(LinearMap(M.shape, lambda V: M @ V, lambda U: M @ U), 0.0, failure).least < 1.0 for _ in range(20)
+    )
