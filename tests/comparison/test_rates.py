@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
-from lorasolve.objectives import Denoising
+from lorasolve.objectives import Denoising, LinearFineTuning
 
 LAM = 0.5
 TIGHT = ls.StoppingRule(grad_tol=1e-10, max_iter=20000)
@@ -35,6 +35,17 @@ def test_the_rate_is_that_of_the_closed_form_and_the_run_shows_it(values, rank, 
     row = row_of(values, rank, "gd:step_size=0.05")
     assert row.predicted_rate == pytest.approx(1 - 0.05 * mu, abs=1e-9)
     assert row.measured_rate == pytest.approx(1 - 0.05 * mu, rel=1e-5)
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+def test_the_rate_has_the_curvature_of_the_loss(rank) -> None:
+    """Of ``(c/2)||X - diag(0.6, 0.1)||^2``: sigma = 0.6 - lam/c, ||S|| = 0.1 c, and 2 c sigma is the least of all."""
+    curvature, target = 4.0, np.diag([0.6, 0.1])
+    Z = np.sqrt(2.0 * curvature) * np.eye(2)
+    problem = ls.Problem(LinearFineTuning(np.zeros((2, 2)), Z, target @ Z), rank, 2.0)
+    row = ls.compare(problem, ["gd:step_size=0.05"], stop=TIGHT).rows[0]
+    assert row.predicted_rate == pytest.approx(1 - 0.05 * 2 * curvature * 0.1, abs=1e-9)
+    assert row.measured_rate == pytest.approx(row.predicted_rate, rel=1e-5)
 
 
 @pytest.mark.parametrize("scale", [1.0, 4.0])
