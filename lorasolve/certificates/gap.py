@@ -28,7 +28,7 @@ from ..problem.blocks import Pairs, is_of_a_user
 from ..result import Result, seen_from
 from . import ranks, spot_checks
 from .documents import BITS, Arithmetic, write
-from .duality import SMALLEST, Parts, factor_answer, scale_of
+from .duality import SMALLEST, Parts, factor_answer, product_errors, scale_of
 from .evidence import FLOATING, Evidence, cut, evidence
 from .formula import difference_down
 from .norms import Trust
@@ -39,6 +39,8 @@ from .rigorous import value_high, weight_down
 # with Gaussian measurements, 8 to 30 for each row.
 CLOSER = 1.0 / 3.0
 CLOSED_FORM = "the closed form of the optimum"
+# By how much a value is off the bounds of a proof, as a share of it, where it is one of other data.
+CHANGED = 1e-6
 
 
 @dataclass(frozen=True, repr=False)
@@ -237,8 +239,8 @@ def certify(
     Raises
     ------
     ValueError
-        For ``rigorous=True`` where nothing rigorous can be said, with the reason, and for a loss of your own whose
-        ``in_float64`` is another one.
+        For ``rigorous=True`` where nothing rigorous can be said, with the reason, for a loss of your own whose
+        ``in_float64`` is another one, and for samples that were changed in place after the objective was made.
 
     Notes
     -----
@@ -290,6 +292,7 @@ def conclude(
     closed = [FLOATING] if answer.level is Known.CERTIFIED and FLOATING not in found.assumptions else []
     if answer.formula.startswith(CLOSED_FORM) and is_of_a_user(problem.loss):
         closed.append(f"{CLOSED_FORM} that your f states is right")
+    _refuse_changed_data(problem, factors, found, nuclear)
     value = _within(f + lam * nuclear, found)
     # The factors of an update that is no s A B^T are made up for the bound: nobody minimises anything over them.
     of_factors = 1.0 if problem.adapter.low_rank else math.nan
@@ -344,6 +347,25 @@ def out_of_range(problem: Problem, size: float) -> str | None:
     if size == 0.0 and least is None:
         return "f is 0 at this point and no gap can be compared with it: state f's lower_bound"
     return "f underflows at this point and at X = 0: give the data other units"
+
+
+def _refuse_changed_data(problem: Problem, factors: Pairs, found: Evidence, nuclear: float) -> None:
+    """Refuse a loss of the package whose samples are no longer those that it was made of.
+
+    The arrays are their owner's, who may write to them. What was formed from them once (Gram matrices, frozen outputs)
+    goes on answering a run, while a proof reads the samples. Where columns cancel values differ anyway.
+    """
+    cancel = product_errors(factors, nuclear) > allowance(np.float64) * nuclear
+    if found.proof is None or is_of_a_user(problem.loss) or cancel:
+        return
+    bound = found.proof.bound
+    value = float(problem.loss.factor_value(factors)) + problem.lam_effective * nuclear
+    off = max(bound.value_low - value, value - bound.value_high)
+    if CHANGED * abs(value) < off < math.inf and off > problem.loss.rounding_noise(factors).value:
+        raise ValueError(
+            f"objective: the data of {problem.loss.label} were changed in place after it was made, whose value at this "
+            f"point has changed by {off:.3g}; make it anew, or of a copy of the data"
+        )
 
 
 def _within(value: float, found: Evidence) -> float:

@@ -716,3 +716,25 @@ def test_factors_in_a_list_are_told_to_be_a_tuple():
     problem = ls.Problem(ls.objectives.Denoising(np.ones((4, 3))), 2, 0.1)
     with pytest.raises(TypeError, match=r"^point: expected a Result, a pair \(A, B\) or X, .* a pair is a tuple"):
         ls.certify(problem, [np.ones((4, 2)), np.ones((3, 2))])
+
+
+@pytest.mark.parametrize("loss", ["linear", "softmax", "logistic"])
+@pytest.mark.parametrize("change", [lambda Z: Z.__imul__(0.5), lambda Z: Z.__iadd__(1.0), lambda Z: Z.sort()])
+def test_samples_that_are_changed_in_place_after_the_objective_was_made_are_refused(loss, change):
+    """Runs went on with what was made of the samples, and proofs with the samples: a minimiser was RIGOROUSLY none."""
+    rng = np.random.default_rng(0)
+    W0, Z, Y = rng.standard_normal((4, 3)), rng.standard_normal((3, 30)), rng.standard_normal((4, 30))
+    made = {
+        "linear": lambda: ls.objectives.LinearFineTuning(W0, Z, Y),
+        "softmax": lambda: ls.objectives.Softmax(W0, Z, Y.argmax(axis=0)),
+        "logistic": lambda: ls.objectives.Logistic(W0, Z, np.sign(Y)),
+    }
+    problem = ls.Problem(made[loss](), 3, 0.01)
+    assert ls.certify(problem, ls.solve(problem, "lbfgs")).is_global is True
+    change(Z)
+    result = ls.solve(problem, "lbfgs")
+    for judge in (ls.certify, ls.landscape.verdict):
+        with pytest.raises(ValueError, match="changed in place after it was made"):
+            judge(problem, result)
+    again = ls.Problem(made[loss](), 3, 0.01)
+    assert ls.certify(again, ls.solve(again, "lbfgs")).is_global is True
