@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+import functools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
 from .._support.interruptions import undisturbed
 from .._support.validate import as_choice, as_instance, refuse_masked
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 DTYPES = ("float64", "float32")
 # Relative difference of two evaluations of the same batch that is rounding and not dropout.
@@ -29,6 +33,18 @@ def require_torch() -> Any:
     except ImportError:
         raise ImportError("lorasolve.networks needs torch: pip install 'lorasolve[torch]'") from None
     return torch
+
+
+def differentiating(function: Callable[P, R]) -> Callable[P, R]:
+    """Return a function that forms gradients wherever it is called, within ``no_grad`` and inference mode too."""
+
+    @functools.wraps(function)
+    def inner(*args: P.args, **kwargs: P.kwargs) -> R:
+        torch = require_torch()
+        with torch.inference_mode(False), torch.enable_grad():
+            return function(*args, **kwargs)
+
+    return inner
 
 
 def as_model(model: Any) -> Any:

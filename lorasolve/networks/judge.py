@@ -17,7 +17,7 @@ from ..certificates import Certificate, certify
 from ..landscape import SecondOrder, second_order
 from ..multi import MultiProblem
 from ..problem.blocks import Pairs, as_finite_pairs, as_pairs
-from ._torch import REPEATABLE, processes
+from ._torch import REPEATABLE, differentiating, processes
 from .adapted import narrowed
 from .affine_outputs import outputs_are_affine
 from .gradients import Network
@@ -44,6 +44,7 @@ SHARP, ROUGH = 1e-7, 0.1
 REFUTES = {"float64": 1e-6, "float32": 1e-4}
 
 
+@differentiating
 def judge(
     model: Any,
     loss: Any,

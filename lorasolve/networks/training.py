@@ -22,7 +22,7 @@ from ..multi import MultiProblem
 from ..problem.blocks import Pairs, unlisted
 from ..result import Result
 from ..status import Status
-from ._torch import require_torch
+from ._torch import differentiating, require_torch
 from .adapted import narrowed
 from .gradients import Network
 from .judge import factors_of, judge, require_curvature
@@ -56,6 +56,7 @@ class FineTuned:
         return f"{self.result.message}\n{self.verdict}"
 
 
+@differentiating
 def fine_tune(
     model: Any,
     loss: Any,
@@ -272,7 +273,7 @@ class _Saver:
             if in_model:
                 raise
             text = f"checkpoint: the trained factors are not in {self.path}: {error}"
-            warnings.warn(text, RuntimeWarning, stacklevel=3)
+            warnings.warn(text, RuntimeWarning, stacklevel=4)  # of who called fine_tune, which is decorated
 
 
 def _resumed(path: pathlib.Path, problem: MultiProblem) -> tuple[Any, Any]:

@@ -128,6 +128,19 @@ def test_what_was_made_in_inference_mode_is_judged_as_any_other():
     assert pytest.approx(expected, rel=1e-7) == judge(model, CrossEntropy(), batches, LAM).F
 
 
+@pytest.mark.parametrize("around", [torch.no_grad, torch.inference_mode])
+def test_gradients_are_formed_within_a_function_that_evaluates(around):
+    """Such a function is often decorated; gradients stay off for what comes after in it."""
+    model, batches = Net(), data()
+    expected = judge(model, CrossEntropy(), batches, LAM)
+    with around():
+        found = judge(model, CrossEntropy(), batches, LAM)
+        assert not torch.is_grad_enabled()
+        end = fine_tune(model, CrossEntropy(), batches, LAM, max_calls=30)
+    assert found.F == expected.F and found.kind == expected.kind
+    assert end.verdict.F < expected.F
+
+
 def test_autocast_around_the_call_does_not_lower_the_precision():
     expected = Network(Net(), CrossEntropy(), data(), dtype="float32")
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -239,8 +252,9 @@ def test_factors_of_a_plain_model_are_returned_where_the_disk_is_full_at_the_end
     expected = fine_tune(plain(), CrossEntropy(), data(), LAM, **options)
     monkeypatch.setattr("lorasolve.networks.training.write_atomically", full)
     monkeypatch.setattr("lorasolve.networks.training.SAVE_EVERY", 0.0)
-    with pytest.warns(RuntimeWarning, match="No space left"):
+    with pytest.warns(RuntimeWarning, match="No space left") as told:
         found = fine_tune(plain(), CrossEntropy(), data(), LAM, checkpoint=tmp_path / "run.npz", **options)
+    assert told[0].filename == __file__
     for got, wanted in zip(found.factors, expected.factors):
         np.testing.assert_array_equal(got[0], wanted[0])
         np.testing.assert_array_equal(got[1], wanted[1])
