@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ._support.interruptions import patience
-from ._support.validate import Array, as_instance, shown
+from ._support.validate import Array, as_instance, as_number, shown
 from .monitor import STALL_WINDOW, Monitor, Stop
 from .optimizers.base import DrivenOptimizer, Optimizer
 from .problem import Problem
@@ -179,12 +179,16 @@ class Stages:
         self._at_start = False
 
     def step_factor(self) -> float:
-        """Return the factor on the step that leaves the trial."""
+        """Return the factor on the step that leaves the trial; refuse one that would go uphill or nowhere."""
         if not self._schedules:
             return 1.0
         steps = self._monitor.nit + (not self._at_start)
         most = self._monitor.stop.max_iter
-        return math.prod(part.step_factor(steps, steps - self._began, most) for part in self._schedules)
+        factor = 1.0
+        for part in self._schedules:
+            given = part.step_factor(steps, steps - self._began, most)
+            factor *= as_number(given, f"schedule: step_factor of {part.name!r}", 0.0)
+        return factor
 
     def turn(self, trials: Trials) -> bool:
         """Have the accepted point judged, and go on to the next stage if one is due."""

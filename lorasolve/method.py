@@ -16,6 +16,7 @@ from .adapters import registry as adapter_registry
 from .adapters.base import Adapter
 from .inits import Init
 from .inits import registry as init_registry
+from .inits.base import Start
 from .inits.lora import LoRAStart
 from .optimizers import Optimizer
 from .optimizers import registry as optimizer_registry
@@ -211,12 +212,15 @@ class Method:
 
     def _draw(self, problem: Problem, rng: np.random.Generator) -> Stage:
         if problem.several:
-            starts = [self.init.start(part, rng) for part in problem.parts()]
+            starts = [self._start_of(part, rng) for part in problem.parts()]
             return Stage(problem, problem.join([start.A for start in starts], [start.B for start in starts]))
-        start = self.init.start(problem, rng)
+        start = self._start_of(problem, rng)
         if start.merged is not None:
             problem = problem.replace(objective=problem.objective.merged(start.merged))
         return Stage(problem, problem.join(start.A, start.B), start.merged)
+
+    def _start_of(self, problem: Problem, rng: np.random.Generator) -> Start:
+        return as_instance(self.init.start(problem, rng), f"init: start of {self.init.name!r}", Start)
 
     # ------------------------------------------------------------------ the step size
     @property

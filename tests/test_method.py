@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -260,6 +261,19 @@ def test_what_is_refused_for_one_problem_runs_on_another() -> None:
     for text in ("als", "sgd", "gd@dora", "gd+rac_chain/lam=0", "gd~pissa", "proximal_gd@sora"):
         assert ls.Method.parse(text).refusal(problem()) is None
         assert ls.solve(problem(), text, stop=rule).nit >= 1
+
+
+@pytest.mark.parametrize("made", [None, (np.ones((6, 2)), np.ones((5, 2)))], ids=["nothing", "a tuple"])
+def test_an_init_that_returns_no_start_is_refused_by_name(made: object) -> None:
+    @dataclass(frozen=True)
+    class Own(ls.inits.Init):
+        name, summary = "own", "planted"
+
+        def start(self, problem: ls.Problem, rng: np.random.Generator) -> object:  # type: ignore[override]
+            return made
+
+    with pytest.raises(TypeError, match=r"^init: start of 'own': expected a Start, got"):
+        ls.solve(problem(), ls.Method("gd", init=Own()))
 
 
 def test_the_init_is_not_asked_where_factors_are_given() -> None:

@@ -147,3 +147,30 @@ def test_a_schedule_declares_what_it_does(cls):
     """What is not declared is not asked for, so a forgotten fact would silence the schedule."""
     assert cls.has_stages == (cls.transition is not Schedule.transition)
     assert cls.scales_steps == (cls.step_factor is not Schedule.step_factor)
+
+
+@pytest.mark.parametrize("factor", [-1.0, float("nan"), float("inf"), None, "1", 1j, True, np.ones(3)], ids=repr)
+def test_a_factor_that_is_no_share_of_a_step_is_refused_by_the_name_of_its_schedule(factor):
+    """A negative one went uphill to the iteration limit, others ended in operators of Python."""
+
+    @dataclass(frozen=True)
+    class Own(Schedule):
+        name, summary, scales_steps = "own", "planted", True
+
+        def step_factor(self, iteration, stage_iteration, max_iter):
+            return factor
+
+    with pytest.raises((TypeError, ValueError), match=r"^schedule: step_factor of 'own': expected a finite number in"):
+        ls.solve(problem(), ls.Method(GD(), Own()), stop=ls.StoppingRule(max_iter=5))
+
+
+@pytest.mark.parametrize("factor", [0.0, 1, np.float32(0.5), np.float64(2.0)], ids=repr)
+def test_factors_are_numbers_of_any_kind(factor):
+    @dataclass(frozen=True)
+    class Own(Schedule):
+        name, summary, scales_steps = "own", "planted", True
+
+        def step_factor(self, iteration, stage_iteration, max_iter):
+            return factor
+
+    assert ls.solve(problem(), ls.Method(GD(), Own()), stop=ls.StoppingRule(max_iter=5)).nit == 5
