@@ -52,17 +52,28 @@ def effective_count(objective: NTK) -> int:
 
 
 def gap_certificate(objective: Objective, X: Array, lam: float) -> float:
-    """Bound ``F(X) - min F`` for convex ``f >= 0`` and ``lam > 0``, from one gradient.
+    """Bound ``F(X) - min F`` for convex ``f >= f_low`` and ``lam > 0``, from one gradient.
 
-    ``<G, X> + lam ||X||_* + max(0, ||G||_2 - lam) F(X)/lam`` (CERTIFIED up to rounding;
-    :func:`lorasolve.certify` has sharper bounds where the objective states more).
+    ``<G, X> + lam ||X||_* + max(0, ||G||_2 - lam) (F(X) - f_low)/lam`` (CERTIFIED up to rounding;
+    :func:`lorasolve.certify` has sharper bounds where the objective states more). ``f_low = 0`` for the paper's losses.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an objective that does not state that it is convex or has no lower bound, and for numbers out of range.
     """
     lam = as_number(lam, "lam", 0.0, open_low=True)
-    X = as_shape(as_float_array(X, "X", 2), "X", as_instance(objective, "objective", Objective).shape)
+    facts = as_instance(objective, "objective", Objective).facts
+    if facts.convex is not True or facts.lower_bound is None:
+        given = f"convex: {facts.convex}, lower_bound: {facts.lower_bound}"
+        raise ValueError(
+            f"objective: expected a convex loss with a lower bound, got {type(objective).__name__} ({given})"
+        )
+    X = as_shape(as_float_array(X, "X", 2), "X", objective.shape)
     f, G = objective.value_and_grad(X)
     nuclear = float(np.linalg.svd(X, compute_uv=False).sum())
     excess = max(0.0, float(np.linalg.norm(G, 2)) - lam)
-    return float(np.vdot(G, X)) + lam * nuclear + excess * (f + lam * nuclear) / lam
+    return float(np.vdot(G, X)) + lam * nuclear + excess * (f - facts.lower_bound + lam * nuclear) / lam
 
 
 def reduce_rank(X: Array, features: Array, tol: float = 1e-9) -> Array:

@@ -96,10 +96,12 @@ def gated_decay(X: Array, lam: float, gates: int) -> float:
     """Return ``(lam/r)(sum sqrt(sigma_i(X)))^2``: the weight decay that softmax-gated factors of ``X`` need.
 
     The least of ``(lam/2)(||A||_F^2 + ||B||_F^2)`` over ``A diag(w) B^T = X``, ``w > 0`` with sum ``r`` (a limit
-    where ``rank X < r``). By Cauchy-Schwarz over the weights and the bound on ``sum sqrt(||a_k|| ||b_k||)``.
+    where ``rank X < r``; where it is larger there are none). By Cauchy-Schwarz over the weights and the bound on
+    ``sum sqrt(||a_k|| ||b_k||)``.
     """
-    lam, gates = as_number(lam, "lam", 0.0), as_integer(gates, "gates", 1)
-    return lam / gates * float(np.sum(np.sqrt(compact_svd(X)[1]))) ** 2
+    lam, sigma = as_number(lam, "lam", 0.0), compact_svd(X)[1]
+    gates = as_integer(gates, "gates", max(len(sigma), 1))
+    return lam / gates * float(np.sum(np.sqrt(sigma))) ** 2
 
 
 def svd_gauge(A: Array, B: Array) -> tuple[Array, Array]:

@@ -114,8 +114,8 @@ def gap_bound(
 ) -> float:
     """Bound ``E f(W_T) - inf f`` under the Polyak-Lojasiewicz condition with constant ``pl``.
 
-    ``(1 - gamma mu lambda)^T gap + gamma L sigma^2/(2 mu)``: Theorem 5.5 for ``sigma = 0``. The same bounds
-    hold for blocks of several inner steps of size ``1/L``, which never increase ``f``.
+    ``(1 - gamma mu lambda)^T gap + gamma L sigma^2/(2 mu)``: Theorem 5.5 for ``sigma = 0``. Without noise the
+    same bounds hold for blocks of several inner steps of size ``1/L``, which never increase ``f``.
     """
     gap, eigenvalue, noise = as_number(gap, "gap", 0.0), _as_eigenvalue(eigenvalue), as_number(noise, "noise", 0.0)
     step, blocks = _as_short_step(step, smoothness), as_integer(blocks, "blocks", 0)

@@ -6,6 +6,7 @@ import lorasolve as ls
 from lorasolve.objectives import NTK
 from lorasolve.optimizers import GD
 from lorasolve.papers import lora_ntk
+from lorasolve.papers.rac_lora import PaperExample
 
 
 def nuclear(X):
@@ -163,6 +164,16 @@ def test_the_certificate_bounds_the_gap_everywhere_and_is_exact_where_it_is_know
     for _ in range(20):
         X = rng.exponential() * rng.standard_normal((4, 3))
         assert lora_ntk.gap_certificate(objective, X, 0.2) >= objective.value_and_grad(X)[0] + 0.2 * nuclear(X) - best
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0, 1.2])
+def test_the_certificate_of_a_loss_below_zero_bounds_the_gap(share):
+    """<M o X, X> + <1, X> of RAC-LoRA's example, entry by entry: its minimum is -2.025, and at X = 0 it is 0."""
+    objective, lam = PaperExample(), 0.1
+    best = ls.solve_convex(ls.Problem(objective, 3, lam), tol=1e-10)
+    X = share * objective.X_star
+    gap = objective.value_and_grad(X)[0] + lam * nuclear(X) - best.fun
+    assert 0.001 < gap <= lora_ntk.gap_certificate(objective, X, lam)
 
 
 def test_a_run_on_the_landscape_ends_where_the_perturbed_objective_is_stationary():

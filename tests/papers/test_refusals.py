@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
-from lorasolve.objectives import Denoising
+from lorasolve.objectives import Denoising, TwoLayer
 from lorasolve.papers import (
     beam_lora,
     expressive_power,
@@ -154,6 +154,9 @@ def test_what_is_no_number_or_matrix_is_refused_by_name(form, given, argument):
         (beam_lora.in_gauge, {"Q": np.ones((3, 2))}),
         (beam_lora.in_gauge, {"Q": np.eye(4)}),
         (beam_lora.gated_decay, {"gates": 0}),
+        # Two terms make no matrix of rank three.
+        (beam_lora.gated_decay, {"gates": 2}),
+        (lora_ntk.gap_certificate, {"objective": TwoLayer.example(np.random.default_rng(0))}),
         (sora.schatten_half_penalty, {"lam": -1.0}),
         (sora.half_threshold, {"weight": -1.0}),
         (sora.dead_zone, {"xi": 0.0}),
