@@ -576,3 +576,19 @@ def test_outputs_are_as_accurate_as_the_loss_needs(scale: float, monkeypatch: py
             exact += mpmath.log(mpmath.fsum(mpmath.exp(x - s[label]) for x in s)) / 60
         assert found.low <= exact <= found.high
         assert found.high - found.low <= 1e-12 * float(exact)
+
+
+def test_what_is_added_to_a_gram_matrix_makes_it_semidefinite():
+    """Of rank one but for rounding: Cholesky completes for some that have a negative eigenvalue."""
+    added = []
+    for seed in range(300):
+        a, b = np.random.default_rng(seed).random(2)
+        S = np.array([[a, b], [b, b * b / a]])
+        e = _oracle_linear._shift(S)
+        assert e is not None and e <= 1e-13 * np.trace(S)
+        (p, q), (_, r) = ([Fraction(x) for x in row] for row in S.tolist())
+        determinant = p * r - q * q
+        shifted = (p + Fraction(e)) * (r + Fraction(e)) - q * q
+        assert shifted >= 0 and p + Fraction(e) > 0
+        added.append((e > 0.0, determinant < 0))
+    assert {(True, True), (True, False)} <= set(added) and (False, True) not in added
