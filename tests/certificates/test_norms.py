@@ -447,3 +447,22 @@ def test_the_distance_from_orthonormal_columns_is_never_too_small():
 def test_nuclear_norm_of_nothing_and_of_what_overflows():
     assert nuclear_norms.nuclear_norm(np.zeros((3, 2)), np.ones((4, 2))) == (0.0, 0.0)
     assert nuclear_norms.nuclear_norm(np.full((2, 1), 1e300), np.full((2, 1), 1e300)) == (0.0, math.inf)
+
+
+@pytest.mark.parametrize("wrong", ["qr", "svd"])
+def test_the_nuclear_norm_rests_on_no_factorisation(monkeypatch, wrong):
+    """Of [[1, 1], [0, 1]] it is sqrt(||X||_F^2 + 2 |det X|) = sqrt(5)."""
+    A, B = np.array([[1.0, 1.0], [0.0, 1.0]]), np.eye(2)
+    true = getattr(np.linalg, wrong)
+
+    def too_long(M):
+        Q, R = true(M)
+        return 2.0 * Q, 0.5 * R
+
+    def too_small(M, **options):
+        P, values, Qt = true(M, **options)
+        return P, 0.0 * values, Qt
+
+    monkeypatch.setattr(np.linalg, wrong, {"qr": too_long, "svd": too_small}[wrong])
+    low, high = nuclear_norms.nuclear_norm(A, B)
+    assert Fraction(low) ** 2 <= 5 <= Fraction(high) ** 2

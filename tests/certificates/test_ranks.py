@@ -371,3 +371,40 @@ def test_one_gram_matrix_tells_norm_and_rank_of_a_large_optimum():
     assert certificate.is_global is True and certificate.level is Known.RIGOROUS
     assert certificate.rank_at_most == 3 and certificate.relative_gap <= 1e-12
     assert 1.0 <= certificate.dual_norm <= 1.0 + 1e-11
+
+
+# f = ||X - M||^2/2, lam = 1: X* is the soft threshold of M. Off it by t, in an entry where the slope of F vanishes, F
+# is t^2/2 above its minimum: the bounds below are attained.
+T = 0.125
+
+
+def test_the_upper_bound_reaches_as_far_as_a_parabola():
+    """M = diag(3, 1 + t): X* = diag(2, t) has rank 2, and at diag(2, 2 t) a singular value of G is 1 - t."""
+    G = np.diag([2.0, 2.0 * T]) - np.diag([3.0, 1.0 + T])
+    distance = ranks.reach(0.5 * T**2, 1.0)
+    assert T <= distance <= T * (1.0 + 1e-8)
+    assert ranks.most(Gram(Ball(G)), np.eye(2), 1.0, distance) in (2, None)
+
+
+def test_the_lower_bound_reaches_as_far_as_a_parabola():
+    """M = diag(3, 1): X* = diag(2, 0) has rank 1, and diag(2, t) is as far from it as its second singular value."""
+    X = np.diag([2.0, T])
+    found = [ranks.at_least(Denoising(np.diag([3.0, 1.0])), X, np.eye(2), (np.eye(2), np.diag(X), np.eye(2)), gap)
+             for gap in (0.5 * T**2, 0.49 * T**2)]  # fmt: skip
+    assert found == [1, 2]  # a smaller gap is that of no point here
+
+
+@pytest.mark.parametrize(
+    ("A", "B", "P", "s"),
+    [
+        ([[1.0]], [[1.0]], 0.5, 2.0),  # a direction that is too short
+        ([[1.0]], [[1.0]], 1.0, 5.0),  # a singular value of another matrix
+        # (2^27 + 1)(2^27 - 1) - 2^54 + 1 = 0, and 1 where each product is rounded.
+        ([[2.0**27 + 1.0, -(2.0**27), 1.0]], [[2.0**27 - 1.0, 2.0**27, 1.0]], 1.0, 1.0),
+    ],
+)
+def test_the_lower_bound_rests_on_no_decomposition(A, B, P, s):
+    """M = 0: the optimum is 0, and a gap of 1.125 excludes no x up to 1.5."""
+    A, B, svd = np.array(A), np.array(B), (np.array([[P]]), np.array([s]), np.eye(1))
+    gap = 1.125 if A.size == 1 else 1e-6
+    assert ranks.at_least(Denoising(np.zeros((1, 1))), A, B, svd, gap) == 0
