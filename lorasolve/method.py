@@ -207,7 +207,7 @@ class Method:
         stage = self._draw(problem, rng) if given is None else given
         _refuse_zero(stage)
         for part in self.schedules:
-            stage = part.start(stage, rng)
+            stage = as_instance(part.start(stage, rng), f"schedule: start of {part.name!r}", Stage)
         return stage
 
     def _draw(self, problem: Problem, rng: np.random.Generator) -> Stage:

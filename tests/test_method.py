@@ -17,7 +17,8 @@ from lorasolve._support.text import marked_parts, parse_value, value_text
 from lorasolve.adapters import DoRA, LoRA, SoRA
 from lorasolve.objectives import Denoising, LinearFineTuning
 from lorasolve.optimizers import GD, Adam
-from lorasolve.schedules import Cosine, Periodic, Sparsify
+from lorasolve.optimizers.base import DrivenOptimizer
+from lorasolve.schedules import Cosine, Periodic, Schedule, Sparsify
 
 REGISTRIES = {"optimizer": optimizers, "schedules": schedules, "adapter": adapters, "init": inits}
 
@@ -389,3 +390,33 @@ def test_sora_unit_columns_from_a_gaussian_start() -> None:
     method = ls.Method("proximal_gd", "revive", SoRA(0.1, "unit_columns"), "gaussian", lam=0.0)
     assert method.refusal(problem()) is None
     assert ls.solve(problem(), method, stop=ls.StoppingRule(max_iter=5)).nit == 5
+
+
+@pytest.mark.parametrize("given", [None, (np.ones((6, 2)), np.ones((5, 2)))])
+def test_a_schedule_of_yours_that_returns_no_stage_is_named(given):
+    """What was said was that a tuple has no attribute 'problem'."""
+
+    class MySchedule(Schedule):
+        name = "mine"
+
+        def start(self, stage, rng):
+            return given
+
+    problem = ls.Problem(ls.objectives.Denoising(np.eye(6, 5)), 2, 0.1)
+    with pytest.raises(TypeError, match="schedule: start of 'mine': expected a Stage"):
+        ls.solve(problem, ls.Method("gd", schedules=(MySchedule(),)))
+
+
+@pytest.mark.parametrize("last", [lambda z: None, lambda z: z[:3], lambda z: (z, 0.0), list])
+def test_a_descent_of_yours_that_returns_no_iterate_is_named(last):
+    """What was said was that a float cannot be multiplied by None."""
+
+    class MyDescent(DrivenOptimizer):
+        name = "mine"
+
+        def descend(self, function, z, product, accept):
+            return last(z)
+
+    problem = ls.Problem(ls.objectives.Denoising(np.eye(6, 5)), 2, 0.1)
+    with pytest.raises(TypeError, match=r"optimizer: what MyDescent\.descend returns: expected the last iterate"):
+        ls.solve(problem, MyDescent(), "gaussian")

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 
 from .._support.time_limit import is_over
-from .._support.validate import Array
+from .._support.validate import Array, shown
 from ..linear_map import POWER_STEPS, spectral_norm_estimate
 from ..problem import Problem
 from ..problem.natural_units import natural_start, own_lengths
@@ -230,14 +230,21 @@ class DrivenOptimizer(Optimizer):
     def minimize(self, theta: Array, oracle: Oracle, accept: Callable[[Array], None]) -> None:
         """Run on ``L``, then on its changes until the gradient no longer shrinks."""
         scaled = _Scaled(oracle, theta)
-        z = self.descend(scaled, theta / scaled.lengths, scaled.product, lambda z: accept(scaled.theta(z)))
+        z = self._descended(scaled, theta / scaled.lengths, scaled, accept)
         least = np.inf
         while True:
             value, grad = scaled(z)
             if float(np.linalg.norm(grad)) >= least:
                 return
             least = float(np.linalg.norm(grad))
-            z = self.descend(scaled.changes(z, value, grad), z, scaled.product, lambda z: accept(scaled.theta(z)))
+            z = self._descended(scaled.changes(z, value, grad), z, scaled, accept)
+
+    def _descended(self, function: ValueAndGrad, z: Array, scaled: _Scaled, accept: Callable[[Array], None]) -> Array:
+        end = self.descend(function, z, scaled.product, lambda z: accept(scaled.theta(z)))
+        if not isinstance(end, np.ndarray) or end.shape != z.shape:
+            name = f"optimizer: what {type(self).__name__}.descend returns"
+            raise TypeError(f"{name}: expected the last iterate, a vector of {z.size}, got {shown(end)}")
+        return end
 
 
 class _Scaled:
