@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from ._support.registry import is_shipped
+from ._support.origin import is_shipped
 from ._support.validate import Array
 from .objectives import ULPS
 from .problem import Problem

@@ -15,16 +15,56 @@ REMEMBERS = type(functools.cache(abs))
 HEAP_TYPE = 1 << 9
 
 
+# Packages of this project.
+OWN = ("lorasolve", "proofs")
+# Files of these folders that came with the package: what results rest on without being asked for proof, and what its
+# version stands for. What else lies there, a user has put there: it is tested and known by its code like any other.
+SHIPPED = {
+    "lorasolve.objectives": "completion denoising huber linear logistic ntk sensing softmax two_layer",
+    "lorasolve.adapters": "dora lora polar softmax_gates sora",
+    "lorasolve.convex": "closed_form cvxpy factored prox",
+    "lorasolve.optimizers": (
+        "adam adamw als alt_lora flat_lora gd gd_backtracking gd_mixed ggpo heavy_ball lbfgs lora_plus "
+        "lora_plus_adam lora_pro lora_pro_adamw lora_pro_adamw_full lora_rite mgpo mgpo_trainer muon nesterov "
+        "proximal_adamw proximal_gd riemannian riemannion sam scaled_gd sgd trust_ncg weight_noise"
+    ),
+    "lorasolve.schedules": "beam cola cosine galore golore periodic rac_chain revive sparsify warmup",
+    "lorasolve.inits": "balanced eva gaussian lora lora_ga milora olora pissa spectral",
+    "lorasolve.papers": (
+        "alt_lora beam_lora dora expressive_power figure2 galore init_bias learning_rate learns_less lemma1 "
+        "lora_ggpo lora_ntk lora_pro lora_rite many_matrices minilm minilm_constants minilm_rank "
+        "minilm_starts muon periodic_lora polar rac_lora restricted sharp sora special_regime table1 table2 "
+        "transformer_starts two_constants"
+    ),
+    "lorasolve.commands": (
+        "attack certify cite compare complete convex diagnose explain info interfere list path predict prove "
+        "recommend reproduce solve study truncate verdict warm"
+    ),
+    "lorasolve.executors": "dask loky serial slurm",
+}
+
+
 def of_package(thing: Any) -> bool:
-    """Whether a class, function or module is one of this package, whose version stands for it."""
-    return module_name(thing).partition(".")[0] in ("lorasolve", "proofs")
+    """Whether a class, function or module came with this package, whose version stands for it."""
+    name = module_name(thing)
+    folder, _, file = name.rpartition(".")
+    helps = file.startswith("_") or file == "base"
+    shipped = helps or folder not in SHIPPED or file in SHIPPED[folder].split()
+    return name.partition(".")[0] in OWN and shipped
+
+
+def is_shipped(owner: type) -> bool:
+    """Whether a class of losses, adapters or convex routes came with the package, and was not put into it."""
+    # Losses of attacks stand for those of users, and are these in the scripts.
+    return of_package(owner) and not owner.__module__.startswith("lorasolve.attacks.")
 
 
 def installed(thing: Any) -> bool:
     """Whether a class, function or module comes with an installed package, as this one, and not from a user's file."""
-    if of_package(thing):
-        return True
-    module = sys.modules.get(module_name(thing))
+    name = module_name(thing)
+    if name.partition(".")[0] in OWN:
+        return of_package(thing)
+    module = sys.modules.get(name)
     if module is None or module.__name__ == "__main__":
         return False
     file = getattr(module, "__file__", None)

@@ -25,39 +25,6 @@ from .validate import as_plain, shown
 
 T = TypeVar("T")
 
-# What results rest on without being asked for proof: these files of these folders. What else lies there, a user has put
-# there, and it is tested like what is elsewhere.
-SHIPPED = {
-    "lorasolve.objectives": (
-        "completion",
-        "denoising",
-        "huber",
-        "linear",
-        "logistic",
-        "ntk",
-        "sensing",
-        "softmax",
-        "two_layer",
-    ),
-    "lorasolve.adapters": ("dora", "lora", "polar", "softmax_gates", "sora"),
-    "lorasolve.convex": ("closed_form", "cvxpy", "factored", "prox"),
-    "lorasolve.papers": ("dora", "galore", "lora_ggpo", "rac_lora"),
-    "lorasolve.commands": (),
-    "lorasolve.executors": (),
-    "lorasolve.inits": (),
-    "lorasolve.optimizers": (),
-    "lorasolve.schedules": (),
-}
-
-
-def is_shipped(owner: type) -> bool:
-    """Return whether a class of losses, adapters or convex routes came with the package, and was not put into it."""
-    folder, _, file = owner.__module__.rpartition(".")
-    if folder == "lorasolve.attacks":  # whose losses stand for those of users, and are these in the scripts
-        return False
-    helps = file.startswith("_") or file == "base"
-    return owner.__module__.startswith("lorasolve.") and (helps or file in SHIPPED.get(folder, (file,)))
-
 
 class Registry(Generic[T]):
     """The subclasses of ``base`` defined in the modules of ``package`` or registered for it, by their ``name``."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from .._support.registry import is_shipped
+from .._support.origin import is_shipped
 from .._support.validate import Array
 from ..objectives.base import Objective
 

@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike
 
 from .._support.interruptions import patience
 from .._support.keywords import names_keywords
+from .._support.origin import is_shipped
 from .._support.progress import Progress
-from .._support.registry import Registry, is_shipped
+from .._support.registry import Registry
 from .._support.threads import solver_pools
 from .._support.validate import Array, as_flag, as_instance, as_number
 from ..certificates import Bound, Certificate

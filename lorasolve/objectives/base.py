@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from .._support.registry import is_shipped
+from .._support.origin import is_shipped
 from .._support.validate import Array
 from ..linear_map import LinearMap
 from ._answers import ShownPrecision

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from .._support.registry import is_shipped
+from .._support.origin import is_shipped
 from .._support.time_limit import is_over
 from .._support.validate import (
     Array,

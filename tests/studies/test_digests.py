@@ -7,6 +7,7 @@ import copy
 import dataclasses
 import enum
 import functools
+import importlib.util
 import os
 import pathlib
 import pickle
@@ -25,6 +26,7 @@ from harness import python
 
 import lorasolve as ls
 from lorasolve._support.digest import digest
+from lorasolve.studies.descriptions import method_text
 
 
 def test_a_digest_sees_data_settings_and_code_and_nothing_else():
@@ -547,6 +549,34 @@ def test_losses_of_slots_and_tuples_are_known_by_what_they_hold(tmp_path, kind):
             (record,) = study.run(tmp_path / "runs", backend, n_jobs=1)
             assert record["result"]["fun"] == pytest.approx(0.5 * target * np.sqrt(30.0) - 0.125, rel=1e-9)
     assert len(ls.Runs.read(tmp_path / "runs")) == 2
+
+
+OWN_STEPS = """
+from dataclasses import dataclass
+from lorasolve.optimizers import GD
+
+@dataclass(frozen=True)
+class MySteps(GD):
+    name = "my_steps"
+
+    def longest(self):
+        return {length}
+"""
+
+
+def test_a_part_that_a_user_has_put_into_a_folder_of_the_package_is_known_by_its_code(tmp_path, monkeypatch):
+    """As ``docs/extend.md`` advises: after its code had changed a study had kept its old runs."""
+    marks = []
+    for k, length in enumerate((1, 1, 2)):
+        file = tmp_path / f"{k}.py"
+        file.write_text(OWN_STEPS.format(length=length))
+        spec = importlib.util.spec_from_file_location("lorasolve.optimizers.my_steps", file)
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, spec.name, module)
+        spec.loader.exec_module(module)
+        marks.append(method_text(ls.Method.of(module.MySteps())))
+    assert marks[0] == marks[1] != marks[2]
+    assert method_text(ls.Method.of("gd")) == "gd"
 
 
 @pytest.mark.parametrize("change", [{"scalar": 3.0}, {"table": "{'slope': [3.0]}"}, {"rows": "np.array([3.0])"}])
