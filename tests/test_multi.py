@@ -208,6 +208,21 @@ def test_a_sum_of_losses_states_what_its_parts_allow():
         Separable([Denoising(np.ones((3, 2))), Denoising(np.ones((3, 2), dtype=np.float32))])
 
 
+def test_the_default_diagonal_is_that_of_the_hessian_where_curvature_is_the_same_in_all_directions():
+    """``c/2 ||X - M||^2`` bends by ``c ||b_k||^2`` in each entry of column k of A."""
+
+    class Bowls(MultiObjective):
+        shapes, dtype = ((4, 3), (2, 5)), np.dtype(float)
+
+        def value_and_grad(self, X):
+            return sum(1.5 * float(np.sum((x - 1.0) ** 2)) for x in X), tuple(3.0 * (x - 1.0) for x in X)
+
+    factors = [(np.arange(1.0, 9.0).reshape(4, 2), np.ones((3, 2))), (np.ones((2, 2)), np.arange(10.0).reshape(5, 2))]
+    for (A, B), (on_A, on_B) in zip(factors, Bowls().factor_diagonal(factors)):
+        np.testing.assert_allclose(on_A, np.broadcast_to(3.0 * (B**2).sum(axis=0), A.shape), rtol=1e-6)
+        np.testing.assert_allclose(on_B, np.broadcast_to(3.0 * (A**2).sum(axis=0), B.shape), rtol=1e-6)
+
+
 @pytest.mark.parametrize("swapped", [False, True])
 def test_a_sum_of_losses_is_as_inexact_as_its_parts_together(swapped):
     """The gradient of a sum is that of each part on its own matrix; only values are added."""

@@ -149,6 +149,13 @@ def test_a_closed_gate_may_reopen_before_its_columns_have_died():
     assert reopened and min(slope for slope, _ in reopened) > 2.0
 
 
+@pytest.mark.parametrize(("alpha", "shrunk"), [(2.0, 0.3), (4.0, 0.15)])
+def test_gates_on_unit_columns_are_singular_values_shrunk_by_their_penalty_over_the_scale(alpha, shrunk):
+    p = ls.Problem(Denoising(np.diag([3.0, 2.0])), 2, adapter=SoRA(0.3, "unit_columns", alpha=alpha))
+    found = ls.solve(p, "proximal_gd", init="gaussian", stop=ls.StoppingRule(max_iter=20_000, grad_tol=1e-10))
+    assert np.diag([3.0 - shrunk, 2.0 - shrunk]) == pytest.approx(found.X, abs=1e-8)
+
+
 def test_refusals():
     p = ls.Problem(Denoising(target()), 2, 0.1, adapter="sora")
     with pytest.raises(ValueError, match=r"proximal step.*proximal_gd"):

@@ -103,6 +103,9 @@ def test_what_there_is_no_start_for_is_refused():
             ls.solve(bare, "gd", init)
     with pytest.raises(ValueError, match="2r singular vectors"):
         ls.solve(ls.Problem(Denoising(np.eye(4, 3)), 2), "gd", "lora_ga")
+    assert ls.solve(ls.Problem(Denoising(np.eye(9, 4)), 2), "gd", "lora_ga").success
+    with pytest.raises(ValueError, match="2r singular vectors of the gradient: 6 of 4"):
+        ls.solve(ls.Problem(Denoising(np.eye(9, 4)), 3), "gd", "lora_ga")
     with pytest.raises(ValueError, match="weight_svd"):
         ls.solve(bare, "gd", inits.LoRAGA(scale="weight_svd"))
     low = np.ones((4, 3))
