@@ -21,6 +21,10 @@ class Kernels:
     threaded: bool = False
     _kept: Any = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is kept: in a copy its arrays would no longer be views of the same scratch memory."""
+        return {**vars(self), "_kept": None}
+
     def data(self, rank: int, threads: int) -> Any:
         """Return the data of a compiled oracle (``lorasolve/kernels/oracle.py``) for factors of a rank.
 

@@ -3,6 +3,8 @@
 What an objective lacks to be tested at all is one failure, of tests/checks/test_registries.py.
 """
 
+import copy
+import pickle
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -196,3 +198,18 @@ def test_lists_matrices_of_numpy_and_integers_are_answered_as_arrays_are(cls):
         assert value == pytest.approx(f, rel=1e-14)
         assert type(gradient) is np.ndarray
         np.testing.assert_allclose(gradient, G, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda objective: pickle.loads(pickle.dumps(objective))])
+def test_a_copy_of_an_objective_in_use_answers_as_it_does(cls, duplicate):
+    """One of dense measurements answered for the point before: its scratch memory was no longer shared by its views."""
+    objective, rng = example(cls), np.random.default_rng(1)
+    m, n = objective.shape
+    (A, B), (C, D) = ((rng.standard_normal((m, 2)), rng.standard_normal((n, 2))) for _ in range(2))
+    objective.factor_oracle(A, B, np.empty_like(A), np.empty_like(B))
+    GD, GtC = np.empty_like(C), np.empty_like(D)
+    f = duplicate(objective).factor_oracle(C, D, GD, GtC)
+    expected, G = objective.value_and_grad(C @ D.T)
+    assert f == pytest.approx(expected, rel=1e-9)
+    np.testing.assert_allclose(GD, G @ D, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(GtC, G.T @ C, rtol=1e-9, atol=1e-11)
