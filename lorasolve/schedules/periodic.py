@@ -26,8 +26,9 @@ class Periodic(Schedule):
     ``unload_fraction = 1`` merges the whole update and restarts from new factors, so that after ``K`` stages the
     total update has rank up to ``K r``. A fraction ``mu`` below 1 merges ``mu s A B^T`` and scales both factors
     by ``sqrt(1 - mu)`` ("momentum" unloading), which also leaves ``W`` alone because ``mu + (1 - mu) = 1``
-    (factors scaled by ``1 - mu`` would change it). The optimizer's state starts anew in each stage. A stage that
-    converges ends early, and the run ends when the next one starts at a stationary point.
+    (factors scaled by ``1 - mu`` would change it); gates stay, and weigh the merged product too. The optimizer's state
+    starts anew in each stage. A stage that converges ends early, and the run ends when the next one starts at a
+    stationary point.
 
     Parameters
     ----------
@@ -105,12 +106,18 @@ class Periodic(Schedule):
         return replace(stage, theta=stage.problem.join(A, B))
 
     def _unload_part(self, stage: Stage) -> Stage:
-        """Merge a fraction of ``s A B^T`` and scale the factors so that ``W`` stays."""
-        A, B, _ = stage.problem.split(stage.theta)
+        """Scale the factors, and merge what is then missing, so that ``W`` stays."""
+        problem = stage.problem
         theta = stage.theta.copy()
-        theta[: stage.problem.n_factor_parameters] *= math.sqrt(1.0 - self.unload_fraction)
-        merged = stage.merge(self.unload_fraction * stage.problem.scale * (A @ B.T))
-        return replace(merged, theta=theta)
+        theta[: problem.n_factor_parameters] *= math.sqrt(1.0 - self.unload_fraction)
+        if "W0" in problem.adapter.requires:
+            # DoRA's direction is W0 + s A B^T; its update depends on what is merged.
+            A, B, _ = problem.split(stage.theta)
+            unloaded = self.unload_fraction * problem.scale * (A @ B.T)
+        else:
+            # Gates stay, and weigh what is merged.
+            unloaded = problem.update(stage.theta) - problem.update(theta)
+        return replace(stage.merge(unloaded), theta=theta)
 
 
 def _gradient(stage: Stage) -> LinearMap:

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import lorasolve as ls
-from lorasolve.adapters import DoRA, LoRA
+from lorasolve.adapters import DoRA, LoRA, SoftmaxGates, SoRA
 from lorasolve.objectives import Denoising, LinearFineTuning
 from lorasolve.schedules import Cosine, Periodic, Stage, WarmUp
 
@@ -46,7 +46,16 @@ def stages(problem, optimizer, schedule, stop=RULE, **options):
 @pytest.mark.parametrize("fraction", [1.0, 0.9, 0.5, 0.1])
 @pytest.mark.parametrize(
     "adapter",
-    [LoRA(), LoRA(alpha=3.0), DoRA(axis=0), DoRA(axis=1, alpha=5.0), DoRA(freeze_magnitude=True)],
+    [
+        LoRA(),
+        LoRA(alpha=3.0),
+        DoRA(axis=0),
+        DoRA(axis=1, alpha=5.0),
+        DoRA(freeze_magnitude=True),
+        SoRA(gate_penalty=0.0),
+        SoRA(gate_penalty=0.0, alpha=3.0),
+        SoftmaxGates(tau=0.5, alpha=3.0),
+    ],
     ids=lambda adapter: f"{adapter.name}-{adapter.scale_at(2):g}",
 )
 def test_an_unload_leaves_the_weight_and_the_loss_alone(adapter, fraction):
