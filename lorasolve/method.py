@@ -186,6 +186,9 @@ class Method:
             )
         if schedule.has_stages and problem.several:
             return f"its stages are those of one matrix: it {problem.one_matrix_refusal()}"
+        reason = self.optimizer.stage_refusal() if schedule.has_stages else None
+        if reason is not None:
+            return f"each stage starts the optimizer {self.optimizer.name!r} anew, and {reason}"
         return schedule.refusal(problem)
 
     def _init_refusal(self, problem: Problem) -> str | None:

@@ -128,6 +128,10 @@ class Optimizer:
         """Return why this method cannot work with a problem, or None if it can."""
         return None
 
+    def stage_refusal(self) -> str | None:
+        """Return why a schedule cannot cut its runs into stages, which each start it anew, or None if one can."""
+        return None
+
     def residual(self, problem: Problem, theta: Array) -> float:
         """Return how far ``theta`` is from the method's fixed points, 0 exactly there: ``||grad L||_2``."""
         grad = np.empty_like(theta)

@@ -40,7 +40,7 @@ class LoRAProAdamWFull(Optimizer):
     weight_decay : float
         Decay of the **whole** weight, as in the release: the factors shrink by ``sqrt(1 - step * weight_decay)`` each,
         and the frozen weight ``W0`` by ``1 - step * weight_decay``. The values of the trace are those of the shrunken
-        ``W0``; the result's update is ``s A B^T`` alone.
+        ``W0``; the result's update is ``s A B^T`` alone. Refused with schedules that have stages.
     mode, damping
         As for :class:`~lorasolve.optimizers.LoRAProAdamW`.
 
@@ -76,6 +76,10 @@ class LoRAProAdamWFull(Optimizer):
         if self.weight_decay and problem.objective.W0 is None:
             return f"weight_decay: it decays the frozen weight (W0); {problem.objective.label} has none"
         return both_factors_refusal(problem)
+
+    def stage_refusal(self) -> str | None:
+        """Return the reason to refuse stages with a decay, or None."""
+        return "what its weight_decay has taken from the frozen weight would come back" if self.weight_decay else None
 
     def residual(self, problem: Problem, theta: Array) -> float:
         """Return ``||s (dA B^T + A dB^T)||_F`` of the gradient of ``f``: zero at its stationary points over rank r."""

@@ -462,6 +462,12 @@ def test_what_makes_no_sense_is_refused():
     bare = ls.Problem(ls.objectives.Denoising(np.ones((3, 2))), 1)
     with pytest.raises(ValueError, match="weight_decay: it decays the frozen weight"):
         ls.solve(bare, optimizers.LoRAProAdamWFull(weight_decay=0.1))
+    # A new stage knows nothing of how far W0 has decayed: the weight would jump back.
+    tuned, brief = ls.Problem(objective, 2), ls.StoppingRule(max_iter=8)
+    with pytest.raises(ValueError, match="taken from the frozen weight would come back"):
+        ls.solve(tuned, "lora_pro_adamw_full:weight_decay=0.1+periodic:period=4", stop=brief)
+    ls.solve(tuned, "lora_pro_adamw_full:weight_decay=0.1+cosine", stop=brief)
+    ls.solve(tuned, "lora_pro_adamw_full+periodic:period=4", stop=brief)
     for cls, setting in (
         (optimizers.LoRAPlusAdam, {"ratio": 0.0}),
         (optimizers.Muon, {"momentum": 1.0}),
