@@ -97,7 +97,8 @@ class ProximalGD(Optimizer):
     def _suffices(self, state: ProximalState, value: float, grad: Array, change: Array, moved: float) -> bool:
         if state.value == np.inf:
             return True
+        step = state.step * state.factor
         drop = state.value - value
         if abs(drop) > ROUNDING * state.scale:
-            return drop >= moved / (4.0 * state.step)
-        return float(np.vdot(grad - state.grad, change)) <= moved / state.step
+            return 4.0 * step * drop >= moved
+        return step * float(np.vdot(grad - state.grad, change)) <= moved

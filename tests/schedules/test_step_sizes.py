@@ -133,6 +133,24 @@ def test_preconditioned_steps_scale_too():
     assert_allclose(record["first of ten"], 0.1 * record["full"], atol=1e-14)
 
 
+@pytest.mark.parametrize("schedule", [(), WarmUp(40), Cosine(), Cosine(floor=0.01)], ids=str)
+def test_a_searched_proximal_step_lowers_the_loss_by_what_it_promises_for_the_step_that_was_taken(schedule):
+    """``||change||^2/(4 step)``; without a penalty ``step`` is the length of the change over that of the gradient."""
+    seen = []
+    ls.solve(
+        problem(),
+        ls.Method("proximal_gd", schedule, init="gaussian"),
+        stop=ls.StoppingRule(max_iter=60, grad_tol=0.0),
+        callback=lambda state: seen.append((state.theta.copy(), state.value, state.grad_norm)),
+    )
+    compared = 0
+    for (theta, value, slope), (following, lower, _) in itertools.pairwise(seen):
+        if value - lower > 1e-10 * value:
+            compared += 1
+            assert value - lower >= 0.25 * np.linalg.norm(theta - following) * slope * (1.0 - 1e-4)
+    assert compared > 20
+
+
 def test_settings_that_make_no_sense():
     with pytest.raises(ValueError, match="floor"):
         Cosine(floor=1.0)
