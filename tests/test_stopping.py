@@ -480,7 +480,8 @@ def test_a_start_where_the_loss_is_infinite_has_diverged_whatever_is_known_of_it
     A, B = np.full((5, 2), 100.0), np.full((4, 2), 100.0)
     result = ls.solve(ls.Problem(Steep(), 2, 0.1), method, (A, B))
     assert result.status is ls.Status.DIVERGED and result.nit == 0
-    assert result.message.endswith("the finite numbers at the start; give the data other units, or start elsewhere")
+    assert "left the finite numbers at the start" in result.message
+    assert result.message.endswith("or start elsewhere, or run check_objective")
 
 
 class Flat:
