@@ -25,7 +25,7 @@ class Descent(Optimizer):
     Parameters
     ----------
     step_size : float, optional
-        A constant step, never changed. By default the step is derived at the start and anew after 1, 2, 4, 8, ...
+        A constant step, never changed. By default the step is derived at the start and anew after 1, 3, 7, 15, ...
         iterations; one that raises ``L`` is taken back and halved (not where the adapter's gradient is not that of
         ``L``).
 

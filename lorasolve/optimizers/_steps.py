@@ -79,7 +79,7 @@ class StepState(SearchState):
     rule : StepRule
         The rule of this run.
     accepted_steps, refresh_at : int
-        Steps so far, and the count at which the rule chooses anew: after 1, 2, 4, 8, ... steps.
+        Steps so far, and the count at which the rule chooses anew: after 1, 3, 7, 15, ... steps.
     grad, grad_square : ndarray, float
         Gradient and its squared norm at the accepted point, where the rule compares with them.
     """

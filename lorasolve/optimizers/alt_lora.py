@@ -37,8 +37,8 @@ class AltLoRA(DampedDescent):
     ----------
     step_size : float, optional
         A step of the weight. By default the inverse of the curvature bound ``beta + (s ||G||_2 + lam)/(s^2 (mu +
-        damping))``, ``mu`` the smallest eigenvalue of the Gram matrices, derived anew after 1, 2, 4, 8, ... iterations;
-        without momentum a step that raises ``L`` is taken back and halved.
+        damping))``, ``mu`` the smallest eigenvalue of the Gram matrices, derived anew after 1, 3, 7, 15, ...
+        iterations; without momentum a step that raises ``L`` is taken back and halved.
     momentum : float
         In [0, 1).
     damping : float, optional

@@ -31,7 +31,7 @@ class GD(Descent):
     ----------
     step_size : float, optional
         A constant step. By default the inverse of the curvature bound ``beta (||A||^2 + ||B||^2) + ||G|| + lam``
-        (proofs/descent_lemma), derived anew after 1, 2, 4, 8, ... iterations, because the factors grow from
+        (proofs/descent_lemma), derived anew after 1, 3, 7, 15, ... iterations, because the factors grow from
         their start; a step that raises ``L`` is taken back and halved (not where the adapter's gradient is not
         that of ``L``, as in detached DoRA). A given step is never changed: if it is too large the run ends as
         diverged.

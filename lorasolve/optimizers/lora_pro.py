@@ -41,7 +41,7 @@ class LoRAPro(BalancedDescent):
     step_size : float, optional
         A step of the weight: to first order ``X`` moves by ``step_size`` times the projected gradient, whatever the
         length of the factors. By default the inverse of the curvature bound
-        ``beta + (s ||G||_2 + lam)/(s^2 (sigma_r + damping))``, derived anew after 1, 2, 4, 8, ... iterations; a
+        ``beta + (s ||G||_2 + lam)/(s^2 (sigma_r + damping))``, derived anew after 1, 3, 7, 15, ... iterations; a
         step that raises ``L`` is taken back and halved.
     mode : {"sylvester", "symmetric", "zero"}
         Split of the doubly projected part: the least-norm one (nearest to the LoRA gradients), half and half, or

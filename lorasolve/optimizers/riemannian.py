@@ -26,7 +26,7 @@ class Riemannian(BalancedDescent):
     ----------
     step_size : float, optional
         A step of the weight. By default the inverse of the curvature bound
-        ``beta + (s ||G||_2 + lam)/(s^2 (sigma_r + damping))``, derived anew after 1, 2, 4, 8, ... iterations; a step
+        ``beta + (s ||G||_2 + lam)/(s^2 (sigma_r + damping))``, derived anew after 1, 3, 7, 15, ... iterations; a step
         that raises ``L`` is taken back and halved.
     damping : float, optional
         By default ``(s ||G||_2 + lam)/(s^2 beta)``, derived together with the step; 0 is the textbook method.

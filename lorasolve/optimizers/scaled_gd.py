@@ -35,7 +35,7 @@ class ScaledGD(DampedDescent):
         A step of the weight, about ``1/beta`` with ``beta`` the smoothness of ``f``: the metric undoes the length of
         the factors. By default the inverse of the curvature bound
         ``2 beta + (s ||G||_2 + lam)/(s^2 (mu + damping))``, ``mu`` the smallest eigenvalue of the Gram matrices,
-        derived anew after 1, 2, 4, 8, ... iterations; a step that raises ``L`` is taken back and halved.
+        derived anew after 1, 3, 7, 15, ... iterations; a step that raises ``L`` is taken back and halved.
     damping : float, optional
         By default ``(s ||G||_2 + lam)/(s^2 beta)``, derived together with the step, which bounds the curvature
         by ``3 beta``. 0 is the undamped method; directions in which a Gram matrix is 0 are then left out.

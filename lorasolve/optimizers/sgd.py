@@ -33,7 +33,7 @@ class SGD(Descent):
     ----------
     step_size : float, optional
         By default half of :class:`~lorasolve.optimizers.GD`'s derived step for the current batch, derived anew
-        after 1, 2, 4, 8, ... steps.
+        after 1, 3, 7, 15, ... steps.
     batch_size : int
         Samples in a batch; the last batch of an epoch may be smaller.
 

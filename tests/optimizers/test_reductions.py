@@ -215,6 +215,25 @@ def test_derived_steps_never_raise_the_objective(name):
     assert np.all(np.diff(values) <= 1e-11 * values[0])
 
 
+@pytest.mark.parametrize("engine", ["compiled", "interpreted"])
+def test_the_derived_step_is_the_inverse_of_the_bound_at_the_start_and_after_1_3_7_15_iterations(engine):
+    """On ``||X - M||^2/2``: ``||A||_2^2 + ||B||_2^2 + ||A B^T - M||_2 + lam``."""
+    M = np.random.default_rng(4).standard_normal((7, 6))
+    bounds, refreshed = [], [0, 1, 3, 7, 15]
+
+    def bound(state):
+        lengths = (np.linalg.norm(factor, 2) ** 2 for factor in (state.A, state.B))
+        bounds.append(sum(lengths) + np.linalg.norm(state.A @ state.B.T - M, 2) + 0.1)
+
+    problem, stop = ls.Problem(Denoising(M), 2, 0.1), ls.StoppingRule(max_iter=20, grad_tol=0.0)
+    result = ls.solve(problem, "gd", "gaussian", stop=stop, callback=bound, engine=engine)
+    assert result.nfev == 21  # no step has been taken back
+    last = [max(k for k in refreshed if k <= t) for t in range(21)]
+    assert_allclose(result.trace.step, 1.0 / np.array(bounds)[last], rtol=1e-4)
+    # In between it is that of an earlier point.
+    assert np.abs(np.diff(bounds)[[1, 3, 7, 15]]).min() > 1e-3 * bounds[0]
+
+
 @pytest.mark.parametrize("name", ["lbfgs", "trust_ncg"])
 def test_scipy_methods_with_a_frozen_factor(name):
     problem = linear(adapter=LoRA(frozen="B"))
