@@ -6,7 +6,8 @@ import argparse
 import pathlib
 import re
 
-from .._support.files import text_writer, write_atomically
+from .._support.files import require_writable, text_writer, write_atomically
+from .._support.validate import as_path
 from ..attacks import AttackReport, attack, registry
 from ..io import envelope
 from ._arguments import add_json_argument, as_options
@@ -32,11 +33,15 @@ class AttackCommand(Command):
 
     def run(self, args: argparse.Namespace) -> int:
         """Search, print, write the scripts; the exit code is 1 if something was found, 3 if it is inconclusive."""
+        folder = pathlib.Path(as_path(args.out, "--out"))
+        # Where the folder is to be: it is made only when there is something to write.
+        place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+        require_writable(place / "NAME.py", "--out")
         with as_options(target="TARGET", seconds="--seconds", seed="--seed", families="--family"):
             report = attack(args.target, args.seconds, args.seed, families=args.family)
         if report.interrupted and not any(report.trials.values()):
             raise KeyboardInterrupt  # there is nothing to keep
-        paths = _write(report, pathlib.Path(args.out))
+        paths = _write(report, folder)
         text = "\n".join([str(report), *(f"written: {path}" for path in paths)])
         emit(args, envelope("attack", report.to_dict() | {"files": [str(path) for path in paths]}), text)
         if report.found:

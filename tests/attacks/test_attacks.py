@@ -324,6 +324,16 @@ def test_the_command_writes_scripts_and_exits_with_one(tmp_path, capsys, monkeyp
     assert main(["attack", "objective:planted.Honest", "--family", "ascent"]) == 2
 
 
+@pytest.mark.parametrize("out", ["taken", "taken/out"])
+def test_where_no_script_can_be_written_is_told_before_the_search(out, tmp_path, capsys, monkeypatch) -> None:
+    """A file of that name: what was found in a minute was lost, as it was told at the end."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("")
+    monkeypatch.setattr("lorasolve.commands.attack.attack", None)
+    assert main(["attack", "objective:planted.Wave", "--seconds", "1", "--out", out]) == 2
+    assert "--out: cannot be written: " in capsys.readouterr().err
+
+
 # ---------------------------------------------------------------------- long
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["gd", "gd_backtracking", "nesterov", "heavy_ball", "lbfgs", "trust_ncg", "als"])
