@@ -104,6 +104,31 @@ def test_printed_gaps_are_bounds() -> None:
     assert Fraction(gap) >= t**2 / 2 - (lam * t - lam**2 / 2) and Fraction(value) >= t**2 / 2
 
 
+def test_gaps_are_printed_as_bounds_wherever_they_are_quoted() -> None:
+    """A verdict said "RIGOROUS: within 5.91e-08" of a gap of 5.9129e-08; tables and conclusions rounded alike."""
+    rng = np.random.default_rng(0)
+    M = rng.standard_normal((6, 5))
+    rows, cols = np.nonzero(rng.random(M.shape) < 0.8)
+    data = ls.objectives.MatrixCompletion(rows, cols, M[rows, cols], M.shape)
+
+    def printed(text: str, pattern: str) -> Fraction:
+        return Fraction(re.findall(pattern, text)[0])
+
+    for lam in np.linspace(0.2, 0.6, 6).tolist():
+        problem, stop = ls.Problem(data, 5, lam), ls.StoppingRule(grad_tol=1e-8)
+        verdict = ls.verdict(problem, ls.solve(problem, "lbfgs", stop=stop))
+        gap = Fraction(verdict.certificate.gap) + max(Fraction(verdict.certificate.factor_gap), Fraction(0))
+        assert printed(verdict.reason, r"within (\S+) of") >= gap
+        table = ls.compare(problem, ["lbfgs"], stop=stop)
+        gap = Fraction(table.rows[0].gap)
+        assert printed(table.conclusion(), r"relative gap of (\S+e-\d+)") >= gap
+        assert printed(str(table), r"\nlbfgs .*?(\S+) +yes") >= gap
+        path = ls.path(problem, [lam], tol=1e-6)
+        assert printed(path.table(), r"(\S+)  RIGOROUS") >= Fraction(path.points[0].relative_gap)
+        choice = ls.recommend_rank(problem, lam)
+        assert printed(str(choice), r"relative gap of (\S+)") >= Fraction(choice.optimum.relative_gap)
+
+
 def test_outcomes_hold_arrays_and_are_equal_to_themselves_only(outcomes) -> None:
     """``results.index(best)`` ended in NumPy's "truth value of an array is ambiguous", a set in "unhashable"."""
     for name, outcome in outcomes.items():

@@ -139,6 +139,11 @@ def at_most(value: float, form: str) -> str:
     return _rounded(value, form, ROUND_CEILING)
 
 
+def gap_text(gap: float) -> str:
+    """Return a certified gap with two digits, rounded up, and 0 as what it is."""
+    return at_most(gap, ".1e") if gap else "0"
+
+
 def at_least(value: float, form: str) -> str:
     """Return a lower bound in such a format, rounded down."""
     return _rounded(value, form, ROUND_FLOOR)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .._known import Known, weakest
-from .._support.text import number
+from .._support.text import gap_text, number
 from ..convex import ConvexResult
 from ..method import Method
 from ..problem import Problem
@@ -44,7 +44,7 @@ COLUMNS = (
     Column("objective", "objective", lambda value: number(value, ".10g")),
     Column("suboptimality", "above optimum", _share),
     Column("missing", "missing", _missing),
-    Column("gap", "certified gap", _share),
+    Column("gap", "certified gap", lambda value: "-" if value is None else gap_text(value)),
     Column("is_global", "global", {True: "yes", False: "no", None: "unknown"}.__getitem__),
     Column("rank", "rank", lambda value: "-" if value is None else str(value)),
     Column("sigma_r", "sigma_r", _share, latex=r"$\sigma_r$"),
@@ -217,7 +217,7 @@ def sentence(comparison: Comparison) -> str:
         held = f"; it has rank {reference.rank}, found with factors of rank {comparison.problem.rank}"
     parts = [
         f"G{optimum[1:]} reached by {len(good)} of {len(rows)} methods ({', '.join(row.method for row in good)}), "
-        f"{level} to a relative gap of {worst:.1e}{held}."
+        f"{level} to a relative gap of {gap_text(worst)}{held}."
     ]
     if len(comparison.rows) > MOST_SENTENCES:
         return " ".join([*parts, *_in_short(unknown, missed, others, starts)])
@@ -297,7 +297,7 @@ def _shortfall(row: Row) -> str:
             return f"{_share(max(row.missing))} of the decrease is missing{start}, {row.status}"
         above = "" if row.suboptimality is None else f"{_share(row.suboptimality)} above it (relative), "
         return f"{above}{row.status}"
-    bound = "certified to no gap" if row.gap is None else f"certified only to a relative gap of {_share(row.gap)}"
+    bound = "certified to no gap" if row.gap is None else f"certified only to a relative gap of {gap_text(row.gap)}"
     if row.suboptimality is None:
         return f"{bound}, {row.status}"
     optimum = "the convex optimum" if "||X||_*" in row.minimises else "the optimum"

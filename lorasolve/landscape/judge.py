@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from .._known import Known
 from .._slopes import contradiction
 from .._support.keywords import names_keywords
-from .._support.text import at_least
+from .._support.text import at_least, at_most
 from .._support.validate import Array, as_flag, as_integer, as_iterable, as_number, shown
 from ..certificates import certify
 from ..certificates.duality import product_errors, scale_of
@@ -245,7 +245,7 @@ class _Judge:
             # Without decay what is known may be the least value of the rank, which is no optimum of F = f.
             closed = gap == self.certificate.gap and self.certificate.formula.startswith(CLOSED_FORM)
             optimum = self.certificate.formula if closed else "the optimum of F"
-            return "global", f"{known}: within {gap + excess:.2e} of {optimum}", "certificate"
+            return "global", f"{known}: within {at_most(gap + excess, '.2e')} of {optimum}", "certificate"
         near = self.approximate
         if near and near.known is Known.CERTIFIED and near.conclusion == "global" and not self.star.is_lower:
             return "global", f"{near.known}: {near.text}", near.theorem
@@ -343,7 +343,7 @@ class _Judge:
         if gap > self.tolerance:
             return None
         most = ", ".join(str(r) for r in self.problem.ranks)
-        text = f"within {gap:.2e} of the least value of F of rank <= {most}, as f is strongly convex"
+        text = f"within {at_most(gap, '.2e')} of the least value of F of rank <= {most}, as f is strongly convex"
         lower = self.certificate.gap_at_least
         larger = f"reach one lower by {at_least(lower, '.3g')}" if lower > self.tolerance else "may reach lower ones"
         return "global", f"{Known.CERTIFIED}: {text}; larger ranks {larger}", "certificate"

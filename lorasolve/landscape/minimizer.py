@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .._support.text import gap_text
 from .._support.validate import Array, as_integer
 from ..certificates.refute import better_point
 from ..linear_map import balanced, numerical_rank
@@ -99,7 +100,7 @@ class Minimizer:
         reference = solve_convex(self.problem, route="factored", tol=tol)
         if reference.gap <= self.tolerance:
             self.X = reference.X if self.problem.several else (reference.X,)
-            self.source = f"computed ({reference.route}), certified gap {reference.gap:.1e}"
+            self.source = f"computed ({reference.route}), certified gap {gap_text(reference.gap)}"
             self._counted = None
 
     def nuclear_norm(self) -> float | None:

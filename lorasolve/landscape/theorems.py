@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .._known import Known
-from .._support.text import for_json
+from .._support.text import at_most, for_json
 from .._support.validate import Array
 from ..linear_map import RANK_TOL, numerical_rank, truncated_svd
 from .regimes import THEOREM_1, THEOREM_A, regime, two_constant_threshold
@@ -454,7 +454,7 @@ def approximate_point(
     bound = slope + excess * nuclear_star
     distance = math.sqrt(bound / rsc)
     numbers = {"slope": slope, "excess": excess, "||X*||_*": nuclear_star, "T": bound, "distance": distance}
-    text = f"||X - X*||_F <= {distance:.6g}"
+    text = f"||X - X*||_F <= {at_most(distance, '.6g')}"
     if curvature is None:
         return TheoremFinding(
             APPROXIMATE, known, "bounded", f"{text}; no bound on the curvature of f is known", numbers
@@ -462,7 +462,7 @@ def approximate_point(
     gap = max(1.0, curvature / (2.0 * rsc)) * bound
     numbers["gap"] = gap
     conclusion: Conclusion = "global" if gap <= accepted else "bounded"
-    return TheoremFinding(APPROXIMATE, known, conclusion, f"L - F* <= {gap:.6g}, {text}", numbers)
+    return TheoremFinding(APPROXIMATE, known, conclusion, f"L - F* <= {at_most(gap, '.6g')}, {text}", numbers)
 
 
 def contradicted_by_distance(found: TheoremFinding, apart: float) -> TheoremFinding:

@@ -10,6 +10,7 @@ import numpy as np
 
 from .._support.keywords import names_keywords
 from .._support.progress import Progress
+from .._support.text import gap_text
 from .._support.validate import as_flag, as_instance, as_integer, as_iterable, as_number
 from ..convex import ConvexResult, formula, require_solvable, solve_convex
 from ..convex.factored import Factored, Trail
@@ -167,11 +168,6 @@ def chosen_lams(problem: Problem, given: int | Iterable[float]) -> list[float]:
     if twice is not None:
         raise ValueError(f"lams: expected different values, got {twice!r} twice")
     return values
-
-
-def gap_text(gap: float) -> str:
-    """Return a gap with two digits, and 0 as what it is."""
-    return f"{gap:.1e}" if gap else "0"
 
 
 def rank_text(points: Sequence[ConvexResult]) -> str:

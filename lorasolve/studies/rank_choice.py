@@ -7,7 +7,7 @@ from typing import Any
 
 from .._known import Known
 from .._support.keywords import names_keywords
-from .._support.text import component_text
+from .._support.text import component_text, gap_text
 from .._support.validate import as_instance, as_number
 from ..convex import ConvexResult, require_solvable, solve_convex
 from ..problem import Problem
@@ -82,7 +82,7 @@ class RankChoice:
         interval = f"{self.at_least}" if self.at_least == self.at_most else f"{self.at_least} to {self.at_most}"
         return (
             f"rank {self.rank} at {self._at()}: the optimum has rank {interval} (found {self.found}), "
-            f"{self.level} to a relative gap of {self.optimum.relative_gap:.1e}"
+            f"{self.level} to a relative gap of {gap_text(self.optimum.relative_gap)}"
         )
 
     def __repr__(self) -> str:

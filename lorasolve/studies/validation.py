@@ -12,6 +12,7 @@ import numpy as np
 from .._means import MEANS, Means
 from .._support.keywords import names_keywords
 from .._support.progress import Progress
+from .._support.text import gap_text
 from .._support.validate import Array, as_choice, as_flag, as_instance, as_integer
 from ..convex import ConvexResult, solve_convex
 from ..objectives import as_held_out
@@ -20,7 +21,7 @@ from ..objectives.completion import MatrixCompletion
 from ..problem import Problem
 from ..result import loss_of
 from ..tables import Column, Record, Tabular
-from .lam_path import Path, chosen_lams, gap_text, path_at, rank_text
+from .lam_path import Path, chosen_lams, path_at, rank_text
 
 # The loss to train on, that to test on, and the share of a sum that is trained on.
 Fold = tuple[Objective, Objective, float]
@@ -105,7 +106,7 @@ class Validation(Tabular):
         alike = f" and {others} smaller" if others else ""
         return (
             f"{begin}least {self.error_name} at lam = {self.best:g}{alike}; there the optimum is found to a relative "
-            f"gap of {self.fit.relative_gap:.1e} ({self.fit.certificate.level}), with rank {self.fit.rank}{wider}"
+            f"gap of {gap_text(self.fit.relative_gap)} ({self.fit.certificate.level}), with rank {self.fit.rank}{wider}"
         )
 
     def to_dict(self) -> dict[str, Any]:
