@@ -34,6 +34,8 @@ def main(argv: Sequence[str]) -> int:
     if argv and argv[0] in ("-V", "--version"):
         _answer(f"lorasolve {__version__}")
         return _FINE
+    if argv and argv[0] == "help" and argv[1:]:
+        argv = [argv[1], "--help"]
     name = argv[0] if argv else "--help"
     try:
         if name in ("-h", "--help", "help"):

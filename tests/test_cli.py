@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import itertools
 import json
@@ -154,7 +155,10 @@ def test_solve_prints_and_saves(capsys, data) -> None:
     assert main(["verdict", "r.npz"]) == 0
     assert "verdict: global" in capsys.readouterr().out
     assert main(["verdict", "r.npz", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["verdict"]["kind"] == "global"
+    judged = json.loads(capsys.readouterr().out)
+    assert judged["verdict"]["kind"] == "global"
+    # The text says which run it judges, "lbfgs from lora: converged"; the document of the verdict did not.
+    assert judged["result"] == {"method": "lbfgs", "started_from": "lora", "status": "converged"}
 
 
 @pytest.mark.parametrize(
@@ -617,6 +621,17 @@ def test_where_nothing_can_be_written_is_told_before_the_work(data, capsys, tmp_
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_the_document_of_a_path_says_what_the_text_says(capsys) -> None:
+    """It had neither the conclusion, which names the lam to take, nor the size of the problem."""
+    arguments = ["path", "--lam", "2", "0.5", "--tol", "1e-3", "--quiet"]
+    assert main(arguments) == 0
+    text = capsys.readouterr().out
+    assert main([*arguments, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["problem"] == text.splitlines()[1] == "10 x 64, rank 8"
+    assert document["conclusion"].startswith("least held-out loss at lam = ") and document["conclusion"] in text
+
+
 def test_a_wrong_name_is_refused_before_a_path_is_computed(capsys, monkeypatch) -> None:
     monkeypatch.setattr("lorasolve.studies.lam_path.path", None)
     assert main(["path", "--lam", "1", "--out", "curve/"]) == 2
@@ -658,6 +673,34 @@ def test_every_command_has_help(capsys, name) -> None:
         main([name, "--help"])
     assert stop.value.code == 0
     assert f"lorasolve {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", sorted(registry.classes()))
+def test_help_names_every_default(name) -> None:
+    """The start, the adapter, the backend and the order of the layers were chosen and not told."""
+    for action in registry.classes()[name]().parser()._actions:
+        if action.default not in (None, False, argparse.SUPPRESS) or type(action.default) in (int, float):
+            assert "default" in action.help, action.option_strings
+
+
+def test_help_of_the_verdict_says_how_it_ends_for_each(capsys) -> None:
+    """A script that asks for a verdict found 1 for a saddle and 3 for a run to be continued, which nothing said."""
+    with pytest.raises(SystemExit):
+        main(["verdict", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "0 for global, 1 for spurious, saddle or a run that diverged, 3 otherwise" in text
+
+
+def test_help_of_a_command_is_asked_for_either_way(capsys) -> None:
+    """``lorasolve help solve`` answered with the list of commands."""
+    told = []
+    for arguments in (["solve", "--help"], ["help", "solve"]):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        told.append((stop.value.code, capsys.readouterr().out))
+    assert told[0] == told[1]
+    assert main(["help", "slove"]) == 2
+    assert "Did you mean 'solve'?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", [None, "compare", "predict", "certify"])

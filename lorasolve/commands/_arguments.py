@@ -54,12 +54,23 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> Any:
         ".npz archive whose keys are its arguments ('lorasolve list objectives' shows them)",
     )
     group.add_argument("--rank", type=int, metavar="R", help="columns of both factors (default: at most 8)")
-    group.add_argument("--adapter", default="lora", metavar="SPEC", help="for example lora or lora:alpha=16")
+    group.add_argument(
+        "--adapter",
+        default="lora",
+        metavar="SPEC",
+        help="for example lora:alpha=16 (default lora; 'lorasolve list adapters' shows all names)",
+    )
     group.add_argument("--center", action="store_true", help="completion: subtract the mean of the training entries")
     group.add_argument(
-        "--test-fraction", type=float, default=0.0, metavar="P", help="completion: share of the entries held out"
+        "--test-fraction",
+        type=float,
+        default=0.0,
+        metavar="P",
+        help="completion: share of the entries held out, from 0 (default) to below 1",
     )
-    group.add_argument("--split-seed", type=int, default=0, metavar="N", help="completion: seed of that choice")
+    group.add_argument(
+        "--split-seed", type=int, default=0, metavar="N", help="completion: seed of that choice (default 0)"
+    )
     add_format_arguments(group)
     return group
 
@@ -92,7 +103,8 @@ def add_run_arguments(parser: argparse.ArgumentParser, max_iter: int | None = No
         "--init",
         default="lora",
         metavar="SPEC",
-        help="start of the methods that do not set their own, for example gaussian:std=0.1",
+        help="start of the methods that do not set their own, for example gaussian:std=0.1 (default lora; "
+        "'lorasolve list inits' shows all names)",
     )
     group.add_argument("--seed", type=int, default=0, metavar="N", help="seed of all randomness (default 0)")
     own = "the method's own, {:g} for most"
@@ -133,7 +145,8 @@ def add_json_argument(group: Any, instead_of: str = "text") -> None:
 
 def add_worker_arguments(group: Any, backend: str) -> None:
     """Declare who does the runs, by default the executor ``backend``."""
-    group.add_argument("--backend", default=backend, metavar="SPEC", help=", ".join(executor_registry.classes()))
+    names = ", ".join(executor_registry.classes())
+    group.add_argument("--backend", default=backend, metavar="SPEC", help=f"one of {names} (default {backend})")
     group.add_argument("--jobs", type=int, metavar="N", help="number of workers (default: one a core)")
 
 

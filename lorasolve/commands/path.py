@@ -60,19 +60,29 @@ class PathCommand(Command):
         metrics = None
         if isinstance(found, Validation) and args.folds is not None and task.test is not None:
             metrics = quality_of(task, found.fit)
-        document = envelope("path", {"task": task.title, "path": found.to_dict(), "metrics": metrics})
+        m, n = problem.shape
+        line = f"{m} x {n}, rank {problem.rank}"
+        document = envelope(
+            "path",
+            {
+                "task": task.title,
+                "problem": line,
+                "path": found.to_dict(),
+                "conclusion": found.conclusion if isinstance(found, Validation) else None,
+                "metrics": metrics,
+            },
+        )
         if report is not None and picture is not None:
             write_together({report: json_writer(document), picture: figure_writer(_drawn(found), picture.suffix)})
             remark(args, f"written: {report}, {picture}")
         conclusion = f"\n\n{found.conclusion}" if isinstance(found, Validation) else ""
         conclusion += f"\n{metrics_line(metrics)}" if metrics is not None else ""
-        m, n = problem.shape
         paths, fits = ([found], []) if isinstance(found, Path) else (found.paths, [(found.best, found.fit)])
         points = [*fits, *(pair for each in paths for pair in zip(found.lams, each.points))]
         missed = ", ".join(f"{lam:g}" for lam in sorted({lam for lam, point in points if not point.success}))
         if missed:
             conclusion += f"\n\na relative gap of {args.tol:g} is not reached at lam = {missed}"
-        emit(args, document, f"{task.title}\n{m} x {n}, rank {problem.rank}\n\n{found.table()}{conclusion}")
+        emit(args, document, f"{task.title}\n{line}\n\n{found.table()}{conclusion}")
         if found.interrupted:
             return ExitCode.INCONCLUSIVE
         gap = max(point.gap for _, point in points)

@@ -8,7 +8,7 @@ from ..io import envelope, load_result
 from ..status import Status
 from ._arguments import add_json_argument, as_options
 from ._output import emit, emphasis, problem_line
-from .base import Command, ExitCode
+from .base import Command, ExitCode, wrapped
 
 # Whether a kind of verdict is good news; what is not listed is inconclusive.
 _GOOD = {"global": True, "spurious": False, "saddle": False}
@@ -22,6 +22,8 @@ class VerdictCommand(Command):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
+        codes = "The exit code is 0 for global, 1 for spurious, saddle or a run that diverged, 3 otherwise."
+        parser.description = f"{parser.description}\n\n{wrapped(codes)}"
         parser.add_argument("file", help="a result saved by 'lorasolve solve --out NAME' (NAME.npz)")
         parser.add_argument("--tol", type=float, default=1e-6, help="relative accuracy (default 1e-6)")
         parser.add_argument(
@@ -48,6 +50,8 @@ class VerdictCommand(Command):
         diverged = result.status is Status.DIVERGED
         good = _GOOD.get(told["kind"], False if diverged else None)
         text = f"{problem_line(problem)}, {result.method} from {result.started_from}: {result.status.label}\n"
-        document = {"problem": problem_line(problem), "verdict": told}
+        # Of the result what the text says of it, under the keys that it has in the document of 'solve'.
+        run = {key: value for key, value in result.to_dict().items() if key in ("method", "started_from", "status")}
+        document = {"problem": problem_line(problem), "result": run, "verdict": told}
         emit(args, envelope("verdict", document), text + emphasis(words, good))
         return {True: ExitCode.FINE, False: ExitCode.FALSE, None: ExitCode.INCONCLUSIVE}[good]
