@@ -179,6 +179,19 @@ def test_advice_is_what_the_command_line_can_follow(capsys, options, advice) -> 
     assert "init" not in told or main(["solve", *options, "--quiet", "--init", shlex.split(told)[-1]]) == 0
 
 
+def test_a_certificate_names_the_command_that_says_more(capsys, tmp_path) -> None:
+    """It sent to ``landscape.verdict``, a function of Python."""
+    run = ["solve", "--rank", "2", "--method", "lbfgs", "--out", "r", "--quiet"]
+    (tmp_path / "grid.toml").write_text('[problem]\nrank = 2\nlam = 0.05\n[axes]\nmethod = ["lbfgs"]\nseed = [0]\n')
+    for command in (run, ["certify", "r.npz"], ["study", "grid.toml", "--repeat", "method=lbfgs", "seed=0"]):
+        assert main(command) == 0
+        text = capsys.readouterr().out
+        assert "'lorasolve verdict' says of a result saved by 'lorasolve solve --out'" in text
+        assert "landscape." not in text
+    main(["verdict", "r.npz"])
+    assert "rank <= r" in capsys.readouterr().out
+
+
 def test_a_run_that_began_in_the_frozen_weight_is_sent_to_the_command_that_judges_it(capsys) -> None:
     assert main(["solve", "--method", "gd~pissa", "--max-iter", "20", "--out", "r", "--quiet"]) == 0
     capsys.readouterr()

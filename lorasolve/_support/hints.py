@@ -16,10 +16,11 @@ MORE_ITERATIONS = Hint("raise max_iter or continue with init=result", "raise --m
 MORE_TIME = Hint("raise time_limit or continue with init=result", "raise --time-limit")
 OTHER_START = Hint("Try init=", "Try --init ")
 MANY_STARTS = Hint(", or see where many starts end: landscape.census(problem, 20)", "")
+SAYS_OF_RANKS = Hint("landscape.verdict says", "'lorasolve verdict' says of a result saved by 'lorasolve solve --out'")
 
 
 def on_the_command_line(message: str) -> str:
     """Return a message of Python with the advice that the command line can follow."""
-    for hint in (MORE_ITERATIONS, MORE_TIME, OTHER_START, MANY_STARTS):
+    for hint in (MORE_ITERATIONS, MORE_TIME, OTHER_START, MANY_STARTS, SAYS_OF_RANKS):
         message = message.replace(*hint)
     return message

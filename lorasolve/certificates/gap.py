@@ -17,6 +17,7 @@ import numpy as np
 
 from .._known import Known
 from .._support.files import PathLike
+from .._support.hints import SAYS_OF_RANKS
 from .._support.keywords import names_keywords
 from .._support.text import at_least, at_most, for_json, number
 from .._support.validate import Array, as_choice, as_instance, as_number, shown
@@ -507,7 +508,7 @@ class _Case:
             rank = numerical_rank(factor_svd(A, B)[1])
             if rank > most:
                 where = f" in matrix {k + 1}" if self.problem.several else ""
-                return f", of rank {rank}{where}; whether one of rank <= {most} is better, landscape.verdict says"
+                return f", of rank {rank}{where}; whether one of rank <= {most} is better, {SAYS_OF_RANKS.python}"
         return ""
 
     def _how(self) -> str:

@@ -14,9 +14,10 @@ import pathlib
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._support.files import require_writable
+from .._support.hints import on_the_command_line
 from .._support.progress import complain, is_obeying_terminal
 from .._support.text import component_text
 from .._support.validate import as_path
@@ -25,6 +26,9 @@ from ..problem import Problem
 from ..result import metrics_of
 from ..tasks import Task
 from .base import ExitCode
+
+if TYPE_CHECKING:
+    from ..certificates import Certificate
 
 # Kinds of pictures that an output name may ask for; plotting, which writes them, is imported only when there is one.
 _PICTURES = (".png", ".pdf", ".svg")
@@ -105,6 +109,11 @@ def emphasis(text: str, good: bool | None) -> str:
         return text
     colour = {True: "32", False: "31", None: "33"}[good]
     return f"\x1b[{colour}m{text}\x1b[0m"
+
+
+def certificate_text(certificate: Certificate) -> str:
+    """Return a certificate with the advice that the command line can follow, its colour that of the answer."""
+    return emphasis(on_the_command_line(str(certificate)), certificate.is_global)
 
 
 def certified(is_global: bool | None, gap: float | None, required: bool) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 from ..io import envelope, is_result, load_result, read_arrays
 from ..problem import Problem
 from ._arguments import add_answer_arguments, add_data_arguments, as_options, problem_from, task_from
-from ._output import certified, emit, emphasis, keep_inputs, problem_line, remark
+from ._output import certificate_text, certified, emit, keep_inputs, problem_line, remark
 from .base import Command
 
 
@@ -56,7 +56,7 @@ class CertifyCommand(Command):
                 raise ValueError(f"--write: {error}") from None
             document["written"] = {"file": args.write, "arithmetic": written["arithmetic"], "gap": written["gap"]}
             remark(args, f"written: {args.write}, in {written['arithmetic']} arithmetic, for check_certificate.py")
-        text = f"{title}\n{problem_line(problem)}\n\n{emphasis(str(certificate), certificate.is_global)}"
+        text = f"{title}\n{problem_line(problem)}\n\n{certificate_text(certificate)}"
         emit(args, envelope("certify", document), text)
         return certified(certificate.is_global, certificate.gap, args.require_certificate)
 

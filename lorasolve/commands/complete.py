@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .._means import MEANS
 from ..io import Ratings, envelope, read_ratings
 from ._arguments import FORMAT, add_answer_arguments, add_format_arguments, as_options, format_from
-from ._output import certified, emit, emphasis, keep_inputs, remark
+from ._output import certificate_text, certified, emit, keep_inputs, remark
 from .base import Command, ExitCode
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class CompleteCommand(Command):
         text = "" if chosen is None else f"{chosen.table()}\n\n{chosen.conclusion}\n\n"
         text += (
             f"{m} x {n}, {len(ratings.values)} entries, means {model.means}, lam = {model.lam:.6g}\n"
-            f"rank {model.rank}, training rmse {rmse:.4g}\n\n{emphasis(str(certificate), certificate.is_global)}"
+            f"rank {model.rank}, training rmse {rmse:.4g}\n\n{certificate_text(certificate)}"
         )
         emit(args, envelope("complete", document), text)
         if fitted.optimum.interrupted:

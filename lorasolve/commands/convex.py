@@ -10,7 +10,7 @@ from .._support.text import number
 from ..io import arrays_writer, envelope, json_writer
 from ..problem import Problem
 from ._arguments import add_output_arguments, add_problem_arguments, as_options, problem_from, task_from
-from ._output import certified, emit, emphasis, metrics_line, outputs, problem_line, quality_of, remark
+from ._output import certificate_text, certified, emit, metrics_line, outputs, problem_line, quality_of, remark
 from .base import Command, ExitCode
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _text(problem: Problem, result: ConvexResult) -> str:
     lines = [
         f"{result.status}: {result.message}",
         f"  F* = {number(result.fun, '.12g')}, rank {result.rank}, ||X||_* = {result.nuclear_norm:.6g}, {times}",
-        emphasis(str(result.certificate), result.certificate.is_global),
+        certificate_text(result.certificate),
     ]
     if problem.trainable is not None:
         lines.append("with a factor frozen no L is below it, and it need not be reached at any rank")

@@ -23,7 +23,7 @@ from ._arguments import (
     stopping_from,
     task_from,
 )
-from ._output import certified, emit, emphasis, metrics_line, outputs, problem_line, quality_of, remark
+from ._output import certificate_text, certified, emit, metrics_line, outputs, problem_line, quality_of, remark
 from .base import Command, ExitCode
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _text(
         f"{result.nfev} oracle calls, {result.seconds:.2f} s + {result.compile_seconds:.2f} s compilation",
     ]
     if certificate is not None:
-        lines.append(emphasis(str(certificate), certificate.is_global))
+        lines.append(certificate_text(certificate))
     if metrics is not None and metrics["after"]:
         lines.append(metrics_line(metrics))
     return "\n".join(lines)

@@ -14,7 +14,7 @@ from .._support.files import text_writer, write_together
 from .._support.progress import complain
 from ..io import envelope
 from ._arguments import add_json_argument, add_worker_arguments, as_options
-from ._output import emit, keep_inputs, remark
+from ._output import certificate_text, emit, keep_inputs, remark
 from ._study_file import FILE_HELP, read_study, sources
 from .base import Command, ExitCode
 
@@ -150,7 +150,7 @@ def _repeat(args: argparse.Namespace, study: Study) -> int:
     if problem.adapter.low_rank and np.isfinite(result.fun):
         from ..certificates import certify
 
-        text += f"\n{certify(problem, result)}"
+        text += f"\n{certificate_text(certify(problem, result))}"
     document = {"cell": cell, "fun": result.fun, "grad_norm": result.grad_norm, "nit": result.nit}
     emit(args, envelope("study-run", document), text)
     return ExitCode.FINE
