@@ -716,7 +716,7 @@ def test_help_of_a_command_is_asked_for_either_way(capsys) -> None:
     assert "Did you mean 'solve'?" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", [None, "compare", "predict", "certify"])
+@pytest.mark.parametrize("name", [None, *sorted(registry.classes())])
 def test_help_fits_into_the_terminal(capsys, monkeypatch, name) -> None:
     """Summaries and exit codes took lines of 118 characters, which a terminal of 80 broke within words."""
     monkeypatch.setenv("COLUMNS", "80")

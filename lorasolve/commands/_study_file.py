@@ -29,13 +29,16 @@ FILE_HELP = """\
 the file (TOML):
   [problem]                 # without a table: the embedded digits job
   objective = "completion"
-  data = "ratings.csv"      # and center, test_fraction, split_seed, delimiter, columns, skip_missing, as in 'solve'
+  data = "ratings.csv"      # and, as in 'solve': center, test_fraction,
+                            # split_seed, delimiter, columns, skip_missing
   rank = 8                  # what is no axis
   lam = 0.1
   adapter = "lora"
-  # or instead of all that: python = "mine.py:problem", a function of axes that returns a Problem
+  # or instead of all that: python = "mine.py:problem", a function of axes
+  # that returns a Problem
 
-  [axes]                    # rank, lam, adapter, method, init, seed, or the arguments of the function
+  [axes]                    # rank, lam, adapter, method, init, seed,
+                            # or the arguments of the function
   lam = {geomspace = [0.01, 1.0, 8]}   # also linspace, range; or a list
   rank = [2, 4, 8]
   seed = {range = [20]}
@@ -43,7 +46,8 @@ the file (TOML):
   [run]
   method = "adam+cosine"
   measure = ["certify", "verdict"]
-  max_iter = 1000           # and grad_tol, target, time_limit, max_calls; others are the method's own
+  max_iter = 1000           # and grad_tol, target, time_limit, max_calls;
+                            # others are the method's own
 """
 
 _SPANS: dict[str, Callable[..., np.ndarray[Any, Any]]] = {

@@ -59,8 +59,13 @@ class DiagnoseCommand(Command):
             help="the factor that was not trained: lora_A in LoRA-FA, which files do not show",
         )
         group = parser.add_argument_group("output")
+        orders = ("worst", *SORT_KEYS)
         group.add_argument(
-            "--sort", choices=("worst", *SORT_KEYS), default="worst", help="order of the layers (default worst)"
+            "--sort",
+            choices=orders,
+            default="worst",
+            metavar="ORDER",
+            help=f"of the layers, one of {', '.join(orders)} (default worst)",
         )
         add_layers_argument(group)
         group.add_argument("--html", metavar="FILE", help="write the report as one page, with a picture of the spectra")

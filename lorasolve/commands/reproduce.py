@@ -16,7 +16,7 @@ from ..papers.base import Experiment
 from ._arguments import add_worker_arguments, as_options
 from ._axes import chosen, help_text, option, options
 from ._output import show
-from .base import Command, ExitCode
+from .base import Command, ExitCode, wrapped
 
 
 class ReproduceCommand(Command):
@@ -62,7 +62,8 @@ class ReproduceCommand(Command):
         )
         add_worker_arguments(group, "loky")
         group = parser.add_argument_group(
-            "axes", "values in place of an experiment's own (in brackets), for all named; results are NAME-chosen.*"
+            "axes",
+            wrapped("values in place of an experiment's own (in brackets), for all named; results are NAME-chosen.*"),
         )
         for name, experiments in _axes(self.experiments).items():
             text = help_text(name, experiments)
