@@ -635,13 +635,13 @@ def test_where_nothing_can_be_written_is_told_before_the_work(data, capsys, tmp_
 
 
 def test_the_document_of_a_path_says_what_the_text_says(capsys) -> None:
-    """It had neither the conclusion, which names the lam to take, nor the size of the problem."""
-    arguments = ["path", "--lam", "2", "0.5", "--tol", "1e-3", "--quiet"]
+    """It had neither the conclusion, which names the lam to take, nor the problem; neither named the adapter."""
+    arguments = ["path", "--adapter", "lora:alpha=16", "--lam", "2", "0.5", "--tol", "1e-3", "--quiet"]
     assert main(arguments) == 0
     text = capsys.readouterr().out
     assert main([*arguments, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert document["problem"] == text.splitlines()[1] == "10 x 64, rank 8"
+    assert document["problem"] == text.splitlines()[1] == "10 x 64, rank 8, adapter lora:alpha=16"
     assert document["conclusion"].startswith("least held-out loss at lam = ") and document["conclusion"] in text
 
 

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from .._support.files import write_together
+from .._support.text import component_text
 from ..io import envelope, json_writer
 from ..plotting import COLOURS, figure_writer
 from ._arguments import add_data_arguments, add_output_arguments, as_options, task_from, undecayed_problem
@@ -61,7 +62,7 @@ class PathCommand(Command):
         if isinstance(found, Validation) and args.folds is not None and task.test is not None:
             metrics = quality_of(task, found.fit)
         m, n = problem.shape
-        line = f"{m} x {n}, rank {problem.rank}"
+        line = f"{m} x {n}, rank {problem.rank}, adapter {component_text(problem.adapter)}"
         document = envelope(
             "path",
             {
