@@ -27,8 +27,7 @@ def read(text):  # read ``a*(b + 1/2)^2 - tr(A^T*B)``; a tree is a Fraction, a n
         return tree
     def product(): return ("*", Fraction(-1), product()) if take("-") else chain("*/", power)
     def power():
-        token = left.pop(0)
-        tree = Fraction(token) if token.isdigit() else token
+        tree = Fraction(token) if (token := left.pop(0)).isdigit() else token
         if token == "(" or take("("):
             parts = [chain("+-", product)]
             while take(","): parts.append(chain("+-", product))
@@ -196,7 +195,7 @@ class Algebra:
     def gradient(self, tree, name):  # return the Y whose product tr(E^T Y) with any E is the derivative along E
         require(not self.matrices[name][2:], "a gradient in a symmetric matrix")
         self.matrices["?"], self.shapes["?"], result = self.matrices[name], self.shapes[name], {}
-        for key, value in self.derivative(tree, 1, {name: "?"})[1].items():
+        for key, value in self.scalar(("call", "diff", tree, 1, name, "?")).items():
             (what,) = [u for u, _ in key if u[0] == "tr" and "?" in dict(u[1])]
             (turned,) = {w for w in self.turns(what[1]) if w[0] == ("?", True)}
             part = times(unknown(*what, exponent=-1), self.word(self.shapes[name][0], turned[1:]))
@@ -265,7 +264,7 @@ class Algebra:
         require(not any(self.at(gap, values) for gap in self.gaps), "an assumption fails at the witness")
         require(all(self.at(divisor, values) for divisor in self.nonzero), "a denominator vanishes at the witness")
         gaps = [(p["relation"], self.at(self.scalar(("-", *sides(p)[::-1])), values)) for p in premises]
-        require(all(gap == 0 or (gap > 0 and of == "<=") for of, gap in gaps), "a hypothesis fails at the witness")
+        require(all({"==": gap == 0, "<=": gap >= 0}[of] for of, gap in gaps), "a hypothesis fails at the witness")
 def root(x):
     y = Fraction(round(x.numerator**0.5), round(x.denominator**0.5))
     return y if y * y == x else require(False, f"the root of {x} at the witness is not rational")
@@ -318,8 +317,8 @@ def says(p, own, source, known, reason):  # require that p after `where` is its 
         for name, shape in {**part["matrices"], **part["forms"]}.items() if by else ():
             there = algebra.shapes.get(by.get(name, name)) or algebra.value(by[name])[0]
             require(there == tuple(algebra.scalar(put(read(d), by)) for d in shape[:2]), f"{name} has another shape")
-    if puts and "assumed" in source:
-        require(not source["nonzero"] and puts.keys() <= {n for k in declared for n in source[k]}, "put into what?")
+    divided = {*source.get("nonzero", [])} - {*(own.get("nonzero", []) if not puts else [])}
+    require(not divided and puts.keys() <= {n for k in declared for n in source[k]}, f"it rests on more: {divided}")
     same = all(algebra.vanishes(("-", put(a, where), put(b, puts))) for a, b in zip(sides(p), sides(source)))
     require(same and p["relation"] == source["relation"], reason)
 def instance(p, check, schema, judge):  # require that p is an instance of a schema; return its side conditions
@@ -340,14 +339,15 @@ def sourced(check, checks, judge, facts):  # require that what it takes from oth
         used += p["facts"]
         own += [{"kind": "==", "texts": pair, "meaning": True} for pair in p.get("where", {}).items()]
         if p["source"]:
-            source, refused = checks[p["source"]], judge(p["source"])
-            require(not refused, f"{p['source']}, which it uses, is refused")
+            source = require(not judge(p["source"]), f"{p['source']}, which it uses, is refused") or checks[p["source"]]
             says(p, full, source, {} if p.get("put") else source, f"{p['source']} does not say that")
-            require({*source["facts"], *source["nonzero"]} <= {*p["facts"], *check["nonzero"]}, "it rests on more")
+            require({*source["facts"]} <= {*p["facts"]}, "it rests on more")
             inherited += [(part, p.get("put", {}), p["source"]) for part in source["assumed"]]
         elif p["facts"]:
             own += instance(p, check, facts[p["facts"][0]][3][p["schema"]], judge)
-            inherited += [(part, (), None) for names in p["by"] for by in names for part in checks[by]["assumed"]]
+            for by in (checks[name] for names in p["by"] for name in names):
+                says(by, full, by, by, "its symbols are others")
+                used, inherited = used + by["facts"], inherited + [(part, (), None) for part in by["assumed"]]
             known.add((read(p["lhs"]), p["relation"], read(p["rhs"])))
         else: own.append({"name": name, "kind": p["relation"], "texts": [p["lhs"], p["rhs"]]})
     said, printed = dict(map(entry, own[::-1])), dict(map(entry, check["assumed"]))

@@ -103,6 +103,9 @@ ALONE = {
         "0", "<=", "\u0445", scalars={"x": "real", "\u0445": "nonnegative"}, kind="scalar", sign="\u0445"
     ),
     "an inverse transpose": check("X^-T", "==", "X^T", scalars=SIZES, matrices=XEF),
+    "the gradient of a matrix, whose derivatives along E are tr(E) F and tr(F^T E) id(m)": check(
+        "grad(tr(X)*F, X)", "==", "grad(tr(F^T*X)*id(m), X)", scalars=SIZES, matrices=SQUARE
+    ),
     "x = 0, t = -1": check(
         "0",
         "<=",
@@ -120,6 +123,15 @@ ALONE = {
 @pytest.mark.parametrize("false", ALONE.values(), ids=list(ALONE))
 def test_what_is_false_or_unreadable_is_refused(false):
     assert reason(false)
+
+
+@pytest.mark.parametrize(("relation", "holds"), [("<=", True), (">=", False), ("<", False), ("!=", False)])
+def test_a_hypothesis_is_an_equation_or_an_upper_bound(relation, holds):
+    """2 x >= 2 y would be used as x <= y."""
+    h = {"name": "h", "kind": relation, "texts": ["2*x", "2*y"]}
+    claim = check("x", "<=", "y", scalars={"x": "real", "y": "real"}, premises={"h": premise("2*x", relation, "2*y")})
+    claim |= {"assumed": [h], "proof": used("1/2", "h"), "witness": {"x": "1", "y": "1"}}
+    assert (reason(claim) is None) == holds
 
 
 def test_assumptions_that_rewrite_without_end_are_refused_before_their_words_are_long(monkeypatch):
@@ -299,6 +311,41 @@ def test_a_fact_shown_under_another_fact_does_not_count_as_proved():
     facts |= {"F": ["", "", "a", {"t <= 0": schema("a.first", said=[["t is odd [G]"]])}]}
     assert reason(guess, facts=facts) is None
     assert "PROVED UNDER G" in reason(guess, instance("F", [], id="b.second"), facts=facts)
+
+
+def reads_off(source, **fields):
+    """Return a check that uses a proved fact whose side condition is read off another check."""
+    found = {**doubled([source["id"]]), "id": "b.third", **fields}
+    odd = {"name": "t is odd [F]", "kind": ODD, "texts": ["t"], "fact": "F", "by": []}
+    return found | {"assumed": [odd, *source["assumed"]]}
+
+
+def test_what_is_read_off_a_check_rests_on_the_facts_that_this_does():
+    guess = instance("G", [], strength="PROVED UNDER G", id="b.second")
+    facts = {"G": ["", "", "", {"t <= 0": schema(None, said=[[]])}], **fact()}
+    third = reads_off(guess)
+    third["assumed"] = [{**third["assumed"][0], "name": "t is odd [F] [G]"}]
+    assert "the label is not what is used" in reason(SHOWN, guess, third, facts=facts)
+    assert reason(SHOWN, guess, third | {"facts": ["F", "G"], "strength": "PROVED UNDER G"}, facts=facts) is None
+
+
+def test_what_is_read_off_a_check_is_about_its_symbols_and_divides_by_what_it_divides():
+    bound = {**chain()[0], "id": "b.second"}
+    assert reason(SHOWN, bound, reads_off(bound, **declaring(x="positive")), facts=fact()) is None
+    assert "x is another symbol" in reason(SHOWN, bound, reads_off(bound, **declaring(x="real")), facts=fact())
+    quotient = check("2", "==", "(1/t + 1/t)*t", id="b.second", scalars={"t": "real"}, nonzero=["t"])
+    assert reason(quotient) is None
+    assert "rests on more: {'t'}" in reason(SHOWN, quotient, reads_off(quotient), facts=fact())
+    assert reason(SHOWN, quotient, reads_off(quotient, nonzero=["t"]), facts=fact()) is None
+
+
+def test_a_fact_holds_where_what_its_proof_divides_by_vanishes():
+    h = {"name": "t <= 0", "kind": "<=", "texts": ["(p - 1)^2*t", "0"]}
+    shown = SHOWN | {"scalars": {"t": "real", "p": "real"}, "nonzero": ["(p - 1)^2"], "assumed": [h]}
+    shown |= {"premises": {"t <= 0": premise("(p - 1)^2*t", "<=", "0")}, "witness": {"t": "-1", "p": "0"}}
+    shown |= {"lhs": "2*(p - 1)^2*t/(p - 1)^2", "proof": used("2/(p - 1)^2", "t <= 0")}
+    assert reason(shown) is None
+    assert "rests on more" in reason(shown, doubled([]), facts=fact())  # p = 1, t = 1
 
 
 @pytest.mark.parametrize(("size", "holds"), [("k", True), ("k^2 + k", True), ("sqrt(k)", False), ("k/2", False)])
