@@ -127,8 +127,9 @@ class Inequality(TwoSided):
 
     @property
     def facts(self) -> tuple[Fact, ...]:
-        """The classical facts behind the named inequalities."""
-        return tuple(dict.fromkeys(fact for premise in self.premises for fact in premise.facts))
+        """The classical facts behind the named inequalities, and behind what side conditions are read off."""
+        behind = [*self.premises, *(check for side in self.sides for check in side.by)]
+        return tuple(dict.fromkeys(fact for part in behind for fact in part.facts))
 
     @property
     def sources(self) -> tuple[Check, ...]:

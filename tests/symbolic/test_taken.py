@@ -29,8 +29,8 @@ from lorasolve.symbolic import (
 )
 from lorasolve.symbolic.export import differences, document
 from lorasolve.symbolic.taken import of_assumption
-from proofs import descent_lemma, theorem1
-from proofs.facts import OPERATOR_NORM, SPECTRAL
+from proofs import descent_lemma, operator_norm, theorem1
+from proofs.facts import OPERATOR_NORM, ROOTS_IS, ROTFELD, SPECTRAL, TERMS_IS
 from proofs.verify import verdicts
 
 m, n, k = dims("m n k")
@@ -101,6 +101,19 @@ def test_a_side_condition_brings_what_the_checks_assume_that_it_is_read_off():
     bound = OPERATOR_NORM.instance("product", SPECTRAL(A, lam, by=(weighted,)), W=W)
     product = Inequality("product", "", square(A @ W), lam**2 * square(W), proof=[bound])
     assert product.assumed == ("||A||_2 <= lambda (read off weighted) [operator norm]", "beta <= lambda")
+
+
+def test_what_is_read_off_a_check_under_a_fact_is_proved_under_that_fact():
+    """||A||_2 <= lambda, read off what only follows from Rotfel'd, is no proof without it."""
+    total, parts = scalars("S_sigma S_terms")
+    subadditive = ROTFELD.instance("terms", ROOTS_IS(A, total), TERMS_IS(A, parts))
+    roots = Inequality("roots", "", 2 * total, 2 * parts, proof=[2 * subadditive])
+    bound = OPERATOR_NORM.instance("product", SPECTRAL(A, lam, by=(roots,)), W=W)
+    product = Inequality("product", "", square(A @ W), lam**2 * square(W), proof=[bound])
+    doubled = Inequality("doubled", "", 2 * product.lhs, 2 * product.rhs, proof=[2 * product.conclusion()])
+    assert roots.strength == product.strength == doubled.strength == "PROVED UNDER Rotfel'd"
+    content = document({"made": Theorem("", (roots, product)), "operator_norm": operator_norm.THEOREM})
+    assert not any(verdicts(content).values())
 
 
 def test_the_descent_lemma_bounds_both_factors():
