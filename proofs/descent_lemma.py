@@ -375,6 +375,12 @@ CHECKS = (
 
 PROSE = {
     "lam = 0, as the limit of small lam: both sides are continuous in lam and h": ("descent", "local_curvature"),
+    "norms that are 0, as that of B is at the usual start: any small positive number will do in their place": (
+        "midpoint_operator",
+        "descent",
+        "local_curvature",
+        "constant_step",
+    ),
     "the midpoint of B, by exchanging A and B": ("midpoint_operator",),
     "the bound of the curvature along the step, integrated twice": ("descent_along_bound",),
     "the induction over the steps: L decreases, so the condition holds at the next point": ("constant_step",),

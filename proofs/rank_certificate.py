@@ -282,6 +282,11 @@ CHECKS = (
 
 PROSE = {
     "counting the indices i for which the inequality holds": ("singular_values", "rank_one_values", "kept_values"),
+    "a distance of 0, in whose place any small positive number will do": (
+        "singular_values",
+        "rank_one_values",
+        "kept_values",
+    ),
 }
 
 THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)

@@ -648,6 +648,7 @@ CHECKS = (
 
 PROSE = {
     "the sum over the components, X having a singular value decomposition": ("least_penalty", "attained_update"),
+    "X = 0, whose least penalty is 0": ("least_penalty",),
     "the sum over the singular values": (
         "reduction_to_singular_values",
         "half_threshold_global",

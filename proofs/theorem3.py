@@ -528,6 +528,7 @@ PROSE = {
     "what theorem 1 leaves in prose on Z and the truncation": ("pairing", "master", "perpendicular_pairing"),
     "the triangle inequality between o, d and delta": ("quadratic", "distance"),
     "dividing by o > 0": ("singular_value_bound",),
+    "nu_perp = 0, where y_perp = 0 too": ("perpendicular_bound", "singular_value_bound"),
 }
 
 THEOREM = Theorem(__doc__, CHECKS, uses=(t1.THEOREM,), prose=PROSE)

@@ -120,6 +120,18 @@ def test_numbers_that_may_vanish_by_the_statement_may_in_the_check(theorem, chec
     assert {str(symbol) for symbol in numbers_of(found) if symbol.is_positive} & may_vanish == set()
 
 
+@pytest.mark.parametrize("name", THEOREMS)
+def test_a_norm_that_is_named_by_a_positive_number_may_be_0_or_prose_says_so(name):
+    """That ||B||_2 = b for a b > 0 leaves out B = 0, with which training starts."""
+    theorem = THEOREMS[name]
+    for check in theorem.checks:
+        for part in check.taken:
+            *_, norm = symbols_of(*map(ex.as_expr, part.expressions[-1:]))[1] or [None]
+            if part.kind.endswith(" = {}") and part.texts[-1] == str(norm) and norm.is_positive:
+                said = [words for words, beside in theorem.prose.items() if check.name in beside]
+                assert any(re.search(r"\b0\b", words) for words in said), (check.name, part.name)
+
+
 def test_names_of_checks_are_unique_within_a_theorem():
     for theorem in THEOREMS.values():
         names = [check.name for check in theorem.checks]
