@@ -380,6 +380,7 @@ CHECKS = (
 PROSE = {
     "G and the stacked factors have singular vectors u, v and y": ("residuals", "second_order", "cubic"),
     "e = 0, for which the bounds say nothing": ("cubic", "root"),
+    "e = 0, as the limit of larger e": ("master", "distance", "gap", "convex_gap"),
 }
 
 THEOREM = Theorem(__doc__, CHECKS, uses=(nv.THEOREM,), prose=PROSE)

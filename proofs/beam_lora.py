@@ -187,7 +187,7 @@ ALL_POSITIVE = first @ (first + second).T + second @ (first + second).T
 
 # Gated decay: the k-th entries of x and v are sqrt(||a_k|| ||b_k||) and sqrt(w_k).
 x, v = vector("x", r), vector("v", r)
-y, u = scalars("y u")
+y, u = scalars("y u", nonnegative=True)
 
 
 def _shares(values: Values, rng: Random) -> None:

@@ -75,7 +75,7 @@ from lorasolve.symbolic import rational as ra
 from proofs.facts import PAIRING_IS, PRODUCTS_IS, VON_NEUMANN
 
 m, n, r, k = dims("m n r k")
-rho, s, y, mu = scalars("rho s y mu")
+(rho, s), (y, mu) = scalars("rho s"), scalars("y mu", nonnegative=True)
 lam = scalars("lambda", nonnegative=True)
 mu_u = scalars("mu_u", real=True)
 M, S = matrix("M", m, n), matrix("S", m, n)

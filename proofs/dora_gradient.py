@@ -7,7 +7,7 @@ q = <g, v>/c:
 
     dL/dw = q,    grad_v L = F = (w/c)(g - (q/c) v),    detached: D = (w/c) g,    D - F = (q w/c^2) v.
 
-F is orthogonal to v, <F, D> = |F|^2, and |D - F| = |q| w/c: the joint stationary points in (A, B, w) of the exact
+F is orthogonal to v, <F, D> = |F|^2, and |D - F| = |q w|/c: the joint stationary points in (A, B, w) of the exact
 and the detached scheme coincide, because dL/dw = 0 means q = 0. The detached step can ascend: an exact rational
 instance. The adapted weights are W0 diag(d) + Y with rank Y <= r.
 
@@ -71,7 +71,7 @@ from lorasolve.symbolic import (
 from lorasolve.symbolic import rational as ra
 
 m, n, r = dims("m n r")
-w, c, gamma, d = scalars("w c gamma d")
+(w, change), (c, gamma, d) = scalars("w delta", real=True), scalars("c gamma d")
 v, u, g, w0, y, b = vector("v", m), vector("u", m), vector("g", m), vector("w0", m), vector("y", m), vector("b", r)
 A, B, U, V = matrix("A", m, r), matrix("B", n, r), matrix("U", m, r), matrix("V", n, r)
 FM, W0 = matrix("F", m, n), matrix("W0", m, n)
@@ -151,13 +151,13 @@ CHECKS = (
     ),
     Identity(
         "magnitude_gradient",
-        "dL/dw = <g, v>/c = q: a change d of w changes the column w v/c by d v/c, and <g, .> by d q.",
-        tr(g.T @ ((w + d) / c * v - w / c * v)),
-        d * q,
+        "dL/dw = <g, v>/c = q: a change delta of w changes the column w v/c by delta v/c, and <g, .> by delta q.",
+        tr(g.T @ ((w + change) / c * v - w / c * v)),
+        change * q,
         mutants=(
-            mutant("constant", "2 q", rhs=2 * d * q),
-            mutant("sign", "-q", rhs=-1 * d * q),
-            mutant("constant", "v, not the unit vector v/c", lhs=tr(g.T @ ((w + d) * v - w * v))),
+            mutant("constant", "2 q", rhs=2 * change * q),
+            mutant("sign", "-q", rhs=-1 * change * q),
+            mutant("constant", "v, not the unit vector v/c", lhs=tr(g.T @ ((w + change) * v - w * v))),
         ),
     ),
     Identity(

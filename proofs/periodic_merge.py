@@ -68,8 +68,8 @@ from lorasolve.symbolic import rational as ra
 from proofs.facts import ECKART_YOUNG, OPERATOR_NORM, RANK_AT_MOST, SPECTRAL, TRUNCATION
 
 m, n, r, k, w = dims("m n r k w")
-gamma, root, L, lam, g, t, mu0 = scalars("gamma c L lambda g t mu_0")
-s = scalars("s", real=True)
+gamma, L, lam, g, t, mu0 = scalars("gamma L lambda g t mu_0")
+s, root = scalars("s", real=True), scalars("c", nonnegative=True)
 W, A, B, A2, B2 = matrix("W", m, n), matrix("A", m, r), matrix("B", n, r), matrix("A2", m, r), matrix("B2", n, r)
 # c = sqrt(1 - mu), so mu = 1 - c^2.
 mu = 1 - root**2

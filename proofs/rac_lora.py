@@ -77,6 +77,7 @@ from lorasolve.symbolic import (
     annihilated,
     dims,
     dropped,
+    equation,
     hypothesis,
     inner,
     inverse,
@@ -144,7 +145,8 @@ ABOVE = hypothesis("f* <= f", f_star, f)
 STAGE = [SMOOTH, 1 * STEP, gamma / 2 * EIGENVALUE, gamma / 2 * EIGENVALUE * SHORT, gamma / 2 * lam * g2 * SHORT]
 TIGHT = {f: 1, f_star: 0, f_next: "1/2", change: "-1/2", w: 1, g2: 2, lam: "1/2", L: 1, mu: 1, gamma: 1}
 
-(theta, phi), (psi, p) = scalars("theta phi", real=True), scalars("psi p")
+(theta, phi), (psi, p) = scalars("theta phi", real=True), scalars("psi p", nonnegative=True)
+WHOLE = equation("p + psi = 1", p + psi, 1)
 more = scalars("e", nonnegative=True)
 u, v = vector("u", m), vector("v", n)
 UNIT = (orthonormal(u), orthonormal(v))
@@ -305,15 +307,16 @@ CHECKS = (
             dropped(INVERSE),
         ),
     ),
-    ScalarCheck(
+    Inequality(
         "sides",
-        "A8, n = m + e: p r/m + (1 - p) r/n <= r/m with 1 - p = psi, p + psi = 1.",
-        (p * r / m + psi * r / (m + more)) / (p + psi),
+        "A8, n = m + e: p r/m + (1 - p) r/n <= r/m with 1 - p = psi.",
+        p * r / m + psi * r / (m + more),
         r / m,
-        relation="<=",
+        proof=[r / m * WHOLE, psi * r * more / (m * (m + more))],
         mutants=(
             mutant("swapped symbols", "r/n", rhs=r / (m + more)),
             mutant("constant", "r/(2 m)", rhs=r / (2 * m)),
+            dropped(WHOLE),
         ),
     ),
     Identity(
@@ -413,6 +416,7 @@ CHECKS = (
 )
 
 PROSE = {
+    "n < m, by exchanging the sides": ("sides",),
     "a mean that commutes with all rotations is a multiple of the identity (Schur's lemma)": ("trace_of_projection",),
     "the mean over the sketch given W, and the induction over the steps": ("stationarity_rate", "linear_rate"),
     "the largest curvature is at least the curvature along one direction, in which the gradient A B^T - M has no part: "

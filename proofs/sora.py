@@ -18,7 +18,8 @@ as long as G stands still: a gate closed with |c_k| <= lam then stays closed.
 
 Assumptions
 -----------
-lam, mu > 0; at least rank X gates. T4 for f = ||X - T||^2/2 and s = 1; T5 for convex f.
+lam, mu > 0; at least rank X gates. T4 for f = ||X - T||^2/2 and s = 1; T5 for convex f, s = 1 and gates g >= 0, whose
+signs A absorbs. T6: |1 - eta mu| <= 1.
 
 Source
 ------
@@ -140,7 +141,7 @@ P_ORTHONORMAL, Q_ORTHONORMAL, ROOT = orthonormal(P), orthonormal(Q), inverse(Roo
 BEST_A, BEST_B, BEST_GATES = P @ Root, Q @ Root, RootInv @ S @ RootInv
 
 # T4: v = sqrt(x).
-v, w, sigma = scalars("v w sigma")
+(v, width, sigma), w = scalars("v t2 sigma"), scalars("w", nonnegative=True)
 excess = sympy.Symbol("e", nonnegative=True)
 theta = sympy.Symbol("theta", real=True)
 rho, root = scalars("rho kappa")  # rho = sqrt(sigma/3), c = kappa^3
@@ -434,13 +435,13 @@ CHECKS = (
     ),
     Identity(
         "attained_value",
-        "T3: lam sigma/t^2 + mu t^2 = 2 sqrt(lam mu sigma) at w = t^2 = sqrt(lam sigma/mu), sigma = q^2.",
-        ell**2 * q**2 / w + u**2 * w,
+        "T3: lam sigma/t^2 + mu t^2 = 2 sqrt(lam mu sigma) at t2 = t^2 = sqrt(lam sigma/mu), sigma = q^2.",
+        ell**2 * q**2 / width + u**2 * width,
         2 * ell * u * q,
-        given=(define(w, ell * q / u),),
+        given=(define(width, ell * q / u),),
         mutants=(
             mutant("constant", "sqrt(lam mu sigma)", rhs=ell * u * q),
-            mutant("swapped symbols", "t^2 = sqrt(mu sigma/lam)", given=(define(w, u * q / ell),)),
+            mutant("swapped symbols", "t^2 = sqrt(mu sigma/lam)", given=(define(width, u * q / ell),)),
         ),
     ),
     Inequality(
@@ -524,7 +525,7 @@ CHECKS = (
     ),
     SumOfSquares(
         "zero_below_threshold",
-        "T4: sigma = (3/2) c^{2/3} - e, c = kappa^3: no w > 0 is better than 0.",
+        "T4: sigma = (3/2) c^{2/3} - e, c = kappa^3: no w >= 0 is better than 0.",
         scalar(((3 * root**2 / 2 - excess) ** 2) / 2),
         (w**2 - 3 * root**2 / 2 + excess) ** 2 / 2 + root**3 * w,
         proof=[w * (w + 2 * root) / 2 * Square(w - root), excess * Square(w)],

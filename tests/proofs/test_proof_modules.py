@@ -111,7 +111,17 @@ def test_values_of_losses_may_have_any_sign(name):
         ("approximate_points", "cubic", {"omega", "eps", "lambda"}),
         ("approximate_points", "root", {"e_0"}),
         ("certificate", "scaled_gap", {"c", "lambda"}),
+        ("beam_lora", "term_decay", {"u", "y"}),
+        ("denoising_landscape", "kept_value", {"y"}),
+        ("denoising_landscape", "dropped_value", {"mu", "y"}),
+        ("dora_gradient", "column_gradient", {"w"}),
+        ("dora_gradient", "magnitude_gradient", {"w"}),
+        ("dora_gradient", "shared_stationary_points", {"w"}),
         ("magnitude_bound", "nuclear_bound", {"nu"}),
+        ("periodic_merge", "momentum_unload", {"c"}),
+        ("periodic_merge", "wrong_rule", {"c"}),
+        ("rac_lora", "sides", {"p", "psi"}),
+        ("sora", "half_threshold_global", {"w"}),
         ("theorem_b_sharp", "zeta_above", {"y"}),
     ],
 )
@@ -130,6 +140,12 @@ def test_a_norm_that_is_named_by_a_positive_number_may_be_0_or_prose_says_so(nam
             if part.kind.endswith(" = {}") and part.texts[-1] == str(norm) and norm.is_positive:
                 said = [words for words, beside in theorem.prose.items() if check.name in beside]
                 assert any(re.search(r"\b0\b", words) for words in said), (check.name, part.name)
+
+
+@pytest.mark.parametrize("check", ["master", "distance", "gap", "convex_gap"])
+def test_the_excess_that_vanishes_at_convergence_is_in_the_prose_of_what_divides_by_it(check):
+    theorem = THEOREMS["approximate_points"]
+    assert any("e = 0" in words and check in beside for words, beside in theorem.prose.items())
 
 
 def test_names_of_checks_are_unique_within_a_theorem():
