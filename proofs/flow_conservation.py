@@ -59,8 +59,8 @@ from lorasolve.symbolic import (
 from proofs.facts import OPERATOR_NORM, SPECTRAL
 
 m, n, r = dims("m n r")
-h, t, g, a, b, decay = scalars("h t g a b c")
-lam = scalars("lambda", nonnegative=True)
+h, t, g, a, b = scalars("h t g a b")
+lam, decay = scalars("lambda", nonnegative=True), scalars("c", real=True)
 A, B, G, x = matrix("A", m, r), matrix("B", n, r), matrix("G", m, n), vector("x", r)
 GRAD_A, GRAD_B = G @ B + lam * A, G.T @ A + lam * B
 C = A.T @ A - B.T @ B

@@ -126,10 +126,10 @@ ROOT_INVERSE = inverse(RootInv, Root)
 CORE = UL.T @ G @ VL
 BAL_A = ((eye(m) - UL @ UL.T) @ G @ VL + UL @ E) @ RootInv
 BAL_B = ((eye(n) - VL @ VL.T) @ G.T @ UL + VL @ (CORE - E).T) @ RootInv
-si, sj, cij, damp, sigma = scalars("s_i s_j C_ij delta sigma")
+si, sj, damp, sigma = scalars("s_i s_j delta sigma")
 share_i, share_j = si / (si + sj), sj / (si + sj)
 root_i, root_j, d_ij, d_ji = scalars("a_i a_j D_ij D_ji")
-x_ij = scalars("X_ij", real=True)
+cij, x_ij = scalars("C_ij X_ij", real=True)
 SHARES = (
     define(d_ij, root_j**2 / (root_i**2 + root_j**2)),
     define(d_ji, root_i**2 / (root_i**2 + root_j**2)),

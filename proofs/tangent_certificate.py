@@ -75,8 +75,8 @@ X, XH, XS, G = (vector(name, P) for name in ("x", "x_hat", "x_star", "G"))
 z, w, y = (vector(name, N) for name in ("z", "w", "y"))
 AT, AT_POINT = define(G, J.T @ w), define(X, 1 * XH)
 
-lam, g, c, t = scalars("lambda g c t")
-nuc, nuc_star = scalars("nu nu_star", nonnegative=True)
+lam, g, t = scalars("lambda g t")
+c, nuc, nuc_star = scalars("c nu nu_star", nonnegative=True)
 f, f_low, loss_star = scalars("f f_low ell_star", real=True)
 
 # w is the gradient of ell at z(X^); the outputs move by J (X* - X^).

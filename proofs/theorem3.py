@@ -89,7 +89,7 @@ from proofs.facts import DUAL_NORM, FROBENIUS, MONOTONICITY, NUCLEAR, NUCLEAR_IS
 
 m, n, k = t1.m, t1.n, t1.k
 alpha, beta, kappa, sigma_star, sigma_r = t1.alpha, t1.beta, t1.kappa, t1.sigma_star, t1.sigma_r
-delta, nu, z, eps, theta = scalars("delta nu z epsilon theta")
+(delta, nu), (z, eps, theta) = scalars("delta nu", nonnegative=True), scalars("z epsilon theta")
 X, TOP, XS, Z = t1.X, t1.TOP, t1.XS, t1.Z
 X0, G, G0, g, g0 = (matrix(name, m, n) for name in ("X0", "G", "G0", "g", "g0"))
 
