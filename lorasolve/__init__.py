@@ -16,14 +16,21 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from . import adapters as adapters
+    from . import attacks as attacks
+    from . import certificates as certificates
+    from . import checks as checks
+    from . import comparison as comparison
     from . import convex as convex
     from . import executors as executors
     from . import inits as inits
     from . import io as io
     from . import landscape as landscape
+    from . import models as models
+    from . import multi as multi
     from . import networks as networks
     from . import objectives as objectives
     from . import optimizers as optimizers
+    from . import papers as papers
     from . import peft_files as peft_files
     from . import plotting as plotting
     from . import schedules as schedules
@@ -99,14 +106,21 @@ _ATTRIBUTES = {
 }
 _MODULES = (
     "adapters",
+    "attacks",
+    "certificates",
+    "checks",
+    "comparison",
     "convex",
     "executors",
     "inits",
     "io",
     "landscape",
+    "models",
+    "multi",
     "networks",
     "objectives",
     "optimizers",
+    "papers",
     "peft_files",
     "plotting",
     "schedules",
