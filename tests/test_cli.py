@@ -410,6 +410,7 @@ def test_exit_codes_of_compare(data) -> None:
         (["solve", "--rank", "0"], "--rank: expected an integer from 1 to "),
         (["solve", "--seed", "-1"], "--seed: expected an integer >= 0, got -1"),
         (["study", "--status", "nowhere"], "--status: nowhere is no store of runs"),
+        (["study", "grid.toml", "--status", "runs"], "--status: says what a store holds"),
         (["convex", "--lam", "-1e-3"], "--lam: expected a finite number in [0, inf), got -0.001"),
         (["solve", "--time-limit", "0"], "--time-limit: expected a finite number in (0, inf), got 0.0"),
         (["solve", "--max-iter", "0"], "--max-iter: expected an integer >= 1, got 0"),

@@ -170,7 +170,7 @@ def _third_judge(content: Mapping[str, Any], names: list[str], args: argparse.Na
     found, left_out = lemmas(content, names)
     if args.coq:
         write(found, Path(as_path(args.coq, "--coq")))
-    print(f"{len(found)} checks are lemmas of Coq, {len(left_out)} are not:")
+    print(f"{len(found)} checks are lemmas of Coq, {len(left_out)} are not{':' if left_out else ''}")
     for name, reason in left_out.items():
         print(f"  {name}: not exported: {reason}")
     if not args.coq_check:

@@ -62,6 +62,8 @@ class StudyCommand(Command):
         from ..studies.records import check_axes, measure_of
 
         if args.status is not None:
+            if args.file is not None:
+                raise ValueError(f"--status: says what a store holds, whatever the grid; got {args.file!r} beside it")
             with as_options(store="--status"):
                 document = status(Runs.read(args.status))
             emit(args, envelope("study-status", document), _status_text(document))

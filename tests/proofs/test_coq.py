@@ -106,7 +106,7 @@ def test_lemmas_are_written_to_a_folder(tmp_path, capsys):
     assert main(["prove", "corollary1", "--brief", "--coq", str(tmp_path)]) == 0
     assert "Lemma premise" in (tmp_path / "corollary1_checks.v").read_text()
     assert (tmp_path / "Base.v").exists()
-    assert "checks are lemmas of Coq" in capsys.readouterr().out
+    assert "checks are lemmas of Coq, 0 are not\n" in capsys.readouterr().out
 
 
 def test_without_coq_the_command_says_how_to_get_it(monkeypatch, capsys):
