@@ -101,20 +101,18 @@ class InThreadsInTurn(InThreads):
         self.work = in_turn
 
 
-def call(payload: bytes, chunk: Any) -> Any:
-    return unpacked(payload)(chunk)
-
-
 class InProcesses(InThreads):
     """Says nothing of a worker that ends."""
 
     def __init__(self, start: Any) -> None:
-        self.payload = packed(start)
+        self.start = start
         self.pool = ProcessPoolExecutor(2, get_context("forkserver"))
         self.tasks = {}
 
     def submit(self, task: int, chunk: Any) -> None:
-        self.tasks[self.pool.submit(call, self.payload, chunk)] = task
+        start = self.start
+        # What is made here goes to a process by its content: none there knows this file by its name.
+        self.tasks[self.pool.submit(unpacked, packed(lambda: start()(chunk)))] = task
 
 
 class Unpacked(InThreads):
