@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -104,8 +105,15 @@ def test_printed_gaps_are_bounds() -> None:
     assert Fraction(gap) >= t**2 / 2 - (lam * t - lam**2 / 2) and Fraction(value) >= t**2 / 2
 
 
-def test_gaps_are_printed_as_bounds_wherever_they_are_quoted() -> None:
+def test_gaps_are_printed_as_bounds_wherever_they_are_quoted(monkeypatch) -> None:
     """A verdict said "RIGOROUS: within 5.91e-08" of a gap of 5.9129e-08; tables and conclusions rounded alike."""
+    computed, solve_convex = [], ls.solve_convex
+
+    def noted(*given: Any, **named: Any) -> ls.ConvexResult:
+        computed.append(solve_convex(*given, **named))
+        return computed[-1]
+
+    monkeypatch.setattr("lorasolve.convex.solve_convex", noted)
     rng = np.random.default_rng(0)
     M = rng.standard_normal((6, 5))
     rows, cols = np.nonzero(rng.random(M.shape) < 0.8)
@@ -127,6 +135,10 @@ def test_gaps_are_printed_as_bounds_wherever_they_are_quoted() -> None:
         assert printed(path.table(), r"(\S+)  RIGOROUS") >= Fraction(path.points[0].relative_gap)
         choice = ls.recommend_rank(problem, lam)
         assert printed(str(choice), r"relative gap of (\S+)") >= Fraction(choice.optimum.relative_gap)
+        chosen = ls.cross_validate(problem, [lam], folds=2)
+        assert printed(chosen.conclusion, r"relative gap of (\S+)") >= Fraction(chosen.fit.relative_gap)
+        judged = str(ls.verdict(problem.replace(rank=2), ls.solve(problem.replace(rank=2), "lbfgs", stop=stop)))
+        assert printed(judged, r"certified gap ([^,)]+)") >= Fraction(computed.pop().gap)
 
 
 def test_outcomes_hold_arrays_and_are_equal_to_themselves_only(outcomes) -> None:

@@ -485,6 +485,21 @@ def with_dora(make, targets, task=None):
     return model
 
 
+def require_slopes(network, G, value, rel):
+    """Hold the gradients in both factors of each layer against differences of values."""
+    generator = torch.Generator().manual_seed(1)
+    for layer, g, (A, B) in zip(network.layers, G, network.point):
+        for part, slope in ((layer.lora_B, g @ B), (layer.lora_A, (g.T @ A).T)):
+            step = torch.randn(part.shape, generator=generator, dtype=torch.float64)
+            values = []
+            for t in (1e-5, -1e-5):
+                part.data += t * step
+                values.append(value())
+                part.data -= t * step
+            found = float((torch.as_tensor(slope).reshape(part.shape) * step).sum())
+            assert found == pytest.approx((values[0] - values[1]) / 2e-5, rel=rel, abs=1e-9)
+
+
 @pytest.mark.parametrize("make", [bert, generating], ids=["bert", "gpt2, whose weights are turned"])
 def test_dora_has_the_values_of_the_model_and_the_slopes_of_these(make):
     """Of PEFT's own forward pass, whose backward pass leaves out how the norms change."""
@@ -503,17 +518,7 @@ def test_dora_has_the_values_of_the_model_and_the_slopes_of_these(make):
         return float(torch.nn.functional.cross_entropy(z, labels))
 
     assert f == pytest.approx(own(), rel=1e-10)
-    generator = torch.Generator().manual_seed(1)
-    for layer, g, (A, B) in zip(network.layers, G, network.point):
-        for part, slope in ((layer.lora_B, g @ B), (layer.lora_A, (g.T @ A).T)):
-            step = torch.randn(part.shape, generator=generator, dtype=torch.float64)
-            values = []
-            for t in (1e-5, -1e-5):
-                part.data += t * step
-                values.append(own())
-                part.data -= t * step
-            expected = (values[0] - values[1]) / 2e-5
-            assert float((torch.as_tensor(slope) * step).sum()) == pytest.approx(expected, rel=1e-5, abs=1e-9)
+    require_slopes(network, G, own, 1e-5)
 
 
 class Phrases(torch.nn.Module):
@@ -548,17 +553,7 @@ def test_dora_of_embeddings_and_convolutions_has_the_values_of_the_model_and_the
             return float(torch.nn.functional.cross_entropy(model(batch[0]), batch[1]))
 
     assert f == pytest.approx(own(), rel=1e-12)
-    for layer, g, (A, B) in zip(network.layers, G, network.point):
-        for part, slope in ((layer.lora_B, g @ B), (layer.lora_A, (g.T @ A).T)):
-            step = torch.randn(part.shape, generator=generator, dtype=torch.float64)
-            values = []
-            for t in (1e-5, -1e-5):
-                part.data += t * step
-                values.append(own())
-                part.data -= t * step
-            expected = (values[0] - values[1]) / 2e-5
-            found = float((torch.as_tensor(slope).reshape(part.shape) * step).sum())
-            assert found == pytest.approx(expected, rel=1e-6, abs=1e-9)
+    require_slopes(network, G, own, 1e-6)
     found = judge(model, CrossEntropy(), [batch], LAM, tangent_solve=True)
     assert "DoRA" in str(found) and 0.0 <= found.solved.gap <= found.certificate.gap
 

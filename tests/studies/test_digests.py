@@ -196,6 +196,15 @@ def test_a_digest_sees_the_plain_data_of_code_and_not_what_it_writes():
     assert len({before, *map(digest, changed)}) == 5
 
 
+def tells_apart(code, **names):
+    """Whether what code calls ``g`` has one digest for one slope and another for another."""
+    made = []
+    for slope in (1, 1, 3):
+        exec(code(slope), scope := {"__name__": "__main__", **names})
+        made.append(digest(scope["g"]))
+    return made[0] == made[1] != made[2]
+
+
 TABLES = {
     "a dict": "T = {'one': f, None: [1.0]}\ndef g(x): return T['one'](x)",
     "its own names": "T = {'one': f, 'two': h} if SLOPE == 1 else {'one': h, 'two': f}\ndef g(x): return T['one'](x)",
@@ -208,12 +217,10 @@ TABLES = {
 
 @pytest.mark.parametrize("table", TABLES)
 def test_a_digest_sees_functions_and_classes_that_a_module_keeps_in_tables(table):
-    made = []
-    for slope in (1, 1, 3):
-        code = f"def f(x): return {slope} * x\ndef h(x): return -x\nSLOPE = {slope}\n{TABLES[table]}"
-        exec(code, scope := {"__name__": "__main__", "enum": enum})
-        made.append(digest(scope["g"]))
-    assert made[0] == made[1] != made[2]
+    def code(slope):
+        return f"def f(x): return {slope} * x\ndef h(x): return -x\nSLOPE = {slope}\n{TABLES[table]}"
+
+    assert tells_apart(code, enum=enum)
 
 
 COMPILED = {
@@ -227,6 +234,7 @@ COMPILED = {
     "entry by entry, held": "class C: pass\ng = C()\ng.f = numba.vectorize(['float64(float64)'])(f)",
     "entry by entry in Python": "f = np.vectorize(f)\ndef g(x): return f(x)",
     "in part": "f = functools.partial(f)\ndef g(): return f()",
+    "a method in a table": "class C:\n    h = f\nT = {'f': C().h}\ndef g(): return T['f']()",
     "of an object": "class C:\n    h = f\nm = C().h\ndef g(): return m()",
     "with neighbours": "f = numba.stencil(f)\ndef g(x): return f(x)",
     "with neighbours, held": "class C: pass\ng = C()\ng.f = numba.stencil(f)",
@@ -237,13 +245,10 @@ COMPILED = {
 
 @pytest.mark.parametrize("where", COMPILED)
 def test_a_digest_sees_what_is_compiled_or_remembers_as_it_is_written(where):
-    made = []
-    for slope in (1, 1, 3):
-        scope = {"__name__": "__main__", "functools": functools, "numba": numba, "np": np}
-        scope["module"] = types.ModuleType("module")
-        exec(f"def f(x): return {slope} * x\n{COMPILED[where]}", scope)
-        made.append(digest(scope["g"]))
-    assert made[0] == made[1] != made[2]
+    def code(slope):
+        return f"module = types.ModuleType('module')\ndef f(x): return {slope} * x\n{COMPILED[where]}"
+
+    assert tells_apart(code, functools=functools, numba=numba, np=np, types=types)
 
 
 OBJECTS = {
@@ -301,12 +306,10 @@ def test_of_an_object_that_answers_to_any_name_count_its_own_attributes():
 
 
 def test_a_digest_sees_what_a_partial_function_is_given():
-    made = []
-    for slope in (1, 1, 3):
-        scope = {"__name__": "__main__", "functools": functools}
-        exec(f"def h(a, x): return a * x\nf = functools.partial(h, {slope})\ndef g(x): return f(x)", scope)
-        made.append(digest(scope["g"]))
-    assert made[0] == made[1] != made[2]
+    def code(slope):
+        return f"def h(a, x): return a * x\nf = functools.partial(h, {slope})\ndef g(x): return f(x)"
+
+    assert tells_apart(code, functools=functools)
 
 
 @pytest.mark.parametrize("code", ["g = h", "def g(x): return h(x)", "class g:\n    f = h"])
