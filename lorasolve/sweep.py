@@ -264,9 +264,10 @@ def run_blocks(
 
 def _runs(problems: Any, method: Any, init: Any, seed: Any) -> list[Run]:
     """Spread single values over all runs and check that the runs fit together."""
+    one_method = isinstance(method, (str, Optimizer, Method))
     given = {
         "problems": (problems, isinstance(problems, Problem)),
-        "method": (method, isinstance(method, (str, Optimizer, Method))),
+        "method": (Method.of(method) if one_method else method, one_method),
         "init": (init, init is None or isinstance(init, (str, Init, Result, tuple))),
         "seed": (seed, seed is None or isinstance(seed, (int, np.integer))),
     }

@@ -34,6 +34,7 @@ class Registry(Generic[T]):
         self.base = base
         self.kind = kind
         self._classes: dict[str, type[T]] = {}
+        self._found: dict[str, type[T]] = {}
         self._complete = False
 
     def classes(self) -> dict[str, type[T]]:
@@ -59,12 +60,17 @@ class Registry(Generic[T]):
 
     def find(self, name: str) -> type[T] | None:
         """Return the class of one name, or None; of the folder only the file of that name is imported."""
-        plain = not self._complete and name.isidentifier() and not name.startswith("_") and name != "base"
-        if plain and importlib.util.find_spec(f"{self.package}.{name}") is not None:
-            for value in vars(self._imported(name)).values():
+        if not self._complete and name not in self._found:
+            for value in vars(self._imported(name)).values() if self._has_file(name) else ():
                 if isinstance(value, type) and issubclass(value, self.base) and vars(value).get("name") == name:
-                    return value
-        return self.classes().get(name)
+                    self._found[name] = value
+        found = None if self._complete else self._found.get(name)
+        return self.classes().get(name) if found is None else found
+
+    def _has_file(self, name: str) -> bool:
+        """Whether the folder has a file of a component of this name."""
+        plain = name.isidentifier() and not name.startswith("_") and name != "base"
+        return plain and importlib.util.find_spec(f"{self.package}.{name}") is not None
 
     def _imported(self, name: str) -> types.ModuleType:
         """Return the module of a file of the folder; an error in it names the file."""

@@ -2,9 +2,9 @@
 
 ``f(X) = <X, H X> / 2 - <b, X> + c`` with a Hessian that is a dense matrix on ``vec(X)`` (sensing), acts from the
 right (linear fine-tuning), or entry by entry (denoising, completion). A block holds as many runs as one register
-has lanes (8 in float64, 16 in float32); apart from the Hessian everything it needs stays in the first two cache
-levels. Per run and iteration the dense product costs ``2 (m n)^2`` flops, all else ``8 m n r``. The parts of an
-iteration are in ``batch_lanes.py``, and as plain loops for other processors in ``batch_plain.py``.
+has lanes (8 in float64, 16 in float32); apart from the Hessian, of which one half is kept, everything it needs stays in
+the first two cache levels. Per run and iteration the dense product costs ``2 (m n)^2`` flops, all else ``8 m n r``. The
+parts of an iteration are in ``batch_lanes.py``, and as plain loops for other processors in ``batch_plain.py``.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from .stopping import decide, slope_at_start
 from .stopping_rules import DIVERGED, RUNNING
 
 _parts: Any = batch_lanes if simd.available() else batch_plain
-_panel_product, _entrywise, _outer = _parts.panel_product, _parts.entrywise, _parts.outer
-_gradients, _step = _parts.gradients, _parts.step
+_symmetric_gradient, _entrywise_gradient = _parts.symmetric_gradient, _parts.entrywise_gradient
+_outer, _gradients, _step = _parts.outer, _parts.gradients, _parts.step
 
 DENSE, RIGHT, ENTRYWISE = 0, 1, 2
 
@@ -46,24 +46,30 @@ def lanes(dtype: Any) -> int:
 
 
 def panels(H: Any) -> Any:
-    """Return a symmetric (k, k) matrix as panels of ``PANEL_ROWS`` columns, flat, padded with zeros."""
-    k = H.shape[0]
-    count = -(-k // PANEL_ROWS)
-    padded = np.zeros((k, count * PANEL_ROWS), H.dtype)
-    padded[:, :k] = H
-    return np.ascontiguousarray(padded.reshape(k, count, PANEL_ROWS).transpose(1, 0, 2)).ravel()
+    """Return a symmetric (k, k) matrix as panels of ``PANEL_ROWS`` rows, flat, column by column from the diagonal on.
+
+    The square on the diagonal is whole, that of the last panel padded with zeros.
+    """
+    k = len(H)
+    size = -(-k // PANEL_ROWS) * PANEL_ROWS
+    padded = np.zeros((size, size), H.dtype)
+    padded[:k, :k] = H
+    starts = range(0, k, PANEL_ROWS)
+    return np.concatenate(
+        [padded[first : max(k, first + PANEL_ROWS), first : first + PANEL_ROWS].ravel() for first in starts]
+    )
 
 
 @kernel(inner=True, fastmath=FAST)
-def _hessian(kind, operator, X, G, m, n, width):
-    """Write ``G = H X`` for every lane."""
+def _gradient(kind, operator, b, X, G, m, n, width):
+    """Write ``G = H X - b`` for every lane."""
     if kind == DENSE:
-        _panel_product(operator, X, 0, m * n, G, 0, width)
+        _symmetric_gradient(operator, b, X, 0, m * n, G, width)
     elif kind == RIGHT:
         for i in range(m):
-            _panel_product(operator, X, i * n * width, n, G, i * n * width, width)
+            _symmetric_gradient(operator, b, X, i * n, n, G, width)
     else:
-        _entrywise(operator, X, G, width)
+        _entrywise_gradient(operator, b, X, G, width)
 
 
 @kernel(inner=True)
@@ -82,7 +88,8 @@ def _run_block(kind, operator, b, c0, A0, B0, lam, step, shape, slope, floor, ru
     here_A, here_B = A0.copy(), B0.copy()
     last_A, last_B = np.empty_like(here_A), np.empty_like(here_B)
     GA, GB = np.empty_like(here_A), np.empty_like(here_B)
-    X = np.empty(d * width, A0.dtype)
+    # The last panel reads beyond the numbers.
+    X = np.zeros((d + PANEL_ROWS) * width, A0.dtype)
     G = np.empty((d + PANEL_ROWS) * width, A0.dtype)
     value, square, sizes = np.empty(width, A0.dtype), np.empty(width, A0.dtype), np.empty(width, A0.dtype)
     best = np.full(width, np.inf)
@@ -92,7 +99,7 @@ def _run_block(kind, operator, b, c0, A0, B0, lam, step, shape, slope, floor, ru
         running += status[c] == RUNNING
     for k in range(max_iter + 1):
         _outer(here_A, here_B, X, m, n, r, width)
-        _hessian(kind, operator, X, G, m, n, width)
+        _gradient(kind, operator, b, X, G, m, n, width)
         _gradients(X, G, b, here_A, here_B, lam, GA, GB, value, square, sizes, m, n, r, width)
         for c in range(width):
             if status[c] != RUNNING:

@@ -6,23 +6,30 @@ Arrays are flat: number ``k`` of lane ``c`` is at ``k width + c``.
 from __future__ import annotations
 
 from .jit import FAST, kernel
-from .simd import fma, load_register, mul, splat_register, store, sub
-from .simd_sums import PANEL_ROWS, panel
+from .simd import add, fma, load_register, mul, splat_register, store, sub
+from .simd_sums import PANEL_ROWS, symmetric_panel
 
 
 @kernel(fastmath=FAST)
-def panel_product(P, X, position, length, G, target, width):
-    """Write ``G = X P``: ``length`` registers of ``X``, as many of ``G`` rounded up to whole panels."""
-    for block in range((length + PANEL_ROWS - 1) // PANEL_ROWS):
-        rows = block * PANEL_ROWS
-        panel(P, rows * length, X, position, length, G, target + rows * width)
+def symmetric_gradient(P, b, X, position, length, G, width):
+    """Write ``G = H X - b`` for the panels ``P`` of ``H``: ``length`` registers, and ``G`` to the end of a panel.
+
+    What ``X`` has there is read too, and must be finite where the rest of its lane is.
+    """
+    for k in range(position, position + length):
+        store(G, k * width, splat_register(-b[k]))
+    start = 0
+    for first in range(0, length, PANEL_ROWS):
+        beyond = max(length - first - PANEL_ROWS, 0)
+        symmetric_panel(P, start, X, G, (position + first) * width, beyond)
+        start += (PANEL_ROWS + beyond) * PANEL_ROWS
 
 
 @kernel(fastmath=FAST)
-def entrywise(h, X, G, width):
-    """Write ``G = h X`` entry by entry for every lane."""
+def entrywise_gradient(h, b, X, G, width):
+    """Write ``G = h X - b`` entry by entry for every lane."""
     for k in range(h.size):
-        store(G, k * width, mul(splat_register(h[k]), load_register(X, k * width)))
+        store(G, k * width, fma(splat_register(h[k]), load_register(X, k * width), splat_register(-b[k])))
 
 
 @kernel(fastmath=FAST)
@@ -49,8 +56,8 @@ def outer(A, B, X, m, n, r, width):
 def gradients(X, G, b, A, B, lam, GA, GB, value, square, sizes, m, n, r, width):
     """Write both gradients of ``L`` (decay included), ``L - c`` and the squared norms of gradient and factors.
 
-    ``G = H X`` becomes the gradient ``H X - b`` of ``f``. A pair of its rows is multiplied with one column of the
-    factors after the other: what is added up for ``GA`` stays in registers, ``GB`` is read and written half as often.
+    ``G = H X - b`` is the gradient of ``f``. A pair of its rows is multiplied with one column of the factors after the
+    other: what is added up for ``GA`` stays in registers, ``GB`` is read and written half as often.
     """
     zero = splat_register(b.dtype.type(0))
     half = splat_register(b.dtype.type(0.5))
@@ -65,11 +72,12 @@ def gradients(X, G, b, A, B, lam, GA, GB, value, square, sizes, m, n, r, width):
         factors = fma(a, a, factors)
     store(sizes, 0, factors)
     total = mul(decay, factors)
-    for k in range(m * n):
-        bk = splat_register(b[k])
-        g = sub(load_register(G, k * width), bk)
-        total = fma(load_register(X, k * width), sub(g, bk), total)
-        store(G, k * width, g)
+    for i in range(0, m * n, n):
+        # A sum for each row: none waits for the one before.
+        row = zero
+        for k in range(i, i + n):
+            row = fma(load_register(X, k * width), sub(load_register(G, k * width), splat_register(b[k])), row)
+        total = add(total, row)
     store(value, 0, mul(half, total))
     length = zero
     for i in range(0, m, 2):

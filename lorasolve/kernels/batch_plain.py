@@ -10,24 +10,29 @@ from .simd_sums import PANEL_ROWS
 
 
 @kernel(fastmath=FAST)
-def panel_product(P, X, position, length, G, target, width):
-    """Write ``G = X P``: ``length`` rows of ``X``, as many of ``G`` rounded up to whole panels."""
-    for row in range((length + PANEL_ROWS - 1) // PANEL_ROWS * PANEL_ROWS):
-        first = row // PANEL_ROWS * PANEL_ROWS * length + row % PANEL_ROWS
-        g = G[target + row * width : target + (row + 1) * width]
-        g[:] = 0
-        for k in range(length):
-            x = X[position + k * width : position + (k + 1) * width]
-            for c in range(width):
-                g[c] += P[first + k * PANEL_ROWS] * x[c]
+def symmetric_gradient(P, b, X, position, length, G, width):
+    """Write ``G = H X - b`` for the panels ``P`` of ``H``, whose squares on the diagonal are whole."""
+    for k in range(position, position + length):
+        G[k * width : (k + 1) * width] = -b[k]
+    at = 0
+    for first in range(0, length, PANEL_ROWS):
+        for column in range(first, max(length, first + PANEL_ROWS)):
+            for row in range(first, first + PANEL_ROWS):
+                if row < length and column < length:
+                    here, there = (position + row) * width, (position + column) * width
+                    for c in range(width):
+                        G[here + c] += P[at] * X[there + c]
+                        if column >= first + PANEL_ROWS:
+                            G[there + c] += P[at] * X[here + c]
+                at += 1
 
 
 @kernel(fastmath=FAST)
-def entrywise(h, X, G, width):
-    """Write ``G = h X`` entry by entry for every lane."""
+def entrywise_gradient(h, b, X, G, width):
+    """Write ``G = h X - b`` entry by entry for every lane."""
     for k in range(h.size):
         for c in range(width):
-            G[k * width + c] = h[k] * X[k * width + c]
+            G[k * width + c] = h[k] * X[k * width + c] - b[k]
 
 
 @kernel(fastmath=FAST)
@@ -55,7 +60,7 @@ def gradients(X, G, b, A, B, lam, GA, GB, value, square, sizes, m, n, r, width):
         for j in range(n):
             k = i * n + j
             for c in range(width):
-                g = G[k * width + c] - b[k]
+                g = G[k * width + c]
                 value[c] += X[k * width + c] * (g - b[k])
                 for q in range(r):
                     ka, kb = (i * r + q) * width + c, (j * r + q) * width + c

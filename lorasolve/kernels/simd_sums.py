@@ -1,8 +1,8 @@
-"""Sums that stay in registers over a whole loop: panels of a product, normal equations, and tiles."""
+"""Sums that stay in registers over a whole loop: panels of a symmetric matrix, normal equations, and tiles."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -27,29 +27,13 @@ from .simd_llvm import (
     register,
 )
 
-# Of 32 or 16 registers, those that a panel product sums in.
-PANEL_ROWS = 20 if REGISTER_BYTES == 64 else 12
-# Steps of a panel product per turn of its loop.
-UNROLLED = 4
+# Rows of a panel of a symmetric matrix: of 32 or 16 registers that many hold sums, and as many what the numbers of a
+# column are multiplied with for it.
+PANEL_ROWS = 12 if REGISTER_BYTES == 64 else 6
 # Rows and columns of a tile (``tiles.py``).
 SIDE = 4
 # Columns of a tile whose sums fit into the registers beside their factors.
 TILE_COLUMNS = SIDE if REGISTER_BYTES == 64 else SIDE // 2
-
-
-def _unrolled(builder: Any, count: Any, body: Callable[[Any], None]) -> None:
-    """Emit ``body(index)`` for ``range(count)``, ``UNROLLED`` times per turn of the loop, then one by one.
-
-    LLVM leaves loops alone whose sums fill the registers.
-    """
-    factor = ir.Constant(count.type, UNROLLED)
-    turns = builder.sdiv(count, factor)
-    with cgutils.for_range(builder, turns) as loop:
-        first = builder.mul(loop.index, factor)
-        for k in range(UNROLLED):
-            body(builder.add(first, ir.Constant(count.type, k)))
-    with cgutils.for_range(builder, count, start=builder.mul(turns, factor)) as loop:
-        body(loop.index)
 
 
 def _sweep(builder: Any, lanes: Lanes, length: Any, body: Any) -> None:
@@ -99,11 +83,14 @@ def _sums(builder: Any, vectors: list[Any], lanes: Lanes) -> Any:
 
 
 @intrinsic
-def panel(typingctx, P, start, X, position, length, G, target):
-    """Write ``PANEL_ROWS`` registers of ``G`` from ``target`` on: ``sum_k P[start + k rows + i] X[position + k]``.
+def symmetric_panel(typingctx, P, start, X, G, position, beyond):
+    """Add to ``G`` what a panel of a symmetric ``H`` has of ``H X``: its rows from the diagonal on, and their mirror.
 
-    The rows accumulate in registers: per ``k`` one load of ``X`` and ``PANEL_ROWS`` multiply-adds with a number of
-    ``P`` that is broadcast from memory.
+    ``P`` holds the panel from ``start`` on, column by column: the square of ``PANEL_ROWS`` rows and columns on the
+    diagonal, whole, then ``beyond`` columns. ``X`` and ``G`` hold a register per row of ``H``, from the panel's first
+    one at ``position`` on, and at least as many as the panel has rows.
+
+    A number beyond the diagonal is read once for its row and for its column; the rows sum in registers.
     """
     lanes = register(X.dtype)
 
@@ -111,27 +98,37 @@ def panel(typingctx, P, start, X, position, length, G, target):
         array_types = signature.args
         integer = args[1].type
         rows, count = ir.Constant(integer, PANEL_ROWS), ir.Constant(integer, lanes.count)
-        zero = ir.Constant(lanes.llvm, [0.0] * lanes.count)
-        sums = [cgutils.alloca_once_value(builder, zero) for _ in range(PANEL_ROWS)]
+        own = [ir.Constant(integer, i) for i in range(PANEL_ROWS)]
 
-        def step(index: Any) -> None:
-            at = builder.add(args[3], builder.mul(index, count))
-            x = emit_load(builder, pointer(context, builder, array_types[2], args[2], at), lanes)
-            first = builder.add(args[1], builder.mul(index, rows))
-            column = pointer(context, builder, array_types[0], args[0], first)
-            for i, accumulator in enumerate(sums):
-                number = builder.load(builder.gep(column, [ir.Constant(integer, i)]))
-                product = [broadcast(builder, number, lanes.count), x, builder.load(accumulator)]
-                builder.store(call(builder, f"llvm.fma.{lanes.suffix}", lanes.llvm, product), accumulator)
+        def place(array: int, row: Any) -> Any:
+            at = builder.add(args[4], builder.mul(row, count))
+            return pointer(context, builder, array_types[array], args[array], at)
 
-        _unrolled(builder, args[4], step)
-        for i, accumulator in enumerate(sums):
-            at = builder.add(args[6], ir.Constant(integer, i * lanes.count))
-            row = pointer(context, builder, array_types[5], args[5], at)
-            emit_store(builder, builder.load(accumulator), row, lanes)
+        def numbers(column: Any) -> list[Any]:
+            at = builder.add(args[1], builder.mul(column, rows))
+            first = pointer(context, builder, array_types[0], args[0], at)
+            return [broadcast(builder, builder.load(builder.gep(first, [row])), lanes.count) for row in own]
+
+        def fma(x: Any, y: Any, z: Any) -> Any:
+            return call(builder, f"llvm.fma.{lanes.suffix}", lanes.llvm, [x, y, z])
+
+        x = [emit_load(builder, place(2, row), lanes) for row in own]
+        sums = [emit_load(builder, place(3, row), lanes) for row in own]
+        for column, across in zip(own, x):
+            sums = [fma(h, across, total) for h, total in zip(numbers(column), sums)]
+        kept = [cgutils.alloca_once_value(builder, total) for total in sums]
+        with cgutils.for_range(builder, args[5]) as loop:
+            column = builder.add(loop.index, rows)
+            across, down = (emit_load(builder, place(array, column), lanes) for array in (2, 3))
+            for h, mine, total in zip(numbers(column), x, kept):
+                builder.store(fma(h, across, builder.load(total)), total)
+                down = fma(h, mine, down)
+            emit_store(builder, down, place(3, column), lanes)
+        for row, total in zip(own, kept):
+            emit_store(builder, builder.load(total), place(3, row), lanes)
         return context.get_dummy_value()
 
-    return types.void(P, types.intp, X, types.intp, types.intp, G, types.intp), generate
+    return types.void(P, types.intp, X, G, types.intp, types.intp), generate
 
 
 @intrinsic

@@ -78,16 +78,25 @@ def test_lanes_do_arithmetic(dtype):
 
 @pytest.mark.parametrize("parts", [batch_lanes, batch_plain])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("k", [1, 19, 20, 33])
-def test_panel_product_is_a_matrix_product(dtype, k, parts):
+@pytest.mark.parametrize("k", [1, 11, 12, 13, 20, 33])
+def test_symmetric_gradient_is_a_product_less_b(dtype, k, parts):
     rng = np.random.default_rng(k)
     H = rng.standard_normal((k, k)).astype(dtype)
     H += H.T
-    width = batch.lanes(dtype)
-    X = rng.standard_normal((k, width)).astype(dtype)
-    G = np.empty((k + simd_sums.PANEL_ROWS) * width, dtype)
-    parts.panel_product(batch.panels(H), X.ravel(), 0, k, G, 0, width)
-    assert_allclose(G.reshape(-1, width)[:k], H @ X, rtol=1e-4 if dtype == np.float32 else 1e-12, atol=1e-5)
+    width, before = batch.lanes(dtype), 3
+    b = rng.standard_normal(before + k).astype(dtype)
+    X = np.zeros((before + k + simd_sums.PANEL_ROWS, width), dtype)
+    X[before : before + k] = rng.standard_normal((k, width))
+    G = np.full_like(X, np.nan)
+    parts.symmetric_gradient(batch.panels(H), b, X.ravel(), before, k, G.ravel(), width)
+    expected = H @ X[before : before + k] - b[before:, None]
+    assert_allclose(G[before : before + k], expected, rtol=1e-4 if dtype == np.float32 else 1e-12, atol=1e-5)
+    assert np.isnan(G[:before]).all()
+
+
+def test_panels_hold_little_more_than_half_of_a_matrix():
+    k = 400
+    assert batch.panels(np.ones((k, k))).size <= k * (k + 2 * simd_sums.PANEL_ROWS) / 2
 
 
 @pytest.mark.parametrize("parts", [batch_lanes, batch_plain])
@@ -104,7 +113,7 @@ def test_parts_of_a_batched_iteration_are_those_of_each_run(m, n, r, dtype, part
     GA, GB, new = np.full_like(A, np.nan), np.full_like(B, np.nan), np.full_like(A, np.nan)
     value, square, sizes = np.full((3, width), np.nan, dtype)
     parts.outer(A.ravel(), B.ravel(), X.ravel(), m, n, r, width)
-    parts.entrywise(h.ravel(), X.ravel(), G.ravel(), width)
+    parts.entrywise_gradient(h.ravel(), b.ravel(), X.ravel(), G.ravel(), width)
     flat = (x.ravel() for x in (X, G, b, A, B, lam, GA, GB))
     parts.gradients(*flat, value, square, sizes, m, n, r, width)
     parts.step(A.ravel(), GA.ravel(), step, new.ravel(), width)
