@@ -46,7 +46,12 @@ SHIPPED = {
 
 def of_package(thing: Any) -> bool:
     """Whether a class, function or module came with this package, whose version stands for it."""
-    name = module_name(thing)
+    return _came_with(module_name(thing))
+
+
+@functools.cache
+def _came_with(name: str) -> bool:
+    """Whether the package brought the module of a name."""
     folder, _, file = name.rpartition(".")
     helps = file.startswith("_") or file == "base"
     shipped = helps or folder not in SHIPPED or file in SHIPPED[folder].split()

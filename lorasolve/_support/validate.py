@@ -118,11 +118,13 @@ def as_float_array(value: ArrayLike, argument: str, ndim: int, dtype: Any = None
         raise ValueError(f"{argument}: is empty (shape {array.shape})")
     if dtype is None:
         dtype = array.dtype if array.dtype in (np.float32, np.float64) else np.float64
-    with np.errstate(over="ignore", invalid="ignore"):
-        converted = np.ascontiguousarray(array, dtype=dtype)
-        flat = converted.reshape(-1)
-        # Not by BLAS: a worker of its pool would go on spinning for a tenth of a second, against what comes next.
-        squares = np.einsum("i,i->", flat, flat)
+    if array.dtype != dtype:
+        with np.errstate(over="ignore", invalid="ignore"):
+            array = array.astype(dtype)
+    converted = np.ascontiguousarray(array)
+    flat = converted.reshape(-1)
+    # Not by BLAS: a worker of its pool would go on spinning for a tenth of a second, against what comes next.
+    squares = np.einsum("i,i->", flat, flat)
     if np.isfinite(squares):
         return converted
     finite = np.isfinite(converted)

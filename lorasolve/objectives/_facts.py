@@ -123,7 +123,7 @@ class Facts:
         TypeError
             If it does; the message names what was meant.
         """
-        of_class = _attributes(type(owner))  # type: ignore[arg-type]  # a class is hashable
+        of_class = _nearly_named(type(owner))  # type: ignore[arg-type]  # a class is hashable
         for name in (*of_class, *getattr(owner, "__dict__", ())):
             meant = _meant(name)
             if meant is not None:
@@ -146,10 +146,10 @@ def _kept(stated: tuple[tuple[str, type, Any], ...]) -> Facts:
 
 
 @functools.lru_cache(maxsize=256)
-def _attributes(owner: type) -> tuple[str, ...]:
-    """Return the attributes of a class that are no methods."""
+def _nearly_named(owner: type) -> tuple[str, ...]:
+    """Return the attributes of a class, methods apart, whose names are nearly those of facts."""
     names = (name for cls in owner.__mro__ for name, value in vars(cls).items() if not isinstance(value, _METHODS))
-    return tuple(names)
+    return tuple(name for name in names if _meant(name) is not None)
 
 
 @functools.lru_cache(maxsize=4096)
