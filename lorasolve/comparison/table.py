@@ -187,7 +187,6 @@ def _reference(reference: ConvexResult, rank: int) -> dict[str, Any]:
 def sentence(comparison: Comparison) -> str:
     """Return the outcome of a comparison in words: who reached the problem's own optimum, and who tried and did not."""
     rows = [row for row in comparison.rows if row.minimises == comparison.minimises]
-    others = [row for row in comparison.rows if row.minimises != comparison.minimises]
     if not comparison.rows:
         return "No run was finished."
     best = comparison.best()
@@ -196,35 +195,64 @@ def sentence(comparison: Comparison) -> str:
             return "Every run diverged: try a smaller step size, or 'gd_backtracking'."
         return f"No method here minimises {comparison.minimises}; nothing is judged against its optimum."
     reference = comparison.reference if comparison.problem.adapter.low_rank else None
-    good = [row for row in rows if row.is_global]
     if reference is None and not _is_judged_by_rank(comparison, rows):
         return f"Inconclusive: without a convex counterpart there is no certificate; {_lowest(rows, comparison, best)}"
-    missed = [row for row in rows if _missed(row)]
-    unknown = [row for row in rows if not row.is_global and not _missed(row)]
-    # Without decay a bound of f, or a closed form, judges.
-    optimum = "global optimum" if reference is not None else f"global optimum of {comparison.minimises}"
-    starts = " from every start" if len(comparison.seeds) > 1 else ""
-    if not good:
-        nearest = comparison.rows[best]
-        none = "No method is certified to have reached" if unknown else "No method reached"
-        rank = "" if reference is None else f" (rank {reference.rank})"
-        cannot = "" if reference is None else _out_of_reach(comparison.problem, reference)
-        return f"{none} the {optimum}{rank}{starts}; the nearest is {nearest.method}, {_shortfall(nearest)}.{cannot}"
+    if any(row.is_global for row in rows):
+        return " ".join([_reached(comparison, rows, reference), *_of_the_rest(comparison, rows)])
+    return _reached_by_none(comparison, rows, comparison.rows[best], reference)
+
+
+def _optimum(comparison: Comparison, reference: ConvexResult | None) -> str:
+    """Return what the optimum is called; without decay a bound of f, or a closed form, judges."""
+    return "global optimum" if reference is not None else f"global optimum of {comparison.minimises}"
+
+
+def _starts(comparison: Comparison) -> str:
+    return " from every start" if len(comparison.seeds) > 1 else ""
+
+
+def _unknown(rows: list[Row]) -> list[Row]:
+    """Return the rows of which it is not known whether they are at the optimum."""
+    return [row for row in rows if not row.is_global and not _missed(row)]
+
+
+def _reached_by_none(comparison: Comparison, rows: list[Row], nearest: Row, reference: ConvexResult | None) -> str:
+    """Say that no method reached the optimum, which one came nearest, and whether the factors can hold it."""
+    none = "No method is certified to have reached" if _unknown(rows) else "No method reached"
+    rank = "" if reference is None else f" (rank {reference.rank})"
+    cannot = "" if reference is None else _out_of_reach(comparison.problem, reference)
+    return (
+        f"{none} the {_optimum(comparison, reference)}{rank}{_starts(comparison)}; the nearest is {nearest.method}, "
+        f"{_shortfall(nearest)}.{cannot}"
+    )
+
+
+def _reached(comparison: Comparison, rows: list[Row], reference: ConvexResult | None) -> str:
+    """Say which methods reached the optimum, to which gap, and which rank it has."""
+    good = [row for row in rows if row.is_global]
     worst = max(row.gap for row in good if row.gap is not None)
     level = weakest(Known[row.level] for row in good if row.level)
     held = ""
     if reference is not None:
         held = f"; it has rank {reference.rank}, found with factors of rank {comparison.problem.rank}"
-    parts = [
-        f"G{optimum[1:]} reached by {len(good)} of {len(rows)} methods ({', '.join(row.method for row in good)}), "
-        f"{level} to a relative gap of {gap_text(worst)}{held}."
-    ]
+    return (
+        f"G{_optimum(comparison, reference)[1:]} reached by {len(good)} of {len(rows)} methods "
+        f"({', '.join(row.method for row in good)}), {level} to a relative gap of {gap_text(worst)}{held}."
+    )
+
+
+def _of_the_rest(comparison: Comparison, rows: list[Row]) -> list[str]:
+    """Return a sentence for each method that did not reach the optimum or has another aim; of many, three for all."""
+    unknown, missed = _unknown(rows), [row for row in rows if _missed(row)]
+    others = [row for row in comparison.rows if row.minimises != comparison.minimises]
+    starts = _starts(comparison)
     if len(comparison.rows) > MOST_SENTENCES:
-        return " ".join([*parts, *_in_short(unknown, missed, others, starts)])
-    parts += [f"{row.method} is not certified: {_shortfall(row)}." for row in unknown]
-    parts += [f"{row.method} did not reach it{starts}: {_shortfall(row)}." for row in missed]
-    parts += [f"{row.method} minimises {row.minimises}{_elsewhere(row)}." for row in others]
-    return " ".join(parts)
+        return _in_short(unknown, missed, others, starts)
+    return [
+        *(f"{row.method} is not certified: {_shortfall(row)}." for row in unknown),
+        *(f"{row.method} did not reach it{starts}: {_shortfall(row)}." for row in missed),
+        *(f"{row.method} minimises {row.minimises}{_elsewhere(row)}." for row in others),
+    ]
 
 
 def _is_judged_by_rank(comparison: Comparison, rows: list[Row]) -> bool:
