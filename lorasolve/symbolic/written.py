@@ -70,14 +70,7 @@ def _number(value: Any) -> tuple[str, int]:
         first, *rest = (_number(part)[0] for part in value.as_ordered_terms())
         return first + "".join(f" - {part[1:]}" if part[0] == "-" else f" + {part}" for part in rest), SUM
     if value.is_Mul:
-        number, factors = value.as_coeff_mul()
-        above = [f for f in factors if not (f.is_Pow and f.exp.is_negative)]
-        below = [1 / f for f in factors if f.is_Pow and f.exp.is_negative]
-        shown = [_in(f, PRODUCT) for f in sympy.Mul(*above).as_ordered_factors() if f != 1]
-        lead = [str(abs(number.p))] if abs(number.p) != 1 or not shown else []
-        dividing = [str(number.q)] * (number.q != 1) + sorted(_in(f, ATOM) for f in below)
-        result = "*".join(lead + shown) + "".join(f"/{part}" for part in dividing)
-        return (f"-{result}", SUM) if number < 0 else (result, PRODUCT)
+        return _product(value)
     if value.is_Pow and value.exp.is_Rational and value.exp < 0:
         return f"1/{_in(1 / value, ATOM)}", PRODUCT
     if value.is_Pow and value.exp.is_Integer:
@@ -86,6 +79,18 @@ def _number(value: Any) -> tuple[str, int]:
         root = f"sqrt({value.base})"
         return (root if value.exp * 2 == 1 else f"{root}^{2 * value.exp}"), ATOM
     raise ExportError(f"contains {value}")
+
+
+def _product(value: Any) -> tuple[str, int]:
+    """Write a product: its number first, then what it is divided by."""
+    number, factors = value.as_coeff_mul()
+    above = [f for f in factors if not (f.is_Pow and f.exp.is_negative)]
+    below = [1 / f for f in factors if f.is_Pow and f.exp.is_negative]
+    shown = [_in(f, PRODUCT) for f in sympy.Mul(*above).as_ordered_factors() if f != 1]
+    lead = [str(abs(number.p))] if abs(number.p) != 1 or not shown else []
+    dividing = [str(number.q)] * (number.q != 1) + sorted(_in(f, ATOM) for f in below)
+    result = "*".join(lead + shown) + "".join(f"/{part}" for part in dividing)
+    return (f"-{result}", SUM) if number < 0 else (result, PRODUCT)
 
 
 def _in(e: Any, tightness: int) -> str:
