@@ -2,7 +2,8 @@
 ================
 
 Did the fine-tune of a small language model end well? One gradient bounds what any update gains in the network
-linearised at the end; solving that convex problem says what it is.
+linearised at the end; solving that convex problem says what it is. It takes torch, transformers and PEFT:
+``pip install -e '.[torch]'``.
 """
 
 from __future__ import annotations
