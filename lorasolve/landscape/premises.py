@@ -127,5 +127,6 @@ def _usable(constants: Constants) -> tuple[float, float, Known] | None:
     if constants.rsc_low > 0.0 and constants.rsm_high < math.inf:
         return constants.rsc_low, constants.rsm_high, Known.CERTIFIED
     if constants.rsc_high > 0.0:
-        return constants.rsc_high, constants.rsm_low, Known.SAMPLED
+        # A few random matrices may show more of alpha than of beta, which is at least alpha.
+        return constants.rsc_high, max(constants.rsm_low, constants.rsc_high), Known.SAMPLED
     return None

@@ -273,6 +273,26 @@ def test_sampled_constants_never_decide():
     assert judged.contradictions == ()
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_constants_of_few_random_matrices_are_no_error(seed):
+    """One matrix shows alpha <= 5 and beta >= 3, say, or 1 and 1 - 5e-12 where all curvatures are 1."""
+
+    class Distance:
+        shape = (4, 3)
+
+        def value_and_grad(self, X):
+            E = X - np.eye(4, 3, dtype=X.dtype) * [2.0, 1.5, 0.0]
+            return 0.5 * float(np.sum(E * E)), E
+
+    problem = ls.Problem(Distance(), rank=2, lam=0.5)
+    A, B = (np.eye(size, 2) * np.sqrt([1.5, 1.0]) for size in (4, 3))
+    constants = landscape.restricted_constants(problem.objective, A @ B.T, 2, 1.0, "sampled", samples=1, seed=seed)
+    judged = landscape.verdict(problem, (A, B), X_star=A @ B.T, constants=constants)
+    assert judged.kind == "global"
+    assert {found.known for found in judged.findings} == {Known.SAMPLED}
+    assert 1.0 <= judged.findings[0].numbers["2 alpha/beta"] <= 2.0  # alpha is at most beta
+
+
 def test_certified_constants_that_are_false_are_reported_as_a_contradiction():
     f = landscape.instances.sharp(2, 1, 4, 4, 5.0, 0.1)
     problem = ls.Problem(f, rank=2, lam=0.1)
