@@ -164,7 +164,7 @@ RANK_FOUR = {J1: FIRST, K1: FIRST, J2: COLUMNS, K2: COLUMNS, t: 2}
 
 BOUNDARY = define(kappa, 1 + 2 * t)
 # Global optimality of X*: F(Y) - F(X*) = hess f/2 + lam (||Y||_* - <T, Y>), with ||T||_2 = 1.
-nuc = scalars("nu")
+nuc = scalars("nu", nonnegative=True)
 DUAL = DUAL_NORM.instance("pairing", SPECTRAL(T, 1), NUCLEAR(Y, nuc))
 SHIFT, D_FREE = Y - XS, matrix("D", m, n)
 gap_expr = loss(SPURIOUS) - loss(XS) + lam * (sigma * r - rs)

@@ -17,7 +17,8 @@ stationary point X = j2 k2^T.
 Assumptions
 -----------
 alpha > 0, beta < infinity; lam > 0 (balance and structure from `stationary_structure`), or lam = 0 after the
-rebalancing shown there. The spectral bound s <= lam + beta sigma_r is the conclusion of `escape_direction`.
+rebalancing shown there. The spectral bound s <= lam + beta sigma_r is the conclusion of `escape_direction`. For r = r*
+the rest of X, P2 Sigma2 Q2^T, has no columns: nothing here divides by a size.
 
 Source
 ------
@@ -50,6 +51,8 @@ generic_distance : PROVED
 rank_deficient_is_global : PROVED
 minimizer_zero : PROVED
 sharp_gradient : PROVED
+sharp_pairing : PROVED
+sharp_entries : PROVED
 sharp_strong_convexity : PROVED
 sharp_smoothness : PROVED
 sharp_stationary_in_a : PROVED
@@ -304,6 +307,7 @@ master = Inequality(
             BOUNDARY,
             lhs=(sympy.Rational(11, 5) * kappa * alpha - 1) * square(XS - X) + square(TOP - X),
         ),
+        dropped(BEST_KNOWN),
         dropped(CONVEX_KNOWN),
     ),
 )
@@ -339,6 +343,12 @@ SHARP_XS, SHARP_X = J1 @ K1.T, J2 @ K2.T
 def sharp_loss(point: MatrixExpr) -> ScalarExpr:
     """Return f: every entry of Y - X* counts but y22 = j2^T Y k2."""
     return alpha * (square(point - SHARP_XS) - square(J2.T @ point @ K2))
+
+
+def sum_of_entries(point: MatrixExpr) -> MatrixExpr:
+    """Return what a matrix has on the axes."""
+    left, right = J1 @ J1.T + J2 @ J2.T, K1 @ K1.T + K2 @ K2.T
+    return left @ point @ right
 
 
 AXES = (orthonormal(J1, J2), orthonormal(K1, K2))
@@ -461,13 +471,44 @@ CHECKS = (
     ),
     Identity(
         "sharp_gradient",
-        "grad f(Y) = 2 alpha (Y - X* - y22 E2), 0 at X*: <grad f(Y), Y - X*> = 2 alpha (||Y - X*||^2 - y22^2).",
+        "grad f(Y) = 2 alpha (Y - X* - y22 E2), which is 0 at X*.",
         gradient(sharp_loss(Y), Y),
         2 * alpha * (Y - SHARP_XS - J2 @ (J2.T @ Y @ K2) @ K2.T),
         paper="4 special regime",
         mutants=(
             mutant("sign", "+ y22 E2", rhs=2 * alpha * (Y - SHARP_XS + J2 @ (J2.T @ Y @ K2) @ K2.T)),
             mutant("constant", "alpha", rhs=alpha * (Y - SHARP_XS - J2 @ (J2.T @ Y @ K2) @ K2.T)),
+        ),
+    ),
+    Identity(
+        "sharp_pairing",
+        "<grad f(Y), Y - X*> = 2 alpha (||Y - X*||^2 - y22^2).",
+        inner(2 * alpha * (Y - SHARP_XS - J2 @ (J2.T @ Y @ K2) @ K2.T), Y - SHARP_XS),
+        2 * alpha * (square(Y - SHARP_XS) - square(J2.T @ Y @ K2)),
+        given=(AXES[0],),
+        paper="4 special regime",
+        mutants=(
+            mutant("sign", "+ y22^2", rhs=2 * alpha * (square(Y - SHARP_XS) + square(J2.T @ Y @ K2))),
+            mutant("constant", "2 y22^2", rhs=2 * alpha * (square(Y - SHARP_XS) - 2 * square(J2.T @ Y @ K2))),
+            dropped(AXES[0]),
+        ),
+    ),
+    Identity(
+        "sharp_entries",
+        "||Y - X*||^2 = (y11 - 1)^2 + y12^2 + y21^2 + y22^2 + w, w the squares of what is left of Y.",
+        square(Y - SHARP_XS),
+        square(J1.T @ Y @ K1 - eye(1))
+        + square(J1.T @ Y @ K2)
+        + square(J2.T @ Y @ K1)
+        + square(J2.T @ Y @ K2)
+        + square(Y - sum_of_entries(Y)),
+        given=AXES,
+        paper="4 special regime",
+        mutants=(
+            mutant("sign", "(y11 + 1)^2", lhs=square(Y + SHARP_XS)),
+            mutant("constant", "without X*", lhs=square(Y)),
+            dropped(AXES[0]),
+            dropped(AXES[1]),
         ),
     ),
     Inequality(

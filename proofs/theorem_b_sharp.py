@@ -39,6 +39,7 @@ strong_convexity : PROVED
 smoothness : PROVED
 zeta_above : PROVED
 zeta_below : PROVED
+escape_directions : PROVED
 equality : PROVED
 gradient_of_loss : PROVED
 gradient : PROVED
@@ -72,6 +73,7 @@ from lorasolve.symbolic import (
     gradient,
     hypothesis,
     inner,
+    matrix,
     mutant,
     run_module,
     scalars,
@@ -119,9 +121,13 @@ D = U @ B.T + A @ V.T
 SLOPE = -zeta * E1 - lam * T
 FORM = hess(D, D) + 2 * inner(SLOPE, U @ V.T) + lam * (square(U) + square(V))
 LARGE = {**si.RANK_ONE, beta: 3, zeta: 3, lam: 1}
+# The directions of `escape_direction`: p_r is in the range of J2, u in that of J1; and one that is none of them.
+M1, M2 = matrix("M1", r, rs), matrix("M2", rs, r)
+ESCAPE = si.J2 @ M1 @ si.K1.T - si.J1 @ M2 @ si.K2.T
+WITHIN = si.J1 @ M2 @ M1 @ si.K1.T
 
 # B2: at beta = 1 + s with s^2 = 2 t r*.
-s, nu = scalars("s nu_Y")
+s, nu = scalars("s"), scalars("nu_Y", nonnegative=True)
 BY_RANK = hypothesis("||Y||_*^2 <= 2 ||Y||_F^2, because rank Y <= 2", nu**2, 2 * square(Y))
 UP, DOWN = (DUAL_NORM.instance(name, SPECTRAL(TOTAL, 1), NUCLEAR(Y, nu)) for name in ("pairing", "pairing_below"))
 SMOOTH = zeta + (beta - zeta) / rs
@@ -209,6 +215,20 @@ CHECKS = (
         mutants=(
             mutant("constant", "1 + t", rhs=beta * (beta - 1 - t) / (beta - 1)),
             mutant("sign", "beta + zeta", lhs=beta + 2 * beta * t / (beta - 1)),
+        ),
+    ),
+    Identity(
+        "escape_directions",
+        "hess f[D, D] = zeta ||D||^2 for D = J2 M1 K1^T - J1 M2 K2^T, as are p_r v^T - u q_r^T: beta2 = zeta.",
+        hess(ESCAPE, ESCAPE),
+        zeta * square(ESCAPE),
+        given=(si.LEFT, si.RIGHT),
+        mutants=(
+            mutant("constant", "1, as along e1 - e2", rhs=square(ESCAPE)),
+            mutant("sign", "-zeta", rhs=-zeta * square(ESCAPE)),
+            mutant("swapped symbols", "M1 from J1 to K1", lhs=hess(WITHIN, WITHIN), rhs=zeta * square(WITHIN)),
+            dropped(si.LEFT),
+            dropped(si.RIGHT),
         ),
     ),
     Identity(

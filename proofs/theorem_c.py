@@ -32,7 +32,8 @@ z >= 0 with y below that; z < 0. X is second-order stationary but degenerate, an
 
 Checks
 ------
-second_derivative : PROVED
+gradient_of_loss : PROVED
+secant : PROVED
 convexity : PROVED
 smoothness : PROVED
 gradient : PROVED
@@ -129,6 +130,8 @@ SLOPE = -2 * E1 - lam * T
 A, B = root * si.J2, root * si.K2
 D = U @ B.T + A @ V.T
 FORM = hess(D, D) + 2 * inner(SLOPE, U @ V.T) + lam * (square(U) + square(V))
+# r* = 4 above r = 1, which is t = 1/2.
+LARGER_STAR = {si.J1: si.COLUMNS, si.K1: si.COLUMNS, si.J2: si.FIRST, si.K2: si.FIRST, t: "1/2"}
 
 # The numbers of a Y of rank at most r in the ball; t = 1 + u, and t = 1 + v where t > 1.
 y, z, W, far = scalars("y z W c", real=True)
@@ -151,6 +154,12 @@ p1, p2 = scalars("p_1 p_2", real=True)
 COUNT = la.kernel_count.conclusion()
 AS_MANY = equation("q = r + r* - r", la.q, rs)
 TIGHT = {la.M: [[1, 0], [0, 1]], Y: [[0, 0], [0, 1]], p1: 1, p2: 1, la.level: 1, la.q: 1}
+# Y = diag(0, 1, 1, 1) has rank 3 = r + 1, and is nearer to M = I than any Y of rank 2.
+RANK_ABOVE = {
+    si.J1: [[1, 0], [0, 1], [0, 0], [0, 0]], si.J2: [[0, 0], [0, 0], [1, 0], [0, 1]], la.M: la.diagonal_of(1, 1, 1, 1),
+    Y: la.diagonal_of(0, 1, 1, 1), t: 1, p1: 1, p2: 1, la.level: 1, la.q: 1,
+}  # fmt: skip
+RANK_ABOVE |= {si.K1: RANK_ABOVE[si.J1], si.K2: RANK_ABOVE[si.J2]}
 NUMBERS = {y: FIRST, z: OTHER, W: square(OFF) / rs}
 kernel_at = Inequality(
     "kernel_at",
@@ -164,6 +173,7 @@ kernel_at = Inequality(
         mutant("constant", "2 l^2", {**si.RANK_ONE, **TIGHT}, lhs=2 * la.level**2),
         mutant("sign", "-l^2 at least", {**si.RANK_ONE, **TIGHT}, lhs=square(OFF) / rs + 2, rhs=-(la.level**2)),
         dropped(COUNT, {**si.RANK_ONE, **TIGHT, la.level: 2}),
+        dropped(AS_MANY, RANK_ABOVE),
     ),
 )
 # The count holds for -z too, with E2 turned round.
@@ -221,7 +231,7 @@ LOW = low.conclusion()
 IN_BALL_4, COMMON_4 = ball(1 - y, -w), kernel_near.conclusion(put={z: w, si.J2: -1 * si.J2})
 BEYOND = hypothesis("1 <= y", 1, y)
 WIDE = hypothesis("y (t^2 - 1)/t <= w", y * (t**2 - 1) / t, w)
-NEGATIVE, NEAR = hypothesis("c <= 0", far, 0), hypothesis("w <= -c", w, -far)
+NEAR = hypothesis("w <= -c", w, -far)
 OPPOSITE = {t: 1, u: 0, y: "3/2", w: "1/4", W: "3/4"}
 wide = Inequality(
     "case_4_rest",
@@ -262,13 +272,23 @@ CLOSE = kernel_far.conclusion()
 
 CHECKS = (
     Identity(
-        "second_derivative",
+        "gradient_of_loss",
         "grad f.",
         gradient(loss(Y), Y),
         slope(Y),
         mutants=(
             mutant("sign", "+lam T", rhs=slope(Y) + 2 * lam * T),
             mutant("constant", "4 t", rhs=slope(Y) + 2 * t * (Y - XS)),
+        ),
+    ),
+    Identity(
+        "secant",
+        "<grad f(Y) - grad f(X*), Y - X*> = hess f[Y - X*, Y - X*]: of that restricted strong convexity speaks.",
+        inner(slope(Y) - slope(XS), Y - XS),
+        hess(Y - XS, Y - XS),
+        mutants=(
+            mutant("constant", "half, as in f", rhs=hess(Y - XS, Y - XS) / 2),
+            mutant("sign", "grad f(X*) + grad f(Y)", lhs=inner(slope(Y) + slope(XS), Y - XS)),
         ),
     ),
     Inequality(
@@ -286,6 +306,8 @@ CHECKS = (
             mutant("constant", "||Y||^2", {**si.RANK_ONE, Y: [[0, 0], [0, 1]]}, lhs=square(Y)),
             mutant("sign", "-hess", {**si.RANK_ONE, Y: [[1, 0], [0, 0]]}, rhs=-hess(Y, Y)),
             dropped(si.LEFT),
+            dropped(si.RATIO, {**si.RANK_FOUR, t: 1, Y: la.diagonal_of(0, 1, 1, 1, 1)}),
+            dropped(ABOVE_ONE, {**LARGER_STAR, Y: la.diagonal_of(1, 0, 0, 0, 0)}),
         ),
     ),
     Inequality(
@@ -329,6 +351,7 @@ CHECKS = (
         mutants=(
             mutant("constant", "2 t q^2 - 1", lhs=(2 * t * root**2 - 1) * (square(si.U1) + square(si.V1))),
             mutant("sign", "2 t q^2 + 2", lhs=(2 * t * root**2 + 2) * (square(si.U1) + square(si.V1))),
+            dropped(ABOVE_ONE, {**LARGER_STAR, U: si.FIRST, V: si.FIRST, root: 1, lam: 0}),
         ),
     ),
     Identity(
@@ -408,6 +431,12 @@ CHECKS = (
         mutants=(
             mutant("constant", "at least 1", {t: 1, u: 0, far: 1, z: 1, W: 0}, lhs=1),
             mutant("sign", "-g", {t: 1, u: 0, far: 1, z: 0, W: 0}, rhs=-excess(far, z, W)),
+            mutant(
+                "constant",
+                "D^2 = 2.1 r*, a larger ball",
+                {t: 1, u: 0, far: 1, z: "26/25", W: 0},
+                proof=[u * Square(far - z), hypothesis("in it", far**2 + z**2 + W, Rational(21, 10)), 2 * FAR, REST],
+            ),
             dropped(FAR, {t: 1, u: 0, far: 0, z: 1, W: 0}),
         ),
     ),
@@ -499,10 +528,10 @@ CHECKS = (
     ),
     Inequality(
         "case_4_near",
-        "c <= 0, w <= -c, z = -w: g >= 0.",
+        "w <= -c, z = -w: g >= 0.",
         0,
         excess(far, -w, W),
-        proof=[u * Square(far + w), NEAR * NEGATIVE, w * NEAR, (1 + 2 * u) * REST],
+        proof=[u * Square(far + w), NEAR * NEAR, 2 * w * NEAR, (1 + 2 * u) * REST],
         given=(AT_U,),
         mutants=(
             mutant("constant", "at least 2", {t: 1, u: 0, far: -1, w: 0, W: 0}, lhs=2),

@@ -9,8 +9,8 @@ stationary point of the factored objective with a null column, or any stationary
 2. <G_1 - G_2, X_1 - X_2> <= <E_1 - E_2, X_1 - X_2>, so <= 0 for E_1 = E_2 = 0.
 3. If alpha ||X_1 - X_2||_F^2 <= <G_1 - G_2, X_1 - X_2> then alpha <= <G_1 - G_2, X_1 - X_2>/||X_1 - X_2||_F^2, which is
    <= 0. Points with F(X_1) != F(X_2) differ, so no alpha > 0 is left.
-4. If f is convex both are global: F(X_1) - F(X_2) <= <E_1, X_1 - X_2>, so F(X_1) = F(X_2) for E_1 = E_2 = 0. Hence two
-   stationary, dual feasible points with different F also refute convexity of f.
+4. If f is convex, F(X_1) - F(X_2) <= <E_1, X_1 - X_2> for every X_2: X_1 is global for E_1 = 0. Hence two stationary,
+   dual feasible points with different F also refute convexity of f.
 
 Assumptions
 -----------
@@ -55,7 +55,7 @@ from proofs.facts import DUAL_NORM, NUCLEAR, NUCLEAR_IS, NUCLEAR_SUBDIFFERENTIAL
 
 m, n = dims("m n")
 X1, X2, S1, S2, E1, E2, G1, G2 = (matrix(name, m, n) for name in ("X1", "X2", "S1", "S2", "E1", "E2", "G1", "G2"))
-alpha = scalars("alpha")
+alpha = scalars("alpha", real=True)
 lam = scalars("lambda", nonnegative=True)
 nu1, nu2 = scalars("nu_1 nu_2", nonnegative=True)
 f1, f2 = scalars("f_1 f_2", real=True)
@@ -138,6 +138,9 @@ CHECKS = (
 )
 
 PROSE = {
+    "E = 0 at the points that are named, by `escape_direction`, for lam = 0 by `stationary_structure`": (
+        "no_constant",
+    ),
     "points with different values differ, so that one may divide by ||X_1 - X_2||_F^2": ("no_constant",),
 }
 

@@ -120,6 +120,23 @@ def test_the_second_constant_decides_whether_the_point_is_a_saddle_or_a_minimum(
     assert gap == pytest.approx(instance.gap, abs=1e-12)
 
 
+@pytest.mark.parametrize(("r", "r_star", "beta", "lam"), [(1, 1, 5.0, 0.0), (4, 1, 9.0, 0.3), (3, 2, 4.0, 1.0)])
+def test_the_second_constant_is_the_curvature_along_the_directions_that_decide(r, r_star, beta, lam):
+    """D = p v^T - u q^T with u, v singular vectors of S, what the gradient has off the spaces of X, p, q those of X."""
+    instance = landscape.instances.two_constants(r, r_star, r + r_star + 1, r + r_star, beta, lam)
+    P, s, Qt = np.linalg.svd(instance.X_spurious)
+    P, Q = P[:, :r], Qt[:r].T
+    S = instance.value_and_grad(instance.X_spurious)[1] + lam * P @ Q.T
+    U, values, Vt = np.linalg.svd(S)
+    assert np.abs(P.T @ S).max() < 1e-12 and np.abs(S @ Q).max() < 1e-12
+    assert values[0] == pytest.approx(lam + instance.beta2 * s[r - 1])  # second-order, with nothing to spare
+    assert instance.beta2 * (beta - 1.0) == pytest.approx(2.0 * beta * np.sqrt(r / r_star))
+    for i in range(r_star):
+        D = np.outer(P[:, -1], Vt[i]) - np.outer(U[:, i], Q[:, -1])
+        along = np.vdot(D, instance.hessian_product(instance.X_spurious, D))
+        assert along == pytest.approx(instance.beta2 * np.vdot(D, D))
+
+
 @pytest.mark.parametrize("beta2", [1.0, 1.5, None, 30.0])
 def test_the_regime_follows_from_the_smoothness_and_not_from_the_curvature_at_one_point(beta2):
     """X* itself is of rank one, so the restricted smoothness is at least the curvature in its direction."""

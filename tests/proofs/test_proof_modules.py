@@ -126,11 +126,15 @@ def test_values_of_losses_may_have_any_sign(name):
         ("periodic_merge", "momentum_unload", {"c"}),
         ("periodic_merge", "wrong_rule", {"c"}),
         ("rac_lora", "sides", {"p", "psi"}),
+        ("sharp_instance", "global_minimizer", {"nu"}),
         ("sora", "half_threshold_global", {"w"}),
         ("tangent_certificate", "tangent_gap", {"c"}),
         ("theorem3", "perpendicular_bound", {"nu"}),
         ("theorem3", "quadratic", {"nu", "delta"}),
+        ("theorem_b_sharp", "global_minimizer", {"nu"}),
         ("theorem_b_sharp", "zeta_above", {"y"}),
+        ("theorem_c", "global_minimizer", {"nu"}),
+        ("two_stationary_points", "no_constant", {"alpha"}),
     ],
 )
 def test_numbers_that_may_vanish_by_the_statement_may_in_the_check(theorem, check, may_vanish):
