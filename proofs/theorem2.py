@@ -9,6 +9,7 @@ and let (A_l, B_l)_l be a second-order stationary point in the ball, kappa_l = s
 2. Otherwise X = X*, or for some l with X_l != X*_l the block X_l has rank r and
    ||Pi_{r*}(X_l) - X_l||_F^2 <= (1 - 2 kappa_l alpha_l) ||X_l - X*_l||_F^2,
    hence sigma_r(X_l) >= (2 alpha_l/beta_l) sigma_{r*}(X_l), strictly if r > r*, and theorem 1's distance bound.
+   This is for r* >= 1; if r* = 0, X = X* = 0.
 
 Corrections: with r = r* and equality 2 alpha = beta the conclusion of 1 is false; `theorem1` has a 2 x 2 instance (L
 = 1). The non-strict form "2 alpha_l >= beta_l for all l" needs r > r*.
@@ -48,6 +49,7 @@ block_step : PROVED
 coupling : PROVED
 weighted_sum : PROVED
 block_ratio : PROVED
+no_pairing : PROVED
 all_special : PROVED
 all_blocks : PROVED
 boundary_truncation : PROVED
@@ -177,9 +179,12 @@ coupling = Inequality(
         ),
         mutant("sign", "minus the others", rhs=w1 - w2),
         dropped(RSC),
+        dropped(MONOTONE_1),
+        dropped(MONOTONE_2),
     ),
 )
 COUPLING = coupling.conclusion()
+NO_PAIRING = {D1: 0, alpha1: 1, bound2: 0, slope1: 0, slope2: 0, w1: 0, w2: 0}
 TIGHT = {D1: 1, T1: "1/2", alpha1: 1, kappa1: "1/4", bound2: 0, w1: 1, w2: 0}
 # The first block where its bound is 0, and at X*_1.
 AT_ZERO = {D1: 1, T1: 0, alpha1: 1, kappa1: "1/2", sigma_star1: 1, sigma_r1: 1}
@@ -317,11 +322,11 @@ CHECKS = (
     weighted,
     Inequality(
         "block_ratio",
-        "Hence (2 alpha_1 sigma_{r*} - beta_1 sigma_r) D_1 <= 0: sigma_r >= (2 alpha_1/beta_1) sigma_{r*} in block 1, "
-        "unless X_1 = X*_1.",
+        "Hence (2 alpha_1 sigma_{r*} - beta_1 sigma_r) D_1 <= -beta_1 sigma_r T_1: sigma_r >= (2 alpha_1/beta_1) "
+        "sigma_{r*} in block 1, unless X_1 = X*_1, and more where T_1 > 0, that is for r > r*.",
         (2 * alpha1 * sigma_star1 - beta1 * sigma_r1) * D1,
-        0,
-        proof=[beta1 * sigma_r1 * weighted.conclusion(), beta1 * sigma_r1 * T1],
+        -beta1 * sigma_r1 * T1,
+        proof=[beta1 * sigma_r1 * weighted.conclusion()],
         under=(weighted,),
         given=(define(kappa1, sigma_star1 / (beta1 * sigma_r1)),),
         paper="5 theorem 2",
@@ -340,11 +345,37 @@ CHECKS = (
             ),
             mutant(
                 "constant",
+                "1.1 beta_1 sigma_r T_1",
+                {**TIGHT, sigma_star1: 1, sigma_r1: 1, beta1: 4},
+                rhs=-Rational(11, 10) * beta1 * sigma_r1 * T1,
+            ),
+            mutant(
+                "constant",
                 "without D_1, also where X_1 = X*_1",
                 {**AT_STAR, beta1: 1},
                 lhs=2 * alpha1 * sigma_star1 - beta1 * sigma_r1,
             ),
             dropped(weighted.conclusion(), {**AT_ZERO, kappa1: 1, beta1: 1}),
+        ),
+    ),
+    Inequality(
+        "no_pairing",
+        "<X_l - X*_l, Z_l> = 0 in every block, by Z_l = 0 at rank X_l < r, or r* = 0: sum alpha_l D_l <= 0, X = X*.",
+        alpha1 * D1 + bound2,
+        0,
+        proof=[COUPLING, hypothesis("w_1 <= 0", w1, 0), hypothesis("w_2 <= 0", w2, 0)],
+        under=(coupling,),
+        paper="5 theorem 2",
+        mutants=(
+            mutant("sign", "at least 1", NO_PAIRING, lhs=1, rhs=alpha1 * D1 + bound2),
+            mutant("constant", "at most -1", NO_PAIRING, rhs=-1),
+            dropped(COUPLING, {**NO_PAIRING, D1: 1}),
+            mutant(
+                "dropped assumption",
+                "Z_1 = 0 alone",
+                {**NO_PAIRING, bound2: 1, slope2: 1, w2: 1},
+                proof=[COUPLING, hypothesis("w_1 <= 0", w1, 0)],
+            ),
         ),
     ),
     Inequality(
@@ -360,6 +391,7 @@ CHECKS = (
             mutant("constant", "at most -1", {**AWAY, D1: 0, w1: 0}, rhs=-1),
             dropped(STRICT),
             dropped(STEP_1),
+            dropped(STEP_2),
         ),
     ),
     Inequality(
@@ -550,7 +582,7 @@ CHECKS = (
 PROSE = {
     "a second-order stationary point is one in each block; rank-deficient blocks have Z_l = 0": ("block_step",),
     "the induction over the blocks": ("weighted_sum", "all_special", "boundary_truncation"),
-    "a point of rank r* < r is global by the statement on rank-deficient points": ("boundary_truncation",),
+    "blocks of rank r* < r have Z_l = 0, as in check no_pairing": ("boundary_truncation",),
     "for sigma > 1/2 the form is flat along nothing but the two scalings, which is read off its squares": (
         "diagonal_second_order",
     ),

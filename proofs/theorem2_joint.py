@@ -2,17 +2,17 @@
 
 Statement
 ---------
-f(X_1, .., X_L) with ranks r_l >= r*_l, t_l = sqrt(r_l/r*_l), and a second-order stationary point of the factored
-objective.
+f(X_1, .., X_L) with ranks r_l >= r*_l, t_l = sqrt(r_l/r*_l), X* a minimizer of F with blocks of rank r*_l, and X a
+second-order stationary point of the factored objective. Blocks with r*_l = 0 need no condition (t_l is infinite).
 
 J1: if <grad f(X) - grad f(X*), X - X*> >= sum_l alpha_l ||X_l - X*_l||_F^2 at X, alpha_l > 0, and beta_l is the
 restricted smoothness of the l-th diagonal block, then beta_l < 2 alpha_l t_l for every l implies X = X*. A spurious
 point has a block with alpha_l ||X_l - X*_l||^2 <= beta_l sigma_l tau_l, X_l not X*_l: of rank exactly r_l, within
 (beta_l/alpha_l) sqrt(r*_l) sigma_l.
 
-J2: if alpha ||Y||^2 <= hess f(X* + s (X - X*))[Y, Y] <= beta ||Y||^2 for all Y = (Y_1, .., Y_L) with columns and rows
-in those of X_l and X*_l, cross terms included, then beta2_l (beta - alpha) < 2 alpha beta t_l for every l implies X =
-X*.
+J2: if alpha ||Y||^2 <= hess f(X* + s (X - X*))[Y, Y] <= beta ||Y||^2 for 0 <= s <= 1 and all Y = (Y_1, .., Y_L) with
+columns and rows in those of X_l and X*_l, cross terms included, 0 < alpha <= beta, then beta2_l (beta - alpha) < 2
+alpha beta t_l for every l implies X = X*; beta2_l is the smoothness of the l-th diagonal block at X (`theorem_b`).
 
 Assumptions
 -----------
@@ -34,9 +34,11 @@ joint_upper : PROVED
 joint : PROVED
 joint_zero : PROVED
 spurious_block : PROVED
+spurious_distance : PROVED
 joint_cocoercive : PROVED
 joint_two_constants : PROVED
 joint_counts : PROVED
+joint_no_perpendicular : PROVED
 
 Used by
 -------
@@ -45,6 +47,8 @@ lorasolve/landscape/judge.py, lorasolve/landscape/theorems.py
 
 from collections.abc import Mapping
 from typing import Any
+
+from sympy import Rational
 
 from lorasolve.symbolic import (
     Inequality,
@@ -84,7 +88,8 @@ CONVEX = hypothesis("joint inequality J1", alpha1 * D1 + alpha2 * D2, slope1 + s
 def in_block(suffix: str, beta: Any, sigma: Any, t: Any) -> dict[Any, Any]:
     """Return the symbols of theorem A for a block."""
     numbers = {ta.beta: beta, ta.sigma: sigma, ta.t: t}
-    return t2.in_block(ta, (ta.pairing, la.lemma, ta.strong_convexity), suffix, numbers)
+    used = (ta.pairing, la.lemma, ta.strong_convexity, ta.trace_bound, ta.perpendicular_norm)
+    return t2.in_block(ta, used, suffix, numbers)
 
 
 def in_numbers(pairing: Any, distance: Any, tau: Any, put: Mapping[Any, Any]) -> tuple[Premise, Premise]:
@@ -122,6 +127,30 @@ upper = Inequality(
     ),
 )
 UPPER = upper.conclusion()
+spurious_block = Inequality(
+    "spurious_block",
+    "If the other blocks do not, block 1 has alpha_1 ||X_1 - X*_1||^2 <= beta_1 sigma_1 tau_1.",
+    alpha1 * D1,
+    beta1 * s1 * tau1,
+    proof=[UPPER, hypothesis("the others do not", beta2 * s2 * tau2, alpha2 * D2)],
+    under=(upper,),
+    mutants=(
+        mutant("constant", "half", POINT, rhs=beta1 * s1 * tau1 / 2),
+        mutant("sign", "-beta_1", POINT, rhs=-beta1 * s1 * tau1),
+        dropped(UPPER, {**POINT, D1: 9}),
+    ),
+)
+# ||T1||^2 + ||T2||^2 and k of the first block.
+size1, many1 = scalars("q_1 n_1", nonnegative=True)
+IN_FIRST = {size1: ta.SIZES, many1: ta.k1 + ta.k2, tau1: ta.PERPENDICULAR, D1: ta.DISTANCE}
+IN_FIRST = {number: substituted(value, FIRST) for number, value in IN_FIRST.items()}
+WIDTH = ta.trace_bound.conclusion(
+    tau1**2, many1 * size1, where={part: IN_FIRST[part] for part in (tau1, many1, size1)}, put=FIRST
+)
+ROOM = ta.perpendicular_norm.conclusion(size1, D1, where={part: IN_FIRST[part] for part in (size1, D1)}, put=FIRST)
+SPURIOUS = spurious_block.conclusion()
+# One singular value of sigma on each side, and the smoothness at which the distance is the largest.
+FURTHEST = {**POINT, D1: 4, beta1: 2, tau1: 2, w1: 4, slope1: 4, size1: 4, many1: 1}
 
 # J2, block by block as matrices.
 m1, n1, m2, n2 = dims("m1 n1 m2 n2")
@@ -203,8 +232,15 @@ joint_two_constants = Inequality(
         mutant("constant", "2 ||Z_1||^2", EDGE, lhs=block(E1, Z1, XS1) + square(Z1) + block(E2, Z2, XS2)),
         mutant("sign", "- <Z_1, X*_1>", EDGE, lhs=block(E1, -1 * Z1, XS1) + block(E2, Z2, XS2)),
         dropped(COERCIVE),
+        dropped(MONOTONE_J2[0], {**EDGE, Z1: [["-1/2"]], g1: [[1]]}),
+        dropped(SOFT[0], {**EDGE, Z1: [["-5/2"]], g1: [[-1]]}),
     ),
 )
+APART = tuple(
+    assume(f"<Z_{i}, X*_{i}> = 0", (inner(Z, XS), 0), impose=tb.with_pairing(f"Xstar{i}", f"Z{i}", 0 * inner(Z, Z)))
+    for i, (Z, XS) in enumerate(((Z1, XS1), (Z2, XS2)), 1)
+)
+AT_STAR = {X1: [[0]], XS1: [[0]], Z1: [[0]], X2: [[0]], XS2: [[0]], Z2: [[0]], alpha: 1, beta: 2}
 # Numbers: v_l is the sum of theorem_b.values in block l, u_l that of joint_two_constants, n_l the number k1 + ||D||^2.
 v1, v2, u1, u2, gap1, gap2 = scalars("v_1 v_2 u_1 u_2 gap_1 gap_2", real=True)
 count1, count2 = scalars("k_1 k_2", nonnegative=True)
@@ -272,17 +308,25 @@ CHECKS = (
             dropped(UPPER, {**POINT, tau1: 0, tau2: 0}),
         ),
     ),
+    spurious_block,
     Inequality(
-        "spurious_block",
-        "If the other blocks do not, block 1 has alpha_1 ||X_1 - X*_1||^2 <= beta_1 sigma_1 tau_1.",
-        alpha1 * D1,
-        beta1 * s1 * tau1,
-        proof=[UPPER, hypothesis("the others do not", beta2 * s2 * tau2, alpha2 * D2)],
-        under=(upper,),
+        "spurious_distance",
+        "That block has alpha_1^2 ||X_1 - X*_1||^4 <= beta_1^2 sigma_1^2 k ||X_1 - X*_1||^2, k <= r*_1.",
+        alpha1**2 * D1**2,
+        beta1**2 * s1**2 * many1 * D1,
+        proof=[
+            SPURIOUS * SPURIOUS,
+            2 * alpha1 * D1 * SPURIOUS,
+            beta1**2 * s1**2 * WIDTH,
+            beta1**2 * s1**2 * many1 * ROOM,
+        ],
+        under=(spurious_block, ta.trace_bound, ta.perpendicular_norm),
         mutants=(
-            mutant("constant", "half", POINT, rhs=beta1 * s1 * tau1 / 2),
-            mutant("sign", "-beta_1", POINT, rhs=-beta1 * s1 * tau1),
-            dropped(UPPER, {**POINT, D1: 9}),
+            mutant("constant", "0.9 beta_1", FURTHEST, rhs=Rational(81, 100) * beta1**2 * s1**2 * many1 * D1),
+            mutant("swapped symbols", "alpha_1 and beta_1", FURTHEST, lhs=beta1**2 * D1**2, rhs=alpha1**2 * many1 * D1),
+            dropped(SPURIOUS, {**FURTHEST, D1: 9}),
+            dropped(WIDTH, {**FURTHEST, tau1: 3, D1: 6, size1: 6}),
+            dropped(ROOM, {**FURTHEST, tau1: 3, D1: 6, size1: 9}),
         ),
     ),
     cocoercive,
@@ -298,6 +342,21 @@ CHECKS = (
             mutant("constant", "at most -1", NOTHING, rhs=-1),
             mutant("sign", "at least 1", NOTHING, lhs=1),
             dropped(SUM, {**NOTHING, count1: 1, v1: 1, u1: 1}),
+        ),
+    ),
+    Inequality(
+        "joint_no_perpendicular",
+        "J2: <Z_l, X*_l> = 0 in every block (no singular value, or rank X_l < r_l): alpha beta sum ||E_l||^2 <= 0.",
+        alpha * beta * (square(E1) + square(E2)),
+        0,
+        proof=[joint_two_constants.conclusion(), 1 * Square(Z1), 1 * Square(Z2)],
+        under=(joint_two_constants,),
+        given=APART,
+        mutants=(
+            mutant("sign", "at least 1", AT_STAR, lhs=1, rhs=alpha * beta * (square(E1) + square(E2))),
+            mutant("constant", "at most -1", AT_STAR, rhs=-1),
+            dropped(joint_two_constants.conclusion(), {**AT_STAR, XS1: [[1]]}),
+            dropped(APART[0], {**AT_STAR, XS1: [[1]], Z1: [[-1]]}),
         ),
     ),
 )

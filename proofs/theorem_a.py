@@ -250,7 +250,6 @@ theorem = Inequality(
 )
 
 # Bounds of a spurious point.
-NOT_NEGATIVE = hypothesis("0 <= tau", 0, PERPENDICULAR)
 SIZES = square(T1) + square(T2)
 MEAN = PERPENDICULAR / (k1 + k2)
 trace_bound = SumOfSquares(
@@ -290,8 +289,8 @@ annulus = Inequality(
     alpha**2 * DISTANCE**2,
     beta**2 * sigma**2 * (k1 + k2) * DISTANCE,
     proof=[
-        beta * sigma * UPPER * NOT_NEGATIVE,
-        alpha * UPPER * Square(E),
+        UPPER * UPPER,
+        2 * alpha * UPPER * Square(E),
         beta**2 * sigma**2 * WIDTH,
         beta**2 * sigma**2 * (k1 + k2) * ROOM,
     ],
