@@ -43,6 +43,8 @@ one_step_limit : PROVED UNDER rank of sums and limits
 at_least_one_step : PROVED
 stated_rank : PROVED UNDER rank of sums and limits
 product_recursion : PROVED
+product_width : PROVED
+product_limit : PROVED UNDER rank of sums and limits
 rank_of_limit : VERIFIED
 
 Used by
@@ -128,6 +130,36 @@ one_step_limit = Inequality(
         dropped(LIMIT_RANK),
     ),
 )
+rank_adds_up = Identity(
+    "rank_adds_up",
+    "R of width w plus Q G B of width b has a factorization of width w + b, so the sum of j steps has rank <= b j.",
+    WIDE_LEFT @ WIDE_RIGHT.T,
+    YR @ ZR.T + power * Y @ Zb.T @ B,
+    given=(BLOCKS,),
+    paper="7 lemma 1",
+    mutants=(
+        mutant("constant", "without Q", rhs=YR @ ZR.T + Y @ Zb.T @ B),
+        mutant("sign", "R - Q G B", rhs=YR @ ZR.T - power * Y @ Zb.T @ B),
+        dropped(BLOCKS),
+    ),
+)
+# If only X_t converges: X_{t+1} - q^2 X_t, with G = Y Z^T.
+CHANGE = (q * A - mu * G @ B) @ (q * B - mu * G.T @ A).T - q**2 * A @ B.T
+OUT, BACK = -mu * q * A @ A.T @ Y, -mu * (q * B - mu * G.T @ A) @ B.T @ Zb
+product_width = Identity(
+    "product_width",
+    "For G = Y Z^T that is Y (-mu B_+ B^T Z)^T + (-mu q A A^T Y) Z^T, with b columns each: 2 b by check rank_adds_up.",
+    CHANGE,
+    Y @ BACK.T + OUT @ Zb.T,
+    given=(define(G, Y @ Zb.T),),
+    paper="7 lemma 1",
+    mutants=(
+        mutant("constant", "the second part alone, of width b", rhs=OUT @ Zb.T),
+        mutant("sign", "+mu q A A^T Y", rhs=Y @ BACK.T - OUT @ Zb.T),
+    ),
+)
+BOTH_STEPS = RANK.instance("product", RANK_IS(CHANGE, rank_w), WIDTH(CHANGE, 2 * b, by=(product_width, rank_adds_up)))
+PRODUCT_LIMIT = RANK.instance("limit", RANK_IS(X, rank_x), LIMIT(X, rank_w))
 steps = scalars("j")
 SMALL_EPS = hypothesis("eps/4 <= q, in logarithms l_q <= l_eps", log_q, log_eps)
 SOME_STEP = hypothesis("1 <= j, the whole part of a number of at least 1 (check at_least_one_step)", 1, steps)
@@ -172,19 +204,7 @@ CHECKS = (
         ),
     ),
     rank_of_a_step,
-    Identity(
-        "rank_adds_up",
-        "R of width w plus Q G B of width b has a factorization of width w + b, so the sum of j steps has rank <= b j.",
-        WIDE_LEFT @ WIDE_RIGHT.T,
-        YR @ ZR.T + power * Y @ Zb.T @ B,
-        given=(BLOCKS,),
-        paper="7 lemma 1",
-        mutants=(
-            mutant("constant", "without Q", rhs=YR @ ZR.T + Y @ Zb.T @ B),
-            mutant("sign", "R - Q G B", rhs=YR @ ZR.T - power * Y @ Zb.T @ B),
-            dropped(BLOCKS),
-        ),
-    ),
+    rank_adds_up,
     Identity(
         "product_form",
         "W ||X|| = (A_T - Q A_{T-j}) B^T = -mu R B^T: multiplying by B^T does not raise the rank.",
@@ -274,8 +294,8 @@ CHECKS = (
     ),
     Identity(
         "product_recursion",
-        "If only X_t converges: X_{t+1} - q^2 X_t = -mu G B B_+^T - mu q A (G^T A)^T has rank at most 2 b.",
-        (q * A - mu * G @ B) @ (q * B - mu * G.T @ A).T - q**2 * A @ B.T,
+        "If only X_t converges: X_{t+1} - q^2 X_t = -mu G B B_+^T - mu q A (G^T A)^T.",
+        CHANGE,
         -mu * G @ B @ (q * B - mu * G.T @ A).T - mu * q * A @ A.T @ G,
         paper="7 lemma 1",
         mutants=(
@@ -285,6 +305,20 @@ CHECKS = (
                 "+ mu q A A^T G",
                 rhs=-mu * G @ B @ (q * B - mu * G.T @ A).T + mu * q * A @ A.T @ G,
             ),
+        ),
+    ),
+    product_width,
+    Inequality(
+        "product_limit",
+        "rank X <= 2 b if only X_t converges: (1 - q^2) X is the limit of X_{t+1} - q^2 X_t.",
+        rank_x,
+        2 * b,
+        proof=[BOTH_STEPS, PRODUCT_LIMIT],
+        paper="7 lemma 1",
+        mutants=(
+            mutant("constant", "b, as where the factors converge", {rank_w: 2, rank_x: 2, b: 1}, rhs=b),
+            dropped(BOTH_STEPS, {rank_w: 3, rank_x: 3, b: 1}),
+            dropped(PRODUCT_LIMIT, {rank_w: 2, rank_x: 3, b: 1}),
         ),
     ),
     Exact(
@@ -305,6 +339,7 @@ CHECKS = (
 )
 
 PROSE = {
+    "rank X <= rank A for X = A B^T": ("one_step_limit",),
     "the induction over the steps": ("recursion_step", "rank_adds_up"),
     "the limit T -> infinity, in which W stays within eps from some T on": ("product_form", "limit_error"),
     "the whole part of a number of at least 1 is at least 1": ("at_least_one_step", "stated_rank"),
