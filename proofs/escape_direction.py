@@ -2,13 +2,13 @@
 
 Statement
 ---------
-Let (A, B) be a balanced stationary point, p, q a pair of singular vectors of X = A B^T with singular value sigma, and
-G = -lam P Q^T + S. Let u, v be the top singular pair of S, so that u^T G v = u^T S v = s = ||S||_2. Along
+Let (A, B) be a balanced stationary point, p, q a pair of singular vectors of X = A B^T with singular value sigma > 0,
+and G = -lam P Q^T + S. Let u, v be the top singular pair of S, so that u^T G v = u^T S v = s = ||S||_2. Along
 
     U = -u p^T A,  V = v q^T B:    D = U B^T + A V^T = -u p^T X + X q v^T = sigma (p v^T - u q^T),
     ||D||_F^2 = 2 sigma^2,  <G, U V^T> = -sigma s,  ||U||_F^2 = ||V||_F^2 = sigma.
 
-At a second-order stationary point restricted smoothness gives s <= lam + beta sigma. If A q = B q = 0 for a unit q
+At a second-order stationary point restricted smoothness gives s <= lam + beta sigma. If A z = B z = 0 for a unit z
 (a rank-deficient point) then s <= lam.
 
 Assumptions
@@ -35,7 +35,8 @@ direction : PROVED
 direction_is_rank_one : PROVED
 direction_norm : PROVED
 curvature_of_product : PROVED
-decay_of_direction : PROVED
+decay_of_u : PROVED
+decay_of_v : PROVED
 spectral_bound : PROVED
 rank_deficient_form : PROVED
 rank_deficient_bound : PROVED
@@ -157,6 +158,8 @@ STEEPER = {
     A: [[1], [0]], B: [[1], [0]], G: [[-1, 0], [0, 3]], p: [[1], [0]], q: [[1], [0]], w: [[1]], u: [[0], [1]],
     v: [[0], [1]], rho: 1, lam: 1, beta: 1, s: 3,
 }  # fmt: skip
+# And with s = 2 the bound itself.
+ATTAINED = {G: [[-1, 0], [0, 2]], s: 2, hess: [(1, [[0, 1], [0, 0]]), (1, [[0, 0], [1, 0]])]}
 
 spectral_bound = Inequality(
     "spectral_bound",
@@ -171,9 +174,10 @@ spectral_bound = Inequality(
         mutant(
             "constant",
             "s <= lam + beta sigma / 2",
-            {**STEEPER, G: [[-1, 0], [0, 2]], s: 2, hess: [(1, [[0, 1], [0, 0]]), (1, [[0, 0], [1, 0]])]},
+            {**STEEPER, **ATTAINED},
             rhs=lam + beta * sigma / 2,
         ),
+        mutant("constant", "s <= beta sigma, without lam", {**STEEPER, **ATTAINED}, rhs=beta * sigma),
         dropped(SMOOTH, {**STEEPER, hess: [(2, [[0, 1], [0, 0]]), (2, [[0, 0], [1, 0]])]}),
         dropped(SECOND_ORDER, {**STEEPER, hess: [(1, [[0, 1], [0, 0]]), (1, [[0, 0], [1, 0]])]}),
     ),
@@ -267,15 +271,30 @@ CHECKS = (
         ),
     ),
     Identity(
-        "decay_of_direction",
-        "||U||_F^2 + ||V||_F^2 = 2 sigma.",
-        square(U) + square(V),
-        2 * sigma,
-        given=POINT[:4],
+        "decay_of_u",
+        "||U||_F^2 = sigma.",
+        square(U),
+        sigma,
+        given=(LEFT, W_UNIT, VECTORS),
         paper="4 step 1",
         mutants=(
-            mutant("constant", "2 rho", rhs=2 * rho),
-            mutant("sign", "|U|^2 - |V|^2", lhs=square(U) - square(V)),
+            mutant("constant", "rho", rhs=rho),
+            mutant("sign", "-sigma", rhs=-sigma),
+            dropped(LEFT),
+            dropped(VECTORS),
+        ),
+    ),
+    Identity(
+        "decay_of_v",
+        "||V||_F^2 = sigma.",
+        square(V),
+        sigma,
+        given=(RIGHT, W_UNIT, VECTORS),
+        paper="4 step 1",
+        mutants=(
+            mutant("constant", "sigma^2", rhs=sigma**2),
+            mutant("sign", "-sigma", rhs=-sigma),
+            dropped(RIGHT),
             dropped(VECTORS),
         ),
     ),

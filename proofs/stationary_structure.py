@@ -36,6 +36,7 @@ gradient_on_right_vectors : PROVED
 gradient_on_left_vectors : PROVED
 remainder_left : PROVED
 remainder_right : PROVED
+product_of_vectors : PROVED
 gradient_pairing : PROVED
 decay_equals_nuclear_norm : PROVED
 rebalanced_product : PROVED
@@ -266,6 +267,19 @@ CHECKS = (
         ),
     ),
     Identity(
+        "product_of_vectors",
+        "X = P Sigma Q^T for A = P Sigma^{1/2} W^T, B = Q Sigma^{1/2} W^T: P and Q are singular vectors of X.",
+        X,
+        P @ Root @ Root @ Q.T,
+        given=(W_ORTHONORMAL, *FACTORED),
+        paper="2 gradient structure",
+        mutants=(
+            mutant("constant", "Sigma^{1/2} instead of Sigma", rhs=P @ Root @ Q.T),
+            mutant("sign", "-P Sigma Q^T", rhs=-P @ Root @ Root @ Q.T),
+            dropped(W_ORTHONORMAL),
+        ),
+    ),
+    Identity(
         "gradient_pairing",
         "<G, X> = -lam ||X||_* at a stationary point.",
         inner(G, X),
@@ -276,6 +290,7 @@ CHECKS = (
             mutant("sign", "+lam ||X||_*", rhs=lam * tr(Root @ Root)),
             mutant("constant", "-2 lam ||X||_*", rhs=-2 * lam * tr(Root @ Root)),
             dropped(ON_VECTORS),
+            dropped(Q_ORTHONORMAL, {P: [[2]], Q: [[2]], W: [[1]], Root: [[1]], A: [[2]], B: [[2]], G: [[-1]], lam: 1}),
         ),
     ),
     Identity(
@@ -416,6 +431,7 @@ PROSE = {
         "gradient_on_left_vectors",
         "remainder_left",
         "remainder_right",
+        "product_of_vectors",
         "gradient_pairing",
         "decay_equals_nuclear_norm",
     ),
