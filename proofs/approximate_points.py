@@ -211,7 +211,24 @@ cubic = Inequality(
     ],
     under=(difference, second_order),
     mutants=(
-        mutant("constant", "gamma/4 and beta2/4", {**ZERO, omega: 1, eps: "1/10", e: "3/2"}, rhs=CUBIC / 4),
+        mutant(
+            "constant",
+            "0.95 gamma",
+            {**ZERO, beta2: 0, omega: 0, length2: 0, eps: 0},
+            rhs=CUBIC - gamma * e**2 / 20,
+        ),
+        mutant(
+            "constant",
+            "0.95 beta2 omega^2/2",
+            {**ZERO, gamma: 0, beta2: 2, eps: 0},
+            rhs=CUBIC - beta2 * omega**2 * e**2 / 40,
+        ),
+        mutant(
+            "constant",
+            "beta2 eps^2/3",
+            {**ZERO, gamma: 0, lam: 0, omega: 0, length2: 0, p: 1, q: -1, eps: "3/2", beta2: 1},
+            rhs=CUBIC - beta2 * eps**2 / 6,
+        ),
         mutant("sign", "minus", ZERO, rhs=-CUBIC),
         dropped(SECOND),
     ),

@@ -2,7 +2,7 @@
 
 Statement
 ---------
-In the setting of `theorem1` with r > r*, let (A, B) be a second-order stationary point in the ball.
+In the setting of `theorem1` with r > r* >= 1, let (A, B) be a second-order stationary point in the ball.
 
 (i) If sigma_r(X) <= (2 alpha/beta) sigma_{r*}(X), X is the global minimum.
 (ii) Otherwise, if X is not global, with c = 1 - 2 alpha sigma_{r*}(X)/(beta sigma_r(X)) > 0,
@@ -159,12 +159,17 @@ CHECKS = (
             mutant("sign", "+ ||X*||_F", EDGE, lhs=root + y),
             mutant("constant", "2 ||X - Pi||/sqrt(c)", EDGE, lhs=2 * root - y),
             dropped(DISTANCE, {**EDGE, root: 3, tail2: 9}),
+            dropped(TRIANGLE, {**EDGE, root: 3, dist2: 9, tail2: 9}),
         ),
     ),
 )
 
 PROSE = {
-    "a point of rank r* < r is global by the statement on rank-deficient points": ("truncation_is_exact",),
+    "a point of rank r* < r is global by the statement on rank-deficient points, as is one with sigma_r(X) = 0": (
+        "premise",
+        "truncation_is_exact",
+    ),
+    "X or X* is 0, where the triangle inequality says nothing": ("triangle",),
     "X has a singular value decomposition": ("tail_energy",),
 }
 

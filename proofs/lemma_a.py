@@ -218,6 +218,7 @@ kernel_count = SumOfSquares(
     mutants=(
         mutant("constant", "1.1 q l^2", {M: [[1]], Y: [[0]], W0: [[1]], C: [[0]], level: 1}, lhs=MORE * q * level**2),
         mutant("sign", "q l^2 >= ||M - Y||^2", lhs=square(M - Y), rhs=q * level**2),
+        dropped(W0_ORTHONORMAL, {M: [[1]], Y: [[0]], W0: [[2]], C: [[0]], level: 2}),
         dropped(Y_ZERO, {M: [[1]], Y: [[1]], W0: [[1]], C: [[0]], level: 1}),
         dropped(STRETCHED, {M: [[0]], Y: [[0]], W0: [[1]], C: [[0]], level: 1}),
     ),

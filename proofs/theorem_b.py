@@ -12,11 +12,11 @@ whose columns and rows lie in those of X and X* (all of rank at most r + r*)
 
     beta2 (beta - alpha) < 2 alpha beta t
 
-then X = X*, for every lam >= 0; f need be neither quadratic nor convex. beta2 = beta: beta < (1 + 2 t) alpha, the
-sharp constant of fully conditioned f. beta -> infinity: Theorem A, beta2 < 2 alpha t. For quadratic f with restricted
-smoothness beta2 on all rank-2 matrices, beta - alpha <= p (beta2 - alpha), p = ceil((r + r*)/2), so that X = X* if c
-= beta2/alpha has c^2 - (1 + 2 t) c + 2 t (1 - 1/p) < 0. `theorem_b_sharp` shows that neither constant can be
-improved.
+then X = X*, for every lam >= 0 (if r* = 0, without this condition); f need be neither quadratic nor convex. beta2 =
+beta: beta < (1 + 2 t) alpha, the sharp constant of fully conditioned f. beta -> infinity: Theorem A, beta2 < 2 alpha
+t. For quadratic f with restricted smoothness beta2 on all rank-2 matrices, beta - alpha <= p (beta2 - alpha), p =
+ceil((r + r*)/2), so that X = X* if c = beta2/alpha has c^2 - (1 + 2 t) c + 2 t (1 - 1/p) < 0. `theorem_b_sharp` shows
+that neither constant can be improved.
 
 Assumptions
 -----------
@@ -202,6 +202,7 @@ cocoercive = Inequality(
         mutant("sign", "<= 0", lhs=inner(LOWER_PART, UPPER_PART), rhs=0),
         mutant("constant", "at least 1", lhs=1),
         dropped(ABOVE),
+        dropped(BELOW, {STEP: [[1]], SLOPE: [[3]], H: [(3, [[1]])], alpha: 1, spread: 1}),
     ),
 )
 
@@ -306,6 +307,9 @@ SPURIOUS = {
 # beta2 (beta - alpha) = 2 alpha beta t: one value of 2 sigma at zeta = beta2 sigma, one of 0.
 TIGHT = {**SPURIOUS, X: [[1, 2]], XS: [[0, 0]], T1: [[2]], zeta1: [[3]], T2: [[0]], zeta2: [[0]], D: [[0]], C: [[1]]}
 TIGHT |= {beta2: 3}
+# One value of sigma among the small ones, at zeta = 2 sigma, where beta2 = 1 allows sigma.
+ONE_SMALL = {X: [[1, 1, 1]], XS: [[0, 0, 0]], T1: [[0]], zeta1: [[0]], T2: [[1]], zeta2: [[2]], D: [[1]], C: [[0]]}
+ONE_SMALL |= {beta2: 1}
 SAME = {X: [[0]], XS: [[0]], Z: [[0]], g: [[0]], gs: [[0]], lam: 1, alpha: 1, beta: 1}
 half = (alpha + beta) / (2 * alpha * beta)
 excess = (beta - alpha) ** 2 / (4 * alpha * beta)
@@ -337,6 +341,9 @@ block_bound = Inequality(
         ),
         mutant("sign", "minus the sum", SPURIOUS, lhs=-VALUES, rhs=DECISIVE),
         dropped(la.per_value.conclusion()),
+        dropped(AT_LEAST_ONE, {**TIGHT, X: [["1/2", "1/2"]], T1: [[1]], zeta1: [["3/2"]], t: "1/2", beta2: "3/2"}),
+        dropped(SHORT_1, {**TIGHT, X: [[4, 1]], T1: [[4]], zeta1: [[6]]}),
+        dropped(SHORT_2, {**TIGHT, **ONE_SMALL}),
     ),
 )
 theorem = Inequality(
@@ -566,6 +573,9 @@ PROSE = {
         "no_perpendicular",
     ),
     "the induction over the orthogonal pieces of rank 2": ("pieces",),
+    "the condition says 1/alpha - 1/beta < 2 t/beta2, so that it holds for every beta below one for which it does": (
+        "whole_space",
+    ),
 }
 
 THEOREM = Theorem(__doc__, CHECKS, uses=(la.THEOREM,), prose=PROSE)
