@@ -49,6 +49,26 @@ def test_it_runs_alone_and_accepts_everything(tmp_path, pinned):
     assert f"{len(pinned['checks'])} of {len(pinned['checks'])} checks accepted" in done.stdout
 
 
+def test_a_size_may_be_0_wherever_nothing_is_divided_by_it(pinned, monkeypatch):
+    """For r = r* the rest of X has no columns, and where all singular values are large there are no small ones."""
+    sign_of, refused = verify.Algebra.sign_of, {}
+
+    def sign_with_sizes_of_0(self, what, exponent):
+        is_size = what[0] == "s" and self.signs[what[1]] == "dimension"
+        return (0 if exponent > 0 else -9) if is_size else sign_of(self, what, exponent)
+
+    monkeypatch.setattr(verify.Algebra, "sign_of", sign_with_sizes_of_0)
+    for check in pinned["checks"]:
+        try:
+            verify.shown(check)
+        except ValueError as error:
+            refused[check["id"]] = str(error)
+    assert set(refused.values()) == {"a denominator may vanish"}
+    empty = {"theorem1", "theorem2", "theorem2_joint", "theorem3", "theorem_b", "eckart_young", "stationary_structure"}
+    assert empty & {name.split(".")[0] for name in refused} == set()
+    assert {name for name in refused if name.startswith("lemma_a.")} == {"lemma_a.lower_mean"}  # the mean of no values
+
+
 def test_no_check_is_accepted_without_an_assumption_that_it_makes(pinned):
     """Asked of the second checker, which knows nothing of what the engine calls idle."""
     checks = {check["id"]: check for check in pinned["checks"]}
