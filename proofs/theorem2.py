@@ -275,7 +275,7 @@ CHANGE = a2 @ v + u @ b2
 HESSIAN = derivative(IN_FACTORS, {A: U, B: V, a2: u, b2: v}, order=2)
 AWAY_IN_B2 = -z * (3 + h * (1 + sigma)) / size * eye(1)
 SCALINGS = derivative(IN_FACTORS, {A: q * J2, B: -q * K2, a2: z * size * eye(1), b2: AWAY_IN_B2}, order=2)
-AT_LEAST, AT_MOST = hypothesis("1/2 <= sigma", "1/2", sigma), hypothesis("sigma <= 1", sigma, 1)
+AT_LEAST = hypothesis("1/2 <= sigma", "1/2", sigma)
 
 
 def along(third: int) -> dict[Any, Any]:
@@ -524,13 +524,12 @@ CHECKS = (
     ),
     Inequality(
         "diagonal_second_order",
-        "The second derivative of L in the factors is non-negative for 1/2 <= sigma <= 1.",
+        "The second derivative of L in the factors is non-negative for sigma >= 1/2.",
         0,
         HESSIAN,
         proof=[
-            2 * AT_LEAST * Square(U1),
-            2 * AT_LEAST * Square(V1),
-            AT_MOST * Square(U1 - V1),
+            AT_LEAST * Square(U1 + V1),
+            Square(U1 - V1) / 2,
             Square(q * (U - J1 @ U1 - J2 @ U2)),
             Square(q * (V - K1 @ V1 - K2 @ V2)),
             Square(h * (U2 + V2)),

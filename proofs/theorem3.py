@@ -444,6 +444,10 @@ CHECKS = (
             mutant("sign", "-2 sqrt(r*)", rhs=-2 * root * beta * sigma_r * o),
             dropped(SMALL),
             dropped(
+                TRIANGLE,
+                {o: 1, d: 100, eps: 1, delta: "1/2", nu: "1/2", root: 1, alpha: 100, beta: 1, sigma_r: 1},
+            ),
+            dropped(
                 FAR,
                 {o: "1/10", d: "3/5", eps: 1, delta: "1/2", nu: "1/2", root: 1, alpha: 100, beta: 1, sigma_r: 1},
             ),

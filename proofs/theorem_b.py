@@ -558,6 +558,11 @@ PROSE = {
         "cocoercive",
         "master",
     ),
+    "the same at X*, of which Pc and Pr contain the columns and the rows too: gstar is what is left of -grad f(X*)": (
+        "compression",
+        "compression_right",
+        "compression_contracts",
+    ),
     "the decompositions of lemma_a, and of the compressed S at the level lam": (
         "soft_threshold",
         "pairing",

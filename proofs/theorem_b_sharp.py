@@ -35,6 +35,7 @@ Checks
 ------
 eigenvalue_one : PROVED
 eigenvalue_beta : PROVED
+eigenvalue_zeta : PROVED
 strong_convexity : PROVED
 smoothness : PROVED
 zeta_above : PROVED
@@ -162,6 +163,19 @@ CHECKS = (
             dropped(si.LEFT),
         ),
     ),
+    Identity(
+        "eigenvalue_zeta",
+        "H Y = zeta Y for the part of Y that is orthogonal to e1 and e2.",
+        hess(OFF, si.D_FREE),
+        zeta * inner(OFF, si.D_FREE),
+        given=FRAME,
+        mutants=(
+            mutant("constant", "eigenvalue 1", rhs=inner(OFF, si.D_FREE)),
+            mutant("sign", "-zeta", rhs=-zeta * inner(OFF, si.D_FREE)),
+            mutant("swapped symbols", "for all of Y", lhs=hess(Y, si.D_FREE), rhs=zeta * inner(Y, si.D_FREE)),
+            dropped(si.LEFT),
+        ),
+    ),
     Inequality(
         "strong_convexity",
         "||Y||^2 <= hess f[Y, Y]: alpha = 1.",
@@ -262,6 +276,12 @@ CHECKS = (
         mutants=(
             mutant("sign", "+zeta E1", rhs=zeta * E1 - lam * T),
             mutant("constant", "zeta/2", rhs=-zeta / 2 * E1 - lam * T),
+            mutant(
+                "constant",
+                "zeta = 2 beta t/(beta + 1)",
+                {**si.RANK_ONE, beta: 3, zeta: "3/2", lam: 0},
+                given=(*FRAME, define(zeta, 2 * beta * t / (beta + 1))),
+            ),
             dropped(ZETA),
         ),
     ),
