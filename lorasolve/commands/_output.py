@@ -36,16 +36,21 @@ _PICTURES = (".png", ".pdf", ".svg")
 
 def outputs(args: argparse.Namespace, *suffixes: str) -> list[pathlib.Path]:
     """Return the files that ``--out`` stands for, one per suffix; none of them is the file of the data."""
-    name = as_path(args.out, "--out")
-    path = pathlib.Path(name)
-    if path.name in ("", "..") or args.out.endswith(("/", os.sep)):
-        raise ValueError(f"--out: expected the name of a file, got {args.out!r}")
+    path = named_file(args.out)
     if path.suffix in (".npz", ".json", *_PICTURES):
         path = path.with_suffix("")
     found = [path.with_name(path.name + suffix) for suffix in suffixes]
     for path in found:
         keep_inputs([] if args.objective is None else [args.objective[1]], {"--out": str(path)})
     return found
+
+
+def named_file(out: str) -> pathlib.Path:
+    """Return the path that ``--out`` gives, which is no folder's."""
+    path = pathlib.Path(as_path(out, "--out"))
+    if path.name in ("", "..") or out.endswith(("/", os.sep)):
+        raise ValueError(f"--out: expected the name of a file, got {out!r}")
+    return path
 
 
 def keep_inputs(read: Sequence[str | pathlib.Path], written: Mapping[str, str | None]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .._means import MEANS
 from ..io import Ratings, envelope, read_ratings
 from ._arguments import FORMAT, add_answer_arguments, add_format_arguments, as_options, format_from
-from ._output import certificate_text, certified, emit, keep_inputs, remark
+from ._output import certificate_text, certified, emit, keep_inputs, named_file, remark
 from .base import Command, ExitCode
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class CompleteCommand(Command):
         parser.add_argument("--tol", type=float, default=1e-4, help="certified relative gap (default 1e-4)")
         add_format_arguments(parser.add_argument_group("format of the file"))
         group = parser.add_argument_group("output")
-        group.add_argument("--out", metavar="FILE", help="write the model here (.npz), for 'lorasolve predict'")
+        group.add_argument("--out", metavar="FILE", help="write the model here (suffix .npz), for 'lorasolve predict'")
         add_answer_arguments(group)
 
     def run(self, args: argparse.Namespace) -> int:
@@ -49,17 +49,18 @@ class CompleteCommand(Command):
             raise ValueError("--lams: are what --folds K chooses from; --lam is one weight")
         if args.folds is not None and args.lam is not None:
             raise ValueError("--lam: --folds K chooses it; --lams are the values to choose from")
-        keep_inputs([args.file], {"--out": args.out})
-        _refuse_other_formats(args.out)
+        out = None if args.out is None else _with_suffix(args.out)
+        keep_inputs([args.file], {"--out": out})
+        _refuse_other_formats(out)
         with as_options(**FORMAT):
             ratings = read_ratings(args.file, format_from(args))
         if ratings.skipped:
             remark(args, f"lines without a value, left out: {ratings.skipped}")
         fitted, chosen = _fit(args, ratings)
         model, certificate = fitted.model, fitted.optimum.certificate
-        if args.out is not None:
-            model.save(args.out)
-            remark(args, f"written: {args.out}")
+        if out is not None:
+            model.save(out)
+            remark(args, f"written: {out}")
         m, n = ratings.shape
         error = model.predict(model.row_labels[ratings.rows], model.col_labels[ratings.cols]) - ratings.values
         rmse = float((error**2).mean() ** 0.5)
@@ -73,7 +74,7 @@ class CompleteCommand(Command):
             "training_rmse": rmse,
             "validation": None if chosen is None else chosen.to_dict(),
             "certificate": certificate.to_dict(),
-            "out": args.out,
+            "out": out,
         }
         text = "" if chosen is None else f"{chosen.table()}\n\n{chosen.conclusion}\n\n"
         text += (
@@ -105,10 +106,17 @@ def _fit(args: argparse.Namespace, ratings: Ratings) -> tuple[CompletionFit, Val
     return fitted, None
 
 
+def _with_suffix(out: str) -> str:
+    """Return the name of a model's file, with the suffix of an archive where it is given without any."""
+    path = named_file(out)
+    return str(path) if path.suffix else f"{path}.npz"
+
+
 def _refuse_other_formats(out: str | None) -> None:
     """Refuse a name that promises another format than a model has, such as that of a table."""
-    if out is not None and pathlib.PurePath(out).suffix.lower() not in ("", ".npz"):
+    if out is not None and pathlib.PurePath(out).suffix.lower() != ".npz":
         raise ValueError(
-            f"--out: a model is written as a NumPy archive: expected a name with the suffix .npz or without one, "
-            f"got {out}; `lorasolve predict MODEL PAIRS --out FILE.csv` writes predictions as a table"
+            f"--out: a model is written as a NumPy archive: expected a name with the suffix .npz, which is "
+            f"added where there is none, got {out}; `lorasolve predict MODEL PAIRS --out FILE.csv` writes predictions as "
+            "a table"
         )

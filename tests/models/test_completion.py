@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime
 import io
+import json
 import os
 import subprocess
 import sys
@@ -533,23 +534,36 @@ def test_a_model_is_not_written_under_the_name_of_another_format(tmp_path, monke
         message = capsys.readouterr().err
         assert message.startswith("lorasolve complete: --out: ") and ".npz" in message and name in message
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["r.csv"]
-    for name in ("m.npz", "m.NPZ", "m"):
+    for name in ("m.npz", "m.NPZ"):
         assert main(["complete", "r.csv", "--out", name, "--quiet"]) == 0
         with np.load(tmp_path / name) as archive:  # NumPy's own reader
             assert archive["A"].shape[0] == 2
 
 
+def test_a_model_without_a_suffix_gets_that_of_its_format(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r.csv").write_text("0,0,1\n0,1,2\n1,0,3\n")
+    assert main(["complete", "r.csv", "--out", "m", "--json"]) == 0
+    text, remarks = capsys.readouterr()
+    assert "written: m.npz\n" in remarks and json.loads(text)["out"] == "m.npz"
+    np.savez(tmp_path / "numpy_does_so_too", A=np.eye(2))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.npz", "numpy_does_so_too.npz", "r.csv"]
+    for folder in ("sub/", "..", ""):
+        assert main(["complete", "r.csv", "--out", folder]) == 2
+        assert capsys.readouterr().err.startswith("lorasolve complete: --out: expected")
+
+
 def test_predictions_are_not_written_under_the_name_of_another_format(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "r.csv").write_text("0,0,1\n0,1,2\n1,0,3\n")
-    assert main(["complete", "r.csv", "--out", "m", "--quiet"]) == 0
+    assert main(["complete", "r.csv", "--out", "m.npz", "--quiet"]) == 0
     for name in ("p.npz", "p.json", "folder/p.tsv", "p.xlsx"):
-        assert main(["predict", "m", "r.csv", "--out", name]) == 2
+        assert main(["predict", "m.npz", "r.csv", "--out", name]) == 2
         message = capsys.readouterr().err
         assert message.startswith("lorasolve predict: --out: ") and ".csv" in message and name in message
-    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["m", "r.csv"]
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["m.npz", "r.csv"]
     for name in ("p.CSV", "p.txt", "p"):
-        assert main(["predict", "m", "r.csv", "--out", name, "--quiet"]) == 0
+        assert main(["predict", "m.npz", "r.csv", "--out", name, "--quiet"]) == 0
         assert (tmp_path / name).read_text().startswith("row,column,prediction\n0,0,")
 
 
