@@ -11,6 +11,8 @@ from .objectives.completion import MatrixCompletion
 
 # Which means are taken off before a low-rank update is fitted.
 MEANS = ("none", "global", "rows", "columns", "both")
+# What is left of an entry that its means fit, as a share of both: what rounding leaves of it, and no data.
+_ROUNDING = 16 * np.finfo(np.float64).eps
 
 
 @dataclass(frozen=True)
@@ -34,24 +36,35 @@ class Means:
         """Return those of a kind, one of ``MEANS``, of the entries that are observed."""
         (m, n), rows, cols = observed.shape, observed.rows, observed.cols
         rest = observed.values.astype(np.float64)
-        mean = float(rest.mean()) if kind != "none" else 0.0
+        mean = float(_averages(rest, np.zeros_like(rows), 1)[0]) if kind != "none" else 0.0
         rest = rest - mean
         row_effects, col_effects = np.zeros(m), np.zeros(n)
         if kind in ("rows", "both"):
-            row_effects = averages(np.bincount(rows, rest, m), np.bincount(rows, minlength=m))
+            row_effects = _averages(rest, rows, m)
             rest = rest - row_effects[rows]
         if kind in ("columns", "both"):
-            col_effects = averages(np.bincount(cols, rest, n), np.bincount(cols, minlength=n))
+            col_effects = _averages(rest, cols, n)
         return cls(mean, row_effects, col_effects)
 
     def off(self, observed: MatrixCompletion) -> MatrixCompletion:
         """Return the completion of what is left of entries, which need not be those that the means are of.
 
         In float64, whatever the type of the entries: what is left may be small beside them, and is fitted in float64.
+        What rounding leaves of entries that the means fit is 0, as it would be completed as data are.
         """
-        rows, cols = observed.rows, observed.cols
-        rest = observed.values - (self.mean + self.row_effects[rows] + self.col_effects[cols])
+        rows, cols, values = observed.rows, observed.cols, observed.values.astype(np.float64)
+        row_effects, col_effects = self.row_effects[rows], self.col_effects[cols]
+        rest = values - (self.mean + row_effects + col_effects)
+        sizes = np.abs(values) + abs(self.mean) + np.abs(row_effects) + np.abs(col_effects)
+        rest[np.abs(rest) <= _ROUNDING * sizes] = 0.0
         return MatrixCompletion(rows, cols, rest, observed.shape)
+
+
+def _averages(values: Array, groups: Array, count: int) -> Array:
+    """Return the averages of groups of values; the second pass takes off what rounding left in the sums of many."""
+    counts = np.bincount(groups, minlength=count)
+    first = averages(np.bincount(groups, values, count), counts)
+    return first + averages(np.bincount(groups, values - first[groups], count), counts)
 
 
 def averages(sums: Array, counts: Array) -> Array:

@@ -116,7 +116,6 @@ def _refuse_other_formats(out: str | None) -> None:
     """Refuse a name that promises another format than a model has, such as that of a table."""
     if out is not None and pathlib.PurePath(out).suffix.lower() != ".npz":
         raise ValueError(
-            f"--out: a model is written as a NumPy archive: expected a name with the suffix .npz, which is "
-            f"added where there is none, got {out}; `lorasolve predict MODEL PAIRS --out FILE.csv` writes predictions as "
-            "a table"
+            "--out: a model is written as a NumPy archive: expected a name with the suffix .npz, which is added where "
+            f"there is none, got {out}; `lorasolve predict MODEL PAIRS --out FILE.csv` writes predictions as a table"
         )

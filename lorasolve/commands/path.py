@@ -96,7 +96,7 @@ def _computed(args: argparse.Namespace, task: Task, problem: Problem) -> Path | 
     from ..studies.validation import cross_validate
 
     lams = args.lam or (20 if args.count is None else args.count)
-    options = {"lams": "--count" if args.lam is None else "--lam", "folds": "--folds", "tol": "--tol"}
+    options = {"lams": "--lam" if args.count is None else "--count", "folds": "--folds", "tol": "--tol"}
     progress = not args.quiet
     with as_options(**options, seed="--split-seed"):
         if args.folds is not None or task.test is not None:

@@ -158,6 +158,7 @@ def _task_from_arrays(name: str, path: PathLike, title: str) -> Task:
 
 
 def _completion_task(ratings: Ratings, center: bool, test_fraction: float, seed: int, title: str) -> Task:
+    from .._means import Means
     from ..objectives import MatrixCompletion
 
     N = len(ratings.values)
@@ -168,16 +169,20 @@ def _completion_task(ratings: Ratings, center: bool, test_fraction: float, seed:
     if test_fraction and not n_test:
         raise ValueError(f"test_fraction: {test_fraction} of {N} entries holds none out")
     test_index, train_index = np.sort(order[:n_test]), np.sort(order[n_test:])
-    mean = float(ratings.values[train_index].mean()) if center else 0.0
+
+    def observed(index: Array) -> MatrixCompletion:
+        return MatrixCompletion(ratings.rows[index], ratings.cols[index], ratings.values[index], ratings.shape)
+
+    means = Means.of(observed(train_index), "global" if center else "none")
 
     def entries(index: Array) -> dict[str, Any]:
-        values = ratings.values[index] - mean
-        return {"rows": ratings.rows[index], "cols": ratings.cols[index], "values": values, "shape": ratings.shape}
+        left = means.off(observed(index))
+        return {"rows": left.rows, "cols": left.cols, "values": left.values, "shape": left.shape}
 
     m, n = ratings.shape
     title += f" ({m} x {n}, {len(train_index)} entries to train on, {n_test} to test"
     title += f", {ratings.skipped} without a value skipped" if ratings.skipped else ""
-    title += f", mean {mean:.4g} subtracted)" if center else ")"
+    title += f", mean {means.mean:.4g} subtracted)" if center else ")"
     train = entries(train_index)
     test = MatrixCompletion(**entries(test_index)) if n_test else None
     return Task(MatrixCompletion(**train), test, title, rank=min(8, m, n), arguments=train)

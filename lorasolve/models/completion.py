@@ -367,7 +367,7 @@ def fit_completion(
     """
     centred = _Centred(ratings, means, clip)
     as_flag(progress, "progress")
-    problem = centred.problem()
+    problem = Problem(centred.left, 1, 1.0)
     if lam is None:
         lam = DEFAULT_SHARE * problem.critical_lam() or 1.0
     lam = as_number(lam, "lam", 0.0, open_low=True)
@@ -419,6 +419,10 @@ def choose_completion(
     from ..studies.validation import cross_validate
 
     centred = _Centred(ratings, means, clip)
+    if isinstance(lams, (int, np.integer)) and not centred.left.values.any():
+        raise ValueError(
+            "folds: there is no lam to choose: the means leave 0 of all entries, and X = 0 is optimal at each"
+        )
     problem = Problem(centred.observed, 1, 1.0)
     found = cross_validate(problem, lams, folds, tol, means=means, seed=seed, progress=progress)
     return centred.fit(found.best, found.fit), found
@@ -441,10 +445,7 @@ class _Centred:
         cols = as_index_array(ratings.cols, "ratings.cols", n, values.size)
         self.observed = MatrixCompletion(rows, cols, values, (m, n))
         self.means = Means.of(self.observed, means)
-
-    def problem(self) -> Problem:
-        """Return the problem of the update, at some ``lam``."""
-        return Problem(self.means.off(self.observed), 1, 1.0)
+        self.left = self.means.off(self.observed)
 
     def fit(self, lam: float, optimum: ConvexResult) -> CompletionFit:
         """Return the model of an update that was found, with what it was made from."""

@@ -57,6 +57,34 @@ def test_means_are_averages_rows_first() -> None:
     np.testing.assert_allclose(model.predict([77, 0, 77], [1, 88, 88]), [mean + columns[1], mean + effects[0], mean])
 
 
+@pytest.mark.parametrize("rating", ["3", "3.7", "0.1"])
+def test_equal_ratings_leave_nothing_to_complete(tmp_path, monkeypatch, capsys, rating) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "same.csv").write_text("".join(f"{i},{j},{rating}\n" for i in range(9) for j in range(i % 3, 7)))
+    assert main(["complete", "same.csv", "--json"]) == 0
+    text, remarks = capsys.readouterr()
+    assert "--lam not given: 1, and X = 0 is optimal at every one" in remarks
+    found = json.loads(text)
+    assert (found["rank"], found["training_rmse"]) == (0, 0.0)
+    assert main(["complete", "same.csv", "--folds", "2"]) == 2
+    assert capsys.readouterr().err.startswith("lorasolve complete: --folds: there is no lam to choose")
+    assert main(["complete", "same.csv", "--folds", "2", "--lams", "2", "1"]) == 0
+
+
+def test_what_rounding_leaves_of_entries_that_means_fit_is_no_data() -> None:
+    # Sums of rows and columns in cents, which binary fractions only come near to; one row has many entries.
+    row, col = np.arange(40) / 10, np.arange(3000) / 100
+    seen = np.random.default_rng(0).random((40, 3000)) < 0.5
+    seen[0] = True
+    rows, cols = np.nonzero(seen)
+    for means, values in (("rows", 0.7 + row[rows]), ("columns", 0.7 + col[cols])):
+        fitted = fit_completion(Ratings(rows, cols, values, np.arange(40), np.arange(3000)), means=means)
+        assert fitted.model.rank == 0 and fitted.model.lam == 1.0
+    # What is smaller than an entry by twelve orders is data.
+    small = Ratings(rows, cols, 1.0 + 1e-12 * row[rows], np.arange(40), np.arange(3000))
+    assert fit_completion(small).model.rank == 1
+
+
 @pytest.mark.parametrize("means", ["rows", "both"])
 def test_fold_in_gives_training_rows_back(means) -> None:
     rng = np.random.default_rng(1)

@@ -863,3 +863,13 @@ def test_settings_of_a_study_are_checked_when_it_is_made(setting, value):
     problem = ls.Problem(ls.objectives.Denoising(np.eye(3)), 1, 0.1)
     with pytest.raises(TypeError, match=f"{setting}: expected"):
         ls.Study(problem, {"lam": [0.1, 0.2]}, **{setting: value})
+
+
+@pytest.mark.parametrize(("given", "named"), [([], "--lam"), (["--count", "3"], "--count")])
+def test_a_path_of_equal_ratings_names_what_can_be_given(tmp_path, monkeypatch, capsys, given, named):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "same.csv").write_text("".join(f"{i},{j},3.7\n" for i in range(9) for j in range(i % 3, 7)))
+    data = ["path", "--objective", "completion", "same.csv", "--center"]
+    assert main([*data, *given]) == 2
+    assert capsys.readouterr().err.startswith(f"lorasolve path: {named}: grad f(0) = 0, so X = 0 is optimal at every")
+    assert main([*data, "--lam", "1", "2"]) == 0
