@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from typing import TYPE_CHECKING
 
-from ..io import read_pairs
+from .._support.validate import Array
+from ..io import Pairs, read_pairs
 from ._arguments import FORMAT, add_format_arguments, add_json_argument, as_options, format_from
 from ._output import keep_inputs, remark
 from ._predictions import refuse_other_formats, remark_otherwise_written, tell
 from .base import Command, ExitCode
+
+if TYPE_CHECKING:
+    from ..models import CompletionModel
 
 
 class PredictCommand(Command):
@@ -36,6 +41,8 @@ class PredictCommand(Command):
         model = CompletionModel.load(args.model)
         with as_options(**FORMAT):
             pairs = read_pairs(args.pairs, format_from(args))
+        if pairs.names == ("row", "column") and _begins_with_a_header(model, pairs):
+            pairs = _without_header(args, pairs)
         rows, cols = pairs.rows, pairs.cols
         values = model.predict(rows, cols)
         unknown = int((~(model.knows_rows(rows) & model.knows_cols(cols))).sum())
@@ -51,3 +58,28 @@ class PredictCommand(Command):
             )
         tell(args, "predict", pairs.names, list(zip(rows, cols, values.tolist())), unknown=unknown)
         return ExitCode.FINE
+
+
+def _begins_with_a_header(model: CompletionModel, pairs: Pairs) -> bool:
+    """Return whether the first pair are names: no labels of the data, and a text where those are numbers."""
+    row, col = pairs.rows[0], pairs.cols[0]
+    if model.knows_rows([row])[0] or model.knows_cols([col])[0]:
+        return False
+    return _is_text_among_numbers(row, model.row_labels) or _is_text_among_numbers(col, model.col_labels)
+
+
+def _is_text_among_numbers(label: str, labels: Array) -> bool:
+    try:
+        float(label)
+    except ValueError:
+        return labels.dtype.kind in "iuf"
+    return False
+
+
+def _without_header(args: argparse.Namespace, pairs: Pairs) -> Pairs:
+    """Return the pairs after the first, which are the names of the columns, and say so."""
+    row, col = pairs.rows[0], pairs.cols[0]
+    if len(pairs.rows) == 1:
+        raise ValueError(f"{args.pairs}: holds no pairs but the names {row!r} and {col!r}")
+    remark(args, f"the first line, {row!r} and {col!r}, is taken for a header, as labels of the data are numbers")
+    return Pairs(pairs.rows[1:], pairs.cols[1:], (row, col))

@@ -709,6 +709,32 @@ def test_a_header_among_the_pairs_is_told(tmp_path, capsys) -> None:
     assert "header" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("film", ["{}", "film {}"])
+def test_names_are_no_pair_of_numbers(tmp_path, capsys, film) -> None:
+    """The names of columns were predicted as if they were labels, though labels of the data are numbers."""
+    entries = [(i, film.format(j), i + j) for i in range(4) for j in range(5)]
+    (tmp_path / "r.csv").write_text("Kundin;Film;Sterne\n" + "".join(f"{i};{j};{v}\n" for i, j, v in entries))
+    pairs = f"3;{film.format(4)}\n2;{film.format(1)}\n"
+    (tmp_path / "named.csv").write_text("Kundin;Film\n" + pairs)
+    (tmp_path / "plain.csv").write_text(pairs)
+    (tmp_path / "unknown.csv").write_text(f"77;{film.format(88)}\n{pairs}")
+    (tmp_path / "names.csv").write_text("Kundin;Film\n")
+    model = str(tmp_path / "m.npz")
+    assert main(["complete", str(tmp_path / "r.csv"), "--out", model, "--quiet"]) == 0
+    capsys.readouterr()
+    assert main(["predict", model, str(tmp_path / "named.csv")]) == 0
+    text, remarks = capsys.readouterr()
+    assert remarks.splitlines() == [
+        "the first line, 'Kundin' and 'Film', is taken for a header, as labels of the data are numbers"
+    ]
+    assert main(["predict", model, str(tmp_path / "plain.csv")]) == 0
+    assert text.splitlines() == ["Kundin,Film,prediction", *capsys.readouterr().out.splitlines()[1:]]
+    assert main(["predict", model, str(tmp_path / "unknown.csv")]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 4
+    assert main(["predict", model, str(tmp_path / "names.csv")]) == 2
+    assert "names.csv: holds no pairs but the names 'Kundin' and 'Film'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("ids", "pair"), [("{}", "3.0,1"), ("{}.0", "3,1"), ("{}", "003,1")])
 def test_a_number_that_the_data_write_otherwise_is_told(tmp_path, capsys, ids, pair) -> None:
     """As ids are that pandas has read with a gap among them, or another program with leading zeros."""
