@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from .validate import shown
@@ -33,10 +33,14 @@ MEANT = {
 
 def suggest(given: str, accepted: list[str]) -> str:
     """Say which names are accepted, the nearest one first."""
+    return f"{did_you_mean(given, accepted)} Accepted: {', '.join(accepted)}."
+
+
+def did_you_mean(given: str, accepted: Iterable[str]) -> str:
+    """Ask for the nearest of the names that are accepted; an empty text where none is near."""
     by_letters = {name.lower(): name for name in accepted}
     near = difflib.get_close_matches(given.lower(), by_letters, n=1, cutoff=0.5)
-    hint = f" Did you mean {by_letters[near[0]]!r}?" if near else ""
-    return f"{hint} Accepted: {', '.join(accepted)}."
+    return f" Did you mean {by_letters[near[0]]!r}?" if near else ""
 
 
 def names_keywords(function: F) -> F:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from .._means import MEANS, Means, averages
 from .._support.files import PathLike, write_atomically
+from .._support.keywords import did_you_mean
 from .._support.validate import (
     Array,
     as_array,
@@ -168,7 +169,9 @@ class CompletionModel:
         i, count = label_places(self.row_labels, rows, "rows"), as_integer(count, "count", 1)
         if np.any(i < 0):
             unknown = np.atleast_1d(np.asarray(rows, dtype=object))[np.argmax(i < 0)]
-            raise ValueError(f"rows: expected labels of the data, got {shown(unknown)}")
+            raise ValueError(
+                f"rows: expected labels of the data, got {shown(unknown)}.{_known(self.row_labels, unknown)}"
+            )
         left_out = self._places_by_row(without)
         chosen, found, values = [], [], []
         for place in i:
@@ -462,6 +465,13 @@ class _Centred:
             clip=self.clip,
         )
         return CompletionFit(model, optimum)
+
+
+def _known(labels: Array, unknown: Any) -> str:
+    """Say of numbers from where to where they go, of texts which is the nearest."""
+    if labels.dtype.kind == "U":
+        return did_you_mean(str(unknown), labels.tolist())
+    return f" They go from {labels[0]} to {labels[-1]}."
 
 
 def _as_range(given: object) -> tuple[float, float]:

@@ -418,6 +418,21 @@ def test_pairs_and_frames_are_not_taken_for_arrays_of_labels(without) -> None:
         _ties().best_columns(["a"], without=without)
 
 
+def test_a_row_that_is_not_there_is_met_with_what_is(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r.csv").write_text("anna,3,1\nanna,7,2\nbernd,3,3\n")
+    (tmp_path / "turned.csv").write_text("3,anna,1\n7,anna,2\n3,bernd,3\n")
+    for data, asked, message in (
+        ("r.csv", "Anna", "got 'Anna'. Did you mean 'anna'?"),
+        ("r.csv", "brend", "got 'brend'. Did you mean 'bernd'?"),
+        ("r.csv", "x", "got 'x'."),
+        ("turned.csv", "4", "got '4'. They go from 3 to 7."),
+    ):
+        assert main(["complete", data, "--out", "m.npz", "--quiet"]) == 0
+        assert main(["recommend", "m.npz", "--rows", asked]) == 2
+        assert capsys.readouterr().err == f"lorasolve recommend: --rows: expected labels of the data, {message}\n"
+
+
 def test_recommendations_leave_out_what_was_rated(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     _ties().save("model.npz")
