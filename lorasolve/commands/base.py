@@ -29,7 +29,7 @@ EXIT_CODES = """\
 exit codes:
   0  fine
   1  what was asked for is false: diverged, refuted, not certified to the tolerance with --require-certificate; \
-or all runs of a study failed
+or all runs of a study failed or diverged
   2  usage error, unreadable input, output that cannot be written, or not enough memory
   3  inconclusive: interrupted, or no gap is certified at all where a certificate was required
   4  internal error, a defect of lorasolve; LORASOLVE_TRACEBACK=1 shows where

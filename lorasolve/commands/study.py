@@ -13,6 +13,7 @@ import numpy as np
 from .._support.files import text_writer, write_together
 from .._support.progress import complain
 from ..io import envelope
+from ..status import Status
 from ._arguments import add_json_argument, add_worker_arguments, as_options
 from ._output import certificate_text, emit, keep_inputs, remark
 from ._study_file import FILE_HELP, read_study, sources
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 # Different errors that are counted, and those that are shown.
 _COUNTED_ERRORS, _SHOWN_ERRORS = 1000, 5
 _SHOWN_DAMAGE = 10
+_DIVERGED = Status.DIVERGED.label
 
 
 class StudyCommand(Command):
@@ -114,13 +116,16 @@ def _report(args: argparse.Namespace, runs: Runs) -> int:
         remark(args, f"written: {', '.join(texts)}")
     document = status(runs) | {"rows": runs.sorted_rows() if args.json else []}
     emit(args, envelope("study", document), runs.table(args.by))
+    diverged = document["ends"].get(_DIVERGED, 0)
+    if diverged:
+        remark(args, f"{diverged} of {document['runs']} runs diverged: {Status.DIVERGED.advice}")
     for line in _error_lines(document):
         remark(args, line)
     for line in _damage_lines(document):
         remark(args, line)
     if runs.interrupted:
         return ExitCode.INCONCLUSIVE
-    return ExitCode.FALSE if set(document["ends"]) == {"failed"} else ExitCode.FINE
+    return ExitCode.FALSE if set(document["ends"]) <= {"failed", _DIVERGED} else ExitCode.FINE
 
 
 def _backend(args: argparse.Namespace) -> str:
@@ -155,7 +160,7 @@ def _repeat(args: argparse.Namespace, study: Study) -> int:
         text += f"\n{certificate_text(certify(problem, result))}"
     document = {"cell": cell, "fun": result.fun, "grad_norm": result.grad_norm, "nit": result.nit}
     emit(args, envelope("study-run", document), text)
-    return ExitCode.FINE
+    return ExitCode.FALSE if result.status is Status.DIVERGED else ExitCode.FINE
 
 
 # ---------------------------------------------------------------------- status

@@ -721,6 +721,24 @@ def test_a_study_whose_runs_all_failed_is_no_success(tmp_path, capsys, monkeypat
     assert main(["study", "--status", "runs"]) == 0
 
 
+@pytest.mark.parametrize(
+    ("steps", "diverged", "code"), [([1e3], 2, 1), ([1e3, 0.1], 2, 0), ([1e3, -1.0], 2, 1), ([0.1], 0, 0)]
+)
+def test_a_study_whose_runs_all_diverged_is_no_success(tmp_path, capsys, monkeypatch, steps, diverged, code):
+    """Above 2/smoothness gradient descent leaves every neighbourhood of a minimum; a negative step is refused."""
+    monkeypatch.chdir(tmp_path)
+    np.savez("d.npz", M=np.diag([3.0, 2.0]))
+    methods = [f"gd:step_size={step}" for step in steps]
+    text = f'[problem]\nobjective = "denoising"\ndata = "d.npz"\nrank = 1\nlam = 0.1\n[axes]\nmethod = {methods}\n'
+    (tmp_path / "grid.toml").write_text(f"{text}seed = [0, 1]\n")
+    assert main(["study", "grid.toml", "--store", "runs", "--backend", "serial"]) == code
+    told = [line for line in capsys.readouterr().err.splitlines() if "diverged" in line]
+    runs = 2 * len(steps)
+    assert told == ([f"{diverged} of {runs} runs diverged: the iterates left the finite numbers"] if diverged else [])
+    repeated = ["study", "grid.toml", "--repeat", f"method={methods[0]}", "seed=1"]
+    assert main(repeated) == (1 if diverged else 0)
+
+
 def test_files_of_studies_in_the_encodings_that_editors_write(tmp_path, capsys, monkeypatch):
     """A mark of the encoding at the beginning, and Python in the one that its first line names."""
     monkeypatch.chdir(tmp_path)
