@@ -133,6 +133,7 @@ def solve(
             origin = start_name(method, given)
             result = _result(end, method, origin, seed, message, monitor, total - compiled, compiled)
             result.message += zero_advice(result, stage) + unbounded_advice(result)
+            result.message += "".join(f"; {left}" for part in schedules if (left := part.unfinished(end.stage)))
             if monitor.raised is not None:
                 raise _with_result(monitor.raised, result)
             return result

@@ -82,6 +82,10 @@ class Schedule:
         """
         return 0.0
 
+    def unfinished(self, stage: Stage) -> str:
+        """Return what is left to do where a run ends in this stage, for its message; an empty text if nothing is."""
+        return ""
+
     def transition(self, stage: Stage, rng: np.random.Generator) -> Stage:
         """Return the start of the next stage from the end of the last one.
 

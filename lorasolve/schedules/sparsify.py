@@ -22,7 +22,8 @@ class Sparsify(OfGates):
     ----------
     penalties : tuple of float
         The gate penalties of the stages, increasing; each stage ends when it is stationary or has had its equal
-        share of the iterations. The adapter's own ``gate_penalty`` is not used.
+        share of the iterations, at least one: a run of fewer ends before the last penalty, and its message says so.
+        The adapter's own ``gate_penalty`` is not used.
 
     Notes
     -----
@@ -53,6 +54,11 @@ class Sparsify(OfGates):
     def unseen_gradient(self, stage: Stage) -> float:
         """Return infinity while penalties are to come: a point that is stationary at one need not be at others."""
         return math.inf if stage.memory["penalty index"] + 1 < len(self.penalties) else 0.0
+
+    def unfinished(self, stage: Stage) -> str:
+        """Return which penalty the run came to, where it is not the last."""
+        reached, last = self.penalties[stage.memory["penalty index"]], self.penalties[-1]
+        return f"the gate penalty had come to {reached:.3g} of {last:.3g}" if reached < last else ""
 
     def transition(self, stage: Stage, rng: np.random.Generator) -> Stage:
         """Set the next penalty; after the last one the stage goes on unchanged."""

@@ -131,6 +131,17 @@ def test_sparsify_raises_the_penalty_and_leaves_fewer_gates_open():
     assert fits == sorted(fits)
 
 
+@pytest.mark.parametrize(("iterations", "reached"), [(1, "0.01"), (3, "10"), (4, None), (9, None)])
+def test_a_run_that_ends_before_the_last_penalty_says_so(iterations, reached):
+    """Four penalties take at least four iterations; what was stopped between two is no result of the last."""
+    problem = ls.Problem(Denoising(target(12, 10, 2)), 8, 0.05, adapter="sora")
+    method = ls.Method("proximal_gd", Sparsify((0.01, 1.0, 10.0, 50.0)))
+    result = ls.solve(problem, method, stop=ls.StoppingRule(max_iter=iterations))
+    assert ("gate penalty" in result.message) == (reached is not None)
+    if reached is not None:
+        assert result.message.endswith(f"; the gate penalty had come to {reached} of 50")
+
+
 def test_a_closed_gate_may_reopen_before_its_columns_have_died():
     """The gradient moves between two steps; |s a^T G b| > gate_penalty opens it, computed here from its definition."""
     rng = np.random.default_rng(1)
