@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import _thread
+import math
 import os
 import signal
 import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,13 +21,13 @@ import numpy as np
 from .._support.digest import digest_of_imports
 from .._support.files import PathLike
 from .._support.interruptions import TERMINATED, handled, is_part, patient
-from .._support.origin import code_by_name
+from .._support.origin import code_by_name, of_package
 from .._support.progress import Progress
 from .._support.threads import MOST_THREADS, get_threads
 from .._support.validate import Array, as_flag, as_integer, as_path
-from ..executors import Executor, Pool, registry
+from ..executors import Executor, Outcome, Pool, registry
 from ..executors.base import Watched
-from ._pace import Pace
+from ._pace import Pace, duration
 from ._work import STOP, Chunk, Report, Work, Worker, asked_to_stop, lost
 from .store import Store, StoreError
 
@@ -39,6 +40,8 @@ AHEAD = 2
 # A share of everything is committed this often.
 COMMIT_SECONDS = 10.0
 LARGEST_CHUNK = 20_000
+# After which silence of an executor of the user's own it is said that it may have lost what it was given.
+SILENCE_SECONDS = 60.0
 # Cells of which a worker has to make the same runs; it makes their problems for that.
 COMPARED = 2
 # Shown before there is a rate; with a million runs it takes a minute.
@@ -209,6 +212,8 @@ class _Run:
     doubted: set[int] = field(default_factory=set)
     # Files of the workers that have done runs.
     shards: set[str] = field(default_factory=set)
+    # When something came back last; infinite once it is said that nothing does.
+    heard: float = math.inf
 
     def do(self, pending: Array, open_pool: Callable[[], Pool], workers: int) -> None:
         """Do the pending cells."""
@@ -218,6 +223,7 @@ class _Run:
         if len(pending) + len(self.suspects) and not asked_to_stop():
             self.waiting = self._shares(pending, workers) if self.executor.whole_shares else deque([pending])
             with open_pool() as pool:
+                self.heard = time.monotonic()
                 while self._goes_on():
                     self._submit(pool, workers)
                     self._collect(pool)
@@ -304,7 +310,9 @@ class _Run:
         return Chunk(f"{self.worker.shard.name}-{self.tasks}", cells, seconds, COMMIT_SECONDS, self.began)
 
     def _collect(self, pool: Pool) -> None:
-        for outcome in pool.wait(0.5):
+        outcomes = pool.wait(0.5)
+        self._listen(outcomes)
+        for outcome in outcomes:
             cells = self.out.pop(outcome.task)
             if outcome.lost:
                 self._lost(cells, outcome.suspect, outcome.task in self.doubted)
@@ -319,6 +327,19 @@ class _Run:
             if len(rest):
                 self.waiting.appendleft(rest)
         self.pace.show(self.store if self.executor.whole_shares else None)
+
+    def _listen(self, outcomes: Sequence[Outcome]) -> None:
+        """Say of a silent executor of the user's own that it may have lost a chunk, which looks like a long run."""
+        now = time.monotonic()
+        if outcomes:
+            self.heard = now
+        elif now - self.heard > SILENCE_SECONDS and not (self.executor.whole_shares or of_package(type(self.executor))):
+            self.pace.tell(
+                f"backend: {self.executor.name!r} has brought nothing back for {duration(now - self.heard)}, and holds "
+                f"{len(self.out)} chunks, of which each takes {CHUNK_SECONDS:g} s or one run; where its workers are "
+                "idle it has lost them, which lorasolve.check_executor looks for (Ctrl-C twice ends the call)"
+            )
+            self.heard = math.inf
 
     def _add(self, report: Report) -> None:
         self.pace.add(report)

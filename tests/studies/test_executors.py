@@ -7,6 +7,7 @@ import importlib
 import pathlib
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -199,9 +200,11 @@ class Faulty(Pool):
     def __init__(self, work: Callable[[Any], Any], answer: Callable[[Faulty, int, Callable[[], Any]], Any]) -> None:
         self.work, self.answer = work, answer
         self.tasks: deque[tuple[int, Any]] = deque()
+        self.chunks: dict[int, Any] = {}
         self.first: Any = None
 
     def submit(self, task: int, chunk: Any) -> None:
+        self.chunks[task] = chunk
         self.tasks.append((task, chunk))
 
     def wait(self, seconds: float) -> Any:
@@ -246,6 +249,31 @@ def test_a_pool_that_brings_back_something_else_is_refused_by_name(
     study = Study(Problem(Denoising(np.eye(3)), 3, 0.1), {"seed": range(400), "lam": [0.1, 0.2]}, "lbfgs")
     with pytest.raises((TypeError, ValueError), match=rf"^backend: 'faults': .*{message}"):
         study.run(tmp_path / "runs", Faults())
+
+
+def test_an_executor_that_brings_nothing_back_is_told(tmp_path: pathlib.Path, monkeypatch: Any, capsys: Any) -> None:
+    """A chunk that is lost and a run that takes long look alike: the call waited for both without a word."""
+    monkeypatch.setattr("lorasolve.studies._engine.SILENCE_SECONDS", 0.2, raising=False)
+    hushed = []
+
+    def late(pool: Faulty, task: int, do: Callable[[], Any]) -> list[Outcome]:
+        if len(hushed) < 5:
+            hushed.append(task)
+            pool.tasks.append((task, pool.chunks[task]))
+            time.sleep(0.1)
+            return []
+        return [Outcome(task, do())]
+
+    class Mine(Executor):
+        name, summary = "mine", "of another kind"
+
+        def open(self, start: Any, *settings: Any) -> Pool:
+            return Faulty(start(), late)
+
+    study = Study(Problem(Denoising(np.eye(3)), 3, 0.1), {"seed": range(400), "lam": [0.1, 0.2]}, "lbfgs")
+    assert len(study.run(tmp_path / "runs", Mine())) == 800
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if "mine" in line]
+    assert "'mine' has brought nothing back for 0 s, and holds" in told and "lorasolve.check_executor" in told
 
 
 @pytest.mark.parametrize(("number", "error"), [(0, ValueError), (None, TypeError), (2.0, TypeError)])
