@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,6 +87,24 @@ def in_groups(records: Iterable[Record], by: Sequence[str] | None) -> tuple[list
     return heads, rows, [True] + [False] * (len(heads) - 1)
 
 
+def noting_globals(records: Iterable[Record], notes: set[str]) -> Iterator[Record]:
+    """Yield records, and note of those that are global by one measure and not by another what each of them says.
+
+    A verdict is about the problem at the rank of the run, a certificate about the convex one, whose optimum may have a
+    larger rank.
+    """
+    for record in records:
+        entries = {name: value for found in measured(record["result"]).values() for name, value in found.items()}
+        kinds = [name for name, value in entries.items() if _last(name) == "kind" and value == "global"]
+        answers = [name for name, value in entries.items() if _last(name) == "is_global" and value is False]
+        notes |= {
+            f"{kind} global: F is least at the rank of the run; {answer}: least at any rank, to its tolerance"
+            for kind in kinds
+            for answer in answers
+        }
+        yield record
+
+
 def _line(labels: list[str], group: _Group, columns: dict[str, str | None]) -> list[str]:
     share = f"{group.converged / group.ended:.2f}" if group.ended else "-"
     found = [group.text(name, measure) for name, measure in columns.items()]
@@ -102,8 +120,12 @@ def _axis_texts(places: list[Record], name: str) -> list[str]:
 def _headlines(names: Iterable[str]) -> list[str]:
     """Return the columns of a measure that a summary shows: its headlines where it says much, else all."""
     names = list(names)
-    headlines = [name for name in names if name.rpartition(".")[2] in _HEADLINES]
+    headlines = [name for name in names if _last(name) in _HEADLINES]
     return headlines if headlines and len(names) > _MANY else names
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def _together(given: list[Any]) -> str:

@@ -13,7 +13,7 @@ from .._support.files import PathLike
 from .._support.validate import Array, as_flag, as_instance, as_path
 from ..tables import aligned, csv_line, data_frame, html_table, latex_tabular, latex_text, markdown_table, written
 from ._cells import canonical, order
-from ._groups import in_groups
+from ._groups import in_groups, noting_globals
 from ._page import page
 from ._phases import draw, phase
 from .records import Record, row_of
@@ -192,10 +192,12 @@ class Runs:
             Counts, the share of runs that converged, medians of numbers, shares of truth values, lengths of lists, the
             most frequent text. Runs that failed are left out of the columns that they did not come to. Where others
             have no value in a column, which is what an infinite number is kept as, a share counts them as not true, and
-            a median says of how many runs it is: ``0.1 (3 of 5)``.
+            a median says of how many runs it is: ``0.1 (3 of 5)``. Where a verdict says global of a run and a
+            certificate does not, a line below says what each is about.
         """
-        heads, rows, left = in_groups(self._of_different_cells(), by)
-        return aligned([heads, *rows], left)
+        notes: set[str] = set()
+        heads, rows, left = in_groups(noting_globals(self._of_different_cells(), notes), by)
+        return "\n".join([aligned([heads, *rows], left), *sorted(f"({note})" for note in notes)])
 
     def to_latex(self, path: PathLike | None = None, by: Sequence[str] | None = None) -> str:
         """Return the table as a LaTeX tabular (booktabs), and write it to a file if there is a path.

@@ -266,3 +266,26 @@ def test_tables_and_phase_diagrams_keep_little_of_a_run(tmp_path):
             assert tracemalloc.get_traced_memory()[1] < many * len(text) / 10
         finally:
             tracemalloc.stop()
+
+
+def test_a_table_says_what_is_global_where_a_verdict_and_a_certificate_differ(tmp_path):
+    """Below the rank of the optimum the best point of the rank is global of a problem, and not of the convex one."""
+    s, lam = np.array([5.0, 4.0, 3.0]), 0.5
+    study = ls.Study(
+        problem=lambda rank: ls.Problem(ls.objectives.Denoising(np.diag(s)), rank=rank, lam=lam),
+        axes={"rank": [1, 3]},
+        method="lbfgs",
+        measure=[ls.certify, ls.verdict],
+    )
+    lines = study.run(tmp_path / "runs", "serial").table().splitlines()
+    heads, below, whole = (re.split(r"\s{2,}", line.strip()) for line in lines[:3])
+    asked = [heads.index(name) for name in ("fun", "certify.is_global", "verdict.kind")]
+    # Singular values that are kept shrink by lam, the others are left over (Eckart, Young and Mirsky).
+    least = lam * s[0] - lam**2 / 2 + (s[1:] ** 2).sum() / 2
+    assert [below[k] for k in asked] == [f"{least:.4g}", "0.00", "global"]
+    assert [whole[k] for k in asked][1:] == ["1.00", "global"]
+    of_a_verdict = "verdict.kind global: F is least at the rank of the run"
+    assert lines[3:] == [f"({of_a_verdict}; certify.is_global: least at any rank, to its tolerance)"]
+    assert len(study.runs(tmp_path / "runs").to_markdown().splitlines()) == 2 + 2
+    ranks = ls.Study(study.problem, {"rank": [3]}, "lbfgs", measure=[ls.certify, ls.verdict])
+    assert len(ranks.run(tmp_path / "whole", "serial").table().splitlines()) == 1 + 1
