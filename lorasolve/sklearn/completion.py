@@ -224,9 +224,12 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
         if not hasattr(X, "columns"):
             given = f"a tuple of {len(X)}" if isinstance(X, tuple) else shown(X)
             raise TypeError(f"X: expected a data frame, as entries={self.entries!r} names its columns, got {given}")
+        if not hasattr(X, "__len__"):
+            raise TypeError(f"X: expected a data frame that is computed, as by X.collect(), got a {type(X).__name__}")
+        there = _column_names(X)
         *labels, value = self.entries
-        wanted = [*labels, *([value] if value in X else [])]
-        missing = [name for name in wanted if name not in X]
+        wanted = [*labels, *([value] if value in there else [])]
+        missing = [name for name in wanted if name not in there]
         if missing:
             raise ValueError(f"X: has no column {missing[0]!r}; entries={self.entries!r} names the columns")
         return tuple(X[name].to_numpy() for name in wanted)
@@ -295,7 +298,7 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
                 f"got {matrix.shape[1]}"
             )
         if not reset and hasattr(X, "columns") and not hasattr(self, "n_features_in_"):
-            self._refuse_other_columns(list(X.columns))
+            self._refuse_other_columns(_column_names(X))
         return matrix
 
     def _refuse_other_columns(self, names: list[Any]) -> None:
@@ -319,6 +322,11 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
         tags.input_tags.allow_nan = True
         tags.input_tags.sparse = True
         return tags
+
+
+def _column_names(frame: Any) -> list[Any]:
+    """Return what the columns of a data frame are called; what a table of Arrow calls columns are the arrays."""
+    return list(getattr(frame, "column_names", frame.columns))
 
 
 def _observed(matrix: Any) -> Ratings:

@@ -219,6 +219,57 @@ def test_columns_that_are_named_otherwise_than_the_labels_fitted_are_not_taken_f
         numbered.transform(pandas.DataFrame(holes, columns=[7, 4]))
 
 
+class _ArrowTable:
+    """As a table of pyarrow: its columns are the arrays, and their names stand apart."""
+
+    def __init__(self, columns) -> None:
+        self._columns = {name: np.asarray(values) for name, values in columns.items()}
+        self.column_names, self.columns = list(self._columns), list(self._columns.values())
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    def __getitem__(self, name):
+        return _ArrowColumn(self.columns[name] if isinstance(name, int) else self._columns[name])
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.columns, dtype=dtype).T
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self), len(self.columns)
+
+
+class _ArrowColumn:
+    def __init__(self, values) -> None:
+        self.to_numpy = lambda: values
+
+
+def test_tables_of_arrow_are_data_frames() -> None:
+    """Their columns were not found, though the message had their names."""
+    entries = {"user": ["a", "a", "b", "b"], "item": ["x", "y", "x", "y"], "stars": [1.0, 2.0, 3.0, 5.0]}
+    names = tuple(entries)
+    arrays = tuple(np.array(entries[name]) for name in names)
+    expected = LowRankCompletion(0.5).fit(arrays)
+    model = LowRankCompletion(0.5, entries=names).fit(_ArrowTable(entries))
+    np.testing.assert_array_equal(model.predict(_ArrowTable(entries)), expected.predict(arrays))
+    holes = {"x": [np.nan, 1.0], "y": [2.0, np.nan]}
+    dense = np.column_stack(list(holes.values()))
+    np.testing.assert_array_equal(model.transform(_ArrowTable(holes)), expected.transform(dense))
+    with pytest.raises(ValueError, match="got 'y' in place of 'x'"):
+        model.transform(_ArrowTable(dict(reversed(holes.items()))))
+    with pytest.raises(ValueError, match="X: has no column 'user'"):
+        model.predict(_ArrowTable({"nutzer": ["a"], "item": ["x"]}))
+
+
+def test_frames_that_are_not_computed_are_named() -> None:
+    class LazyFrame:
+        columns = ("user", "item", "stars")
+
+    with pytest.raises(TypeError, match=r"X: expected a data frame that is computed, as by X.collect\(\), got a Lazy"):
+        LowRankCompletion(0.5, entries=LazyFrame.columns).fit(LazyFrame())
+
+
 def test_frames_keep_their_names(holes) -> None:
     pandas = pytest.importorskip("pandas")
     _, _, X = holes
