@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._support.files import PathLike, Write, write_together
+from .._support.validate import as_instance, as_iterable, as_text
 from ..executors import Executor
 from ..io import envelope, json_writer
 from ..papers.base import Axes, Claim, Experiment, PaperClaims, Record
@@ -74,7 +75,7 @@ class Reproduction:
         experiment = self.experiment
         work = sum(record["seconds"] for record in self.records)
         lines = [f"== {_stem(experiment, self.quick, self.given)}: {experiment.summary}"]
-        lines += [experiment.table(self.records), *map(str, self.claims)]
+        lines += [as_text(experiment.table(self.records), f"{experiment.name}: table"), *map(str, self.claims)]
         if not self.judged and type(experiment).claims is not Experiment.claims:
             lines.append("(the claims are about the experiment's own axes, and are not judged on these)")
         lines.append(
@@ -134,7 +135,7 @@ def reproduce(
     if runs.interrupted:
         raise KeyboardInterrupt
     records = _ordered(experiment, axes, _records(experiment, calls, calls.records(runs)))
-    claims = experiment.claims(records) if judged(experiment, axes) else []
+    claims = _claims(experiment, records) if judged(experiment, axes) else []
     path = out / f"{_stem(experiment, quick, texts)}.json"
     writes: dict[PathLike, Write] = {path: json_writer(_document(experiment, texts, records, claims))}
     if experiment.size is not None:
@@ -175,6 +176,12 @@ def _ordered(experiment: Experiment, axes: Axes, records: list[Record]) -> list[
     places = experiment.cells(in_own_order(experiment, axes))
     found = zip(map(places.index, experiment.cells(axes)), records)
     return [record for _, record in sorted(found, key=lambda each: each[0])]
+
+
+def _claims(experiment: Experiment, records: list[Record]) -> list[Claim]:
+    """Return the claims held against the records, as a list of them."""
+    name = f"{experiment.name}: claims"
+    return [as_instance(claim, name, Claim) for claim in as_iterable(experiment.claims(records), name)]
 
 
 def _stem(experiment: Experiment, quick: bool, given: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from .._support.files import require_writable
 from .._support.keywords import suggest
 from .._support.progress import complain
-from .._support.validate import as_path
+from .._support.validate import as_path, as_text
 from ..papers import registry
 from ..papers.base import Experiment
 from ._arguments import add_worker_arguments, as_options
@@ -100,6 +100,7 @@ class ReproduceCommand(Command):
             experiment = known[name]()
             lacks = experiment.missing()
             if lacks is not None:
+                as_text(lacks, f"{name}: missing")
                 if name in args.names:
                     raise ValueError(f"NAME: {name} {lacks}")
                 print(f"{name}: left out, {lacks}\n", flush=True)

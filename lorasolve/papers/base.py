@@ -6,12 +6,12 @@ import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._support.validate import Array
+from .._support.validate import Array, as_choice, as_flag, as_instance, as_text
 from ..plotting import COLOURS as COLOURS
 from ..tables import aligned
 
@@ -70,6 +70,12 @@ class Claim:
     measured: str
     holds: bool
 
+    def __post_init__(self) -> None:
+        claim = f"claim {as_text(self.statement, 'claim')!r}"
+        as_choice(self.expected, f"{claim}: expected", get_args(ClaimStatus))
+        as_text(self.measured, f"{claim}: measured")
+        object.__setattr__(self, "holds", as_flag(self.holds, f"{claim}: holds"))
+
     @property
     def status(self) -> str:
         """What is expected of the claim if it holds, and "NOT REPRODUCED" if it does not."""
@@ -126,7 +132,7 @@ class Experiment:
 
     def axes(self, quick: bool) -> Axes:
         """Return the values of each axis, fewer or smaller ones for a quick run."""
-        raise NotImplementedError
+        raise self._lacks("axes(quick)")
 
     def fits(self, cell: Cell) -> bool:
         """Whether values of several axes go together; all do by default."""
@@ -140,11 +146,11 @@ class Experiment:
 
     def run(self, cell: Cell) -> Record:
         """Do one cell's work."""
-        raise NotImplementedError
+        raise self._lacks("run(cell)")
 
     def table(self, records: list[Record]) -> str:
         """Return the results as text."""
-        raise NotImplementedError
+        raise self._lacks("table(records)")
 
     def claims(self, records: list[Record]) -> list[Claim]:
         """Return the paper's claims held against the results; none by default."""
@@ -157,7 +163,10 @@ class Experiment:
 
     def draw(self, records: list[Record], figure: Figure) -> None:
         """Draw the results; called where there is a ``size``."""
-        raise NotImplementedError
+        raise self._lacks("draw(records, figure)")
+
+    def _lacks(self, method: str) -> TypeError:
+        return TypeError(f"{type(self).__name__} does not define {method}")
 
 
 class PaperClaims(Experiment):
@@ -181,17 +190,30 @@ class PaperClaims(Experiment):
         """Return the keyword arguments of each part, smaller ones for a quick run; none by default."""
         return {}
 
+    def _settings(self, quick: bool) -> dict[str, dict[str, Any]]:
+        """Return the settings, which have to be of parts that there are."""
+        name = f"{self.name}: settings({quick})"
+        settings = as_instance(self.settings(quick), name, dict)
+        for part in settings:
+            as_choice(part, name, as_instance(self.parts, f"{self.name}: parts", dict))
+        return settings
+
     def report(self, found: dict[str, Any]) -> str:
         """Return what the parts found as text, by the parts' names."""
-        raise NotImplementedError
+        raise self._lacks("report(found)")
 
     def judge(self, found: dict[str, Any]) -> list[Claim]:
         """Return the claims beside what was measured."""
-        raise NotImplementedError
+        raise self._lacks("judge(found)")
 
     def axes(self, quick: bool) -> Axes:
         """Return the settings that a quick run makes smaller, as ``part.name``; the others belong to the claims."""
-        quickly, fully = self.settings(True), self.settings(False)
+        quickly, fully = self._settings(True), self._settings(False)
+        if _names(quickly) != _names(fully):
+            raise ValueError(
+                f"{self.name}: expected settings(True) and settings(False) with the same names, got {_names(quickly)} "
+                f"and {_names(fully)}"
+            )
         found = quickly if quick else fully
         return {
             f"{part}.{name}": value
@@ -202,7 +224,7 @@ class PaperClaims(Experiment):
 
     def cells(self, axes: Mapping[str, Any]) -> list[Cell]:
         """Return one cell a part."""
-        settings = self.settings(False)
+        settings = self._settings(False)
         for key, value in axes.items():
             part, _, name = key.partition(".")
             settings[part][name] = value
@@ -215,7 +237,7 @@ class PaperClaims(Experiment):
 
     def picture(self, found: dict[str, Any], figure: Figure) -> None:
         """Draw what the parts found; called where there is a ``size``."""
-        raise NotImplementedError
+        raise self._lacks("picture(found, figure)")
 
     def draw(self, records: list[Record], figure: Figure) -> None:
         """Draw what the parts found."""
@@ -228,6 +250,10 @@ class PaperClaims(Experiment):
     def claims(self, records: list[Record]) -> list[Claim]:
         """Return the claims beside what was measured."""
         return self.judge(_found(records))
+
+
+def _names(settings: dict[str, dict[str, Any]]) -> list[str]:
+    return sorted(f"{part}.{name}" for part, values in settings.items() for name in values)
 
 
 def _found(records: list[Record]) -> dict[str, Any]:

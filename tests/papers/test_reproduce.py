@@ -167,6 +167,72 @@ def test_what_is_wrong_with_many_cells_is_told_once(tmp_path):
     assert "x = 1, power = 2, sign = plus and 4 more: " in str(told.value)
 
 
+class Doubled(PaperClaims):
+    """One part, and a claim about it."""
+
+    name = summary = seeds = "doubled"
+    parts: ClassVar = {"one": lambda n: 2 * n}
+
+    def settings(self, quick):
+        return {"one": {"n": 2 if quick else 3}}
+
+    def report(self, found):
+        return f"twice {found['one']}"
+
+    def judge(self, found):
+        yield Claim("it is even", "confirmed", str(found["one"]), found["one"] % 2 == 0)
+
+
+def test_claims_may_be_anything_that_lists_them(tmp_path):
+    """Of a generator no claim was left, and the exit code said that all hold."""
+    found = reproduce(Doubled(), tmp_path, True)
+    assert [(claim.measured, claim.status) for claim in found.claims] == [("4", "confirmed")]
+    assert "[confirmed] it is even" in str(found)
+    document = json.loads((tmp_path / "doubled-quick.json").read_text())
+    assert [claim["holds"] for claim in document["claims"]] == [True]
+
+
+@pytest.mark.parametrize(
+    ("faults", "message"),
+    [
+        ({"report": lambda self, found: None}, "doubled: table: expected a text, got None"),
+        ({"report": PaperClaims.report}, r"Faulty does not define report\(found\)"),
+        ({"size": (4.0, 3.0)}, r"Faulty does not define picture\(found, figure\)"),
+        ({"judge": lambda self, found: None}, "doubled: claims: expected a list of one value or several, got None"),
+        ({"judge": lambda self, found: ["yes"]}, "doubled: claims: expected a Claim, got 'yes'"),
+        ({"settings": lambda self, quick: None}, r"doubled: settings\(True\): expected a dict, got None"),
+        ({"settings": lambda self, quick: {"two": {}}}, r"doubled: settings\(True\): expected 'one', got 'two'"),
+        (
+            {"settings": lambda self, quick: {"one": {"n": 2} if quick else {"n": 3, "k": 1}}},
+            r"doubled: expected settings\(True\) and settings\(False\) with the same names, got \['one.n'\] and",
+        ),
+        ({"parts": [len]}, "doubled: parts: expected a dict, got"),
+    ],
+)
+def test_what_is_wrong_with_an_experiment_is_told_by_its_name(tmp_path, faults, message):
+    faulty = type("Faulty", (Doubled,), faults)()
+    with pytest.raises((TypeError, ValueError), match=f"^{message}"):
+        str(reproduce(faulty, tmp_path, True))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"holds": float("nan")}, "holds: expected True or False, got nan"),
+        ({"holds": None}, "holds: expected True or False, got None"),
+        ({"holds": "no"}, "holds: expected True or False, got 'no'"),
+        ({"expected": "confirmd"}, "expected: expected 'confirmed', 'holds with correction' or 'not at matrix scale'"),
+        ({"measured": 2.0}, "measured: expected a text, got 2.0"),
+    ],
+)
+def test_a_claim_that_nothing_decides_is_refused(changed, message):
+    """What is true in Python and no truth value, as NaN or a text, was confirmed."""
+    right = {"statement": "it is even", "expected": "confirmed", "measured": "4", "holds": np.bool_(True)}
+    assert Claim(**right).holds is True
+    with pytest.raises((TypeError, ValueError), match=f"^claim 'it is even': {message}"):
+        Claim(**right | changed)
+
+
 def test_other_code_is_another_cell(tmp_path):
     reproduce(Squares(), tmp_path, quick=True)
 
