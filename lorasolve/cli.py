@@ -54,6 +54,12 @@ def main(argv: Sequence[str]) -> int:
             return _USAGE
         if os.environ.get(_TRACEBACK):
             sys.excepthook(*sys.exc_info())
+        place = _place_in_a_component(error)
+        if place is not None:
+            complain(
+                f"lorasolve {name}: {place}: {type(error).__name__}: {error} ({_TRACEBACK}=1 shows how it came there)"
+            )
+            return _USAGE
         complain(
             f"lorasolve {name}: internal error, a defect of lorasolve: {type(error).__name__}: {error} "
             f"({_TRACEBACK}=1 shows where)"
@@ -113,6 +119,24 @@ def _is_of_the_user(error: Exception) -> bool:
     while last is not None and last.tb_next is not None:
         last = last.tb_next
     return last is not None and last.tb_frame.f_code.co_code[last.tb_lasti] == opmap["RAISE_VARARGS"]
+
+
+def _place_in_a_component(error: Exception) -> str | None:
+    """Return where a component that a user has added raised an error; None if this package did."""
+    import traceback
+
+    from ._support.origin import OWN, of_package
+    from ._support.registry import packages_with_plug_ins
+
+    added, place = packages_with_plug_ins(), None
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        name = str(frame.f_globals.get("__name__"))
+        package = name.partition(".")[0]
+        if package in added or (package in OWN and not of_package(types.ModuleType(name))):
+            place = f"{frame.f_code.co_filename}, line {line}, in {frame.f_code.co_qualname}"
+        elif package in OWN:
+            place = None
+    return place
 
 
 def _is_of_memory(error: Exception) -> bool:

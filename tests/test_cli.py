@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.metadata
 import itertools
 import json
 import os
@@ -237,6 +238,24 @@ def test_a_library_for_which_memory_is_short_is_no_defect(capsys, monkeypatch, w
     monkeypatch.setattr("lorasolve.commands.solve.problem_from", load)
     assert main(["solve"]) == 2
     assert capsys.readouterr().err == f"lorasolve solve: not enough memory (_sparsetools.so: {words})\n"
+
+
+@pytest.mark.parametrize(
+    ("module", "code"), [("lorasolve.inits.mine", 2), ("plugged.inits", 2), ("lorasolve.inits.lora", 4), ("other", 4)]
+)
+def test_an_error_in_a_component_that_was_added_is_told_by_its_place(capsys, monkeypatch, module, code) -> None:
+    """It was called a defect of lorasolve, without a word about where it is."""
+    point = importlib.metadata.EntryPoint("mine", "plugged.inits:Mine", "lorasolve.inits")
+    monkeypatch.setattr("lorasolve._support.registry._entry_points", lambda: importlib.metadata.EntryPoints([point]))
+    names = {"__name__": module}
+    exec(compile("def load(*_):\n    return {}['two']\n", "mine.py", "exec"), names)
+    monkeypatch.setattr("lorasolve.commands.solve.problem_from", names["load"])
+    assert main(["solve"]) == code
+    told = capsys.readouterr().err
+    if code == 2:
+        assert told.startswith("lorasolve solve: mine.py, line 2, in load: KeyError: 'two' (LORASOLVE_TRACEBACK=1")
+    else:
+        assert told.startswith("lorasolve solve: internal error, a defect of lorasolve: KeyError: 'two'")
 
 
 def test_an_import_that_fails_otherwise_is_a_defect(capsys, monkeypatch) -> None:

@@ -92,6 +92,8 @@ def test_a_base_class_of_several_lives_in_a_module_with_an_underscore(folder) ->
         ({"box": "def area(:\n    return 1\n"}, ["/box.py: SyntaxError: invalid syntax"]),
         ({"box": "from .base import Shap\n"}, ["/box.py: ImportError: cannot import name 'Shap'"]),
         ({"box": "side = length\n"}, ["/box.py: NameError: name 'length' is not defined"]),
+        ({"box": "raise RuntimeError('no sides')\n"}, ["/box.py: RuntimeError: no sides"]),
+        ({"box": "import sys\nsys.exit(0)\n"}, ["/box.py: SystemExit: 0"]),
     ],
     ids=[
         "duplicate",
@@ -103,6 +105,8 @@ def test_a_base_class_of_several_lives_in_a_module_with_an_underscore(folder) ->
         "no Python",
         "missing name",
         "undefined name",
+        "error",
+        "exit",
     ],
 )
 def test_what_a_folder_may_not_hold(folder, files, words) -> None:

@@ -77,7 +77,7 @@ class Registry(Generic[T]):
         place = f"{self.package}.{name}"
         try:
             return importlib.import_module(place)
-        except (SyntaxError, ImportError, NameError, AttributeError, TypeError, ValueError) as error:
+        except (Exception, SystemExit) as error:
             spec = importlib.util.find_spec(place)
             raise ValueError(f"{spec.origin if spec else place}: {type(error).__name__}: {error}") from error
 
@@ -232,6 +232,13 @@ def _settings(cls: Any, name: str, text: str, argument: str) -> dict[str, Any]:
             raise ValueError(f"{argument}: {name} is given the setting {key!r} twice")
         settings[key] = parse_value(value)
     return settings
+
+
+def packages_with_plug_ins() -> set[str]:
+    """Return the names of the packages that register components."""
+    points = _entry_points()
+    folders = [group for group in points.groups if group.startswith("lorasolve.")]
+    return {point.module.partition(".")[0] for folder in folders for point in points.select(group=folder)}
 
 
 @functools.cache
