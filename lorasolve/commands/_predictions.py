@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .._support.files import text_writer, write_atomically
 from .._support.validate import Array
 from ..io import envelope
@@ -53,6 +55,17 @@ def remark_otherwise_written(
     for which, label, known in otherwise:
         remark(args, f"the {which} label {label!r} is {known!r} in the data; labels are compared as they are written")
     return bool(otherwise)
+
+
+def remark_exchanged(args: argparse.Namespace, model: CompletionModel, rows: list[str], cols: list[str]) -> bool:
+    """Say that rows stand in the place of columns, where no pair is known but exchanged ones, and return whether."""
+    if (model.knows_rows(rows) & model.knows_cols(cols)).any():
+        return False
+    exchanged = np.flatnonzero(model.knows_rows(cols) & model.knows_cols(rows))
+    if exchanged.size:
+        row, col = rows[exchanged[0]], cols[exchanged[0]]
+        remark(args, f"rows and columns are exchanged: {row!r} is a column of the data, and {col!r} a row")
+    return bool(exchanged.size)
 
 
 def _written_otherwise(labels: list[str], knows: Callable[[list[str]], Array]) -> tuple[str, str] | None:

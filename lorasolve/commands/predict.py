@@ -10,7 +10,7 @@ from .._support.validate import Array
 from ..io import Pairs, read_pairs
 from ._arguments import FORMAT, add_format_arguments, add_json_argument, as_options, format_from
 from ._output import keep_inputs, remark
-from ._predictions import refuse_other_formats, remark_otherwise_written, tell
+from ._predictions import refuse_other_formats, remark_exchanged, remark_otherwise_written, tell
 from .base import Command, ExitCode
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class PredictCommand(Command):
         unknown = int((~(model.knows_rows(rows) & model.knows_cols(cols))).sum())
         if unknown:
             remark(args, f"{unknown} of {len(rows)} pairs have a label that was not in the data: means only")
-        otherwise = remark_otherwise_written(args, model, rows, cols)
+        otherwise = remark_otherwise_written(args, model, rows, cols) or remark_exchanged(args, model, rows, cols)
         first = not (model.knows_rows(rows[:1])[0] or model.knows_cols(cols[:1])[0])
         if first and not otherwise and pairs.names == ("row", "column") and not rows[0].isdigit():
             remark(

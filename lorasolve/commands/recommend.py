@@ -7,7 +7,7 @@ import argparse
 from ..io import read_ratings
 from ._arguments import FORMAT, add_format_arguments, add_json_argument, as_options, format_from
 from ._output import keep_inputs, remark
-from ._predictions import refuse_other_formats, remark_otherwise_written, tell
+from ._predictions import refuse_other_formats, remark_exchanged, remark_otherwise_written, tell
 from .base import Command, ExitCode
 
 
@@ -45,6 +45,7 @@ class RecommendCommand(Command):
                 remark(args, f"{unknown} of {count} entries to leave out have a label that was not in the data")
                 labels = (part.astype(str).tolist() for part in (seen.row_labels, seen.col_labels))
                 remark_otherwise_written(args, model, *labels)
+                remark_exchanged(args, model, *(part.astype(str).tolist() for part in without))
         rows = model.row_labels if args.rows is None else args.rows
         with as_options(rows="--rows", count="--count"):
             found = model.best_columns(rows, args.count, without=without)

@@ -750,6 +750,26 @@ def test_names_are_no_pair_of_numbers(tmp_path, capsys, film) -> None:
     assert "names.csv: holds no pairs but the names 'Kundin' and 'Film'" in capsys.readouterr().err
 
 
+def test_rows_in_the_place_of_columns_are_told(tmp_path, monkeypatch, capsys) -> None:
+    """Means alone were predicted, and the first pair taken for a possible header."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r.csv").write_text("kunde,film,note\nanna,x,1\nanna,y,2\nbernd,x,3\n")
+    (tmp_path / "exchanged.csv").write_text("x,otto\nx,bernd\ny,anna\n")
+    (tmp_path / "some.csv").write_text("x,bernd\nanna,y\n")
+    (tmp_path / "turned.csv").write_text("film,mensch,note\nx,anna,1\ny,anna,2\n")
+    assert main(["complete", "r.csv", "--lam", "0.1", "--out", "m.npz"]) == 0
+    told = "rows and columns are exchanged: 'x' is a column of the data, and 'bernd' a row"
+    for pairs, remarks in (
+        ("exchanged.csv", ["3 of 3 pairs have a label that was not in the data: means only", told]),
+        ("some.csv", ["1 of 2 pairs have a label that was not in the data: means only"]),
+    ):
+        capsys.readouterr()
+        assert main(["predict", "m.npz", pairs]) == 0
+        assert [line for line in capsys.readouterr().err.splitlines() if "header" not in line] == remarks
+    assert main(["recommend", "m.npz", "--without", "turned.csv"]) == 0
+    assert told.replace("bernd", "anna") in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("ids", "pair"), [("{}", "3.0,1"), ("{}.0", "3,1"), ("{}", "003,1")])
 def test_a_number_that_the_data_write_otherwise_is_told(tmp_path, capsys, ids, pair) -> None:
     """As ids are that pandas has read with a gap among them, or another program with leading zeros."""
