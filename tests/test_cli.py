@@ -301,6 +301,28 @@ def test_factors_that_cannot_hold_one_optimum_are_not_said_to_be_too_small_for_a
     assert json.loads(capsys.readouterr().out)["result"]["fun"] < 1e-12
 
 
+@pytest.mark.parametrize("arrays", [{"X": np.eye(3)}, {"A": np.ones((3, 1)), "B": np.ones((3, 1))}])
+def test_a_point_without_its_problem_is_told_which_one_it_is_held_against(capsys, arrays) -> None:
+    np.savez("point.npz", **arrays)
+    assert main(["certify", "point.npz"]) == 2
+    assert capsys.readouterr().err == (
+        "lorasolve certify: point.npz: expected a point of shape (10, 64), that of the embedded digits job, got "
+        "(3, 3); --objective NAME FILE is the problem of another one\n"
+    )
+
+
+@pytest.mark.parametrize("command", [["verdict", "run"], ["certify", "run"], ["predict", "run", "pairs.csv"]])
+def test_a_name_without_the_suffix_that_was_added_is_met_with_it(capsys, command) -> None:
+    """What ``--out run`` writes is called run.npz."""
+    np.savez("run", X=np.zeros((10, 64)))
+    assert main(command) == 2
+    told = f"lorasolve {command[0]}: run: No such file or directory, but run.npz is there\n"
+    assert capsys.readouterr().err == told
+    assert main(["certify", "run.npz"]) == 0
+    assert main(["verdict", "runs"]) == 2
+    assert capsys.readouterr().err == "lorasolve verdict: runs: No such file or directory\n"
+
+
 @pytest.mark.parametrize("form", ["X", "factors", "result", "convex"])
 def test_certify_a_point_from_anywhere(capsys, data, form, tmp_path) -> None:
     problem = ["--objective", "denoising", data, "--lam", "1"]

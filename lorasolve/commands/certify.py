@@ -77,8 +77,16 @@ def _problem_and_point(args: argparse.Namespace) -> tuple[str, Problem, Any]:
         raise ValueError("--lam: expected the weight decay of the problem that the point is meant to solve")
     if set(arrays) == {"X"}:
         point: Any = arrays["X"]
+        shape = point.shape
     elif set(arrays) == {"A", "B"}:
         point = Product(arrays["A"], arrays["B"])
+        shape = point.A.shape[:1] + point.B.shape[:1]
     else:
         raise ValueError(f"{args.file}: expected the array X, or A and B; keys: {', '.join(arrays) or 'none'}")
-    return f"{task.title}, point in {pathlib.Path(args.file).name}", problem_from(args, task), point
+    problem = problem_from(args, task)
+    if args.objective is None and shape != problem.shape:
+        raise ValueError(
+            f"{args.file}: expected a point of shape {problem.shape}, that of the embedded digits job, got {shape}; "
+            "--objective NAME FILE is the problem of another one"
+        )
+    return f"{task.title}, point in {pathlib.Path(args.file).name}", problem, point

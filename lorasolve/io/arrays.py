@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import zipfile
 from typing import Any
 
@@ -27,7 +29,7 @@ def read_arrays(path: PathLike) -> dict[str, Array]:
         If it is no archive of plain arrays, damaged, encrypted, packed in another way than NumPy does, or too large.
     """
     path = as_path(path, "path")
-    with readable(path):
+    with readable(_there(path)):
         with open(path, "rb") as file:
             start = file.read(6)
         kind = "a single array" if start == b"\x93NUMPY" else "of another format"
@@ -44,6 +46,13 @@ def read_arrays(path: PathLike) -> dict[str, Array]:
     # NumPy before 2.2 takes this option of savez for an array; lorasolve once gave it.
     arrays.pop("allow_pickle", None)
     return arrays
+
+
+def _there(path: str) -> str:
+    """Return the path, or say that what is there has the suffix that commands and NumPy add to a name without one."""
+    if not os.path.exists(path) and os.path.exists(f"{path}.npz"):
+        raise FileNotFoundError(errno.ENOENT, f"{os.strerror(errno.ENOENT)}, but {path}.npz is there", path)
+    return path
 
 
 def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
