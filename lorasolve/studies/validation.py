@@ -25,6 +25,8 @@ from .lam_path import Path, chosen_lams, path_at, rank_text
 
 # The loss to train on, that to test on, and the share of a sum that is trained on.
 Fold = tuple[Objective, Objective, float]
+# What to do where no part of the data can be held out.
+_HELD_OUT = "give held_out (in an archive: keys that end in '_test')"
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,10 +245,10 @@ def _folds(objective: Objective, folds: int, seed: int, means: str) -> list[Fold
     entries = isinstance(objective, MatrixCompletion)
     count = objective.values.size if isinstance(objective, MatrixCompletion) else objective.facts.n_samples
     if count is None:
-        raise ValueError(f"problem: {objective.label} has neither entries nor samples to hold out; give held_out")
+        raise ValueError(f"problem: {objective.label} has neither entries nor samples to hold out; {_HELD_OUT}")
     reason = None if entries else objective.batch_refusal()
     if reason is not None:
-        raise ValueError(f"problem: {reason}; give held_out")
+        raise ValueError(f"problem: {reason}; {_HELD_OUT}")
     if folds > count:
         raise ValueError(f"folds: expected at most one a sample ({count}), got {folds}")
     found: list[Fold] = []

@@ -891,3 +891,15 @@ def test_a_path_of_equal_ratings_names_what_can_be_given(tmp_path, monkeypatch, 
     assert main([*data, *given]) == 2
     assert capsys.readouterr().err.startswith(f"lorasolve path: {named}: grad f(0) = 0, so X = 0 is optimal at every")
     assert main([*data, "--lam", "1", "2"]) == 0
+
+
+def test_folds_of_a_loss_without_samples_name_the_keys_that_hold_data_out(tmp_path, monkeypatch, capsys):
+    """An argument was named that the command line has not."""
+    monkeypatch.chdir(tmp_path)
+    M = np.diag([3.0, 2.0, 1.0])
+    np.savez("alone.npz", M=M)
+    np.savez("both.npz", M=M, M_test=M + 0.1)
+    assert main(["path", "--objective", "denoising", "alone.npz", "--folds", "3"]) == 2
+    assert "(in an archive: keys that end in '_test')" in capsys.readouterr().err
+    assert main(["path", "--objective", "denoising", "both.npz", "--count", "3"]) == 0
+    assert "held-out loss" in capsys.readouterr().out
