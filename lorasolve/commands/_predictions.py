@@ -71,7 +71,7 @@ def remark_exchanged(args: argparse.Namespace, model: CompletionModel, rows: lis
 def _written_otherwise(labels: list[str], knows: Callable[[list[str]], Array]) -> tuple[str, str] | None:
     """Return a label that the data lack and how they write its number; pandas writes ``1`` as ``1.0`` at times."""
     unknown = dict.fromkeys(label for label, known in zip(labels, knows(labels).tolist()) if not known)
-    numbers = [label for label in unknown if re.fullmatch(r"[0-9]{1,15}(\.0+)?", label)]
+    numbers = [label for label in unknown if re.fullmatch(r"-?[0-9]{1,15}(\.0+)?", label)]
     pairs = [(label, form.format(float(label))) for form in ("{:.0f}", "{:.1f}") for label in numbers]
     known = knows([other for _, other in pairs]) if pairs else ()
     return next((pair for pair, is_known in zip(pairs, known) if is_known), None)

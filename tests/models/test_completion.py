@@ -770,7 +770,7 @@ def test_rows_in_the_place_of_columns_are_told(tmp_path, monkeypatch, capsys) ->
     assert told.replace("bernd", "anna") in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("ids", "pair"), [("{}", "3.0,1"), ("{}.0", "3,1"), ("{}", "003,1")])
+@pytest.mark.parametrize(("ids", "pair"), [("{}", "3.0,1"), ("{}.0", "3,1"), ("{}", "003,1"), ("-{}", "-3.0,1")])
 def test_a_number_that_the_data_write_otherwise_is_told(tmp_path, capsys, ids, pair) -> None:
     """As ids are that pandas has read with a gap among them, or another program with leading zeros."""
     M = np.diag([3.0, 2.0, 1.0])
