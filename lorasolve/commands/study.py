@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 # Different errors that are counted, and those that are shown.
 _COUNTED_ERRORS, _SHOWN_ERRORS = 1000, 5
 _SHOWN_DAMAGE = 10
+# Options of what is done of a grid, and of what is told of it.
+_OF_RUNS = ["store", "jobs", "address", "array", "threads", "retry_failed"]
+_OF_TABLES = ["by", "csv", "latex", "phase", "html"]
 _DIVERGED = Status.DIVERGED.label
 
 
@@ -66,6 +69,7 @@ class StudyCommand(Command):
         if args.status is not None:
             if args.file is not None:
                 raise ValueError(f"--status: says what a store holds, whatever the grid; got {args.file!r} beside it")
+            _refuse_beside(args, "--status", [*_OF_RUNS, *_OF_TABLES, "repeat"])
             with as_options(store="--status"):
                 document = status(Runs.read(args.status))
             emit(args, envelope("study-status", document), _status_text(document))
@@ -83,10 +87,12 @@ class StudyCommand(Command):
             check_axes(axes, study.axes.labels, "--phase")
             measure_of(measure, "--phase")
         if args.repeat:
+            _refuse_beside(args, "--repeat", _OF_TABLES)
             return _repeat(args, study)
         if args.store is None:
             raise ValueError("--store: expected a folder for the runs")
-        with as_options(n_jobs="--jobs" if args.array is None else "--array", threads="--threads"):
+        named = {"store": "--store", "backend": "--backend", "threads": "--threads"}
+        with as_options(n_jobs="--jobs" if args.array is None else "--array", **named):
             runs = study.run(
                 args.store,
                 _backend(args),
@@ -126,6 +132,13 @@ def _report(args: argparse.Namespace, runs: Runs) -> int:
     if runs.interrupted:
         return ExitCode.INCONCLUSIVE
     return ExitCode.FALSE if set(document["ends"]) <= {"failed", _DIVERGED} else ExitCode.FINE
+
+
+def _refuse_beside(args: argparse.Namespace, option: str, names: list[str]) -> None:
+    """Refuse options that would do nothing beside another one, such as files that would not be written."""
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(args, name) not in (None, False)]
+    if given:
+        raise ValueError(f"{', '.join(given)}: expected where a grid is run, got beside {option}")
 
 
 def _backend(args: argparse.Namespace) -> str:

@@ -903,3 +903,31 @@ def test_folds_of_a_loss_without_samples_name_the_keys_that_hold_data_out(tmp_pa
     assert "(in an archive: keys that end in '_test')" in capsys.readouterr().err
     assert main(["path", "--objective", "denoising", "both.npz", "--count", "3"]) == 0
     assert "held-out loss" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("asked", "refused"),
+    [
+        (["--status", "runs", "--csv", "runs.csv"], "--csv: expected where a grid is run, got beside --status"),
+        (["--status", "runs", "--by", "lam", "--store", "runs"], "--store, --by: expected where a grid is run"),
+        (["--status", "runs", "--retry-failed"], "--retry-failed: expected where a grid is run"),
+        (
+            ["grid.toml", "--repeat", "lam=1", "--latex", "t.tex"],
+            "--latex: expected where a grid is run, got beside --r",
+        ),
+        (["grid.toml", "--store", "taken"], "--store: taken is no folder"),
+        (["grid.toml", "--store", "runs", "--backend", "lokky"], "--backend: unknown executor 'lokky'"),
+    ],
+)
+def test_options_of_a_study_that_would_do_nothing_are_refused(tmp_path, monkeypatch, capsys, asked, refused):
+    """The exit code was 0, and the file that was asked for was not there."""
+    monkeypatch.chdir(tmp_path)
+    np.savez("d.npz", M=np.diag([3.0, 2.0]))
+    problem = '[problem]\nobjective = "denoising"\ndata = "d.npz"\n'
+    (tmp_path / "grid.toml").write_text(f"{problem}[axes]\nlam = [1]\n[run]\nmethod = 'lbfgs'\n")
+    (tmp_path / "taken").write_text("")
+    assert main(["study", "grid.toml", "--store", "runs", "--backend", "serial", "--quiet"]) == 0
+    there = sorted(tmp_path.rglob("*"))
+    assert main(["study", *asked]) == 2
+    assert capsys.readouterr().err.startswith(f"lorasolve study: {refused}")
+    assert sorted(tmp_path.rglob("*")) == there
