@@ -32,6 +32,9 @@ class RecommendCommand(Command):
         """Read, predict, write."""
         from ..models import CompletionModel
 
+        given = [option for name, option in FORMAT.items() if getattr(args, name)]
+        if given and args.without is None:
+            raise ValueError(f"{', '.join(given)}: expected beside --without, the file whose format it is")
         keep_inputs([args.model, *([] if args.without is None else [args.without])], {"--out": args.out})
         refuse_other_formats(args.out)
         model, without = CompletionModel.load(args.model), None

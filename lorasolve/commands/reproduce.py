@@ -78,6 +78,7 @@ class ReproduceCommand(Command):
                 raise ValueError(f"NAME: unknown experiment {name!r}.{suggest(name, list(accepted))}")
         names = list(dict.fromkeys(each for name in args.names for each in accepted[name]))
         if not names:
+            self._refuse_beside_nothing(args)
             with contextlib.suppress(BrokenPipeError):  # of a reader that has its answer
                 show(_listing())
             return ExitCode.FINE
@@ -116,6 +117,13 @@ class ReproduceCommand(Command):
         if pages is not None:
             write_pages(pages, found)
         return ExitCode.FINE if all(each.ok for each in found) else ExitCode.FALSE
+
+    def _refuse_beside_nothing(self, args: argparse.Namespace) -> None:
+        """Refuse options for what is run where nothing is named to be run."""
+        default = vars(self.parser().parse_args([]))
+        given = [option(name.removeprefix("axis ")) for name, value in vars(args).items() if value != default[name]]
+        if given:
+            raise ValueError(f"NAME: expected an experiment, a paper or all of them ('all') beside {', '.join(given)}")
 
 
 def names_by_word() -> dict[str, list[str]]:

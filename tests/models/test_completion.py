@@ -433,6 +433,17 @@ def test_a_row_that_is_not_there_is_met_with_what_is(tmp_path, monkeypatch, caps
         assert capsys.readouterr().err == f"lorasolve recommend: --rows: expected labels of the data, {message}\n"
 
 
+def test_a_format_without_its_file_is_refused(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r.csv").write_text("0;0;1\n0;1;2\n1;0;3\n")
+    assert main(["complete", "r.csv", "--out", "m", "--quiet"]) == 0
+    form = ["--delimiter", ";", "--skip-missing"]
+    assert main(["recommend", "m.npz", *form]) == 2
+    told = "--delimiter, --skip-missing: expected beside --without, the file whose format it is"
+    assert capsys.readouterr().err == f"lorasolve recommend: {told}\n"
+    assert main(["recommend", "m.npz", *form, "--without", "r.csv"]) == 0
+
+
 def test_recommendations_leave_out_what_was_rated(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     _ties().save("model.npz")

@@ -444,6 +444,14 @@ def test_the_listing_names_every_experiment_once(capsys):
     assert sorted(shown) == sorted(registry.classes())
 
 
+def test_options_without_a_name_are_no_listing(tmp_path, monkeypatch, capsys):
+    """The exit code was 0, and nothing was run."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["reproduce", "--quick", "--out", "results", "--r-star", "1"]) == 2
+    told = "NAME: expected an experiment, a paper or all of them ('all') beside --quick, --out, --r-star"
+    assert capsys.readouterr().err == f"lorasolve reproduce: {told}\n"
+
+
 @pytest.mark.parametrize(
     ("argv", "hint"), [(["tabel1"], "Did you mean 'table1'"), (["table1", "--quik"], "did you mean --quick?")]
 )
