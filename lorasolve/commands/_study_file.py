@@ -80,6 +80,10 @@ def read_study(path: str) -> Study:
         axes = {name: _axis(name, values) for name, values in _table(document, "axes").items()}
         run = _table(document, "run")
         _known(run, ("method", "measure", "init", "keep_parameters", *_STOPPING), "run: ")
+        for where in ("problem", "run"):
+            twice = next((name for name in _table(document, where) if name in axes), None)
+            if twice is not None:
+                raise ValueError(f"{where}: {twice}: is an axis too, whose values would count; give it once")
         limits = {name: run.pop(name) for name in _STOPPING if name in run}
         problem = _problem(_table(document, "problem"), pathlib.Path(path).parent, axes)
         return Study(problem, axes, stop=limits, **run)

@@ -695,6 +695,8 @@ def test_the_home_directory_may_be_written_as_in_shells(tmp_path, monkeypatch):
             "problem: split_seed: expected an integer >= 0, got -1",
         ),
         ("lam", "grid.toml: "),
+        ("[problem]\nlam = 1.0\n[axes]\nlam = [0.1]", "grid.toml: problem: lam: is an axis too"),
+        ('[axes]\nmethod = ["gd"]\n[run]\nmethod = "lbfgs"', "grid.toml: run: method: is an axis too"),
         # Of the user's own data a weight decay of 0 is one that has to be asked for.
         (
             '[problem]\nobjective = "completion"\ndata = "r.csv"\n[axes]\nrank = [1]',
