@@ -225,3 +225,11 @@ def test_what_separable_data_are_judged_against_is_the_infimum_and_not_where_a_r
     assert least[0] == 0.0
     # Of the twins' pair one half of the labels is wrong whatever the weight; the other pairs can be right.
     assert least[1] == pytest.approx(2 * np.log(2.0) / 6, rel=1e-8)
+
+
+@pytest.mark.parametrize("aim", [True, 3, None, ["f in a box"]])
+def test_an_aim_that_is_no_text_is_refused(problem, aim):
+    """The conclusion said that a method "minimises True"."""
+    mine = type("Mine", (AdamW,), {"name": "mine", "own_aim": aim})
+    with pytest.raises(TypeError, match="optimizer 'mine': own_aim: expected a text, got"):
+        ls.compare(problem, [mine(), "gd"], stop=ls.StoppingRule(max_iter=1))
