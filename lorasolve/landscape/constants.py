@@ -9,7 +9,7 @@ from typing import Any
 from .._known import Known
 from .._support.text import for_json
 from .._support.validate import as_flag, as_integer, as_number, as_text
-from .regimes import curvature_bounds, require_ordered
+from .regimes import ROUNDING, curvature_bounds, require_ordered
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,10 @@ class Constants:
             curvature = curvature_bounds(curvature)
         how = dict.fromkeys(("rsc_low", "rsc_high", "rsm_low", "rsm_high"), Provenance(Known.CERTIFIED, source))
         return cls(rsc, rsc, rsm, rsm, how, r, radius, whole_space, curvature)
+
+    def reaches(self, distance: float) -> bool:
+        """Return whether a distance from ``X*`` is at most the radius, up to rounding (``inf``: not known)."""
+        return distance <= self.radius * (1.0 + ROUNDING)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON-ready values (infinite ends as None)."""

@@ -56,7 +56,7 @@ def premises(
         return tuple(found)
     for k, (c, s) in enumerate(zip(convexity.constants, spectra)):
         text = f"||X - X*||_F = {s.distance:.6g}, D = {c.radius:g}"
-        found.append(Premise("radius", c.whole_space or s.distance <= c.radius, text, _block(problem, k)))
+        found.append(Premise("radius", c.whole_space or c.reaches(s.distance), text, _block(problem, k)))
         text = f"for rank <= {c.r}, r = {s.r}"
         found.append(Premise("rank_of_constants", c.whole_space or c.r >= s.r, text, _block(problem, k)))
     return tuple(found)

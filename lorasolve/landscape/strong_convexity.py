@@ -132,7 +132,7 @@ class StrongConvexity:
         if constants.whole_space:
             return True
         distance = math.inf if star.X is None else float(np.linalg.norm(self.point.updates[k] - star.X[k]))
-        return constants.r >= self.problem.ranks[k] and (constants.radius == math.inf or distance <= constants.radius)
+        return constants.r >= self.problem.ranks[k] and constants.reaches(distance)
 
     def _curvature(self) -> float | None:
         """Return a bound on the curvature of ``f`` in all directions: those between X and X* have rank up to 2r."""

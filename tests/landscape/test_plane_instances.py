@@ -107,6 +107,22 @@ def test_the_equalities_of_the_theorems():
     assert landscape.regime(1.0, 4.49, 4, 1, curvature=(1.0, 9.0)).kind == "special"
 
 
+@pytest.mark.parametrize(("r", "r_star"), [(6, 1), (9, 3), (4, 1)])
+def test_a_point_on_the_rim_of_the_ball_is_in_it_whatever_its_distance_is_rounded_to(r, r_star):
+    """||E2/t - E1||^2 = 2 r*, which is D^2; for (6, 1) the distance comes out as the double above sqrt 2."""
+    instance = landscape.instances.restricted(r, r_star, r + r_star, r + r_star)
+    problem = ls.Problem(instance, rank=r)
+
+    def judged(radius):
+        constants = landscape.Constants.exact(1.0, instance.constants.rsm_high, r, radius)
+        factors = instance.stationary_factors()
+        return landscape.verdict(problem, factors, X_star=instance.X_star, constants=constants)
+
+    found = {finding.theorem: finding.conclusion for finding in judged(np.sqrt(2.0 * r_star)).findings}
+    assert found == dict.fromkeys(("Theorem 1", "Corollary 1", "Theorem A"), "not excluded")
+    assert judged(0.999 * np.sqrt(2.0 * r_star)).findings == ()
+
+
 @pytest.mark.parametrize(("share", "sign"), [(0.9, -1.0), (1.0, 0.0), (1.1, 1.0)])
 def test_the_second_constant_decides_whether_the_point_is_a_saddle_or_a_minimum(share, sign):
     """The least curvature off the symmetries is beta2 - zeta, along U1 = V1; zeta is the constant of equality."""
