@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .._support.text import for_json
 from .._support.validate import MOST_ROWS, as_integer, as_number, shown
 
 
@@ -36,8 +37,8 @@ class Regime:
     reason: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON-ready values."""
-        return asdict(self)
+        """Return the fields as plain JSON-ready values (infinite numbers as None)."""
+        return dict(for_json(asdict(self)))
 
 
 # Quotients that differ by less, relative, are equal up to rounding.

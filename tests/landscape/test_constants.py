@@ -1,6 +1,7 @@
 """Intervals for the restricted constants against spectra, brute force and closed forms; regimes and bounds."""
 
 import itertools
+import json
 import math
 import re
 
@@ -243,6 +244,16 @@ def test_wrong_arguments_are_named():
         landscape.restricted_constants(f, np.zeros((2, 2)), 1, 1.0)
     with pytest.raises(ValueError, match=r"D: no matrix of rank <= 1"):
         landscape.restricted_constants(f, np.eye(4, 3), 1, 0.1)
+
+
+@pytest.mark.parametrize("given", [(1.0, 1.5, 2, 0), (-1.0, 2.0, 2, 1), (1.0, np.inf, 2, 1)])
+def test_a_regime_is_plain_json_where_r_star_is_0_or_a_constant_says_nothing(given):
+    """2 sqrt(r/0), beta/alpha for alpha <= 0, and beta = inf are no numbers of JSON."""
+    found = landscape.regime(*given)
+    plain = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert plain["kind"] == found.kind
+    assert (plain["condition"] is None) == (given != (1.0, 1.5, 2, 0))
+    assert (plain["thresholds"][regimes.THEOREM_A] is None) == (given[3] == 0)
 
 
 def test_regimes_name_the_weakest_sufficient_rule():
