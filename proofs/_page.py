@@ -36,8 +36,8 @@ written at random matrices of fractions. Each check has false twins (a sign, a c
 swapped transpose or symbol); for each of them the proof must fail *and* a concrete counterexample must be found
 that satisfies all remaining assumptions.
 
-Every size means 0 too, of matrices without rows or columns: the rest of X beyond its r* largest singular values where
-r = r*, say. Only a size in a denominator is at least 1.
+In algebra every size means 0 too, of matrices without rows or columns: the rest of X beyond its r* largest singular
+values where r = r*, say. Only a size in a denominator is at least 1.
 
 ## The second checker, and what has to be trusted
 
