@@ -224,6 +224,12 @@ class LoRAMonitor:
         self.seconds += time.perf_counter() - began
         return self.reason
 
+    def _resume(self, steps: int) -> None:
+        """Count on from a checkpoint after so many steps, without what was read of later ones, which are undone."""
+        self.steps = steps
+        self.history = [(step, readings) for step, readings in self.history if step <= steps]
+        self.skipped, self.clipped = ([k for k in taken if k <= steps] for taken in (self.skipped, self.clipped))
+
     def _warn(self, text: str) -> None:
         if text not in self.warnings:
             self.warnings.append(text)
@@ -377,7 +383,8 @@ def callback(monitor: LoRAMonitor) -> Any:
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **kw: Any) -> None:
             """Count the steps as the Trainer does, which may resume; the reason of an earlier run is past."""
-            monitor.steps = max(monitor.steps, state.global_step)
+            if state.global_step:
+                monitor._resume(state.global_step)
             monitor.reason = None
 
         def on_pre_optimizer_step(

@@ -874,6 +874,23 @@ def test_a_monitor_of_a_run_that_is_resumed_counts_the_steps_of_the_trainer(tmp_
         assert logged[step] == max(reading.spectral for reading in readings.values())
 
 
+def test_a_monitor_forgets_the_steps_that_a_resumed_run_takes_again(tmp_path):
+    """The same monitor had counted on from where the run was broken off, as no Trainer does."""
+    model, monitor = adapted(), LoRAMonitor(1e-2)
+    settings = {"max_steps": 8, "save_strategy": "steps", "save_steps": 4, "max_grad_norm": 1e-3}
+    with pytest.warns(RuntimeWarning, match="clipped"):
+        trainer(model, monitor, tmp_path, **settings)
+    before = dict(monitor.history)
+    with pytest.warns(RuntimeWarning, match="clipped"):
+        made = trainer(model, monitor, tmp_path, resume=str(tmp_path / "checkpoint-4"), **settings)
+    assert monitor.steps == made.state.global_step == 8
+    assert [step for step, _ in monitor.history] == monitor.clipped == list(range(1, 9))
+    # The batches are those of the whole data set: the steps are the same ones, taken again.
+    for step, readings in monitor.history:
+        for name, reading in readings.items():
+            assert reading.spectral == pytest.approx(before[step][name].spectral, rel=1e-4)
+
+
 def test_the_trainer_and_a_plain_loop_give_one_history(tmp_path):
     model = adapted(dropout=0.0)
     by_trainer = LoRAMonitor(LAM)
