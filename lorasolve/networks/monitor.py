@@ -142,7 +142,8 @@ class LoRAMonitor:
 
     def __repr__(self) -> str:
         told = f", {len(self.warnings)} warnings" if self.warnings else ""
-        return f"LoRAMonitor({self.reason or 'no reason to stop'}: {len(self.history)} readings{told})"
+        last = f", the last at step {self.history[-1][0]} of {self.steps}" if self.history else ""
+        return f"LoRAMonitor({self.reason or 'no reason to stop'}: {len(self.history)} readings{last}{told})"
 
     def step(self, model: Any, scaler: Any = None, clipped_to: float | None = None) -> str | None:
         """Read the layers; return a reason to stop, or None.
@@ -349,8 +350,9 @@ def callback(monitor: LoRAMonitor) -> Any:
     is NaN is filtered from the Trainer's own logs, so the tensors themselves are tested. Where they are not finite the
     gradients are dropped, so that the optimizer does not write them into the factors, or left to the Trainer's scaler
     in mixed precision (give it a ``max_grad_norm`` above 0: it unscales gradients to clip them). ``lora/max_spectral``
-    and ``lora/lam_hat`` are added to ``state.log_history``, and to the logs as the callbacks see them that stand after
-    this one, the printed ones among them; those of TensorBoard and W&B stand before it.
+    and ``lora/lam_hat`` of the last reading, and which step that is before (``lora/step``), are added to
+    ``state.log_history``, and to the logs as the callbacks see them that stand after this one, the printed ones among
+    them; those of TensorBoard and W&B stand before it.
 
     Raises
     ------
@@ -408,12 +410,15 @@ def callback(monitor: LoRAMonitor) -> Any:
             """Add to what is logged."""
             if logs is None or not monitor.history:
                 return
+            step, readings = monitor.history[-1]
             found = {}
-            largest = [r.spectral for r in monitor.history[-1][1].values() if r.spectral is not None]
+            largest = [r.spectral for r in readings.values() if r.spectral is not None]
             if largest:
                 found["lora/max_spectral"] = max(largest)
             if monitor.lam_hat is not None:
                 found["lora/lam_hat"] = monitor.lam_hat
+            if found:  # with every > 1 they are as old as that
+                found["lora/step"] = step
             # The Trainer has put a copy of the logs there already.
             for table in (logs, *state.log_history[-1:]):
                 table.update(found)

@@ -860,7 +860,17 @@ def test_the_trainers_log_has_what_was_read(tmp_path):
     for entry, (step, readings) in zip(stored, monitor.history):
         assert entry["step"] == step
         assert entry["lora/max_spectral"] == max(reading.spectral for reading in readings.values())
+        assert entry["lora/step"] == step
     assert stored[-1]["lora/lam_hat"] == monitor.lam_hat
+
+
+def test_a_log_says_of_which_step_a_reading_is(tmp_path):
+    """The start alone was read, where ``lora_B = 0``; the log of the end showed that as the size of the update."""
+    model, monitor = adapted(), LoRAMonitor(every=50)
+    made = trainer(model, monitor, tmp_path, max_steps=12, logging_steps=6)
+    assert all(entry["lora/max_spectral"] == 0.0 and entry["lora/step"] == 1 for entry in made.state.log_history)
+    assert max(np.linalg.norm(layer.factors[0] @ layer.factors[1].T, 2) for layer in adapted_layers(model)) > 0.1
+    assert repr(monitor) == "LoRAMonitor(no reason to stop: 1 readings, the last at step 1 of 12)"
 
 
 def test_a_monitor_of_a_run_that_is_resumed_counts_the_steps_of_the_trainer(tmp_path):
