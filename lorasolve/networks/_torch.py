@@ -145,7 +145,8 @@ def evaluating(model: Any, tensors: Mapping[str, Any], dtype: Any) -> Iterator[N
     ``tensors`` maps names of parameters and buffers to what stands there inside the block. The model itself runs, so
     that a loss may call whatever it likes of it; nothing of the user's is written to. What a forward pass sets beside
     them (a cache, a counter, a mode) is put back too. Casts below ``dtype`` go to it, and autocast casts nothing, be it
-    around the call or within the model, where transformers' Trainer puts it in mixed precision.
+    around the call or within the model, where transformers' Trainer puts it in mixed precision. Encoder layers call
+    their parts as they do in training mode.
     """
     modes = [(module, module.training) for module in model.modules()]
     # The tables of parameters and buffers among the attributes are changed in place.
@@ -159,7 +160,7 @@ def evaluating(model: Any, tensors: Mapping[str, Any], dtype: Any) -> Iterator[N
         for (table, key), tensor in places:
             table[key] = tensor
         kinds = {tensor.device.type for tensor in tensors.values()}
-        with _without_autocast(kinds), _keeping(dtype, kinds):
+        with _without_autocast(kinds), _without_fast_path(), _keeping(dtype, kinds):
             yield
     finally:
         with undisturbed():
@@ -170,6 +171,18 @@ def evaluating(model: Any, tensors: Mapping[str, Any], dtype: Any) -> Iterator[N
                     del table[key]
                 for key, value in entries.items():
                     table[key] = value
+
+
+@contextlib.contextmanager
+def _without_fast_path() -> Iterator[None]:
+    """Let encoder layers of torch call their parts, of which they read the weights alone in evaluation mode."""
+    mha = require_torch().backends.mha
+    enabled = mha.get_fastpath_enabled()
+    mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        mha.set_fastpath_enabled(enabled)
 
 
 def _without_autocast(kinds: Collection[str]) -> contextlib.ExitStack:

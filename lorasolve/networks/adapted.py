@@ -322,6 +322,23 @@ def tied_elsewhere(model: Any, layers: Sequence[AdaptedLayer]) -> list[str]:
     return [layer.name for layer in layers if len(owners.get(_place(layer.module.weight), [])) > 1]
 
 
+def left_out_by_fast_path(model: Any, layers: Sequence[AdaptedLayer]) -> list[str]:
+    """Return which layers' updates torch leaves out of what the model computes in evaluation mode without gradients.
+
+    An encoder layer of torch then reads the weights of its linear layers, and calls these no more.
+    """
+    torch = require_torch()
+    kind = torch.nn.TransformerEncoderLayer
+    fast = {
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, kind) and module.self_attn.batch_first and module.activation_relu_or_gelu
+    }
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    found = [layer for layer in layers if layer.lora_A is not None and layer.name.rpartition(".")[0] in fast]
+    return [layer.name for layer in found] if enabled else []
+
+
 def _check_factors(layer: AdaptedLayer, owners: dict[int, list[str]]) -> None:
     if not math.isfinite(layer.scale) or layer.scale == 0.0:
         raise ValueError(f"model: {layer.name}: expected a scaling that is finite and not 0, got {layer.scale:g}")

@@ -199,7 +199,8 @@ class Network(MultiObjective):
         if wrong:
             raise ValueError(
                 f"model: {', '.join(wrong)}: expected W x + scaling * lora_B lora_A x, got something else on the first "
-                "batch (a scaling by another name, an operation between the factors, a weight that holds the update?)"
+                "batch (a scaling by another name, an operation between the factors, a weight that holds the update "
+                "or is read past its layer, as that of out_proj by MultiheadAttention?)"
             )
 
     def _first_batch(self, tensors: dict[str, Any]) -> Any:

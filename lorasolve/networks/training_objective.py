@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ._torch import processes, require_torch
-from .adapted import tied_elsewhere, without_ratio
+from .adapted import left_out_by_fast_path, tied_elsewhere, without_ratio
 from .gradients import Network
 from .losses import CrossEntropy, SquareLoss
 
@@ -86,6 +86,12 @@ class TrainingObjective:
         tied = in_short(tied_elsewhere(network.model, network.layers))
         if tied:
             lines.append(f"the factors change these layers alone, until they are merged into tied weights: {tied}")
+        left_out = in_short(left_out_by_fast_path(network.model, network.layers))
+        if left_out:
+            lines.append(
+                "counted here as in training, though torch's fast path may leave them out in evaluation mode within "
+                f"no_grad (torch.backends.mha.set_fastpath_enabled(False) ends that): the updates of {left_out}"
+            )
         halves = half_frozen(network)
         if halves:
             lines.append(

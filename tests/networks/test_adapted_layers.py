@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from lora_layers import LoRALinear  # noqa: E402
+from lora_layers import LoRALinear, MovedLoRALinear  # noqa: E402
 from torch_networks import LAM, Net, data  # noqa: E402
 
 from lorasolve.networks import CrossEntropy, LoRAMonitor, adapted_layers, judge  # noqa: E402
@@ -35,6 +35,26 @@ def test_plain_layers_are_found_by_name_and_others_refused():
     model[0].weight = model[2].weight
     with pytest.raises(ValueError, match="tied"):
         adapted_layers(model, "0")
+
+
+def test_layers_within_an_encoder_of_torch_are_called_as_in_training():
+    """In evaluation mode it asked them for a weight, which layers of one's own need not have."""
+    torch.manual_seed(0)
+    layer = torch.nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True, dtype=torch.float64)
+    layer.requires_grad_(False)
+    layer.linear1, layer.linear2 = MovedLoRALinear(8, 16).double(), MovedLoRALinear(16, 8).double()
+    head = torch.nn.Linear(8, 3, dtype=torch.float64).requires_grad_(False)
+    model = torch.nn.Sequential(layer, head)
+    x, y = torch.randn(6, 4, 8, dtype=torch.float64), torch.arange(24).reshape(6, 4) % 3
+    expected = torch.nn.functional.cross_entropy(model(x).flatten(0, 1), y.flatten())
+    expected.backward()
+    verdict = judge(model, CrossEntropy(), [(x, y)], LAM)
+    assert verdict.certificate.f == pytest.approx(expected.item(), rel=1e-12)
+    for found, name in zip(verdict.certificate.layers, ("linear1", "linear2")):
+        parts = [getattr(layer, name).lora_A, getattr(layer, name).lora_B]
+        length = sum((part.grad + LAM * part.detach()).square().sum().item() for part in parts) ** 0.5
+        assert found.stationarity == pytest.approx(length, rel=1e-9)
+    assert torch.backends.mha.get_fastpath_enabled()
 
 
 class Merging(torch.nn.Linear):

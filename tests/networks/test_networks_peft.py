@@ -447,6 +447,35 @@ def test_parts_trained_in_full_are_named_among_the_premises():
     assert "held fixed here though trained" in str(verdict) and "classifier" in str(verdict)
 
 
+def test_updates_that_a_fast_path_leaves_out_are_judged_and_named():
+    """In evaluation mode an encoder layer of torch reads the weights within PEFT's layers: no update is seen."""
+    torch.manual_seed(0)
+    layer = torch.nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+    settings = peft.LoraConfig(r=2, target_modules=["linear1", "0.linear2"], init_lora_weights=False)
+    model = peft.get_peft_model(torch.nn.Sequential(layer, torch.nn.Linear(8, 3)), settings).double()
+    x, y = torch.randn(6, 4, 8, dtype=torch.float64), torch.arange(24).reshape(6, 4) % 3
+
+    def loss():
+        with torch.no_grad():
+            return torch.nn.functional.cross_entropy(model(x).flatten(0, 1), y.flatten()).item()
+
+    trained = loss()
+    with model.disable_adapter():
+        base = loss()
+    model.eval()
+    assert loss() == pytest.approx(base, rel=1e-12) and abs(trained - base) > 1e-2 * base
+    verdict = judge(model, CrossEntropy(), [(x, y)], LAM)
+    assert verdict.certificate.f == pytest.approx(trained, rel=1e-12)
+    said = "the updates of base_model.model.0.linear1, base_model.model.0.linear2"
+    assert sum(said in premise and "fast path" in premise for premise in verdict.premises) == 1
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        assert loss() == pytest.approx(trained, rel=1e-12)
+        assert "fast path" not in str(judge(model, CrossEntropy(), [(x, y)], LAM))
+    finally:
+        torch.backends.mha.set_fastpath_enabled(True)
+
+
 def test_a_tokens_own_loss_is_a_sample_of_the_tangent_problem_too():
     torch.manual_seed(0)
     config = transformers.BertConfig(
