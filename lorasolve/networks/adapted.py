@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from .._support.validate import Array, as_iterable, as_text
-from ..peft_files.config import moves_base
+from ..peft_files.config import keeps_lora_B, moves_base
 from ..problem.blocks import Pairs
 from ._torch import as_model, is_sharded, refuse_scaled, require_torch, whole
 
@@ -48,6 +48,8 @@ class AdaptedLayer:
     moved_by : str or None
         The initialization of PEFT that changed ``W``, as PiSSA and OLoRA do: the update is no change of the original
         weight then. None for the others.
+    kept : str or None
+        The factor that the initialization of PEFT leaves as it starts, ``"lora_B"`` of MiCA; None for the others.
     magnitude : torch.Tensor or None
         The lengths, ``out`` of them, that DoRA gives the rows of ``W + scale A B^T``; None without it.
     """
@@ -60,6 +62,7 @@ class AdaptedLayer:
     lora_B: Any = field(default=None, repr=False)
     off: str | None = None
     moved_by: str | None = None
+    kept: str | None = None
     magnitude: Any = field(default=None, repr=False)
 
     @property
@@ -431,8 +434,8 @@ def _of_peft(name: str, module: Any, adapter: str, initialization: Any) -> Adapt
             f"model: {name} uses DoRA over an embedding with a padding index ({base.padding_idx}), whose row gets no "
             "gradient of the lengths; set padding_idx of the embedding to None to judge it"
         )
-    # Embeddings and convolutions start as always, whatever moves the weights of linear layers.
-    moves = moves_base(initialization) and base.weight.ndim == 2 and not of_embedding
+    # Embeddings and convolutions start as always, whatever becomes of linear layers.
+    linear = base.weight.ndim == 2 and not of_embedding
     return AdaptedLayer(
         name,
         f"{name}.base_layer.weight",
@@ -441,7 +444,8 @@ def _of_peft(name: str, module: Any, adapter: str, initialization: Any) -> Adapt
         module.lora_embedding_A[adapter] if of_embedding else module.lora_A[adapter].weight,
         module.lora_embedding_B[adapter] if of_embedding else module.lora_B[adapter].weight,
         f"{name}.lora_embedding_B.{adapter}" if of_embedding else f"{name}.lora_B.{adapter}.weight",
-        initialization if moves else None,
+        initialization if linear and moves_base(initialization) else None,
+        "lora_B" if linear and keeps_lora_B(initialization) else None,
         magnitudes[adapter].weight if adapter in magnitudes else None,
     )
 

@@ -132,12 +132,17 @@ def _trained_beside(network: Network) -> str:
 
 
 def half_frozen(network: Network) -> str:
-    """Return which factors are frozen beside another that is trained, in short; a model that is loaded has both."""
+    """Return which factors are frozen beside another that is trained, in short.
+
+    A model that is loaded has both frozen; what its run left as it was its initialization tells alone.
+    """
     names = []
     for layer in network.layers:
         trained = [part is not None and part.requires_grad for part in (layer.lora_A, layer.lora_B)]
         if trained[0] != trained[1]:
             names.append(f"{'lora_B' if trained[0] else 'lora_A'} of {layer.name}")
+        elif layer.kept is not None:
+            names.append(f"{layer.kept} of {layer.name}")
     return in_short(names)
 
 

@@ -100,8 +100,8 @@ class AdapterConfig:
 
     @property
     def trains_both(self) -> bool:
-        """Whether no factor is known to be frozen: MiCA keeps ``lora_B`` as it starts."""
-        return self.initialization != "mica"
+        """Whether no factor is known to be frozen."""
+        return not keeps_lora_B(self.initialization)
 
     def trains_in_full(self, tensor: str) -> bool:
         """Return whether a tensor beside the factors is known to be trained."""
@@ -157,6 +157,11 @@ def moves_base(init_lora_weights: Any) -> bool:
     return isinstance(init_lora_weights, str) and init_lora_weights.lower().startswith(_MOVES_BASE)
 
 
+def keeps_lora_B(init_lora_weights: Any) -> bool:
+    """Return whether an initialization of PEFT leaves ``lora_B`` as it starts and trains ``lora_A`` alone, as MiCA."""
+    return isinstance(init_lora_weights, str) and init_lora_weights.lower() == "mica"
+
+
 def read_config(folder: PathLike) -> AdapterConfig:
     """Read the configuration of an adapter's folder.
 
@@ -202,7 +207,7 @@ def _checked(kind: str, document: dict[str, Any]) -> AdapterConfig:
         remarks.append(
             f"initialization {printable(initialization)}: the product is not the change of the original base weight"
         )
-    if initialization == "mica":
+    if keeps_lora_B(initialization):
         remarks.append("initialization mica: lora_B was not trained, so factors need not be balanced anywhere")
     if "lora_alpha" not in document:
         remarks.append(f"lora_alpha is not in {CONFIG}: PEFT's default {_ALPHA:g} is taken")

@@ -447,6 +447,16 @@ def test_parts_trained_in_full_are_named_among_the_premises():
     assert "held fixed here though trained" in str(verdict) and "classifier" in str(verdict)
 
 
+@pytest.mark.parametrize("trainable", [False, True])
+def test_a_factor_that_mica_did_not_train_is_frozen_in_a_model_that_is_loaded_too(trainable, tmp_path):
+    """Both have no gradient there, as they are loaded to be used: more steps of that training were advised."""
+    moved(adapted(init_lora_weights="mica")).save_pretrained(tmp_path)
+    model = peft.PeftModel.from_pretrained(bert(), tmp_path, is_trainable=trainable)
+    verdict = judge(model, CrossEntropy(), batches(), LAM)
+    assert any("though frozen: lora_B of " in premise for premise in verdict.premises)
+    assert verdict.kind == "not_converged" and "With one factor frozen, more steps need not end that" in verdict.reason
+
+
 def test_updates_that_a_fast_path_leaves_out_are_judged_and_named():
     """In evaluation mode an encoder layer of torch reads the weights within PEFT's layers: no update is seen."""
     torch.manual_seed(0)
