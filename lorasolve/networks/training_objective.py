@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ..peft_files.config import is_lost_in_loading
 from ._torch import processes, require_torch
 from .adapted import left_out_by_fast_path, tied_elsewhere, without_ratio
 from .gradients import Network
@@ -73,6 +74,12 @@ class TrainingObjective:
         missing = without_ratio(network.layers)
         if missing:
             lines.append(missing)
+        if any(is_lost_in_loading(layer.moved_by) for layer in network.layers):
+            lines.append(
+                "the model is the one that was trained with LoRA-GA, not one that PEFT loaded beside the original base "
+                "weight, which it changes at the start of a run alone (convert the adapter as it is saved: "
+                "path_initial_model_for_weight_conversion)"
+            )
         lines += _normalized_by_batch(network)
         still = in_short([layer.name for layer in network.layers if layer.still is not None])
         if still:

@@ -157,6 +157,11 @@ def moves_base(init_lora_weights: Any) -> bool:
     return isinstance(init_lora_weights, str) and init_lora_weights.lower().startswith(_MOVES_BASE)
 
 
+def is_lost_in_loading(init_lora_weights: Any) -> bool:
+    """Return whether PEFT changes the base weight where a run starts, and not where it loads the factors: LoRA-GA."""
+    return isinstance(init_lora_weights, str) and init_lora_weights.lower() == "lora_ga"
+
+
 def keeps_lora_B(init_lora_weights: Any) -> bool:
     """Return whether an initialization of PEFT leaves ``lora_B`` as it starts and trains ``lora_A`` alone, as MiCA."""
     return isinstance(init_lora_weights, str) and init_lora_weights.lower() == "mica"
@@ -206,6 +211,12 @@ def _checked(kind: str, document: dict[str, Any]) -> AdapterConfig:
     if moves_base(initialization):
         remarks.append(
             f"initialization {printable(initialization)}: the product is not the change of the original base weight"
+        )
+    if is_lost_in_loading(initialization):
+        remarks.append(
+            "PEFT changed the base weight at the start of the run alone and does not as it loads this: the model that "
+            "it loads is another than was trained, unless its base was saved as changed (convert the adapter as it is "
+            "saved: path_initial_model_for_weight_conversion)"
         )
     if keeps_lora_B(initialization):
         remarks.append("initialization mica: lora_B was not trained, so factors need not be balanced anywhere")

@@ -25,6 +25,7 @@ from lorasolve.networks import (  # noqa: E402
     read_optimizer_state,
 )
 from lorasolve.networks.linearize import tangent_problem  # noqa: E402
+from lorasolve.peft_files import diagnose  # noqa: E402
 
 torch.set_num_threads(1)
 LAM = 0.02
@@ -445,6 +446,26 @@ def test_experts_that_have_no_operation_in_float64_are_judged_one_by_one():
 def test_parts_trained_in_full_are_named_among_the_premises():
     verdict = judge(adapted(task_type="SEQ_CLS"), CrossEntropy(), batches(), LAM)
     assert "held fixed here though trained" in str(verdict) and "classifier" in str(verdict)
+
+
+def test_that_a_start_of_lora_ga_is_lost_as_it_is_loaded_is_said(tmp_path):
+    """PEFT puts the factors beside the base weight that was not changed; nothing said that this is another network."""
+    loraga = pytest.importorskip("peft.tuners.lora.loraga", reason="PEFT 0.19 has no LoRA-GA")
+    base, settings = bert(dropout=0.0), {"init_lora_weights": "lora_ga", "lora_ga_config": peft.LoraGAConfig()}
+    config = peft.LoraConfig(r=2, target_modules=["query", "value"], **settings)
+    loraga.preprocess_loraga(base, config, lambda: [base(**batch).loss.backward() for batch in batches()])
+    trained = peft.get_peft_model(base, config)
+    trained.save_pretrained(tmp_path)
+    loaded = peft.PeftModel.from_pretrained(bert(dropout=0.0), tmp_path)
+    found = [judge(model, CrossEntropy(), batches(), LAM) for model in (trained, loaded)]
+    for one, two in zip(*(verdict.factors for verdict in found)):
+        np.testing.assert_array_equal(one[0] @ one[1].T, two[0] @ two[1].T)
+    expected = Network(bert(dropout=0.0), CrossEntropy(), batches(), layers=("query", "value"))
+    f = expected.value(expected.zeros())  # where a run starts the network is that without updates
+    assert found[0].certificate.f == pytest.approx(f, rel=1e-6) and abs(found[1].certificate.f - f) > 1e-4
+    for verdict in found:
+        assert any("LoRA-GA, not one that PEFT loaded" in premise for premise in verdict.premises)
+    assert any("is another than was trained" in remark for remark in diagnose(tmp_path).remarks)
 
 
 @pytest.mark.parametrize("trainable", [False, True])
