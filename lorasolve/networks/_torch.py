@@ -96,6 +96,20 @@ def moved(batch: Any, dtype: Any, device: Any) -> Any:
     return batch
 
 
+def refuse_coded(tensor: Any, name: str) -> None:
+    """Refuse a parameter of a type of its own that holds no real numbers, as bitsandbytes stores weights.
+
+    They are codes, of which its layer makes numbers by what the type holds beside them, and multiplies as it likes.
+    """
+    torch = require_torch()
+    coded = isinstance(tensor, torch.nn.Parameter) and not (tensor.is_floating_point() or tensor.is_complex())
+    if coded and type(tensor) is not torch.nn.Parameter:
+        raise ValueError(
+            f"model: {name} is quantised ({type(tensor).__name__} of {tensor.dtype}), and its layer computes in a "
+            "precision of its own; load the model without quantisation to judge it (a monitor watches it as it is)"
+        )
+
+
 def refuse_scaled(module: Any, path: str) -> None:
     """Refuse a module whose weight is one of 8-bit floats times a scale beside it.
 
@@ -115,7 +129,8 @@ def stand_ins(model: Any, dtype: Any, without: Collection[str] = ()) -> dict[str
     """Return all parameters and buffers by name, but some, detached and those of real numbers in a dtype.
 
     Tied tensors stand in several places, and are one here too. Copied is what a forward pass may write to: buffers, and
-    embeddings whose rows it shortens to ``max_norm``. Quantised weights of :func:`refuse_scaled` are refused.
+    embeddings whose rows it shortens to ``max_norm``. Quantised weights are refused by :func:`refuse_coded` and
+    :func:`refuse_scaled`.
     """
     torch = require_torch()
     for path, module in model.named_modules():
@@ -131,6 +146,7 @@ def stand_ins(model: Any, dtype: Any, without: Collection[str] = ()) -> dict[str
     ):
         if name in without:
             continue
+        refuse_coded(tensor, name)
         if id(tensor) not in made:
             cast = tensor.detach().to(dtype if tensor.is_floating_point() else tensor.dtype)
             made[id(tensor)] = cast.clone() if id(tensor) in written or cast.is_inference() else cast

@@ -72,6 +72,37 @@ def test_a_weight_of_a_quantised_type_of_its_own_is_refused_by_name_and_watched(
     assert monitor.step(model) is None and monitor.warnings == []
 
 
+class Codes(torch.nn.Parameter):
+    """Numbers of four bits or eight as bitsandbytes has them: the parameter itself holds what they mean."""
+
+    def __new__(cls, codes, table):
+        made = torch.Tensor._make_subclass(cls, codes, False)
+        made.table = table
+        return made
+
+
+class Coded(torch.nn.Module):
+    def __init__(self, like):
+        super().__init__()
+        table = torch.linspace(-1.0, 1.0, 256)
+        self.weight = Codes((torch.bucketize(like.weight.detach(), table)).to(torch.uint8), table)
+
+    def forward(self, x):
+        return x @ self.weight.table[self.weight.int()].to(x.dtype).T
+
+
+def test_a_frozen_layer_whose_parameter_holds_codes_is_refused_by_name_and_watched():
+    """In the place of the parameter its bare codes had stood: that ended in an AttributeError of its layer."""
+    model = Net()
+    model.head = Coded(model.head)
+    CrossEntropy()(model, data()[0]).mean().backward()
+    with pytest.raises(ValueError, match=r"model: head\.weight is quantised \(Codes of torch\.uint8\)"):
+        judge(model, CrossEntropy(), data(), LAM)
+    monitor = LoRAMonitor(LAM, base=model)
+    monitor.step(model)
+    assert monitor.warnings == []
+
+
 class Scaled(torch.nn.Linear):
     """A weight of eight bits times a scale, as FP8Linear of transformers: in another type it is taken as it is."""
 
