@@ -346,13 +346,13 @@ def callback(monitor: LoRAMonitor) -> Any:
     """Return a callback for the ``Trainer`` of transformers that feeds a monitor and stops on its reason.
 
     The monitor reads before each optimizer step, after clipping (see ``clipped``), and counts on where the Trainer
-    resumes; a run that begins is not stopped by the reason of one before it, unless that holds there too. A loss that
-    is NaN is filtered from the Trainer's own logs, so the tensors themselves are tested. Where they are not finite the
-    gradients are dropped, so that the optimizer does not write them into the factors, or left to the Trainer's scaler
-    in mixed precision (give it a ``max_grad_norm`` above 0: it unscales gradients to clip them). ``lora/max_spectral``
-    and ``lora/lam_hat`` of the last reading, and which step that is before (``lora/step``), are added to
-    ``state.log_history``, and to the logs as the callbacks see them that stand after this one, the printed ones among
-    them; those of TensorBoard and W&B stand before it.
+    resumes, or behind the steps of a run before that it has watched; a run that begins is not stopped by the reason of
+    one before it, unless that holds there too. A loss that is NaN is filtered from the Trainer's own logs, so the
+    tensors themselves are tested. Where they are not finite the gradients are dropped, so that the optimizer does not
+    write them into the factors, or left to the Trainer's scaler in mixed precision (give it a ``max_grad_norm`` above
+    0: it unscales gradients to clip them). ``lora/max_spectral`` and ``lora/lam_hat`` of the last reading, and which
+    step that is before (``lora/step``), are added to ``state.log_history``, and to the logs as the callbacks see them
+    that stand after this one, the printed ones among them; those of TensorBoard and W&B stand before it.
 
     Raises
     ------
