@@ -17,8 +17,9 @@ from typing import Any
 
 from .._support.files import PathLike, text_writer, write_atomically
 from .._support.validate import as_flag, as_instance, as_integer, as_number, as_text, shown
-from ._torch import require_torch, whole
-from .adapted import AdaptedLayer, watched_layers, without_ratio
+from ._torch import as_model, require_torch, whole
+from .adapted import AdaptedLayer, left_out_by_fast_path, watched_layers, without_ratio
+from .training_objective import in_short
 
 # Singular values above this share of the largest are counted as rank.
 RANK_TOL = 1e-3
@@ -211,6 +212,13 @@ class LoRAMonitor:
                 f"no gradient but zero had come to any of the {len(layers)} layers when they were read, though their "
                 "factors are trained: step is to be called after backward() and before zero_grad(), with the model "
                 "that is trained (and gradient checkpointing may need enable_input_require_grads())"
+            )
+        left_out = [] if self.history else left_out_by_fast_path(as_model(model), layers)
+        if left_out:
+            self._warn(
+                "evaluations may be those of the base model: in evaluation mode within no_grad torch's fast path "
+                f"leaves out the updates of {in_short(left_out)}; torch.backends.mha.set_fastpath_enabled(False) ends "
+                "that"
             )
         if clipped:
             self.clipped.append(self.steps)

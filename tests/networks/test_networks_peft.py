@@ -500,6 +500,12 @@ def test_updates_that_a_fast_path_leaves_out_are_judged_and_named():
     assert verdict.certificate.f == pytest.approx(trained, rel=1e-12)
     said = "the updates of base_model.model.0.linear1, base_model.model.0.linear2"
     assert sum(said in premise and "fast path" in premise for premise in verdict.premises) == 1
+    model.train()
+    torch.nn.functional.cross_entropy(model(x).flatten(0, 1), y.flatten()).backward()
+    monitor = LoRAMonitor()
+    for _ in range(2):
+        monitor.step(model)
+    assert len(monitor.warnings) == 1 and "evaluations may be those of the base model" in monitor.warnings[0]
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         assert loss() == pytest.approx(trained, rel=1e-12)
