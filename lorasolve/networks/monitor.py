@@ -23,10 +23,10 @@ from .training_objective import in_short
 
 # Singular values above this share of the largest are counted as rank.
 RANK_TOL = 1e-3
-# Of the difference of the two inner products: what the penalty explains of it up to this share is the penalty.
-DOUBLE = 1e-2
-# Readings in a row of which most layers that break the identity do so by the penalty: fewer are chance.
-DOUBLED_READINGS = 3
+# Weights of a penalty that explain in two layers why the two inner products differ are one up to this share.
+ONE_PENALTY = 1e-2
+# Readings in a row of which most layers that break the identity do so by one penalty: fewer are chance.
+PENALTY_READINGS = 3
 # Relative difference of the two inner products beyond rounding in float32.
 MISMATCH = 1e-4
 # Gradients of this share of the length to which they are clipped, or more, are taken to have been longer.
@@ -136,7 +136,8 @@ class LoRAMonitor:
         self.reason: str | None = None
         self.skipped: list[int] = []
         self.clipped: list[int] = []
-        self._doubled = 0
+        self._penalties: list[float] = []
+        self._told_penalty = False
         missing = without_ratio(layers)
         self.warnings: list[str] = [missing] if missing else []
         self.seconds = 0.0
@@ -191,22 +192,16 @@ class LoRAMonitor:
         broken = []
         clipped = clipped_to is not None and _length_of_gradients(model) >= CLIPPED * clipped_to
         for layer in layers:
-            reading, doubled = _read(layer, self.lam)
+            reading, penalty = _read(layer, self.lam)
             if clipped:
-                reading, doubled = replace(reading, grad=None, stationarity=None, lam_hat=None), None
+                reading, penalty = replace(reading, grad=None, stationarity=None, lam_hat=None), None
             readings[layer.name] = reading
-            broken += [] if doubled is None else [doubled]
+            broken += [] if penalty is None else [penalty]
             if not reading.finite and reading.spectral is not None and _leaves_out(scaler):
                 overflow = True
             else:
                 self.reason = self.reason or self._reason(layer.name, reading)
-        # In bfloat16 rounding breaks the identity too, and in one layer of many at some step by just that much.
-        self._doubled = self._doubled + 1 if broken and 2 * sum(broken) > len(broken) else 0
-        if self._doubled == DOUBLED_READINGS:
-            self._warn(
-                "the gradients already contain the weight decay: the penalty is in the loss that was differentiated, "
-                "so lam must not be added again (stationarity and lam_hat are off)"
-            )
+        self._notice_penalty(broken)
         if _without_gradient(layers):
             self._warn(
                 f"no gradient but zero had come to any of the {len(layers)} layers when they were read, though their "
@@ -242,6 +237,25 @@ class LoRAMonitor:
     def _warn(self, text: str) -> None:
         if text not in self.warnings:
             self.warnings.append(text)
+
+    def _notice_penalty(self, broken: Sequence[float]) -> None:
+        """Warn of a penalty in the gradients, given the weights that explain the inner products where they differ."""
+        weight = statistics.median_low(broken) if broken else 0.0
+        agreeing = sum(abs(each - weight) < ONE_PENALTY * abs(each) for each in broken)
+        # In bfloat16 rounding breaks the identity too, and of one layer any difference is that of some penalty.
+        several = len(broken) > 1 or (self.lam and abs(weight - self.lam) < ONE_PENALTY * weight)
+        if weight <= 0.0 or 2 * agreeing <= len(broken) or not several:
+            self._penalties = []
+            return
+        self._penalties = [*self._penalties, weight][-PENALTY_READINGS:]
+        least, most = min(self._penalties), max(self._penalties)
+        if len(self._penalties) < PENALTY_READINGS or most - least > 2.0 * ONE_PENALTY * most or self._told_penalty:
+            return
+        self._told_penalty = True
+        self._warn(
+            f"the gradients already contain the weight decay, of about {weight:.3g}: the penalty is in the loss that "
+            "was differentiated, so lam must not be added again (stationarity and lam_hat are off)"
+        )
 
     def _reason(self, name: str, reading: LayerReading) -> str | None:
         if not reading.finite:
@@ -302,8 +316,8 @@ def _without_gradient(layers: Sequence[AdaptedLayer]) -> bool:
     return bool(trained) and not any(part.grad is not None and whole(part.grad).any() for part in trained)
 
 
-def _read(layer: AdaptedLayer, lam: float | None) -> tuple[LayerReading, bool | None]:
-    """Return the reading of a layer, and whether its gradients seem to contain the penalty already.
+def _read(layer: AdaptedLayer, lam: float | None) -> tuple[LayerReading, float | None]:
+    """Return the reading of a layer, and which weight of a penalty in the loss its gradients would have.
 
     The latter is None where they keep the identity of the two inner products, so that nothing seems to be added.
     """
@@ -339,15 +353,15 @@ def _read(layer: AdaptedLayer, lam: float | None) -> tuple[LayerReading, bool | 
         facts["grad"] = grad
         facts["lam_hat"] = -(along_A + along_B) / size if size > 0.0 else None
         facts["mismatch"] = abs(difference) / larger if larger > 0.0 else None
-        doubled = None
         if lam and size > 0.0:
             rest = math.hypot(float((dA + lam * A).norm()), float((dB + lam * B).norm()))
             facts["stationarity"] = rest / (lam * math.sqrt(size))
-            # With the penalty in the loss the inner products differ by exactly lam (||A||^2 - ||B||^2).
-            penalty = lam * (square_A - square_B)
-            if abs(difference) > MISMATCH * larger:
-                doubled = abs(difference - penalty) < DOUBLE * abs(difference)
-        return LayerReading(finite=True, **facts), doubled
+        penalty = None
+        if abs(difference) > MISMATCH * larger:
+            # With a penalty in the loss the inner products differ by exactly its weight times this.
+            squares = square_A - square_B
+            penalty = difference / squares if squares else math.inf
+        return LayerReading(finite=True, **facts), penalty
 
 
 def callback(monitor: LoRAMonitor) -> Any:

@@ -772,6 +772,16 @@ def test_a_penalty_that_is_in_the_loss_already_is_noticed():
     assert plain_loop(adapted(), LoRAMonitor(LAM), 5, 1e-2, penalty="after").warnings == []
 
 
+@pytest.mark.parametrize("lam", [None, 0.5 * LAM, 2.0 * LAM])
+def test_a_penalty_of_another_weight_than_is_given_is_noticed_too(lam):
+    """``lam_hat`` tends to 0 with it, as of a run without a decay: half of lam, a factor forgotten, was not noticed."""
+    monitor = plain_loop(adapted(), LoRAMonitor(lam), 5, 1e-2, penalty="loss")
+    (text,) = monitor.warnings
+    assert float(text.partition("weight decay, of about ")[2].partition(":")[0]) == pytest.approx(LAM, rel=0.01)
+    assert plain_loop(adapted(), LoRAMonitor(lam), 5, 1e-2, penalty="after").warnings == []
+    assert plain_loop(adapted(), LoRAMonitor(lam), 5, 1e-2).warnings == []
+
+
 def trainer(model, monitor, tmp_path, extra=(), kind=transformers.Trainer, resume=None, **settings):
     given = {
         "output_dir": str(tmp_path),
