@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._support.validate import Array, as_array, shown
-from ..linear_map import frobenius_norm
+from ..linear_map import LinearMap, frobenius_norm
 
 # Of the mantissa of a float32, and how many of them tell it from a number that happens to be one.
 FLOAT32_BITS, MANY_BITS = 24, 20
@@ -91,6 +91,19 @@ def own_matrix(given: Any, label: str, method: str, what: str, shape: tuple[int,
         raise TypeError(f"objective: {label}.{method} returned a {what} of type {M.dtype}, expected real numbers")
     # No SVD takes longer numbers.
     return M.astype(np.float64) if M.dtype == np.longdouble else M
+
+
+def own_operator(given: Any, label: str, shape: tuple[int, int]) -> LinearMap:
+    """Return the gradient that ``gradient_operator`` of a loss has returned, checked."""
+    returned = f"objective: {label}.gradient_operator returned"
+    if not isinstance(given, LinearMap):
+        raise TypeError(
+            f"{returned} {shown(given)}, expected a lorasolve.linear_map.LinearMap of shape {shape}; "
+            "LinearMap.from_dense(G) makes one of an array"
+        )
+    if tuple(given.shape) != shape:
+        raise ValueError(f"{returned} a LinearMap of shape {tuple(given.shape)}, expected {shape}")
+    return given
 
 
 def real_value(given: Any, label: str) -> float:

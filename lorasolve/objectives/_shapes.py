@@ -1,4 +1,4 @@
-"""What a loss is asked at has to be a matrix of its shape, or factors of one.
+"""What a loss is asked at has to be a matrix of its shape, or factors of one, and its gradient a map of that shape.
 
 Many losses see ``X`` as a vector or add it to something of its shape, so that ``X^T``, a row or a number would be
 answered too, for another update; others fail deep in NumPy.
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .._support.validate import as_float_array, as_shape
+from ._answers import own_operator
 
 Answer = Callable[..., Any]
 
@@ -21,7 +22,8 @@ Answer = Callable[..., Any]
 # ``factor_oracle`` is not among them: solvers call it every ten microseconds, with arrays of their own to write to.
 OF_UPDATE = {"value_and_grad": ("X",), "metrics": ("X",), "merged": ("update",)}
 OF_UPDATES = {"hessian_product": ("X", "D")}
-OF_PAIRS = dict.fromkeys(("factor_value", "factor_diagonal", "gradient_operator", "oracle_and_operator"), ("A", "B"))
+OF_PAIRS = dict.fromkeys(("factor_value", "factor_diagonal", "oracle_and_operator"), ("A", "B"))
+MAP_OF_PAIR = {"gradient_operator": ("A", "B")}
 OF_FACTORS = {
     "factor_hvp": ("A", "B", "U", "V"),
     "curvature_along": ("A", "B", "U"),
@@ -32,7 +34,13 @@ OF_FACTORS = {
 
 def check_shapes(cls: type) -> None:
     """Make those methods that a class of losses defines check what they are given, and take what is an array to be."""
-    kinds = ((OF_UPDATE, _of_update), (OF_UPDATES, _of_updates), (OF_PAIRS, _of_pairs), (OF_FACTORS, _of_factors))
+    kinds = (
+        (OF_UPDATE, _of_update),
+        (OF_UPDATES, _of_updates),
+        (OF_PAIRS, _of_pairs),
+        (MAP_OF_PAIR, _map_of_pair),
+        (OF_FACTORS, _of_factors),
+    )
     for methods, checked in kinds:
         for method, names in methods.items():
             own = vars(cls).get(method)
@@ -87,6 +95,16 @@ def _of_pairs(answer: Answer, names: tuple[str, ...]) -> Answer:
         return answer(self, *given, **named)
 
     return checked
+
+
+def _map_of_pair(answer: Answer, names: tuple[str, ...]) -> Answer:
+    """Check what is returned too: certificates and solvers ask it for products, far from the loss that made it."""
+
+    @functools.wraps(answer)
+    def checked(self: Any, *given: Any, **named: Any) -> Any:
+        return own_operator(answer(self, *given, **named), self.label, tuple(self.shape))
+
+    return _of_pairs(checked, names)
 
 
 def _of_factors(answer: Answer, names: tuple[str, ...]) -> Answer:

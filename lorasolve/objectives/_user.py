@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._support.validate import Array, as_float_array, as_matrix_shape, as_number, as_shape, as_text, shown
+from ..linear_map import LinearMap
 from ._answers import own_matrix, real_value
 from ._facts import Facts, no_batches
 from ._kernels import Kernels
@@ -132,6 +133,17 @@ class UserObjective(Objective):
         if not np.isfinite(H).all() and np.isfinite(X).all() and np.isfinite(D).all():
             raise ValueError(f"objective: {self.label}.hessian_product returned a product that is not finite")
         return H
+
+    def gradient_operator(self, A: Array, B: Array) -> LinearMap:
+        """Call the user's function, if there is one; what it returns is checked."""
+        if self._forms_gradient:
+            return super().gradient_operator(A, B)
+        return self.user.gradient_operator(A.copy(), B.copy())
+
+    @property
+    def _forms_gradient(self) -> bool:
+        """Whether the user has not written ``gradient_operator``."""
+        return getattr(self.user, "gradient_operator", None) is None
 
     def sample_batch(self, index: Array) -> Objective:
         """Call the user's function; what it returns may be a plain object too."""

@@ -188,12 +188,17 @@ class Objective(ShownPrecision):
 
         By default one after the other, unless ``G`` is formed anyway.
         """
-        if type(self).gradient_operator is Objective.gradient_operator:
+        if self._forms_gradient:
             f, G = self._dense_oracle(A, B)
             return f, G @ B, G.T @ A, LinearMap.from_dense(G.astype(np.float64, copy=False))
         GB, GtA = np.empty_like(A), np.empty_like(B)
         f = self.factor_oracle(A, B, GB, GtA)
         return f, GB, GtA, self.gradient_operator(A, B)
+
+    @property
+    def _forms_gradient(self) -> bool:
+        """Whether ``gradient_operator`` is derived from the dense level."""
+        return type(self).gradient_operator is Objective.gradient_operator
 
     @property
     def kernels(self) -> Kernels:

@@ -5,6 +5,7 @@ import pytest
 
 import lorasolve as ls
 from lorasolve import objectives
+from lorasolve.linear_map import LinearMap
 from lorasolve.objectives import DenseReference, Facts, Objective, UserObjective, as_objective, estimate_smoothness
 from lorasolve.objectives.base import Shifted
 
@@ -477,3 +478,54 @@ def test_a_sparse_gradient_is_refused_with_what_makes_an_array_of_it():
 
     with pytest.raises(TypeError, match=r"SparseGradient\.value_and_grad returned a sparse gradient; \.toarray\(\)"):
         ls.Problem(SparseGradient(), 1).value(np.ones((3, 1)), np.ones((2, 1)))
+
+
+class Squared:
+    """``||X - 1||^2/2``, which gives its gradient as what it is told to."""
+
+    shape, convex, lower_bound = (4, 3), True, 0.0
+
+    def __init__(self, given):
+        self.given, self.asked_dense = given, 0
+
+    def value_and_grad(self, X):
+        self.asked_dense += 1
+        return 0.5 * float(((X - 1.0) ** 2).sum()), X - 1.0
+
+    def gradient_operator(self, A, B):
+        return self.given(A @ B.T - 1.0)
+
+
+class SquaredObjective(Objective):
+    """The same as a subclass."""
+
+    shape, convex, lower_bound = Squared.shape, True, 0.0
+    __init__, value_and_grad, gradient_operator = Squared.__init__, Squared.value_and_grad, Squared.gradient_operator
+
+
+@pytest.mark.parametrize("kind", [Squared, SquaredObjective])
+@pytest.mark.parametrize(
+    ("given", "returned"),
+    [
+        (lambda G: G, "an array of shape"),
+        (lambda G: None, "None, expected a lorasolve"),
+        (lambda G: LinearMap.from_dense(G.T), r"a LinearMap of shape \(3, 4\), expected \(4, 3\)"),
+    ],
+)
+def test_a_gradient_operator_that_returns_no_map_of_the_shape_is_refused_by_name(kind, given, returned):
+    problem, factors = ls.Problem(kind(given), 2, 0.5), (np.ones((4, 2)), np.ones((3, 2)))
+    told = rf"objective: {kind.__name__}\.gradient_operator returned {returned}"
+    for judge in (ls.certify, ls.verdict):
+        with pytest.raises((TypeError, ValueError), match=told):
+            judge(problem, factors)
+
+
+def test_the_gradient_operator_of_a_plain_object_is_used_beside_its_value(factors):
+    """``G`` is formed for neither."""
+    A, B = factors[0], factors[0]
+    user = Squared(LinearMap.from_dense)
+    user.shape = (3, 3)
+    user.factor_oracle = lambda A, B, GB, GtA: 7.0
+    f, _, _, G = as_objective(user).oracle_and_operator(A, B)
+    np.testing.assert_array_equal(G.to_dense(), A @ B.T - 1.0)
+    assert f == 7.0 and user.asked_dense == 0
