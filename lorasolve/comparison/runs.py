@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .._support.digest import digest
 from .._support.files import PathLike
 from .._support.interruptions import patience
 from .._support.keywords import names_keywords
@@ -212,8 +213,8 @@ def compare(
     Raises
     ------
     ValueError, TypeError
-        For an empty list, unknown names, held-out data of another shape, the reference of another problem and
-        combinations that make no sense, before anything is run.
+        For an empty list, a method or seed given twice, unknown names, held-out data of another shape, the reference
+        of another problem and combinations that make no sense, before anything is run.
     CellError
         If a run fails; with a ``store`` the others are kept.
 
@@ -225,6 +226,7 @@ def compare(
     as_instance(problem, "problem", Problem)
     problem.require_one_matrix("compare")
     chosen = _methods(problem, methods)
+    _refuse_twice(chosen)
     _refuse_start(problem, chosen[0], init)
     numbers = _seeds(seeds)
     budget = None if budget is None else as_integer(budget, "budget", 2)
@@ -315,6 +317,20 @@ def _methods(problem: Problem, given: Any) -> list[Method]:
     for method in methods:
         require(method, "methods", method.refusal(problem))
     return methods
+
+
+def _refuse_twice(methods: list[Method]) -> None:
+    """Refuse a method that is given twice, however it is written: its rows would be the same runs."""
+    for k, method in enumerate(methods):
+        if any(str(method) == str(other) and _same(method, other) for other in methods[:k]):
+            raise ValueError(f"methods: expected different methods, got {str(method)!r} twice")
+
+
+def _same(method: Method, other: Method) -> bool:
+    try:
+        return digest(method) == digest(other)
+    except TypeError:  # of what a setting holds nothing can be said
+        return method is other
 
 
 def _refuse_start(problem: Problem, method: Method, init: str | Init | tuple[Any, Any] | Result | None) -> None:

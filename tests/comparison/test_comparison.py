@@ -153,7 +153,7 @@ def test_what_is_not_certified_is_not_said_to_have_missed_the_optimum() -> None:
     assert "did not reach" not in text and "No method reached" not in text
 
     stop = ls.StoppingRule(max_iter=60, grad_tol=1e-9)
-    for extra in ([], ["sgd"] * 6):
+    for extra in ([], [f"sgd:batch_size={size}" for size in range(1, 7)]):
         text = ls.compare(problem, ["als", "lbfgs", "gd", *extra], 2, reference=reference, stop=stop).conclusion()
         missed = "7 did not reach it from every start; the nearest is gd, "
         if not extra:
@@ -585,3 +585,21 @@ def test_a_frozen_factor_is_not_held_against_the_optimum_of_both() -> None:
             assert "With a factor frozen it bounds all values from below" in table.conclusion()
         else:
             assert "did not reach" not in table.conclusion()
+
+
+def test_a_method_given_twice_is_refused_however_it_is_written() -> None:
+    """Its rows would be the same runs; other settings make another method, those that are no fields too."""
+
+    class Noted(ls.optimizers.GD):
+        name = "noted"
+
+        def __init__(self, note: int) -> None:
+            super().__init__()
+            object.__setattr__(self, "note", note)
+
+    problem = ls.Problem(ls.objectives.Denoising(np.eye(4)), 4, 0.5)
+    for twice in (["gd", "lbfgs", "gd"], ["gd", ls.optimizers.GD()], [ls.Method("gd"), "gd"], [Noted(1), Noted(1)]):
+        with pytest.raises(ValueError, match=r"methods: expected different methods, got '(gd|noted)' twice"):
+            ls.compare(problem, twice)
+    several = ["gd", "gd:step_size=0.1", ls.optimizers.GD(step_size=0.2), "gd/lam=0.1", Noted(1), Noted(2)]
+    assert len(ls.compare(problem, several, budget=5).rows) == len(several)
