@@ -59,6 +59,7 @@ def iterate(
         status = reason.status
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
+        stages.count_unfinished(trials)
     return End(_at(trials.stage, trials.state.theta), status, trials.state.step)
 
 
@@ -76,9 +77,12 @@ class Trials:
         self._some = slice(None, None, -(-stage.theta.size // COMPARED))
         self._evaluated = b""
         self._rejected = 0
+        # While an answer is being dealt with: the point before, and the iterates counted by then.
+        self.before: tuple[Array, int] | None = None
 
     def evaluate(self) -> None:
         """Call the oracle at the trial; a value or gradient that is not finite counts as infinite."""
+        self.before = None
         self.monitor.call()
         trial = self.state.trial
         if not isinstance(trial, np.ndarray) or trial.shape != self.grad.shape:
@@ -98,6 +102,7 @@ class Trials:
         """Let the optimizer accept the trial or not; end the run where it has no further trial."""
         state = self.state
         state.step_factor = step_factor
+        self.before = state.theta, self.monitor.nit
         try:
             if self.value == math.inf:
                 self._offer_infinite()
@@ -210,9 +215,21 @@ class Stages:
             raise Stop(ended)
         return self._at_start
 
+    def count_unfinished(self, trials: Trials) -> None:
+        """Count the iterate that Ctrl-C has found accepted and not counted yet.
+
+        Methods swap the arrays of point and trial where they accept it, before they prepare the next trial.
+        """
+        if self._at_start or trials.before is None:
+            return
+        theta, counted = trials.before
+        if trials.state.theta is not theta and self._monitor.nit == counted:
+            self._monitor.count(trials.value, trials.grad_norm, trials.state.step)
+
     def _judge(self, trials: Trials) -> Status | None:
         """Return what ended the stage, if anything; the start of a stage is no new iterate."""
         if self._at_start:
+            trials.before = None
             self._at_start = False
             grad_norm = trials.grad_norm
             if self._monitor.is_stationary(trials.state.theta, trials.value, grad_norm):

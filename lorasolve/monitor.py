@@ -260,6 +260,12 @@ class Monitor:
             raise Stop(Status.TIME_LIMIT)
         self.nfev += 1
 
+    def count(self, value: float, grad_norm: float, step: float) -> int:
+        """Count an accepted iterate and return its number."""
+        self._last = (value, grad_norm, step)
+        self.nit += 1
+        return self.nit
+
     def accept(
         self, problem: Problem, theta: Array, value: float, grad_norm: float, step: float, staged: bool = False
     ) -> Status | None:
@@ -268,8 +274,7 @@ class Monitor:
         A point where nothing more can be gained ends the run; where further stages may follow it only ends the
         stage, and the reason is returned.
         """
-        self.nit = nit = self.nit + 1
-        self._last = (value, grad_norm, step)
+        nit = self.count(value, grad_norm, step)
         self.trace.record(nit, value, grad_norm, self.seconds(), step, force=nit == 0)
         self._show(value, grad_norm)
         if self.callback is not None:

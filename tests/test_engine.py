@@ -15,14 +15,16 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import lorasolve as ls
+from lorasolve import loop
 from lorasolve._support import threads as _threads
 from lorasolve.adapters import DoRA, LoRA
-from lorasolve.monitor import STALL_WINDOW
+from lorasolve.monitor import STALL_WINDOW, Monitor
 from lorasolve.objectives import Denoising, LinearFineTuning
 from lorasolve.optimizers import GD, GDBacktracking
 from lorasolve.optimizers import registry as optimizers
 from lorasolve.optimizers.base import Optimizer, State
 from lorasolve.result import Trace
+from lorasolve.status import Status
 
 M = np.random.default_rng(0).standard_normal((6, 5))
 
@@ -506,6 +508,41 @@ def test_an_interruption_leaves_no_half_recorded_points(method, monkeypatch):
         ended.append(result.nit)
     assert len(ended) > 20
     assert ended[0] == 0 and (method == "gd" or ended[-1] > 30)
+
+
+@pytest.mark.parametrize("method", ["gd", "heavy_ball", "adam", "scaled_gd", "adam+periodic:period=7"])
+def test_an_interruption_leaves_the_count_of_the_last_point(method):
+    """At each line of the loop and of an update: the last entry of the trace is that of the point returned."""
+    stop = ls.StoppingRule(max_iter=40, grad_tol=0.0)
+    whole = ls.solve(problem(), method, seed=0, stop=stop, callback=lambda point: None).trace
+    optimizer = type(ls.Method.of(method).optimizer)
+    parts = (loop.Trials.decide, loop.Stages.turn, loop.Stages._judge, Monitor.accept, optimizer.update)
+    codes = {part.__code__ for part in (*parts, *filter(None, [getattr(optimizer, "advance", None)]))}
+
+    def interrupted(after):
+        lines = iter(range(after))
+
+        def at_line(frame, event, argument):
+            if event == "line" and next(lines, None) is None:
+                raise KeyboardInterrupt
+            return at_line
+
+        sys.settrace(lambda frame, event, argument: at_line if frame.f_code in codes else None)
+        try:
+            return ls.solve(problem(), method, seed=0, stop=stop, callback=lambda point: None)
+        finally:
+            sys.settrace(None)
+
+    for after in range(1, 700, 3):
+        result = interrupted(after)
+        if not result.nit:
+            continue
+        assert result.status is Status.INTERRUPTED and result.trace.iteration[-1] == result.nit
+        if "periodic" in method and result.nit % 7 == 0 and result.merged is not None:
+            continue  # the start of a stage is no iterate
+        assert result.trace.value[-1] == pytest.approx(result.fun, rel=1e-12)
+        at = whole.iteration.index(result.nit)
+        assert result.fun == pytest.approx(whole.value[at], rel=1e-12)
 
 
 def test_the_result_is_recomputed_and_not_taken_from_the_loop():
