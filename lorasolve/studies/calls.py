@@ -52,6 +52,7 @@ class Calls(Work):
         Takes a cell and returns what JSON can hold, or :class:`Kept`.
     cells : sequence of dict
         The settings: what JSON can hold, so no NaN and no infinity, by names that are no columns of tables, as ``key``.
+        A cell that is given twice is done once; 1 and 1.0, which tables show as one, are refused beside each other.
     mark : str, optional
         What stands for the function in every key; by default a digest of its code, and for one of this package its
         name.
@@ -69,6 +70,7 @@ class Calls(Work):
         self.cells = [_settings(cell) for cell in as_iterable(cells, "cells")]
         if not self.cells:
             raise ValueError("cells: is empty")
+        _refuse_two_of_one_row(self.cells)
         self.mark = as_text(mark, "mark") or code_mark(function, "function")
         self._is_digested = not mark
 
@@ -181,6 +183,24 @@ def _settings(cell: Any) -> Any:
     except TypeError as error:
         raise TypeError(f"cells: expected settings that JSON can hold, got {shown(cell)} ({error})") from None
     return found
+
+
+def _refuse_two_of_one_row(cells: Sequence[dict[str, Any]]) -> None:
+    """Refuse cells that differ in how a number is written alone, 1 and 1.0: two cells, and one row of every table."""
+    known: dict[str, dict[str, Any]] = {}
+    for cell in cells:
+        first = known.setdefault(json_text(dict(sorted(_as_shown(cell).items()))), cell)
+        if json_text(dict(sorted(first.items()))) != json_text(dict(sorted(cell.items()))):
+            raise ValueError(f"cells: expected each number written one way, got {first} and {cell}")
+
+
+def _as_shown(value: Any) -> Any:
+    """Return settings with whole numbers as such, however they are written."""
+    if isinstance(value, dict):
+        return {name: _as_shown(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_as_shown(entry) for entry in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _first_infinite(value: Any) -> float | None:

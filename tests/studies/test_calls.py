@@ -85,6 +85,11 @@ def test_an_axis_that_is_named_twice_is_one_column(tmp_path):
     assert runs.table(by=["n", "n"]) == runs.table(by=["n"]) and runs.to_latex(by=["n", "n"]) == runs.to_latex(by=["n"])
 
 
+def test_a_cell_that_is_given_twice_is_done_once_and_true_is_not_1(tmp_path):
+    cells = [{"n": 1, "seed": 2}, {"seed": np.int64(2), "n": 1}, {"n": True, "seed": 2}]
+    assert len(Calls("twice", found, cells).run(tmp_path, "serial")) == 2
+
+
 def test_cells_that_json_cannot_hold_are_refused_at_once():
     for odd in ({1, 2}, b"text", 1j):
         with pytest.raises(TypeError, match=r"cells: expected settings that JSON can hold, got \{'n': "):
@@ -113,6 +118,11 @@ def test_other_cells_labels_and_functions_are_other_keys(tmp_path):
         (("a", found, [{"n": 1}, 2]), "cells: expected dicts of settings, got 2"),
         (("a", found, [{"seconds": 1}]), "cells: expected names of their own, got 'seconds', which is a column of"),
         (("a", found, [{"n": 1, "found": 2}]), "cells: expected names of their own, got 'found', which is a column"),
+        (("a", found, [{"n": 1}, {"n": 1.0}]), "cells: expected each number written one way, got {'n': 1} and"),
+        (
+            ("a", found, [{"n": [2, 0.0], "m": 1}, {"m": 1, "n": [2, -0.0]}]),
+            "cells: expected each number written one way",
+        ),
         (("a", found, [{"n": np.float32("nan")}]), "cells: expected finite numbers, got nan in {'n': "),
         (("a", found, [{"n": [1, {"m": -np.inf}]}]), "cells: expected finite numbers, got -inf in {'n': "),
         (("a", found, [{"n": np.array([[1.0, np.inf]])}]), "cells: expected finite numbers, got inf in {'n': "),
