@@ -187,9 +187,11 @@ class Result:
 
     @property
     def factors(self) -> tuple[Any, Any] | None:
-        """Factors ``(s A, B)`` of the update, where it is the product of two; no ``X`` (m, n) is formed for them.
+        """Factors ``(s A, B)`` of the update ``X = s A B^T``; no ``X`` (m, n) is formed for them.
 
-        Of several matrices both are tuples, as ``A`` and ``B`` are.
+        Of several matrices both are tuples, as ``A`` and ``B`` are. None where the update is no product of two: after
+        a merge it is ``merged + s A B^T`` of this result's ``merged``, ``A``, ``B`` and ``problem.scale``, of a rank
+        that may be larger; that of DoRA is known as ``X`` alone. Factors of either are those of an SVD of ``X``.
         """
         problem = self.problem
         if self.merged is not None or not problem.adapter.low_rank:
