@@ -136,6 +136,11 @@ def as_float_array(value: ArrayLike, argument: str, ndim: int, dtype: Any = None
     raise ValueError(f"{argument}: has non-finite entries, the first at [{where}]")
 
 
+def as_own_array(value: ArrayLike, argument: str, ndim: int, dtype: Any = None) -> Array:
+    """Return what :func:`as_float_array` does as a copy: who has given an array may write to it."""
+    return as_float_array(value, argument, ndim, dtype).copy()
+
+
 def as_frozen_weight(value: ArrayLike, dtype: Any) -> Array:
     """Return a copy of a weight that cannot be written to: its owner may merge an update into theirs in place."""
     weight = np.array(value, dtype)

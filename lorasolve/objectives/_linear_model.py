@@ -54,7 +54,7 @@ class LinearModel(Objective):
         self.dtype = np.result_type(W0, Z)
         self.W0: Array = as_frozen_weight(W0, self.dtype)
         self.shape = (W0.shape[0], W0.shape[1])
-        self._use_samples(self._check_inputs(Z), self.check_targets(targets, Z.shape[1]))
+        self._use_samples(self._check_inputs(Z), self.check_targets(targets, Z.shape[1]).copy())
 
     # ------------------------------------------------------------------ what a subclass states
     def loss(self, outputs: Array) -> float:
@@ -97,7 +97,7 @@ class LinearModel(Objective):
         """
         Z = self._check_inputs(as_float_array(Z, "Z", 2))
         other = copy.copy(self)
-        other._use_samples(Z, self.check_targets(targets, Z.shape[1]))
+        other._use_samples(Z, self.check_targets(targets, Z.shape[1]).copy())
         return other
 
     def sample_batch(self, index: ArrayLike) -> Objective:

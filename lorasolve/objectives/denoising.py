@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._support.validate import Array, as_float_array
+from .._support.validate import Array, as_own_array
 from ..linear_map import LinearMap, balanced, gram_inverse
 from ._description import Description, every_entry
 from ._kernels import Kernels
@@ -40,7 +40,7 @@ class Denoising(Objective):
     lower_bound = 0.0
 
     def __init__(self, M: ArrayLike) -> None:
-        self.M = as_float_array(M, "M", 2)
+        self.M = as_own_array(M, "M", 2)
         self.shape = (self.M.shape[0], self.M.shape[1])
         self.dtype = self.M.dtype
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._support.validate import Array, as_float_array, as_number
+from .._support.validate import Array, as_number, as_own_array
 from ._description import Description, every_entry
 from .base import Objective
 
@@ -40,7 +40,7 @@ class Huber(Objective):
     lower_bound = 0.0
 
     def __init__(self, M: ArrayLike, delta: float = 1.0) -> None:
-        self.M = as_float_array(M, "M", 2)
+        self.M = as_own_array(M, "M", 2)
         self.delta = as_number(delta, "delta", 0.0, open_low=True)
         self.shape = (self.M.shape[0], self.M.shape[1])
         self.dtype = self.M.dtype

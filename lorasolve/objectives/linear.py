@@ -102,7 +102,7 @@ class LinearFineTuning(Objective):
             squares = float(f0.sum())
         if not (np.isfinite(S).all() and np.isfinite(C).all() and np.isfinite(squares)):
             raise ValueError(f"W0, Z, Y: are so large that products of them overflow in {dtype}; give them other units")
-        self._set(W0, S, C, 0.5 * squares / N, (Z, Y))
+        self._set(W0, S, C, 0.5 * squares / N, (Z, Y.copy()))
         self._frozen_size = math.sqrt(float(frozen.sum()))
 
     @property

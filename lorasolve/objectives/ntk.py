@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._support.validate import Array, as_choice, as_float_array, as_index_array, as_integer, as_shape, as_signs
+from .._support.validate import (
+    Array,
+    as_choice,
+    as_float_array,
+    as_index_array,
+    as_integer,
+    as_own_array,
+    as_shape,
+    as_signs,
+)
 from ._dense_measurements import DenseMeasurements
 from ._description import Description, Matrix
 from ._output_losses import LOSSES, Loss, curvature, sum_and_slope
@@ -60,9 +69,9 @@ class NTK(Objective):
         self.n_samples = N
         self.loss = loss
         self.least_squares = loss == "square"
-        self.targets = self._checked(targets)
+        self.targets = self._checked(targets).copy()
         start = np.zeros((N, K)) if offset is None else offset
-        self.offset = as_shape(as_float_array(start, "offset", 2, self.dtype), "offset", (N, K))
+        self.offset = as_shape(as_own_array(start, "offset", 2, self.dtype), "offset", (N, K))
         self._matrix = features.reshape(N * K, m * n)
 
     def _checked(self, targets: ArrayLike) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._support.threads import kernel_threads
-from .._support.validate import Array, as_float_array, as_index_array, as_shape, shown
+from .._support.validate import Array, as_float_array, as_index_array, as_own_array, as_shape, shown
 from ..linear_map import LinearMap
 from ._dense_measurements import LARGEST, SMALLEST, DenseMeasurements
 from ._description import Description
@@ -58,7 +58,7 @@ class MatrixSensing(Objective):
         self._map = _as_measurements(measurements, shape)
         self.kind = self._map.kind
         self.shape = self._map.shape
-        self.y = as_shape(as_float_array(y, "y", 1), "y", (self._map.count,))
+        self.y = as_shape(as_own_array(y, "y", 1), "y", (self._map.count,))
         self.dtype = np.result_type(self._map.dtype, self.y)
         if self._map.dtype != self.dtype:
             self._map = self._map.astype(self.dtype)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .._support.validate import Array, as_float_array, as_shape
+from .._support.validate import Array, as_float_array, as_own_array, as_shape
 from ._activations import activation as find_activation
 from ._linear_model import LinearModel
 
@@ -48,7 +48,7 @@ class TwoLayer(LinearModel):
     def __init__(self, W0: ArrayLike, V: ArrayLike, Z: ArrayLike, Y: ArrayLike, activation: str = "tanh") -> None:
         self.activation = find_activation(activation)
         self.has_hessian = self.activation.twice_differentiable
-        self.V = as_float_array(V, "V", 2)
+        self.V = as_own_array(V, "V", 2)
         super().__init__(W0, Z, Y)
         if self.V.shape[1] != self.shape[0]:
             raise ValueError(f"V: expected shape (p, {self.shape[0]}), one column per row of W0, got {self.V.shape}")

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from lorasolve import check_objective
+from lorasolve import check_objective, objectives
 from lorasolve.checks import readiness
 from lorasolve.objectives import DenseReference, registry
 from lorasolve.objectives.base import Shifted
@@ -213,3 +213,30 @@ def test_a_copy_of_an_objective_in_use_answers_as_it_does(cls, duplicate):
     assert f == pytest.approx(expected, rel=1e-9)
     np.testing.assert_allclose(GD, G @ D, rtol=1e-9, atol=1e-11)
     np.testing.assert_allclose(GtC, G.T @ C, rtol=1e-9, atol=1e-11)
+
+
+def test_what_a_loss_fits_is_its_own():
+    """Arrays of the caller, who may write to them: values had changed with these, and closed forms had not."""
+    rng = np.random.default_rng(0)
+    M, Z, V, features = (rng.standard_normal(shape) for shape in ((4, 3), (3, 9), (2, 4), (9, 2, 4, 3)))
+    Y, signs, labels, y, X = M @ Z, np.sign(M @ Z), (M @ Z).argmax(axis=0), rng.standard_normal(9), np.ones((4, 3))
+    responses, outputs, classes = V @ Y, rng.standard_normal((9, 2)), labels % 2
+    made = [
+        (lambda: objectives.Denoising(M), M),
+        (lambda: objectives.Huber(M), M),
+        (lambda: objectives.MatrixSensing(features[:, 0], y), y),
+        (lambda: objectives.LinearFineTuning(X, Z, Y), Y),
+        (lambda: objectives.Logistic(X, Z, signs), signs),
+        (lambda: objectives.Softmax(X, Z, labels), labels),
+        (lambda: objectives.TwoLayer(X, V, Z, responses), responses),
+        (lambda: objectives.TwoLayer(X, V, Z, responses), V),
+        (lambda: objectives.NTK(features, outputs), outputs),
+        (lambda: objectives.NTK(features, classes, "softmax", offset=outputs), outputs),
+        (lambda: objectives.NTK(features, classes, "softmax"), classes),
+    ]
+    for make, given in made:
+        loss, kept = make(), given.copy()
+        before = loss.value_and_grad(X)[0], loss.metrics(X)
+        given[:] = -1
+        assert (loss.value_and_grad(X)[0], loss.metrics(X)) == before
+        given[:] = kept
