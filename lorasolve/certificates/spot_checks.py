@@ -5,9 +5,11 @@ evaluated at ``Y = 0``, at the better point if one was found, and at small and l
 gradient, a random direction and single entries, to both sides: for convex ``f`` the slope ``<G, D>`` lies between the
 two difference quotients for every step, so a gradient that is off by a factor violates it at a small one. It is asked
 between these points too, and where ``f`` is least curved near ``X``, away from it and near 0: a run ends where ``f`` is
-bent upwards, convex or not. A stated lower bound is looked for where a convex ``f`` is least, by a short descent of
-``f`` alone from ``X``. A violation voids the certificate; a stated smoothness that is too small, only the bound of the
-rank that rests on it. That no violation was found proves nothing, and the certificate goes on naming what it assumes.
+bent upwards, convex or not. Kinks downwards, as in a network of rectified units, which is bent upwards between them,
+are looked for by bisection of a few lines. A stated lower bound is looked for where a convex ``f`` is least, by a short
+descent of ``f`` alone from ``X``. A violation voids the certificate; a stated smoothness that is too small, only the
+bound of the rank that rests on it. That no violation was found proves nothing, and the certificate goes on naming what
+it assumes.
 """
 
 from __future__ import annotations
@@ -37,6 +39,8 @@ from . import _oracles
 
 # Steps to both sides of a point, small and large, as shares of its length.
 STEPS = (10.0, 1.0, 0.1, 1e-2, 1e-4, 1e-6)
+# A point this much nearer to 0 than f is long is 0.
+VANISHED = 1e-10
 # Lines along one entry of X, on which nothing makes up for a loss that is not convex in this entry.
 ENTRIES, ENTRY_STEPS = 3, (10.0, 1.0, 0.1)
 # How near to a point, as a share of the length, the least curvature is looked for.
@@ -44,6 +48,10 @@ NEAR = 1e-2
 # It is that of combinations of so many directions, two gradients each, which are kept: for losses of more parameters
 # they would take too much memory. What is left of one that those before span, relative to it.
 LEAST_STEPS, MOST_PARAMETERS, SPANNED = 8, 2**16, 1e-8
+# Lines that are bisected beside that from 0 to X, and how often: to about 1e-4 of the length. Of networks of six
+# rectified units on 8, 30 and 200 samples everything else misses a quarter, a third and nine of ten; one line shows
+# 78%, all and 94% of them.
+BISECTED, HALVINGS = 2, 14
 # Gradients that the descent below a stated lower bound may ask for: about as many as the other points together.
 DESCENT = 20
 # Those that a descent beside a stated optimum may ask for, and how far beside it that begins, as a share of its length.
@@ -123,10 +131,17 @@ def violation(loss: MultiObjective, X: Matrices, better: Matrices | None) -> str
     if found is None and better is not None:
         found = claims.at_point("a better point", [np.asarray(y, dtype=np.float64) for y in better])
     length = _length(loss, claims.X, claims.here.G, better)
+    natural = length_of(claims.zero.f, joint_norm(claims.zero.G))
+    if length < VANISHED * natural:  # the end of a run to 0, within which nothing is seen
+        length = natural
     found = found or claims.on_line("G", claims.here.G, length)
     found = found or claims.on_line("a random direction", _random(claims.X), length)
     for _ in range(ENTRIES):
         found = found or claims.on_line(*_entry(claims.X), length, ENTRY_STEPS)
+    found = found or claims.on_bisection("0 - X", [-x for x in claims.X], (0.0, 1.0))
+    for _ in range(BISECTED):
+        ends = (-1.0, 1.0)
+        found = found or claims.on_bisection("a random direction", _of_length(length, _random(claims.X)), ends)
     if sum(x.size for x in X) <= MOST_PARAMETERS:
         for name, base, share in (("X", claims.X, NEAR), ("X", claims.X, 1.0), ("0", claims.zero.X, NEAR)):
             found = found or claims.on_curvature(name, base, share * length, length)
@@ -377,6 +392,33 @@ class _Claims:
                     return found
             visited.append(_Visited(here, t, answer))
         return None
+
+    def on_bisection(self, name: str, D: Sequence[Array], ends: tuple[float, float]) -> str | None:
+        """Return a contradiction between two points of ``X + t D``, the interval between which is halved.
+
+        Each time that half is kept over which the slope rises less: where ``f`` is bent downwards at all on the line,
+        the slope falls in the end.
+        """
+        size = joint_norm(D)
+        if size == 0.0:
+            return None
+        low, high = (self._reached(name, t, D, size) for t in ends)
+        for _ in range(HALVINGS):
+            if not all(math.isfinite(end.answer.value) and math.isfinite(end.answer.size) for end in (low, high)):
+                return None
+            found = self._between(D, size, low, high)
+            if found is not None:
+                return found
+            middle = self._reached(name, 0.5 * (low.t + high.t), D, size)
+            falls = middle.answer.slope - low.answer.slope < high.answer.slope - middle.answer.slope
+            low, high = (low, middle) if falls else (middle, high)
+        return self._between(D, size, low, high)
+
+    def _reached(self, name: str, t: float, D: Sequence[Array], size: float) -> _Visited:
+        """Return what a loss answers at a point of a line."""
+        there = _Evaluated(self.loss, [x + t * d for x, d in zip(self.X, D)])
+        answer = OnLine(there.f, joint_inner(there.G, D), joint_norm(there.G) * size)
+        return _Visited(f"X {'+' if t > 0 else '-'} {abs(t):.6g} times {name}", t, answer)
 
     def _visit(self, name: str, t: float, D: Sequence[Array], size: float) -> tuple[OnLine, str | None]:
         """Return the answer at a point of a line, and a contradiction between it and that at ``X``."""
