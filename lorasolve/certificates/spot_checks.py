@@ -402,23 +402,27 @@ class _Claims:
         size = joint_norm(D)
         if size == 0.0:
             return None
-        low, high = (self._reached(name, t, D, size) for t in ends)
+        line = self.loss.along(self.X, D) or (lambda t: self._on_line(t, D, size))
+
+        def visited(t: float) -> _Visited:
+            return _Visited(f"X {'+' if t > 0 else '-'} {abs(t):.6g} times {name}", t, line(t))
+
+        low, high = map(visited, ends)
         for _ in range(HALVINGS):
             if not all(math.isfinite(end.answer.value) and math.isfinite(end.answer.size) for end in (low, high)):
                 return None
             found = self._between(D, size, low, high)
             if found is not None:
                 return found
-            middle = self._reached(name, 0.5 * (low.t + high.t), D, size)
+            middle = visited(0.5 * (low.t + high.t))
             falls = middle.answer.slope - low.answer.slope < high.answer.slope - middle.answer.slope
             low, high = (low, middle) if falls else (middle, high)
         return self._between(D, size, low, high)
 
-    def _reached(self, name: str, t: float, D: Sequence[Array], size: float) -> _Visited:
-        """Return what a loss answers at a point of a line."""
+    def _on_line(self, t: float, D: Sequence[Array], size: float) -> OnLine:
+        """Return what the loss answers at ``X + t D``."""
         there = _Evaluated(self.loss, [x + t * d for x, d in zip(self.X, D)])
-        answer = OnLine(there.f, joint_inner(there.G, D), joint_norm(there.G) * size)
-        return _Visited(f"X {'+' if t > 0 else '-'} {abs(t):.6g} times {name}", t, answer)
+        return OnLine(there.f, joint_inner(there.G, D), joint_norm(there.G) * size)
 
     def _visit(self, name: str, t: float, D: Sequence[Array], size: float) -> tuple[OnLine, str | None]:
         """Return the answer at a point of a line, and a contradiction between it and that at ``X``."""

@@ -24,7 +24,7 @@ from .gradients import Network
 from .losses import NO_LABEL, OutputLoss, as_classified, as_outputs, as_regressed
 from .token_ntk import LayerTokens, TokenNTK, solve_tangent
 
-# Bytes that the tokens may take.
+# Bytes that the tokens may take, or what backward passes need of forward ones.
 MEMORY = 2e9
 # Relative difference between the gradients of the network and of its linearisation that rounding explains, and between
 # derivatives along a direction and those backwards.
@@ -244,12 +244,30 @@ class _Derivatives:
         return (None,) * len(self.leaves) if w is None else backward((self.z * w).sum(), self.leaves, keep=True)
 
 
+@contextlib.contextmanager
+def _saved_bytes() -> Iterator[dict[int, int]]:
+    """Collect the bytes of the tensors that are saved for backward passes within the block, by where they are."""
+    torch = require_torch()
+    storages: dict[int, int] = {}
+
+    def note(tensor: Any) -> Any:
+        if tensor.layout is torch.strided:
+            storage = tensor.untyped_storage()
+            storages[storage.data_ptr()] = storage.nbytes()
+        # Not the tensor itself, which may hold what it is saved in.
+        return tensor.detach()
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        yield storages
+
+
 class LinearizedNetwork(MultiObjective):
     """The mean loss of a network linearised at updates, ``z(X^) + Dz(X^)[X - X^]``, by derivatives of the network.
 
     For outputs of any shape, as the logits of a language model, which is linearised in all its tokens jointly: no
     Jacobian and no tokens are kept. An evaluation takes one forward and three backward passes, about the time of two
-    gradients of the network, and more memory.
+    gradients of the network, and more memory. What the backward passes need of the forward one, which is always the
+    same, is kept where it takes less than ``MEMORY`` bytes for all data; then two of them are left.
 
     Parameters
     ----------
@@ -270,6 +288,8 @@ class LinearizedNetwork(MultiObjective):
     """
 
     convex = True
+    # Made of the rest, and not to be copied.
+    not_data = (*MultiObjective.not_data, "_kept", "_kept_for")
 
     def __init__(self, network: Network, factors: Pairs) -> None:
         self.loss = require_outputs(as_instance(network, "network", Network))
@@ -279,7 +299,15 @@ class LinearizedNetwork(MultiObjective):
         factors = as_finite_pairs(factors, "factors", self.shapes)
         self.point = [A @ B.T for A, B in factors]
         self._leaves = [weight.requires_grad_() for weight in network.weights(factors)]
-        self._require_adjoint()
+        self._kept: list[tuple[Any, _Derivatives]] = []
+        self._kept_for: list[tuple[int, int]] = []
+        if self._require_adjoint() <= MEMORY:
+            self._kept_for = self._versions()
+            self._kept = list(self._derivatives())
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is kept: a copy passes through the network again."""
+        return {**vars(self), "_kept": []}
 
     @property
     def precision(self) -> str:
@@ -339,14 +367,27 @@ class LinearizedNetwork(MultiObjective):
     def _derivatives(self) -> Iterator[tuple[Any, _Derivatives]]:
         """Yield each batch with the derivatives of its outputs at the point."""
         network = self.network
+        if self._kept_for != self._versions():
+            self._kept = []
         with network.evaluating(network.with_weights(self._leaves)), twice_differentiable():
+            if self._kept:
+                yield from self._kept
+                return
             for batch in network.moved_batches():
                 yield batch, _Derivatives(self.loss.outputs(network.model, batch), self._leaves)
 
-    def _require_adjoint(self) -> None:
-        """Refuse a network of which ``<w, Dz[D]>`` and ``<Dz^T w, D>`` differ for random ``w`` and ``D``."""
+    def _versions(self) -> list[tuple[int, int]]:
+        """Return what changes with the model's numbers: where it was trained on, backward passes do not go back."""
+        model = self.network.model
+        return [(number.data_ptr(), number._version) for number in (*model.parameters(), *model.buffers())]
+
+    def _require_adjoint(self) -> int:
+        """Refuse a network of which ``<w, Dz[D]>`` and ``<Dz^T w, D>`` differ for random ``w`` and ``D``.
+
+        Returns the bytes that all batches save for their backward passes.
+        """
         try:
-            off = self._most_off()
+            off, saved = self._most_off()
         except RuntimeError as error:
             why = str(error).strip().splitlines()[0]
             raise ValueError(f"model: its outputs have no derivative along a step of the weights: {why}") from error
@@ -355,26 +396,30 @@ class LinearizedNetwork(MultiObjective):
                 f"model: the derivatives of its outputs forwards and backwards differ by {off:.1e}, relatively (a part "
                 "that is differentiated by hand?)"
             )
+        return saved
 
-    def _most_off(self) -> float:
-        """Return the largest difference of the two in a batch, of their usual size."""
+    def _most_off(self) -> tuple[float, int]:
+        """Return the largest difference of the two in a batch, of their usual size, and the bytes saved by all."""
         torch = require_torch()
         rng = np.random.default_rng()  # a verdict rests on it
         steps = self.network.steps([rng.standard_normal(shape) for shape in self.shapes])
-        most = 0.0
-        for _, at in self._derivatives():
-            w = torch.as_tensor(rng.standard_normal(at.z.shape), dtype=at.z.dtype, device=at.z.device)
-            dz = at.ahead(steps)
-            slopes = [
-                (g, step, layer.scale)
-                for g, step, layer in zip(at.back(w), steps, self.network.layers)
-                if g is not None
-            ]
-            by_slopes = sum(float((g * step).sum()) for g, step, _ in slopes)
-            usual = math.hypot(float(dz.norm()), *(scale * float(g.norm()) for g, _, scale in slopes))
-            off = abs(float((w * dz).sum()) - by_slopes)
-            most = max(most, off / usual if usual > 0.0 else 0.0)
-        return most
+        most, saved = 0.0, 0
+        with _saved_bytes() as storages:
+            for _, at in self._derivatives():
+                w = torch.as_tensor(rng.standard_normal(at.z.shape), dtype=at.z.dtype, device=at.z.device)
+                dz = at.ahead(steps)
+                slopes = [
+                    (g, step, layer.scale)
+                    for g, step, layer in zip(at.back(w), steps, self.network.layers)
+                    if g is not None
+                ]
+                by_slopes = sum(float((g * step).sum()) for g, step, _ in slopes)
+                usual = math.hypot(float(dz.norm()), *(scale * float(g.norm()) for g, _, scale in slopes))
+                off = abs(float((w * dz).sum()) - by_slopes)
+                most = max(most, off / usual if usual > 0.0 else 0.0)
+                saved += sum(storages.values())
+                storages.clear()
+        return most, saved
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import importlib
 import pathlib
 import runpy
 import sys
@@ -31,6 +33,8 @@ from lorasolve.networks import (  # noqa: E402
 )
 from lorasolve.problem.blocks import MultiObjective, joint_inner  # noqa: E402
 
+# In the package of networks its function has the name.
+linearize_module = importlib.import_module("lorasolve.networks.linearize")
 torch.set_num_threads(1)
 VOCABULARY = 11
 SMALL = {"vocab_size": VOCABULARY, "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2}
@@ -466,3 +470,25 @@ def test_the_example_of_a_language_model_sharpens_its_gap(capsys):
     assert pytest.approx(solved.F, rel=1e-12) == alone.F
     assert 0.0 <= solved.solved.relative_gap <= alone.relative_gap
     assert capsys.readouterr().out.count("\n") == 2
+
+
+def test_the_network_is_passed_once_where_memory_allows_and_its_linearisation_is_the_same(monkeypatch):
+    """Its outputs at the point are the same in every evaluation, of which a solve takes hundreds."""
+    model = language_model("GPT2")
+    network = Network(model, CrossEntropy(), sentences())
+    at, X, D = factors(network), updates(network, 1), updates(network, 2)
+    kept = LinearizedNetwork(network, at)
+    again = copy.deepcopy(kept)
+    monkeypatch.setattr(linearize_module, "MEMORY", 0.0)
+    passed = LinearizedNetwork(network, at)
+    calls, expected = [], None
+    for each in (passed, kept, again):
+        count = len(calls)
+        hook = each.network.model.register_forward_hook(lambda *_: calls.append(1))
+        f, G = each.value_and_grad(X)
+        answers = (f, *G, *each.hessian_product(X, D))
+        hook.remove()
+        assert len(calls) - count == (0 if each is kept else 4)  # two batches, twice
+        expected = expected or answers
+        for mine, other in zip(answers, expected, strict=True):
+            np.testing.assert_allclose(mine, other, rtol=1e-6, atol=1e-9)
