@@ -24,8 +24,10 @@ from ..certificates.gap import as_factors, conclude
 from ..engine import compile_seconds
 from ..linear_map import balanced, factor_svd, numerical_rank
 from ..problem import Problem
+from ..problem.blocks import Pairs
 from ..problem.sdpa import read_sdpa_solution as read_sdpa_solution
 from ..result import Result, seen_from
+from ._observed import observed
 from .base import DROPPED, Solution
 from .base import ConvexResult as ConvexResult
 from .base import ConvexRoute as ConvexRoute
@@ -115,9 +117,25 @@ def solve_convex(
     start = seen_from(problem, start)
     problem = problem.replace(objective=problem.objective.in_float64())
     chosen = _route(problem, route)
-    if start is not None:
-        chosen = chosen.started(as_factors(problem, start, "start"))
-    result = _run(problem, chosen, tol, progress)
+    factors = None if start is None else as_factors(problem, start, "start")
+    part = observed(problem) if is_shipped(type(chosen)) and not getattr(chosen, "start", None) else None
+    if part is None:
+        return _solved(problem, chosen, factors, tol, cross_check, progress)
+    few = None if factors is None else part.factors(factors)
+    found = _solved(part.problem, _route(part.problem, route), few, tol, cross_check, progress)
+    return part.whole(found, problem)
+
+
+def _solved(
+    problem: Problem,
+    route: ConvexRoute,
+    start: Pairs | None,
+    tol: float,
+    cross_check: bool,
+    progress: bool | Progress,
+) -> ConvexResult:
+    """Return the optimum by a route, from factors if they are given, and by a second one if that is asked for."""
+    result = _run(problem, route if start is None else route.started(start), tol, progress)
     if result.interrupted or not cross_check:
         return result
     return _cross_checked(problem, result, tol, progress)

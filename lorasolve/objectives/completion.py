@@ -174,6 +174,15 @@ class MatrixCompletion(Objective):
         """The observed values in that order."""
         return self.values[self._by_col]
 
+    @cached_property
+    def observed(self) -> tuple[MatrixCompletion, Array, Array]:
+        """The same entries in a matrix of the rows and columns that have some, and the numbers of these."""
+        rows, by_row = np.unique(self.rows, return_inverse=True)
+        cols, by_col = np.unique(self.cols, return_inverse=True)
+        if (rows.size, cols.size) == self.shape:
+            return self, rows, cols
+        return MatrixCompletion(by_row, by_col, self.values, (rows.size, cols.size)), rows, cols
+
     # ------------------------------------------------------------------ dense level
     def value_and_grad(self, X: Array) -> tuple[float, Array]:
         """Return ``f(X)`` and ``mask o (X - M)``."""

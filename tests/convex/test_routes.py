@@ -584,3 +584,41 @@ def test_completion_with_empty_rows_and_columns():
     assert factored.fun == pytest.approx(cvxpy.fun, rel=1e-8)
     # Nothing is known of an empty row or column, so the nuclear norm makes it zero.
     assert np.abs(factored.X[2]).max() < 1e-4 and np.abs(factored.X[:, 4]).max() < 1e-4
+
+
+@pytest.mark.parametrize("adapter", ["lora", ls.adapters.LoRA(alpha=6.0)])
+def test_rows_and_columns_without_an_entry_are_left_out_of_a_completion_and_zero_in_its_optimum(adapter, monkeypatch):
+    """Without them the nuclear norm is no larger, and ``f`` does not see them; the certificate is that of the whole."""
+    rng = np.random.default_rng(0)
+    m, n = 40, 30
+    rows, cols = np.divmod(rng.choice(m * n, 25, replace=False), n)
+    values = rng.standard_normal(25)
+    problem = ls.Problem(ls.objectives.MatrixCompletion(rows, cols, values, (m, n)), 3, 0.5, adapter)
+    start = (rng.standard_normal((m, 2)), rng.standard_normal((n, 2)))
+    found = [ls.solve_convex(problem, **given) for given in ({}, {"start": start}, {"route": "prox"})]
+    monkeypatch.setattr("lorasolve.convex.observed", lambda problem: None)
+    whole = ls.solve_convex(problem)
+    for each in found:
+        assert each.success and each.X.shape == (m, n) and each.certificate.problem.shape == (m, n)
+        assert each.fun == pytest.approx(whole.fun, rel=1e-9) == problem.convex_value(each.X)
+        assert not np.delete(each.A, rows, axis=0).any() and not np.delete(each.B, cols, axis=0).any()
+        again = ls.certify(problem, each)
+        assert again.is_global and again.level is each.certificate.level
+        assert (again.rank_at_least, again.rank_at_most) == (
+            each.certificate.rank_at_least,
+            each.certificate.rank_at_most,
+        )
+        assert again.relative_gap == pytest.approx(each.relative_gap, rel=0.1, abs=1e-13)
+
+
+def test_most_rows_and_columns_of_a_completion_take_no_part_in_its_iterations(monkeypatch):
+    """2000 entries of 5000 x 4000 took 40 s, and 3 s in the 1623 x 1556 rows and columns that have some."""
+    shapes = []
+    run = Factored.run
+    monkeypatch.setattr(
+        Factored, "run", lambda self, problem, *given: shapes.append(problem.shape) or run(self, problem, *given)
+    )
+    f = ls.objectives.MatrixCompletion([3, 3, 70, 500], [5, 900, 5, 7], [1.0, 2.0, 3.0, 4.0], (800, 1000))
+    assert ls.solve_convex(ls.Problem(f, 1, 0.5)).success and shapes == [(3, 3)]
+    full = ls.objectives.MatrixCompletion([0, 0, 1, 2], [0, 1, 0, 2], [1.0, 2.0, 3.0, 4.0], (3, 3))
+    assert ls.solve_convex(ls.Problem(full, 1, 0.5)).success and shapes == [(3, 3), (3, 3)]
