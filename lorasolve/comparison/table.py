@@ -232,9 +232,11 @@ def _reached(comparison: Comparison, rows: list[Row], reference: ConvexResult | 
     good = [row for row in rows if row.is_global]
     worst = max(row.gap for row in good if row.gap is not None)
     level = weakest(Known[row.level] for row in good if row.level)
-    held = ""
+    held, columns = "", comparison.problem.rank
     if reference is not None:
-        held = f"; it has rank {reference.rank}, found with factors of rank {comparison.problem.rank}"
+        held = f"; it has rank {reference.rank}, found with factors of rank {columns}"
+        if reference.rank > columns:  # what is optimal to the tolerance may have fewer
+            held = f"; found with factors of rank {columns}, where the reference has rank {reference.rank}"
     return (
         f"G{_optimum(comparison, reference)[1:]} reached by {len(good)} of {len(rows)} methods "
         f"({', '.join(row.method for row in good)}), {level} to a relative gap of {gap_text(worst)}{held}."

@@ -603,3 +603,11 @@ def test_a_method_given_twice_is_refused_however_it_is_written() -> None:
             ls.compare(problem, twice)
     several = ["gd", "gd:step_size=0.1", ls.optimizers.GD(step_size=0.2), "gd/lam=0.1", Noted(1), Noted(2)]
     assert len(ls.compare(problem, several, budget=5).rows) == len(several)
+
+
+def test_factors_of_fewer_columns_than_the_optimum_are_not_said_to_have_its_rank() -> None:
+    """Of singular values 2 and 1 + 1.5e-6 at ``lam = 1`` the second one is worth 1e-12 of ``F = 2``: rank 1 will do."""
+    problem = ls.Problem(ls.objectives.Denoising(np.diag([2.0, 1.0 + 1.5e-6])), 1, 1.0)
+    text = ls.compare(problem, ["lbfgs"]).conclusion()
+    assert text.startswith("Global optimum reached by 1 of 1 methods (lbfgs), ")
+    assert "; found with factors of rank 1, where the reference has rank 2." in text and "it has rank" not in text
