@@ -161,6 +161,7 @@ def _problem() -> ls.Problem:
         (lambda: ls.solve_batch([_problem()] * 2).result(-1), "k: expected an integer from 0 to 1, got -1"),
         (lambda: ls.solve_batch([_problem()] * 2).result(True), "k: expected an integer from 0 to 1, got True"),
         (lambda: ls.landscape.census(_problem(), 1, ()), "scales: expected at least one"),
+        (lambda: ls.landscape.census(_problem(), 1, (0.1, 2, 0.1)), "scales: expected different scales, got 0.1 twice"),
         (lambda: ls.landscape.census(_problem(), 1).fraction("globl"), "kind: expected 'global'"),
         (lambda: ls.tasks.Task(_problem().objective, None, "", 1, {}).metrics(np.eye(3)), r"X: expected shape \(2"),
         (lambda: ls.landscape.Constants.exact("a", 2.0, 1), "rsc: expected a finite number, got 'a'"),

@@ -149,13 +149,17 @@ def census(
     Raises
     ------
     ValueError, TypeError
-        For numbers out of range, and for a method that changes the adapter or the decay, or merges.
+        For numbers out of range, a scale given twice, and for a method that changes the adapter or the decay, or
+        merges.
     """
     as_instance(problem, "problem", Problem)
     n_starts = as_integer(n_starts, "n_starts", 1, MOST_DRAWS)
     scales = [as_number(scale, "scales", 0.0, open_low=True) for scale in as_iterable(scales, "scales")]
     if not scales:
         raise ValueError("scales: expected at least one")
+    twice = next((scale for k, scale in enumerate(scales) if scale in scales[:k]), None)
+    if twice is not None:
+        raise ValueError(f"scales: expected different scales, got {twice!r} twice")
     seed = as_integer(seed, "seed", 0)
     tol = as_number(tol, "tol", 0.0, 1.0, open_low=True, open_high=True)
     same = as_number(same, "same", 0.0, open_low=True)
