@@ -260,5 +260,10 @@ def _as_measurements(given: Any, shape: tuple[int, int] | None) -> Measurements:
             "measurements: expected one sparse matrix whose row i is M_i row by row, got a list of sparse matrices; "
             "stack them: scipy.sparse.vstack([M.reshape(1, -1) for M in measurements])"
         )
+    if isinstance(given, list) and len({each.shape for each in given if isinstance(each, np.ndarray)}) > 1:
+        raise TypeError(
+            "measurements: expected matrices M_i of one shape, or a tuple (a, b) of vectors in rows, got a list of "
+            f"{len(given)} arrays of other shapes"
+        )
     M = as_float_array(given, "measurements", 3)
     return DenseMeasurements(np.require(M, requirements=["C", "W"]))

@@ -258,6 +258,8 @@ def test_bad_input_names_the_argument():
         MatrixSensing(M, np.where(np.arange(COUNT) == 2, np.inf, y))
     with pytest.raises(ValueError, match="shape: needed for sparse"):
         MatrixSensing(M, y, shape=(6, 4))
+    with pytest.raises(TypeError, match=r"measurements: .* or a tuple \(a, b\) .*got a list of 2 arrays"):
+        MatrixSensing([np.ones((5, 3)), np.ones((5, 2))], np.ones(5))
     with pytest.raises(TypeError, match=r"measurements: expected one sparse matrix .*vstack"):
         MatrixSensing([scipy.sparse.csr_array(each) for each in M], y)
     (a, b), _, _ = instance("rank-one")
