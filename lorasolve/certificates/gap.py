@@ -22,7 +22,7 @@ from .._support.keywords import names_keywords
 from .._support.text import at_least, at_most, for_json, number
 from .._support.validate import Array, as_choice, as_instance, as_number, shown
 from ..linear_map import RANK_TOL, balanced, factor_svd, frobenius_norm, numerical_rank
-from ..objectives import Facts
+from ..objectives import Facts, LinearModel
 from ..objectives.base import allowance
 from ..problem import Problem
 from ..problem.blocks import Pairs, is_of_a_user
@@ -356,6 +356,10 @@ def _refuse_changed_data(problem: Problem, factors: Pairs, found: Evidence, nucl
     The arrays are their owner's, who may write to them. What was formed from them once (Gram matrices, frozen outputs)
     goes on answering a run, while a proof reads the samples. Where columns cancel values differ anyway.
     """
+    label, remedy = problem.loss.label, "make it anew, or of a copy of the data"
+    changed = f"objective: the data of {label} were changed in place after it was made"
+    if isinstance(problem.objective, LinearModel) and problem.objective.samples_have_changed():
+        raise ValueError(f"{changed}; {remedy}")
     if found.proof is None or problem.loss.facts.n_samples is None or is_of_a_user(problem.loss):
         return
     if product_errors(factors, nuclear) > allowance(np.float64) * nuclear:
@@ -364,10 +368,7 @@ def _refuse_changed_data(problem: Problem, factors: Pairs, found: Evidence, nucl
     value = float(problem.loss.factor_value(factors)) + problem.lam_effective * nuclear
     off = max(bound.value_low - value, value - bound.value_high)
     if CHANGED * abs(value) < off < math.inf and off > problem.loss.rounding_noise(factors).value:
-        raise ValueError(
-            f"objective: the data of {problem.loss.label} were changed in place after it was made, whose value at this "
-            f"point has changed by {off:.3g}; make it anew, or of a copy of the data"
-        )
+        raise ValueError(f"{changed}, whose value at this point has changed by {off:.3g}; {remedy}")
 
 
 def _within(value: float, found: Evidence) -> float:

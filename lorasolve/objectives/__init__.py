@@ -25,6 +25,7 @@ from ._differences import natural_length as natural_length
 from ._facts import Facts as Facts
 from ._facts import no_batches as no_batches
 from ._kernels import Kernels as Kernels
+from ._linear_model import LinearModel as LinearModel
 from ._nearby import ByIncrements as ByIncrements
 from ._nearby import Exact as Exact
 from ._nearby import Increments as Increments

@@ -13,6 +13,9 @@ from .._support.validate import Array, as_float_array, as_frozen_weight, as_inde
 from ..linear_map import LinearMap, top_eigenvalue
 from .base import Objective
 
+# Columns of the inputs that are looked at for changes.
+COLUMNS = 8
+
 Model = TypeVar("Model", bound="LinearModel")
 
 
@@ -84,6 +87,13 @@ class LinearModel(Objective):
         self._squared_norm: float | None = None
         # Those that no call is writing to: ``B^T Z`` (r, N) and the outputs (m, N).
         self._work_arrays: list[tuple[Array, Array]] = []
+
+    def samples_have_changed(self) -> bool:
+        """Return whether the inputs were written to since the frozen weight was applied to them; a few columns tell."""
+        some = np.random.default_rng().integers(self.n_samples, size=COLUMNS)
+        Z, W0 = self.Z[:, some], self.W0
+        off = np.abs(W0 @ Z - self._frozen_outputs[:, some])
+        return not bool((off <= float(np.sqrt(np.finfo(self.dtype).eps)) * (np.abs(W0) @ np.abs(Z))).all())
 
     def with_data(self: Model, Z: ArrayLike, targets: ArrayLike) -> Model:
         """Return the same loss and frozen weight on other samples, for example on a test set.
