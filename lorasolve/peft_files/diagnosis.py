@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -12,12 +11,12 @@ from .._support.threads import blas_threads
 from .._support.validate import as_choice, as_instance, as_path
 from .base_weights import STORED_ONE_WAY, BaseFacts, BaseWeights, base_facts
 from .checkpoint import TrainerState, read_trainer_state
-from .config import AdapterConfig
 from .decay import Decay
 from .facts import FULL_RANK, LayerFacts, facts_of
 from .folder import UnreadableError, printable
 from .layers import Adapter, UnusableLayer, read
-from .text import counted, diagnosis_text
+from .remarks import remarks_on
+from .text import counted, diagnosis_text, modules_text
 
 # From how many trained layers on a family has a usual magnitude, and how far from it a layer stands out.
 FAMILY_SIZE = 8
@@ -264,7 +263,7 @@ def diagnose(
         reason=reason,
         title=_title(adapter),
         premises=_premises(layers, unusable, decay),
-        remarks=_remarks(adapter, layers, trainer, decay, frozen),
+        remarks=remarks_on(adapter, layers, trainer, decay, frozen),
         settles=_settles(kind, layers, decay, base is not None),
         layers=tuple(layers),
         unusable=tuple(unusable),
@@ -383,26 +382,29 @@ def _verdict(layers: list[LayerReport], unusable: list[UnusableLayer], decay: De
     having = {finding: [layer for layer in layers if finding in layer.findings] for finding in FINDINGS}
     broken = [layer.module for layer in unusable if layer.non_finite]
     if broken:
-        return "non_finite", f"NaN or infinity in {_modules(broken)}"
+        return "non_finite", f"NaN or infinity in {modules_text(broken)}"
     for kind, words in (
         ("loud", "the whole rank is used and the size is out of proportion"),
         ("spiked", f"out of proportion, and one direction carries it (sigma_1/sigma_2 >= {SPIKE:g})"),
     ):
         if having[kind]:
             worst = having[kind][0]
-            return kind, f"{words} in {_modules([layer.facts.module for layer in having[kind]])}; worst: {_size(worst)}"
+            return (
+                kind,
+                f"{words} in {modules_text([layer.facts.module for layer in having[kind]])}; worst: {_size(worst)}",
+            )
     if having["untrained"]:
         names = [layer.facts.module for layer in having["untrained"]]
         return (
             "untrained",
-            f"the update is zero up to rounding, though its factors are not, in {_modules(names)} of {len(layers)}",
+            f"the update is zero up to rounding, though its factors are not, in {modules_text(names)} of {len(layers)}",
         )
     if having["not_stationary"]:
         imbalances = [layer.facts.imbalance or 0.0 for layer in having["not_stationary"]]
         names = [layer.facts.module for layer in having["not_stationary"]]
         return "not_stationary", (
             "with l2 decay of two trained factors every stationary point has A^T A = B^T B; the imbalance is up to "
-            f"{max(imbalances):.2g} in {_modules(names)} of {len(layers)}"
+            f"{max(imbalances):.2g} in {modules_text(names)} of {len(layers)}"
         )
     if unusable:
         first = f"{printable(unusable[0].module, 80)}: {printable(unusable[0].reason, 400)}"
@@ -419,7 +421,7 @@ def _verdict(layers: list[LayerReport], unusable: list[UnusableLayer], decay: De
         return "inconclusive", f"{_other_conditions(other[0])} changes the conditions of the theorems"
     full = [layer.facts.module for layer in layers if layer.facts.full_rank]
     if full:
-        return "inconclusive", f"balanced, but the whole rank r is used in {_modules(full)} of {len(layers)}"
+        return "inconclusive", f"balanced, but the whole rank r is used in {modules_text(full)} of {len(layers)}"
     if any(layer.facts.dora for layer in layers):
         return (
             "inconclusive",
@@ -442,10 +444,6 @@ def _size(layer: LayerReport) -> str:
     return f"{printable(facts.module, 80)} with ||X||_2 = {facts.spectral:.3g}, {against}"
 
 
-def _modules(names: list[str]) -> str:
-    return printable(names[0], 80) if len(names) == 1 else counted(len(names))
-
-
 def _premises(layers: list[LayerReport], unusable: list[UnusableLayer], decay: Decay) -> tuple[FilePremise, ...]:
     l2 = {"l2": True, "unknown": None}.get(decay.kind, False)
     because = {
@@ -454,138 +452,47 @@ def _premises(layers: list[LayerReport], unusable: list[UnusableLayer], decay: D
         "none": f"none, {decay.source}",
         "unknown": decay.source,
     }[decay.kind]
-    trained = [layer for layer in layers if not (layer.facts.null or layer.facts.vanished)]
-    unbalanced = [layer for layer in trained if layer.unbalanced]
-    unknown = [layer for layer in trained if layer.facts.imbalance is None]
-    if not trained:
-        balance = FilePremise("balanced factors", None, "no layer has an update")
-    elif unknown:
-        balance = FilePremise(
-            "balanced factors",
-            None,
-            f"beside {_other_conditions(unknown[0].facts)} stationary points need not have them, in {len(unknown)} of "
-            f"{len(trained)} layers",
-        )
-    elif unbalanced:
-        median = statistics.median(layer.facts.imbalance or 0.0 for layer in trained)
-        balance = FilePremise(
-            "balanced factors",
-            False,
-            f"imbalance above {IMBALANCE:g} in {len(unbalanced)} of {len(trained)} layers, median {median:.2g}: not "
-            "stationary for any l2 decay of two trained factors",
-        )
-    else:
-        balance = FilePremise(
-            "balanced factors", True, f"imbalance at most {IMBALANCE:g}, or the rounding, in every layer"
-        )
     deficient = [layer for layer in layers if not layer.facts.full_rank]
     low = FilePremise(
         "rank below r",
         len(deficient) == len(layers) if layers else None,
         f"sigma_r <= {FULL_RANK:g} sigma_1 in {len(deficient)} of {len(layers)} layers",
     )
+    return FilePremise("l2 decay of the factors", l2, because), _balance(layers), low, _product(layers, unusable)
+
+
+def _balance(layers: list[LayerReport]) -> FilePremise:
+    """Return whether the factors of layers with an update are balanced, as at stationary points under l2 decay."""
+    trained = [layer for layer in layers if not (layer.facts.null or layer.facts.vanished)]
+    unbalanced = [layer for layer in trained if layer.unbalanced]
+    unknown = [layer for layer in trained if layer.facts.imbalance is None]
+    if not trained:
+        holds, because = None, "no layer has an update"
+    elif unknown:
+        other = _other_conditions(unknown[0].facts)
+        where = f"in {len(unknown)} of {len(trained)} layers"
+        holds, because = None, f"beside {other} stationary points need not have them, {where}"
+    elif unbalanced:
+        median = statistics.median(layer.facts.imbalance or 0.0 for layer in trained)
+        where = f"in {len(unbalanced)} of {len(trained)} layers, median {median:.2g}"
+        why = "not stationary for any l2 decay of two trained factors"
+        holds, because = False, f"imbalance above {IMBALANCE:g} {where}: {why}"
+    else:
+        holds, because = True, f"imbalance at most {IMBALANCE:g}, or the rounding, in every layer"
+    return FilePremise("balanced factors", holds, because)
+
+
+def _product(layers: list[LayerReport], unusable: list[UnusableLayer]) -> FilePremise:
+    """Return whether the update is the product that the theorems are about."""
     dora = sum(layer.facts.dora for layer in layers)
     third = sum(layer.facts.kind == "adalora" for layer in layers)
     if third:
-        product = FilePremise("the update is s A B^T", False, f"AdaLoRA in {counted(third)}: s A diag(E) B^T")
+        because = f"AdaLoRA in {counted(third)}: s A diag(E) B^T"
     elif dora:
-        product = FilePremise("the update is s A B^T", False, f"DoRA in {counted(dora)}: these are the directions only")
+        because = f"DoRA in {counted(dora)}: these are the directions only"
     else:
-        because_product = f"{counted(len(unusable))} not usable" if unusable else "in every layer"
-        product = FilePremise("the update is s A B^T", not unusable, because_product)
-    return FilePremise("l2 decay of the factors", l2, because), balance, low, product
-
-
-def _remarks(
-    adapter: Adapter, layers: list[LayerReport], trainer: TrainerState | None, decay: Decay, frozen: str | None
-) -> tuple[str, ...]:
-    remarks = [] if frozen is None else [f"{frozen} was not trained, as given: what was is the other factor alone"]
-    remarks += list(dict.fromkeys(remark for config in adapter.configs.values() for remark in config.remarks))
-    if adapter.taken_scalings:
-        remarks.append(
-            f"no scaling is stored for {counted(adapter.taken_scalings, 'module')}: 1 is taken, as diffusers does when "
-            "it loads this; a run with another one had updates that many times as large"
-        )
-    negative = sum(layer.facts.scale < 0 for layer in layers)
-    if negative:
-        remarks.append(
-            f"the scaling is negative in {counted(negative)} (lora_alpha below 0): the update is subtracted; norms and "
-            "penalties go by its size"
-        )
-    doubtful = [module for module in adapter.entries if _is_doubtful(*adapter.config_of(module))]
-    if doubtful:
-        remarks.append(
-            f"several keys of alpha_pattern match {_modules(doubtful)}: the first is taken, as by PEFT when it "
-            "loads this; the run may have had another alpha there, since PEFT sorts the keys when it saves"
-        )
-    if adapter.config is not None:
-        has = sum("magnitude" in entry.parts for entry in adapter.entries.values())
-        if adapter.config.use_dora and has < len(adapter.entries):
-            without = counted(len(adapter.entries) - has, "module")
-            remarks.append(f"use_dora is set, but the magnitude is missing in {without}")
-        elif has and not adapter.config.use_dora:
-            remarks.append(f"a magnitude of DoRA lies in {counted(has, 'module')}, but use_dora is not set")
-    empty = sum(layer.facts.empty for layer in layers)
-    if empty:
-        remarks.append(f"both factors are zero in {counted(empty)}: gradient descent cannot leave that")
-    vanished = sum(layer.facts.vanished and not layer.facts.empty for layer in layers)
-    if vanished:
-        remarks.append(f"both factors have all but vanished in {counted(vanished)}: rank 0, no balance to speak of")
-    dead = sum(layer.facts.dead_columns > 0 and not layer.facts.empty for layer in layers)
-    if dead:
-        remarks.append(
-            f"columns that are zero in both factors, in {counted(dead)}: gradient descent cannot revive them"
-        )
-    at_start = sum(layer.facts.start_range <= 1 and layer.facts.kind != "embedding" for layer in layers)
-    if at_start and adapter.config and adapter.config.initialization == "default":
-        remarks.append(f"in {counted(at_start)} every entry of lora_A is within the range of its random start")
-    missing = Counter(layer.no_base for layer in layers if layer.no_base)
-    remarks += [f"no ratio to the base weight in {counted(count)}: {why}" for why, count in sorted(missing.items())]
-    turned = sum(layer.base is not None and layer.base.alignment_left is None for layer in layers)
-    if turned:
-        remarks.append(
-            f"no alignment with the base weight in {counted(turned)}: square, and fan_in_fan_out in the configuration "
-            "is not how the base stores all of its weights"
-        )
-    return (*remarks, *(_trainer_remarks(trainer, decay) if trainer else ()))
-
-
-def _is_doubtful(config: AdapterConfig | None, module: str) -> bool:
-    """Return whether the order of the patterns decides about a module's scaling."""
-    if config is None:
-        return False
-    try:
-        first, *others = config.alphas_of(module) or (None,)
-    except UnreadableError:  # a pattern that is not evaluated: the layer is not usable, and says so
-        return False
-    return any(value != first for value in others)
-
-
-def _trainer_remarks(trainer: TrainerState, decay: Decay) -> list[str]:
-    remarks = []
-    size = f", largest step size logged {trainer.largest_step_size:g}" if trainer.largest_step_size else ""
-    first, last = trainer.first_loss, trainer.last_loss
-    rose = "" if first is None or last is None or last <= first else f"; the loss rose from {first:.4g} to {last:.4g}"
-    remarks.append(f"trainer's log: {trainer.steps} steps{size}{rose}")
-    # What optimizer.pt says of the decay has the horizon of that optimizer, which momentum shortens.
-    if decay.lam and trainer.largest_step_size and trainer.steps and "optimizer.pt" not in decay.source:
-        horizon = 1 / (decay.lam * trainer.largest_step_size)
-        # Step sizes fall along a schedule: how much of the decay was applied is not in the log.
-        times = f"the run has {trainer.steps / horizon:.2g} times as many"
-        # What decay of the loss does under Adam does not go by its rate.
-        steps = "steps" if decay.kind == "decoupled" else "steps of gradient descent (Adam has no such horizon)"
-        remarks.append(f"decay horizon 1/(lr wd) = {horizon:.3g} {steps} at the largest step size logged; {times}")
-    if trainer.zero_gradients:
-        remarks.append(
-            f"trainer's log: the gradient norm is 0 in {trainer.zero_gradients} entries: nothing was trained there"
-        )
-    if trainer.non_finite_gradients:
-        remarks.append(f"trainer's log: {trainer.non_finite_gradients} gradient norms are not finite")
-    if trainer.non_finite_losses:
-        remarks.append(f"trainer's log: {trainer.non_finite_losses} losses are not finite")
-    if trainer.optimizer_saved and decay.kind == "unknown" and "optimizer.pt" not in decay.source:
-        remarks.append("optimizer.pt lies beside it and holds the weight decay: --optimizer-state reads it with torch")
-    return remarks
+        because = f"{counted(len(unusable))} not usable" if unusable else "in every layer"
+    return FilePremise("the update is s A B^T", not (third or dora or unusable), because)
 
 
 def _settles(kind: str, layers: list[LayerReport], decay: Decay, base_given: bool) -> tuple[str, ...]:

@@ -105,6 +105,11 @@ def counted(number: int, noun: str = "layer") -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def modules_text(names: list[str]) -> str:
+    """Return the one module of a list by its name, of several how many there are."""
+    return printable(names[0], 80) if len(names) == 1 else counted(len(names))
+
+
 # ---------------------------------------------------------------------- tables
 def family_rows(diagnosis: Diagnosis) -> list[list[str]]:
     """Return a table of the families, its head first."""
