@@ -181,12 +181,7 @@ class LoRAMonitor:
         began = time.perf_counter()
         readings = {}
         layers = watched_layers(model, self.adapter)
-        strange = [layer.name for layer in layers if self.base_norms and layer.name not in self.base_norms]
-        if strange:
-            raise ValueError(
-                f"base: expected the model that step is given, got one without {len(strange)} of its {len(layers)} "
-                f"LoRA layers, {strange[0]} for one; it has {next(iter(self.base_norms))}"
-            )
+        self._require_base_of(layers)
         self.steps += 1
         overflow = False
         broken = []
@@ -202,19 +197,7 @@ class LoRAMonitor:
             else:
                 self.reason = self.reason or self._reason(layer.name, reading)
         self._notice_penalty(broken)
-        if _without_gradient(layers):
-            self._warn(
-                f"no gradient but zero had come to any of the {len(layers)} layers when they were read, though their "
-                "factors are trained: step is to be called after backward() and before zero_grad(), with the model "
-                "that is trained (and gradient checkpointing may need enable_input_require_grads())"
-            )
-        left_out = [] if self.history else left_out_by_fast_path(as_model(model), layers)
-        if left_out:
-            self._warn(
-                "evaluations may be those of the base model: in evaluation mode within no_grad torch's fast path "
-                f"leaves out the updates of {in_short(left_out)}; torch.backends.mha.set_fastpath_enabled(False) ends "
-                "that"
-            )
+        self._notice_what_is_left_out(model, layers)
         if clipped:
             self.clipped.append(self.steps)
             self._warn(
@@ -234,9 +217,34 @@ class LoRAMonitor:
         self.history = [(step, readings) for step, readings in self.history if step <= steps]
         self.skipped, self.clipped = ([k for k in taken if k <= steps] for taken in (self.skipped, self.clipped))
 
+    def _require_base_of(self, layers: Sequence[AdaptedLayer]) -> None:
+        """Refuse layers that the base, where one was given, does not have."""
+        strange = [layer.name for layer in layers if self.base_norms and layer.name not in self.base_norms]
+        if strange:
+            raise ValueError(
+                f"base: expected the model that step is given, got one without {len(strange)} of its {len(layers)} "
+                f"LoRA layers, {strange[0]} for one; it has {next(iter(self.base_norms))}"
+            )
+
     def _warn(self, text: str) -> None:
         if text not in self.warnings:
             self.warnings.append(text)
+
+    def _notice_what_is_left_out(self, model: Any, layers: Sequence[AdaptedLayer]) -> None:
+        """Warn of layers without gradients, and, once, of those that evaluations leave out."""
+        if _without_gradient(layers):
+            self._warn(
+                f"no gradient but zero had come to any of the {len(layers)} layers when they were read, though their "
+                "factors are trained: step is to be called after backward() and before zero_grad(), with the model "
+                "that is trained (and gradient checkpointing may need enable_input_require_grads())"
+            )
+        left_out = [] if self.history else left_out_by_fast_path(as_model(model), layers)
+        if left_out:
+            self._warn(
+                "evaluations may be those of the base model: in evaluation mode within no_grad torch's fast path "
+                f"leaves out the updates of {in_short(left_out)}; torch.backends.mha.set_fastpath_enabled(False) ends "
+                "that"
+            )
 
     def _notice_penalty(self, broken: Sequence[float]) -> None:
         """Warn of a penalty in the gradients, given the weights that explain the inner products where they differ."""
