@@ -744,6 +744,7 @@ def test_names_are_no_pair_of_numbers(tmp_path, capsys, film) -> None:
     (tmp_path / "named.csv").write_text("Kundin;Film\n" + pairs)
     (tmp_path / "plain.csv").write_text(pairs)
     (tmp_path / "unknown.csv").write_text(f"77;{film.format(88)}\n{pairs}")
+    (tmp_path / "half.csv").write_text(f"3;Film\n{pairs}")
     (tmp_path / "names.csv").write_text("Kundin;Film\n")
     model = str(tmp_path / "m.npz")
     assert main(["complete", str(tmp_path / "r.csv"), "--out", model, "--quiet"]) == 0
@@ -755,8 +756,9 @@ def test_names_are_no_pair_of_numbers(tmp_path, capsys, film) -> None:
     ]
     assert main(["predict", model, str(tmp_path / "plain.csv")]) == 0
     assert text.splitlines() == ["Kundin,Film,prediction", *capsys.readouterr().out.splitlines()[1:]]
-    assert main(["predict", model, str(tmp_path / "unknown.csv")]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 4
+    for beginning in ("unknown.csv", "half.csv"):  # a pair, in whose row nobody or a known one is
+        assert main(["predict", model, str(tmp_path / beginning)]) == 0
+        assert len(capsys.readouterr().out.splitlines()) == 4
     assert main(["predict", model, str(tmp_path / "names.csv")]) == 2
     assert "names.csv: holds no pairs but the names 'Kundin' and 'Film'" in capsys.readouterr().err
 
