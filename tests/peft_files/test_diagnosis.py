@@ -217,6 +217,7 @@ def test_untrained_layers(tmp_path, make):
     tensors = model(make, GOOD, {2: lambda down, up: (down, 0 * up)})
     found = diagnose(make.adapter(tmp_path / "one", tensors), decay=L2)
     assert found.kind == "untrained" and found.with_finding("untrained") == ("h.2.q",)
+    assert "random start" not in " ".join(found.remarks)
     start = {k: lambda down, up: (down / 4, 0 * up) for k in range(LAYERS)}
     found = diagnose(make.adapter(tmp_path / "all", model(make, GOOD, start)))
     assert found.kind == "untrained" and "12 layers of 12" in found.reason
