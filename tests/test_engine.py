@@ -470,6 +470,23 @@ def test_long_traces_are_thinned_and_keep_both_ends():
     assert trace.iteration == [int(value) for value in trace.value]
 
 
+@contextlib.contextmanager
+def interrupted_in(codes, after):
+    """Raise what Ctrl-C does before a line of functions, after so many lines of them."""
+    lines = iter(range(after))
+
+    def at_line(frame, event, argument):
+        if event == "line" and next(lines, None) is None:
+            raise KeyboardInterrupt
+        return at_line
+
+    sys.settrace(lambda frame, event, argument: at_line if frame.f_code in codes else None)
+    try:
+        yield
+    finally:
+        sys.settrace(None)
+
+
 @pytest.mark.parametrize("method", ["gd", "adam"])
 def test_an_interruption_leaves_no_half_recorded_points(method, monkeypatch):
     """At each of the lines that record points and thin them; the course up to there is that of the whole run."""
@@ -478,24 +495,11 @@ def test_an_interruption_leaves_no_half_recorded_points(method, monkeypatch):
     whole = ls.solve(problem(), method, stop=stop, callback=lambda point: None).trace
     recorders = {Trace.record.__code__, Trace.extend.__code__, Trace._thin.__code__}
 
-    def interrupted(after):
-        lines = iter(range(after))
-
-        def at_line(frame, event, argument):
-            if event == "line" and next(lines, None) is None:
-                raise KeyboardInterrupt
-            return at_line
-
-        sys.settrace(lambda frame, event, argument: at_line if frame.f_code in recorders else None)
-        try:
-            return ls.solve(problem(), method, stop=stop)
-        finally:
-            sys.settrace(None)
-
     ended = []
     for after in range(1000):
         try:
-            result = interrupted(after)
+            with interrupted_in(recorders, after):
+                result = ls.solve(problem(), method, stop=stop)
         except KeyboardInterrupt:
             break  # at the last point, after the run
         columns = result.trace.to_dict()
@@ -519,22 +523,9 @@ def test_an_interruption_leaves_the_count_of_the_last_point(method):
     parts = (loop.Trials.decide, loop.Stages.turn, loop.Stages._judge, Monitor.accept, optimizer.update)
     codes = {part.__code__ for part in (*parts, *filter(None, [getattr(optimizer, "advance", None)]))}
 
-    def interrupted(after):
-        lines = iter(range(after))
-
-        def at_line(frame, event, argument):
-            if event == "line" and next(lines, None) is None:
-                raise KeyboardInterrupt
-            return at_line
-
-        sys.settrace(lambda frame, event, argument: at_line if frame.f_code in codes else None)
-        try:
-            return ls.solve(problem(), method, seed=0, stop=stop, callback=lambda point: None)
-        finally:
-            sys.settrace(None)
-
     for after in range(1, 700, 3):
-        result = interrupted(after)
+        with interrupted_in(codes, after):
+            result = ls.solve(problem(), method, seed=0, stop=stop, callback=lambda point: None)
         if not result.nit:
             continue
         assert result.status is Status.INTERRUPTED and result.trace.iteration[-1] == result.nit

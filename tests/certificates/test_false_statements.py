@@ -435,6 +435,26 @@ def test_a_lower_bound_that_fails_far_from_the_point_is_refuted_by_descent(sprea
                 assert certificate.gap_at_least <= problem.convex_value(X) - optimum + 1e-9
 
 
+@pytest.mark.parametrize("shape", [(6, 5), (60, 50), (300, 250)])
+def test_what_a_loss_of_a_user_is_asked_for_is_what_the_page_says(shape):
+    """100 to 240 evaluations, at the optimum and at 0 (docs/certificates.md)."""
+    asked = []
+
+    class Counting(WeightedDistance):
+        def value_and_grad(self, X):
+            asked.append(X.shape)
+            return super().value_and_grad(X)
+
+    rng = np.random.default_rng(0)
+    M = rng.standard_normal(shape)
+    for W in (np.ones(shape), rng.uniform(0.1, 1.0, shape)):
+        problem = ls.Problem(Counting(W, M, 0.0), min(shape), 0.3 * float(np.linalg.norm(M, 2)))
+        for point in (ls.solve_convex(problem).X, np.zeros(shape)):
+            asked.clear()
+            certify(problem, point)
+            assert 100 <= len(asked) <= 240
+
+
 def test_a_lower_bound_that_made_a_gap_too_small():
     """``(x - 5)^2 / 2 + 3 |x|`` is 12.5 at 0 and 10.5 at best; with ``lower_bound = 1`` the gap came out as 1.84."""
     certificate = certify(ls.Problem(WeightedDistance(np.ones((1, 1)), np.full((1, 1), 5.0), 1.0), 1, 3.0), [[0.0]])
