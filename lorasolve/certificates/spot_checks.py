@@ -52,6 +52,9 @@ LEAST_STEPS, MOST_PARAMETERS, SPANNED = 8, 2**16, 1e-8
 # rectified units on 8, 30 and 200 samples everything else misses a quarter, a third and nine of ten; one line shows
 # 78%, all and 94% of them.
 BISECTED, HALVINGS = 2, 14
+# What a slope has to fall by there, as a share of the length of gradients: on a line close points of a convex loss show
+# the rounding of its values, which may be more than most (a softmax of tiny probabilities); slopes show nothing then.
+FALLEN = 1e-8
 # Gradients that the descent below a stated lower bound may ask for: about as many as the other points together.
 DESCENT = 20
 # Those that a descent beside a stated optimum may ask for, and how far beside it that begins, as a share of its length.
@@ -411,13 +414,18 @@ class _Claims:
         for _ in range(HALVINGS):
             if not all(math.isfinite(end.answer.value) and math.isfinite(end.answer.size) for end in (low, high)):
                 return None
-            found = self._between(D, size, low, high)
+            found = self._fallen(D, size, low, high)
             if found is not None:
                 return found
             middle = visited(0.5 * (low.t + high.t))
             falls = middle.answer.slope - low.answer.slope < high.answer.slope - middle.answer.slope
             low, high = (low, middle) if falls else (middle, high)
-        return self._between(D, size, low, high)
+        return self._fallen(D, size, low, high)
+
+    def _fallen(self, D: Sequence[Array], size: float, low: _Visited, high: _Visited) -> str | None:
+        """Return how two points of a line contradict convexity by their values, where their slopes do so too."""
+        fallen = low.answer.slope - high.answer.slope
+        return self._between(D, size, low, high) if fallen > FALLEN * (low.answer.size + high.answer.size) else None
 
     def _on_line(self, t: float, D: Sequence[Array], size: float) -> OnLine:
         """Return what the loss answers at ``X + t D``."""

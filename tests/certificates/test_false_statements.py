@@ -537,6 +537,22 @@ def test_a_network_of_rectified_units_that_states_convex_is_suspected(samples, o
     assert missed < 6
 
 
+def test_a_line_whose_values_are_rounded_more_has_no_kink():
+    """Far from its data a softmax is linear, and probabilities near 1e-320 have few digits."""
+    C = np.random.default_rng(5).standard_normal((6, 5))
+
+    class Rounded:
+        shape, convex = (6, 5), True
+
+        def value_and_grad(self, X):
+            return round(float(np.vdot(C, X)), 7), C.copy()
+
+    claims = spot_checks._Claims(ls.Problem(Rounded(), 2, 1.0).loss, [30.0 * C])
+    rng = np.random.default_rng(6)
+    for _ in range(20):
+        assert claims.on_bisection("a random direction", [rng.standard_normal((6, 5))], (-1.0, 1.0)) is None
+
+
 @pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
 def test_convex_losses_that_are_flat_steep_or_bent_in_places_are_not_suspected(unit):
     """Values that overflow far away and calls that raise there say nothing either."""
