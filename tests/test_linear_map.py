@@ -300,3 +300,75 @@ def test_values_just_above_the_level_are_found_beside_known_ones_far_above(seed)
     seen = outside(products_only((P * values) @ Q.T), np.empty((400, 0)), np.empty((300, 0)))
     found = top_above(seen, 8, 60, 8.0, near=near, dense_limit=0)
     assert np.count_nonzero(found.values > 8.0) == 18
+
+
+# ---------------------------------------------------------------------- with an inverse at hand
+def above_a_level(rng, shape):
+    """Two known directions at 1 as of an optimum, eleven at 0.85 to 0.97, two of them equal, 200 below 0.8."""
+    values = np.r_[1.0, 1.0, 0.97, 0.9, 0.9, np.linspace(0.89, 0.85, 8), np.linspace(0.78, 0.1, 200)]
+    M, U, V = with_spectrum(rng, shape, values)
+    asked = []
+    operator = LinearMap(M.shape, lambda X: asked.append(X.shape[1]) or M @ X, lambda X: M.T @ X)
+    short = M.T @ M if shape[0] >= shape[1] else M @ M.T
+    return outside(operator, U[:, :2], V[:, :2]), values[2:13], np.eye(len(short)) * 1.0001 - short, asked
+
+
+def products_with(M):
+    return LinearMap(M.shape, lambda X: M @ X, lambda X: M @ X)
+
+
+@pytest.mark.parametrize("shape", [(400, 330), (330, 400), (350, 350)])
+def test_an_inverse_shows_what_is_above_a_level_sooner(shape):
+    seen, above, shifted, asked = above_a_level(np.random.default_rng(0), shape)
+    plain = top_above(seen, 3, 30, 0.8, dense_limit=0)
+    without = sum(asked)
+    asked.clear()
+    found = top_above(seen, 3, 30, 0.8, dense_limit=0, inverse=products_with(np.linalg.inv(shifted)))
+    assert sum(asked) < 0.7 * without
+    for top in (plain, found):
+        assert top.values[:11] == pytest.approx(above, rel=1e-3) and not (top.values[11:] > 0.8).any()
+    for basis in (found.U, found.V):
+        np.testing.assert_allclose(basis.T @ basis, np.eye(basis.shape[1]), atol=1e-10)
+    # Triplets of the space: what a round takes for U^T G V.
+    np.testing.assert_allclose(found.U.T @ seen.S.matmat(found.V), np.diag(found.values), atol=1e-10)
+    sides = seen.S.matmat(found.V) - found.U * found.values, seen.S.rmatmat(found.U) - found.V * found.values
+    residuals = np.max([np.linalg.norm(side, axis=0) for side in sides], axis=0)
+    assert residuals[0] == pytest.approx(found.residual, rel=1e-6, abs=1e-12) and residuals[:11].max() < 0.03
+    for known, basis in ((seen.P, found.U), (seen.Q, found.V)):
+        assert np.abs(known.T @ basis).max() < 1e-10
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_values_just_above_the_level_are_found_with_an_inverse(seed):
+    """Ten between 8.05 and 8.4, with 82 values right below 8, and one direction asked for."""
+    rng = np.random.default_rng(seed)
+    values = np.concatenate([np.linspace(8.4, 8.05, 10), np.linspace(7.9, 1.0, 282)])
+    M = (orthonormal(rng, 400, 292) * values) @ orthonormal(rng, 300, 292).T
+    inverse = products_with(np.linalg.inv(8.5**2 * np.eye(300) - M.T @ M))
+    seen = outside(products_only(M), np.empty((400, 0)), np.empty((300, 0)))
+    found = top_above(seen, 1, 60, 8.0, dense_limit=0, inverse=inverse)
+    assert np.count_nonzero(found.values > 8.0) == 10
+
+
+@pytest.mark.parametrize("wrong", ["another", "identity", "zero"])
+@pytest.mark.parametrize("shape", [(400, 330), (330, 400)])
+def test_an_inverse_of_something_else_hides_nothing(wrong, shape):
+    rng = np.random.default_rng(1)
+    seen, above, _, _ = above_a_level(rng, shape)
+    n = min(shape)
+    R = rng.standard_normal((n, n))
+    inverse = products_with({"another": np.linalg.inv(R @ R.T), "identity": np.eye(n), "zero": np.zeros((n, n))}[wrong])
+    found = top_above(seen, 3, 30, 0.8, dense_limit=0, inverse=inverse)
+    assert np.count_nonzero(found.values > 0.8) == 11 and found.values[:11] == pytest.approx(above, rel=1e-3)
+
+
+@pytest.mark.parametrize("rank", [0, 1, 4])
+def test_an_inverse_beside_a_matrix_of_low_rank(rank):
+    """Fewer values than are looked at; none at all for the zero matrix."""
+    values = np.linspace(0.9, 0.85, rank)
+    M = with_spectrum(np.random.default_rng(2), (400, 330), values)[0]
+    seen = outside(products_only(M), np.empty((400, 0)), np.empty((330, 0)))
+    inverse = products_with(np.linalg.inv(np.eye(330) - M.T @ M))
+    found = top_above(seen, 3, 30, 0.8, dense_limit=0, inverse=inverse)
+    assert np.count_nonzero(found.values > 0.8) == rank and np.isfinite(found.U).all()
+    assert found.values[:rank] == pytest.approx(values, rel=1e-6)

@@ -47,8 +47,8 @@ LEVEL_ATTEMPTS = 3
 LARGE = 1000
 POWER_STEPS = 3
 # Entries of a sparse matrix from which compiled loops over what is not 0 are worth their compilation, and what share of
-# a column and of all columns must be 0: a pair in them costs about 25 times what it costs in a product of arrays.
-COMPILED, SPARSE = 500_000, 5
+# a column and of all columns must be 0: a pair in them costs about 16 times what it costs in a product of arrays.
+COMPILED, SPARSE = 500_000, 4
 # Matrices with norms between 2^-SAFE_EXPONENT and 2^SAFE_EXPONENT are not scaled.
 SAFE_EXPONENT = 300
 
@@ -87,6 +87,7 @@ class Gram:
         # Squares of numbers of this size leave the range of binary64: what follows is about C 2^-exponent.
         exponent = math.frexp(G.mid_norm)[1] if G.mid_norm < math.inf else 0
         self._exponent = exponent if abs(exponent) > SAFE_EXPONENT else 0
+        self._factor: Array | None = None
 
     def norm(self, level: float | None = None, beyond: Sequence[float] = (), loss: float = 0.0) -> float:
         """Return an upper bound of ``||M||_2`` over the ball.
@@ -111,9 +112,11 @@ class Gram:
         allowed = loss * levels[0] * levels[0] if levels else 0.0
         error, found = self._error(allowed), math.inf
         for tau in _candidates(self._squares, levels, error):
-            excess = _shifted_defect(np.negative(self._squares), tau, self.trust, allowed)
+            M = np.negative(self._squares)
+            excess = _shifted_defect(M, tau, self.trust, allowed)
             if excess is not None:
                 found = sqrt_up(add_up(tau, excess, error))
+                self._keep(M)
                 break
         if not (allowed > 0.0 and found < math.inf):
             found = min(found, sqrt_up(self._entrywise))
@@ -158,6 +161,7 @@ class Gram:
         excess = _shifted_defect(M, tau, self.trust, allowed)
         if excess is None:
             return math.inf, math.inf
+        self._keep(M)
         squares = add_up(tau, excess, error, *losses)
         bounds = (sqrt_up(add_up(squares, mul_up(weight, _square_norm(V)))), sqrt_up(squares))
         norm, rest = (add_up(self._unscaled(bound), self.ball.radius) for bound in bounds)
@@ -186,6 +190,27 @@ class Gram:
         values = np.sqrt(np.maximum(squares, 0.0))
         vectors = Q @ right if m >= n else GQ @ right / np.where(values > 0.0, values, 1.0)
         return np.ldexp(values, self._exponent), vectors
+
+    def inverse(self) -> LinearMap | None:
+        """Return products with the inverse of the matrix that the last bound was found with, None where it is lost.
+
+        That is ``(tau I - C^T C)^-1``, or about that: largest in directions of the short side whose singular values are
+        near the level. No bound rests on them.
+        """
+        from scipy.linalg import lapack
+
+        L = self._factor
+        if L is None:
+            return None
+
+        def solve(V: Array) -> Array:
+            return lapack.dpotrs(L, V, lower=1)[0]
+
+        return LinearMap(L.shape, solve, solve)
+
+    def _keep(self, M: Array) -> None:
+        """Keep the Cholesky factor that has taken the place of a matrix."""
+        self._factor = M.T if self.trust == "lapack" else None
 
     def _within(self, level: float) -> float:
         """Return what the norm of the centre has to be below for that of all members to be below a level, scaled."""
@@ -260,8 +285,9 @@ def _row_products(R: Any) -> tuple[Array, int] | None:
         return None
     from ..kernels.sparse_gram import add_row_products
 
-    W = _upper_plus_products(np.zeros((R.shape[0],) * 2), R[:, full].toarray(), 1.0)
-    add_row_products(W, R.indptr.astype(np.int64), R.indices.astype(np.int64), R.data, ~full)
+    W = np.zeros((R.shape[0],) * 2)
+    rest = add_row_products(W, R.indptr.astype(np.int64), R.indices.astype(np.int64), R.data, ~full)
+    W = _upper_plus_products(W, rest, 1.0)
     # A product that is 0 adds no error.
     return W, int(np.diff(R.indptr).max(initial=0)) + 1
 
@@ -331,7 +357,8 @@ def _upper_plus_products(M: Array, V: Array, weight: float) -> Array:
 def _shifted_defect(M: Array, tau: float, trust: Trust, enough: float = 0.0) -> float | None:
     """Return ``e >= 0`` with ``-M <= (tau + e) I`` for symmetric ``M``, which is lost, or None if Cholesky breaks down.
 
-    ``M`` is given by its upper triangle. A quick bound of the errors will do where it is at most ``enough``.
+    ``M`` is given by its upper triangle, and lost as in :func:`semidefinite_defect`. A quick bound of the errors will
+    do where it is at most ``enough``.
     """
     diagonal = np.einsum("ii->i", M)
     diagonal += tau
@@ -343,8 +370,8 @@ def _shifted_defect(M: Array, tau: float, trust: Trust, enough: float = 0.0) -> 
 def semidefinite_defect(M: Array, trust: Trust = "lapack", enough: float = 0.0) -> float | None:
     """Return ``e >= 0`` with ``M + e I`` positive semidefinite for symmetric ``M``, or None if Cholesky breaks down.
 
-    ``M`` is given by its upper triangle, and is lost with ``trust="lapack"``. A quick bound of the errors will do where
-    it is at most ``enough``.
+    ``M`` is given by its upper triangle, and its factor takes its place with ``trust="lapack"``. A quick bound of the
+    errors will do where it is at most ``enough``.
     """
     from scipy.linalg import lapack
 

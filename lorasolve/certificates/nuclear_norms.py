@@ -55,7 +55,8 @@ def nuclear_norm(A: Array, B: Array) -> tuple[float, float]:
         P, Q = A / lengths[0], B / lengths[1]
         squares = [product(basis.T, basis) for basis in (P, Q)]
         if all(np.abs(square.mid - np.eye(len(square.mid))).max() <= ORTHONORMAL for square in squares):
-            at_least = _nuclear_at_least(A, B, P, Q, [_distance_to_identity(square) for square in squares])
+            PtA, QtB = (_image(*known) for known in zip(squares, (P, Q), (A, B), lengths))
+            at_least = _nuclear_at_least(PtA, QtB, [_distance_to_identity(square) for square in squares])
             if at_least >= by_columns * (1.0 - COLUMNS):
                 return at_least, by_columns
     try:
@@ -64,7 +65,8 @@ def nuclear_norm(A: Array, B: Array) -> tuple[float, float]:
     except np.linalg.LinAlgError:
         return 0.0, by_columns
     P, Q = QA @ U_, QB @ Vt.T
-    at_least = _nuclear_at_least(A, B, P, Q, [_orthogonality_defect(basis) for basis in (P, Q)])
+    defects = [_orthogonality_defect(basis) for basis in (P, Q)]
+    at_least = _nuclear_at_least(product(P.T, A), product(Q.T, B), defects)
     if by_columns <= float(values.sum()) * (1.0 + 1e-13):
         return at_least, by_columns
     EA, EB = residual(QA, RA, A), residual(QB, RB, B)
@@ -81,14 +83,27 @@ def nuclear_norm_by_columns(A: Array, B: Array) -> float:
     return weighted_sum(column_norms(A), column_norms(B))
 
 
-def _nuclear_at_least(A: Array, B: Array, P: Array, Q: Array, defects: Sequence[float]) -> float:
-    """Return a lower bound of ``||A B^T||_*``, sharp where ``P``, ``Q`` are the singular vectors.
+def _nuclear_at_least(PtA: Ball, QtB: Ball, defects: Sequence[float]) -> float:
+    """Return a lower bound of ``||A B^T||_*`` from ``P^T A`` and ``Q^T B``, sharp where those are the singular vectors.
 
     ``defects`` are upper bounds of ``||P^T P - I||_F`` and of the same for ``Q``.
     """
     spread = _spread(*defects)
-    low = _paired(product(P.T, A), product(Q.T, B)) / Fraction(spread) if spread < math.inf else Fraction(0)
+    low = _paired(PtA, QtB) / Fraction(spread) if spread < math.inf else Fraction(0)
     return max(fraction_down(low), 0.0)
+
+
+def _image(square: Ball, P: Array, A: Array, lengths: Array) -> Ball:
+    """Enclose ``P^T A`` where ``P = fl(A / lengths)``, column by column, from ``P^T P``.
+
+    ``P^T A = P^T P diag(lengths) + P^T (A - P diag(lengths))``: a quotient is off by ``U`` of itself, or by what
+    underflows.
+    """
+    mid = square.mid * lengths
+    longest = float(lengths.max())
+    off = add_up(mul_up(U, frobenius(A)), mul_up(P.size, ETA, longest))
+    rounding = add_up(mul_up(U, frobenius(mid)), mid.size * ETA)
+    return Ball(mid, add_up(mul_up(square.radius, longest), rounding, mul_up(frobenius(P), off)))
 
 
 def _spread(left: float, right: float) -> float:

@@ -304,6 +304,8 @@ def balanced_columns(A: Array, B: Array) -> tuple[Array, Array]:
     """
     a, b = (np.abs(factor).max(axis=-2, keepdims=True) for factor in (A, B))
     power = (np.frexp(b)[1] - np.frexp(a)[1]) // 2
+    if not power.any():
+        return A, B
     scaled_A, scaled_B = np.ldexp(A, power), np.ldexp(B, -power)
     exact = [
         (np.ldexp(new, -move) == old).all(axis=(-2, -1), keepdims=True)

@@ -16,6 +16,7 @@ with surplus rank the gap is zero (main paper, section 2 and 11; proofs/certific
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -61,6 +62,8 @@ TRIED_NEARBY, TRIED, REFINED = 0.1, 0.06, 0.03
 # What the last one leaves, relative to the gap that is asked for (at 0.3 the same 15 problems take 835 calls for 797,
 # at 0.8 more rounds).
 ENOUGH = 0.6
+# Share of the gap at the look before below which nothing new can have come up that matters.
+FALLING = 0.1
 # Shortenings of a step, how much one of them may shorten it, and how much longer one that was right could have been:
 # along a path the curvature met grows by a hundredth from one lam to the next.
 MAX_SHORTENINGS, MOST_STEEPER, MARGIN = 60, 8.0, 1.1
@@ -204,7 +207,7 @@ class _View:
     def block(self, escaping: TopSingular) -> _Block:
         """Return what a round needs to know, given the escape directions."""
         U, V = escaping.U, escaping.V
-        core = np.block([[self.P.T @ self.GQ, self.GtP.T @ V], [U.T @ self.GQ, U.T @ self.G.matmat(V)]])
+        core = np.block([[self.P.T @ self.GQ, self.GtP.T @ V], [U.T @ self.GQ, np.diag(escaping.values)]])
         return _Block(self.A, self.B, self.s, U, V, core)
 
 
@@ -278,6 +281,10 @@ class _Run:
         # What the last search has found outside the spaces of X and what escapes, and whether a look has done with it.
         self.seen: list[TopSingular | None] = [None] * len(problem.shapes)
         self.used = False
+        # The gap at the last look, before a search.
+        self.looked = 0.0
+        # On a trail, what a proof at the last point looked at leaves to search with.
+        self.inverse: LinearMap | None = None
         # On a trail: f, <G, X> and the gradient at the last point looked at, until a descent leaves it.
         self.trailing = trail is not None
         self.views: tuple[float, float, list[_View]] | None = None
@@ -286,8 +293,9 @@ class _Run:
         self.losses: _Losses
         last = None if trail is None else trail.last
         if last is not None and last.problem.objective is problem.objective:
-            self.losses, self.beta, self.views, self.seen = last.losses, last.beta, last.views, last.seen
-            last.views = None
+            self.losses, self.beta, self.seen = last.losses, last.beta, last.seen
+            self.views, self.inverse = last.views, last.inverse
+            last.views = last.inverse = None
         else:
             self.losses = _Losses.of(problem.loss)
             most = self.loss.facts.rank_one_curvature or self.loss.sampled_smoothness(self.loss.zeros()) or 1.0
@@ -332,8 +340,8 @@ class _Run:
             self.exact = k > progress
             loss = self.losses.rough if accuracy >= self.losses.rough_noise and not self.exact else self.loss
             # Neither the point left nor the factors begun with are held while a descent needs the memory.
-            moved, point, self.views = [self._adapt_rank(point)], best, None
-            point = self._judged(self._cleaned(self._look(self._descend(moved.pop(), accuracy, loss))))
+            moved, point, self.views, self.inverse = [self._adapt_rank(point)], best, None, None
+            point = self._judged(self._cleaned(self._look(self._descend(_factors(moved.pop()), accuracy, loss))))
             if point.bound.gap < 0.9 * gap or point.value < value - 1e-14 * best.bound.scale:
                 progress = k + 1
             gap, value = min(gap, point.bound.gap), min(value, point.value)
@@ -361,7 +369,7 @@ class _Run:
         """
         if point.bound.relative > self.tol or not any(block.vanishes(self.lam, self.beta[0]) for block in point.blocks):
             return point
-        cleaned = self._look(self._adapt_rank(point))
+        cleaned = self._look_from(self._adapt_rank(point))
         return cleaned if cleaned.bound.relative <= self.tol else point
 
     def _judged(self, point: _Point) -> _Point:
@@ -370,6 +378,8 @@ class _Run:
             return point
         svds = [block.svd() for block in point.blocks]
         proved = evidence(self.problem, point.factors, svds, estimates=point.estimates)
+        if self.trailing and proved.proof is not None and proved.proof.gram is not None:
+            self.inverse = proved.proof.gram.inverse()
         bound = max(point.bound, proved.bound, key=lambda found: found.gap)
         if bound.relative <= self.tol:
             return replace(point, bound=bound, evidence=proved)
@@ -387,13 +397,17 @@ class _Run:
         return Solution(*self.problem.unpaired(point.factors), nit, remark, point.evidence)
 
     def _look(self, factors: Pairs) -> _Point:
-        """Return the point with its bound and escape directions.
+        """Return the point with its bound and escape directions."""
+        return self._look_from([factor_svd(A, B) for A, B in factors])
 
-        What the last search saw and what did not escape is enough once: if the gap is not closed by it, the next look
-        searches. Where it is closed, and a certificate is one factorisation, that costs no more than a search and does
-        not rest on one; beyond, the search comes first.
+    def _look_from(self, spectra: Sequence[Svd]) -> _Point:
+        """Return the same, given the singular value decompositions of the matrices.
+
+        What the last search saw and what did not escape is enough once, and again while the gap falls: if it is not
+        closed by then, the next look searches. Where it is closed, and a certificate is one factorisation, that costs
+        no more than a search and does not rest on one; beyond, the search comes first.
         """
-        f, inner, views = self._views(factors)
+        f, inner, views = self._views(spectra)
         if self.trailing:
             self.views = f, inner, views
         seen = [near for near in self.seen if near is not None]
@@ -403,7 +417,8 @@ class _Run:
             norms = [view.gradient.norm(most) for view, most in zip(views, outside)]
             point = self._point(f, inner, views, blocks, norms, max(outside))
             closed = point.bound.relative <= self.tol
-            enough = all(is_formed(view.G.shape) for view in views) if closed else not self.used
+            falls, self.looked = point.bound.gap < FALLING * self.looked < math.inf, point.bound.gap
+            enough = all(is_formed(view.G.shape) for view in views) if closed else not self.used or falls
             if enough:
                 self.used = True
                 return point
@@ -415,7 +430,7 @@ class _Run:
         blocks, norms, outside = [], [], 0.0
         for k, view in enumerate(views):
             more = GROWTH + view.s.size // 2
-            rest = top_above(view.gradient, GROWTH, more, self.lam, self.rng, DENSE, self.seen[k])
+            rest = top_above(view.gradient, GROWTH, more, self.lam, self.rng, DENSE, self.seen[k], self.inverse)
             escaping = rest.values > self.lam
             self.seen[k] = None if escaping.all() else rest.part(~escaping)
             blocks.append(view.block(rest.part(escaping)))
@@ -424,13 +439,12 @@ class _Run:
             outside = max(outside, most)
         return self._point(f, inner, views, blocks, norms, outside)
 
-    def _views(self, factors: Pairs) -> tuple[float, float, list[_View]]:
+    def _views(self, spectra: Sequence[Svd]) -> tuple[float, float, list[_View]]:
         """Return ``f``, ``<G, X>`` and each gradient from the singular spaces of its matrix."""
-        spectra = [factor_svd(A, B) for A, B in factors]
         ranks = [numerical_rank(s, DROPPED) for _, s, _ in spectra]
-        factors = [
-            balanced(P[:, : max(r, 1)], s[: max(r, 1)], Q[:, : max(r, 1)]) for (P, s, Q), r in zip(spectra, ranks)
-        ]
+        factors = _factors(
+            [(P[:, : max(r, 1)], s[: max(r, 1)], Q[:, : max(r, 1)]) for (P, s, Q), r in zip(spectra, ranks)]
+        )
         f, products, operators = self.nearby.look(factors)
         inner = sum(float(np.vdot(GB, A)) for (GB, _), (A, _) in zip(products, factors))
         views = []
@@ -458,7 +472,7 @@ class _Run:
         estimates = Estimates(max(norms), outside, products)
         return _Point(tuple(blocks), f, f + self.lam * nuclear, bound, estimates)
 
-    def _adapt_rank(self, point: _Point) -> Pairs:
+    def _adapt_rank(self, point: _Point) -> list[Svd]:
         """Take a proximal gradient step restricted to the span of ``X`` and of the escape directions.
 
         The step ``1/beta`` is shortened until the quadratic model is an upper bound of ``f`` at the new point, which
@@ -473,22 +487,22 @@ class _Run:
             X = np.zeros(block.G.shape)
             X[np.diag_indices(block.s.size)] = block.s
             parts.append((block, X, *block.spaces()))
+        moved = [block.svd() for block in point.blocks]
         if all(X.size == 0 for _, X, _, _ in parts):
-            return point.factors
+            return moved
         for _ in range(MAX_SHORTENINGS):
-            linear, square, factors = point.f, 0.0, []
-            for block, X, left, right in parts:
+            linear, square = point.f, 0.0
+            for place, (block, X, left, right) in enumerate(parts):
                 if X.size == 0:
-                    factors.append((block.A, block.B))
                     continue
                 p, sigma, qt = np.linalg.svd(X - block.G / beta)
                 shrunk = np.maximum(sigma - self.lam / beta, 0.0)
                 r = max(int(np.count_nonzero(shrunk)), 1)
-                factors.append(balanced(left @ p[:, :r], shrunk[:r], right @ qt[:r].T))
+                moved[place] = left @ p[:, :r], shrunk[:r], right @ qt[:r].T
                 D = (p * shrunk) @ qt - X
                 linear += float(np.vdot(block.G, D))
                 square += float(np.vdot(D, D))
-            above = self.nearby.value(factors) - linear
+            above = self.nearby.value(_factors(moved)) - linear
             # The curvature met is at most this; where rounding hides it the constant stays.
             curvature = 2.0 * (above + self.noise) / square if square > 0.0 else math.inf
             # A second step along the same direction, as from zero, meets the curvature that the first one did.
@@ -498,7 +512,7 @@ class _Run:
                 break
             beta = max(2.0 * beta, min(curvature, MOST_STEEPER * beta))
         self.beta[point.escapes] = beta
-        return factors
+        return moved
 
     def _descend(self, factors: Pairs, accuracy: float, loss: MultiObjective) -> Pairs:
         """Lower ``L`` at these ranks until the first-order part of the gap is about ``accuracy``.
@@ -569,3 +583,8 @@ class _Run:
         self.evaluations += evaluations
         z *= unit
         return split(z.astype(np.float64, copy=False))
+
+
+def _factors(spectra: Sequence[Svd]) -> Pairs:
+    """Return the balanced factors of matrices given by their singular value decompositions."""
+    return [balanced(*svd) for svd in spectra]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from lorasolve.certificates import norms, nuclear_norms
+from lorasolve.certificates import balls, norms, nuclear_norms
 from lorasolve.certificates._rounding import U
 from lorasolve.certificates.balls import Ball, SparseBall
 
@@ -245,6 +245,32 @@ def test_values_and_vectors_within_a_space(shape, size):
     np.testing.assert_allclose(vectors @ (vectors.T @ short), short, atol=1e-12)
 
 
+@pytest.mark.parametrize("shape", [(40, 60), (60, 40), (50, 50)])
+@pytest.mark.parametrize("size", [1.0, 2.0**400, 2.0**-400])
+def test_the_inverse_is_that_of_what_a_bound_was_found_with(shape, size):
+    """Singular vectors are eigenvectors: 1 / (tau - sigma^2), with the near value in the place of tau for the top."""
+    G, short, values = near_an_optimum(np.random.default_rng(3), shape)
+    U, _, Vt = np.linalg.svd(G, full_matrices=False)
+    vectors = U if shape[0] < shape[1] else Vt.T
+    gram = norms.Gram(Ball(size * G))
+    assert gram.inverse() is None
+    gram.norm(size * 1.1)
+    first = gram.inverse()
+    whole = first.matmat(vectors)
+    unit = np.ldexp(1.0, 2 * gram._exponent) / (size * size)
+    np.testing.assert_allclose(whole, vectors * (unit / (1.1**2 - values**2)), rtol=1e-6, atol=1e-9 * unit)
+    gram.parted(short, size * 0.85, size * 1.1)
+    parts = gram.inverse().matmat(vectors)
+    shifts = np.r_[np.full(3, 1.1), np.full(len(values) - 3, 0.85)] ** 2 - values**2
+    np.testing.assert_allclose(parts, vectors * (unit / shifts), rtol=1e-6, atol=1e-9 * unit)
+    np.testing.assert_array_equal(first.matmat(vectors), whole)
+
+
+def test_without_trust_in_its_factor_there_is_no_inverse():
+    gram = norms.Gram(Ball(np.diag([1.0, 0.5, 0.2])), "gemm")
+    assert gram.norm(1.1) < 1.2 and gram.inverse() is None
+
+
 def test_a_factorisation_that_is_not_asked_is_caught(monkeypatch):
     monkeypatch.setattr(norms, "_shifted_defect", lambda M, tau, trust, enough: 0.0)
     assert wrong_rests()[0] > 0
@@ -426,6 +452,30 @@ def test_a_nuclear_norm_without_its_errors_is_caught(exact, monkeypatch, broken)
         pair = nuclear_norms._paired
         monkeypatch.setattr(nuclear_norms, "_paired", lambda CA, CB: pair(CA, CB) * (1 + Fraction(1, 10**13)))
     assert wrong_nuclear_norms(exact)[0] > 0
+
+
+def test_products_with_directions_of_columns_are_enclosed(exact):
+    """``P^T A`` from ``P^T P``, in exact arithmetic; a ball without its radius would not hold it."""
+    rng = np.random.default_rng(7)
+    missed = 0
+    for k, (A, _) in enumerate(factors(rng, 120)):
+        A = A * 2.0 ** -(1000 * (k % 3 == 0))
+        lengths = np.linalg.norm(A, axis=0)
+        if not (np.isfinite(lengths).all() and lengths.all()):
+            continue
+        P = A / lengths
+        square = balls.product(P.T, P)
+        if k % 2:
+            # Known less well, to a thousandth in one number.
+            off = np.zeros_like(square.mid)
+            off[0, 0] = 1e-3
+            square = Ball(square.mid + off, square.radius + 2e-3)
+        found = nuclear_norms._image(square, P, A, lengths)
+        off = exact.rational(P).T @ exact.rational(A) - exact.rational(found.mid)
+        distance = math.sqrt(sum(Fraction(x) ** 2 for x in off.ravel().tolist()))
+        assert distance <= found.radius
+        missed += distance > 0.0
+    assert missed > 50
 
 
 def test_the_distance_from_orthonormal_columns_is_never_too_small():

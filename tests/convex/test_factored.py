@@ -7,9 +7,9 @@ import pytest
 
 import lorasolve as ls
 from lorasolve.certificates import norms, rigorous
-from lorasolve.convex.factored import Factored, Trail, _Run
+from lorasolve.convex.factored import Factored, Trail, _factors, _Run
 from lorasolve.landscape.instances import sharp, two_by_two
-from lorasolve.linear_map import TopSingular
+from lorasolve.linear_map import TopSingular, factor_svd
 from lorasolve.objectives import (
     Denoising,
     Huber,
@@ -48,7 +48,7 @@ def test_it_leaves_a_spurious_minimum_that_it_is_put_into():
     A, B = instance.stationary_factors()
     stuck = run._look(run._descend([(A, B)], 1e-12, run.loss))
     assert stuck.value == pytest.approx(instance.gap, rel=1e-9)
-    left = run._look(run._descend(run._adapt_rank(stuck), 1e-12, run.loss))
+    left = run._look(run._descend(_factors(run._adapt_rank(stuck)), 1e-12, run.loss))
     assert left.value < 0.9 * instance.gap
 
 
@@ -101,9 +101,45 @@ def test_the_look_after_a_search_does_without_one_and_the_next_does_not(monkeypa
     point = run._look(run.loss.zeros())
     assert len(searches) == 1 and point.blocks[0].U.shape[1] > 0
     assert run.seen[0] is not None and run.seen[0].values[0] <= 7.5
-    rough = [(2.0 * A, B) for A, B in run._adapt_rank(point)]
+    rough = [(2.0 * A, B) for A, B in _factors(run._adapt_rank(point))]
     counts = [len(searches) for _ in range(4) if run._look(rough)]
     assert counts == [1, 2, 2, 3]
+
+
+def test_a_look_does_without_a_search_while_the_gap_falls(monkeypatch):
+    """To a tenth of what it was at the look before; a gap of which nothing was known has not fallen."""
+    from lorasolve.convex import factored
+
+    searches, search = [], factored._Run._search
+    monkeypatch.setattr(factored._Run, "_search", lambda run, *views: searches.append(1) or search(run, *views))
+    run = factored._Run(ls.Problem(Denoising(np.random.default_rng(5).standard_normal((30, 20))), 1, 7.5), 1e-9)
+    rough = [(2.0 * A, B) for A, B in _factors(run._adapt_rank(run._look(run.loss.zeros())))]
+    gap = run._look(rough).bound.gap
+    run._search(*run._views([factor_svd(A, B) for A, B in rough]))
+    for before, searched in ((11.0 * gap, False), (11.0 * gap, False), (9.0 * gap, True), (math.inf, True)):
+        run.used, run.looked = True, before
+        searches.clear()
+        assert run._look(rough).bound.gap == pytest.approx(gap, rel=0.2)
+        assert bool(searches) == searched
+
+
+@pytest.mark.parametrize("shape", [(30, 20), (340, 310), (310, 340)])
+def test_the_gradient_from_the_spaces_of_an_update_and_of_what_escapes(shape):
+    """What a proximal step is taken with, by whichever search: ``[P U]^T G [Q V]``, also after a proof on a trail."""
+    rng = np.random.default_rng(4)
+    U, V = (np.linalg.qr(rng.standard_normal((size, 15)))[0] for size in shape)
+    objective = Denoising((U * np.linspace(10.0, 3.0, 15)) @ V.T)
+    trail = Trail()
+    for lam in (6.8, 4.2):
+        run = _Run(ls.Problem(objective, 1, lam), 1e-6, trail)
+        point = run._first(None)
+        (block,) = point.blocks
+        assert block.U.shape[1] == np.count_nonzero(np.linspace(10.0, 3.0, 15) > lam) - block.s.size > 0
+        left, right = block.spaces()
+        G = block.A @ block.B.T - objective.M
+        np.testing.assert_allclose(block.G, left.T @ G @ right, atol=1e-9)
+        assert (run.inverse is None) == (lam == 6.8)
+        run.solve(None, 50, lambda *report: None)
 
 
 @pytest.mark.parametrize("shape", [(30, 20), (20, 30)])
@@ -112,11 +148,11 @@ def test_what_is_outside_is_estimated_from_what_was_seen_at_another_point(shape)
     rng = np.random.default_rng(5)
     objective = Denoising(rng.standard_normal(shape))
     run = _Run(ls.Problem(objective, 1, 7.5), 1e-9)
-    factors = run._adapt_rank(run._look(run.loss.zeros()))
-    run._look(factors)
-    moved = [(A + 0.3 * rng.standard_normal(A.shape), B) for A, B in factors]
-    (view,) = run._views(moved)[2]
-    ((A, B),) = moved
+    adapted = run._adapt_rank(run._look(run.loss.zeros()))
+    run._look_from(adapted)
+    ((A, B),) = _factors(adapted)
+    A = A + 0.3 * rng.standard_normal(A.shape)
+    (view,) = run._views([factor_svd(A, B)])[2]
     G = A @ B.T - objective.M
     P, Q = (np.linalg.qr(factor)[0] for factor in (A, B))
     true = np.linalg.norm(G - P @ (P.T @ G) - (G @ Q) @ Q.T + P @ (P.T @ G @ Q) @ Q.T, 2)

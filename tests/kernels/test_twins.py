@@ -430,7 +430,7 @@ def test_the_gram_matrix_of_what_is_not_0(shape):
     rows, cols = np.nonzero(R)
     start = np.searchsorted(rows, np.arange(shape[0] + 1))
     rare = rng.random(shape[1]) < 0.7
-    others = R * ~rare
+    others = R[:, ~rare]
     found = np.triu(others @ others.T)
-    sparse_gram.add_row_products(found, start, cols, R[rows, cols], rare)
+    assert np.array_equal(sparse_gram.add_row_products(found, start, cols, R[rows, cols], rare), others)
     assert np.array_equal(found, np.triu(R @ R.T))

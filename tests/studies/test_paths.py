@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
+from lorasolve import linear_map
 from lorasolve._support import progress as _progress
 from lorasolve.certificates import norms
 from lorasolve.cli import main
@@ -79,6 +80,23 @@ def test_one_factorisation_at_each_lam_proves_the_gap_and_the_rank(shape, monkey
     assert found.success and len(asked) == len(lams)
     for lam, point in zip(lams, found.points):
         assert point.certificate.rank_at_most == point.certificate.rank_at_least == np.count_nonzero(values > lam)
+
+
+@pytest.mark.parametrize("shape", [(340, 310), (310, 340)])
+def test_what_escapes_at_the_next_lam_is_searched_with_the_factor_of_the_last_proof(shape, monkeypatch):
+    """A gradient too large for an SVD and small enough for a proof."""
+    rng = np.random.default_rng(3)
+    P, Q = (np.linalg.qr(rng.standard_normal((size, 60)))[0] for size in shape)
+    values = np.r_[9.0, 7.0, 5.0, 3.8, 3.7, np.linspace(1.5, 0.1, 55)]
+    found, search = [], linear_map._inverted_top
+    monkeypatch.setattr(linear_map, "_inverted_top", lambda *args: found.append(search(*args)) or found[-1])
+    lams = [8.0, 6.0, 4.0, 3.5, 2.0]
+    path = ls.path(ls.Problem(formless((P * values) @ Q.T), 2, 1.0), lams, 1e-6)
+    assert [point.rank for point in path.points] == [np.count_nonzero(values > lam) for lam in lams]
+    assert path.success and len(found) == len(lams) - 1 and None not in found
+    for lam, point in zip(lams, path.points):
+        kept = np.maximum(values - lam, 0.0)
+        assert point.fun == pytest.approx(0.5 * (np.minimum(values, lam) ** 2).sum() + lam * kept.sum(), rel=1e-6)
 
 
 def test_a_path_with_a_closed_form_takes_one_svd(monkeypatch):
