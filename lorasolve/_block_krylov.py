@@ -106,6 +106,10 @@ class Krylov:
         """Return the basis, one vector a column (n, dimension)."""
         return self._rows[: self.dimension].T
 
+    def next_basis(self) -> Array:
+        """Return the basis with the block that the matrix is to become known on next (n, dimension + b)."""
+        return np.vstack([self._rows[: self.dimension], self._found]).T
+
     def _reserve(self, k: int) -> None:
         """Make room for ``k`` vectors."""
         if k <= len(self._rows):

@@ -393,16 +393,16 @@ def _inverted_top(
     # Its products are projected, in the place of those with a transpose: the space is one of the inverse seen from what
     # is not known.
     space = Krylov(LinearMap(inverse.shape, inverse.matmat, lambda V: _orthogonal(V, known)), start)
-    images, wanted = np.empty((S.shape[0], 0)), float(INVERTED_LEAST)
+    basis, images, wanted = space.next_basis(), np.empty((S.shape[0], 0)), float(INVERTED_LEAST)
     while wanted <= INVERTED_MOST:
-        while space.dimension < wanted and not space.closed:
+        while basis.shape[1] < wanted and not space.closed:
             space.grow()
-        basis = space.basis()
+            basis = space.next_basis()
         images = np.hstack([images, S.matmat(np.ascontiguousarray(basis[:, images.shape[1] :]))])
         squares, vectors = np.linalg.eigh(images.T @ images)
         above = int(np.count_nonzero(squares > level * level))
         count = min(max(k, above + 1), more, int(np.count_nonzero(squares > 0.0)))
-        if count > 0 and (space.dimension >= INVERTED_SHARE * (above + 1) or space.closed):
+        if count > 0 and (basis.shape[1] >= INVERTED_SHARE * (above + 1) or space.closed):
             values, chosen = np.sqrt(squares[: -count - 1 : -1]), vectors[:, : -count - 1 : -1]
             U, V = images @ chosen / values, basis @ chosen
             residuals = np.linalg.norm(S.rmatmat(U) - V * values, axis=0)
@@ -410,7 +410,7 @@ def _inverted_top(
                 return TopSingular(U, values, V, False, float(residuals[0]))
         if space.closed:
             return None
-        wanted = max(space.dimension + 1.0, INVERTED_SHARE * (above + 1))
+        wanted = max(basis.shape[1] + 1.0, INVERTED_SHARE * (above + 1))
     return None
 
 
