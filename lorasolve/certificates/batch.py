@@ -18,7 +18,7 @@ from ..result import seen_from
 from ..tables import Column, Record, Tabular
 from . import _oracles, spot_checks, stacks
 from .evidence import Product, from_proof, use_proof
-from .gap import Certificate, as_factors, certify, conclude
+from .gap import Certificate, as_factors, certify, conclude, refuse_changed_data
 from .norms import Trust
 from .rigorous import arithmetic, balanced_columns, given_factors, weight
 
@@ -196,9 +196,13 @@ def _together(problem: Problem, points: dict[int, Any], tol: float, trust: Trust
             assumptions = (*arithmetic(trust), *([claim] if claim else []), *([rounded] if rounded else []))
             for first in range(0, len(members), STACK):
                 stack = members[first : first + STACK]
-                for (k, factors, _, _), found in zip(stack, _proofs(problem, stack, trust, assumptions)):
-                    proof, svd = found
-                    evidence = from_proof(proof, *factors[0], svd)
+                proofs = _proofs(problem, stack, trust, assumptions)
+                known = [from_proof(proof, *member[1][0], svd) for member, (proof, svd) in zip(stack, proofs)]
+                if known:
+                    # One evaluation tells of all: at the point farthest from 0, where every datum has its say.
+                    far = max(range(len(known)), key=lambda place: float(known[place].svds[0][1].sum()))
+                    refuse_changed_data(problem, stack[far][1], known[far])
+                for (k, factors, _, _), evidence in zip(stack, known):
                     if evidence.bound.relative <= tol:
                         made[k] = conclude(problem, points[k], factors, evidence, tol)
     return made

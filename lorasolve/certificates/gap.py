@@ -266,6 +266,7 @@ def certify(
     spot_checks.refuse_another_loss(loss, problem.loss, factors)
     svds = [factor_svd(A, B) for A, B in factors]
     found = evidence(problem, factors, svds, rigorous, trust, point)
+    refuse_changed_data(problem, factors, found)
     return conclude(problem, point, factors, found, tol)
 
 
@@ -293,7 +294,6 @@ def conclude(
     closed = [FLOATING] if answer.level is Known.CERTIFIED and FLOATING not in found.assumptions else []
     if answer.formula.startswith(CLOSED_FORM) and is_of_a_user(problem.loss):
         closed.append(f"{CLOSED_FORM} that your f states is right")
-    _refuse_changed_data(problem, factors, found, nuclear)
     value = _within(f + lam * nuclear, found)
     # The factors of an update that is no s A B^T are made up for the bound: nobody minimises anything over them.
     of_factors = 1.0 if problem.adapter.low_rank else math.nan
@@ -350,7 +350,7 @@ def out_of_range(problem: Problem, size: float) -> str | None:
     return "f underflows at this point and at X = 0: give the data other units"
 
 
-def _refuse_changed_data(problem: Problem, factors: Pairs, found: Evidence, nuclear: float) -> None:
+def refuse_changed_data(problem: Problem, factors: Pairs, found: Evidence) -> None:
     """Refuse a loss of the package whose samples are no longer those that it was made of.
 
     The arrays are their owner's, who may write to them. What was formed from them once (Gram matrices, frozen outputs)
@@ -362,6 +362,7 @@ def _refuse_changed_data(problem: Problem, factors: Pairs, found: Evidence, nucl
         raise ValueError(f"{changed}; {remedy}")
     if found.proof is None or problem.loss.facts.n_samples is None or is_of_a_user(problem.loss):
         return
+    nuclear = sum(float(s.sum()) for _, s, _ in found.svds)
     if product_errors(factors, nuclear) > allowance(np.float64) * nuclear:
         return
     bound = found.proof.bound

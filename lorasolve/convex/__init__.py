@@ -20,7 +20,7 @@ from .._support.threads import solver_pools
 from .._support.validate import Array, as_flag, as_instance, as_number
 from ..certificates import Bound, Certificate
 from ..certificates.evidence import Product, evidence
-from ..certificates.gap import as_factors, conclude
+from ..certificates.gap import as_factors, conclude, refuse_changed_data
 from ..engine import compile_seconds
 from ..linear_map import balanced, factor_svd, numerical_rank
 from ..problem import Problem
@@ -224,6 +224,7 @@ def _certified_run(problem: Problem, route: ConvexRoute, tol: float, progress: b
         blocks = [_without_dropped(A, B) for A, B in blocks]
         known = evidence(problem, blocks, [factor_svd(A, B) for A, B in blocks])
     A, B = problem.unpaired(blocks)
+    refuse_changed_data(problem, blocks, known)
     certificate = conclude(problem, Product(A, B), blocks, known, tol)
     success = certificate.is_global is True or certificate.relative_gap <= tol
     message = f"{route.name}: {found.remark}; {certificate.reason}"

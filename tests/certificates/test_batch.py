@@ -470,3 +470,27 @@ def test_one_pair_is_no_list_of_two_updates() -> None:
     with pytest.raises(TypeError, match=r"^points: expected a list of points, got two matrices.*\[\(A, B\)\]"):
         ls.certify_batch(problem, pair)
     assert ls.certify_batch(problem, [pair]).is_global.tolist() == [True]
+
+
+@pytest.mark.parametrize("loss", ["sensing", "linear", "softmax"])
+def test_samples_are_held_against_the_objective_once_for_many_points(loss, monkeypatch):
+    """Not at every point, of which each would cost an evaluation; and data that were changed in place are refused."""
+    from lorasolve.certificates import batch
+
+    rng = np.random.default_rng(4)
+    data = rng.standard_normal((60, 5, 4)) if loss == "sensing" else rng.standard_normal((4, 60))
+    made = {
+        "sensing": lambda: ls.objectives.MatrixSensing(data, rng.standard_normal(60)),
+        "linear": lambda: ls.objectives.LinearFineTuning(np.zeros((5, 4)), data, rng.standard_normal((5, 60))),
+        "softmax": lambda: ls.objectives.Softmax(rng.standard_normal((5, 4)), data, rng.integers(0, 5, 60)),
+    }
+    problem = ls.Problem(made[loss](), 2, 0.05)
+    best = ls.solve_convex(problem, "factored", 1e-10)
+    points = [(best.A * (1.0 + 1e-9 * k), best.B) for k in range(20)]
+    asked, ask = [], batch.refuse_changed_data
+    monkeypatch.setattr(batch, "refuse_changed_data", lambda *given: asked.append(1) or ask(*given))
+    assert all(certificate.is_global for certificate in ls.certify_batch(problem, points)) and len(asked) == 1
+    data *= 0.5
+    if loss != "sensing":  # of which the objective has a copy
+        with pytest.raises(ValueError, match="changed in place after it was made"):
+            ls.certify_batch(problem, points)
