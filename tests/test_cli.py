@@ -241,7 +241,15 @@ def test_a_library_for_which_memory_is_short_is_no_defect(capsys, monkeypatch, w
 
 
 @pytest.mark.parametrize(
-    ("module", "code"), [("lorasolve.inits.mine", 2), ("plugged.inits", 2), ("lorasolve.inits.lora", 4), ("other", 4)]
+    ("module", "code"),
+    [
+        ("lorasolve.inits.mine", 2),
+        ("lorasolve.attacks.mine", 2),
+        ("plugged.inits", 2),
+        ("lorasolve.inits.lora", 4),
+        ("lorasolve.attacks.step", 4),
+        ("other", 4),
+    ],
 )
 def test_an_error_in_a_component_that_was_added_is_told_by_its_place(capsys, monkeypatch, module, code) -> None:
     """It was called a defect of lorasolve, without a word about where it is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import gzip
 import os
 import pathlib
 import signal
@@ -336,6 +337,16 @@ def test_ratings_are_read_as_they_are_written() -> None:
     assert list(zip(dense.rows.tolist(), dense.cols.tolist(), dense.values.tolist())) == [
         (0, 0, 1.0), (0, 1, 0.0), (1, 0, 0.0), (1, 1, 4.0),
     ]  # fmt: skip
+    with gzip.open("d.mtx.gz", "wt") as file:
+        file.write(pathlib.Path("d.mtx").read_text())
+    assert np.array_equal(read_ratings("d.mtx.gz").values, dense.values)
+    with gzip.open("many.mtx.gz", "wt") as file:
+        file.write("%%MatrixMarket matrix coordinate real general\n3 3 1000000\n1 1 2.0\n")
+    with pytest.raises(ValueError, match=r"many.mtx.gz: declares 1000000 entries, more than the file can hold"):
+        read_ratings("many.mtx.gz")
+    pathlib.Path("no.mtx.gz").write_text("%%MatrixMarket matrix array real general\n1 1\n1\n")
+    with pytest.raises(ValueError, match=r"no.mtx.gz: is damaged or of another format"):
+        read_ratings("no.mtx.gz")
     pathlib.Path("far.mtx").write_text("%%MatrixMarket matrix coordinate real general\n1000000000000 2 1\n1 1 1.0\n")
     with pytest.raises(ValueError, match=r"far.mtx: size: expected an integer from 1 to 100000000"):
         read_ratings("far.mtx")

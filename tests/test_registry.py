@@ -11,7 +11,7 @@ import textwrap
 
 import pytest
 
-from lorasolve._support.origin import SHIPPED, is_shipped
+from lorasolve._support.origin import SHIPPED, is_shipped, of_package
 from lorasolve._support.registry import Registry
 
 BASE = """
@@ -263,6 +263,10 @@ def test_the_nearest_name_is_suggested_whatever_its_capitals(given, meant) -> No
 @pytest.mark.parametrize("package", SHIPPED)
 def test_what_the_package_vouches_for_is_in_its_folder(package) -> None:
     classes = importlib.import_module(package).registry.classes()
-    assert all(is_shipped(classes[name]) for name in SHIPPED[package].split())
+    shipped = [classes[name] for name in SHIPPED[package].split()]
+    assert all(map(of_package, shipped))
+    # Losses that an attack makes stand for those of users.
+    assert {is_shipped(owner) for owner in shipped} == {package != "lorasolve.attacks"}
     put_there = type("PutThere", (), {"__module__": f"{package}.put_there"})
+    assert not of_package(put_there)
     assert not is_shipped(put_there) and not is_shipped(type("Elsewhere", (), {"__module__": "elsewhere"}))

@@ -41,6 +41,7 @@ SHIPPED = {
         "recommend reproduce solve study truncate verdict warm"
     ),
     "lorasolve.executors": "dask loky serial slurm",
+    "lorasolve.attacks": "certify certify_claims objective optimizer step",
 }
 
 

@@ -134,6 +134,8 @@ def _axis(name: str, values: Any) -> Any:
         raise ValueError(f"axes: {name}: {span}: expected numbers in brackets, got {arguments!r}")
     if not all(map(math.isfinite, arguments)):
         raise ValueError(f"axes: {name}: {span}: expected finite numbers, got {arguments!r}")
+    if span != "range" and len(arguments) != 3:
+        raise ValueError(f"axes: {name}: {span}: expected [first, last, how many], got {arguments!r}")
     if not _span_length(span, arguments) <= LARGEST_SPAN:
         raise ValueError(f"axes: {name}: {span}: expected at most {LARGEST_SPAN} values, got {arguments!r}")
     try:
@@ -150,7 +152,7 @@ def _axis(name: str, values: Any) -> Any:
 def _span_length(span: str, arguments: list[float]) -> float:
     """Return about how many values a span has; 0 for arguments that NumPy refuses."""
     if span != "range":
-        return arguments[2] if len(arguments) > 2 else 0.0
+        return arguments[2]
     start, stop, step = {1: (0, *arguments, 1), 2: (*arguments, 1), 3: tuple(arguments)}.get(len(arguments), (0, 0, 1))
     return (stop - start) / step if step else 0.0
 

@@ -12,6 +12,14 @@ from .._support.validate import Array, as_matrix_shape
 from .labels import given_twice
 from .reading import readable
 
+# Bytes that a byte of a compressed file may stand for, at most.
+DEFLATED = 1032
+
+
+def is_matrix_market(path: PathLike) -> bool:
+    """Return whether a file is in Matrix Market format by its name, compressed or not."""
+    return str(path).lower().endswith((".mtx", ".mtx.gz"))
+
 
 def read_matrix_market(path: PathLike) -> tuple[Array, Array, Array, tuple[int, int]]:
     """Return rows, columns and values of the entries, and the shape."""
@@ -23,8 +31,9 @@ def read_matrix_market(path: PathLike) -> tuple[Array, Array, Array, tuple[int, 
         as_matrix_shape((m, n), "size")
         if field not in ("real", "integer"):
             raise ValueError(f"expected real or integer entries, got {field!r}")
-        # An entry takes two characters at least.
-        if 2 * count > os.path.getsize(path) + 2:
+        # An entry takes two characters at least, of which a compressed file holds at most so many in each byte.
+        most = DEFLATED if str(path).lower().endswith(".gz") else 1
+        if 2 * count > most * os.path.getsize(path) + 2:
             raise ValueError(f"declares {count} entries, more than the file can hold")
         with warnings.catch_warnings():
             # SciPy announces another sparse type as its default; either is turned into the same one here.

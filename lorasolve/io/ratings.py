@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import pathlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +11,7 @@ from .._support.files import PathLike
 from .._support.validate import Array, as_instance, as_path
 from ._doubts import Doubts
 from .labels import given_twice, is_integer_label
-from .matrix_market import read_matrix_market
+from .matrix_market import is_matrix_market, read_matrix_market
 from .reading import open_text, readable
 from .text_tables import DELIMITERS, MISSING, PLAIN, WHOLE_MATRIX, Table, TextFormat, delimiter_of
 
@@ -83,8 +82,8 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
     quote is a character as any other; a label is within one line. With another delimiter than the comma, values may
     have a decimal comma; ``1,234`` beside values without decimals may be thousands, and is an error. Labels are int64
     where all are written as such integers are (``1``, not ``01`` or ``+1``), else texts; some that stand for none, and
-    ``1`` beside ``1.0``, are errors. A ``.mtx`` file is in Matrix Market format; its labels are the indices written in
-    it, from 1 on, and all entries of a dense one are observed, zeros too.
+    ``1`` beside ``1.0``, are errors. A ``.mtx`` or ``.mtx.gz`` file is in Matrix Market format; its labels are the
+    indices written in it, from 1 on, and all entries of a dense one are observed, zeros too.
 
     Parameters
     ----------
@@ -106,7 +105,7 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
     """
     path = as_path(path, "path")
     as_instance(form, "form", TextFormat)
-    if pathlib.Path(path).suffix.lower() == ".mtx":
+    if is_matrix_market(path):
         given = ", ".join(name for name, value in vars(form).items() if value)
         if given:
             raise ValueError(f"{given}: {path} is in Matrix Market format, which says itself how it is written")

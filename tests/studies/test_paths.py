@@ -695,6 +695,8 @@ def test_the_home_directory_may_be_written_as_in_shells(tmp_path, monkeypatch):
         ("[axes]\nlam = {linspace = [0.1, 1.0, 1e12]}", "axes: lam: linspace: expected at most 1000000 values"),
         ("[axes]\nlam = {range = 3}", "axes: lam: range: expected numbers in brackets"),
         ("[axes]\nlam = {range = [0, 1, 0]}", "axes: lam: range: NumPy takes no [0, 1, 0]"),
+        ("[axes]\nlam = {geomspace = [1, 2]}", "axes: lam: geomspace: expected [first, last, how many], got [1, 2]"),
+        ("[axes]\nlam = {linspace = [1, 2, 3, 0]}", "axes: lam: linspace: expected [first, last, how many], got [1, 2"),
         ("[axes]\nlam = {geomspace = [0, 1, 3]}", "axes: lam: geomspace: NumPy takes no [0, 1, 3]"),
         ("[axes]\nlam = {geomspace = [-1, 1, 3]}", "axes: lam: geomspace: NumPy takes no [-1, 1, 3]: invalid value"),
         ("[axes]\nlam = {linspace = [-1.7e308, 1.7e308, 3]}", "axes: lam: linspace: NumPy takes no [-1.7e+308, 1.7e"),
