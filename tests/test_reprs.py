@@ -31,7 +31,7 @@ def outcomes() -> dict[str, object]:
         "Path": ls.path(problem, [1.0, 0.5]),
         "RankChoice": ls.recommend_rank(problem),
         "Validation": ls.cross_validate(ls.Problem(gaps, 2, 0.5), [1.0, 0.5], folds=2),
-        "Census": ls.landscape.census(problem, n_starts=2, scales=[1.0]),
+        "Census": ls.landscape.census(problem, starts=2, scales=[1.0]),
         "SecondOrder": ls.landscape.second_order(problem, result.A, result.B),
     }
 

@@ -193,7 +193,7 @@ def test_public_functions_check_what_they_are_given(call, message) -> None:
         (lambda: ls.certify(_problem(), np.eye(2), tolerance=1), "certify: .* Did you mean 'tol'"),
         (lambda: ls.certify_batch(_problem(), [np.eye(2)], tolerance=1), "certify_batch: .* Did you mean 'tol'"),
         (lambda: ls.verdict(_problem(), np.eye(2), Xstar=1), "verdict: .* Did you mean 'X_star'"),
-        (lambda: ls.landscape.census(_problem(), 1, starts=1), "census: .* Did you mean 'n_starts'"),
+        (lambda: ls.landscape.census(_problem(), 1, n_starts=1), "census: .* Did you mean 'starts'"),
         (lambda: ls.path(_problem(), n_lams=3), "path: has no argument 'n_lams'. Did you mean 'lams'"),
         (lambda: ls.recommend_rank(_problem(), verbose=True), "recommend_rank: .* Did you mean 'progress'"),
         (lambda: ls.cross_validate(_problem(), fold=3), "cross_validate: has no argument 'fold'"),

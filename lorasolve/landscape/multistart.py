@@ -68,7 +68,7 @@ class Census:
         The distinct ends of converged runs, by value.
     contradictions : list of str
         From the verdicts; always empty unless code or theory is wrong.
-    n_starts : int
+    starts : int
         Runs per scale.
     seed : int
         Run ``k`` at the ``j``-th scale draws its start from ``default_rng([seed, j, k])``.
@@ -77,18 +77,18 @@ class Census:
     counts: dict[float, dict[str, int]]
     points: list[CriticalPoint]
     contradictions: list[str]
-    n_starts: int
+    starts: int
     seed: int
 
     def fraction(self, kind: str) -> dict[float, float]:
         """Return, per scale, the share of runs of one kind: a kind of verdict or ``"diverged"``."""
         as_choice(kind, "kind", [*KINDS, DIVERGED])
-        return {scale: counts[kind] / self.n_starts for scale, counts in self.counts.items()}
+        return {scale: counts[kind] / self.starts for scale, counts in self.counts.items()}
 
     def __repr__(self) -> str:
         totals = {kind: sum(counts[kind] for counts in self.counts.values()) for kind in [*KINDS, DIVERGED]}
         ends = ", ".join(f"{count} {kind}" for kind, count in totals.items() if count)
-        return f"Census({self.n_starts * len(self.counts)} runs, {len(self.points)} distinct points: {ends})"
+        return f"Census({self.starts * len(self.counts)} runs, {len(self.points)} distinct points: {ends})"
 
     def __str__(self) -> str:
         kinds = [*KINDS, DIVERGED]
@@ -107,7 +107,7 @@ class Census:
 @names_keywords
 def census(
     problem: Problem,
-    n_starts: int,
+    starts: int,
     scales: Iterable[float] = (0.1, 1.0),
     *,
     method: str | Optimizer | Method = "lbfgs",
@@ -124,7 +124,7 @@ def census(
     ----------
     problem : Problem or MultiProblem
         The problem.
-    n_starts : int
+    starts : int
         Runs per scale.
     scales : iterable of float
         Standard deviations of the entries of both starting factors.
@@ -153,7 +153,7 @@ def census(
         merges.
     """
     as_instance(problem, "problem", Problem)
-    n_starts = as_integer(n_starts, "n_starts", 1, MOST_DRAWS)
+    starts = as_integer(starts, "starts", 1, MOST_DRAWS)
     scales = [as_number(scale, "scales", 0.0, open_low=True) for scale in as_iterable(scales, "scales")]
     if not scales:
         raise ValueError("scales: expected at least one")
@@ -171,7 +171,7 @@ def census(
     contradictions: list[str] = []
     for j, scale in enumerate(scales):
         kinds: Counter[str] = Counter()
-        for k in range(n_starts):
+        for k in range(starts):
             rng = np.random.default_rng([seed, j, k])
             A, B, *_ = problem.split(scale * rng.standard_normal(problem.n_factor_parameters))
             run = solve(problem, method, init=(A, B), seed=seed, stop=stop)
@@ -186,7 +186,7 @@ def census(
                 point = CriticalPoint(judged.kind, run.fun, judged.stationarity.rank, norm, 1, run.X)
                 _add(found, point, same, length)
         counts[scale] = {kind: kinds[kind] for kind in (*KINDS, DIVERGED)}
-    return Census(counts, sorted(found, key=lambda p: p.value), contradictions, n_starts, seed)
+    return Census(counts, sorted(found, key=lambda p: p.value), contradictions, starts, seed)
 
 
 def _add(found: list[CriticalPoint], new: CriticalPoint, same: float, length: float) -> None:

@@ -110,7 +110,6 @@ BY_NAME: dict[str, Callable[[], Any]] = {
     "rsc": lambda: 1.0,
     "rsm": lambda: 2.0,
     "curvature": lambda: (1.0, 2.0),
-    "n_starts": lambda: 2,
     "angles": lambda: [0.1],
     "scales": lambda: [0.5],
     "n_classes": lambda: M_ROWS,
