@@ -106,8 +106,8 @@ class Factored(ConvexRoute):
         ``F`` is larger there than at zero, zero.
     trail : Trail, optional
         Shared by runs on one objective at falling ``lam``: a run begins where the one before ended, with the
-        curvature, the gradient and its large directions that that one met. A run on another objective begins a new
-        trail.
+        curvature, the gradient and its large directions that that one met, and what its proof has factorised. A run
+        on another objective begins a new trail.
     """
 
     max_rounds: int = 200
