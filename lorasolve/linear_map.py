@@ -366,9 +366,7 @@ def _krylov_top(S: LinearMap, k: int, more: int, level: float, start: Array, few
     space = Krylov(S, start)
 
     def enough(values: Array, residuals: Array) -> bool:
-        return _tells(values, residuals, level, ROUGH) and (
-            space.blocks >= fewest or residuals[0] <= FINEST * values[0]
-        )
+        return space.blocks >= fewest and _tells(values, residuals, level, ROUGH)
 
     values, residuals, vectors = _grown(space, more, enough)
     count = more if np.count_nonzero(values > level) >= k else k
