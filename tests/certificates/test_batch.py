@@ -491,6 +491,6 @@ def test_samples_are_held_against_the_objective_once_for_many_points(loss, monke
     monkeypatch.setattr(batch, "refuse_changed_data", lambda *given: asked.append(1) or ask(*given))
     assert all(certificate.is_global for certificate in ls.certify_batch(problem, points)) and len(asked) == 1
     data *= 0.5
-    if loss != "sensing":  # of which the objective has a copy
+    if loss != "sensing":  # whose runs and proofs read what is there now
         with pytest.raises(ValueError, match="changed in place after it was made"):
             ls.certify_batch(problem, points)
