@@ -393,8 +393,11 @@ def test_what_is_wrong_with_compressed_ratings_names_the_file(tmp_path, content,
     (tmp_path / "r.csv.gz").write_bytes(content)
     with pytest.raises(ValueError, match=rf"r\.csv\.gz(:|,) {message}"):
         read_ratings(tmp_path / "r.csv.gz")
-    with pytest.raises(ValueError, match=r"kind of ratings file '\.mtx\.gz'; accepted: \.csv"):
+    (tmp_path / "r.mtx.gz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"r\.mtx\.gz: "):
         read_ratings(tmp_path / "r.mtx.gz")
+    with pytest.raises(ValueError, match=r"kind of ratings file '\.xml\.gz'; accepted: \.csv"):
+        read_ratings(tmp_path / "r.xml.gz")
 
 
 @pytest.mark.parametrize(
