@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,12 +13,13 @@ import numpy as np
 
 from .._support.keywords import names_keywords
 from .._support.validate import Array, as_choice, as_instance, as_number, shown
+from ..linear_map import balanced, factor_svd
 from ..problem import Problem
 from ..problem.blocks import Pairs
 from ..result import seen_from
 from ..tables import Column, Record, Tabular
 from . import _oracles, spot_checks, stacks
-from .evidence import Product, from_proof, use_proof
+from .evidence import Product, evidence, from_proof, use_proof
 from .gap import Certificate, as_factors, certify, conclude, refuse_changed_data
 from .norms import Trust
 from .rigorous import arithmetic, balanced_columns, given_factors, weight
@@ -192,20 +194,34 @@ def _together(problem: Problem, points: dict[int, Any], tol: float, trust: Trust
             A, B, rounded = given_factors(problem, point)
             kinds.setdefault((A.shape[1], rounded), []).append((k, factors, A, B))
         made: dict[int, Certificate] = {}
+        judged: list[Pairs] = []
         for (_, rounded), members in kinds.items():
             assumptions = (*arithmetic(trust), *([claim] if claim else []), *([rounded] if rounded else []))
             for first in range(0, len(members), STACK):
                 stack = members[first : first + STACK]
-                proofs = _proofs(problem, stack, trust, assumptions)
-                known = [from_proof(proof, *member[1][0], svd) for member, (proof, svd) in zip(stack, proofs)]
-                if known:
-                    # One evaluation tells of all: at the point farthest from 0, where every datum has its say.
-                    far = max(range(len(known)), key=lambda place: float(known[place].svds[0][1].sum()))
-                    refuse_changed_data(problem, stack[far][1], known[far])
-                for (k, factors, _, _), evidence in zip(stack, known):
-                    if evidence.bound.relative <= tol:
-                        made[k] = conclude(problem, points[k], factors, evidence, tol)
+                for (k, factors, _, _), found in zip(stack, _proofs(problem, stack, trust, assumptions)):
+                    proof, svd = found
+                    known = from_proof(proof, *factors[0], svd)
+                    if known.bound.relative <= tol:
+                        judged.append(factors)
+                        made[k] = conclude(problem, points[k], factors, known, tol)
+        if judged and loss.facts.n_samples is not None:
+            _refuse_changed_data(problem, judged, trust)
     return made
+
+
+def _refuse_changed_data(problem: Problem, points: list[Pairs], trust: Trust) -> None:
+    """Hold the samples against the objective at one random mixture of points, which shows what any of them would.
+
+    A change that alters ``f`` at one of them leaves it as it was at a null set of mixtures only.
+    """
+    weights = np.random.default_rng().standard_normal(len(points)) / math.sqrt(len(points))
+    X = np.zeros(problem.shape)
+    for share, ((A, B),) in zip(weights, points):
+        X += share * (A @ B.T)
+    svd = factor_svd(X, np.eye(problem.shape[1]))
+    mixture: Pairs = [balanced(*svd)]
+    refuse_changed_data(problem, mixture, evidence(problem, mixture, [svd], True, trust))
 
 
 def _proofs(problem: Problem, stack: list[Any], trust: Trust, assumptions: tuple[str, ...]) -> list[Any]:

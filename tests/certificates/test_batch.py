@@ -494,3 +494,19 @@ def test_samples_are_held_against_the_objective_once_for_many_points(loss, monke
     if loss != "sensing":  # whose runs and proofs read what is there now
         with pytest.raises(ValueError, match="changed in place after it was made"):
             ls.certify_batch(problem, points)
+
+
+@pytest.mark.parametrize("seer", range(4))
+def test_samples_that_one_point_of_many_sees_are_held_against_the_objective(seer):
+    """The others, larger ones among them, have nothing in the column of the feature that was changed."""
+    rng = np.random.default_rng(5)
+    Z, Y = rng.standard_normal((4, 60)), rng.standard_normal((5, 60))
+    problem = ls.Problem(ls.objectives.LinearFineTuning(np.zeros((5, 4)), Z, Y), 2, 0.05)
+    points = [rng.standard_normal((5, 4)) * [0.0, 0.2, 0.2, 0.2] for _ in range(4)]
+    points[seer] = points[seer] * 0.5 + 0.1 * np.eye(5, 4)[:, :1] * [1.0, 0.0, 0.0, 0.0]
+    batch = ls.certify_batch(problem, points, tol=0.9)
+    assert [one.level.name for one in batch] == ["RIGOROUS"] * 4
+    Z[0] *= 1.5
+    with pytest.raises(ValueError, match="changed in place after it was made"):
+        ls.certify_batch(problem, points, tol=0.9)
+    assert ls.certify(problem, points[seer - 1], tol=0.9).level.name == "RIGOROUS"
