@@ -12,7 +12,7 @@ import numpy as np
 
 import lorasolve as ls
 from lorasolve import landscape
-from lorasolve.linear_map import numerical_rank
+from lorasolve.low_rank import numerical_rank
 from lorasolve.multi import TwoLayerPair
 
 

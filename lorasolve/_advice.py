@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ._support.hints import MANY_STARTS, OTHER_START
-from .linear_map import frobenius_norm
+from .dense import frobenius_norm
 from .method import Method
 from .optimizers import Optimizer
 from .problem import Problem

@@ -8,9 +8,7 @@ and Golub-Kahan-Lanczos (through SciPy's ``svds``/ARPACK) for all of them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,12 +16,7 @@ import numpy as np
 
 from ._block_krylov import BLOCK, STRIDE, Krylov
 from ._support.validate import Array
-
-# P (m, k), s (k,) and Q (n, k) of a matrix P diag(s) Q^T.
-Svd = tuple[Array, Array, Array]
-
-# Entries up to which matrices are formed: 500 x 500, whose SVD takes 0.1 to 0.2 s.
-DENSE_LIMIT = 250_000
+from .dense import DENSE_LIMIT, frobenius_norm, largest_singular_value, refuse_non_finite
 
 # Residuals, relative to the largest singular value: of directions that are only offered, and the limit of precision.
 # Directions off by more cost the factored route rounds: ratings at 14 lam from nothing to 1e-4 take it 905 oracle calls
@@ -39,40 +32,12 @@ INVERTED_ROUGH, INVERTED_LEAST, INVERTED_SHARE, INVERTED_MOST = 0.03, 2 * BLOCK,
 # digits anyway (ten of 10,000 x 2000 to 0.1: 15 ms for 60).
 LOOSE = 0.01
 
-# Accuracy of an eigenvector whose eigenvalue is to be confirmed, and by how much that is raised for it, relatively: it
-# is off by the square of the former.
-NEAR, RAISED = 1e-6, 1e-10
-
 # Length of the random part of a start near known directions, which have length 1, and the blocks that it is given to
 # show what is new: about 20 are needed without known directions.
 BESIDE, FEWEST = 0.1, 4
 
-# Positions whose rows are gathered at once.
-PIECE = 1024
-
-# Entries of a factor from which Cholesky factorisations orthonormalise its columns sooner than QR (an SVD of a product
-# of 943 x 90 and 90 x 1682 in 3.6 ms for 12), how many times the usual rounding errors may be left, and beyond how many
-# a second factorisation would not take them out.
-CHOLESKY, ACCURATE, SINGULAR = 8000, 100.0, 1e8
-
 # Of power iterations for a norm that is needed to a few percent.
 POWER_STEPS = 12
-
-# The one tolerance of numerical ranks: see numerical_rank.
-RANK_TOL = 1e-6
-
-# Lengths from which on squares keep all their digits.
-SQUARED = {np.dtype(np.float32): 1e-15, np.dtype(np.float64): 1e-140}
-
-
-def frobenius_norm(M: Array) -> float:
-    """Return the Frobenius norm of a matrix or vector, also where its square overflows or underflows."""
-    flat = M.ravel(order="K")
-    plain = math.sqrt(float(np.vdot(flat, flat)))  # which warns of no overflow
-    if SQUARED[np.result_type(M, np.float32)] < plain < math.inf:
-        return plain
-    largest = float(np.abs(M).max(initial=0.0))
-    return largest * float(np.linalg.norm(M / largest)) if 0.0 < largest < math.inf else largest
 
 
 @dataclass(frozen=True)
@@ -278,20 +243,6 @@ def _orthogonal(V: Array, basis: Array) -> Array:
     return V - basis @ (basis.T @ V)
 
 
-def gram_errors(dtype: np.dtype | type, n: int) -> float:
-    """Return the share of the largest eigenvalue below which those of a float64 Gram matrix are made by rounding.
-
-    Its vectors have length ``n`` and were rounded to ``dtype``: these are errors of the matrix, and squares of lengths
-    of the size of the errors of the vectors.
-    """
-    return max(n * float(np.finfo(np.float64).eps), (n * float(np.finfo(dtype).eps)) ** 2)
-
-
-def gram_inverse(K: Array, dtype: np.dtype | type, n: int) -> Array:
-    """Return the pseudo-inverse of a Gram matrix, without what rounding has made (see :func:`gram_errors`)."""
-    return np.linalg.pinv(K, rcond=gram_errors(dtype, n), hermitian=True)
-
-
 def top_above(
     seen: Outside,
     k: int,
@@ -445,146 +396,3 @@ def _triplets(space: Krylov, values: Array, vectors: Array, residual: float) -> 
     U = space.S.matmat(V)
     lengths = np.linalg.norm(U, axis=0)
     return TopSingular(U / np.where(lengths > 0.0, lengths, 1.0), values, V, False, residual)
-
-
-def refuse_non_finite(M: Array) -> None:
-    """Refuse a matrix without singular values or eigenvalues, which every matrix here owes to the loss."""
-    if not np.isfinite(M).all():
-        raise ValueError("objective: a derivative of f has entries that are not finite; ls.check_objective says more")
-
-
-def largest_singular_value(M: Array) -> float:
-    """Return ``||M||_2``, 0 for a matrix without entries; by the Gram matrix of its short side where squares allow."""
-    if M.size == 0:
-        return 0.0
-    refuse_non_finite(M)
-    with np.errstate(over="ignore", invalid="ignore"):
-        gram = M.T @ M if M.shape[0] >= M.shape[1] else M @ M.T
-    if not 1e-200 < np.trace(gram) < 1e200:
-        return float(np.linalg.norm(M, 2))
-    return math.sqrt(float(np.linalg.eigvalsh(gram)[-1]))
-
-
-def top_eigenvalue(S: Array) -> float:
-    """Return the largest eigenvalue of a positive semidefinite matrix in float64.
-
-    For a large one it is that of an iteration, raised by ``RAISED``, if a Cholesky factorisation confirms that none is
-    larger: the iteration alone may have missed the top.
-    """
-    if S.size > DENSE_LIMIT and np.any(S):
-        import scipy.linalg as la
-        import scipy.sparse.linalg as sla
-
-        start = np.random.default_rng(0).standard_normal(len(S))
-        with suppress(la.LinAlgError, sla.ArpackError):
-            found = float(sla.eigsh(S, 1, which="LA", tol=NEAR, v0=start, return_eigenvectors=False)[0])
-            guess = found * (1.0 + RAISED)
-            rest = np.negative(S)
-            np.einsum("ii->i", rest)[:] += guess
-            la.cholesky(rest.T, lower=True, overwrite_a=True, check_finite=False)  # in place where columns are stored
-            return guess
-    return float(np.linalg.eigvalsh(S)[-1])
-
-
-def product_entries(A: Array, B: Array, rows: Array, cols: Array) -> Array:
-    """Return ``(A B^T)[rows, cols]``; rows are gathered piece by piece, so that they stay in cache."""
-    found = np.empty(len(rows), A.dtype)
-    for begin in range(0, len(rows), PIECE):
-        piece = slice(begin, begin + PIECE)
-        np.einsum("ij,ij->i", A[rows[piece]], B[cols[piece]], out=found[piece])
-    return found
-
-
-def factor_singular_values(A: Array, B: Array) -> Array:
-    """Return the ``min(m, n, r)`` singular values of ``A B^T`` from the factors alone, in descending order."""
-    return factor_svd(A, B)[1]
-
-
-def factor_svd(A: Array, B: Array) -> Svd:
-    """Return ``P (m, k), s (k,), Q (n, k)`` with ``A B^T = P diag(s) Q^T``, ``k = min(m, n, r)``.
-
-    Two thin QR factorisations and one r x r SVD; no m x n matrix is formed.
-    """
-    (CA, TA, RA), (CB, TB, RB) = (_thin(factor.astype(np.float64, copy=False)) for factor in (A, B))
-    U, s, Vt = np.linalg.svd(RA @ RB.T, full_matrices=False)
-    return CA @ (TA @ U), s, CB @ (TB @ Vt.T)
-
-
-def truncated_svd(A: Array, B: Array, tol: float = RANK_TOL) -> Svd:
-    """Return ``P (m, k), s (k,), Q (n, k)`` of ``A B^T`` with ``k`` its :func:`numerical_rank`."""
-    P, s, Q = factor_svd(A, B)
-    k = numerical_rank(s, tol)
-    return P[:, :k], s[:k], Q[:, :k]
-
-
-def _thin(A: Array) -> tuple[Array, Array, Array]:
-    """Return ``C, T, R`` with ``A = C T R`` where ``C T`` has orthonormal columns.
-
-    By Cholesky factorisations of Gram matrices, products of matrices all of them, where the columns allow it: those of
-    factors after a descent are nearly orthogonal. A second one takes out what a first one that is less accurate leaves.
-    """
-    found = _by_cholesky(A) if A.size >= CHOLESKY and A.shape[0] >= A.shape[1] else None
-    if found is None:
-        Q, R = np.linalg.qr(A)
-        return Q, np.eye(Q.shape[1]), R
-    T, R, loss = found
-    if loss <= ACCURATE:
-        return A, T, R
-    C, T, rest = _thin(A @ T)
-    return C, T, rest @ R
-
-
-def _by_cholesky(A: Array) -> tuple[Array, Array, float] | None:
-    """Return ``T, R`` with ``A = (A T) R``, and by how many rounding errors ``A T`` is off orthonormal columns."""
-    from scipy.linalg import lapack
-
-    lengths = np.linalg.norm(A, axis=0)
-    if not (lengths.all() and np.isfinite(lengths).all()):
-        return None
-    N = A / lengths
-    R, info = lapack.dpotrf((N.T @ N).T, lower=0, clean=1)
-    if info != 0:
-        return None
-    inverse, info = lapack.dtrtri(R, lower=0)
-    # The trace of the inverse of the Gram matrix, as large as its order where that is the identity.
-    loss = float(np.vdot(inverse, inverse)) - len(R)
-    if info != 0 or not loss <= SINGULAR:
-        return None
-    return inverse / lengths[:, None], R * lengths, loss
-
-
-def numerical_rank(values: Array, tol: float = RANK_TOL) -> int:
-    """Return how many singular values exceed ``tol`` times the largest.
-
-    Parameters
-    ----------
-    values : ndarray
-        Singular values, in any order.
-    tol : float
-        The default 1e-6 was measured on 80 runs of gradient descent and L-BFGS with surplus rank (denoising, linear
-        fine-tuning, softmax, Huber; weight decay from 1e-3 to 1e-1 of the largest useful one). At ``grad_tol = 1e-6``
-        what should be zero is at most 8e-8 of the largest singular value (4e-12 in the median, because it falls with
-        the square of the gradient), at ``grad_tol = 1e-4`` at most 5e-4; the smallest genuine singular value of all
-        optima was 6e-5. So 1e-9 counts 9 of 54 nearly converged points too high, 1e-6 none, and 1e-4 loses genuine
-        values. Where truncation at this level would show (a gap certified to 1e-9) or where runs are too short for it,
-        callers pass another and print it.
-    """
-    return int(np.count_nonzero(values > tol * values.max(initial=0.0)))
-
-
-def balanced(P: Array, s: Array, Q: Array) -> tuple[Array, Array]:
-    """Return ``A = P diag(sqrt s)``, ``B = Q diag(sqrt s)``: the factors of least norm for ``P diag(s) Q^T``."""
-    root = np.sqrt(s)
-    return P * root, Q * root
-
-
-def polar(M: Array) -> Array:
-    """Return the partial isometry ``U V^T`` of ``M = U S V^T``; directions that are zero to rounding are left out.
-
-    NaN where ``M`` is not finite.
-    """
-    if not np.isfinite(M).all():
-        return np.full_like(M, np.nan)
-    U, s, Vt = np.linalg.svd(M, full_matrices=False)
-    kept = s > np.finfo(M.dtype).eps * max(M.shape) * s[0]
-    return U[:, kept] @ Vt[kept]

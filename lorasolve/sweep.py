@@ -16,10 +16,10 @@ from ._support.keywords import names_keywords
 from ._support.progress import Progress
 from ._support.threads import get_threads, kernel_threads
 from ._support.validate import Array, as_flag, as_instance, as_integer, shown
+from .dense import SQUARED
 from .engine import GivenStart, first_stage, method_and_start, own_problem, solve, start_name
 from .inits import Init
 from .kernels.stopping_rules import LIMIT, RUNNING
-from .linear_map import SQUARED
 from .method import Method
 from .monitor import MEANING, StoppingRule, rule_of
 from .optimizers import Optimizer

@@ -22,7 +22,8 @@ EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 # A module may import from its own layer and from those before it, also inside functions. Modules of the package are
 # named without it, and "lorasolve" is its front door; the entry point of `python -m proofs` is the command line.
 LAYERS = (
-    {"_support", "_known", "_version", "status", "kernels", "_block_krylov", "linear_map", "tables", "executors"},
+    {"_support", "_known", "_version", "status", "kernels", "tables", "executors"},
+    {"dense", "low_rank", "_block_krylov", "linear_map"},
     {"objectives"},
     {"_means", "adapters"},
     {"problem"},

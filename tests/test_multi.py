@@ -10,7 +10,7 @@ import lorasolve as ls
 from lorasolve import Method, MultiProblem, StoppingRule, certify, check_objective, solve, solve_convex
 from lorasolve.convex import registry as routes
 from lorasolve.inits import registry as inits
-from lorasolve.linear_map import numerical_rank
+from lorasolve.low_rank import numerical_rank
 from lorasolve.multi import BlockView, MultiObjective, Separable, TwoLayerPair
 from lorasolve.objectives import Denoising, Huber, LinearFineTuning, Objective, TwoLayer
 from lorasolve.objectives.base import Rounding

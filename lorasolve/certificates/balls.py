@@ -31,7 +31,8 @@ from typing import Any
 import numpy as np
 
 from .._support.validate import Array
-from ..linear_map import LinearMap, product_entries
+from ..linear_map import LinearMap
+from ..low_rank import product_entries
 from ._rounding import (
     BLOCK,
     ETA,

@@ -13,7 +13,7 @@ import numpy as np
 
 from .._support.keywords import names_keywords
 from .._support.validate import Array, as_choice, as_instance, as_number, shown
-from ..linear_map import balanced, factor_svd
+from ..low_rank import balanced, factor_svd
 from ..problem import Problem
 from ..problem.blocks import Pairs
 from ..result import seen_from

@@ -23,7 +23,8 @@ import numpy as np
 
 from .._known import Known
 from .._support.validate import Array
-from ..linear_map import DENSE_LIMIT, LinearMap, outside
+from ..dense import DENSE_LIMIT
+from ..linear_map import LinearMap, outside
 from ..objectives.base import allowance
 from ..problem.blocks import MultiObjective, Pairs
 from ._lanczos import FAILURE, sampled_norm

@@ -11,7 +11,8 @@ import numpy as np
 
 from .._known import Known
 from .._support.validate import Array, as_choice
-from ..linear_map import RANK_TOL, LinearMap, Svd
+from ..linear_map import LinearMap
+from ..low_rank import RANK_TOL, Svd
 from ..problem import Problem
 from ..problem.blocks import Pairs
 from . import spot_checks
@@ -42,7 +43,7 @@ class Estimates(NamedTuple):
     norm, outside : float
         The largest norm of a gradient, and of what is outside of the spaces of its update.
     products : sequence of (G_l B_l, G_l^T A_l), optional
-        The gradients' products with the factors (:func:`~lorasolve.linear_map.balanced`), as evaluated.
+        The gradients' products with the factors (:func:`~lorasolve.low_rank.balanced`), as evaluated.
     """
 
     norm: float

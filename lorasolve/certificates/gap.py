@@ -21,7 +21,8 @@ from .._support.hints import SAYS_OF_RANKS
 from .._support.keywords import names_keywords
 from .._support.text import at_least, at_most, for_json, number
 from .._support.validate import Array, as_choice, as_instance, as_number, shown
-from ..linear_map import RANK_TOL, balanced, factor_svd, frobenius_norm, numerical_rank
+from ..dense import frobenius_norm
+from ..low_rank import RANK_TOL, balanced, factor_svd, numerical_rank
 from ..objectives import Facts, LinearModel
 from ..objectives.base import allowance
 from ..problem import Problem

@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from .._support.validate import Array
-from ..linear_map import Svd
+from ..low_rank import Svd
 from ..objectives.base import Objective
 from ..objectives.denoising import Denoising
 from ..objectives.linear import LinearFineTuning

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..linear_map import Svd, balanced, outside, top_above
+from ..linear_map import outside, top_above
+from ..low_rank import Svd, balanced
 from ..problem.blocks import MultiObjective, Pairs
 
 # Entries up to which the top pair comes from a full SVD: it only steers.

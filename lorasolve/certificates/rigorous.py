@@ -28,7 +28,7 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 
 from .._support.validate import Array, as_choice, as_float_array, as_instance, as_shape
-from ..linear_map import largest_singular_value
+from ..dense import largest_singular_value
 from ..objectives.base import Objective
 from ..problem import Problem
 from ..problem.blocks import is_of_a_user

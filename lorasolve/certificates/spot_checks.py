@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._support.validate import Array
-from ..linear_map import factor_svd
+from ..low_rank import factor_svd
 from ..objectives import ULPS, difference_step, length_of
 from ..problem.blocks import (
     Matrices,

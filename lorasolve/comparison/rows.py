@@ -10,7 +10,7 @@ import numpy as np
 
 from .._known import weakest
 from ..certificates import Certificate, certify
-from ..linear_map import factor_singular_values, numerical_rank
+from ..low_rank import factor_singular_values, numerical_rank
 from ..objectives.base import Objective
 from ..problem import Problem
 from ..result import Result, metrics_of

@@ -22,7 +22,7 @@ from ..certificates import Bound, Certificate
 from ..certificates.evidence import Product, evidence
 from ..certificates.gap import as_factors, conclude, refuse_changed_data
 from ..engine import compile_seconds
-from ..linear_map import balanced, factor_svd, numerical_rank
+from ..low_rank import balanced, factor_svd, numerical_rank
 from ..problem import Problem
 from ..problem.blocks import Pairs
 from ..problem.sdpa import read_sdpa_solution as read_sdpa_solution

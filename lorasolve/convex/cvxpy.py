@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .._support.validate import Array, shown
-from ..linear_map import balanced
+from ..low_rank import balanced
 from ..problem import Problem
 from ..problem.natural_units import natural_size
 from .base import ConvexRoute, Report, Solution

@@ -26,19 +26,9 @@ from .._support.validate import Array, as_instance, as_integer
 from ..certificates import Bound
 from ..certificates.duality import SMALLEST, best_gap, is_formed
 from ..certificates.evidence import Estimates, Evidence, evidence
-from ..linear_map import (
-    LinearMap,
-    Outside,
-    Svd,
-    TopSingular,
-    balanced,
-    factor_svd,
-    frobenius_norm,
-    largest_singular_value,
-    numerical_rank,
-    outside,
-    top_above,
-)
+from ..dense import frobenius_norm, largest_singular_value
+from ..linear_map import LinearMap, Outside, TopSingular, outside, top_above
+from ..low_rank import Svd, balanced, factor_svd, numerical_rank
 from ..objectives import Exact, Nearby
 from ..problem import Problem, flat
 from ..problem.blocks import MultiObjective, Pairs

@@ -11,7 +11,9 @@ from .._support.validate import Array, as_integer
 from ..certificates import Bound
 from ..certificates.duality import duality_gap
 from ..certificates.evidence import evidence
-from ..linear_map import DENSE_LIMIT, LinearMap, Svd, balanced, top_singular
+from ..dense import DENSE_LIMIT
+from ..linear_map import LinearMap, top_singular
+from ..low_rank import Svd, balanced
 from ..problem import Problem
 from ..problem.blocks import Matrices, MultiObjective, joint_inner
 from .base import ConvexRoute, Report, Solution

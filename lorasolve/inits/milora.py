@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..linear_map import balanced
+from ..low_rank import balanced
 from ..problem import Problem
 from .base import Init, Start, weight_refusal
 

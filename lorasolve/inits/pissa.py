@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..linear_map import LinearMap, balanced, top_singular
+from ..linear_map import LinearMap, top_singular
+from ..low_rank import balanced
 from ..problem import Problem
 from .base import Init, Start, weight_refusal
 

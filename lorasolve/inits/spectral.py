@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._support.validate import Array, as_number
-from ..linear_map import LinearMap, balanced, top_singular
+from ..linear_map import LinearMap, top_singular
+from ..low_rank import balanced
 from ..optimizers.base import inverse_curvature, smoothness_near
 from ..problem import Problem
 from .base import Init, Start

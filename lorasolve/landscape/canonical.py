@@ -10,7 +10,8 @@ import numpy as np
 
 from .._support.validate import Array, as_instance
 from ..convex import ConvexResult
-from ..linear_map import LinearMap, balanced, factor_svd
+from ..linear_map import LinearMap
+from ..low_rank import balanced, factor_svd
 from ..problem import Problem, flat
 from ..problem.blocks import Pairs
 from ..result import Result, seen_from

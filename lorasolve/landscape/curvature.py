@@ -11,7 +11,9 @@ import numpy as np
 
 from .._known import Known
 from .._support.validate import Array, as_integer, as_number
-from ..linear_map import numerical_rank, refuse_non_finite, top_singular, truncated_svd
+from ..dense import refuse_non_finite
+from ..linear_map import top_singular
+from ..low_rank import numerical_rank, truncated_svd
 from ..problem import Problem, flat
 from ._krylov import MAX_STEPS, MISSED, STARTS, Search, search_krylov
 from .canonical import Point, canonical

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from .._support.validate import Array, as_number
-from ..linear_map import RANK_TOL, LinearMap, frobenius_norm, numerical_rank, top_singular, truncated_svd
+from ..dense import frobenius_norm
+from ..linear_map import LinearMap, top_singular
+from ..low_rank import RANK_TOL, numerical_rank, truncated_svd
 from ..problem import Problem, flat
 from ..problem.natural_units import hides_gradient, may_hide_gradient
 from .canonical import Point, canonical

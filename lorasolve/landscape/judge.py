@@ -17,7 +17,7 @@ from ..certificates import certify
 from ..certificates.duality import product_errors, scale_of
 from ..certificates.gap import CLOSED_FORM, out_of_range
 from ..convex import ConvexResult
-from ..linear_map import frobenius_norm
+from ..dense import frobenius_norm
 from ..problem import Problem, nuclear_norm
 from ..problem.blocks import Pairs
 from ..result import Result

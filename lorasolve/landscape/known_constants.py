@@ -10,7 +10,7 @@ import numpy as np
 
 from .._known import Known
 from .._support.validate import Array
-from ..linear_map import refuse_non_finite
+from ..dense import refuse_non_finite
 from ..objectives import length_of
 from ..objectives.base import Objective
 from ..problem.blocks import MultiObjective, OneBlock, joint_norm

@@ -10,7 +10,7 @@ import numpy as np
 from .._support.text import gap_text
 from .._support.validate import Array, as_integer
 from ..certificates.refute import better_point
-from ..linear_map import balanced, numerical_rank
+from ..low_rank import balanced, numerical_rank
 from .canonical import Point
 from .theorems import Spectra
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._support.validate import Array
 from ..certificates import spot_checks
-from ..linear_map import frobenius_norm
+from ..dense import frobenius_norm
 from ..problem import flat
 from .canonical import Point
 from .curvature import SecondOrder

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from .._known import Known
 from .._support.validate import MOST_DRAWS, Array, as_choice, as_float_array, as_integer, as_number, as_shape
-from ..linear_map import numerical_rank
+from ..low_rank import numerical_rank
 from ..objectives import as_objective
 from ..objectives.base import Objective
 from ..problem.blocks import OneBlock

@@ -18,7 +18,7 @@ import numpy as np
 from .._known import Known
 from .._support.text import at_most, for_json
 from .._support.validate import Array
-from ..linear_map import RANK_TOL, numerical_rank, truncated_svd
+from ..low_rank import RANK_TOL, numerical_rank, truncated_svd
 from .regimes import THEOREM_1, THEOREM_A, regime, two_constant_threshold
 
 # An inequality counts as violated only beyond this relative margin, so that rounding never produces a conclusion.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._support.validate import Array, as_float_array, as_iterable, as_number, as_shape
-from ..linear_map import numerical_rank
+from ..low_rank import numerical_rank
 from .canonical import LARGEST_ENTRY, refuse_huge
 from .instances import Quadratic
 

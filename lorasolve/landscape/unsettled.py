@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from .._advice import rise
-from ..linear_map import LinearMap, frobenius_norm, spectral_norm_estimate
+from ..dense import frobenius_norm
+from ..linear_map import LinearMap, spectral_norm_estimate
 from ..problem.natural_units import beside_saddle_at_zero, factor_lengths, gradient_at_zero
 from ..result import Result
 from ..status import Status

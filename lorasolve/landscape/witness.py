@@ -15,7 +15,8 @@ import numpy as np
 
 from .._support.validate import Array
 from ..engine import StoppingRule, solve
-from ..linear_map import LinearMap, top_singular, truncated_svd
+from ..linear_map import LinearMap, top_singular
+from ..low_rank import truncated_svd
 from ..objectives.base import allowance
 from ..problem import Problem, nuclear_norm
 from .canonical import Point, padded

@@ -28,7 +28,7 @@ from .._support.validate import (
 )
 from ..convex import ConvexResult, solve_convex
 from ..io import Ratings, label_places, plain_labels, read_arrays
-from ..linear_map import factor_singular_values, numerical_rank
+from ..low_rank import factor_singular_values, numerical_rank
 from ..objectives import MatrixCompletion
 from ..problem import Problem
 

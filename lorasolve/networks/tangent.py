@@ -20,7 +20,8 @@ from .._known import Known
 from .._support.text import at_most, for_json
 from .._support.validate import Array, as_choice, as_float_array, as_instance, as_iterable, as_number, as_shape, as_text
 from ..certificates.duality import duality_gap, gradient_norm, product_errors
-from ..linear_map import LinearMap, Svd, factor_svd, numerical_rank, outside, top_above
+from ..linear_map import LinearMap, outside, top_above
+from ..low_rank import Svd, factor_svd, numerical_rank
 from ..objectives.base import allowance
 from ..problem.blocks import MultiObjective, Pairs, as_finite_pairs, joint_inner
 

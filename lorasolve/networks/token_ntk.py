@@ -31,7 +31,8 @@ from .._support.validate import (
     shown,
 )
 from ..convex import solve_convex
-from ..linear_map import RANK_TOL, LinearMap, factor_singular_values
+from ..linear_map import LinearMap
+from ..low_rank import RANK_TOL, factor_singular_values
 from ..multi import MultiProblem
 from ..objectives import POWER_STEPS, output_losses
 from ..problem.blocks import Matrices, MultiObjective, OnLine, Pairs, as_finite_pairs

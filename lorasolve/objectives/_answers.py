@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._support.validate import Array, as_array, shown
-from ..linear_map import LinearMap, frobenius_norm
+from ..dense import frobenius_norm
+from ..linear_map import LinearMap
 
 # Of the mantissa of a float32, and how many of them tell it from a number that happens to be one.
 FLOAT32_BITS, MANY_BITS = 24, 20

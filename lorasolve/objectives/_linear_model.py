@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._support.validate import Array, as_float_array, as_frozen_weight, as_index_array
-from ..linear_map import LinearMap, top_eigenvalue
+from ..dense import top_eigenvalue
+from ..linear_map import LinearMap
 from .base import Objective
 
 # Columns of the inputs that are looked at for changes.

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from .._support.validate import Array
-from ..linear_map import LinearMap, top_eigenvalue, top_singular
+from ..dense import top_eigenvalue
+from ..linear_map import LinearMap, top_singular
 from ._description import Entries, Matrix, Outer
 from ._kernels import Kernels
 

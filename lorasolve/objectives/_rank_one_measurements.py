@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from .._support.validate import Array, as_float_array
-from ..linear_map import LinearMap, top_eigenvalue
+from ..dense import top_eigenvalue
+from ..linear_map import LinearMap
 from ._description import Outer
 from ._measurements import GRAM_LIMIT, Measurements, gram_norm
 

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 
 from .._support.threads import kernel_threads
 from .._support.validate import Array, as_float_array, as_index_array, as_matrix_shape, as_partial_matrix, shown
-from ..linear_map import LinearMap, product_entries
+from ..linear_map import LinearMap
+from ..low_rank import product_entries
 from ._description import Description, Entries
 from ._kernels import Kernels
 from .base import Objective

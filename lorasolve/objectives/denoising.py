@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._support.validate import Array, as_own_array
-from ..linear_map import LinearMap, balanced, gram_inverse
+from ..dense import gram_inverse
+from ..linear_map import LinearMap
+from ..low_rank import balanced
 from ._description import Description, every_entry
 from ._kernels import Kernels
 from .base import Objective

@@ -11,7 +11,9 @@ from numpy.typing import ArrayLike
 
 from .._support.threads import in_blocks
 from .._support.validate import Array, as_float_array, as_frozen_weight, as_index_array, as_number, as_shape
-from ..linear_map import LinearMap, Svd, balanced, factor_svd, gram_errors, gram_inverse, top_eigenvalue
+from ..dense import gram_errors, gram_inverse, top_eigenvalue
+from ..linear_map import LinearMap
+from ..low_rank import Svd, balanced, factor_svd
 from ._description import Description, Matrix
 from ._kernels import Kernels
 from ._relations import rank_at_most

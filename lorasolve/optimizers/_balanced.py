@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._support.validate import Array
-from ..linear_map import balanced, factor_svd
+from ..low_rank import balanced, factor_svd
 from ..problem import Problem
 from ..status import Status
 from ._descent import DampedDescent

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._support.validate import Array, as_integer
-from ..linear_map import frobenius_norm
+from ..dense import frobenius_norm
 from ..problem import Problem
 from ..status import Status
 from .base import Optimizer, State, factors_refusal

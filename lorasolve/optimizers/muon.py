@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .._support.validate import Array
-from ..linear_map import polar
+from ..dense import polar
 from ..problem import Problem
 from ._orthogonalised import Orthogonalised
 from .base import State

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._support.validate import Array
-from ..linear_map import balanced, factor_svd
+from ..low_rank import balanced, factor_svd
 from ._balanced import BalancedDescent
 from .lora_pro import projected_step
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .._support.validate import Array
-from ..linear_map import balanced, factor_svd, polar
+from ..dense import polar
+from ..low_rank import balanced, factor_svd
 from ..problem import Problem
 from ._balanced import is_balanced
 from ._orthogonalised import Orthogonalised

@@ -12,7 +12,7 @@ import numpy as np
 from .._support.validate import Array, as_float_array, as_integer, as_number, as_shape
 from ..adapters.softmax_gates import SoftmaxGates
 from ..engine import solve
-from ..linear_map import balanced, factor_svd
+from ..low_rank import balanced, factor_svd
 from ..method import Method
 from ..monitor import Intermediate, StoppingRule
 from ..objectives.denoising import Denoising

@@ -232,7 +232,7 @@ def _fails_loudly(record: Record, zero: list[Record]) -> bool:
 
 
 def _measure(task: Any, A: np.ndarray, B: np.ndarray) -> dict[str, float]:
-    from ..linear_map import factor_singular_values, numerical_rank
+    from ..low_rank import factor_singular_values, numerical_rank
 
     X = A @ B.T
     values = factor_singular_values(A, B)

@@ -12,7 +12,7 @@ import numpy as np
 
 from .._support.validate import Array, as_float_array, as_shape
 from ..engine import solve
-from ..linear_map import balanced
+from ..low_rank import balanced
 from ..method import Method
 from ..monitor import StoppingRule
 from ..objectives.denoising import Denoising

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._support.validate import Array
+from ..dense import polar
 from ..engine import solve
-from ..linear_map import polar
 from ..method import Method
 from ..monitor import Intermediate, StoppingRule
 from ..objectives.linear import LinearFineTuning

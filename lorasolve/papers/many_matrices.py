@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._support.validate import Array, as_number
-from ..linear_map import numerical_rank
+from ..low_rank import numerical_rank
 from ._network import network_task
 from .base import (
     COLOURS,

@@ -123,7 +123,7 @@ class MiniLMStarts(_minilm.OnMiniLM):
 
 def _measure(task: _minilm.SentenceTask, network: Any, pairs: Any) -> dict[str, float]:
     """Return mean rank, nuclear norm and accuracies."""
-    from ..linear_map import factor_svd, numerical_rank
+    from ..low_rank import factor_svd, numerical_rank
 
     values = [factor_svd(A, B)[1] for A, B in pairs]
     return {

@@ -12,7 +12,7 @@ import numpy as np
 from ..convex import solve_convex
 from ..engine import solve
 from ..inits.gaussian import Gaussian
-from ..linear_map import factor_singular_values
+from ..low_rank import factor_singular_values
 from ..monitor import Intermediate, StoppingRule
 from ..objectives.denoising import Denoising
 from ..objectives.linear import LinearFineTuning

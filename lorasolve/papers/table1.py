@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..linear_map import numerical_rank
+from ..low_rank import numerical_rank
 from ._network import network_task
 from .base import COLOURS, Axes, Cell, Claim, Experiment, Record, distinct, text_table
 

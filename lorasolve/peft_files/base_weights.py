@@ -10,7 +10,9 @@ import numpy as np
 
 from .._support.files import PathLike
 from .._support.validate import Array, as_path
-from ..linear_map import DENSE_LIMIT, LinearMap, factor_svd, spectral_norm_estimate
+from ..dense import DENSE_LIMIT
+from ..linear_map import LinearMap, spectral_norm_estimate
+from ..low_rank import factor_svd
 from .folder import UnreadableError, inside, printable, read_json
 from .layers import LayerFactors
 from .safetensors import ROUNDOFF, TensorFile, TensorInfo

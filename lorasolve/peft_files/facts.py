@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .._support.validate import Array, as_instance, as_number
-from ..linear_map import RANK_TOL, factor_svd, numerical_rank
+from ..low_rank import RANK_TOL, factor_svd, numerical_rank
 from .layers import LayerFactors
 
 # A smallest singular value above this share of the largest means that the rank is used up (networks in practice).

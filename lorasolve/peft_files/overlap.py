@@ -12,7 +12,7 @@ import numpy as np
 from .._support.files import PathLike
 from .._support.threads import blas_threads
 from .._support.validate import Array, as_iterable, as_path
-from ..linear_map import RANK_TOL, factor_singular_values, truncated_svd
+from ..low_rank import RANK_TOL, factor_singular_values, truncated_svd
 from .folder import UnreadableError, printable
 from .layers import Adapter, LayerFactors, read
 

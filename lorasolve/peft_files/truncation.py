@@ -16,7 +16,7 @@ from .._support.files import PathLike, Write, write_together
 from .._support.threads import blas_threads
 from .._support.validate import Array, as_integer, as_number, as_path
 from ..io import to_json
-from ..linear_map import balanced, factor_singular_values, factor_svd
+from ..low_rank import balanced, factor_singular_values, factor_svd
 from .config import CONFIG, AdapterConfig, pattern_value
 from .diffusers import METADATA, as_metadata
 from .folder import UnreadableError

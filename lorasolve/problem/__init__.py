@@ -27,7 +27,9 @@ from .._support.validate import (
 from ..adapters import registry as adapter_registry
 from ..adapters.base import Adapter, contradiction, split
 from ..adapters.lora import LoRA
-from ..linear_map import SQUARED, LinearMap, factor_singular_values, frobenius_norm, top_singular
+from ..dense import SQUARED, frobenius_norm
+from ..linear_map import LinearMap, top_singular
+from ..low_rank import factor_singular_values
 from ..objectives import DenseReference, as_objective
 from ..objectives.base import Objective
 from . import sdpa

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ..linear_map import LinearMap, frobenius_norm, spectral_norm_estimate, top_singular
+from ..dense import frobenius_norm
+from ..linear_map import LinearMap, spectral_norm_estimate, top_singular
 
 if TYPE_CHECKING:
     from .._support.validate import Array

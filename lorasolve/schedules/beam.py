@@ -11,7 +11,8 @@ import numpy as np
 
 from .._support.validate import Array, as_choice, as_integer, as_number
 from ..adapters.softmax_gates import SoftmaxGates
-from ..linear_map import balanced, factor_svd, top_singular
+from ..linear_map import top_singular
+from ..low_rank import balanced, factor_svd
 from ..problem import Problem
 from .base import Schedule, Stage
 

@@ -12,7 +12,7 @@ from lorasolve.certificates import rigorous as rigorous_module
 from lorasolve.certificates._oracle_linear import margin
 from lorasolve.certificates.balls import Ball
 from lorasolve.certificates.norms import Gram
-from lorasolve.linear_map import factor_svd
+from lorasolve.low_rank import factor_svd
 from lorasolve.objectives import Denoising, Huber, LinearFineTuning, MatrixCompletion, MatrixSensing, Softmax
 from lorasolve.objectives.base import Objective
 

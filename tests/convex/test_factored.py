@@ -9,7 +9,8 @@ import lorasolve as ls
 from lorasolve.certificates import norms, rigorous
 from lorasolve.convex.factored import Factored, Trail, _factors, _Run
 from lorasolve.landscape.instances import sharp, two_by_two
-from lorasolve.linear_map import TopSingular, factor_svd
+from lorasolve.linear_map import TopSingular
+from lorasolve.low_rank import factor_svd
 from lorasolve.objectives import (
     Denoising,
     Huber,

@@ -14,7 +14,8 @@ from lorasolve.landscape._krylov import MISSED, _Lanczos, search_krylov
 from lorasolve.landscape.canonical import canonical
 from lorasolve.landscape.curvature import Symmetry, _apply, _lanczos, curvature, hessian, symmetry_basis
 from lorasolve.landscape.escapes import lowest_on_line
-from lorasolve.linear_map import LinearMap, balanced, product_entries
+from lorasolve.linear_map import LinearMap
+from lorasolve.low_rank import balanced, product_entries
 from lorasolve.multi import Separable
 
 

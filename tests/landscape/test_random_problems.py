@@ -7,7 +7,7 @@ import pytest
 
 import lorasolve as ls
 from lorasolve import landscape
-from lorasolve.linear_map import factor_svd
+from lorasolve.low_rank import factor_svd
 
 FAST, ALL = 100, 1000
 

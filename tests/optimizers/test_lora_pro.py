@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose
 
 import lorasolve as ls
 from lorasolve.adapters import LoRA
-from lorasolve.linear_map import balanced, factor_svd
+from lorasolve.low_rank import balanced, factor_svd
 from lorasolve.objectives import Denoising, LinearFineTuning
 from lorasolve.optimizers import LoRAPro
 from lorasolve.optimizers.lora_pro import projected_step

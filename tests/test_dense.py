@@ -1,0 +1,44 @@
+"""Norms and eigenvalues of matrices that are there as arrays."""
+
+import math
+
+import numpy as np
+import pytest
+
+import lorasolve as ls
+from lorasolve.dense import DENSE_LIMIT, largest_singular_value, top_eigenvalue
+
+
+@pytest.mark.parametrize("size", [0.0, 1.0, 1e-170, 1e-101, 1e100, 1e170])
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6), (3, 0)])
+def test_norms_of_small_matrices_of_any_size(shape, size):
+    rng, values = np.random.default_rng(9), np.array([3.0, 1.0])[: shape[1]]
+    U, V = (np.linalg.qr(rng.standard_normal((side, len(values))))[0] for side in shape)
+    M = (U * values) @ V.T
+    with np.errstate(over="ignore"):
+        assert largest_singular_value(size * M) == pytest.approx(3.0 * size * bool(M.size), rel=1e-12)
+
+
+@pytest.mark.parametrize("misses", [False, True])
+@pytest.mark.parametrize("above", [8.0, 1e-8])
+def test_the_largest_eigenvalue_is_never_missed(monkeypatch, above, misses):
+    size = math.isqrt(DENSE_LIMIT) + 1
+    u = np.ones(size) / math.sqrt(size)
+    S = np.eye(size) + above * np.outer(u, u)
+    if misses:
+        monkeypatch.setattr("scipy.sparse.linalg.eigsh", lambda *arguments, **options: np.ones(1))
+    assert (1.0 + above) * (1.0 - 1e-13) <= top_eigenvalue(S) <= (1.0 + above) * (1.0 + 2e-10)
+
+
+def test_the_largest_eigenvalue_of_nothing_is_zero():
+    size = math.isqrt(DENSE_LIMIT) + 1
+    assert top_eigenvalue(np.zeros((size, size))) == 0.0
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-150, 1e150])
+def test_the_smoothness_of_many_measurements_is_that_of_their_closed_form(scale):
+    # Of N = 600 measurements of 24 x 25 entries: singular values 1 and 10.
+    u = np.ones(600) / math.sqrt(600)
+    M = (np.eye(600) + 9.0 * np.outer(u, u)) * scale
+    objective = ls.objectives.MatrixSensing(M.reshape(600, 24, 25), np.ones(600))
+    assert objective.smoothness == pytest.approx(100.0 * scale * scale / 600, rel=1e-9)
