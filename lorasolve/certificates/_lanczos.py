@@ -60,8 +60,12 @@ class SampledNorm:
     u: Array
     v: Array
 
+    def tells(self, level: float) -> bool:
+        """Return whether the bound is below a level of interest, or as sharp as it may become."""
+        return self.most <= max(level, self.least * (1.0 + PRECISION))
 
-def sampled_norm(S: LinearMap, level: float, failure: float = FAILURE) -> SampledNorm:
+
+def sampled_norm(S: LinearMap, level: float, failure: float = FAILURE, most_blocks: int = MOST_BLOCKS) -> SampledNorm:
     """Bound ``||S||_2`` from above except with probability ``failure``, by Lanczos from starts of fresh entropy.
 
     Parameters
@@ -72,10 +76,12 @@ def sampled_norm(S: LinearMap, level: float, failure: float = FAILURE) -> Sample
         A value of interest: the run ends once the bound is below it.
     failure : float
         The probability of a bound that is too small, over the random starts, in exact arithmetic.
+    most_blocks : int
+        After so many the bound is what it is by then.
     """
     m, n = S.shape
     if n > m:
-        turned = sampled_norm(S.T, level, failure)
+        turned = sampled_norm(S.T, level, failure, most_blocks)
         return SampledNorm(turned.least, turned.most, turned.v, turned.u)
     starts = min(BLOCK, n)
     # All starts must miss the top for the bound to be wrong.
@@ -85,7 +91,7 @@ def sampled_norm(S: LinearMap, level: float, failure: float = FAILURE) -> Sample
     next_look = 2
     while True:
         space.grow()
-        last = space.closed or space.blocks == MOST_BLOCKS
+        last = space.closed or space.blocks == most_blocks
         if not last and space.blocks < next_look:
             continue
         next_look = space.blocks + max(2, int(STRIDE * space.blocks))
@@ -97,7 +103,7 @@ def sampled_norm(S: LinearMap, level: float, failure: float = FAILURE) -> Sample
             break
         known = int(np.argmax(residuals > SETTLED * theta))
         if known and _blocks(room, theta * (1.0 - APART) / float(values[known])) <= space.blocks // 2:
-            most = _apart(S, V[:, :known], theta, own)
+            most = _apart(S, V[:, :known], theta, own, most_blocks)
             break
     v = space.triplets(1)[1]
     u = S.matmat(v)
@@ -106,7 +112,7 @@ def sampled_norm(S: LinearMap, level: float, failure: float = FAILURE) -> Sample
         # S^T S leaves the space alone, so its complement can be looked at by itself.
         most = theta * (1.0 + ROUNDING)
         if theta > 0.0 and space.dimension < n:
-            most = max(most, sampled_norm(_without(S, space.basis()), level, own).most)
+            most = max(most, sampled_norm(_without(S, space.basis()), level, own, most_blocks).most)
     return SampledNorm(theta, most, u[:, 0], v[:, 0])
 
 
@@ -115,12 +121,13 @@ def _blocks(room: float, growth: float) -> float:
     return 0.5 * (room / math.acosh(growth) + 1.0) if growth > 1.0 else math.inf
 
 
-def _apart(S: LinearMap, V: Array, theta: float, failure: float) -> float:
+def _apart(S: LinearMap, V: Array, theta: float, failure: float, most_blocks: int) -> float:
     """Bound ``||S||_2`` with the right singular vectors ``V`` and their images taken out."""
     V = np.linalg.qr(V)[0]
     U = np.linalg.qr(S.matmat(V))[0]
     seen = outside(S, U, V)
-    return seen.norm(sampled_norm(seen.S, theta * (1.0 - APART), failure).most) * (1.0 + ROUNDING)
+    rest = sampled_norm(seen.S, theta * (1.0 - APART), failure, most_blocks)
+    return seen.norm(rest.most) * (1.0 + ROUNDING)
 
 
 def _without(S: LinearMap, V: Array) -> LinearMap:

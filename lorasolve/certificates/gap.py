@@ -248,7 +248,8 @@ def certify(
     -----
     ``"auto"`` is RIGOROUS up to 1000 on the shorter side and 4,000,000 entries. Everything is evaluated in
     float64, float32 objectives included. Beyond, and for losses without a ball oracle, the bound is CERTIFIED, unless
-    the gradient is so large that its norm is SAMPLED. No random number that a bound rests on has a fixed seed.
+    the gradient is so large that its norm is SAMPLED; up to 2000 on the shorter side it is factorised where its
+    singular values crowd. No random number that a bound rests on has a fixed seed.
 
     Where the problem's own adapter does not have ``X = s A B^T``, as DoRA, nothing is certified; a run of such an
     adapter is judged by its update where ``problem`` has another one.

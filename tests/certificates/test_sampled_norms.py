@@ -9,7 +9,7 @@ from distance import Distance
 import lorasolve as ls
 from lorasolve._known import Known
 from lorasolve.certificates import certify, duality, evidence
-from lorasolve.certificates._lanczos import sampled_norm
+from lorasolve.certificates._lanczos import MOST_BLOCKS, sampled_norm
 from lorasolve.linear_map import LinearMap
 from lorasolve.objectives import (
     Denoising,
@@ -100,9 +100,9 @@ def test_what_is_taken_out_need_not_be_singular_for_the_bound_to_hold(name):
     M = with_spectrum(SPECTRA[name], (60, 80), rng)
     S = LinearMap(M.shape, lambda V: M @ V, lambda U: M.T @ U)
     for _ in range(20):
-        assert _lanczos._apart(S, rng.standard_normal((80, 5)), 1.0, 1e-12) >= 1.0 - 1e-12
+        assert _lanczos._apart(S, rng.standard_normal((80, 5)), 1.0, 1e-12, MOST_BLOCKS) >= 1.0 - 1e-12
     top = np.linalg.svd(M)[2][:5].T
-    assert _lanczos._apart(S, top, 1.0, 1e-12) == pytest.approx(1.0, rel=1e-9)
+    assert _lanczos._apart(S, top, 1.0, 1e-12, MOST_BLOCKS) == pytest.approx(1.0, rel=1e-9)
 
 
 def test_many_values_just_below_the_norm_are_taken_out():
@@ -110,6 +110,35 @@ def test_many_values_just_below_the_norm_are_taken_out():
     M = np.diag(values)
     found = sampled_norm(LinearMap(M.shape, lambda V: M @ V, lambda U: M @ U), 0.0)
     assert 1.0 - 1e-12 <= found.most <= 1.0 + 1e-6
+
+
+def crowded(n, top=1.0):
+    """A matrix known by products whose singular values lie just below the largest, and its spaces of no update."""
+    values = top * np.r_[1.0, np.linspace(1.0 - 1e-6, 0.99, n - 1)]
+    return LinearMap((n, n), lambda V: values[:, None] * V, lambda U: values[:, None] * U), np.empty((n, 0))
+
+
+def test_a_crowded_norm_that_products_tell_little_of_is_that_of_a_factorisation():
+    G, nothing = crowded(1100)
+    found = duality.gradient_norm(G, nothing, nothing, 0.9)
+    assert found.failure == 0.0 and found.gram is not None
+    assert 1.0 <= found.most <= 1.0 + 1e-6
+
+
+def test_a_crowded_norm_below_the_level_needs_no_factorisation():
+    G, nothing = crowded(1100)
+    found = duality.gradient_norm(G, nothing, nothing, 1.2)
+    assert found.failure == duality.FAILURE and found.gram is None
+    assert 1.0 <= found.most <= 1.2
+
+
+@pytest.mark.parametrize("limit", ["MODERATE_SIDE", "DENSE_ENTRIES"])
+def test_a_crowded_norm_beyond_what_is_factorised_is_sampled(limit, monkeypatch):
+    monkeypatch.setattr(duality, limit, 1000)
+    G, nothing = crowded(1100)
+    found = duality.gradient_norm(G, nothing, nothing, 0.9)
+    assert found.failure == duality.FAILURE and found.gram is None
+    assert 1.0 <= found.most <= 1.01
 
 
 def test_the_factor_of_a_sampled_norm_is_that_of_its_formula():
@@ -128,16 +157,12 @@ def test_a_sampled_norm_fails_no_more_often_than_it_says(monkeypatch, starts, bl
 
     monkeypatch.setattr(_lanczos, "BLOCK", starts)
     monkeypatch.setattr(_lanczos, "STRIDE", max(blocks // 2, 1))
-    monkeypatch.setattr(_lanczos, "MOST_BLOCKS", blocks)
     values = np.r_[1.0, np.linspace(0.97, 0.0, 199)]
     M = np.diag(values)
+    S = LinearMap(M.shape, lambda V: M @ V, lambda U: M @ U)
     failure, runs = 0.2, 400
-    wrong = sum(
-        sampled_norm(LinearMap(M.shape, lambda V: M @ V, lambda U: M @ U), 0.0, failure).most < 1.0 for _ in range(runs)
-    )
+    wrong = sum(sampled_norm(S, 0.0, failure, blocks).most < 1.0 for _ in range(runs))
     # Four standard deviations of a binomial count.
     assert wrong <= runs * failure + 4.0 * math.sqrt(runs * failure * (1 - failure))
     # Without the factor it would fail nearly always.
-    assert all(
-        sampled_norm(LinearMap(M.shape, lambda V: M @ V, lambda U: M @ U), 0.0, failure).least < 1.0 for _ in range(20)
-    )
+    assert all(sampled_norm(S, 0.0, failure, blocks).least < 1.0 for _ in range(20))
