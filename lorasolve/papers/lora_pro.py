@@ -19,6 +19,7 @@ from ..objectives.denoising import Denoising
 from ..optimizers.lora_pro import LoRAPro, Mode
 from ..problem import Problem, full_fine_tuning
 from .base import COLOURS, Claim, PaperClaims, first_seeds, is_above_zero, largest, mean_and_error
+from .sora import compact_svd
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,11 +31,14 @@ _ADAPTIVE = ("adam", "lora_pro_adamw", "lora_pro_adamw_full")
 
 
 def tangent_projection(G: Array, A: Array, B: Array) -> Array:
-    """Return ``P_A G + G P_B - P_A G P_B`` (m, n): the part of ``G`` that is tangent to the rank-r matrices."""
+    """Return ``P_A G + G P_B - P_A G P_B`` (m, n): the part of ``G`` that is tangent to the rank-r matrices.
+
+    ``P_A``, ``P_B`` project on the columns of ``A`` and ``B``, of whatever rank: at ``B = 0`` it is ``P_A G``.
+    """
     G, A, B = (as_float_array(M, name, 2) for M, name in ((G, "G"), (A, "A"), (B, "B")))
     as_shape(A, "A", (G.shape[0], A.shape[1]))
     as_shape(B, "B", (G.shape[1], A.shape[1]))
-    P, Q = np.linalg.qr(A)[0], np.linalg.qr(B)[0]
+    P, Q = compact_svd(A)[0], compact_svd(B)[0]
     left = P @ (P.T @ G)
     rest = G - left
     return left + (rest @ Q) @ Q.T

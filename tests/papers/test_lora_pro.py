@@ -7,10 +7,13 @@ from lorasolve.papers import lora_pro
 from lorasolve.papers.lora_pro import tangent_projection
 
 
-def test_the_projection_is_the_best_fit_by_factor_steps():
+# Ranks of A and B; the start of LoRA has B = 0.
+@pytest.mark.parametrize("ranks", [(3, 3), (2, 3), (1, 2), (3, 0)])
+def test_the_projection_is_the_best_fit_by_factor_steps(ranks):
     rng = np.random.default_rng(0)
-    m, n, r = 6, 5, 2
-    A, B, G = rng.standard_normal((m, r)), rng.standard_normal((n, r)), rng.standard_normal((m, n))
+    m, n, r = 6, 5, 3
+    A, B = (rng.standard_normal((rows, k)) @ rng.standard_normal((k, r)) for rows, k in zip((m, n), ranks))
+    G = rng.standard_normal((m, n))
     columns = []
     for k in range((m + n) * r):
         step = np.zeros((m + n) * r)
