@@ -28,6 +28,9 @@ from ..objectives.linear import LinearFineTuning
 from ..optimizers import Optimizer
 from ..problem import Problem
 
+# By which share of the largest entry a symmetric matrix may differ from its transpose.
+SYMMETRIC = 1e-10
+
 
 # ---------------------------------------------------------------------- tasks
 @dataclass(frozen=True)
@@ -42,6 +45,11 @@ class Pair:
         Optimal weights of source and target.
     C_s, C_t : ndarray of shape (n, n)
         Second moments of the inputs, positive definite.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For other shapes, and second moments that are not positive definite, as those of fewer samples than inputs.
     """
 
     W_s: Array
@@ -53,6 +61,8 @@ class Pair:
         m, n = as_float_array(self.W_s, "W_s", 2).shape
         for name, shape in (("W_s", (m, n)), ("W_t", (m, n)), ("C_s", (n, n)), ("C_t", (n, n))):
             object.__setattr__(self, name, as_shape(as_float_array(getattr(self, name), name, 2), name, shape))
+        for name in ("C_s", "C_t"):
+            _refuse_indefinite(getattr(self, name), name)
 
     def target_loss(self, W: Array) -> float:
         """Return ``f_t(W)``."""
@@ -117,6 +127,16 @@ class Pair:
         Z = np.linalg.cholesky(self.C_t) @ rng.standard_normal((self.W_s.shape[1], count))
         Y = self.W_t @ Z + noise * rng.standard_normal((self.W_s.shape[0], count))
         return LinearFineTuning(self.W_s, Z, Y)
+
+
+def _refuse_indefinite(C: Array, argument: str) -> None:
+    """Refuse what is no positive definite matrix, up to rounding."""
+    if np.abs(C - C.T).max() > SYMMETRIC * np.abs(C).max():
+        raise ValueError(f"{argument}: expected a symmetric matrix, got one that is not equal to its transpose")
+    values = np.linalg.eigvalsh(C)
+    if values[0] <= len(C) * float(np.finfo(np.float64).eps) * values[-1]:
+        ends = f"{values[0]:.3g} to {values[-1]:.3g}"
+        raise ValueError(f"{argument}: expected a positive definite matrix, got one with eigenvalues from {ends}")
 
 
 def isotropic_pair(m: int, n: int, rank: int, size: float, rng: np.random.Generator) -> Pair:

@@ -36,6 +36,9 @@ from .sora import compact_svd
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# By how much the products of the columns of an orthogonal matrix may differ from 0 and 1.
+ORTHOGONAL = 1e-8
+
 
 def term_norms(A: Array, B: Array) -> Array:
     """Return ``||a_k b_k^T||_F = ||a_k|| ||b_k||`` (r,), the paper's importance, at cost O(r (m + n))."""
@@ -63,10 +66,17 @@ def in_gauge(X: Array, Q: Array) -> tuple[Array, Array]:
     Their importances are ``diag(Q^T S Q)``: majorised by the singular values, with the sum ``||X||_*``. ``Q = I``
     has the largest dispersion; a normalised Hadamard matrix makes all importances equal. So the dispersion of
     ranks measures the gauge that the optimizer ended in, not the update.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For another ``Q``, and one of fewer rows than the rank of ``X``.
     """
     X, Q = as_float_array(X, "X", 2), as_float_array(Q, "Q", 2)
-    r = as_integer(len(Q), "Q: rows", 1, min(X.shape))
+    r = as_integer(len(Q), "Q: rows", max(len(compact_svd(X)[1]), 1), min(X.shape))
     as_shape(Q, "Q", (r, r))
+    if np.abs(Q.T @ Q - np.eye(r)).max() > ORTHOGONAL:
+        raise ValueError("Q: expected an orthogonal matrix, got one whose columns are not orthonormal")
     U, s, Vt = np.linalg.svd(X, full_matrices=False)
     A, B = balanced(U[:, :r], s[:r], Vt[:r].T)
     return A @ Q, B @ Q
@@ -84,12 +94,13 @@ def hadamard(r: int) -> Array:
 
 
 def pruning_error(A: Array, B: Array, removed: int, highest_first: bool = False) -> float:
-    """Return ``||X - X_pruned||_F / ||X||_F`` when the ``removed`` terms of least (or most) importance go."""
+    """Return ``||X - X_pruned||_F / ||X||_F`` when the ``removed`` least (or most) important terms go, 0 for X = 0."""
     A, B = _as_factors(A, B)
     removed = as_integer(removed, "removed", 0, A.shape[1])
     order = np.argsort(term_norms(A, B))
     gone = order[len(order) - removed :] if highest_first else order[:removed]
-    return float(np.linalg.norm(A[:, gone] @ B[:, gone].T) / np.linalg.norm(A @ B.T))
+    length = float(np.linalg.norm(A @ B.T))
+    return float(np.linalg.norm(A[:, gone] @ B[:, gone].T)) / length if length > 0.0 else 0.0
 
 
 def gated_decay(X: Array, lam: float, gates: int) -> float:

@@ -137,6 +137,9 @@ def test_what_is_no_number_or_matrix_is_refused_by_name(form, given, argument):
         (rac_lora.federated_block, {"gradients": []}),
         (rac_lora.federated_block, {"A": np.ones((2, 2))}),
         (learns_less.Pair, {"C_t": np.ones((2, 2))}),
+        # Second moments of fewer samples than inputs, and of none.
+        (learns_less.Pair, {"C_t": np.ones((3, 3))}),
+        (learns_less.Pair, {"C_s": np.triu(np.ones((3, 3)))}),
         (PAIR.best_of_rank, {"rank": 4}),
         (PAIR.front_point, {"mu": 0.0}),
         (learns_less.isotropic_pair, {"rank": 4}),
@@ -153,6 +156,9 @@ def test_what_is_no_number_or_matrix_is_refused_by_name(form, given, argument):
         (beam_lora.pruning_error, {"removed": 4}),
         (beam_lora.in_gauge, {"Q": np.ones((3, 2))}),
         (beam_lora.in_gauge, {"Q": np.eye(4)}),
+        (beam_lora.in_gauge, {"Q": 2.0 * EYE}),
+        # Two columns make no matrix of rank three.
+        (beam_lora.in_gauge, {"Q": np.eye(2)}),
         (beam_lora.gated_decay, {"gates": 0}),
         # Two terms make no matrix of rank three.
         (beam_lora.gated_decay, {"gates": 2}),
@@ -173,8 +179,9 @@ def test_what_is_out_of_range_is_refused_by_name(form, changed):
         form(**(given | changed))
 
 
-def test_zeros_have_no_rank_and_no_dispersion():
+def test_zeros_have_no_rank_and_no_dispersion_and_lose_nothing():
     assert learns_less.stable_rank(np.zeros((3, 2))) == 0.0
     assert beam_lora.dispersion(np.zeros(3)) == 0.0
+    assert beam_lora.pruning_error(EYE, np.zeros((4, 3)), 2) == 0.0
     assert learns_less.stable_rank(1e-200 * np.diag([3.0, 2.0, 1.0])) == pytest.approx(14 / 9)
     assert learns_less.r90(1e-200 * np.diag([3.0, 2.0, 1.0])) == 2
