@@ -458,7 +458,7 @@ class _Case:
         loss, bound = self.problem.loss, self.found.bound
         adapter = self.problem.adapter
         if not adapter.low_rank:
-            other = f"an update of {adapter.name!r} is not s A B^T, and what it minimises has no convex counterpart"
+            other = f"an update of {adapter.name!r} is not s A B^T, and {self._minimised()}"
             return _Answer(None, math.inf, 0.0, other, bound.level, f"none: the adapter is {adapter.name!r}")
         parts, finite = self.found.parts, math.isfinite(self.size)
         if self.found.proof is None and parts is not None and finite and not parts.norm_high < math.inf:
@@ -485,6 +485,15 @@ class _Case:
             return answer
         reason = f"your f {text}: run {spot_checks.test_of(loss)}"
         return _Answer(None, math.inf, amount, reason, bound.level, f"none: f {text}")
+
+    def _minimised(self) -> str:
+        """Return what an adapter whose update is not ``s A B^T`` minimises, and where to ask for its optimum."""
+        problem = self.problem
+        weight = problem.adapter.nuclear_weight(problem.lam, problem.rank)
+        if not (problem.adapter.has_nuclear_penalty and weight > 0.0):
+            return "what it minimises has no convex counterpart"
+        asked = f"ls.certify(ls.Problem(objective, {problem.rank}, {weight!r}), result)"
+        return f"what it minimises is f + {weight:g} ||X||_*: ask for {asked}"
 
     def _unknown(self, reason: str, better: float = 0.0) -> _Answer:
         bound = self.found.bound

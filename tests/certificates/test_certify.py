@@ -11,7 +11,7 @@ import pytest
 import lorasolve as ls
 from lorasolve import linear_map
 from lorasolve._known import Known
-from lorasolve.adapters import DoRA, LoRA
+from lorasolve.adapters import DoRA, LoRA, SoRA
 from lorasolve.certificates import Certificate, certify, duality
 from lorasolve.certificates.duality import duality_gap
 from lorasolve.cli import main
@@ -638,6 +638,19 @@ def test_a_result_of_another_adapter_is_certified_by_its_update():
     result = ls.solve(problem, "gd_backtracking", stop=ls.StoppingRule(max_iter=20))
     plain = problem.replace(adapter="lora")
     assert certify(plain, result).value == pytest.approx(plain.convex_value(result.X), rel=1e-11)
+
+
+def test_unit_columns_are_told_which_convex_problem_is_theirs():
+    T, penalty = np.random.default_rng(0).standard_normal((5, 4)), 3.0
+    problem = ls.Problem(Denoising(T), 4, adapter=SoRA(penalty, "unit_columns", alpha=8.0))
+    result = ls.solve(problem, "proximal_gd+revive", "gaussian", stop=ls.StoppingRule(max_iter=20_000, grad_tol=1e-8))
+    reason = certify(problem, result).reason
+    assert "no convex counterpart" not in reason
+    asked = reason.split("ask for ")[1]
+    certificate = eval(asked, {"ls": ls, "objective": problem.objective, "result": result})
+    assert certificate.is_global and certificate.value == pytest.approx(denoising_optimum(T, penalty / 2.0), rel=1e-6)
+    plain = certify(problem.replace(adapter=SoRA(penalty)), (np.ones((5, 4)), np.ones((4, 4))))
+    assert plain.reason.endswith("no convex counterpart")
 
 
 def test_where_the_adapter_has_no_convex_counterpart_nothing_is_certified(tmp_path, capsys):
