@@ -106,11 +106,11 @@ def verdict(
     -----
     The order of decision: a certificate of optimality; stationarity; curvature (negative beyond ``0.1 tol`` of the
     largest, or worth more than the tolerance in values on the line along its direction, where the value is lower by
-    as much); the comparison with ``X*``; the search
-    for a better point, whose value must be lower by more than the tolerance and the rounding noise of both values.
-    Where a user's Hessian products contradict the gradients, nothing is concluded from curvature. A
-    point is not converged, instead of spurious, where ``||grad L|| ||theta||`` is as much as it is above the better
-    one, and instead of global where ``L - F`` at its factors is above the tolerance. The
+    as much); the comparison with ``X*``, if its rank is above ``r`` with the matrix of rank ``r`` nearest to it; the
+    search for a better point, whose value must be lower by more than the tolerance and the rounding noise of both
+    values. Where a user's Hessian products contradict the gradients, nothing is concluded from curvature. A point is
+    not converged, instead of spurious, where ``||grad L|| ||theta||`` is as much as it is above the better one, and
+    instead of global where ``L - F`` at its factors is above the tolerance. The
     theorems are evaluated beside it with the certified ends of the constants, and a contradiction is reported as such.
     Source: main paper, Theorems 1, 2 and 3, Corollary 1 (proofs/theorem1, proofs/theorem2, proofs/theorem3,
     proofs/corollary1); Theorems A and B (proofs/theorem_a, proofs/theorem_b), for several matrices with joint constants
@@ -324,6 +324,7 @@ class _Judge:
             if difference + excess <= self.tolerance:
                 return "global", text, "comparison"
             return "not_converged", f"{text}, and L(A, B) - F(X) = {excess:.2e}; {self.onward}", "comparison"
+        known = f"F(X) - F(X*) = {difference:.6g} (X* {self.star.source})"
         beyond = [(rank, r) for rank, r in zip(self.star.ranks, problem.ranks) if rank > r]
         if beyond:
             rank, r = beyond[0]
@@ -331,11 +332,13 @@ class _Judge:
                 f"above F(X*) by {difference:.3g}, but X* has rank {rank} > r = {r}: whether a better point "
                 "of rank <= r exists is not decided"
             )
-            return self._best_of_ranks() or ("inconclusive", text, "nothing")
+            difference = self.star.above(self.star.within_ranks())
+            if difference <= self.tolerance:
+                return self._best_of_ranks() or ("inconclusive", text, "nothing")
+            known = f"F(X) - F(Y) = {difference:.6g} (Y: of rank <= r, nearest to X* {self.star.source})"
         if self._falls_by(difference):
             return "not_converged", self._falling(difference), "gradient"
-        text = f"second-order stationary, and F(X) - F(X*) = {difference:.6g} (X* {self.star.source})"
-        return "spurious", text, "comparison"
+        return "spurious", f"second-order stationary, and {known}", "comparison"
 
     def _best_of_ranks(self) -> tuple[Kind, str, str] | None:
         """Return that no point of these ranks is better, where strong convexity shows it."""

@@ -141,6 +141,12 @@ class Minimizer:
             return _Ranks(ranks, False)
         return _Ranks([numerical_rank(s, max(X.shape) * EPS) for X, (_, s, _) in zip(self.X, svds)], True)
 
+    def within_ranks(self) -> tuple[Array, ...]:
+        """Return the nearest matrices to ``X*`` that the factors can hold."""
+        assert self.X is not None
+        svds = (np.linalg.svd(X, full_matrices=False) for X in self.X)
+        return tuple((P[:, :r] * s[:r]) @ Qt[:r] for (P, s, Qt), r in zip(svds, self.problem.ranks))
+
     def spectra(self, r_star: int | None) -> tuple[Spectra, ...] | None:
         """Return the numbers of the theorems, for the rank of ``X*`` or a smaller one; None where they say nothing."""
         # The numbers of the theorems leave small singular values out.

@@ -57,6 +57,14 @@ def test_the_verdict_is_spurious_and_no_theorem_is_contradicted(r, r_star, lam):
         assert ("Theorem B" in theorems) == instance.constants.whole_space
 
 
+@pytest.mark.parametrize(("r", "r_star", "lam"), [(2, 1, 0.3), (3, 2, 0.3), (4, 2, 2.0)])
+def test_the_verdict_is_spurious_where_directions_without_a_penalty_seem_to_belong_to_the_minimizer(r, r_star, lam):
+    """The gradient at X* is as large as ``lam`` in r directions more, of which a computed optimum has a rest."""
+    instance = landscape.instances.restricted(r, r_star, r + r_star, r + r_star + 2, lam=lam)
+    judged = landscape.verdict(ls.Problem(instance, rank=r, lam=lam), instance.stationary_factors())
+    assert judged.kind == "spurious" and f"= {instance.gap:.6g} (" in judged.reason
+
+
 @pytest.mark.parametrize("unit", [0.3, 1.3, 7.0])
 def test_equality_does_not_depend_on_the_unit_of_the_loss(unit):
     """1.3 (2 sqrt 3)/1.3 is below 2 sqrt 3 by rounding, and the regime was special, with a spurious point in it."""
