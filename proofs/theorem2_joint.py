@@ -189,7 +189,7 @@ cocoercive = Inequality(
     ),
 )
 COERCIVE = cocoercive.conclusion(put={T1: E1, S1: Z1 - h1, T2: E2, S2: Z2 - h2})
-lam1, lam2 = scalars("lambda_1 lambda_2")
+lam1, lam2 = scalars("lambda_1 lambda_2", nonnegative=True)
 MONOTONE_J2 = tuple(
     MONOTONICITY.instance("monotone", SUBGRADIENT(g, lam, X), SUBGRADIENT(gs, lam, XS))
     for g, gs, X, XS, lam in ((g1, gs1, X1, XS1, lam1), (g2, gs2, X2, XS2, lam2))

@@ -103,12 +103,16 @@ from proofs import theorem_a as ta
 from proofs.facts import DUAL_NORM, MONOTONICITY, NUCLEAR, OPERATOR_NORM, SPECTRAL, SUBGRADIENT
 
 m, n, r, k, k1, k2 = dims("m n r k k1 k2")
-alpha, beta, beta2, lam, spread, p = scalars("alpha beta beta_2 lambda x p")
+alpha, beta, beta2, spread, p = scalars("alpha beta beta_2 x p")
+lam = scalars("lambda", nonnegative=True)
 t, sigma = la.t, la.sigma
 X, XS, L1, L2, R1, R2, T1, T2 = la.X, la.XS, la.L1, la.L2, la.R1, la.R2, la.T1, la.T2
 E, DISTANCE = X - XS, la.DISTANCE
 Z, g, gs, nu = ta.Z, ta.g, ta.gs, scalars("nu_Z", real=True)
 h = g - gs
+# The subgradient at X* as lam times one of ||.||_*, so that lam may be 0.
+K = matrix("K", m, n)
+SCALED = define(gs, lam * K)
 
 
 def with_pairing(name: str, other: str, target: ScalarExpr) -> Callable[[Values, Random], None]:
@@ -207,22 +211,23 @@ cocoercive = Inequality(
 )
 
 # The main inequality. D_G = Z - h on T.
-SHORT_SLOPE = {Z: [[1]], g: [[-1]], gs: [["-1/2"]], lam: 1, nu: 1}
+SHORT_SLOPE = {Z: [[1]], g: [[-1]], gs: [["-1/2"]], K: [["-1/2"]], lam: 1, nu: 1}
 COERCIVE = cocoercive.conclusion(put={STEP: E, SLOPE: Z - h})
 MONOTONE = MONOTONICITY.instance("monotone", SUBGRADIENT(g, lam, X), SUBGRADIENT(gs, lam, XS))
 softened = Inequality(
     "softened",
-    "<Z, g - gstar> <= 0: <Z, g> = -lam ||Z||_*, and -lam ||Z||_* <= <Z, gstar> by norm duality.",
+    "<Z, g - gstar> <= 0: <Z, g> = -lam ||Z||_*, and -lam ||Z||_* <= <Z, gstar> by norm duality, gstar = lam K.",
     inner(Z, h),
     0,
     proof=[
         1 * soft_threshold.conclusion(inner(Z, g), -lam * nu, where={Z: SOFT, g: SOFT - GRADIENT, nu: tr(W)}),
-        DUAL_NORM.instance("pairing_below", SPECTRAL(gs, lam), NUCLEAR(Z, nu)),
+        lam * DUAL_NORM.instance("pairing_below", SPECTRAL(K, 1), NUCLEAR(Z, nu)),
     ],
     under=(soft_threshold,),
+    given=(SCALED,),
     mutants=(
         mutant("sign", "the reverse", SHORT_SLOPE, lhs=0, rhs=inner(Z, h)),
-        mutant("constant", "<Z, g>/2", {**SHORT_SLOPE, gs: [[-1]]}, lhs=inner(Z, g / 2 - gs)),
+        mutant("constant", "<Z, g>/2", {**SHORT_SLOPE, gs: [[-1]], K: [[-1]]}, lhs=inner(Z, g / 2 - gs)),
     ),
 )
 SOFTENED = softened.conclusion()
@@ -552,7 +557,6 @@ CHECKS = (
 )
 
 PROSE = {
-    "lam = 0, where g = gstar = 0 and check softened says 0 <= 0": ("softened", "master"),
     "the mean value Pc (grad f(X) - grad f(X*)) Pr = H E, where H inherits the bounds as an average; beta = alpha is "
     "covered by larger beta, because the condition is strict": (
         "cocoercive",
