@@ -13,10 +13,13 @@ from numpy.typing import ArrayLike
 from .._support.validate import Array, as_float_array, as_iterable, as_number, as_shape
 from ..low_rank import numerical_rank
 from .canonical import LARGEST_ENTRY, refuse_huge
+from .curvature import Symmetry, symmetry_basis
 from .instances import Quadratic
 
 # H has order m n: beyond this the semidefinite program takes minutes.
 MAX_ENTRIES = 36
+# A^T A and B^T B, which are equal at a stationary point with decay, may differ by this share of them.
+BALANCED = 1e-7
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,6 +178,16 @@ class _Program:
         k = numerical_rank(s)
         self.P_off, self.Q_off = P[:, k:], Qt[k:].T
         self.T_fixed = P[:, :k] @ Qt[:k]
+        # Along the symmetries the Hessian of L is 0, and along the columns of B the second gradient follows from the
+        # first and A^T A = B^T B: with both in the program it had no interior, and the solver failed.
+        self.moving = Symmetry([symmetry_basis(A, B, lam)]).complement()
+        left, values, _ = np.linalg.svd(B)
+        self.B_off = left[:, numerical_rank(values) :]
+
+    def is_balanced(self) -> bool:
+        """Whether the point can be stationary, which with decay takes ``A^T A = B^T B``."""
+        gram, other = self.A.T @ self.A, self.B.T @ self.B
+        return not self.lam or float(np.abs(gram - other).max()) <= BALANCED * float(np.abs(gram).max())
 
     def _jacobian(self) -> Array:
         """Return ``J``: ``vec(U B^T + A V^T)`` from the flat direction ``(U, V)``."""
@@ -199,6 +212,8 @@ class _Program:
 
     def solve(self, tol: float) -> Threshold:
         """Solve the program and re-check both sides."""
+        if not self.is_balanced():
+            return self.none(tol)
         import cvxpy as cp
 
         m, n, r, lam = self.m, self.n, self.r, self.lam
@@ -217,14 +232,15 @@ class _Program:
                 [cp.kron(G.T, np.eye(r)), np.zeros((n * r, n * r))],
             ]
         )
-        curvature = self.J.T @ H @ self.J + coupling + lam * np.eye((m + n) * r)
+        curvature = self.moving.T @ (self.J.T @ H @ self.J + coupling + lam * np.eye((m + n) * r)) @ self.moving
         constraints = [
             H - np.eye(size) >> 0,
             kappa * np.eye(size) - H >> 0,
             0.5 * (curvature + curvature.T) >> 0,
             G @ self.B + lam * self.A == 0,
-            G.T @ self.A + lam * self.B == 0,
         ]
+        if self.B_off.size:
+            constraints.append(self.B_off.T @ (G.T @ self.A) == 0)
         if W is not None:
             constraints.append(cp.sigma_max(W) <= 1.0)
         program = cp.Problem(cp.Minimize(kappa), constraints)
@@ -232,19 +248,28 @@ class _Program:
             program.solve(solver=cp.CLARABEL)
         except cp.SolverError as error:
             raise ValueError(f"A, B, X_star, lam: the semidefinite program cannot be solved ({error})") from error
-        no_T = np.zeros((m, n))
         if program.status in ("infeasible", "infeasible_inaccurate"):
-            return Threshold(np.inf, np.nan, np.inf, None, no_T, {}, False, tol, self.X_star, lam)
+            return self.none(tol)
         if program.status not in ("optimal", "optimal_inaccurate"):
             raise ValueError(f"A, B, X_star, lam: the semidefinite program ended with status {program.status!r}")
-        T_value = no_T if not lam else np.asarray(self.T_fixed if W is None else T.value)
+        T_value = np.zeros((m, n)) if not lam else np.asarray(self.T_fixed if W is None else T.value)
         optimum = float(np.asarray(kappa.value))
         H_value = np.asarray(H.value)
         H_value = 0.5 * (H_value + H_value.T)
         violations, high = self.check_primal(H_value, T_value, optimum)
-        low = self.dual_bound([c.dual_value for c in constraints[:5]])
+        low = self.dual_bound(self.multipliers([c.dual_value for c in constraints]))
         feasible = max(violations.values()) <= tol
         return Threshold(optimum, low, high, H_value, T_value, violations, feasible, tol, self.X_star, lam)
+
+    def none(self, tol: float) -> Threshold:
+        """Return the answer that no quadratic makes the point spurious."""
+        no_T = np.zeros((self.m, self.n))
+        return Threshold(np.inf, np.nan, np.inf, None, no_T, {}, False, tol, self.X_star, self.lam)
+
+    def multipliers(self, found: list[Array]) -> list[Array]:
+        """Return the multipliers of the whole curvature and of both gradients from those of the program's parts."""
+        y_B = self.B_off @ found[4] if self.B_off.size else np.zeros_like(self.B)
+        return [found[0], found[1], self.moving @ found[2] @ self.moving.T, found[3], y_B]
 
     def check_primal(self, H: Array, T: Array, kappa: float) -> tuple[dict[str, float], float]:
         """Return the constraint violations of ``H`` by NumPy alone, and its condition number."""

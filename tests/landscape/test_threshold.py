@@ -77,6 +77,30 @@ def test_extremal_quadratic_makes_the_point_spurious():
     assert judged.contradictions == ()
 
 
+@pytest.mark.parametrize("r_star", [1, 2])
+@pytest.mark.parametrize("lam", [0.0, 0.3])
+def test_thresholds_of_points_with_symmetries_are_bracketed_and_attained(r_star, lam):
+    """A point of rank 2 in 3 x 3, with a rotation of the factors along which nothing changes."""
+    rng = np.random.default_rng(5)
+    for _ in range(3):
+        left, right = (np.linalg.qr(rng.standard_normal((3, 3)))[0][:, :2] for _ in range(2))
+        root = np.sqrt(rng.uniform(0.2, 2.0, 2))
+        X_star = rng.standard_normal((3, r_star)) @ rng.standard_normal((r_star, 3))
+        found = landscape.sharp_threshold(left * root, right * root, X_star, lam)
+        assert found.kappa_low <= found.kappa_high <= found.kappa_low * (1.0 + 1e-2)
+        # Theorem B, with curvatures of the whole space.
+        assert found.kappa_high >= 1.0 + 2.0 * np.sqrt(2 / r_star)
+        assert max(found.violations.values()) <= 1e-4
+        problem = ls.Problem(found.objective(), rank=2, lam=lam)
+        assert problem.convex_value(found.X_star) < problem.convex_value((left * root**2) @ right.T)
+
+
+def test_with_decay_unbalanced_factors_are_never_stationary():
+    a = orthogonal_point(1.0)
+    assert landscape.sharp_threshold(2.0 * a, a / 2.0, X_STAR, 0.1).kappa == np.inf
+    assert np.isfinite(landscape.sharp_threshold(2.0 * a, a / 2.0, X_STAR).kappa)
+
+
 def test_map_has_its_minimum_at_right_angles_and_half_scale():
     angles, scales = [np.pi / 4, np.pi / 2], [0.5, 1.0]
     found = landscape.threshold_map(angles, scales)
