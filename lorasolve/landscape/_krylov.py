@@ -11,10 +11,10 @@ with ``e_j`` the rounding error of step ``j``, and the entries on the right only
 
     ``|<z, b>| <= c = beta_k |x_k| + max_j ||e_j|| ||x||_1``.
 
-For ``b`` uniform on the sphere of dimension ``d`` the probability of ``|<z, b>| <= c`` is at most
-``c sqrt(2 (d - 1)/pi)``, because ``z`` does not depend on ``b``. So where there is such an
-eigenvalue, the search ends with this number below ``p`` with probability ``p`` at most, whatever the spectrum and
-whenever the search is stopped; independent searches all do so with probability ``p^starts``.
+For ``b`` uniform on the sphere of dimension ``d`` the probability of ``|<z, b>| <= c`` is at most ``c sqrt(2 d/pi)``
+(proofs/random_start), because ``z`` does not depend on ``b``. So where there is such an eigenvalue, the search
+ends with this number below ``p`` with probability ``p`` at most, whatever the spectrum and whenever the search is
+stopped; independent searches all do so with probability ``p^starts``.
 
 ``||e_j||`` is taken to be a few units in the last place of ``||H||``, or what the products show of their own errors if
 that is more: ``<q_i, H q_j>`` is 0 for ``i < j - 1`` and known for ``i = j - 1``, and an error spread evenly over ``d``
@@ -183,7 +183,7 @@ class _Lanczos:
         x = self.vectors @ (self.vectors[0] / (self.values + level))
         error = max(ROUNDING * self.norm, self.error)
         overlap = self.off[-1] * abs(float(x[-1])) + error * float(np.abs(x).sum())
-        return min(1.0, overlap * math.sqrt(2.0 * max(self.dimension - 1, 1) / math.pi))
+        return min(1.0, overlap * math.sqrt(2.0 * self.dimension / math.pi))
 
     def at_least(self, goal: float) -> float:
         """Return the largest bound found for which the probability of an eigenvalue below it is at most ``goal``."""

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import sympy
+from scipy.special import betainc
 
 import lorasolve as ls
 from lorasolve import landscape
@@ -264,11 +265,23 @@ def test_a_missed_direction_overlaps_the_start_by_no_more_than_the_bound(overlap
     start /= np.linalg.norm(start)
     start[0] = overlap
     run = _Lanczos(lambda x: values * x, start, 1000, 1e-7, goal)
-    bound = run.probability(0.05) / np.sqrt(2.0 * 999 / np.pi)
+    # The theorem of proofs/random_start turns the bound on the overlap into a probability.
+    bound = run.probability(0.05) / np.sqrt(2.0 * 1000 / np.pi)
     assert run.values[0] < 0.0 or run.probability(0.05) == 1.0 or bound >= overlap * (1.0 - 1e-9)
     if overlap <= 1e-4 and goal == 0.5:
         assert run.values[0] > 0.0
         assert bound < 1.0
+
+
+@pytest.mark.parametrize("dimension", [2, 3, 40])
+def test_the_probability_of_an_overlap_is_that_of_the_sphere(dimension):
+    """``P(|b_1| <= c)`` of a uniform unit vector is a beta law; a search that sees the overlap c says no less."""
+    run = _Lanczos(lambda x: x, np.ones(dimension), dimension, 1e-7, 0.5)
+    for c in (0.1, 0.5, 0.9, 0.99):
+        # T = 1 and a next entry of 2 c: the overlap with an eigenvector to the eigenvalue -1 is c at most.
+        run.diagonal, run.off, run.error = [1.0], [2.0 * c], 0.0
+        run._look(1e-7)
+        assert run.probability(1.0) >= min(1.0, betainc(0.5, 0.5 * (dimension - 1), c * c))
 
 
 def test_the_stated_probability_is_not_exceeded_by_short_searches():
