@@ -1,9 +1,10 @@
-"""S5, S6, S7: the convex optimum with a certificate."""
+"""S5, S6: the convex optimum with a certificate."""
 
 from __future__ import annotations
 
-import os
-import time
+import shutil
+import subprocess
+import tempfile
 
 import numpy as np
 from peers import Item, timed
@@ -102,7 +103,29 @@ def _item(n, goals):
     if n <= 60:
         clarabel = item.peer("cvxpy Clarabel", needs="cvxpy", goal=goals.get("clarabel"), repeats=1, full_only=n > 20)
         clarabel(cvx("CLARABEL"))
+    if n <= 40:
+        item.peer("CSDP, from its file", repeats=1, full_only=n > 20)(lambda quick: _csdp(*sensing(n), reached))
     return item
+
+
+def _csdp(M, y, lam, reached):
+    """Return a function that lets CSDP solve the semidefinite program, from which on its file is there."""
+    import lorasolve as ls
+    from lorasolve.convex import read_sdpa_solution
+
+    program = shutil.which("csdp")
+    if program is None:
+        raise FileNotFoundError("csdp is not installed")
+    folder = tempfile.TemporaryDirectory()
+    given, found = (f"{folder.name}/{name}" for name in ("sensing.dat-s", "sensing.sol"))
+    ls.Problem(ls.objectives.MatrixSensing(M, y), 1, lam).to_sdpa(given)
+
+    def work():
+        # It looks for its settings in the current folder.
+        subprocess.run([program, given, found], cwd=folder.name, stdout=subprocess.DEVNULL, check=True)
+        return read_sdpa_solution(found, M.shape[1:])
+
+    return timed(work, lambda X: reached(M, y, lam, X))
 
 
 def relative_gap(flat, y, lam, X, nuclear=None):
@@ -169,93 +192,6 @@ def _(quick):
     return timed(work, lambda result: float(result.rank))
 
 
-ratings = Item(
-    "S7",
-    "MovieLens-100k, 90,000 ratings, lam = 12: seconds of CPU on one thread, ours to a certified relative gap of 1e-6",
-    rtol=1e-5,
-)
-RATINGS_LAM, RATINGS_SHAPE = 12.0, (943, 1682)
-
-
-def movielens():
-    """Return rows, columns and centred values of nine tenths of the ratings."""
-    path = os.environ.get("LORASOLVE_MOVIELENS")
-    if path is None:
-        raise FileNotFoundError("set LORASOLVE_MOVIELENS to the file u.data of MovieLens-100k, which is not shipped")
-    table = np.loadtxt(path, usecols=(0, 1, 2))
-    table = table[np.random.default_rng(0).permutation(len(table))[: int(0.9 * len(table))]]
-    rows, cols = table[:, :2].astype(int).T - 1
-    return rows, cols, table[:, 2] - table[:, 2].mean()
-
-
-@ratings.peer("lorasolve factored", ours=True, needs="numba", threads=1, repeats=3)
-def _(quick):
-    import lorasolve as ls
-
-    entries = movielens()
-
-    def work():
-        problem = ls.Problem(ls.objectives.MatrixCompletion(*entries, RATINGS_SHAPE), 1, RATINGS_LAM)
-        return ls.solve_convex(problem, route="factored", tol=1e-6)
-
-    def check(result):
-        assert result.relative_gap <= 1e-6, result.message
-        return result.fun
-
-    return timed(work, check, clock=time.process_time)
-
-
-@ratings.peer(
-    "proximal gradient, truncated SVD, to 1e-6 of our value", needs="scipy", threads=1, repeats=1, full_only=True
-)
-def _(quick):
-    import scipy.sparse
-    from scipy.sparse.linalg import LinearOperator, svds
-
-    import lorasolve as ls
-
-    rows, cols, values = movielens()
-    objective = ls.objectives.MatrixCompletion(rows, cols, values, RATINGS_SHAPE)
-    best = ls.solve_convex(ls.Problem(objective, 1, RATINGS_LAM), route="factored", tol=1e-6).fun
-
-    def truncated(A, B, G, rank):
-        """Return the singular values above lam of ``A B^T - G`` and their vectors, found by ever larger ranks."""
-        shifted = LinearOperator(
-            RATINGS_SHAPE,
-            matvec=lambda v: A @ (B.T @ v.ravel()) - G @ v.ravel(),
-            rmatvec=lambda u: B @ (A.T @ u.ravel()) - G.T @ u.ravel(),
-            dtype=float,
-        )
-        while True:
-            U, s, Vt = svds(shifted, k=min(rank, min(RATINGS_SHAPE) - 2), rng=np.random.default_rng(0))
-            if s.min() <= RATINGS_LAM or rank >= min(RATINGS_SHAPE) - 2:
-                kept = s > RATINGS_LAM
-                return U[:, kept], s[kept] - RATINGS_LAM, Vt[kept].T
-            rank *= 2
-
-    def work():
-        m, n = RATINGS_SHAPE
-        (A, B), (old_A, old_B) = [(np.zeros((m, 1)), np.zeros((n, 1)))] * 2
-        t, rank, last = 1.0, 10, np.inf
-        for _ in range(500):
-            t_new = 0.5 * (1 + (1 + 4 * t * t) ** 0.5)
-            beta = (t - 1) / t_new
-            left, right = np.hstack([(1 + beta) * A, -beta * old_A]), np.hstack([B, old_B])
-            e = np.einsum("ij,ij->i", left[rows], right[cols]) - values
-            U, s, V = truncated(left, right, scipy.sparse.csr_array((e, (rows, cols)), shape=RATINGS_SHAPE), rank)
-            old_A, old_B, A, B, t, rank = A, B, U * s, V, t_new, s.size + 5
-            e = np.einsum("ij,ij->i", A[rows], B[cols]) - values
-            value = 0.5 * float(e @ e) + RATINGS_LAM * float(s.sum())
-            if value <= best * (1 + 1e-6):
-                break
-            if value > last:
-                t = 1.0
-            last = value
-        return value
-
-    return timed(work, float, clock=time.process_time)
-
-
 ITEMS = [
     _item(20, {}),
     _item(40, {}),
@@ -263,5 +199,4 @@ ITEMS = [
     _item(100, {"scs": (10.0, 50.0), "prox": (10.0, 20.0)}),
     rank_one,
     scale,
-    ratings,
 ]
