@@ -14,6 +14,9 @@ from .losses import CrossEntropy, SquareLoss
 
 Decay = Literal["l2", "decoupled", "none"]
 DECAYS = ("l2", "decoupled", "none")
+# Tables of PEFT that hold, by adapter, what is trained beside the factors: modules in full, rows of an embedding, and
+# the biases of lora_B.
+_BESIDE = ("modules_to_save", "trainable_tokens_delta", "lora_B")
 
 
 @dataclass(frozen=True)
@@ -131,11 +134,28 @@ def _normalized_by_batch(network: Network) -> list[str]:
 
 
 def _trained_beside(network: Network) -> str:
-    """Return which parameters are trained beside the factors, in short."""
+    """Return which parameters are trained beside the factors, in short.
+
+    Of a model that is loaded they may be frozen; that the judged adapter brings them is known then.
+    """
     factors = {id(part) for layer in network.layers for part in (layer.lora_A, layer.lora_B)}
     if any(layer.lora_A is None for layer in network.layers):
         return ""
-    return in_short([n for n, p in network.model.named_parameters() if p.requires_grad and id(p) not in factors])
+    brought = _brought_by_adapters(network)
+    named = [(name, part) for name, part in network.model.named_parameters() if id(part) not in factors]
+    return in_short([name for name, part in named if part.requires_grad or id(part) in brought])
+
+
+def _brought_by_adapters(network: Network) -> set[int]:
+    """Return the parameters that the active adapters of PEFT have beside their weights of LoRA layers."""
+    nn = require_torch().nn
+    found = set()
+    for module in network.model.modules():
+        tables = (getattr(module, key, None) for key in _BESIDE)
+        for table in (table for table in tables if isinstance(table, nn.ModuleDict | nn.ParameterDict)):
+            for part in (table[name] for name in getattr(module, "active_adapters", ()) if name in table):
+                found |= {id(each) for each in (part.parameters() if isinstance(part, nn.Module) else [part])}
+    return found
 
 
 def half_frozen(network: Network) -> str:

@@ -25,6 +25,7 @@ from lorasolve.networks import (  # noqa: E402
     read_optimizer_state,
 )
 from lorasolve.networks.linearize import tangent_problem  # noqa: E402
+from lorasolve.networks.training_objective import in_short  # noqa: E402
 from lorasolve.peft_files import diagnose  # noqa: E402
 
 torch.set_num_threads(1)
@@ -446,6 +447,25 @@ def test_experts_that_have_no_operation_in_float64_are_judged_one_by_one():
 def test_parts_trained_in_full_are_named_among_the_premises():
     verdict = judge(adapted(task_type="SEQ_CLS"), CrossEntropy(), batches(), LAM)
     assert "held fixed here though trained" in str(verdict) and "classifier" in str(verdict)
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [{"task_type": "SEQ_CLS"}, {"lora_bias": True}, {"trainable_token_indices": [6, 7]}],
+    ids=["a head", "biases of lora_B", "rows of an embedding"],
+)
+def test_what_was_trained_beside_the_factors_is_named_of_a_model_that_is_loaded_too(beside, tmp_path):
+    """PEFT loads it frozen, as it is to be used: a head that was trained was no premise then."""
+    trained = adapted(**beside)
+    names = [name for name, part in trained.named_parameters() if part.requires_grad]
+    expected = [name for name in names if not name.endswith(("lora_A.default.weight", "lora_B.default.weight"))]
+    trained.save_pretrained(tmp_path)
+    loaded = peft.PeftModel.from_pretrained(bert(), tmp_path)
+    loaded.add_adapter("other", peft.LoraConfig(target_modules=["query"], modules_to_save=["pooler"]))
+    for model, adapter in ((trained, None), (loaded, "default")):
+        premises = judge(model, CrossEntropy(), batches(), LAM, adapter=adapter).premises
+        (line,) = [premise for premise in premises if premise.startswith("held fixed here though trained: ")]
+        assert line.partition(": ")[2] == in_short(expected)
 
 
 def test_that_a_start_of_lora_ga_is_lost_as_it_is_loaded_is_said(tmp_path):
