@@ -64,12 +64,14 @@ class LayerReport:
 
     @property
     def magnitude_known(self) -> bool:
-        """Whether anything says what size is usual here."""
-        return self.base is not None or self.z is not None
+        """Whether anything says what size is usual here; of DoRA nothing does: a large direction is no large update."""
+        return not self.facts.dora and (self.base is not None or self.z is not None)
 
     @property
     def too_large(self) -> bool:
         """The magnitude half of "loud": ``||X||_2 > ||W||_2``, or without base weights ``z > 6``."""
+        if not self.magnitude_known:
+            return False
         if self.base is not None:
             return self.base.ratio > 1
         return self.z is not None and self.z > Z_LIMIT
@@ -240,8 +242,8 @@ def diagnose(
 
     - ``non_finite``: a factor holds NaN or infinity.
     - ``loud``: a layer uses its whole rank *and* is out of proportion, which is how the failures of Kim, Kim and Ryu
-      (ICML 2025, theorem 1) look. Both halves or no verdict.
-    - ``spiked``: a layer is out of proportion and one direction carries it.
+      (ICML 2025, theorem 1) look. Both halves or no verdict. Never of DoRA, whose products are directions.
+    - ``spiked``: a layer is out of proportion and one direction carries it; never of DoRA.
     - ``untrained``: a layer's update is zero up to rounding and its factors are not both, as at the start of a run.
     - ``not_stationary``: under l2 decay of two trained factors every stationary point is balanced
       (``proofs/stationary_structure.py``), and this one is not; ``L`` is at least ``lam`` times the wasted penalty
@@ -501,7 +503,7 @@ def _settles(kind: str, layers: list[LayerReport], decay: Decay, base_given: boo
     needed = []
     if decay.kind == "unknown":
         needed.append("the weight decay of the run: --weight-decay-kind l2|decoupled|none, and --lam for its size")
-    if not base_given and not all(layer.magnitude_known for layer in layers):
+    if not base_given and not all(layer.magnitude_known or layer.facts.dora for layer in layers):
         needed.append("the frozen weights (--base): whether the updates are out of proportion")
     needed.append("model and data: the gradient of the loss at these weights says how far from stationary they are")
     return tuple(needed)

@@ -37,7 +37,7 @@ def remarks_on(
     return (
         *given,
         *_on_the_configuration(adapter, layers),
-        *_on_the_magnitudes(adapter),
+        *_on_the_magnitudes(adapter, layers),
         *_on_the_factors(adapter, layers),
         *_on_the_base(layers),
         *log,
@@ -78,17 +78,24 @@ def _is_doubtful(config: AdapterConfig | None, module: str) -> bool:
     return any(value != first for value in others)
 
 
-def _on_the_magnitudes(adapter: Adapter) -> list[str]:
-    """Return whether the magnitudes of DoRA are there where the configuration says so, and only there."""
+def _on_the_magnitudes(adapter: Adapter, layers: list[LayerReport]) -> list[str]:
+    """Return what DoRA leaves open, and where its magnitudes and the configuration contradict each other."""
+    directions = sum(layer.facts.dora for layer in layers)
+    remarks = []
+    if directions:
+        remarks.append(
+            f"nothing is called loud in {counted(directions)}: the rows of DoRA's weight have lengths of their own, so "
+            "that a large direction is no large update"
+        )
     if adapter.config is None:
-        return []
+        return remarks
     has = sum("magnitude" in entry.parts for entry in adapter.entries.values())
     if adapter.config.use_dora and has < len(adapter.entries):
         without = counted(len(adapter.entries) - has, "module")
-        return [f"use_dora is set, but the magnitude is missing in {without}"]
+        remarks.append(f"use_dora is set, but the magnitude is missing in {without}")
     if has and not adapter.config.use_dora:
-        return [f"a magnitude of DoRA lies in {counted(has, 'module')}, but use_dora is not set"]
-    return []
+        remarks.append(f"a magnitude of DoRA lies in {counted(has, 'module')}, but use_dora is not set")
+    return remarks
 
 
 def _on_the_factors(adapter: Adapter, layers: list[LayerReport]) -> list[str]:

@@ -317,6 +317,28 @@ def weights(make, scale=1.0, count=LAYERS):
     return {f"model.h.{k}.q.weight": scale * rng.standard_normal((20, 16)).astype("f4") for k in range(count)}
 
 
+def test_a_large_direction_of_dora_is_no_large_update(tmp_path, make):
+    """The rows of its weight have lengths of their own: with those of W it moves by 2 ||W||_F at most."""
+    W, lengths = weights(make, 0.01), {}
+    spectra = [FULL[k] * (100.0 if k == 3 else 1.0) for k in range(LAYERS)]
+    for k, sigma in enumerate(spectra):
+        dense = W[f"model.h.{k}.q.weight"].astype(float)
+        down, up = balanced(sigma, k)
+        direction = dense + 2.0 * up @ down
+        rows = np.linalg.norm(dense, axis=1)
+        lengths[f"base_model.model.h.{k}.q.lora_magnitude_vector"] = rows.astype("f4")
+        moved = direction * (rows / np.linalg.norm(direction, axis=1))[:, None]
+        assert np.linalg.norm(moved - dense) <= 2.0 * np.linalg.norm(dense) < sigma[0]
+    tensors = model(make, spectra)
+    make.file(tmp_path / "w.safetensors", W)
+    for base in (tmp_path / "w.safetensors", None):
+        assert diagnose(make.adapter(tmp_path / "lora", tensors), base=base).kind == "loud"
+        found = diagnose(make.adapter(tmp_path / "dora", tensors | lengths, use_dora=True), base=base)
+        assert found.kind == "inconclusive" and not found.magnitude_known
+        assert any("nothing is called loud in 12 layers" in remark for remark in found.remarks)
+        assert not any("--base" in needed for needed in found.settles)
+
+
 def test_ratios_to_the_frozen_weights(tmp_path, make):
     folder, W = make.adapter(tmp_path / "a", model(make, FULL)), weights(make)
     make.file(tmp_path / "base.safetensors", W)
