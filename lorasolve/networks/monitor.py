@@ -197,7 +197,7 @@ class LoRAMonitor:
             else:
                 self.reason = self.reason or self._reason(layer.name, reading)
         self._notice_penalty(broken)
-        self._notice_what_is_left_out(model, layers)
+        self._notice_what_is_left_out(model, layers, readings)
         if clipped:
             self.clipped.append(self.steps)
             self._warn(
@@ -230,9 +230,17 @@ class LoRAMonitor:
         if text not in self.warnings:
             self.warnings.append(text)
 
-    def _notice_what_is_left_out(self, model: Any, layers: Sequence[AdaptedLayer]) -> None:
-        """Warn of layers without gradients, and, once, of those that evaluations leave out."""
-        if _without_gradient(layers):
+    def _notice_what_is_left_out(
+        self, model: Any, layers: Sequence[AdaptedLayer], readings: dict[str, LayerReading]
+    ) -> None:
+        """Warn of layers without gradients, and, once, of those that begin at zero and that evaluations leave out."""
+        zero = [name for name, reading in readings.items() if reading.spectral == 0.0 and reading.balance is None]
+        if zero and not self.history:
+            self._warn(
+                f"both factors are zero in {in_short(zero)}: no gradient comes to either there, so training does not "
+                "leave that; begin with one of them nonzero"
+            )
+        if _without_gradient([layer for layer in layers if layer.name not in zero]):
             self._warn(
                 f"no gradient but zero had come to any of the {len(layers)} layers when they were read, though their "
                 "factors are trained: step is to be called after backward() and before zero_grad(), with the model "

@@ -270,3 +270,25 @@ def test_a_base_without_the_layers_is_refused():
     for base, given in ((model, outer), (outer, model)):
         with pytest.raises(ValueError, match=r"base: expected the model that step is given, .* 2 of its 2 LoRA layers"):
             LoRAMonitor(base=base).step(given)
+
+
+def test_factors_that_are_both_zero_are_named_as_what_stops_their_training():
+    """Gradients ``G B`` and ``G^T A`` are zero there, though that of the weight is not: nothing was called wrongly."""
+    for zero in (("first", "second"), ("second",)):
+        model, monitor = Net(), LoRAMonitor(lam=LAM)
+        optimizer = torch.optim.SGD([part for part in model.parameters() if part.requires_grad], 0.1, weight_decay=LAM)
+        with torch.no_grad():
+            for name in zero:
+                model.get_submodule(name).lora_A.zero_()
+                model.get_submodule(name).lora_B.zero_()
+        model.second.linear.weight.requires_grad_()
+        for _ in range(3):
+            optimizer.zero_grad()
+            CrossEntropy()(model, data()[0]).mean().backward()
+            monitor.step(model)
+            optimizer.step()
+        assert model.second.linear.weight.grad.any() and not any(
+            part.any() for part in (model.second.lora_A, model.second.lora_B)
+        )
+        (text,) = monitor.warnings
+        assert text.startswith(f"both factors are zero in {', '.join(zero)}: no gradient comes")
