@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 
-from ._support.hints import MORE_ITERATIONS, MORE_TIME
+from ._support.hints import CERTIFY, MORE_ITERATIONS, MORE_TIME
 
 
 class Status(enum.Enum):
@@ -13,7 +13,7 @@ class Status(enum.Enum):
     CONVERGED = (0, "the gradient norm is below its tolerance")
     TARGET_REACHED = (1, "the objective reached the target value")
     ITERATION_LIMIT = (2, f"the iteration limit was reached; {MORE_ITERATIONS.python}")
-    STALLED = (3, "no further decrease was found; certify the point to see how good it is")
+    STALLED = (3, f"no further decrease was found{CERTIFY}")
     TIME_LIMIT = (4, f"the time limit was reached; {MORE_TIME.python}")
     STOPPED_BY_CALLBACK = (5, "the callback asked to stop; continue with init=result")
     INTERRUPTED = (6, "interrupted by Ctrl-C or SIGTERM; the last accepted point is kept")

@@ -16,6 +16,7 @@ MORE_ITERATIONS = Hint("raise max_iter or continue with init=result", "raise --m
 MORE_TIME = Hint("raise time_limit or continue with init=result", "raise --time-limit")
 OTHER_START = Hint("Try init=", "Try --init ")
 MANY_STARTS = Hint(", or see where many starts end: landscape.census(problem, 20)", "")
+CERTIFY = "; certify the point to see how good it is"
 SAYS_OF_RANKS = Hint("landscape.verdict says", "'lorasolve verdict' says of a result saved by 'lorasolve solve --out'")
 
 

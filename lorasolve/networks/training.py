@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .._support.files import PathLike, require_writable, write_atomically
+from .._support.hints import CERTIFY, MANY_STARTS
 from .._support.validate import as_flag, as_float_array, as_integer, as_iterable, as_number, as_path
 from ..engine import solve
 from ..monitor import StoppingRule
@@ -149,8 +150,7 @@ def fine_tune(
     saver = None if path is None else _Saver(path, problem)
     stop = StoppingRule(max_iter=max_calls, grad_tol=grad_tol, max_calls=max_calls)
     result = solve(problem, "lbfgs", start, seed, stop=stop, callback=saver, progress=progress)
-    if result.status in (Status.CALL_LIMIT, Status.ITERATION_LIMIT):
-        result.message = _how_to_go_on(max_calls, path is not None, held is not None)
+    result.message = _how_it_ended(result, max_calls, path is not None, held is not None)
     if resumed:  # neither init nor the model says then where it began
         result.message += f"; the run went on from the factors in {path}"
     factors: Pairs = list(zip(result.A, result.B))
@@ -174,8 +174,10 @@ def fine_tune(
     return FineTuned(_verdict(judged, tangent_solve=tangent_solve, second=second), result, factors)
 
 
-def _how_to_go_on(max_calls: int, on_disk: bool, in_model: bool) -> str:
-    """Return the message of a run that reached its limit; that of the engine speaks of what solve can be given."""
+def _how_it_ended(result: Result, max_calls: int, on_disk: bool, in_model: bool) -> str:
+    """Return the message of a run; that of the engine speaks of a problem, and of an end that is not judged."""
+    if result.status not in (Status.CALL_LIMIT, Status.ITERATION_LIMIT):
+        return result.message.replace(CERTIFY, "").replace(MANY_STARTS.python, "")
     end = "the same checkpoint" if on_disk else "the same model" if in_model else "init=(result.A, result.B)"
     return (
         f"lbfgs: the limit of {max_calls} evaluations of the data was reached; raise max_calls, or call again with "

@@ -127,3 +127,15 @@ def test_the_advice_at_the_limit_of_calls_is_about_fine_tune_and_leads_on(tmp_pa
     second = fine_tune(model, CrossEntropy(), data(), LAM, max_calls=5, **settings, **start)
     assert second.result.trace.value[0] == pytest.approx(first.result.fun, rel=1e-5)
     assert second.result.fun < first.result.fun
+
+
+def test_the_message_of_a_run_advises_what_its_caller_can_do():
+    """Who gives a model holds no problem of which a census could be taken, and the end is judged already."""
+    shrunk = fine_tune(Net(), CrossEntropy(), data(), 1.0)
+    text = shrunk.result.message
+    assert "it ended at X = 0, a local minimum at this lam. Try init=" in text and "problem" not in text
+    (init,) = re.findall(r"Try init='(.*?)'", text)
+    again = fine_tune(Net(), CrossEntropy(), data(), 1.0, init=init, max_calls=5)
+    assert again.result.trace.value[0] != pytest.approx(shrunk.result.trace.value[0])
+    stalled = fine_tune(Net(), CrossEntropy(), data(), LAM, grad_tol=0.0, max_calls=3000).result
+    assert stalled.message == "lbfgs: no further decrease was found"
