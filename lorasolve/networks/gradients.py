@@ -200,7 +200,9 @@ class Network(MultiObjective):
             raise ValueError(
                 f"model: {', '.join(wrong)}: expected W x + scaling * lora_B lora_A x, got something else on the first "
                 "batch (a scaling by another name, an operation between the factors, a weight that holds the update "
-                "or is read past its layer, as that of out_proj by MultiheadAttention?)"
+                "or is read past its layer, as that of out_proj by MultiheadAttention? a loss that reads the factors "
+                "itself? a penalty on them is what lam is, and what the model says without adapters, as of a reference "
+                "model, goes into the batches as numbers)"
             )
 
     def _first_batch(self, tensors: dict[str, Any]) -> Any:

@@ -449,6 +449,39 @@ def test_parts_trained_in_full_are_named_among_the_premises():
     assert "held fixed here though trained" in str(verdict) and "classifier" in str(verdict)
 
 
+def test_a_loss_that_reads_the_factors_is_told_where_these_things_go():
+    """Without adapters it is the judged weight ``W + s X`` that computes, and no factors are left to penalize."""
+    model = moved(adapted(dropout=0.0))
+
+    def log_probabilities(model, batch):
+        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        return logits.log_softmax(1)
+
+    def distance(model, batch, reference):
+        here = log_probabilities(model, batch)
+        return (reference.exp() * (reference - here)).sum(1)
+
+    def of_the_model(model, batch):
+        with model.disable_adapter(), torch.no_grad():
+            reference = log_probabilities(model, batch)
+        return distance(model, batch, reference)
+
+    def penalized(model, batch):
+        squares = sum(part.square().sum() for name, part in model.named_parameters() if "lora_" in name)
+        return CrossEntropy()(model, batch) + 0.5 * LAM * squares
+
+    for loss in (of_the_model, penalized):
+        with pytest.raises(ValueError, match=r"a loss that reads the factors itself\?"):
+            judge(model, loss, batches(), LAM)
+    model = model.double().eval()
+    with model.disable_adapter(), torch.no_grad():
+        given = [{**batch, "reference": log_probabilities(model, batch)} for batch in batches()]
+    with torch.no_grad():
+        expected = float(torch.cat([of_the_model(model, batch) for batch in batches()]).mean())
+    found = judge(model, lambda model, batch: distance(model, batch, batch["reference"]), given, LAM).certificate
+    assert found.f == pytest.approx(expected, rel=1e-9) and expected > 1e-3
+
+
 @pytest.mark.parametrize(
     "beside",
     [{"task_type": "SEQ_CLS"}, {"lora_bias": True}, {"trainable_token_indices": [6, 7]}],
