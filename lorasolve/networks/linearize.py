@@ -191,7 +191,7 @@ class _Collected:
         targets = np.concatenate(self.targets)
         if loss.kind == "square":
             targets = targets.astype(np.float64).reshape(offset.shape)
-        return TokenNTK(layers, offset, targets, loss.kind)
+        return TokenNTK(layers, offset, targets, loss.kind, exact_to=self.network.precision)
 
 
 @contextlib.contextmanager

@@ -36,6 +36,7 @@ from ..low_rank import RANK_TOL, factor_singular_values
 from ..multi import MultiProblem
 from ..objectives import POWER_STEPS, output_losses
 from ..problem.blocks import Matrices, MultiObjective, OnLine, Pairs, as_finite_pairs
+from ._torch import DTYPES
 from .tangent import layer_rank
 
 # Products with the Jacobian and its transpose, formed as matrices, that a Gram matrix of its rows may cost.
@@ -75,6 +76,8 @@ class TokenNTK(MultiObjective):
         ``square``: (N, K) numbers; ``logistic``: (N, K) labels -1 or 1; ``softmax``: (N,) classes 0 to K.
     loss : {"square", "logistic", "softmax"}
         As for :class:`~lorasolve.objectives.NTK`.
+    exact_to : {"float64", "float32"}
+        The precision in which the network was evaluated: certificates count its rounding.
 
     Raises
     ------
@@ -92,9 +95,16 @@ class TokenNTK(MultiObjective):
     by_formula = True
 
     def __init__(
-        self, layers: Sequence[LayerTokens], offset: ArrayLike, targets: ArrayLike, loss: output_losses.Loss = "softmax"
+        self,
+        layers: Sequence[LayerTokens],
+        offset: ArrayLike,
+        targets: ArrayLike,
+        loss: output_losses.Loss = "softmax",
+        *,
+        exact_to: str = "float64",
     ) -> None:
         as_choice(loss, "loss", output_losses.LOSSES)
+        self.exact_to = as_choice(exact_to, "exact_to", DTYPES)
         self.loss: output_losses.Loss = loss
         self.least_squares = loss == "square"
         self.offset = as_float_array(offset, "offset", 2, np.float64)
@@ -120,6 +130,11 @@ class TokenNTK(MultiObjective):
         return labels
 
     @property
+    def precision(self) -> str:
+        """That of the network, or of the sums over its tokens where these are in float32."""
+        return "float32" if "float32" in (self.exact_to, np.dtype(self.dtype).name) else "float64"
+
+    @property
     def nbytes(self) -> int:
         """Memory of the tokens of all layers."""
         return sum(layer.nbytes for layer in self.layers)
@@ -128,7 +143,8 @@ class TokenNTK(MultiObjective):
         """Return the same linear part with the offset for which the outputs at ``A_l B_l^T`` are the given ones."""
         factors = as_finite_pairs(factors, "factors", self.shapes)
         outputs = as_shape(as_float_array(outputs, "outputs", 2, np.float64), "outputs", self.offset.shape)
-        return TokenNTK(self.layers, outputs - (self.outputs(factors) - self.offset), self.targets, self.loss)
+        offset = outputs - (self.outputs(factors) - self.offset)
+        return TokenNTK(self.layers, offset, self.targets, self.loss, exact_to=self.exact_to)
 
     def outputs(self, factors: Pairs) -> Array:
         """Return ``z`` (N, K) at the updates ``A_l B_l^T``."""

@@ -11,7 +11,16 @@ torch = pytest.importorskip("torch")
 
 from torch_networks import CASTS, LAM, Casting, Net, data, factors  # noqa: E402
 
-from lorasolve.networks import CrossEntropy, LoRAMonitor, Network, features, fine_tune, judge, linearize  # noqa: E402
+from lorasolve.networks import (  # noqa: E402
+    CrossEntropy,
+    LoRAMonitor,
+    Network,
+    features,
+    fine_tune,
+    judge,
+    linearize,
+    solve_tangent,
+)
 
 torch.set_num_threads(1)
 
@@ -221,3 +230,23 @@ def test_half_precision_weights_are_judged_in_float32_and_said_so():
     model = Net().to(torch.bfloat16)
     verdict = judge(model, CrossEntropy(), data(), LAM, dtype="float32")
     assert "stored in bfloat16, network evaluated in float32" in str(verdict)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("lam", [0.05, 0.01])
+def test_the_solved_gap_of_a_network_in_float32_counts_its_rounding(seed, lam):
+    """Any value of the same tangent problem in float64 is one that the point is above; it was by more than the gap."""
+    model = moved_net(seed)
+    rough, exact = (Network(model, CrossEntropy(), data(seed=seed), dtype=dtype) for dtype in ("float32", "float64"))
+    point = exact.point
+    claimed, better = (solve_tangent(linearize(network, point), point, lam) for network in (rough, exact))
+    assert better.F - better.value <= claimed.gap <= better.gap + 1e-4 * better.F
+
+
+def moved_net(seed):
+    """Return the small network with factors as after some training."""
+    model = Net(seed=seed)
+    with torch.no_grad():
+        model.first.lora_B.normal_()
+        model.second.lora_B.normal_()
+    return model
