@@ -39,7 +39,7 @@ PARTS = {
 }
 _FOREIGN = (
     "hada_w", "lokr_w", "vera_lambda", "vblora", "oft_", "boft_", "ia3_", "prompt_embeddings", "randlora", "fourierft",
-    "hra_", "poly_lora", "lora_diag", "lora.down.", "lora.up.", "lora_linear_layer.",
+    "hra_", "poly_lora", "lora_diag", "lora.down.", "lora.up.", "lora_linear_layer.", ".lora_a", ".lora_b",
 )  # fmt: skip
 
 _OTHER_KIND = "an adapter of another kind"

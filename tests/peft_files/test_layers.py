@@ -291,6 +291,8 @@ def test_tensors_that_are_no_factors_are_listed(tmp_path, make):
         "unet.down.0.attn1.processor.to_q_lora.down.weight": "an adapter of another kind",
         "unet.down.0.attn1.processor.to_q_lora.up.weight": "an adapter of another kind",
         "text_encoder.q_proj.lora_linear_layer.up.weight": "an adapter of another kind",
+        "layers.0.attn.q_proj.lora_a.weight": "an adapter of another kind",  # of torchtune
+        "model.layers.0.self_attn.q_proj.lora_b": "an adapter of another kind",  # of MLX
     }
     tensors = make.linear("a.q", down, up) | dict.fromkeys(others, np.ones(3, "f4"))
     settings = {"bias": "all", "lora_bias": True, "modules_to_save": ["classifier", "activation"]}
