@@ -19,6 +19,7 @@ from .._support.files import PathLike, text_writer, write_atomically
 from .._support.validate import as_flag, as_instance, as_integer, as_number, as_text, shown
 from ._torch import as_model, require_torch, whole
 from .adapted import AdaptedLayer, left_out_by_fast_path, watched_layers, without_ratio
+from .optimizer_state import decays_beside_the_gradient
 from .training_objective import in_short
 
 # Singular values above this share of the largest are counted as rank.
@@ -431,6 +432,12 @@ def callback(monitor: LoRAMonitor) -> Any:
             self, args: Any, state: Any, control: Any, model: Any = None, optimizer: Any = None, **kw: Any
         ) -> Any:
             """Read; ask the Trainer to stop where there is a reason, without a step that is not finite."""
+            if monitor.lam and decays_beside_the_gradient(getattr(optimizer, "param_groups", ())):
+                monitor._warn(
+                    "the weight decay of the optimizer is decoupled, as AdamW's is, and no penalty in the loss: the "
+                    "run does not come to rest where stationarity vanishes and lam_hat is lam (one with a penalty in "
+                    "the loss does, or with an optimizer that adds its decay to the gradient, as SGD)"
+                )
             scaler = getattr(optimizer, "scaler", None)
             most = getattr(args, "max_grad_norm", None) or 0.0
             if monitor.step(model, scaler, most if most > 0.0 else None):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import pathlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -275,6 +275,11 @@ def _momentum(group: dict[str, Any]) -> tuple[float, float] | None:
     if momentum >= 1.0 or dampening > 1.0:
         return None
     return momentum, (1.0 - dampening) / (1.0 - momentum) if momentum > 0.0 else 1.0
+
+
+def decays_beside_the_gradient(groups: Iterable[dict[str, Any]]) -> bool:
+    """Return whether some of an optimizer's groups have a decay that is known to be decoupled from the gradient."""
+    return any(group.get("weight_decay") and _decoupled(group) for group in groups)
 
 
 def _decoupled(group: dict[str, Any]) -> bool | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import types
+import warnings
 
 import numpy as np
 import pytest
@@ -867,6 +868,27 @@ def test_the_trainer_says_at_which_steps_it_clips_gradients(tmp_path):
     monitor = LoRAMonitor(LAM)
     made = trainer(adapted(), monitor, tmp_path, max_grad_norm=1e3, max_steps=3)
     assert monitor.clipped == [] and all("lora/lam_hat" in e for e in made.state.log_history if "loss" in e)
+
+
+@pytest.mark.parametrize(
+    ("lam", "decay", "optimizer", "told"),
+    [
+        (LAM, LAM, "adamw_torch", True),
+        (LAM, 0.0, "adamw_torch", False),
+        (None, LAM, "adamw_torch", False),
+        (LAM, LAM, "sgd", False),
+        (LAM, LAM, "adafactor", True),
+    ],
+)
+def test_a_decay_of_the_optimizer_that_is_no_penalty_is_told(lam, decay, optimizer, told, tmp_path):
+    """Stationarity and ``lam_hat`` are those of a penalty, whose gradient AdamW and Adafactor do not step along."""
+    monitor = LoRAMonitor(lam)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer(adapted(), monitor, tmp_path, max_steps=2, weight_decay=decay, optim=optimizer)
+    texts = [str(each.message) for each in caught if "decoupled" in str(each.message)]
+    assert len(texts) == told and all("stationarity" in text and "lam_hat" in text for text in texts)
+    assert sum("decoupled" in text for text in monitor.warnings) == told
 
 
 def test_a_step_that_is_too_large_stops_and_names_the_layer(tmp_path, capsys):
