@@ -73,6 +73,25 @@ def test_refusals_name_the_argument(check, value, message) -> None:
         check(value)
 
 
+def test_what_was_given_is_shown_in_a_few_lines_however_much_it_is() -> None:
+    batches = [{name: Long() for name in ("input_ids", "labels", "mask")} for _ in range(40)]
+    assert len(repr(batches)) > 10_000
+    with pytest.raises(TypeError) as caught:
+        v.as_callable(batches, "loss")
+    assert (
+        str(caught.value).startswith("loss: expected a function, got [{'input_ids': tensor(")
+        and len(str(caught.value)) < 400
+    )
+    assert v.shown([1.0, "a"]) == "[1.0, 'a']"
+
+
+class Long:
+    """Shows itself in many numbers, as a tensor does."""
+
+    def __repr__(self) -> str:
+        return f"tensor({[1.0] * 60})"
+
+
 def test_what_is_valid_is_not_changed() -> None:
     plain = np.arange(6.0).reshape(2, 3)
     for given in (plain.tolist(), np.asfortranarray(plain), plain.astype(">f8"), np.ma.masked_array(plain)):

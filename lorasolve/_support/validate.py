@@ -20,6 +20,9 @@ T = TypeVar("T")
 # More random draws than this are asked for by mistake.
 MOST_DRAWS = 10_000_000
 
+# Characters of what was given that are shown: a list of many tables of arrays would fill a page.
+MOST_SHOWN = 300
+
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 80
 
@@ -41,7 +44,8 @@ def shown(value: object) -> str:
     shape = getattr(value, "shape", None)
     if shape and ("\n" in text or _short.fillvalue in text):
         return f"{_article(type(value).__name__)} of shape {tuple(shape)}"
-    return " ".join(text.split()) if "\n" in text else text
+    line = " ".join(text.split()) if "\n" in text else text
+    return line if len(line) <= MOST_SHOWN else f"{line[:MOST_SHOWN]} {_short.fillvalue}"
 
 
 def as_array(value: Any, argument: str) -> Array:
