@@ -136,6 +136,9 @@ class Network(MultiObjective):
                 "batches: expected what can be gone through more than once (a list, a DataLoader), got "
                 f"{type(batches).__name__}"
             )
+        if isinstance(batches, Mapping):  # one of transformers is no dict
+            single = f"a single batch ({', '.join(map(str, batches))})"
+            raise TypeError(f"batches: expected a list of batches or a DataLoader, got {single}; put it in a list")
         if isinstance(loss, require_torch().nn.modules.loss._Loss):
             raise TypeError(
                 f"loss: expected loss(model, batch), got {shown(loss)}, which is called with outputs and targets; take "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import copy
 import json
 import math
@@ -482,7 +483,8 @@ def test_models_without_numbers_are_refused(make, words):
         ([(*data()[0], 1)], TypeError, "batches: .* pairs .*, got tuple of 3"),
         ([None], TypeError, "batches: .*, got NoneType"),
         ("ab", TypeError, "batches: expected a list of one value or several, got 'ab'"),
-        ({"x": 1}, TypeError, "batches: expected"),
+        ({"x": 1}, TypeError, r"batches: expected a list of batches .*, got a single batch \(x\); put it in a list"),
+        (collections.UserDict(x=1), TypeError, r"batches: expected a list of batches .*, got a single batch \(x\)"),
         (with_inputs(lambda x: x.to("meta")), ValueError, "batches: .* on the meta device"),
         (with_inputs(lambda x: np.ma.masked_less(x.numpy(), 0.0)), ValueError, "batches: is a masked array"),
         (with_labels(torch.Tensor.tolist), TypeError, "labels: expected a tensor of integers"),
