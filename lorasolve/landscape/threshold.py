@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -244,10 +245,13 @@ class _Program:
         if W is not None:
             constraints.append(cp.sigma_max(W) <= 1.0)
         program = cp.Problem(cp.Minimize(kappa), constraints)
-        try:
-            program.solve(solver=cp.CLARABEL)
-        except cp.SolverError as error:
-            raise ValueError(f"A, B, X_star, lam: the semidefinite program cannot be solved ({error})") from error
+        with warnings.catch_warnings():
+            # "Solution may be inaccurate": both sides are checked below.
+            warnings.simplefilter("ignore", UserWarning)
+            try:
+                program.solve(solver=cp.CLARABEL)
+            except cp.SolverError as error:
+                raise ValueError(f"A, B, X_star, lam: the semidefinite program cannot be solved ({error})") from error
         if program.status in ("infeasible", "infeasible_inaccurate"):
             return self.none(tol)
         if program.status not in ("optimal", "optimal_inaccurate"):

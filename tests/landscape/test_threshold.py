@@ -77,6 +77,7 @@ def test_extremal_quadratic_makes_the_point_spurious():
     assert judged.contradictions == ()
 
 
+@pytest.mark.filterwarnings("error")  # of a solver whose answer is checked
 @pytest.mark.parametrize("r_star", [1, 2])
 @pytest.mark.parametrize("lam", [0.0, 0.3])
 def test_thresholds_of_points_with_symmetries_are_bracketed_and_attained(r_star, lam):
