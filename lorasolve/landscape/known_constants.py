@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from .._known import Known
-from .._support.validate import Array
+from .._support.validate import Array, as_number
 from ..dense import refuse_non_finite
 from ..objectives import length_of
 from ..objectives.base import Objective
@@ -44,7 +44,7 @@ def known_constants(objective: Objective, r: int) -> Constants | None:
 def _stated(loss: Objective | MultiObjective, constant: str) -> float | None:
     """Return a constant that a loss states of itself, ``"rsc"`` or ``"rsm"``, if it does."""
     value = getattr(loss, constant, None)
-    return value if isinstance(value, float) else None
+    return None if value is None else as_number(value, f"objective: {type(loss).__name__} states {constant}")
 
 
 def known_block_constants(loss: MultiObjective, ranks: Sequence[int]) -> tuple[Constants, ...] | None:

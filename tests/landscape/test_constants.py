@@ -13,6 +13,7 @@ from lorasolve import landscape
 from lorasolve._known import Known
 from lorasolve.landscape import regimes
 from lorasolve.landscape.constants import Constants
+from lorasolve.landscape.known_constants import known_constants
 from lorasolve.multi import Separable
 from lorasolve.objectives import as_objective
 
@@ -233,6 +234,30 @@ def test_beta_is_not_attained_at_a_minimizer_of_higher_rank_than_is_admitted(rad
     # At b = a = (1, 0), which is at distance 1: E = b a^T.
     assert found.rsm_low >= 1.0 - 1e-12
     assert found.rsm_high >= radius**2
+
+
+class Bowl(ls.objectives.Objective):
+    """``2 ||X||_F^2`` beside a square of a square, which is no quadratic, with the curvature that it states."""
+
+    shape, convex = (2, 2), True
+
+    def __init__(self, least, most):
+        self.rsc, self.rsm = least, most
+
+    def value_and_grad(self, X):
+        size = float(np.vdot(X, X))
+        return 2.0 * size + 0.25 * size**2, (4.0 + size) * X
+
+
+def test_whole_numbers_are_stated_constants_too():
+    found = known_constants(Bowl(4, np.int64(9)), 1)
+    assert found is not None and (found.rsc_low, found.rsm_high) == (4.0, 9.0)
+    assert known_constants(Bowl(None, 9.0), 1) is None
+
+
+def test_a_stated_constant_that_is_no_number_is_refused_by_name():
+    with pytest.raises(TypeError, match=r"^objective: Bowl states rsm: expected a finite number, got '9'$"):
+        known_constants(Bowl(4.0, "9"), 1)
 
 
 def test_wrong_arguments_are_named():
