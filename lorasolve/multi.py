@@ -160,6 +160,7 @@ class MultiProblem(Problem):
     # ------------------------------------------------------------------ flat parameters
     def split_blocks(self, theta: Array) -> tuple[tuple[Array, Array], ...]:
         """Return views ``(A_l, B_l)`` of ``theta``, one pair for each matrix."""
+        self._all_parameters(theta)
         pairs, start = [], 0
         for (m, n), r in zip(self.shapes, self.ranks):
             middle, end = start + m * r, start + (m + n) * r
@@ -169,7 +170,7 @@ class MultiProblem(Problem):
 
     def split(self, theta: Array) -> tuple[Any, Any, Array]:
         """Return the tuples of all ``A_l`` and of all ``B_l`` (views of ``theta``), and no further parameters."""
-        return *self.unpaired(self.split_blocks(self._all_parameters(theta))), theta[self.size :]
+        return *self.unpaired(self.split_blocks(theta)), theta[self.size :]
 
     def unpaired(self, factors: Pairs) -> tuple[Any, Any]:
         """Return pairs ``(A_l, B_l)`` as the tuples of all ``A_l`` and of all ``B_l``."""
@@ -198,6 +199,7 @@ class MultiProblem(Problem):
 
     def value_and_grad(self, theta: Array, grad: Array) -> float:
         """Write the gradient of ``L`` at ``theta`` into ``grad`` and return ``L(theta)``."""
+        self._all_parameters(grad, "grad")
         f = self.loss.factor_oracle(self.split_blocks(theta), self.split_blocks(grad))
         return f + self.add_decay(theta, grad)
 
@@ -206,7 +208,7 @@ class MultiProblem(Problem):
 
     def update(self, theta: Array) -> Any:
         """Return the updates ``X_l``, a tuple."""
-        return tuple(A @ B.T for A, B in self.split_blocks(self._all_parameters(theta)))
+        return tuple(A @ B.T for A, B in self.split_blocks(theta))
 
     def checked_updates(self, X: Any, name: str = "X") -> tuple[Array, ...]:
         """Return given updates, checked, in float64."""

@@ -6,9 +6,10 @@ import math
 import numpy as np
 import pytest
 
-from lorasolve import Problem
+from lorasolve import MultiProblem, Problem
 from lorasolve.adapters import LoRA
 from lorasolve.checks import readiness
+from lorasolve.multi import Separable
 from lorasolve.objectives import Denoising, registry
 
 OBJECTIVES = [name for name, cls in registry.classes().items() if readiness(cls).ok]
@@ -228,6 +229,26 @@ def test_parameters_of_another_problem_are_refused(size) -> None:
     for read in (problem.update, problem.split):
         with pytest.raises(ValueError, match=rf"^theta: expected a vector of 22 parameters, got .*\({size},\)"):
             read(np.ones(size))
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("size", [10, 30])
+def test_a_vector_of_another_size_is_named(size: int, several: bool) -> None:
+    """Of a longer one the rest was left out in silence; a shorter one ended in NumPy's words about shapes."""
+    one = Problem(Denoising(np.eye(6, 5)), 2, 0.5)
+    problem = MultiProblem(Separable([one.objective]), 2, 0.5) if several else one
+    good, bad = np.ones(22), np.ones(size)
+    for argument, call in [
+        ("theta", lambda: problem.value_and_grad(bad, good)),
+        ("grad", lambda: problem.value_and_grad(good, bad)),
+        ("grad", lambda: problem.stationarity(good, bad)),
+        ("theta", lambda: problem.hessian_product(bad, good)),
+        ("direction", lambda: problem.hessian_product(good, bad)),
+        ("theta", lambda: problem.gradient_operators(bad)),
+        ("theta", lambda: problem.split_blocks(bad)),
+    ]:
+        with pytest.raises(ValueError, match=rf"^{argument}: expected a vector of 22 parameters, got .*\({size},\)"):
+            call()
 
 
 def test_second_order_products_are_refused_where_the_update_is_no_product():

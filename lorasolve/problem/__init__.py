@@ -193,10 +193,10 @@ class Problem:
         """Return views of ``theta``: ``A`` (m, r), ``B`` (n, r) and the adapter's further parameters."""
         return split(self._all_parameters(theta), self.shape, self.rank)
 
-    def _all_parameters(self, theta: Array) -> Array:
+    def _all_parameters(self, theta: Array, argument: str = "theta") -> Array:
         """Refuse what is no vector of as many numbers; of a longer one the rest would be silently left out."""
         if not isinstance(theta, np.ndarray) or theta.shape != (self.size,):
-            raise ValueError(f"theta: expected a vector of {self.size} parameters, got {shown(theta)}")
+            raise ValueError(f"{argument}: expected a vector of {self.size} parameters, got {shown(theta)}")
         return theta
 
     def split_blocks(self, theta: Array) -> tuple[tuple[Array, Array], ...]:
@@ -228,6 +228,8 @@ class Problem:
 
         A nonsmooth penalty of the adapter is part of the value, not of the gradient.
         """
+        self._all_parameters(theta)
+        self._all_parameters(grad, "grad")
         value = self.adapter.value_and_grad(self.objective, theta, self.rank, grad) + self.add_decay(theta, grad)
         if self.adapter.proximal:
             value += self.adapter.penalty(theta, self.shape, self.rank)
@@ -240,6 +242,7 @@ class Problem:
         proximal-gradient step over its size is returned, for steps of size 1 over the slope of :attr:`units`: zero
         exactly at stationary points.
         """
+        self._all_parameters(grad, "grad")
         if self.adapter.proximal:
             step = 1.0 / (self.units.slope or 1.0)
             moved = theta - step * grad
@@ -283,6 +286,7 @@ class Problem:
     def hessian_product(self, theta: Array, direction: Array) -> Array:
         """Return the Hessian of ``L`` at ``theta`` times a flat direction (adapters with ``X = s A B^T``)."""
         s = self.scale
+        self._all_parameters(direction, "direction")
         products = self.loss.factor_hvp(
             self._scaled(self.split_blocks(theta)), self._scaled(self.split_blocks(direction))
         )
