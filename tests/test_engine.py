@@ -20,7 +20,7 @@ from lorasolve._support import threads as _threads
 from lorasolve.adapters import DoRA, LoRA
 from lorasolve.monitor import STALL_WINDOW, Monitor
 from lorasolve.objectives import Denoising, LinearFineTuning
-from lorasolve.optimizers import GD, GDBacktracking
+from lorasolve.optimizers import GD, Adam, GDBacktracking
 from lorasolve.optimizers import registry as optimizers
 from lorasolve.optimizers.base import Optimizer, State
 from lorasolve.result import Trace
@@ -534,6 +534,21 @@ def test_an_interruption_leaves_the_count_of_the_last_point(method):
         assert result.trace.value[-1] == pytest.approx(result.fun, rel=1e-12)
         at = whole.iteration.index(result.nit)
         assert result.fun == pytest.approx(whole.value[at], rel=1e-12)
+
+
+@pytest.mark.parametrize("method", ["flat_lora", "ggpo", "mgpo", "mgpo_trainer", "sam", "weight_noise"])
+def test_an_interruption_keeps_the_counted_point_of_a_perturbed_method(method):
+    """The method underneath writes its next trial where its last point was: that array was returned half written."""
+    stop, points = ls.StoppingRule(max_iter=10), []
+    ls.solve(problem(), method, seed=0, stop=stop, callback=lambda point: points.append(point.theta.copy()))
+    optimizer = type(ls.Method.of(method).optimizer)
+    codes = {part.__code__ for part in (optimizer.update, optimizer.observe, Adam.update, Adam.step)}
+
+    for after in range(1, 90):
+        with interrupted_in(codes, after):
+            result = ls.solve(problem(), method, seed=0, stop=stop, callback=lambda point: None)
+        assert result.status is Status.INTERRUPTED
+        assert_array_equal(result.theta, points[result.nit])
 
 
 def test_the_result_is_recomputed_and_not_taken_from_the_loop():

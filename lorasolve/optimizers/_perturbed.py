@@ -73,9 +73,11 @@ class Perturbed(Optimizer):
 
     def update(self, problem: Problem, state: PerturbedState, value: float, grad: Array) -> None:
         """Accept the trial, let the method underneath step with the perturbed gradient, and remember it."""
+        # Before the method underneath writes its next trial where its last point is: Ctrl-C may end the run there.
+        state.theta = state.trial
         state.inner.step_factor = state.step_factor
         self.method().update(problem, state.inner, value, grad)
-        state.theta, state.trial = state.inner.theta, state.inner.trial
+        state.trial = state.inner.trial
         self.observe(problem, state, grad)
 
     def observe(self, problem: Problem, state: PerturbedState, grad: Array) -> None:
