@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .._support.text import for_json
 from .._support.validate import Array, as_number
 from ..dense import frobenius_norm
 from ..linear_map import LinearMap, top_singular
@@ -71,8 +72,8 @@ class Stationarity:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON-ready values."""
-        return asdict(self)
+        """Return the fields as plain JSON-ready values (infinite numbers as None)."""
+        return dict(for_json(asdict(self)))
 
 
 @np.errstate(over="ignore", invalid="ignore")

@@ -1,5 +1,6 @@
 """Stationarity, curvature, escape: against closed forms, finite differences and the known points of denoising."""
 
+import json
 import re
 import tracemalloc
 
@@ -165,6 +166,22 @@ def test_a_small_singular_value_of_the_minimizer_that_matters_counts_in_its_rank
     # The large entry alone is no minimum of rank one, and of rank two the minimizer is known.
     both = np.diag(np.sqrt([9.9e6, kept]))
     assert landscape.verdict(problem.replace(rank=2), (both, both)).kind == "global"
+
+
+def test_a_value_that_overflows_leaves_a_document_that_other_programs_read():
+    """``log(1 + e^x)`` as people write it is infinite at 800, where its slope is 1: JSON has no ``Infinity``."""
+
+    class Softplus:
+        shape = (6, 5)
+
+        def value_and_grad(self, X):
+            return float(np.log(1.0 + np.exp(X)).sum()), 1.0 / (1.0 + np.exp(-X))
+
+    with np.errstate(over="ignore"):
+        found = landscape.stationarity(ls.Problem(Softplus(), 2, lam=0.1), np.full((6, 2), 20.0), np.full((5, 2), 20.0))
+    assert found.value == np.inf
+    document = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert document["value"] is None and document["rank"] == 1
 
 
 def test_hessian_agrees_with_finite_differences_and_symmetry_directions_are_in_its_kernel():
