@@ -331,6 +331,28 @@ def test_a_name_without_the_suffix_that_was_added_is_met_with_it(capsys, command
     assert capsys.readouterr().err == "lorasolve verdict: runs: No such file or directory\n"
 
 
+@pytest.mark.parametrize(
+    ("command", "suffixes"),
+    [
+        (["complete", "r.csv", "--out"], [".npz"]),
+        (["solve", "--objective", "denoising", "m.npz", "--lam", "1", "--max-iter", "1", "--out"], [".json", ".npz"]),
+        (["convex", "--objective", "denoising", "m.npz", "--lam", "1", "--out"], [".json", ".npz"]),
+    ],
+)
+def test_one_rule_for_names_of_what_is_written(capsys, tmp_path, command, suffixes) -> None:
+    """``run.v2`` was a name to some commands and a format to others, and ``run.csv`` became ``run.csv.npz``."""
+    np.savez("m.npz", M=np.eye(3))
+    pathlib.Path("r.csv").write_text("0,0,1\n0,1,2\n1,0,3\n")
+    for name, stem in (("run.v2", "run.v2"), ("lam0.5", "lam0.5"), ("plain", "plain"), ("own.npz", "own")):
+        assert main([*command, name, "--quiet"]) in (0, 3)
+        assert sorted(path.name for path in tmp_path.glob(f"{stem}*")) == [f"{stem}{suffix}" for suffix in suffixes]
+    there = sorted(tmp_path.iterdir())
+    for name in ("run.csv", "run.xlsx", "run.TXT"):
+        assert main([*command, name]) == 2
+        assert re.search(rf"--out: NAME\{suffixes[-1]}|--out: NAME\.npz", capsys.readouterr().err)
+    assert sorted(tmp_path.iterdir()) == there
+
+
 @pytest.mark.parametrize("form", ["X", "factors", "result", "convex"])
 def test_certify_a_point_from_anywhere(capsys, data, form, tmp_path) -> None:
     problem = ["--objective", "denoising", data, "--lam", "1"]

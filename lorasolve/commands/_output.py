@@ -32,17 +32,33 @@ if TYPE_CHECKING:
 
 # Kinds of pictures that an output name may ask for; plotting, which writes them, is imported only when there is one.
 _PICTURES = (".png", ".pdf", ".svg")
+# Behind the last dot these promise a format; anything else, as in run.v2 or lam0.5, is part of a name.
+_TABLES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet", ".feather", ".html", ".md", ".tex")
+_FORMATS = (".npz", ".json", *_PICTURES, *_TABLES, ".npy", ".mat", ".h5", ".hdf5", ".pkl", ".pt", ".safetensors")
 
 
 def outputs(args: argparse.Namespace, *suffixes: str) -> list[pathlib.Path]:
     """Return the files that ``--out`` stands for, one per suffix; none of them is the file of the data."""
-    path = named_file(args.out)
-    if path.suffix in (".npz", ".json", *_PICTURES):
-        path = path.with_suffix("")
+    path = without_suffix(args.out, *suffixes)
     found = [path.with_name(path.name + suffix) for suffix in suffixes]
     for path in found:
         keep_inputs([] if args.objective is None else [args.objective[1]], {"--out": str(path)})
     return found
+
+
+def without_suffix(out: str, *suffixes: str, remedy: str = "") -> pathlib.Path:
+    """Return the path that ``--out`` gives, less the suffix of what is written; that of another format is refused."""
+    path = named_file(out)
+    suffix = path.suffix.lower()
+    if suffix in suffixes:
+        return path.with_suffix("")
+    if suffix in _FORMATS:
+        written = " and ".join(f"NAME{suffix}" for suffix in suffixes)
+        raise ValueError(
+            f"--out: {written} will be written: expected a NAME, with or without {' or '.join(suffixes)}, got {out}"
+            f"{remedy}"
+        )
+    return path
 
 
 def named_file(out: str) -> pathlib.Path:
@@ -76,7 +92,7 @@ def keep_inputs(read: Sequence[str | pathlib.Path], written: Mapping[str, str | 
 
 def picture_suffix(name: str) -> str:
     """Return the kind of picture that an output name asks for, ``.png`` where it asks for none."""
-    suffix = pathlib.PurePath(name).suffix
+    suffix = pathlib.PurePath(name).suffix.lower()
     return suffix if suffix in _PICTURES else ".png"
 
 

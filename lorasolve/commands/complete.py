@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import pathlib
 from typing import TYPE_CHECKING, Any
 
 from .._means import MEANS
 from ..io import Ratings, envelope, read_ratings
 from ._arguments import FORMAT, add_answer_arguments, add_format_arguments, as_options, format_from
-from ._output import certificate_text, certified, emit, keep_inputs, named_file, remark
+from ._output import certificate_text, certified, emit, keep_inputs, named_file, remark, without_suffix
 from .base import Command, ExitCode
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ class CompleteCommand(Command):
         parser.add_argument("--tol", type=float, default=1e-4, help="certified relative gap (default 1e-4)")
         add_format_arguments(parser.add_argument_group("format of the file"))
         group = parser.add_argument_group("output")
-        group.add_argument("--out", metavar="FILE", help="write the model here (suffix .npz), for 'lorasolve predict'")
+        group.add_argument("--out", metavar="NAME", help="write the model to NAME.npz, for 'lorasolve predict'")
         add_answer_arguments(group)
 
     def run(self, args: argparse.Namespace) -> int:
@@ -49,9 +48,7 @@ class CompleteCommand(Command):
             raise ValueError("--lams: are what --folds K chooses from; --lam is one weight")
         if args.folds is not None and args.lam is not None:
             raise ValueError("--lam: --folds K chooses it; --lams are the values to choose from")
-        out = None if args.out is None else _with_suffix(args.out)
-        keep_inputs([args.file], {"--out": out})
-        _refuse_other_formats(out)
+        out = None if args.out is None else _named_archive(args.out, args.file)
         with as_options(**FORMAT):
             ratings = read_ratings(args.file, format_from(args))
         if ratings.skipped:
@@ -106,16 +103,13 @@ def _fit(args: argparse.Namespace, ratings: Ratings) -> tuple[CompletionFit, Val
     return fitted, None
 
 
-def _with_suffix(out: str) -> str:
-    """Return the name of a model's file, with the suffix of an archive where it is given without any."""
-    path = named_file(out)
-    return str(path) if path.suffix else f"{path}.npz"
-
-
-def _refuse_other_formats(out: str | None) -> None:
-    """Refuse a name that promises another format than a model has, such as that of a table."""
-    if out is not None and pathlib.PurePath(out).suffix.lower() != ".npz":
-        raise ValueError(
-            "--out: a model is written as a NumPy archive: expected a name with the suffix .npz, which is added where "
-            f"there is none, got {out}; `lorasolve predict MODEL PAIRS --out FILE.csv` writes predictions as a table"
-        )
+def _named_archive(out: str, read: str) -> str:
+    """Return the name of a model's file, with the suffix of an archive where that is not there; not what is read."""
+    path = str(named_file(out))
+    keep_inputs([read], {"--out": path})
+    if path.lower().endswith(".npz"):
+        return path
+    remedy = "; `lorasolve predict MODEL PAIRS --out FILE.csv` writes predictions as a table"
+    path = f"{without_suffix(out, '.npz', remedy=remedy)}.npz"
+    keep_inputs([read], {"--out": path})
+    return path
