@@ -83,8 +83,9 @@ class UserObjective(Objective):
 
     @property
     def kernels(self) -> Kernels:
-        """Those of the user's object, if it has any."""
-        return getattr(self.user, "kernels", Kernels())
+        """Those of the user's object, if it has any; what else it calls kernels, as of a convolution, is its own."""
+        own = getattr(self.user, "kernels", None)
+        return own if isinstance(own, Kernels) else Kernels()
 
     def domain(self, X: Array) -> bool:
         """Call the user's function, if there is one, and check what it returns."""

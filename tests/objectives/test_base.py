@@ -105,6 +105,15 @@ def test_default_hessian_product_suits_float32():
     assert np.linalg.norm(difference) < 2e-3 * np.linalg.norm(3 * X**2 * D)
 
 
+@pytest.mark.parametrize("own", [3, [np.eye(3)], {"size": 5}])
+def test_what_a_user_calls_kernels_is_none_of_compiled_loops(own):
+    class Convolved(Quartic):
+        kernels = own
+
+    X = np.ones((3, 2))
+    assert ls.solve(ls.Problem(Convolved(), 2, 0.1), "lbfgs", (X, np.ones((2, 2)))).success
+
+
 def test_nothing_is_claimed_for_a_plain_user_object(quartic):
     assert quartic.facts == Facts() == Facts(None, False, None, None, True, None, False)
     assert quartic.W0 is quartic.minimizer(0.0, 1) is None
