@@ -28,7 +28,7 @@ from ..problem.blocks import Pairs
 from ..problem.sdpa import read_sdpa_solution as read_sdpa_solution
 from ..result import Result, seen_from
 from ._observed import observed
-from .base import DROPPED, Solution
+from .base import DROPPED, NotFinite, Solution
 from .base import ConvexResult as ConvexResult
 from .base import ConvexRoute as ConvexRoute
 
@@ -208,10 +208,13 @@ def _certified_run(problem: Problem, route: ConvexRoute, tol: float, progress: b
         found = replace(latest.solution, remark="interrupted, the last point is kept")
         interrupted = True
     except np.linalg.LinAlgError as error:  # of a matrix that is not finite
-        if abs(problem.value_at_zero) <= SQUARABLE:
+        if abs(problem.value_at_zero) > SQUARABLE:
+            message = f"problem: f(0) = {problem.value_at_zero:.3g}, and squares of such values overflow"
+            raise ValueError(f"{message}: give the data other units") from error
+        if not isinstance(error, NotFinite):
             raise
-        message = f"problem: f(0) = {problem.value_at_zero:.3g}, and squares of such values overflow"
-        raise ValueError(f"{message}: give the data other units") from error
+        remark = "values of f fall beyond the finite numbers: its sign or its gradient is wrong, or it has no optimum"
+        found, interrupted = replace(latest.solution, remark=f"{remark}; check_objective says more"), False
     latest.display.close()
     seconds = time.perf_counter() - started
     compiled = compile_seconds() - before

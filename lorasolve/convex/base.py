@@ -19,6 +19,10 @@ from ..problem.blocks import Pairs
 DROPPED = 1e-9
 
 
+class NotFinite(np.linalg.LinAlgError):
+    """Raised by a route that has left the finite numbers: values of ``f`` overflow, or have no bound."""
+
+
 @dataclass(frozen=True)
 class Solution:
     """What a route found: factors of ``X = A B^T``, its iterations and a remark (for example a solver status).

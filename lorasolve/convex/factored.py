@@ -34,7 +34,7 @@ from ..problem import Problem, flat
 from ..problem.blocks import MultiObjective, Pairs
 from ._descent import lbfgs
 from ._passes import parts
-from .base import DROPPED, ConvexRoute, Report, Solution
+from .base import DROPPED, ConvexRoute, NotFinite, Report, Solution
 
 # Escape directions offered per round: this many and, if all of them escape, half the present rank more, so that the
 # rank grows geometrically.
@@ -389,7 +389,11 @@ class _Run:
 
     def _look(self, factors: Pairs) -> _Point:
         """Return the point with its bound and escape directions."""
-        return self._look_from([factor_svd(A, B) for A, B in factors])
+        try:
+            spectra = [factor_svd(A, B) for A, B in factors]
+        except np.linalg.LinAlgError:
+            raise NotFinite from None
+        return self._look_from(spectra)
 
     def _look_from(self, spectra: Sequence[Svd]) -> _Point:
         """Return the same, given the singular value decompositions of the matrices.

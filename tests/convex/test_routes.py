@@ -622,3 +622,19 @@ def test_most_rows_and_columns_of_a_completion_take_no_part_in_its_iterations(mo
     assert ls.solve_convex(ls.Problem(f, 1, 0.5)).success and shapes == [(3, 3)]
     full = ls.objectives.MatrixCompletion([0, 0, 1, 2], [0, 1, 0, 2], [1.0, 2.0, 3.0, 4.0], (3, 3))
     assert ls.solve_convex(ls.Problem(full, 1, 0.5)).success and shapes == [(3, 3), (3, 3)]
+
+
+@pytest.mark.parametrize("route", ["factored", "prox"])
+def test_a_loss_of_the_wrong_sign_has_no_certified_optimum(route):
+    """Who maximises by mistake saw NumPy's "SVD did not converge", of the comparison too."""
+
+    class Upside:
+        shape, convex, lower_bound = (8, 6), True, 0.0
+        M = 3.0 * np.random.default_rng(0).standard_normal((8, 6))
+
+        def value_and_grad(self, X):
+            R = X - self.M
+            return -0.5 * float((R**2).sum()), -R
+
+    found = ls.solve_convex(ls.Problem(Upside(), 6, 1.0), route)
+    assert not found.success and np.isinf(found.gap) and found.certificate.is_global is None
