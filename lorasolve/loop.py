@@ -85,11 +85,7 @@ class Trials:
         self.before = None
         self.monitor.call()
         trial = self.state.trial
-        if not isinstance(trial, np.ndarray) or trial.shape != self.grad.shape:
-            raise ValueError(
-                f"method: {self.optimizer.name} has set state.trial to {shown(trial)}, expected a vector of "
-                f"{self.grad.size} parameters"
-            )
+        self._refuse_wrong_parameters("trial", trial)
         self._evaluated = trial[self._some].tobytes()
         self._note(trial, self.optimizer.evaluate(self.problem, self.state, self.grad), self.grad)
 
@@ -112,6 +108,7 @@ class Trials:
             raise Stop(Status.DIVERGED) from None
         self._refuse_wrong_end()
         if state.accepted:
+            self._refuse_wrong_parameters("theta", state.theta)
             self._rejected = 0
             if state.theta[self._some].tobytes() != self._evaluated and not self.optimizer.stochastic:
                 self._evaluate_accepted()
@@ -122,6 +119,14 @@ class Trials:
         if self._rejected > REJECTED_LIMIT:
             raise Stop(Status.DIVERGED if self.value == math.inf else Status.STALLED)
         return False
+
+    def _refuse_wrong_parameters(self, name: str, given: object) -> None:
+        """Refuse what cannot be evaluated, an array of another size or of integers for example."""
+        if not _is_vector(given, self.grad.size):
+            raise ValueError(
+                f"method: {self.optimizer.name} has set state.{name} to {shown(given)}, expected a vector of "
+                f"{self.grad.size} parameters in floating point"
+            )
 
     def _refuse_wrong_end(self) -> None:
         """Refuse an end that is no reason, or one that only the stopping rule can give."""
@@ -339,7 +344,18 @@ def _same_aim(schedule: Schedule, before: Stage, after: Stage) -> Stage:
             f"schedule: the transition of {schedule.name!r} has changed lam from {given:g} to {got:g}, which makes "
             "another problem of it; continue there by solve(problem.replace(lam=...), init=result)"
         )
+    theta, size = after.theta, after.problem.size
+    if not _is_vector(theta, size) or not np.isfinite(theta).all():
+        raise ValueError(
+            f"schedule: the transition of {schedule.name!r} has returned the parameters {shown(theta)}, expected a "
+            f"vector of {size} finite numbers"
+        )
     return after
+
+
+def _is_vector(theta: object, size: int) -> bool:
+    """Return whether parameters are a vector of so many real numbers in floating point."""
+    return isinstance(theta, np.ndarray) and theta.shape == (size,) and theta.dtype.kind == "f"
 
 
 def _at(stage: Stage, theta: Array) -> Stage:

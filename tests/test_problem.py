@@ -251,6 +251,20 @@ def test_a_vector_of_another_size_is_named(size: int, several: bool) -> None:
             call()
 
 
+@pytest.mark.parametrize("answer", [None, ("f", "grad"), "1.0"])
+def test_an_adapter_that_returns_no_value_is_named(answer) -> None:
+    """``return f`` is soon forgotten: it was a sum of NoneType and float."""
+
+    class Forgetful(LoRA):
+        def value_and_grad(self, objective, theta, rank, grad):
+            grad[:] = 1.0
+            return answer
+
+    problem = Problem(Denoising(np.eye(6, 5)), 2, 0.5, Forgetful())
+    with pytest.raises(TypeError, match=r"^adapter: lora\.value_and_grad returned .*, expected the value of f"):
+        problem.value_and_grad(np.ones(22), np.ones(22))
+
+
 def test_second_order_products_are_refused_where_the_update_is_no_product():
     objective = registry.classes()["softmax"].example(np.random.default_rng(0))
     problem = Problem(objective, 2, 0.1, "dora")

@@ -729,6 +729,30 @@ def test_a_trial_of_another_size_is_named():
         ls.solve(ls.Problem(OBJECTIVES["denoising"], 2, 0.1), OneFactorOnly(), "gaussian")
 
 
+@dataclass(frozen=True)
+class Casts(Optimizer):
+    """It sets trial or point to numbers of another kind or size."""
+
+    attribute: str = "trial"
+    kind: type = int
+
+    name = "casts"
+
+    def update(self, problem, state, value, grad):
+        state.theta = state.trial
+        state.trial = state.theta - 0.1 * grad
+        kept = getattr(state, self.attribute)
+        setattr(state, self.attribute, kept[:3] if self.kind is float else kept.astype(self.kind))
+
+
+@pytest.mark.parametrize("attribute", ["trial", "theta"])
+@pytest.mark.parametrize("kind", [int, complex, float])
+def test_parameters_of_another_kind_are_named(attribute, kind):
+    """Cut to integers they ended in NumPy's words about casting, or were taken for a point."""
+    with pytest.raises(ValueError, match=rf"method: casts has set state\.{attribute} to .*expected a vector of 22 "):
+        ls.solve(ls.Problem(OBJECTIVES["denoising"], 2, 0.1), Casts(attribute, kind), "gaussian")
+
+
 @pytest.mark.parametrize("name", ["lbfgs", "trust_ncg"])
 def test_a_loop_of_its_own_that_gives_up_has_not_converged(name):
     """No gradient is below a tolerance of 1e-300, and at the limit of rounding nothing more is gained."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, SupportsIndex
 
 import numpy as np
@@ -230,7 +231,10 @@ class Problem:
         """
         self._all_parameters(theta)
         self._all_parameters(grad, "grad")
-        value = self.adapter.value_and_grad(self.objective, theta, self.rank, grad) + self.add_decay(theta, grad)
+        f = self.adapter.value_and_grad(self.objective, theta, self.rank, grad)
+        if not isinstance(f, Real):
+            raise TypeError(f"adapter: {self.adapter.name}.value_and_grad returned {shown(f)}, expected the value of f")
+        value = f + self.add_decay(theta, grad)
         if self.adapter.proximal:
             value += self.adapter.penalty(theta, self.shape, self.rank)
         return value

@@ -194,6 +194,25 @@ def test_schedules(planted, check):
     assert check in failures(check_schedule(planted))
 
 
+@dataclass(frozen=True)
+class OtherParameters(Periodic):
+    """Its transitions end in parameters that are none: once SVD did not converge, once NumPy could not reshape."""
+
+    def transition(self, stage, rng):
+        other = {"short": stage.theta[:3], "nan": np.full_like(stage.theta, np.nan), "whole": stage.theta.astype(int)}
+        return replace(stage, theta=other[self.own])
+
+    own: str = "short"
+
+
+@pytest.mark.parametrize("own", ["short", "nan", "whole"])
+@pytest.mark.parametrize("method", ["gd", "adam", "nesterov"])
+def test_parameters_that_a_transition_cannot_end_in_are_named(own, method):
+    problem = ls.Problem(ls.objectives.Denoising(np.eye(4)), 2)
+    with pytest.raises(ValueError, match=r"transition of 'periodic' has returned the parameters .* 16 finite numbers"):
+        ls.solve(problem, ls.Method(method, OtherParameters(own=own)), stop=ls.StoppingRule(max_iter=1000))
+
+
 @pytest.mark.parametrize(
     ("planted", "error", "words"),
     [
