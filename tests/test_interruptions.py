@@ -286,6 +286,15 @@ def test_files_of_one_run_appear_together(monkeypatch: pytest.MonkeyPatch, namel
     assert sorted(os.listdir()) == ["a", "b", "d.npz"]
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="needs a limit on the size of files")
+def test_a_file_for_which_there_is_no_room_is_named() -> None:
+    """``lorasolve solve: No space left on device`` left open which of all disks."""
+    run = shell("ulimit -f 0; L solve --objective denoising d.npz --lam 1 --max-iter 2 --out x/run")
+    assert run.returncode == 2
+    assert run.stderr.splitlines()[-1] == "lorasolve solve: x/run.npz: File too large"
+    assert os.listdir("x") == []
+
+
 @pytest.mark.parametrize("name", ["..", "x/", "."])
 def test_a_name_that_is_no_file_is_refused(capsys, name: str) -> None:
     assert main(["solve", "--objective", "denoising", "d.npz", "--max-iter", "2", "--out", name]) == 2

@@ -104,6 +104,18 @@ def _unseen(path: pathlib.Path) -> Iterator[_Unseen]:
         kind = errno.EISDIR if path.is_dir() else errno.EINVAL
         raise OSError(kind, "is a folder" if path.is_dir() else "is not a regular file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with _opened(path) as unseen:
+            yield unseen
+    except OSError as error:  # of a disk that is full, say, which names no file
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+@contextlib.contextmanager
+def _opened(path: pathlib.Path) -> Iterator[_Unseen]:
+    """Open a file without a name where the system has such, else a hidden one."""
     descriptor = _open_nameless(path.parent)
     if descriptor is not None:
         with os.fdopen(descriptor, "wb") as file:
