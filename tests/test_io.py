@@ -649,6 +649,45 @@ def test_result_comes_back(tmp_path: pathlib.Path, name: str, adapter: object, o
     assert (problem_back.rank, problem_back.lam, problem_back.adapter) == (2, 0.1, problem.adapter)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda data: data.pop("Y"), "objective 'linear' needs the array 'Y'"),
+        (lambda data: data.update(y=data.pop("Y")), r"needs the array 'Y' \(there is 'y'\)"),
+        (lambda data: data.update(note="second try"), "has no key 'note'"),
+        (lambda data: data.update(Z=2.0 * data["Z"]), "build another loss: f = "),
+        (lambda data: data.update(W0=data["W0"].T, Z=data["Y"], Y=data["Z"]), r"build a loss of shape \(5, 4\)"),
+    ],
+)
+def test_a_result_is_not_saved_with_data_that_do_not_give_its_problem_back(tmp_path, change, words) -> None:
+    """Such a file was written, and could not be read, or was a result of another problem."""
+    rng = np.random.default_rng(5)
+    data = {"W0": rng.standard_normal((4, 5)), "Z": rng.standard_normal((5, 9)), "Y": rng.standard_normal((4, 9))}
+    problem = ls.Problem(ls.objectives.LinearFineTuning(**data), 2, 0.1)
+    result = ls.solve(problem, "lbfgs")
+    change(data)
+    with pytest.raises(ValueError, match=f"^arguments: .*{words}"):
+        save_result(tmp_path / "r.npz", problem, result, data)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("dtypes", [("f8", "f4"), ("f4", "f8")])
+def test_a_result_is_saved_with_the_same_data_in_another_precision(tmp_path, dtypes) -> None:
+    """Of a perfect fit f is rounding alone."""
+    M = np.random.default_rng(0).standard_normal((4, 3))
+    problem = ls.Problem(Denoising(M.astype(dtypes[0])), 3)
+    result = ls.solve(problem, "lbfgs")
+    save_result(tmp_path / "r.npz", problem, result, {"M": M.astype(dtypes[1])})
+    assert load_result(tmp_path / "r.npz")[0].dtype == dtypes[1]
+
+
+def test_a_result_of_another_rank_is_not_saved(tmp_path) -> None:
+    loss = Denoising(np.eye(4))
+    result = ls.solve(ls.Problem(loss, 2, 0.1), "lbfgs")
+    with pytest.raises(ValueError, match="result: expected one of rank 3, as problem has, got rank 2"):
+        save_result(tmp_path / "r.npz", ls.Problem(loss, 3, 0.1), result, {"M": np.eye(4)})
+
+
 def test_diverged_result_comes_back(tmp_path: pathlib.Path) -> None:
     M = np.eye(3)
     problem = ls.Problem(Denoising(M), 1, 0.1)

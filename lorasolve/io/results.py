@@ -47,7 +47,8 @@ def save_result(path: PathLike, problem: Problem, result: Result, arguments: dic
     Raises
     ------
     ValueError
-        For a problem of several matrices.
+        For a problem of several matrices, a result of another rank, and arguments that build no objective, or one with
+        another value at the result's factors.
     TypeError
         If the objective is not one of :mod:`lorasolve.objectives`, or an adapter is not one of
         :mod:`lorasolve.adapters`.
@@ -57,7 +58,27 @@ def save_result(path: PathLike, problem: Problem, result: Result, arguments: dic
     A method made of components that ``lorasolve list`` does not show cannot be read back: the loaded result's
     ``method`` is None.
     """
-    write_atomically(as_path(path, "path"), result_writer(problem, result, arguments))
+    write = result_writer(problem, result, arguments)
+    _refuse_other_arguments(problem, result, arguments)
+    write_atomically(as_path(path, "path"), write)
+
+
+def _refuse_other_arguments(problem: Problem, result: Result, arguments: dict[str, Any]) -> None:
+    """Refuse what builds another loss than the problem's, whose file could not be read or would be of that."""
+    given = {key: value for key, value in arguments.items() if value is not None}
+    built = objective_from_arrays(type(problem.objective).name, given, "arguments")
+    if built.shape != problem.shape:
+        raise ValueError(f"arguments: build a loss of shape {built.shape}, expected {problem.shape}")
+    A, B = result.A.astype(built.dtype), result.B.astype(built.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):  # at the end of a run that diverged
+        ours, theirs = (float(loss.factor_value(A, B)) for loss in (problem.objective, built))
+        size = abs(ours) + abs(theirs) + abs(problem.value_at_zero)
+    eps = max(np.finfo(problem.dtype).eps, np.finfo(built.dtype).eps)
+    if abs(ours - theirs) > float(np.sqrt(eps)) * size:
+        raise ValueError(
+            f"arguments: build another loss: f = {theirs:.9g} at the result's factors, where that of problem is "
+            f"{ours:.9g}; expected what its objective was made of"
+        )
 
 
 def result_writer(problem: Problem, result: Result, arguments: dict[str, Any], run: str | None = None) -> Write:
@@ -72,6 +93,8 @@ def result_writer(problem: Problem, result: Result, arguments: dict[str, Any], r
         raise TypeError(
             f"objective: only objectives of lorasolve.objectives can be saved with their data, got {kind.__name__}"
         )
+    if result.problem.rank != problem.rank:
+        raise ValueError(f"result: expected one of rank {problem.rank}, as problem has, got rank {result.problem.rank}")
     arrays = {f"{_OBJECTIVE}{key}": np.asarray(value) for key, value in arguments.items() if value is not None}
     header = {
         "run": run,
