@@ -149,13 +149,18 @@ def _client(address: str) -> Any:
 
 
 def _refuse_to_run_twice() -> None:
-    """Refuse a script that its workers, which read it when they start, would run again."""
+    """Refuse a script that its workers, which read it when they start, would run again, and one that they cannot."""
     main = sys.modules["__main__"]
     path = getattr(main, "__file__", None)
     if path is None or getattr(main, "__spec__", None) is not None:
         return
     try:
         statements = ast.parse(pathlib.Path(path).read_bytes()).body
+    except FileNotFoundError:
+        raise ValueError(
+            f"backend: workers of 'dask' that are started here read the program, and {path} is no file; save it as "
+            "one, or give an address"
+        ) from None
     except (OSError, SyntaxError, ValueError):
         return
     if not any(isinstance(one, ast.If) and "'__name__'" in ast.dump(one.test) for one in statements):

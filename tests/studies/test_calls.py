@@ -409,6 +409,22 @@ def square(cell):
         assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith(words) and not done.stdout
 
 
+def test_a_program_from_a_pipe_is_told_that_workers_of_dask_need_a_file(tmp_path):
+    """It ended in "Nanny failed to start", after half a page of the workers' own errors."""
+    pytest.importorskip("distributed")
+    program = f"""
+from lorasolve.studies import Calls, _engine
+_engine.FIRST_SECONDS = 0.0
+Calls("lengths", len, [{{"k": 1}}, {{"k": 2}}]).run({str(tmp_path / "runs")!r}, "dask", 1)
+"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    told = subprocess.run(
+        [sys.executable, "-"], input=program, env=environment, capture_output=True, text=True, timeout=120
+    )
+    words = "ValueError: backend: workers of 'dask' that are started here read the program, and <stdin> is no file; "
+    assert told.returncode == 1 and told.stderr.splitlines()[-1].startswith(words)
+
+
 def interrupt(times: int) -> None:
     """Send Ctrl-C to this process from beside, some times."""
 
