@@ -287,6 +287,10 @@ class _Digest:
             if any(vars(base).get(key, value) is entry for base in value.__mro__[1:]):
                 continue  # as inherited, and a class that was sent to another process is without it
             entry = entry.__func__ if isinstance(entry, (classmethod, staticmethod)) else entry
+            if isinstance(entry, (functools.partial, functools.partialmethod)):
+                given = [entry.args, entry.keywords]
+                if is_plain(given):
+                    self._data("entry", key, given)
             entry = in_python(entry.fget if isinstance(entry, property) else getattr(entry, "func", entry))
             entry = bare(entry)
             if isinstance(entry, types.FunctionType):

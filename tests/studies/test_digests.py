@@ -305,9 +305,20 @@ def test_of_an_object_that_answers_to_any_name_count_its_own_attributes():
     assert digest(scope["g"]) not in made
 
 
-def test_a_digest_sees_what_a_partial_function_is_given():
+@pytest.mark.parametrize(
+    "reads",
+    [
+        "f = functools.partial(h, SLOPE)\ndef g(x): return f(x)",
+        "class g:\n    f = functools.partialmethod(h, SLOPE)",
+        "class g:\n    f = functools.partialmethod(h, x=SLOPE)",
+        "class g:\n    f = staticmethod(functools.partial(h, SLOPE))",
+    ],
+)
+def test_a_digest_sees_what_a_partial_function_is_given(reads):
+    """As the method of a class it was seen without: a study went on with runs of other settings."""
+
     def code(slope):
-        return f"def h(a, x): return a * x\nf = functools.partial(h, {slope})\ndef g(x): return f(x)"
+        return f"def h(a, x): return a * x\n{reads.replace('SLOPE', str(slope))}"
 
     assert tells_apart(code, functools=functools)
 
