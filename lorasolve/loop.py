@@ -247,30 +247,43 @@ class Stages:
         )
 
 
+@dataclass(frozen=True)
+class _Iterate:
+    """An accepted point, with value and gradient norm, and its number."""
+
+    theta: Array
+    value: float
+    grad_norm: float
+    nit: int
+
+
 @patience()
 def drive(stage: Stage, optimizer: DrivenOptimizer, monitor: Monitor) -> End:
     """Run an optimizer that owns its loop."""
     problem = stage.problem
-    theta = stage.theta.copy()
     oracle = CountedOracle(problem, monitor)
+    last = _Iterate(stage.theta, math.inf, math.inf, monitor.nit)
 
     def accept(point: Array) -> None:
-        point = np.asarray(point, dtype=problem.dtype)
+        nonlocal last
+        point = np.array(point, dtype=problem.dtype)
         value, grad_norm = oracle.recall(point)
         if not (math.isfinite(value) and math.isfinite(grad_norm)):
             raise Stop(Status.DIVERGED)
-        theta[:] = point
-        monitor.accept(problem, theta, value, grad_norm, math.nan)
+        last = _Iterate(point, value, grad_norm, monitor.nit + 1)
+        monitor.accept(problem, point, value, grad_norm, math.nan)
 
     try:
-        accept(theta.copy())
-        optimizer.minimize(theta.copy(), oracle, accept)
+        accept(stage.theta)
+        optimizer.minimize(stage.theta.copy(), oracle, accept)
         status = Status.STALLED
     except Stop as reason:
         status = reason.status
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
-    return End(_at(stage, theta), status)
+        if monitor.nit < last.nit:
+            monitor.count(last.value, last.grad_norm, math.nan)
+    return End(_at(stage, last.theta), status)
 
 
 class CountedOracle:

@@ -551,6 +551,23 @@ def test_an_interruption_keeps_the_counted_point_of_a_perturbed_method(method):
         assert_array_equal(result.theta, points[result.nit])
 
 
+@pytest.mark.parametrize("method", ["lbfgs", "trust_ncg"])
+def test_an_interruption_keeps_the_counted_point_of_a_method_with_a_loop_of_its_own(method):
+    """Between accepting a point and counting it: one was returned under the number of the point before."""
+    stop, points = ls.StoppingRule(max_iter=8), []
+    ls.solve(problem(), method, seed=0, stop=stop, callback=lambda point: points.append(point.theta.copy()))
+    accept = next(code for code in loop.drive.__wrapped__.__code__.co_consts if hasattr(code, "co_name"))
+
+    ended = []
+    for after in range(1, 90):
+        with interrupted_in({accept, Monitor.accept.__code__, Monitor.count.__code__}, after):
+            result = ls.solve(problem(), method, seed=0, stop=stop, callback=lambda point: None)
+        assert result.status is Status.INTERRUPTED and result.trace.iteration[-1] == result.nit
+        assert_array_equal(result.theta, points[result.nit])
+        ended.append(result.nit)
+    assert ended[-1] > 2
+
+
 def test_the_result_is_recomputed_and_not_taken_from_the_loop():
     rng = np.random.default_rng(1)
     objective = LinearFineTuning(*(rng.standard_normal(size) for size in ((6, 5), (5, 60), (6, 60))))
