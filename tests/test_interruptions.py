@@ -287,11 +287,23 @@ def test_files_of_one_run_appear_together(monkeypatch: pytest.MonkeyPatch, namel
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="needs a limit on the size of files")
-def test_a_file_for_which_there_is_no_room_is_named() -> None:
-    """``lorasolve solve: No space left on device`` left open which of all disks."""
-    run = shell("ulimit -f 0; L solve --objective denoising d.npz --lam 1 --max-iter 2 --out x/run")
+@pytest.mark.parametrize(
+    "command",
+    [
+        "solve --objective denoising d.npz --lam 1",
+        "convex --objective denoising d.npz --lam 1",
+        "path --objective completion r.csv --lam 1",
+        "complete r.csv --lam 1",
+    ],
+)
+def test_a_file_for_which_there_is_no_room_is_named_and_the_answer_given(command: str) -> None:
+    """``lorasolve solve: No space left on device`` was all that was left of a run of hours."""
+    pathlib.Path("r.csv").write_text("0,0,1\n0,1,2\n1,0,3\n")
+    run = shell(f"ulimit -f 0; L {command} --out x/run")
+    suffix = "json" if "path" in command else "npz"
     assert run.returncode == 2
-    assert run.stderr.splitlines()[-1] == "lorasolve solve: x/run.npz: File too large"
+    assert run.stderr.splitlines()[-1] == f"lorasolve {command.split()[0]}: x/run.{suffix}: File too large"
+    assert "RIGOROUS" in run.stdout
     assert os.listdir("x") == []
 
 

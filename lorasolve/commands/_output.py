@@ -16,7 +16,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .._support.files import require_writable
+from .._support.files import Write, require_writable, write_together
 from .._support.hints import on_the_command_line
 from .._support.progress import complain, is_obeying_terminal
 from .._support.text import component_text
@@ -106,6 +106,16 @@ def emit(args: argparse.Namespace, document: dict[str, Any], text: str) -> None:
     """Print the document as JSON or the text, as asked; a reader that has left does not change the exit code."""
     with contextlib.suppress(BrokenPipeError):
         show(to_json(document) if args.json else text)
+
+
+def write_and_emit(args: argparse.Namespace, document: dict[str, Any], text: str, writes: Mapping[Any, Write]) -> None:
+    """Write the files, then print the answer: also where there is no room for them, as it may have taken hours."""
+    try:
+        if writes:
+            write_together(writes)
+            remark(args, f"written: {', '.join(map(str, writes))}")
+    finally:
+        emit(args, document, text)
 
 
 def show(text: str, flush: bool = False) -> None:

@@ -7,7 +7,7 @@ import textwrap
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from .._support.files import PathLike, Write, write_together
+from .._support.files import PathLike, Write
 from .._support.validate import as_integer
 from ..io import envelope, json_writer
 from ..method import GRAMMAR
@@ -27,14 +27,13 @@ from ._arguments import (
 )
 from ._output import (
     certified,
-    emit,
     emphasis,
     metrics_line,
     outputs,
     picture_suffix,
     problem_line,
-    remark,
     terminal_width,
+    write_and_emit,
 )
 from .base import Command, ExitCode
 
@@ -108,9 +107,7 @@ class CompareCommand(Command):
         document = _document(comparison, task, run)
         picture = figure_writer(comparison_figure(comparison, task.title), figure.suffix, run)
         writes: dict[PathLike, Write] = {report: json_writer(document), figure: picture}
-        write_together(writes)
-        emit(args, document, _text(comparison, document))
-        remark(args, f"written: {', '.join(map(str, writes))}")
+        write_and_emit(args, document, _text(comparison, document), writes)
         return _exit_code(comparison, args.require_certificate)
 
 

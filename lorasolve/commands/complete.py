@@ -55,9 +55,6 @@ class CompleteCommand(Command):
             remark(args, f"lines without a value, left out: {ratings.skipped}")
         fitted, chosen = _fit(args, ratings)
         model, certificate = fitted.model, fitted.optimum.certificate
-        if out is not None:
-            model.save(out)
-            remark(args, f"written: {out}")
         m, n = ratings.shape
         error = model.predict(model.row_labels[ratings.rows], model.col_labels[ratings.cols]) - ratings.values
         rmse = float((error**2).mean() ** 0.5)
@@ -78,7 +75,12 @@ class CompleteCommand(Command):
             f"{m} x {n}, {len(ratings.values)} entries, means {model.means}, lam = {model.lam:.6g}\n"
             f"rank {model.rank}, training rmse {rmse:.4g}\n\n{certificate_text(certificate)}"
         )
-        emit(args, envelope("complete", document), text)
+        try:
+            if out is not None:
+                model.save(out)
+                remark(args, f"written: {out}")
+        finally:  # as write_and_emit does
+            emit(args, envelope("complete", document), text)
         if fitted.optimum.interrupted:
             return ExitCode.INCONCLUSIVE
         return certified(fitted.optimum.success or None, fitted.optimum.gap, args.require_certificate)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from .._support.files import write_together
 from .._support.text import number
 from ..io import arrays_writer, envelope, json_writer
 from ..problem import Problem
 from ._arguments import add_output_arguments, add_problem_arguments, as_options, problem_from, task_from
-from ._output import certificate_text, certified, emit, metrics_line, outputs, problem_line, quality_of, remark
+from ._output import certificate_text, certified, metrics_line, outputs, problem_line, quality_of, write_and_emit
 from .base import Command, ExitCode
 
 if TYPE_CHECKING:
@@ -49,11 +48,11 @@ class ConvexCommand(Command):
             "convex",
             {"task": task.title, "problem": problem_line(problem), "result": result.to_dict(), "metrics": metrics},
         )
+        writes = {}
         if saved is not None and report is not None:
-            write_together({saved: arrays_writer({"A": result.A, "B": result.B}), report: json_writer(document)})
-            remark(args, f"written: {saved}, {report}")
+            writes = {saved: arrays_writer({"A": result.A, "B": result.B}), report: json_writer(document)}
         lines = [task.title, problem_line(problem), "", _text(problem, result), metrics_line(metrics)]
-        emit(args, document, "\n".join(lines).rstrip())
+        write_and_emit(args, document, "\n".join(lines).rstrip(), writes)
         if result.interrupted:
             return ExitCode.INCONCLUSIVE
         return certified(result.success or None, result.gap, args.require_certificate)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from .._support.files import write_together
 from .._support.text import component_text
 from ..io import envelope, json_writer
 from ..plotting import COLOURS, figure_writer
 from ._arguments import add_data_arguments, add_output_arguments, as_options, task_from, undecayed_problem
-from ._output import certified, emit, metrics_line, outputs, picture_suffix, quality_of, remark
+from ._output import certified, metrics_line, outputs, picture_suffix, quality_of, write_and_emit
 from .base import Command, ExitCode
 
 if TYPE_CHECKING:
@@ -73,9 +72,9 @@ class PathCommand(Command):
                 "metrics": metrics,
             },
         )
+        writes = {}
         if report is not None and picture is not None:
-            write_together({report: json_writer(document), picture: figure_writer(_drawn(found), picture.suffix)})
-            remark(args, f"written: {report}, {picture}")
+            writes = {report: json_writer(document), picture: figure_writer(_drawn(found), picture.suffix)}
         conclusion = f"\n\n{found.conclusion}" if isinstance(found, Validation) else ""
         conclusion += f"\n{metrics_line(metrics)}" if metrics is not None else ""
         paths, fits = ([found], []) if isinstance(found, Path) else (found.paths, [(found.best, found.fit)])
@@ -83,7 +82,7 @@ class PathCommand(Command):
         missed = ", ".join(f"{lam:g}" for lam in sorted({lam for lam, point in points if not point.success}))
         if missed:
             conclusion += f"\n\na relative gap of {args.tol:g} is not reached at lam = {missed}"
-        emit(args, document, f"{task.title}\n{line}\n\n{found.table()}{conclusion}")
+        write_and_emit(args, document, f"{task.title}\n{line}\n\n{found.table()}{conclusion}", writes)
         if found.interrupted:
             return ExitCode.INCONCLUSIVE
         gap = max(point.gap for _, point in points)

@@ -6,7 +6,6 @@ import argparse
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from .._support.files import write_together
 from .._support.hints import on_the_command_line
 from .._support.text import number
 from ..io import envelope, json_writer, result_writer
@@ -23,7 +22,7 @@ from ._arguments import (
     stopping_from,
     task_from,
 )
-from ._output import certificate_text, certified, emit, metrics_line, outputs, problem_line, quality_of, remark
+from ._output import certificate_text, certified, metrics_line, outputs, problem_line, quality_of, write_and_emit
 from .base import Command, ExitCode
 
 if TYPE_CHECKING:
@@ -76,10 +75,10 @@ class SolveCommand(Command):
                 "metrics": quality_of(task, result) if usable else None,
             },
         )
+        writes = {}
         if saved is not None and report is not None:
-            write_together({saved: result_writer(problem, result, task.arguments, run), report: json_writer(document)})
-            remark(args, f"written: {saved}, {report}")
-        emit(args, document, _text(task.title, problem, result, certificate, document["metrics"]))
+            writes = {saved: result_writer(problem, result, task.arguments, run), report: json_writer(document)}
+        write_and_emit(args, document, _text(task.title, problem, result, certificate, document["metrics"]), writes)
         return _exit_code(result, certificate, args.require_certificate)
 
 
