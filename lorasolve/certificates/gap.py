@@ -20,6 +20,7 @@ from .._support.files import PathLike
 from .._support.hints import SAYS_OF_RANKS
 from .._support.keywords import names_keywords
 from .._support.text import at_least, at_most, for_json, number
+from .._support.truth import MoreThanYesOrNo
 from .._support.validate import Array, as_choice, as_instance, as_number, shown
 from ..dense import frobenius_norm
 from ..low_rank import RANK_TOL, balanced, factor_svd, numerical_rank
@@ -46,7 +47,7 @@ CHANGED = 1e-6
 
 
 @dataclass(frozen=True, repr=False)
-class Certificate:
+class Certificate(MoreThanYesOrNo):
     """What is known about the global optimality of a point.
 
     Attributes
@@ -107,6 +108,8 @@ class Certificate:
     problem, point
         What the certificate is about, as it was given but in float64.
     """
+
+    _condition = "is_global"
 
     value: float
     gap: float

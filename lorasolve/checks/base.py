@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .._support.interruptions import interruptions_end_all
+from .._support.truth import MoreThanYesOrNo
 from .._support.validate import Array, as_flag, as_text
 
 EPS = float(np.finfo(np.float64).eps)
@@ -43,7 +44,7 @@ class Checked:
 
 
 @dataclass(frozen=True)
-class CheckReport:
+class CheckReport(MoreThanYesOrNo):
     """The outcome of the checks of one component; printing it shows one line per check.
 
     Attributes
@@ -53,6 +54,8 @@ class CheckReport:
     checks : tuple of Checked
         All of them, in the order in which they ran.
     """
+
+    _condition = "ok"
 
     subject: str
     checks: tuple[Checked, ...]

@@ -320,6 +320,26 @@ def test_to_dict_is_plain_json(point):
     assert set(loaded) == set(Certificate.__dataclass_fields__) - {"problem", "point"}
 
 
+def test_an_answer_of_more_than_yes_or_no_is_no_condition():
+    """``if certify(..)`` and ``assert check_objective(..)`` held whatever the answer was."""
+    problem = ls.Problem(OBJECTIVES["denoising"], 2, 0.5)
+    certificate = certify(problem, np.ones(problem.shape))
+    assert certificate.is_global is False
+    with pytest.raises(TypeError, match=r"^Certificate: as a condition it would always hold; ask its \.is_global"):
+        assert certificate
+
+    class Upside:
+        shape = (3, 2)
+
+        def value_and_grad(self, X):
+            return 0.5 * float((X**2).sum()), -X
+
+    report = ls.check_objective(Upside())
+    assert report.ok is False
+    with pytest.raises(TypeError, match=r"^CheckReport: as a condition it would always hold; ask its \.ok"):
+        assert report
+
+
 def test_the_text_names_the_answer_and_the_gap():
     problem = ls.Problem(OBJECTIVES["denoising"], 2, 0.5)
     good = str(certify(problem, soft_threshold(problem.objective.M, 0.5)))
