@@ -59,8 +59,8 @@ def _small(key, about, load, seconds=None):
         rtol=1e-5,
         remark="The others are told our value and stop within 1e-6 of it. SoftImpute is that of fancyimpute, which "
         f"forms the matrix. Its decompositions have rank {SOFT_IMPUTE['max_rank']} and "
-        f"{SOFT_IMPUTE['n_power_iterations']} power iterations; complete ones take twice as long, and with 150 and 4 "
-        "it stays 8e-6 away.",
+        f"{SOFT_IMPUTE['n_power_iterations']} power iterations; on the synthetic ratings complete ones take twice as "
+        "long, and with 150 and 4 it stays 8e-6 away.",
         seconds=seconds,
     )
 
