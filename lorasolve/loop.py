@@ -75,6 +75,8 @@ class Trials:
         self.grad = np.empty_like(stage.theta)
         self.value = self.grad_norm = math.inf
         self._some = slice(None, None, -(-stage.theta.size // COMPARED))
+        # The last trial that was evaluated, and some of its numbers by then.
+        self._trial: Array | None = None
         self._evaluated = b""
         self._rejected = 0
         # While an answer is being dealt with: the point before, and the iterates counted by then.
@@ -86,6 +88,7 @@ class Trials:
         self.monitor.call()
         trial = self.state.trial
         self._refuse_wrong_parameters("trial", trial)
+        self._trial = trial
         self._evaluated = trial[self._some].tobytes()
         self._note(trial, self.optimizer.evaluate(self.problem, self.state, self.grad), self.grad)
 
@@ -108,7 +111,8 @@ class Trials:
             raise Stop(Status.DIVERGED) from None
         self._refuse_wrong_end()
         if state.accepted:
-            self._refuse_wrong_parameters("theta", state.theta)
+            if state.theta is not self._trial:
+                self._refuse_wrong_parameters("theta", state.theta)
             self._rejected = 0
             if state.theta[self._some].tobytes() != self._evaluated and not self.optimizer.stochastic:
                 self._evaluate_accepted()

@@ -33,11 +33,15 @@ class ShownPrecision:
 
         Seen where the factor level is derived from the dense level.
         """
-        return np.dtype(self.dtype if self._roughest is None else self._roughest).name
+        return self._shown.name
+
+    @property
+    def _shown(self) -> np.dtype[Any]:
+        return np.dtype(self.dtype if self._roughest is None else self._roughest)
 
     def _note(self, X: Sequence[Array], value: Any, G: Sequence[Array]) -> None:
         """Remember of which precision an answer was."""
-        known = np.dtype(self.precision)
+        known = self._shown
         found = roughest(known, X, value, G)
         if found != known:
             vars(self)["_roughest"] = found  # of a frozen dataclass too

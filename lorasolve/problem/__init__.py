@@ -232,7 +232,7 @@ class Problem:
         self._all_parameters(theta)
         self._all_parameters(grad, "grad")
         f = self.adapter.value_and_grad(self.objective, theta, self.rank, grad)
-        if not isinstance(f, Real):
+        if not isinstance(f, (float, Real)):  # of a float that is known five times as soon
             raise TypeError(f"adapter: {self.adapter.name}.value_and_grad returned {shown(f)}, expected the value of f")
         value = f + self.add_decay(theta, grad)
         if self.adapter.proximal:
