@@ -118,9 +118,16 @@ def crowded(n, top=1.0):
     return LinearMap((n, n), lambda V: values[:, None] * V, lambda U: values[:, None] * U), np.empty((n, 0))
 
 
-def test_a_crowded_norm_that_products_tell_little_of_is_that_of_a_factorisation():
+@pytest.mark.parametrize("more", [0, 1400])
+def test_a_crowded_norm_that_products_tell_little_of_is_that_of_a_factorisation(more):
     G, nothing = crowded(1100)
-    found = duality.gradient_norm(G, nothing, nothing, 0.9)
+    zeros = np.zeros((more, 1))
+    wide = LinearMap(
+        (1100, 1100 + more),
+        lambda V: G.matmat(V[:1100]),
+        lambda U: np.vstack([G.rmatmat(U), np.repeat(zeros, U.shape[1], axis=1)]),
+    )
+    found = duality.gradient_norm(wide, nothing, np.empty((1100 + more, 0)), 0.9)
     assert found.failure == 0.0 and found.gram is not None
     assert 1.0 <= found.most <= 1.0 + 1e-6
 
@@ -139,6 +146,24 @@ def test_a_crowded_norm_beyond_what_is_factorised_is_sampled(limit, monkeypatch)
     found = duality.gradient_norm(G, nothing, nothing, 0.9)
     assert found.failure == duality.FAILURE and found.gram is None
     assert 1.0 <= found.most <= 1.01
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-3, 1e-1])
+def test_errors_of_a_gradient_and_of_the_spaces_are_in_its_norms(angle, monkeypatch):
+    """The spaces are off the singular ones by an angle; the norm of all that is near the gradient is asked for."""
+    for name in ("DENSE_LIMIT", "DENSE_SIDE", "MODERATE_SIDE"):
+        monkeypatch.setattr(duality, name, 0)
+    values = np.r_[2.0, np.linspace(0.9, 0.1, 59)]
+    M, P = np.diag(values), np.zeros((60, 1))
+    P[:2, 0] = math.cos(angle), math.sin(angle)
+    left = np.linalg.norm(M - P @ (P.T @ M @ P) @ P.T, 2)
+    G = LinearMap(M.shape, lambda V: M @ V, lambda U: M @ U)
+    found = duality.gradient_norm(G, P, P, 1.0, radius=0.25)
+    assert 2.25 <= found.most <= 2.26
+    if angle < 1e-2:
+        assert left + 0.25 <= found.outside <= left + 0.27
+    else:
+        assert math.isnan(found.outside)
 
 
 def test_the_factor_of_a_sampled_norm_is_that_of_its_formula():
