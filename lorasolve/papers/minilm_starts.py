@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 _RANK, _LAM, _STEP = 8, 0.01, 5e-3
 # Standard deviations of the starting factors; 0 is PEFT's start.
 _SCALES = {"zero": 0.0, "small": 0.01, "large": 0.5}
-# The budget ends runs long before small singular values have vanished.
-_RANK_TOL = 1e-2
 _EVERY = 10
 
 
@@ -75,7 +73,7 @@ class MiniLMStarts(_minilm.OnMiniLM):
                     f"{r['cpu']:.0f}",
                 ]
             )
-        header = ["start", "L", f"mean rank (above {_RANK_TOL:g})", "||X||_*", "train", "test", "CPU s"]
+        header = ["start", "L", f"mean rank (above {_minilm.RANK_TOL:g})", "||X||_*", "train", "test", "CPU s"]
         last = records[0]["course"][-1]["iteration"]
         return text_table(header, rows) + (
             f"\nafter {last} steps of Adam, lam = {_LAM} in the loss, on the last {records[0]['last']} of six layers; "
@@ -108,7 +106,7 @@ class MiniLMStarts(_minilm.OnMiniLM):
         """Draw loss, rank and test accuracy along training."""
         quantities = [
             ("loss", "training loss L", "log"),
-            ("rank", f"mean rank (above {_RANK_TOL:g} of the largest)", "linear"),
+            ("rank", f"mean rank (above {_minilm.RANK_TOL:g} of the largest)", "linear"),
             ("test", "test accuracy", "linear"),
         ]
         for ax, (key, title, scale) in zip(figure.subplots(1, 3), quantities):
@@ -127,7 +125,7 @@ def _measure(task: _minilm.SentenceTask, network: Any, pairs: Any) -> dict[str, 
 
     values = [factor_svd(A, B)[1] for A, B in pairs]
     return {
-        "rank": float(np.mean([numerical_rank(s, _RANK_TOL) for s in values])),
+        "rank": float(np.mean([numerical_rank(s, _minilm.RANK_TOL) for s in values])),
         "nuclear_norm": float(sum(s.sum() for s in values)),
         "train": task.accuracy(network, pairs, task.train),
         "test": task.accuracy(network, pairs, task.test),
