@@ -24,16 +24,16 @@ import numpy as np
 
 from .._support.validate import Array, as_instance, as_integer
 from ..certificates import Bound
-from ..certificates.duality import SMALLEST, best_gap, is_formed
+from ..certificates.duality import best_gap, is_formed
 from ..certificates.evidence import Estimates, Evidence, evidence
-from ..dense import frobenius_norm, largest_singular_value
+from ..dense import largest_singular_value
 from ..linear_map import LinearMap, Outside, TopSingular, outside, top_above
 from ..low_rank import Svd, balanced, factor_svd, numerical_rank
 from ..objectives import Exact, Nearby
-from ..problem import Problem, flat
+from ..problem import Problem
 from ..problem.blocks import MultiObjective, Pairs
 from ._descent import lbfgs
-from ._passes import parts
+from ._scaled import Scaled
 from .base import DROPPED, ConvexRoute, NotFinite, Report, Solution
 
 # Escape directions offered per round: this many and, if all of them escape, half the present rank more, so that the
@@ -515,60 +515,19 @@ class _Run:
         It runs in the precision of ``loss``, which is the problem's or that in float32.
 
         The gradient must at least shrink to 0.3 of what it was: else a loose bound on the gap, from which
-        ``accuracy`` comes, would end the descent before it began. L-BFGS runs in variables scaled by the estimated
-        diagonal of the Hessian: singular values that span decades and rows with few data are what makes the plain
-        variables ill-conditioned (on MovieLens-100k 217 oracle calls in place of 523, on Gaussian sensing at 60 x 60
-        304 in place of 583).
+        ``accuracy`` comes, would end the descent before it began.
         """
-        lam, noise = self.lam, self.noise if loss is self.loss else self.losses.rough_noise
+        noise = self.noise if loss is self.loss else self.losses.rough_noise
         factors = [(A.astype(loss.dtype, copy=False), B.astype(loss.dtype, copy=False)) for A, B in factors]
-        unit = flat(loss.factor_diagonal(factors))
-        unit += lam
-        # What no datum sees has no scale of its own, nor a slope.
-        unit[unit == 0.0] = unit.max() or 1.0
-        np.sqrt(unit, out=unit)
-        np.reciprocal(unit, out=unit)
-        z = flat(factors)
-        z /= unit
-        x = np.empty_like(z)
         length = math.sqrt(2.0 * sum(float(np.vdot(A, A)) for A, _ in factors))
-        shapes = [(A.shape, B.shape) for A, B in factors]
         oracle = self.nearby.oracle if loss is self.loss else loss.factor_oracle
+        function = Scaled(oracle, self.lam, factors, loss.factor_diagonal(factors))
+        z = function.variables(factors)
         del factors  # vectors of this size are what memory is needed for
-        first: float | None = None
-        grad_norm = math.inf
-
-        def split(x: Array) -> Pairs:
-            pairs, begin = [], 0
-            for A, B in shapes:
-                middle = begin + math.prod(A)
-                end = middle + math.prod(B)
-                pairs.append((x[begin:middle].reshape(A), x[middle:end].reshape(B)))
-                begin = end
-            return pairs
-
-        def function(z: Array, grad: Array) -> float:
-            nonlocal first, grad_norm
-            size = square = 0.0
-            for part in parts(z.size):
-                piece = np.multiply(z[part], unit[part], out=x[part])
-                size += float(piece @ piece)
-            f = oracle(split(x), split(grad))
-            for part in parts(z.size):
-                piece, decay = grad[part], x[part]
-                decay *= lam
-                piece += decay
-                square += float(piece @ piece)
-                piece *= unit[part]
-            # It is cubic in the data, so its square leaves the range of binary64 long before their squares do.
-            grad_norm = math.sqrt(square) if SMALLEST < square < math.inf else frobenius_norm(grad / unit)
-            first = grad_norm if first is None else first
-            return f + 0.5 * lam * size
 
         def done() -> bool:
-            assert first is not None
             # Below the noise of values the precision of the loss says no more.
-            return grad_norm * length <= max(min(accuracy, 0.3 * first * length), noise)
+            return function.grad_norm * length <= max(min(accuracy, 0.3 * function.first * length), noise)
 
         # What is zero, as of layers without update, stays zero.
         pairs = PAIRS if np.count_nonzero(z) <= MANY else FEW_PAIRS
@@ -576,8 +535,7 @@ class _Run:
         brief = loss is not self.losses.rough
         z, evaluations = lbfgs(function, z, MAX_DESCENT, done, NOISE * noise, pairs, brief)
         self.evaluations += evaluations
-        z *= unit
-        return split(z.astype(np.float64, copy=False))
+        return function.factors(z)
 
 
 def _factors(spectra: Sequence[Svd]) -> Pairs:
