@@ -12,6 +12,7 @@ torch (``pip install 'lorasolve[torch]'``), which is imported by the functions t
 from __future__ import annotations
 
 from .adapted import AdaptedLayer, adapted_layers
+from .dequantize import dequantize
 from .gradients import Network
 from .head import features
 from .judge import judge
@@ -45,6 +46,7 @@ __all__ = [
     "TwoPoints",
     "adapted_layers",
     "callback",
+    "dequantize",
     "features",
     "fine_tune",
     "judge",

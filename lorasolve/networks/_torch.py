@@ -106,7 +106,7 @@ def refuse_coded(tensor: Any, name: str) -> None:
     if coded and type(tensor) is not torch.nn.Parameter:
         raise ValueError(
             f"model: {name} is quantised ({type(tensor).__name__} of {tensor.dtype}), and its layer computes in a "
-            "precision of its own; load the model without quantisation to judge it (a monitor watches it as it is)"
+            "precision of its own; networks.dequantize(model) makes a copy to judge (a monitor watches it as it is)"
         )
 
 

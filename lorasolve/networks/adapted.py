@@ -307,10 +307,16 @@ def _check_weight(layer: AdaptedLayer) -> None:
         )
     weight = layer.module.weight
     if not weight.is_floating_point():
-        raise ValueError(f"model: {layer.name} has a quantised weight ({weight.dtype}), which has no gradient")
+        raise ValueError(
+            f"model: {layer.name} has a quantised weight ({weight.dtype}), which has no gradient; networks.dequantize("
+            "model) makes a copy to judge"
+        )
     if type(weight.data) is not require_torch().Tensor and not is_sharded(weight):
         kind = type(weight.data).__name__
-        raise ValueError(f"model: {layer.name} has a weight that is no plain tensor ({kind}; quantised?)")
+        raise ValueError(
+            f"model: {layer.name} has a weight that is no plain tensor ({kind}; quantised?); networks.dequantize("
+            "model) makes a copy to judge"
+        )
     refuse_scaled(layer.module, layer.name)
     if layer.lora_A is not None:
         (m, n), A, B = layer.shape, tuple(layer.lora_A.shape), tuple(layer.lora_B.shape)
@@ -499,7 +505,7 @@ def _judged(name: str, base: Any) -> Any:
     weight = getattr(base, "weight", None)
     of_ones_own = getattr(weight, "ndim", 0) == 2 and hasattr(base, "lora_A")
     if not (isinstance(base, _plain()) or _is_turned(base) or of_ones_own):
-        kinds = "linear layers, embeddings and convolutions"
+        kinds = "linear layers (networks.dequantize makes some of quantised ones), embeddings and convolutions"
         raise ValueError(f"model: {name} adapts a {type(base).__name__}; only {kinds} can be judged")
     nn = require_torch().nn
     if isinstance(base, nn.Conv1d | nn.Conv2d | nn.Conv3d) and base.groups > 1:

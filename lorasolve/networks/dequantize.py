@@ -1,0 +1,111 @@
+"""Networks over quantised weights (QLoRA) as networks over the numbers that these stand for."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+
+from ._torch import as_model, require_torch
+
+# Rows of the identity that a layer is given at a time.
+CHUNK = 1024
+# How far what a layer computes may be from a product with its weight, relative: it may round to bfloat16.
+ROUNDED = 2.0**-7
+
+
+def dequantize(model: Any) -> Any:
+    """Return a copy of a network in which quantised linear layers are plain ones, so that it can be judged.
+
+    What QLoRA trains is a network over the numbers that the codes stand for, in the precision that its layers compute
+    in. The copy is that network in full precision: to load the model without quantisation would give another one, at
+    which the factors are not stationary.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        As trained, wrapped by PEFT or not. It stays as it is.
+
+    Returns
+    -------
+    torch.nn.Module
+        With a :class:`torch.nn.Linear` in float32 in the place of each leaf module that has ``in_features`` and
+        ``out_features`` and no plain weight of real numbers, as those of bitsandbytes, GPTQ and AWQ. Nothing is shared
+        with the model. A copy of a model without such layers is a plain copy.
+
+    Raises
+    ------
+    ValueError
+        For a layer that does not compute a product with a weight, as one that rounds its inputs to eight bits does,
+        by name.
+
+    Notes
+    -----
+    The weight is read off the layer itself, which is given the rows of the identity, because how codes are packed
+    differs between versions and devices. Two more inputs show whether it is all that the layer does. They are numbers
+    of half precision; in one an entry is 256 times the others, which inputs rounded to eight bits lose.
+    """
+    as_model(model)
+    plain = {id(layer): _plain(layer, path) for path, layer in model.named_modules() if _is_quantised(layer)}
+    # What is known by its identity is not copied: plain layers take the places of the others, however often they occur.
+    return copy.deepcopy(model, plain)
+
+
+def _is_quantised(layer: Any) -> bool:
+    """Return whether a module is a linear layer whose weight, if it has one, is no tensor of real numbers."""
+    torch = require_torch()
+    sizes = [getattr(layer, name, None) for name in ("in_features", "out_features")]
+    if next(layer.children(), None) is not None or not all(isinstance(size, int) for size in sizes):
+        return False
+    weight = getattr(layer, "weight", None)
+    plain = isinstance(weight, torch.Tensor) and type(weight.data) is torch.Tensor and weight.is_floating_point()
+    return not plain
+
+
+def _plain(layer: Any, path: str) -> Any:
+    """Return the linear layer that computes what a quantised one does, up to its rounding."""
+    torch = require_torch()
+    n, m = layer.in_features, layer.out_features
+    device = next((part.device for part in (*layer.parameters(), *layer.buffers())), None)
+
+    def computed(x: Any) -> Any:
+        try:
+            y = layer(x.to(device))
+        except Exception as error:
+            raise ValueError(
+                f"model: {path} cannot be asked for its weight: {type(error).__name__}: {error}"
+            ) from error
+        if tuple(y.shape) != (len(x), m):
+            raise ValueError(f"model: {path}: expected outputs of shape {(len(x), m)}, got {tuple(y.shape)}")
+        return y.detach().to(torch.float32)
+
+    with torch.no_grad():
+        constant = computed(torch.zeros(1, n))
+        made = torch.nn.Linear(n, m, getattr(layer, "bias", None) is not None, device=device, dtype=torch.float32)
+        for first in range(0, n, CHUNK):
+            rows = torch.eye(min(CHUNK, n - first), n)
+            rows = rows.roll(first, 1)
+            made.weight[:, first : first + CHUNK] = (computed(rows) - constant).T
+        if made.bias is not None:
+            made.bias.copy_(constant[0])
+        x = _inputs(n)
+        expected, found = made(x.to(device)), computed(x)
+    off = float(((found - expected).norm(dim=1) / expected.norm(dim=1)).max())
+    if not off <= ROUNDED:
+        raise ValueError(
+            f"model: {path} ({type(layer).__name__}) is no product with a weight: on two inputs it is {off:.2g} off "
+            "what its own answers to the identity say, as layers are that round their inputs too"
+        )
+    made.train(layer.training).requires_grad_(False)
+    return made
+
+
+def _inputs(n: int) -> Any:
+    """Return two rows of numbers that half precision holds: of one size, and small ones beside a large one."""
+    torch = require_torch()
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(rng.standard_normal((2, n))).to(torch.bfloat16).to(torch.float32)
+    x[1] = torch.from_numpy(rng.choice([-1.0, 1.0], n)) * 2.0**-8
+    x[1, rng.integers(n)] = 1.0
+    return x
