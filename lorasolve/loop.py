@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ._support.interruptions import patience
-from ._support.validate import Array, as_instance, as_number, shown
+from ._support.validate import Array, as_flag, as_instance, as_number, shown
 from .monitor import STALL_WINDOW, Monitor, Stop
 from .optimizers.base import DrivenOptimizer, Optimizer
 from .problem import Problem
@@ -211,7 +211,7 @@ class Stages:
             return False
         taken = self._monitor.nit - self._began
         most = self._monitor.stop.max_iter
-        due = [part for part in self._staged if ended or (taken and part.is_boundary(taken, most))]
+        due = [part for part in self._staged if ended or (taken and _is_boundary(part, taken, most))]
         if not due:
             return False
         last = self.current = _at(self.current, trials.state.theta)
@@ -249,6 +249,12 @@ class Stages:
         return self._monitor.accept(
             trials.problem, state.theta, trials.value, trials.grad_norm, state.step, staged=staged
         )
+
+
+def _is_boundary(part: Schedule, taken: int, most: int) -> bool:
+    """Return whether a stage ends; refuse what is neither True nor False, as any text would be true."""
+    ends = part.is_boundary(taken, most)
+    return ends is not False and as_flag(ends, f"schedule: is_boundary of {part.name!r}")
 
 
 @dataclass(frozen=True)

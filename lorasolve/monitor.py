@@ -42,6 +42,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -148,9 +149,11 @@ class StoppingRule:
     def numbers(self, *, may_converge: bool = True, may_stall: bool = True) -> tuple[float, float, int, int]:
         """Return target, gradient tolerance (-1: none), most iterations and the window for a stall."""
         target = -math.inf if self.target is None else float(self.target)
+        # Compiled loops count in 64 bits, and past the limit.
+        most = min(self.max_iter, sys.maxsize // 2)
         # A window as long as the run never closes.
-        window = STALL_WINDOW if may_stall else int(self.max_iter)
-        return target, float(self.grad_tol) if may_converge else -1.0, int(self.max_iter), window
+        window = STALL_WINDOW if may_stall else most
+        return target, float(self.grad_tol) if may_converge else -1.0, most, window
 
 
 def rule_of(stop: StoppingRule | None, optimizer: type[Optimizer] | Optimizer = Optimizer) -> StoppingRule:

@@ -485,6 +485,7 @@ def test_exit_codes_of_compare(data) -> None:
         (["convex", "--lam", "-1e-3"], "--lam: expected a finite number in [0, inf), got -0.001"),
         (["solve", "--time-limit", "0"], "--time-limit: expected a finite number in (0, inf), got 0.0"),
         (["solve", "--max-iter", "0"], "--max-iter: expected an integer >= 1, got 0"),
+        (["compare", "--seeds", "10000000000"], "--seeds: expected an integer from 1 to 1000000, got 10000000000"),
         (["solve", "--delimiter", ";"], "--delimiter: expected with a ratings file only"),
         (["solve", "--center", "--columns", "a", "b", "c"], "--center, --columns: expected with a ratings file only"),
         (["complete", "r.csv", "--delimiter", '"'], "--delimiter: expected characters without quotes"),

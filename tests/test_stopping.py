@@ -82,6 +82,16 @@ def test_iteration_limit(name, max_iter):
     assert_all(problem, start, stop, ls.Status.ITERATION_LIMIT, max_iter)
 
 
+@pytest.mark.parametrize("most", [2**63 - 1, 2**63, 10**400])
+def test_an_iteration_limit_beyond_64_bits_is_none(most):
+    """The run ends where one ends whose limit it does not come near to."""
+    problem = ls.Problem(OBJECTIVES["denoising"], 2, 0.1)
+    start = tuple(np.random.default_rng(1).standard_normal((k, 2)) for k in (6, 5))
+    expected = ls.solve(problem, ls.optimizers.GD(STEP), start, stop=ls.StoppingRule(max_iter=10**6))
+    assert expected.status is ls.Status.CONVERGED
+    assert_all(problem, start, ls.StoppingRule(max_iter=most), ls.Status.CONVERGED, expected.nit)
+
+
 @pytest.mark.parametrize("name", list(OBJECTIVES))
 @pytest.mark.parametrize(
     ("k", "late"), [(k, late) for k in (0, 1, 2, 17, 65, 130) for late in (-1, 0, 1) if k + late >= 1]

@@ -78,11 +78,12 @@ class CompareCommand(Command):
     def run(self, args: argparse.Namespace) -> int:
         """Run the comparison and write the report."""
         from ..comparison import compare
+        from ..comparison.runs import MOST_STARTS
 
         everything = args.methods == ["all"]
         methods: Any = "all" if everything else [method_from(args, text) for text in args.methods]
         seeds = args.seeds if args.seeds is not None else (ALL_SEEDS if everything else 1)
-        as_integer(seeds, "--seeds", 1)
+        as_integer(seeds, "--seeds", 1, MOST_STARTS)
         stop = stopping_from(args)
         report, figure = outputs(args, ".json", picture_suffix(args.out))
         task = task_from(args)

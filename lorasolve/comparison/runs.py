@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -36,6 +38,8 @@ from .rows import Row, median_run, objective_of, row_of, singular_values
 from .showcase import all_methods
 from .table import columns_of, sentence, table
 from .targets import Optima, Target, target_of
+
+MOST_STARTS = 10**6
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -357,13 +361,17 @@ def _learn(optima: Optima, problem: Problem, reference: ConvexResult) -> None:
 
 def _seeds(given: int | Iterable[int]) -> list[int]:
     if isinstance(given, (int, np.integer)):
-        return list(range(as_integer(given, "seeds", 1, 10**6)))
-    seeds = [as_integer(seed, "seeds", 0) for seed in as_iterable(given, "seeds")]
+        return list(range(as_integer(given, "seeds", 1, MOST_STARTS)))
+    # What goes on for ever is not listed.
+    listed = itertools.islice(as_iterable(given, "seeds"), MOST_STARTS + 1)
+    seeds = [as_integer(seed, "seeds", 0) for seed in listed]
     if not seeds:
         raise ValueError("seeds: is empty; give a number of starts or at least one seed")
-    twice = next((seed for k, seed in enumerate(seeds) if seed in seeds[:k]), None)
-    if twice is not None:
-        raise ValueError(f"seeds: expected different seeds, got {twice} twice")
+    if len(seeds) > MOST_STARTS:
+        raise ValueError(f"seeds: expected at most {MOST_STARTS} seeds, got more")
+    ((seed, count),) = Counter(seeds).most_common(1)
+    if count > 1:
+        raise ValueError(f"seeds: expected different seeds, got {seed} twice")
     return seeds
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import signal
@@ -102,6 +103,11 @@ def test_sentence_and_table(denoising) -> None:
 def test_a_seed_given_twice_is_no_second_start(denoising) -> None:
     with pytest.raises(ValueError, match="seeds: expected different seeds, got 4 twice"):
         ls.compare(denoising[0], ["gd"], seeds=[4, 1, 4])
+
+
+def test_seeds_without_end_are_refused_before_they_fill_the_memory(denoising) -> None:
+    with pytest.raises(ValueError, match="seeds: expected at most 1000000 seeds, got more"):
+        ls.compare(denoising[0], ["gd"], seeds=itertools.count())
 
 
 @pytest.mark.parametrize("levels", [("RIGOROUS", "SAMPLED"), ("SAMPLED", "RIGOROUS")])

@@ -182,6 +182,24 @@ def test_a_factor_that_is_no_share_of_a_step_is_refused_by_the_name_of_its_sched
         ls.solve(problem(), ls.Method(GD(), Own()), stop=ls.StoppingRule(max_iter=5))
 
 
+@pytest.mark.parametrize("ends", [None, "no", "", 0, 1, 0.5, np.zeros(2), [False]], ids=repr)
+def test_an_end_of_a_stage_that_is_no_truth_value_is_refused_by_the_name_of_its_schedule(ends):
+    """A text ended every stage, whatever it said, and what returned nothing ended none."""
+
+    @dataclass(frozen=True)
+    class Own(Schedule):
+        name, summary, has_stages = "own", "planted", True
+
+        def is_boundary(self, stage_iteration, max_iter):
+            return ends
+
+        def transition(self, stage, rng):
+            return stage
+
+    with pytest.raises(TypeError, match=r"^schedule: is_boundary of 'own': expected True or False, got "):
+        ls.solve(problem(), ls.Method(GD(), Own()), stop=ls.StoppingRule(max_iter=5))
+
+
 @pytest.mark.parametrize("factor", [0.0, 1, np.float32(0.5), np.float64(2.0)], ids=repr)
 def test_factors_are_numbers_of_any_kind(factor):
     @dataclass(frozen=True)
