@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import termios
 import time
 
 import numpy as np
@@ -103,3 +105,22 @@ def test_alternating_least_squares_stops_where_that_fits_it() -> None:
     for name, optimizer in ls.optimizers.registry.classes().items():
         expected = (500, 1e-6) if name == "als" else (10_000, 1e-8)
         assert (optimizer.default_max_iter, optimizer.default_grad_tol) == expected
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_a_line_stays_within_the_terminal(clock, monkeypatch, columns) -> None:
+    """What is longer is broken, and all of it but the last piece would stay where it is."""
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (24, columns))
+    monkeypatch.setenv("TERM", "xterm")
+    with open(ours, "rb", buffering=0) as seen, open(theirs, "w") as terminal:
+        monkeypatch.setattr("sys.stderr", terminal)
+        line = Progress("convex factored", True)
+        line.show(0.25, "F = 40451.2699679  relative gap 1.09e-05  rank 44")
+        clock.now += 1.0
+        line.show(0.5, "done")
+        line.close()
+        monkeypatch.undo()
+        shown = seen.read(10_000).decode()
+    assert "\n" not in shown and "convex factored: 25 %, F = 40451.269967" in shown
+    assert max(map(len, shown.split("\r"))) < columns

@@ -23,7 +23,7 @@ LOG_SECONDS = 30.0
 class Progress:
     """One line such as ``gd  41%  L = 0.12345  |grad| = 1.2e-05``, at most ten times a second.
 
-    Where the line cannot be rewritten, in a log, another line is written every ``log_seconds``.
+    On a terminal it stays within its width, if need be without the bar. Where the line cannot be rewritten, in a log, another line is written every ``log_seconds``.
 
     Parameters
     ----------
@@ -53,11 +53,15 @@ class Progress:
             return
         self._next = time.perf_counter() + self._every
         share = min(max(fraction, 0.0), 1.0)
+        short = f"{self.label}: {100.0 * share:.0f} %, {text}"
         if not self._in_place:
-            complain(f"{self.label}: {100.0 * share:.0f} %, {text}")
+            complain(short)
             return
         done = int(20 * share)
         line = f"{self.label:<16} [{'#' * done}{'.' * (20 - done)}] {text}"
+        room = _room()
+        if room is not None and len(line) > room:
+            line = short[:room]
         _rewrite(line.ljust(self._width))
         self._width = len(line)
 
@@ -75,6 +79,18 @@ def is_obeying_terminal(stream: TextIO) -> bool:
 def _can_rewrite() -> bool:
     """Whether stderr obeys carriage returns: on a terminal, or in a notebook."""
     return is_obeying_terminal(sys.stderr) or type(sys.stderr).__module__.startswith("ipykernel")
+
+
+def _room() -> int | None:
+    """Return how many characters of a line a terminal does not break, None where it is none or does not say.
+
+    A carriage return goes back to the last piece of a broken line only, and the others would stay.
+    """
+    try:
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns if sys.stderr.isatty() else 0
+    except (OSError, ValueError):  # of a stream without a file
+        return None
+    return columns - 1 if columns > 1 else None
 
 
 def _rewrite(line: str) -> None:
