@@ -23,7 +23,8 @@ LOG_SECONDS = 30.0
 class Progress:
     """One line such as ``gd  41%  L = 0.12345  |grad| = 1.2e-05``, at most ten times a second.
 
-    On a terminal it stays within its width, if need be without the bar. Where the line cannot be rewritten, in a log, another line is written every ``log_seconds``.
+    On a terminal it stays within its width, if need be without the bar. Where the line cannot be rewritten, in a log,
+    another line is written every ``log_seconds``.
 
     Parameters
     ----------

@@ -165,15 +165,16 @@ def _in_columns(lines: Sequence[dict[str, Any] | str], columns: Sequence[Column]
 
 
 def _reference(reference: ConvexResult, rank: int) -> dict[str, Any]:
-    """Return the reference as a row."""
+    """Return the reference as a row; what is missing of one that is not certified nobody knows."""
+    certified = reference.certificate.is_global
     values = reference.certificate.singular_values
     return {
         "method": f"convex: {reference.route}",
         "objective": reference.fun,
-        "suboptimality": 0.0,
-        "missing": [0.0],
+        "suboptimality": 0.0 if certified else None,
+        "missing": [0.0] if certified else None,
         "gap": reference.relative_gap,
-        "is_global": reference.certificate.is_global,
+        "is_global": certified,
         "rank": reference.rank,
         "sigma_r": values[rank - 1] if rank <= len(values) else 0.0,
         "nuclear_norm": reference.nuclear_norm,
@@ -207,6 +208,11 @@ def _optimum(comparison: Comparison, reference: ConvexResult | None) -> str:
     return "global optimum" if reference is not None else f"global optimum of {comparison.minimises}"
 
 
+def _as_found(reference: ConvexResult) -> str:
+    """Say where a reference is not certified that its rank is that of a point that was found."""
+    return "" if reference.certificate.is_global else " as found, not certified"
+
+
 def _starts(comparison: Comparison) -> str:
     return " from every start" if len(comparison.seeds) > 1 else ""
 
@@ -219,7 +225,7 @@ def _unknown(rows: list[Row]) -> list[Row]:
 def _reached_by_none(comparison: Comparison, rows: list[Row], nearest: Row, reference: ConvexResult | None) -> str:
     """Say that no method reached the optimum, which one came nearest, and whether the factors can hold it."""
     none = "No method is certified to have reached" if _unknown(rows) else "No method reached"
-    rank = "" if reference is None else f" (rank {reference.rank})"
+    rank = "" if reference is None else f" (rank {reference.rank}{_as_found(reference)})"
     cannot = "" if reference is None else _out_of_reach(comparison.problem, reference)
     return (
         f"{none} the {_optimum(comparison, reference)}{rank}{_starts(comparison)}; the nearest is {nearest.method}, "
@@ -234,7 +240,7 @@ def _reached(comparison: Comparison, rows: list[Row], reference: ConvexResult | 
     level = weakest(Known[row.level] for row in good if row.level)
     held, columns = "", comparison.problem.rank
     if reference is not None:
-        held = f"; it has rank {reference.rank}, found with factors of rank {columns}"
+        held = f"; it has rank {reference.rank}{_as_found(reference)}, found with factors of rank {columns}"
         if reference.rank > columns:  # what is optimal to the tolerance may have fewer
             held = f"; found with factors of rank {columns}, where the reference has rank {reference.rank}"
     return (

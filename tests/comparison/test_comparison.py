@@ -100,6 +100,23 @@ def test_sentence_and_table(denoising) -> None:
     assert diverged.best() is None
 
 
+def test_what_an_optimum_that_is_not_certified_misses_is_not_said_to_be_nothing() -> None:
+    """Without a lower bound nobody knows how far the reference is from the optimum, nor which rank that has."""
+
+    class LogCosh:
+        shape, convex = (6, 5), True
+
+        def value_and_grad(self, X):
+            R = X - 3.0 * np.eye(6, 5)
+            return float(np.logaddexp(R, -R).sum()), np.tanh(R)
+
+    compared = ls.compare(ls.Problem(LogCosh(), 2, 0.3), ["lbfgs"])
+    assert compared.reference.certificate.is_global is None
+    base = str(compared).splitlines()[1].split()
+    assert base[:5] == ["convex:", "factored", f"{compared.reference.fun:.10g}", "-", "-"]
+    assert f"(rank {compared.reference.rank} as found, not certified)" in compared.conclusion()
+
+
 def test_a_seed_given_twice_is_no_second_start(denoising) -> None:
     with pytest.raises(ValueError, match="seeds: expected different seeds, got 4 twice"):
         ls.compare(denoising[0], ["gd"], seeds=[4, 1, 4])
