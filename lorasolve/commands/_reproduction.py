@@ -71,6 +71,20 @@ class Reproduction:
         """The seeds that were used, as far as words say them."""
         return _seeds(self.experiment, self.given)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data, without the records, which its own document has."""
+        document = _document(self.experiment, self.given, self.claims)
+        ran = {
+            "quick": self.quick,
+            "axes": self.given,
+            "judged": self.judged,
+            "ok": self.ok,
+            "cells": len(self.records),
+            "seconds": self.seconds,
+            "files": list(map(str, self.files)),
+        }
+        return document | ran
+
     def __str__(self) -> str:
         experiment = self.experiment
         work = sum(record["seconds"] for record in self.records)
@@ -137,7 +151,8 @@ def reproduce(
     records = _ordered(experiment, axes, _records(experiment, calls, calls.records(runs)))
     claims = _claims(experiment, records) if judged(experiment, axes) else []
     path = out / f"{_stem(experiment, quick, texts)}.json"
-    writes: dict[PathLike, Write] = {path: json_writer(_document(experiment, texts, records, claims))}
+    document = envelope("reproduce", _document(experiment, texts, claims, records=records))
+    writes: dict[PathLike, Write] = {path: json_writer(document)}
     if experiment.size is not None:
         writes[path.with_suffix(".png")] = figure_writer(_figure(experiment, records, experiment.size))
     write_together(writes)
@@ -196,17 +211,16 @@ def _seeds(experiment: Experiment, given: Mapping[str, Sequence[str]]) -> str:
 
 
 def _document(
-    experiment: Experiment, given: Mapping[str, Sequence[str]], records: list[Record], claims: list[Claim]
+    experiment: Experiment, given: Mapping[str, Sequence[str]], claims: list[Claim], **more: Any
 ) -> dict[str, Any]:
-    body = {
+    return {
         "experiment": experiment.name,
         "paper": experiment.paper,
         "summary": experiment.summary,
         "seeds": _seeds(experiment, given),
-        "records": records,
+        **more,
         "claims": [claim.to_dict() for claim in claims],
     }
-    return envelope("reproduce", body)
 
 
 def _figure(experiment: Experiment, records: list[Record], size: tuple[float, float]) -> Any:

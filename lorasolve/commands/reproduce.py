@@ -6,17 +6,23 @@ import argparse
 import contextlib
 import pathlib
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from .._support.files import require_writable
 from .._support.keywords import suggest
 from .._support.progress import complain
 from .._support.validate import as_path, as_text
+from ..io import envelope, to_json
 from ..papers import registry
 from ..papers.base import Experiment
-from ._arguments import add_worker_arguments, as_options
+from ._arguments import add_json_argument, add_worker_arguments, as_options
 from ._axes import chosen, help_text, option, options
-from ._output import show
+from ._output import emit, show
 from .base import Command, ExitCode, wrapped
+
+if TYPE_CHECKING:
+    from ._reproduction import Reproduction
 
 
 class ReproduceCommand(Command):
@@ -54,6 +60,7 @@ class ReproduceCommand(Command):
             help="write a Markdown page for each paper into DIR, and their list as DIR.md; experiments not run keep "
             "their sections",
         )
+        add_json_argument(parser)
         group = parser.add_argument_group("cells")
         group.add_argument(
             "--store",
@@ -79,51 +86,90 @@ class ReproduceCommand(Command):
         names = list(dict.fromkeys(each for name in args.names for each in accepted[name]))
         if not names:
             self._refuse_beside_nothing(args)
-            with contextlib.suppress(BrokenPipeError):  # of a reader that has its answer
-                show(_listing())
+            listed = {name: {"paper": cls.paper, "summary": cls.summary} for name, cls in known.items()}
+            emit(args, envelope("list", {"experiments": listed}), _listing())
             return ExitCode.FINE
         from ._paper_page import write_pages
-        from ._reproduction import Reproduction, reproduce
 
         given = {
             key.removeprefix("axis "): texts
             for key, texts in vars(args).items()
             if key.startswith("axis ") and texts is not None
         }
-        out = pathlib.Path(as_path(args.out, "--out"))
         pages = None if args.pages is None else pathlib.Path(as_path(args.pages, "--pages"))
         for name in names:
             chosen(known[name](), args.quick, given)
         if pages is not None:  # now, and not after hours of work
             require_writable(pages / "NAME.md", "--pages")
-        found: list[Reproduction] = []
+        done = self._reproduce(args, names, given)
+        if args.json:
+            with contextlib.suppress(BrokenPipeError):  # of a reader that has left
+                show(to_json(envelope("reproductions", done.to_dict())))
+        if done.interrupted:
+            return ExitCode.INCONCLUSIVE
+        if pages is not None:
+            write_pages(pages, done.found)
+        return ExitCode.FINE if done.ok else ExitCode.FALSE
+
+    def _reproduce(self, args: argparse.Namespace, names: list[str], given: dict[str, list[str]]) -> _Done:
+        """Run experiments one after the other, and print each unless one document is wanted of all."""
+        from ._reproduction import reproduce
+
+        done = _Done()
+        out = pathlib.Path(as_path(args.out, "--out"))
+        workers = {"store": args.store, "backend": args.backend, "n_jobs": args.jobs}
         for name in names:
-            experiment = known[name]()
+            experiment = registry.classes()[name]()
             lacks = experiment.missing()
             if lacks is not None:
                 as_text(lacks, f"{name}: missing")
                 if name in args.names:
                     raise ValueError(f"NAME: {name} {lacks}")
-                print(f"{name}: left out, {lacks}\n", flush=True)
-                continue
-            try:
-                workers = {"store": args.store, "backend": args.backend, "n_jobs": args.jobs}
-                with as_options(n_jobs="--jobs", store="--store", backend="--backend"):
-                    found.append(reproduce(experiment, out, args.quick, given, **workers))
-            except KeyboardInterrupt:
-                complain(f"{name}: interrupted; the same command continues from here")
-                return ExitCode.INCONCLUSIVE
-            print(f"{found[-1]}\n", flush=True)
-        if pages is not None:
-            write_pages(pages, found)
-        return ExitCode.FINE if all(each.ok for each in found) else ExitCode.FALSE
+                done.left_out[name] = lacks
+                text = f"{name}: left out, {lacks}"
+            else:
+                try:
+                    with as_options(n_jobs="--jobs", store="--store", backend="--backend"):
+                        done.found.append(reproduce(experiment, out, args.quick, given, **workers))
+                except KeyboardInterrupt:
+                    complain(f"{name}: interrupted; the same command continues from here")
+                    done.interrupted = True
+                    break
+                text = str(done.found[-1])
+            if not args.json:
+                show(f"{text}\n", flush=True)
+        return done
 
     def _refuse_beside_nothing(self, args: argparse.Namespace) -> None:
         """Refuse options for what is run where nothing is named to be run."""
         default = vars(self.parser().parse_args([]))
-        given = [option(name.removeprefix("axis ")) for name, value in vars(args).items() if value != default[name]]
+        changed = [name for name, value in vars(args).items() if value != default[name] and name != "json"]
+        given = [option(name.removeprefix("axis ")) for name in changed]
         if given:
             raise ValueError(f"NAME: expected an experiment, a paper or all of them ('all') beside {', '.join(given)}")
+
+
+@dataclass
+class _Done:
+    """What became of the experiments that were asked for."""
+
+    found: list[Reproduction] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    interrupted: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether every claim holds."""
+        return all(each.ok for each in self.found)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data; records are in the files."""
+        return {
+            "ok": self.ok,
+            "interrupted": self.interrupted,
+            "experiments": [each.to_dict() for each in self.found],
+            "left_out": self.left_out,
+        }
 
 
 def names_by_word() -> dict[str, list[str]]:

@@ -475,6 +475,33 @@ def test_the_name_of_a_paper_stands_for_its_experiments(tmp_path, monkeypatch, c
     ]
 
 
+def test_one_document_says_what_was_found_and_names_the_files_of_the_records(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(registry, "classes", lambda: {"squares": Squares})
+    command = ["reproduce", "squares", "--json", "--out", str(tmp_path), "--backend", "serial"]
+    assert main([*command, "--x", *map(str, range(8))]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["schema"] == "lorasolve/reproductions"
+    assert told["ok"] is True and told["interrupted"] is False and told["left_out"] == {}
+    (squares,) = told["experiments"]
+    assert squares["axes"] == {"x": list("01234567")} and squares["cells"] == 8
+    (claim,) = squares["claims"]
+    assert claim == {"statement": "squares are large", "status": "confirmed", "measured": "-", "holds": True}
+    written = json.loads((tmp_path / "squares-chosen.json").read_text())
+    assert squares["files"][0] == str(tmp_path / "squares-chosen.json")
+    assert [record["square"] for record in written["records"]] == [0, 1, 4, 9, 16, 25, 36, 49]
+    Squares.stop_at.append(9)
+    assert main([*command, "--x", "9"]) == 3
+    told = json.loads(capsys.readouterr().out)
+    assert told["interrupted"] is True and told["experiments"] == []
+
+
+def test_the_listing_is_a_document_too(capsys):
+    assert main(["reproduce", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["experiments"]
+    assert told.keys() == registry.classes().keys()
+    assert all(told[name]["summary"] == cls.summary for name, cls in registry.classes().items())
+
+
 def test_interruption_has_its_exit_code(tmp_path, monkeypatch):
     from lorasolve.papers.sharp import Sharp
 
