@@ -24,8 +24,19 @@ _OF_SGD = {"nesterov", "maximize", "foreach", "differentiable", "fused"}
 _OF_ADAFACTOR = {"scale_parameter", "relative_step", "clip_threshold", "decay_rate", "warmup_init"}
 # What those write that decay beside the gradient and do not say so: this one, torch's Adafactor, and its Muon.
 _DECOUPLED = (_OF_ADAFACTOR, {"beta2_decay", "d"}, {"ns_coefficients", "ns_steps"})
+# What those of torch write that add their decay to the gradient and do not say so: RMSprop, Adagrad, Adadelta, ASGD.
+# Those of others of these names lack the last of the keys, or say by one of their own that they decouple it.
+_OF_ASGD = {"lambd", "t0", "differentiable"}
+_COUPLED = (
+    {"centered", "alpha", "differentiable"},
+    {"lr_decay", "initial_accumulator_value", "differentiable"},
+    {"rho", "differentiable"},
+    _OF_ASGD,
+)
+# Second moments of gradients, as Adam, RMSprop (with Adadelta) and Adagrad call them.
+_SECOND_MOMENTS = ("exp_avg_sq", "square_avg", "sum")
 # What optimizers keep in the shape of a tensor; Adafactor only of vectors.
-_OF_ITS_SHAPE = ("exp_avg", "momentum_buffer", "exp_avg_sq", "state1")
+_OF_ITS_SHAPE = ("exp_avg", "momentum_buffer", *_SECOND_MOMENTS, "ax", "state1")
 
 
 @dataclass(frozen=True)
@@ -40,7 +51,7 @@ class GroupDecay:
         The learning rate at the time of the checkpoint; None where steps have another size, as those of Adafactor with
         ``relative_step`` or ``scale_parameter``.
     weight_decay : float
-        The decay at that time.
+        The decay at that time; that of torch's ASGD is its ``weight_decay`` and ``lambd`` together.
     full_lr : float or None
         The learning rate before any schedule, where a scheduler of torch has noted it, else ``lr``. At the end of a
         run with a schedule ``lr`` is 0.
@@ -78,7 +89,8 @@ class OptimizerState:
     steps : int or None
         The most steps that a tensor has seen.
     adaptive : bool
-        Whether second moments are kept (Adam and its kin), so that a decay setting may be decoupled from the loss.
+        Whether second moments are kept (Adam, RMSprop and their kin), so that a decay setting may be decoupled from the
+        loss.
     smoothed_gradients : tuple of float
         Length of the smoothed gradient (``exp_avg``, or the momentum) of each tensor, in the file's order.
     """
@@ -149,7 +161,7 @@ class OptimizerState:
         """Return the horizon, and how much of it was done, as far as it is known that the decay acts at that rate."""
         decaying = [group for group in self._told if group.weight_decay > 0.0]
         if all(group.decoupled is False and group.momentum is None for group in decaying):
-            return "it is a part of the gradient, which this optimizer divides by a size of its own: it has no horizon"
+            return "it is a part of the gradient, which this optimizer scales by a size of its own: it has no horizon"
         factor = "(1 - momentum)" if any(group.momentum for group in decaying) else "1"
         text = f"decay horizon {factor}/(lr wd) = {self.horizon:.3g} steps at the full lr"
         if not all(group.decoupled or group.momentum is not None for group in decaying):
@@ -206,7 +218,7 @@ def read_optimizer_state(path: PathLike) -> OptimizerState:
     return OptimizerState(
         groups=groups,
         steps=int(max(steps)) if steps else None,
-        adaptive=any("exp_avg_sq" in entry for entry in entries),
+        adaptive=any(key in entry for entry in entries for key in _SECOND_MOMENTS),
         smoothed_gradients=lengths,
     )
 
@@ -241,6 +253,8 @@ def _group(group: Any, file: pathlib.Path, vectors: Collection[Any]) -> GroupDec
     if stated is not None and not _is_number(stated):
         raise ValueError(f"{file}: expected a weight_decay that is a number >= 0, got {shown(stated)}")
     decay = 0.0 if stated is None else float(stated)
+    if _is_of(group, _OF_ASGD) and _is_number(group["lambd"]):
+        decay += float(group["lambd"])
     params = group["params"] if isinstance(group.get("params"), list) else []
     stated_momentum = _momentum(group)
     momentum, ahead = (None, 1.0) if stated_momentum is None else stated_momentum
@@ -261,6 +275,11 @@ def _is_adafactor(group: Any) -> bool:
     return isinstance(group, dict) and group.keys() >= _OF_ADAFACTOR
 
 
+def _is_of(group: dict[str, Any], keys: set[str]) -> bool:
+    """Return whether a group has the keys of an optimizer of torch, and none that says that its decay is decoupled."""
+    return group.keys() >= keys and not any("decouple" in str(key) for key in group)
+
+
 def _momentum(group: dict[str, Any]) -> tuple[float, float] | None:
     """Return the momentum of torch's SGD, and how many times the gradient its steps are where that stays the same.
 
@@ -268,8 +287,7 @@ def _momentum(group: dict[str, Any]) -> tuple[float, float] | None:
     (``weight_decouple``), or not at all, and lacks keys of torch's then (the SGDW of timm).
     """
     settings = [group.get(key) for key in ("momentum", "dampening")]
-    other = any("decouple" in str(key) for key in group) or not group.keys() >= _OF_SGD
-    if other or not all(map(_is_number, settings)):
+    if not _is_of(group, _OF_SGD) or not all(map(_is_number, settings)):
         return None
     momentum, dampening = map(float, settings)  # type: ignore[arg-type]
     if momentum >= 1.0 or dampening > 1.0:
@@ -283,10 +301,11 @@ def decays_beside_the_gradient(groups: Iterable[dict[str, Any]]) -> bool:
 
 
 def _decoupled(group: dict[str, Any]) -> bool | None:
-    """Return what the settings say: the Adam family of PyTorch states it, its SGD adds to the gradient."""
+    """Return what the settings say: the Adam family of PyTorch states it, its others show it by their keys."""
     stated = group.get("decoupled_weight_decay")
     if isinstance(stated, bool):
         return stated
     if any(group.keys() >= keys for keys in _DECOUPLED):
         return True
-    return None if _momentum(group) is None else False
+    added = _momentum(group) is not None or any(_is_of(group, keys) for keys in _COUPLED)
+    return False if added else None

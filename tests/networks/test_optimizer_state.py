@@ -191,10 +191,41 @@ def test_of_a_decay_that_an_optimizer_divides_no_horizon_is_told(tmp_path):
     torch.save(optimizer.state_dict(), tmp_path / "optimizer.pt")
     found = read_optimizer_state(tmp_path)
     assert found.decay_kind == "l2" and "of it done" not in str(found) and "it has no horizon" in str(found)
-    rms = torch.optim.RMSprop([parameter], lr=0.1, weight_decay=1e-3)
-    torch.save(rms.state_dict(), tmp_path / "optimizer.pt")
+    groups = [{"params": [0], "lr": 0.1, "weight_decay": 1e-3}]  # of an optimizer that nothing tells
+    torch.save({"param_groups": groups, "state": {}}, tmp_path / "optimizer.pt")
     told = str(read_optimizer_state(tmp_path))
     assert told.endswith("decay horizon 1/(lr wd) = 1e+04 steps at the full lr if it is decoupled")
+
+
+@pytest.mark.parametrize("name", ["RMSprop", "Adagrad", "Adadelta", "ASGD"])
+def test_what_rests_where_the_penalty_balances_the_gradient_has_that_penalty(tmp_path, name):
+    """The gradient is ``-lam theta``: an optimizer that adds the decay to it stays, and one that decouples it moves."""
+    matrix, bias = (torch.nn.Parameter(torch.full(shape, 2.0, dtype=torch.float64)) for shape in ((3, 2), (3,)))
+    none = {"lambd": 0.0} if name == "ASGD" else {}
+    groups = [{"params": [matrix], "weight_decay": 0.03}, {"params": [bias], "weight_decay": 0.0, **none}]
+    optimizer = getattr(torch.optim, name)(groups, **({"lr": 0.1, "lambd": 0.02} if name == "ASGD" else {"lr": 0.1}))
+    lam = 0.05 if name == "ASGD" else 0.03
+    for _ in range(3):
+        matrix.grad, bias.grad = -lam * matrix.detach(), torch.ones_like(bias)
+        optimizer.step()
+    assert (matrix - 2.0).abs().max() < 1e-12 and (bias - 2.0).abs().max() > 1e-4
+    torch.save(optimizer.state_dict(), tmp_path / "optimizer.pt")
+    found = read_optimizer_state(tmp_path)
+    assert (found.decay_kind, found.weight_decay) == ("l2", pytest.approx(lam))
+    assert [group.of_vectors for group in found.groups] == [False, True]
+    assert found.adaptive == (name != "ASGD") and "it has no horizon" in str(found)
+    # As timm's RMSprop says that it may decouple its decay.
+    state = optimizer.state_dict()
+    state["param_groups"][0]["decoupled_decay"] = True
+    torch.save(state, tmp_path / "optimizer.pt")
+    assert read_optimizer_state(tmp_path).decay_kind == "unknown"
+
+
+def test_averaged_gradient_descent_decays_without_a_weight_decay(tmp_path):
+    parameter = torch.nn.Parameter(torch.ones(3, 2))
+    torch.save(torch.optim.ASGD([parameter]).state_dict(), tmp_path / "optimizer.pt")  # lambd is 1e-4
+    found = read_optimizer_state(tmp_path)
+    assert (found.decay_kind, found.weight_decay) == ("l2", 1e-4) and "no decay" not in str(found)
 
 
 def test_files_that_are_no_optimizers_state_are_refused(tmp_path):
