@@ -72,7 +72,7 @@ def features(
                 rows = embed(model, batch)
             rows, found = _checked(rows, targets(batch), Z)
             if embed is None and not _answers(head, rows, answer):
-                raise ValueError("model: its outputs are not those of its last linear layer; give embed")
+                raise ValueError(_why_no_head(model, head))
             Z.append(rows.double().cpu().numpy())
             y.append(found.cpu().numpy())
     if not Z:
@@ -128,6 +128,18 @@ def _through_last_layer(model: Any, batch: Any) -> tuple[Any, Any, Any]:
     if not asked:
         raise ValueError("model: has no linear layer; give embed")
     return *asked[-1], answer
+
+
+def _why_no_head(model: Any, head: Any) -> str:
+    """Return why the linear layer that was asked last is not the head of a network, and what to do."""
+    what = "model: its outputs are not those of its last linear layer; give embed"
+    for name, module in model.named_modules():
+        if hasattr(module, "lora_B") and any(part is head for part in module.modules()):
+            return (
+                f"{what}. That is the LoRA layer {name}: where no other is adapted judge tells whether its update is "
+                "global; else embed returns what that layer is given, and W0 is zero"
+            )
+    return what
 
 
 def _answers(head: Any, rows: Any, answer: Any) -> bool:
