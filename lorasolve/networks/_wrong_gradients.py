@@ -19,8 +19,16 @@ AGREES = 1e-4
 # Step of a difference of values, of the size of the weights, and what rounding may make of the slope, of the losses.
 STEP = float(np.finfo(np.float64).eps) ** (1 / 3)
 UNSURE = REPEATABLE["float64"] / STEP
+# ... and of each loss: where a sample is fitted, that is a difference of numbers of about 1.
+UNSURE_OF_ONE = 4.0 * float(np.finfo(np.float64).eps) / STEP
+# Steps so many times as long tell rounding, whose share of a slope shrinks with them, from a gradient that is wrong:
+# its difference from the values stays what it is, up to this share, along three of them in a row.
+LONGER = (1.0, 10.0, 100.0, 1000.0)
+STAYS = 0.1
 # A step that is long for the curvature, beside a normalization of what nearly vanishes, is shortened tenfold so often.
 SHORTER = 3
+# A slope ahead that differs from that behind by more than this share of what a gradient is off is a kink beside it.
+BENT = 1e-2
 # Random directions along which a gradient may agree with values.
 DIRECTIONS = 4
 
@@ -33,29 +41,35 @@ def fault_of_gradient(losses_at: LossesAt, losses: Any, leaves: Sequence[Any], n
     G = [leaf.grad for leaf in leaves]
     agreeing, wrong = 0, ""
     for _ in range(DIRECTIONS):
-        ahead, behind, by_gradient, usual = _slopes(losses_at, losses, leaves, G)
+        ahead, behind, by_gradient, allowed = _slopes(losses_at, losses, leaves, G)
         by_values = (ahead + behind) / 2.0
-        if abs(by_values - by_gradient) <= _allowed(usual, losses):
+        if abs(by_values - by_gradient) <= allowed:
             agreeing += 1
             if agreeing == needed:
                 return None
         else:
-            # A gradient at a kink is that of one side; a wrong one is wrong on both alike.
-            kink = abs(ahead - behind) >= abs(by_values - by_gradient)
-            why = (
-                f"{ahead:.3g} ahead and {behind:.3g} behind: a kink, as of a ReLU"
-                if kink
-                else "a part that is detached, rounded or differentiated by hand?"
-            )
             wrong = (
                 f"along a random direction the values of a batch change at the rate {by_values:.3g}, and the "
-                f"gradient says {by_gradient:.3g} ({why})"
+                f"gradient says {by_gradient:.3g} ({_why(ahead, behind, by_gradient)})"
             )
     return wrong
 
 
+def _why(ahead: float, behind: float, by_gradient: float) -> str:
+    """Return what may make slopes by values differ from that of a gradient.
+
+    A gradient at a kink is that of one side, or of none; a wrong one is wrong on both alike.
+    """
+    bend, off = abs(ahead - behind), abs((ahead + behind) / 2.0 - by_gradient)
+    slopes = f"{ahead:.3g} ahead and {behind:.3g} behind: a kink, as of a ReLU"
+    if bend >= off:
+        return slopes
+    by_hand = "a part that is detached, rounded or differentiated by hand"
+    return f"{slopes}, or {by_hand}?" if bend > BENT * off else f"{by_hand}?"
+
+
 def _slopes(losses_at: LossesAt, losses: Any, weights: Sequence[Any], G: Sequence[Any]) -> tuple[float, ...]:
-    """Return slopes of the losses ahead and behind, that of the gradient, and the usual size of the latter.
+    """Return slopes of the losses ahead and behind, that of the gradient, and how far it may be from their mean.
 
     Where they bend by more than their mean is off, the step may be too long: what the curvature makes of it
     vanishes with the step, a kink and a wrong gradient stay.
@@ -74,13 +88,30 @@ def _slopes(losses_at: LossesAt, losses: Any, weights: Sequence[Any], G: Sequenc
 
     by_gradient = sum(float((g * d).sum()) for g, d in zip(G, D) if g is not None)
     usual = math.hypot(*(size * float(g.norm()) for size, g in zip(sizes, G) if g is not None))
+    allowed = AGREES * usual
+    unsure = allowed + UNSURE * float(losses.abs().sum()) + UNSURE_OF_ONE * len(losses)
     for shorter in range(SHORTER + 1):
         step = 0.1**shorter * STEP
         ahead, behind = slope(step), slope(-step)
         off = abs((ahead + behind) / 2.0 - by_gradient)
-        if off <= _allowed(usual, losses) or abs(ahead - behind) < off:
+        if off <= unsure or abs(ahead - behind) < off:
             break
-    return ahead, behind, by_gradient, usual
+    if allowed < off <= unsure:  # rounding explains it, and hides a wrong gradient that is small, as of small weights
+        by_values = [(slope(k * step) + slope(-k * step)) / 2.0 for k in LONGER]
+        allowed = allowed if _stays_off(by_values, by_gradient) else unsure
+    return ahead, behind, by_gradient, allowed
+
+
+def _stays_off(by_values: Sequence[float], by_gradient: float) -> bool:
+    """Return whether three slopes in a row are off by the same, up to a share.
+
+    A slope of 0 tells nothing: the values may change by less than their last digit.
+    """
+    threes = zip(by_values, by_values[1:], by_values[2:])
+    return any(
+        0.0 not in three and max(three) - min(three) <= STAYS * min(abs(each - by_gradient) for each in three)
+        for three in threes
+    )
 
 
 def lost_gradients(
@@ -102,8 +133,3 @@ def lost_gradients(
     if not change(without):
         return []
     return [k for k in without if change([k])] or list(without)
-
-
-def _allowed(usual: float, losses: Any) -> float:
-    """Return how far a slope by values may be from that of the gradient, of the usual size of the latter."""
-    return AGREES * usual + UNSURE * float(losses.abs().sum())

@@ -398,6 +398,17 @@ class _Case:
             return "With one factor frozen, more steps need not end that"
         return "More steps of full-batch training remain"
 
+    def _along_negative_curvature(self, searched: SecondOrder) -> tuple[str, str, Known | None]:
+        """Return what a direction of negative curvature decides, held against values."""
+        difference = self._second_difference(searched.direction)
+        reason = (
+            f"a direction of negative curvature {searched.smallest:.3g} was found (the second difference of three "
+            f"values of L along it is {difference:.3g})"
+        )
+        if difference < 0.0:
+            return "saddle", f"{reason}: a saddle", Known.CERTIFIED
+        return "inconclusive", f"{reason}: the Hessian products contradict the values", None
+
     def _then(
         self,
         found: TangentCertificate,
@@ -408,14 +419,7 @@ class _Case:
     ) -> tuple[str, str, Known | None]:
         """Return what further evidence decides about a point that no number of its own decides about."""
         if searched is not None and not searched.is_sosp:
-            difference = self._second_difference(searched.direction)
-            reason = (
-                f"a direction of negative curvature {searched.smallest:.3g} was found (the second difference of three "
-                f"values of L along it is {difference:.3g})"
-            )
-            if difference < 0.0:
-                return "saddle", f"{reason}: a saddle", Known.CERTIFIED
-            return "inconclusive", f"{reason}: the Hessian products contradict the values", None
+            return self._along_negative_curvature(searched)
         if found.F - best > REFUTES[self.network.precision] * abs(found.F):
             reason = (
                 f"not global: another point has F = {best:.8g}, lower by {at_least(found.F - best, '.3g')}. The "
@@ -438,22 +442,7 @@ class _Case:
         if self._unbounded:
             return "inconclusive", f"{self._unbounded}: no bound", None
         if gap <= self.tol:
-            reason = (
-                f"within {_percent(gap)} of the optimum of the network linearised at its own trained weights, over "
-                f"updates of every rank (by {how}). To first order neither more rank nor more steps gain more; another "
-                "start might. This bounds neither the network's global optimum nor its error on new data"
-            )
-            if not any(layer.rank for layer in found.layers):
-                reason += (
-                    ". The updates are empty: near this model nothing is worth its penalty for a lam above "
-                    f"{found.dual_norm * self.lam:.3g}"
-                )
-            elif found.dual_norm < 1.0 - STATIONARY:
-                reason += (
-                    f". ||G||_2 is at most {at_most(found.dual_norm, '.2g')} of lam in every layer: the updates are "
-                    "not worth their penalty here, and F falls as they shrink"
-                )
-            return "tangent_optimal", reason, found.level
+            return "tangent_optimal", _how_near(found, gap, how), found.level
         hint = "" if solved is not None else "; tangent_solve=True gives a sharper number"
         reason = (
             f"stationary, with a tangent gap of at most {at_most(gap, '.2g')} of F (by {how}), a bound above "
@@ -477,6 +466,32 @@ def _loud(found: TangentCertificate, norms: Sequence[float | None]) -> str:
         f"{layer.name} has full rank {rank} and ||X||_2 = {times:.2g} ||W||_2 ({len(loud)} of "
         f"{len(found.layers)} layers)"
     )
+
+
+def _how_near(found: TangentCertificate, gap: float, how: str) -> str:
+    """Return what a small gap says of a stationary point, and what it does not say."""
+    reason = (
+        f"within {_percent(gap)} of the optimum of the network linearised at its own trained weights, over updates of "
+        f"every rank (by {how}). To first order neither more rank nor more steps gain more; another start might. This "
+        "bounds neither the network's global optimum nor its error on new data"
+    )
+    empty = not any(layer.rank for layer in found.layers)
+    if empty and found.dual_norm == 0.0:
+        return (
+            f"{reason}. The updates are empty, and no gradient comes to any of these layers: to first order the "
+            "loss does not depend on them here (units of a ReLU that are off, a head of zeros?)"
+        )
+    if empty:
+        return (
+            f"{reason}. The updates are empty: near this model nothing is worth its penalty for a lam above "
+            f"{found.dual_norm * found.lam:.3g}"
+        )
+    if found.dual_norm < 1.0 - STATIONARY:
+        return (
+            f"{reason}. ||G||_2 is at most {at_most(found.dual_norm, '.2g')} of lam in every layer: the updates "
+            "are not worth their penalty here, and F falls as they shrink"
+        )
+    return reason
 
 
 def _percent(share: float) -> str:

@@ -558,3 +558,17 @@ def test_the_solved_tangent_gap_is_below_that_of_one_gradient(trained):
     verdict = judge(model, CrossEntropy(), data(), LAM, factors=rough)
     solved = solve_tangent(linearize(network, rough), rough, LAM)
     assert 0.0 < solved.gap <= verdict.certificate.gap
+
+
+def test_layers_to_which_no_gradient_comes_are_told_from_those_that_are_not_worth_their_penalty():
+    """Units that are off, by far: no lam makes an update worth its penalty, and 0 is no such lam."""
+    nothing = [(np.zeros((7, 1)), np.zeros((6, 1)))]
+    x, y = torch.randn(20, 6), torch.randint(0, 3, (20,))
+    for shift, told in ((-100.0, "no gradient comes to any of these layers"), (0.0, "for a lam above ")):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(6, 7), torch.nn.ReLU(), torch.nn.Linear(7, 3))
+        with torch.no_grad():
+            model[0].bias += shift
+        verdict = judge(model, CrossEntropy(), [(x, y)], 5.0, layers="0", factors=nothing)
+        assert verdict.kind == "tangent_optimal" and told in verdict.reason
+        assert (np.linalg.norm(verdict.certificate.gradients[0]) == 0.0) == (shift != 0.0)

@@ -134,6 +134,52 @@ def test_a_gradient_that_is_wrong_on_one_batch_of_many_bounds_nothing(sizes, n):
     assert "contradicts its own gradient" in judged[1].reason and judged[1].certificate.gap == math.inf
 
 
+class Longer(torch.autograd.Function):
+    """The same values, and a gradient that is longer by half a percent."""
+
+    @staticmethod
+    def forward(ctx, z):
+        return z.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return 1.005 * grad
+
+
+class Small(Net):
+    """Weights so small that their gradient is lost beside what rounding may make of values."""
+
+    def __init__(self, size, bend):
+        super().__init__(weight=size)
+        self.bend = bend
+
+    def forward(self, x):
+        return self.bend(super().forward(x))
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-1, 1e-2, 1e-3])
+def test_a_gradient_that_is_wrong_by_half_a_percent_is_found_at_weights_of_any_size(size):
+    nothing = [(np.zeros((7, 1)), np.zeros((6, 1))), (np.zeros((5, 1)), np.zeros((7, 1)))]
+    for bend, kind in ((torch.clone, "tangent_optimal"), (Longer.apply, "inconclusive")):
+        assert judge(Small(size, bend), CrossEntropy(), data(), 5.0, factors=nothing).kind == kind
+
+
+@pytest.mark.parametrize("margin", [100.0, 200.0, 300.0, 1000.0])
+@pytest.mark.parametrize("size", [1.0, 1e-2])
+def test_samples_that_are_fitted_contradict_no_gradient(size, margin):
+    """Their losses are 0, or few units of the last digit of 1, and stay that where the gradient does not vanish yet.
+
+    That ``1 - p`` and ``-log p`` lose their digits there is a matter of rounding.
+    """
+    model = Net(weight=size).eval()
+    model.head.weight *= margin
+    model.head.bias *= margin
+    with torch.no_grad():
+        fitted = [(x, model(x).argmax(1)) for x, _ in data()]
+    network = Network(model, CrossEntropy(), fitted)
+    assert network.tested_value_and_gradients(network.zeros())[2] is None
+
+
 # Which of the directions agree, on two batches.
 FAULTY, SOUND = ("0000", "0100", "1000", "110000"), ("111", "1011", "00111", "110001")
 
@@ -143,7 +189,7 @@ def test_one_direction_that_agrees_by_chance_hides_no_fault(monkeypatch, agreein
     """A wrong gradient agrees with values along some of all directions, a right one not across kinks."""
     network = Network(Net(), CrossEntropy(), data())
     draws = iter(agreeing)
-    monkeypatch.setattr(_wrong_gradients, "_slopes", lambda *_: (1.0, 1.0, 1.0 if next(draws) == "1" else 2.0, 1.0))
+    monkeypatch.setattr(_wrong_gradients, "_slopes", lambda *_: (1.0, 1.0, 1.0 if next(draws) == "1" else 2.0, 0.5))
     assert (network.tested_value_and_gradients(network.zeros())[2] is not None) == (agreeing in FAULTY)
     assert next(draws, None) is None
 
