@@ -9,7 +9,7 @@ import lorasolve as ls
 from lorasolve.certificates import norms, rigorous
 from lorasolve.convex.factored import Factored, Trail, _factors, _Run
 from lorasolve.landscape.instances import sharp, two_by_two
-from lorasolve.linear_map import TopSingular
+from lorasolve.linear_map import TopSingular, top_above
 from lorasolve.low_rank import factor_svd
 from lorasolve.objectives import (
     Denoising,
@@ -158,6 +158,36 @@ def test_what_is_outside_is_estimated_from_what_was_seen_at_another_point(shape)
     P, Q = (np.linalg.qr(factor)[0] for factor in (A, B))
     true = np.linalg.norm(G - P @ (P.T @ G) - (G @ Q) @ Q.T + P @ (P.T @ G @ Q) @ Q.T, 2)
     assert 0.9985 * true <= view.outside(run.seen[0]) <= true * (1.0 + 1e-12)
+
+
+@pytest.mark.parametrize("shape", [(30, 24), (24, 30)])
+def test_coupled_blocks_of_a_crowded_gradient_do_not_hide_its_norm(shape):
+    """A gradient that is nearly orthogonal: its norm is that of a full SVD, its blocks' bound 1000 times further up."""
+    rng = np.random.default_rng(2)
+    r, lam = 5, 2.0
+    U, V = (np.linalg.qr(rng.standard_normal((size, min(shape))))[0] for size in shape)
+    P, Q = U[:, :r], V[:, :r]
+    s = np.where(np.arange(min(shape)) < r, lam, lam * (1.0 - 1e-8))
+    # What leads from the spaces of X to the directions outside of them in which the gradient is small.
+    s[-r:] = 0.3 * lam
+    G = -(U * s) @ V.T + 1e-4 * (U[:, -r:] @ Q.T + P @ V[:, -r:].T)
+    M = P @ np.diag(np.arange(2.0, 2.0 + r)) @ Q.T - G
+    run = _Run(ls.Problem(Denoising(M), 1, lam), tol=1e-9)
+    _, _, (view,) = run._views([factor_svd(P * np.arange(2.0, 2.0 + r), Q)])
+    exact = np.linalg.norm(G, 2)
+    large = top_above(view.gradient, 4, 4, lam)
+    found = view.norm(large, float(large.values[0]), 0.0, lam)
+    assert view.gradient.norm(float(large.values[0])) - lam > 1000 * (exact - lam)
+    assert found - lam == pytest.approx(exact - lam, rel=0.01)
+
+
+def test_scattered_entries_of_a_completion_are_solved_in_few_rounds():
+    """Singular values of the gradient crowd at lam: 200 rounds did not end, most of them without a descent."""
+    rng = np.random.default_rng(0)
+    m, n = 1600, 1500
+    rows, cols = np.divmod(rng.choice(m * n, 3000, replace=False), n)
+    f = MatrixCompletion(rows, cols, rng.standard_normal(3000), (m, n))
+    assert certified(ls.Problem(f, 8, 2.0), 1e-5).nit < 40
 
 
 def test_runs_on_a_trail_begin_where_the_last_one_ended():
