@@ -24,7 +24,7 @@ from .._support.truth import MoreThanYesOrNo
 from .._support.validate import Array, as_choice, as_instance, as_number, shown
 from ..dense import frobenius_norm
 from ..low_rank import RANK_TOL, balanced, factor_svd, numerical_rank
-from ..objectives import Facts, LinearModel
+from ..objectives import Facts, LinearModel, changed_data
 from ..objectives.base import allowance
 from ..problem import Problem
 from ..problem.blocks import Pairs, is_of_a_user
@@ -361,10 +361,8 @@ def refuse_changed_data(problem: Problem, factors: Pairs, found: Evidence) -> No
     The arrays are their owner's, who may write to them. What was formed from them once (Gram matrices, frozen outputs)
     goes on answering a run, while a proof reads the samples. Where columns cancel values differ anyway.
     """
-    label, remedy = problem.loss.label, "make it anew, or of a copy of the data"
-    changed = f"objective: the data of {label} were changed in place after it was made"
-    if isinstance(problem.objective, LinearModel) and problem.objective.samples_have_changed():
-        raise ValueError(f"{changed}; {remedy}")
+    if isinstance(problem.objective, LinearModel):
+        problem.objective.refuse_changed_samples()
     if found.proof is None or problem.loss.facts.n_samples is None or is_of_a_user(problem.loss):
         return
     nuclear = sum(float(s.sum()) for _, s, _ in found.svds)
@@ -374,7 +372,7 @@ def refuse_changed_data(problem: Problem, factors: Pairs, found: Evidence) -> No
     value = float(problem.loss.factor_value(factors)) + problem.lam_effective * nuclear
     off = max(bound.value_low - value, value - bound.value_high)
     if CHANGED * abs(value) < off < math.inf and off > problem.loss.rounding_noise(factors).value:
-        raise ValueError(f"{changed}, whose value at this point has changed by {off:.3g}; {remedy}")
+        raise ValueError(changed_data(problem.loss.label, f", whose value at this point has changed by {off:.3g}"))
 
 
 def _within(value: float, found: Evidence) -> float:

@@ -20,6 +20,12 @@ COLUMNS = 8
 Model = TypeVar("Model", bound="LinearModel")
 
 
+def changed_data(label: str, how: str = "") -> str:
+    """Return what a loss is refused with whose arrays their owner has written to, and how that showed."""
+    changed = f"objective: the data of {label} were changed in place after it was made{how}"
+    return f"{changed}; make it anew, or of a copy of the data"
+
+
 class LinearModel(Objective):
     """Base class of objectives that see the weight only through the outputs ``(W0 + X) Z`` (m, N).
 
@@ -89,12 +95,16 @@ class LinearModel(Objective):
         # Those that no call is writing to: ``B^T Z`` (r, N) and the outputs (m, N).
         self._work_arrays: list[tuple[Array, Array]] = []
 
-    def samples_have_changed(self) -> bool:
-        """Return whether the inputs were written to since the frozen weight was applied to them; a few columns tell."""
+    def refuse_changed_samples(self) -> None:
+        """Refuse inputs that were written to since the frozen weight was applied to them; a few columns tell.
+
+        Values would be those of no loss: of the old samples in part, and of the new.
+        """
         some = np.random.default_rng().integers(self.n_samples, size=COLUMNS)
         Z, W0 = self.Z[:, some], self.W0
         off = np.abs(W0 @ Z - self._frozen_outputs[:, some])
-        return not bool((off <= float(np.sqrt(np.finfo(self.dtype).eps)) * (np.abs(W0) @ np.abs(Z))).all())
+        if not (off <= float(np.sqrt(np.finfo(self.dtype).eps)) * (np.abs(W0) @ np.abs(Z))).all():
+            raise ValueError(changed_data(self.label))
 
     def with_data(self: Model, Z: ArrayLike, targets: ArrayLike) -> Model:
         """Return the same loss and frozen weight on other samples, for example on a test set.
