@@ -59,7 +59,6 @@ from lorasolve.symbolic import (
     Form,
     Identity,
     Inequality,
-    ScalarCheck,
     Square,
     SumOfSquares,
     Theorem,
@@ -88,12 +87,13 @@ m, n, r = dims("m n r")
 A, B, R = matrix("A", m, r), matrix("B", n, r), matrix("R", m, r)
 G, GS, XS, H = (matrix(x, m, n) for x in ("G", "Gstar", "Xstar", "H"))
 u, v, y = vector("u", m), vector("v", n), vector("y", r)
-alpha, e, g, k, curvature = scalars("alpha e g k_gap beta")
-lam, e0, omega, eps, gamma, beta2 = scalars("lambda e_0 omega eps gamma beta_2", nonnegative=True)
+alpha, k, curvature = scalars("alpha k_gap beta")
+lam, g, e, omega, eps, gamma, beta2 = scalars("lambda g e omega eps gamma beta_2", nonnegative=True)
 # lam where it is not 0.
 decay = scalars("lambda")
 half = Rational(1, 2)
-x = scalars("x", nonnegative=True)
+# The cube root of beta2 eps^2/2, and how far e is beyond the bound.
+c, x = scalars("c x", nonnegative=True)
 p, q, length2 = scalars("p q w_2", real=True)
 U_UNIT, V_UNIT, Y_UNIT = orthonormal(u), orthonormal(v), orthonormal(y)
 
@@ -170,34 +170,42 @@ second_order = Inequality(
         dropped(SMOOTH_D),
     ),
 )
-# The same in numbers. g = lam + e.
-RESIDUAL_A, RESIDUAL_B = (lam + e) * q + lam * p, (lam + e) * p + lam * q
-MEANING, EXCESS = {p: MEETS_A, q: MEETS_B}, {g: lam + e}
-RESIDUALS = residuals.conclusion(RESIDUAL_A**2 + RESIDUAL_B**2, eps**2, where=MEANING, put=EXCESS)
+# The same in numbers, for e = (g - lam)_+.
+RESIDUAL_A, RESIDUAL_B = g * q + lam * p, g * p + lam * q
+MEANING = {p: MEETS_A, q: MEETS_B}
+RESIDUALS = residuals.conclusion(RESIDUAL_A**2 + RESIDUAL_B**2, eps**2, where=MEANING)
 SECOND = second_order.conclusion(
-    2 * e, 2 * gamma + beta2 * (length2 - 2 * p * q), where={**MEANING, length2: LENGTH}, put=EXCESS
+    2 * (g - lam), 2 * gamma + beta2 * (length2 - 2 * p * q), where={**MEANING, length2: LENGTH}
 )
+IS_EXCESS = equation("e is 0 or g - lam", e * (g - lam), e**2)
 IS_LENGTH = equation("omega^2 = |A y|^2 + |B y|^2", omega**2, length2)
-ZERO = {e: 1, gamma: 1, beta2: 1, omega: 1, length2: 1, eps: 1, p: 0, q: 0, lam: 1}
+ZERO = {g: 2, e: 1, gamma: 1, beta2: 1, omega: 1, length2: 1, eps: 1, p: 0, q: 0, lam: 1}
 difference = Inequality(
     "difference",
     "e^2 (p - q)^2 <= 2 eps^2.",
     e**2 * (p - q) ** 2,
     2 * eps**2,
-    proof=[2 * RESIDUALS, 1 * Square(RESIDUAL_A + RESIDUAL_B)],
+    proof=[
+        2 * RESIDUALS,
+        1 * Square(RESIDUAL_A + RESIDUAL_B),
+        1 * Square((g - lam - e) * (p - q)),
+        -2 * (p - q) ** 2 * IS_EXCESS,
+    ],
     under=(residuals,),
     mutants=(
         mutant(
             "constant",
             "1.9 eps^2",
-            {e: 5, lam: 1, p: 1, q: -1, eps: "71/10"},
+            {g: 6, e: 5, lam: 1, p: 1, q: -1, eps: "71/10"},
             rhs=Rational(19, 10) * eps**2,
         ),
         mutant("sign", "-2 eps^2", ZERO, rhs=-2 * eps**2),
         dropped(RESIDUALS),
+        dropped(IS_EXCESS, {**ZERO, lam: 0, g: 0, eps: 0, p: 1}),
     ),
 )
-CUBIC = (gamma + beta2 * omega**2 / 2) * e**2 + beta2 * eps**2 / 2
+LEVEL = gamma + beta2 * omega**2 / 2
+CUBIC = LEVEL * e**2 + beta2 * eps**2 / 2
 cubic = Inequality(
     "cubic",
     "e^3 <= (gamma + beta2 omega^2/2) e^2 + beta2 eps^2/2.",
@@ -205,6 +213,7 @@ cubic = Inequality(
     CUBIC,
     proof=[
         e**2 / 2 * SECOND,
+        -e * IS_EXCESS,
         -beta2 * e**2 / 2 * IS_LENGTH,
         beta2 / 4 * difference.conclusion(),
         beta2 * e**2 / 4 * Square(p + q),
@@ -226,13 +235,18 @@ cubic = Inequality(
         mutant(
             "constant",
             "beta2 eps^2/3",
-            {**ZERO, gamma: 0, lam: 0, omega: 0, length2: 0, p: 1, q: -1, eps: "3/2", beta2: 1},
+            {**ZERO, gamma: 0, lam: 0, g: 1, omega: 0, length2: 0, p: 1, q: -1, eps: "3/2", beta2: 1},
             rhs=CUBIC - beta2 * eps**2 / 6,
         ),
         mutant("sign", "minus", ZERO, rhs=-CUBIC),
-        dropped(SECOND),
+        dropped(SECOND, {**ZERO, gamma: 0, beta2: 0}),
+        dropped(IS_EXCESS, {**ZERO, g: 1, gamma: 0, beta2: 0}),
+        dropped(IS_LENGTH, {**ZERO, gamma: 0, omega: 0, length2: 4, eps: 0}),
     ),
 )
+IS_CUBE_ROOT = equation("c^3 = beta2 eps^2/2", c**3, beta2 * eps**2 / 2)
+CUBIC_BEYOND = cubic.conclusion(put={e: LEVEL + c + x})
+ROOT_ALONE = {gamma: 0, omega: 0, beta2: 2, eps: 1, c: 1, x: 0}
 
 # (b), (c): X = A B^T.
 X = A @ B.T
@@ -241,38 +255,38 @@ THETA = square(A) + square(B)
 PAIRING = inner(G @ B + lam * A, A) + inner(G.T @ A + lam * B, B)
 nu, slope, bound = scalars("nu s T", nonnegative=True)
 nuc, f, f_star, f_low = scalars("x_nuc f f_star f_low", real=True)
-# e, and G as lam + e times a matrix K with ||K||_2 <= 1, so that both may be 0.
-over, K = scalars("e", nonnegative=True), matrix("K", m, n)
-SCALED = define(G, (lam + over) * K)
+# G as lam + e times a matrix K with ||K||_2 <= 1, so that both may be 0.
+K = matrix("K", m, n)
+SCALED = define(G, (lam + e) * K)
 DUAL = DUAL_NORM.instance("pairing_below", SPECTRAL(K, 1), NUCLEAR(XS, nu))
 SLOPE = hypothesis("<grad L, theta> <= 2 s", PAIRING, 2 * slope)
 BREGMAN = inner(GS, E) + lam * (nuc - nu)
 LEFT = BREGMAN + inner(G - GS, E) + lam * (THETA / 2 - nuc)
 # X = X* = 1 in one dimension, at factors 2 and 1/2: a point that is not stationary, where everything is tight.
-MEETING = {A: [[2]], B: [["1/2"]], XS: [[1]], G: [[-2]], GS: [[-1]], lam: 1, over: 1, nu: 1, nuc: 1, slope: "1/8"}
+MEETING = {A: [[2]], B: [["1/2"]], XS: [[1]], G: [[-2]], GS: [[-1]], lam: 1, e: 1, nu: 1, nuc: 1, slope: "1/8"}
 master = Inequality(
     "master",
     "B* + <G - G*, E> + lam (||theta||^2/2 - ||X||_*) <= s + e nu = T.",
     LEFT,
-    slope + over * nu,
-    proof=[(lam + over) * DUAL, SLOPE / 2],
+    slope + e * nu,
+    proof=[(lam + e) * DUAL, SLOPE / 2],
     given=(SCALED,),
     mutants=(
-        mutant("constant", "0.95 e nu", {**MEETING, K: [[-1]]}, rhs=slope + Rational(19, 20) * over * nu),
-        mutant("sign", "s - e nu", rhs=slope - over * nu),
+        mutant("constant", "0.95 e nu", {**MEETING, K: [[-1]]}, rhs=slope + Rational(19, 20) * e * nu),
+        mutant("sign", "s - e nu", rhs=slope - e * nu),
         dropped(DUAL),
         dropped(SLOPE),
     ),
 )
 MASTER = master.conclusion()
 # f = (x - 1)^2/2 - x and X* = 1 as scalars, at A = B = 0.
-ORIGIN = {A: [[0]], B: [[0]], XS: [[1]], G: [[-2]], GS: [[-1]], H: [[1]], lam: 1, over: 1, nu: 1, nuc: 0, slope: 0}
+ORIGIN = {A: [[0]], B: [[0]], XS: [[1]], G: [[-2]], GS: [[-1]], H: [[1]], lam: 1, e: 1, nu: 1, nuc: 0, slope: 0}
 ORIGIN |= {alpha: 1}
 STEEP = {**ORIGIN, f: 2, f_star: 0, curvature: 2, k: 1}
 # f = x^2/2, X* = 0 and x = 1: everything is tight.
-AT_ONE = {A: [[1]], B: [[1]], XS: [[0]], G: [[1]], GS: [[0]], H: [[0]], lam: 1, over: 1, nu: 0, nuc: 1, slope: 2}
+AT_ONE = {A: [[1]], B: [[1]], XS: [[0]], G: [[1]], GS: [[0]], H: [[0]], lam: 1, e: 1, nu: 0, nuc: 1, slope: 2}
 AT_ONE |= {alpha: 1, curvature: 1, f: half, f_star: 0, k: 1}
-FAR = {A: [["-3/2", 0]], B: [[0, "-4/3"]], GS: [[2]], H: [[-1]], XS: [[1]], G: [[1]], alpha: 1, over: 3, lam: 2}
+FAR = {A: [["-3/2", 0]], B: [[0, "-4/3"]], GS: [[2]], H: [[-1]], XS: [[1]], G: [[1]], alpha: 1, e: 3, lam: 2}
 FAR |= {curvature: 2, k: 1, nu: 1, slope: Rational(1, 3), nuc: 2, f: Rational(-4, 3), f_star: 3}
 CONVEX = hypothesis("restricted strong convexity", alpha * square(E), inner(G - GS, E))
 # lam times it says B* >= 0. For lam = 0 any subgradient H will do, as grad f(X*) = 0.
@@ -285,18 +299,18 @@ distance = Inequality(
     "distance",
     "alpha ||X - X*||^2 <= T.",
     alpha * square(E),
-    slope + over * nu,
+    slope + e * nu,
     proof=[MASTER, CONVEX, lam * POSITIVE, lam * DECAY],
     under=(master, nv.lower_bound),
     given=(OPTIMAL,),
     mutants=(
-        mutant("constant", "T/2", STEEP, rhs=(slope + over * nu) / 2),
-        mutant("sign", "s - e nu", STEEP, rhs=slope - over * nu),
+        mutant("constant", "T/2", STEEP, rhs=(slope + e * nu) / 2),
+        mutant("sign", "s - e nu", STEEP, rhs=slope - e * nu),
         dropped(MASTER),
         dropped(CONVEX),
         dropped(POSITIVE),
         # H = -1 at X* = 1 is no subgradient, which shows where DECAY is missing.
-        dropped(DECAY, {**ORIGIN, H: [[-1]], GS: [[1]], G: [[0]], nuc: 2, over: Rational(1, 10)}),
+        dropped(DECAY, {**ORIGIN, H: [[-1]], GS: [[1]], G: [[0]], nuc: 2, e: Rational(1, 10)}),
     ),
 )
 SMOOTH = hypothesis("f(X) <= f* + <G*, E> + (c/2) ||E||^2", f, f_star + inner(GS, E) + curvature / 2 * square(E))
@@ -306,7 +320,7 @@ gap = Inequality(
     "gap",
     "L(A, B) - F(X*) <= k T for k >= 1, k >= c/(2 alpha).",
     GAP,
-    k * (slope + over * nu),
+    k * (slope + e * nu),
     proof=[
         SMOOTH,
         k * MASTER,
@@ -318,8 +332,8 @@ gap = Inequality(
     under=(master, nv.lower_bound),
     given=(OPTIMAL,),
     mutants=(
-        mutant("constant", "k T/2", STEEP, rhs=k * (slope + over * nu) / 2),
-        mutant("sign", "k (s - e nu)", FAR, rhs=k * (slope - over * nu)),
+        mutant("constant", "k T/2", STEEP, rhs=k * (slope + e * nu) / 2),
+        mutant("sign", "k (s - e nu)", FAR, rhs=k * (slope - e * nu)),
         dropped(SMOOTH, {**STEEP, f: 10}),
         dropped(MASTER),
         dropped(CONVEX),
@@ -336,15 +350,23 @@ CHECKS = (
     second_order,
     difference,
     cubic,
-    ScalarCheck(
+    Inequality(
         "root",
-        "e = e0 + x, x >= 0: x^3 <= x e^2 = e^3 - e0 e^2, so that x <= (beta2 eps^2/2)^(1/3).",
+        "No e = gamma + beta2 omega^2/2 + (beta2 eps^2/2)^(1/3) + x is beyond that bound: x >= 0 has x^3 <= 0.",
         x**3,
-        (e0 + x) ** 3 - e0 * (e0 + x) ** 2,
-        relation="<=",
+        0,
+        proof=[
+            CUBIC_BEYOND,
+            -1 * IS_CUBE_ROOT,
+            (c + x) * (LEVEL**2 + 2 * LEVEL * (c + x) + 3 * c * x),
+        ],
+        under=(cubic,),
         mutants=(
-            mutant("constant", "2 x^3", {x: 3, e0: "1/10"}, lhs=2 * x**3),
-            mutant("sign", "-x^3 on the right", lhs=(e0 + x) ** 3 - e0 * (e0 + x) ** 2, rhs=-(x**3)),
+            mutant("constant", "x + c: the bound without its root", ROOT_ALONE, lhs=(x + c) ** 3),
+            mutant("constant", "x + c/20", ROOT_ALONE, lhs=(x + c / 20) ** 3),
+            mutant("sign", "gamma - x", {**ROOT_ALONE, gamma: 1, beta2: 0, c: 0}, lhs=gamma**3 - x**3),
+            dropped(IS_CUBE_ROOT, {**ROOT_ALONE, c: 0, x: 1}),
+            dropped(CUBIC_BEYOND, {**ROOT_ALONE, x: 1}),
         ),
     ),
     Identity(
@@ -364,12 +386,12 @@ CHECKS = (
         "convex_gap",
         "Convex f: L(A, B) - F(X*) <= T.",
         GAP,
-        slope + over * nu,
-        proof=[BELOW, (lam + over) * DUAL, SLOPE / 2],
+        slope + e * nu,
+        proof=[BELOW, (lam + e) * DUAL, SLOPE / 2],
         given=(SCALED,),
         mutants=(
-            mutant("constant", "T/2", {**STEEP, K: [[-1]]}, rhs=(slope + over * nu) / 2),
-            mutant("sign", "s - e nu", {**STEEP, K: [[-1]]}, rhs=slope - over * nu),
+            mutant("constant", "T/2", {**STEEP, K: [[-1]]}, rhs=(slope + e * nu) / 2),
+            mutant("sign", "s - e nu", {**STEEP, K: [[-1]]}, rhs=slope - e * nu),
             dropped(BELOW),
         ),
     ),
@@ -401,7 +423,6 @@ CHECKS = (
 
 PROSE = {
     "G and the stacked factors have singular vectors u, v and y": ("residuals", "second_order", "cubic"),
-    "e = 0, for which the bounds say nothing": ("cubic", "root"),
 }
 
 THEOREM = Theorem(__doc__, CHECKS, uses=(nv.THEOREM,), prose=PROSE)

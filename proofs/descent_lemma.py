@@ -65,98 +65,116 @@ from lorasolve.symbolic import (
     inner,
     matrix,
     mutant,
+    orthonormal,
     renamed,
     run_module,
     scalars,
     square,
+    vector,
 )
 from proofs import magnitude_bound as mb
-from proofs import operator_norm as op
-from proofs.facts import FROBENIUS, OPERATOR_NORM, SPECTRAL, SPECTRAL_IS, SUM_IS
+from proofs.facts import FROBENIUS, OPERATOR_NORM, SPECTRAL, SPECTRAL_IS
 
 m, n, r = dims("m n r")
-h, lam, beta, g, a, b = scalars("h lambda beta g a b")
+h, beta = scalars("h beta")
+lam, g, a, b = scalars("lambda g a b", nonnegative=True)
+# lam where it is not 0.
+decay = scalars("lambda")
 A, B, G, X = matrix("A", m, r), matrix("B", n, r), matrix("G", m, n), matrix("X", m, n)
 gA, gB = matrix("gA", m, r), matrix("gB", n, r)
+# Each matrix is a bound of its spectral norm times one of norm at most 1, so that both may be 0, as B is at the start.
+KA, KB, KG = matrix("K_A", m, r), matrix("K_B", n, r), matrix("K_G", m, n)
+A_SCALED, B_SCALED, G_SCALED = define(A, a * KA), define(B, b * KB), define(G, g * KG)
 GRADIENTS = (define(gA, G @ B + lam * A), define(gB, G.T @ A + lam * B))
 A_NEXT, B_NEXT = A - h * gA, B - h * gB
 MID_A, MID_B = A - h / 2 * gA, B - h / 2 * gB
 E = A_NEXT @ B_NEXT.T - A @ B.T
 NORM2 = square(gA) + square(gB)
 
-# f at X and at X_+ = X + E; g is ||G||_2 or any positive upper bound of it.
+# f at X and at X_+ = X + E.
 f, f_next = scalars("f f_next", real=True)
 L, L_NEXT = f + lam / 2 * (square(A) + square(B)), f_next + lam / 2 * (square(A_NEXT) + square(B_NEXT))
 SMOOTH = hypothesis("f(X + E) <= f + <G, E> + (beta/2)|E|^2", f_next, f + inner(G, E) + beta / 2 * square(E))
-CROSS = OPERATOR_NORM.instance("product", SPECTRAL(G, g), W=gB)
+CROSS = OPERATOR_NORM.instance("product", SPECTRAL(KG, 1), W=gB)
 CHANGE_BOUND = -h * NORM2 + h**2 / 2 * (g + lam) * NORM2 + beta / 2 * square(E)
 # m = n = r = 1, A = B = G = 1: the term <G, gA gB^T> is active and everything is tight.
-ACTIVE = {A: [[1]], B: [[1]], G: [[1]], gA: [[2]], gB: [[2]], lam: 1, g: 1, h: "1/2", beta: 1, f: 0, f_next: -1}
+ACTIVE = {A: [[1]], B: [[1]], G: [[1]], KG: [[1]], gA: [[2]], gB: [[2]], lam: 1, g: 1, h: "1/2", beta: 1, f: 0}
+ACTIVE |= {f_next: -1}
 
 change = Inequality(
     "change_of_objective",
     "L_+ - L <= -h |g|^2 + (h^2/2)(||G||_2 + lam) |g|^2 + (beta/2) |E|^2.",
     L_NEXT - L,
     CHANGE_BOUND,
-    proof=[SMOOTH, h**2 / (2 * g) * Square(g * gA - G @ gB), h**2 / (2 * g) * CROSS],
-    given=GRADIENTS,
+    proof=[SMOOTH, h**2 / 2 * g * Square(gA - KG @ gB), h**2 / 2 * g * CROSS],
+    given=(G_SCALED, *GRADIENTS),
     mutants=(
         mutant("constant", "lam left out", {**ACTIVE, f_next: "-1/2"}, rhs=CHANGE_BOUND - h**2 / 2 * lam * NORM2),
         mutant("sign", "-(h^2/2)", {**ACTIVE, f_next: "-1/2"}, rhs=CHANGE_BOUND - h**2 * (g + lam) * NORM2),
         dropped(SMOOTH),
-        dropped(CROSS, {**ACTIVE, g: "1/10", f_next: "-1/2"}),
+        dropped(CROSS, {**ACTIVE, KG: [[10]], g: "1/10", f_next: "-1/2"}),
     ),
 )
 
-# Numbers: na, nb the spectral norms of the midpoints, ga and gb those of gA and gB.
-na, nb, ga, gb = scalars("n_a n_b g_a g_b")
+# Numbers: na, nb the spectral norms of the midpoints, attained at a unit vector w.
+na, nb = scalars("n_a n_b", nonnegative=True)
 w = g + lam
 size = a**2 + b**2
-GRAD_OP = OPERATOR_NORM.instance(
-    "sum",
-    SUM_IS(G @ B, lam * A, ga),
-    SPECTRAL(G @ B, g * b, by=(op.product_spectral,)),
-    SPECTRAL(lam * A, lam * a),
-)
-MID_OP = OPERATOR_NORM.instance("sum", SUM_IS(A, -h / 2 * gA, na), SPECTRAL(A, a), SPECTRAL(-h / 2 * gA, h / 2 * ga))
 E_A, E_B = a + h / 2 * (g * b + lam * a), b + h / 2 * (g * a + lam * b)
 
-PART_1 = OPERATOR_NORM.instance("product", SPECTRAL(MID_B, nb), W=gA.T)
-PART_2 = OPERATOR_NORM.instance("product", SPECTRAL(MID_A, na), W=gB.T)
+MA, MB, NA, NB = matrix("M_A", m, r), matrix("M_B", n, r), matrix("N_A", m, r), matrix("N_B", n, r)
+PART_1 = OPERATOR_NORM.instance("product", SPECTRAL(NB, 1), W=gA.T)
+PART_2 = OPERATOR_NORM.instance("product", SPECTRAL(NA, 1), W=gB.T)
+MOVED = square(h * (gA @ MB.T + MA @ gB.T))
 INCREMENT_BOUND = h**2 * (na**2 + nb**2) * NORM2
-ONES = {A: [["3/2"]], B: [["3/2"]], gA: [[1]], gB: [[1]], h: 1, na: 1, nb: 1}
+ONES = {MA: [[1]], MB: [[1]], NA: [[1]], NB: [[1]], gA: [[1]], gB: [[1]], h: 1, na: 1, nb: 1}
 increment_norm = Inequality(
     "increment_norm",
-    "|E|^2 = h^2 |gA MID_B^T + MID_A gB^T|^2 <= h^2 (||MID_A||_2^2 + ||MID_B||_2^2)(|gA|^2 + |gB|^2).",
-    square(E),
+    "h^2 |gA M_B^T + M_A gB^T|^2 <= h^2 (n_a^2 + n_b^2)(|gA|^2 + |gB|^2) for spectral norms n_a, n_b of M_A, M_B.",
+    MOVED,
     INCREMENT_BOUND,
     proof=[
-        h**2 * nb**2 / na**2 * Square(na**2 / nb**2 * gA @ MID_B.T - MID_A @ gB.T),
-        h**2 * (1 + na**2 / nb**2) * PART_1,
-        h**2 * (1 + nb**2 / na**2) * PART_2,
+        h**2 * Square(na * gA @ NB.T - nb * NA @ gB.T),
+        h**2 * (na**2 + nb**2) * PART_1,
+        h**2 * (na**2 + nb**2) * PART_2,
     ],
+    given=(define(MA, na * NA), define(MB, nb * NB)),
     mutants=(
         mutant("constant", "half of it", ONES, rhs=INCREMENT_BOUND / 2),
-        mutant("sign", "||MID_A||^2 - ||MID_B||^2", ONES, rhs=h**2 * (na**2 - nb**2) * NORM2),
-        dropped(PART_1, {**ONES, nb: "1/10"}),
+        mutant("sign", "||M_A||^2 - ||M_B||^2", ONES, rhs=h**2 * (na**2 - nb**2) * NORM2),
+        dropped(PART_1, {**ONES, NB: [[10]], nb: "1/10"}),
     ),
 )
 
+unit = vector("w", r)
+UNIT = orthonormal(unit)
+IS_NORM = equation("n_a = |(A - h gA/2) w|", na**2, square(MID_A @ unit))
+A_UNIT, B_UNIT = (OPERATOR_NORM.instance("product", SPECTRAL(of, 1), W=unit) for of in (KA, KB))
+GB_UNIT = OPERATOR_NORM.instance("product", SPECTRAL(KG, 1), W=KB @ unit)
+# The three parts of the midpoint, A, -h G B/2 and -h lam A/2: a number times a vector of length at most 1 each.
+SIZES = (a, h / 2 * g * b, h / 2 * lam * a)
+PARTS = (KA @ unit, -1 * KG @ KB @ unit, -1 * KA @ unit)
+MIDDLE = {A: [[1]], B: [[1]], G: [[1]], KA: [[1]], KB: [[1]], KG: [[-1]], unit: [[1]], a: 1, b: 1, g: 1, lam: 0, h: 1}
+MIDDLE |= {G: [[-1]], gA: [[-1]], na: Rational(3, 2)}
 midpoint_operator = Inequality(
     "midpoint_operator",
-    "||A - h gA/2||_2 <= a + (h/2)(||G||_2 b + lam a) (likewise for B).",
-    na,
-    E_A,
-    proof=[MID_OP, h / 2 * GRAD_OP],
+    "||A - h gA/2||_2^2 <= (a + (h/2)(||G||_2 b + lam a))^2 (likewise for B).",
+    na**2,
+    E_A**2,
+    proof=[
+        1 * IS_NORM,
+        *(SIZES[i] * SIZES[j] * Square(PARTS[i] - PARTS[j]) for i, j in ((0, 1), (0, 2), (1, 2))),
+        (SIZES[0] + SIZES[2]) * E_A * A_UNIT,
+        SIZES[1] * E_A * B_UNIT,
+        SIZES[1] * E_A * GB_UNIT,
+    ],
+    given=(UNIT, A_SCALED, B_SCALED, G_SCALED, GRADIENTS[0]),
     mutants=(
-        mutant(
-            "constant",
-            "0.45 h",
-            {na: 2, ga: 2, a: 1, b: 1, g: 1, lam: 1, h: 1},
-            rhs=a + Rational(9, 20) * h * (g * b + lam * a),
-        ),
-        mutant("sign", "a - (h/2)(...)", rhs=a - h / 2 * (g * b + lam * a)),
-        dropped(GRAD_OP),
+        mutant("constant", "0.45 h", MIDDLE, rhs=(a + Rational(9, 20) * h * (g * b + lam * a)) ** 2),
+        mutant("sign", "a - (h/2)(...)", MIDDLE, rhs=(a - h / 2 * (g * b + lam * a)) ** 2),
+        dropped(IS_NORM, {**MIDDLE, na: 2}),
+        dropped(GB_UNIT, {**MIDDLE, KG: [[-2]], G: [[-2]], gA: [[-2]], na: 2}),
+        dropped(UNIT, {**MIDDLE, unit: [[2]], na: 3}),
     ),
 )
 midpoint_norms = SumOfSquares(
@@ -179,9 +197,11 @@ CHANGE = change.conclusion(
     -h * S + h**2 / 2 * w * S + beta / 2 * e2,
     where={rise: L_NEXT - L, S: NORM2, e2: square(E)},
 )
-NORM_E = increment_norm.conclusion(e2, h**2 * (na**2 + nb**2) * S, where={e2: square(E), S: NORM2})
+NORM_E = increment_norm.conclusion(
+    e2, h**2 * (na**2 + nb**2) * S, where={e2: square(E), S: NORM2}, put={MA: MID_A, MB: MID_B}
+)
 # The other midpoint: A and B exchange their places.
-EXCHANGED = {A: B, B: A, gA: gB, G: G.T, na: nb, a: b, b: a, ga: gb, m: n, n: m}
+EXCHANGED = {A: B, B: A, gA: gB, G: G.T, KA: KB, KB: KA, KG: KG.T, na: nb, a: b, b: a, m: n, n: m}
 EXCHANGED = renamed((midpoint_operator,), "_B", {**EXCHANGED, r: r, h: h, lam: lam, g: g})
 AT_A, AT_B = midpoint_operator.conclusion(), midpoint_operator.conclusion(put=EXCHANGED)
 NORMS = midpoint_norms.conclusion()
@@ -221,7 +241,7 @@ gradient_norm_from_value = Inequality(
 )
 # Numbers: q2 = ||G||_F^2, room = f - inf f, sizes of the factors, and norms with an F for Frobenius.
 q2, room, sizes, drop = scalars("q_2 e s_F d_0", real=True)
-gF, aF, bF = scalars("g_F a_F b_F")
+gF, aF, bF = scalars("g_F a_F b_F", nonnegative=True)
 VALUE = gradient_norm_from_value.conclusion(q2 / (2 * beta), room, where={q2: square(G), room: f - f_low})
 BELOW_START = hypothesis("f - inf f <= Delta, because L has not increased", room, Delta)
 IS_FROBENIUS = equation("||G||_F^2 = g_F^2", gF**2, q2)
@@ -231,12 +251,12 @@ G_F, A_F, B_F = (
 )
 IS_ROOT = equation("R^2 = 2 beta Delta", R**2, 2 * beta * Delta)
 RADIUS = mb.sublevel_radius.conclusion(
-    sizes, 2 * drop / lam, where={sizes: square(mb.A) + square(mb.B), drop: mb.start - mb.f_low}
+    sizes, 2 * drop / decay, where={sizes: square(mb.A) + square(mb.B), drop: mb.start - mb.f_low}
 )
 IS_START = hypothesis("L(A0, B0) - inf f <= Delta", drop, Delta)
 ARE_SIZES = equation("||A||_F^2 + ||B||_F^2 = a_F^2 + b_F^2", aF**2 + bF**2, sizes)
 AT_RADIUS = {
-    beta: 1, lam: 1, Delta: 2, R: 2, g: 2, gF: 2, q2: 4, room: 2, drop: 2, sizes: 4, a: "6/5", b: "8/5", aF: "6/5",
+    beta: 1, decay: 1, Delta: 2, R: 2, g: 2, gF: 2, q2: 4, room: 2, drop: 2, sizes: 4, a: "6/5", b: "8/5", aF: "6/5",
     bF: "8/5",
 }  # fmt: skip
 
@@ -244,11 +264,26 @@ AT_RADIUS = {
 U, V, hess = matrix("U", m, r), matrix("V", n, r), Form("hess", m, n)
 D = U @ B.T + A @ V.T
 BETA = hypothesis("hess f[D, D] <= beta |D|^2", hess(D, D), beta * square(D))
-UB = OPERATOR_NORM.instance("product", SPECTRAL(B, b), W=U.T)
-AV = OPERATOR_NORM.instance("product", SPECTRAL(A, a), W=V.T)
-GV = OPERATOR_NORM.instance("product", SPECTRAL(G, g), W=V)
+UB = OPERATOR_NORM.instance("product", SPECTRAL(KB, 1), W=U.T)
+AV = OPERATOR_NORM.instance("product", SPECTRAL(KA, 1), W=V.T)
+GV = OPERATOR_NORM.instance("product", SPECTRAL(KG, 1), W=V)
 MOVED2 = square(U) + square(V)
-AXES = {A: [[1]], B: [[1]], G: [[1]], U: [[1]], V: [[1]], a: 1, b: 1, g: 1, lam: 1, beta: 1, hess: [(1, [[1]])]}
+AXES = {
+    A: [[1]],
+    B: [[1]],
+    G: [[1]],
+    KA: [[1]],
+    KB: [[1]],
+    KG: [[1]],
+    U: [[1]],
+    V: [[1]],
+    a: 1,
+    b: 1,
+    g: 1,
+    lam: 1,
+    beta: 1,
+    hess: [(1, [[1]])],
+}
 
 # Taylor along the step: L_+ <= L + <grad L, step> + (K0/2)|step|^2 with step = -h grad L.
 k0 = scalars("K_0")
@@ -278,8 +313,8 @@ CHECKS = (
         proof=[
             CHANGE,
             beta / 2 * NORM_E,
-            beta / 2 * h**2 * S * (E_A + na) * AT_A,
-            beta / 2 * h**2 * S * (E_B + nb) * AT_B,
+            beta / 2 * h**2 * S * AT_A,
+            beta / 2 * h**2 * S * AT_B,
             beta / 2 * h**2 * S * NORMS,
             (h * S / 2 + CURVED) * SHORT,
             CURVED * h * Rational(9, 4) * beta * size,
@@ -312,12 +347,13 @@ CHECKS = (
         (w + beta * size) * MOVED2,
         proof=[
             BETA,
-            beta * b**2 / a**2 * Square(a**2 / b**2 * U @ B.T - A @ V.T),
-            beta * (1 + a**2 / b**2) * UB,
-            beta * (1 + b**2 / a**2) * AV,
-            1 / g * Square(g * U - G @ V),
-            1 / g * GV,
+            beta * Square(a * U @ KB.T - b * KA @ V.T),
+            beta * size * UB,
+            beta * size * AV,
+            g * Square(U - KG @ V),
+            g * GV,
         ],
+        given=(A_SCALED, B_SCALED, G_SCALED),
         mutants=(
             mutant("constant", "beta (a^2 + b^2)/2", AXES, rhs=(w + beta * size / 2) * MOVED2),
             mutant("sign", "lam - ||G||_2", AXES, rhs=(lam - g + beta * size) * MOVED2),
@@ -340,8 +376,8 @@ CHECKS = (
     Inequality(
         "constant_step",
         "K <= sqrt(2 beta Delta) + lam + (9/2) beta Delta/lam at every point with L(A, B) <= L(A0, B0).",
-        K,
-        R + lam + Rational(9, 2) * beta * Delta / lam,
+        g + decay + Rational(9, 4) * beta * size,
+        R + decay + Rational(9, 2) * beta * Delta / decay,
         proof=[
             *(
                 part / (R + g)
@@ -350,43 +386,38 @@ CHECKS = (
                     2 * beta * BELOW_START,
                     2 * beta * VALUE,
                     1 * IS_FROBENIUS,
-                    (gF + g) * G_F,
+                    1 * G_F,
                 )
             ),
             *(
                 Rational(9, 4) * beta * part
                 for part in (
-                    2 / lam * IS_START,
+                    2 / decay * IS_START,
                     1 * RADIUS,
                     1 * ARE_SIZES,
-                    (aF + a) * A_F,
-                    (bF + b) * B_F,
+                    1 * A_F,
+                    1 * B_F,
                 )
             ),
         ],
         under=(gradient_norm_from_value, mb.sublevel_radius),
         mutants=(
-            mutant("constant", "(9/4) beta Delta/lam", AT_RADIUS, rhs=R + lam + Rational(9, 4) * beta * Delta / lam),
-            mutant("sign", "-lam", AT_RADIUS, rhs=R - lam + Rational(9, 2) * beta * Delta / lam),
+            mutant(
+                "constant", "(9/4) beta Delta/lam", AT_RADIUS, rhs=R + decay + Rational(9, 4) * beta * Delta / decay
+            ),
+            mutant("sign", "-lam", AT_RADIUS, rhs=R - decay + Rational(9, 2) * beta * Delta / decay),
             dropped(IS_START, {**AT_RADIUS, Delta: "1/2", R: 1, room: "1/2", q2: 1, gF: 1, g: 1}),
         ),
     ),
 )
 
 PROSE = {
-    "lam = 0, as the limit of small lam: both sides are continuous in lam and h": ("descent", "local_curvature"),
-    "norms that are 0, as that of B is at the usual start: any small positive number will do in their place": (
-        "midpoint_operator",
-        "descent",
-        "local_curvature",
-        "constant_step",
-    ),
     "the midpoint of B, by exchanging A and B": ("midpoint_operator",),
     "the bound of the curvature along the step, integrated twice": ("descent_along_bound",),
     "the induction over the steps: L decreases, so the condition holds at the next point": ("constant_step",),
 }
 
-THEOREM = Theorem(__doc__, CHECKS, uses=(mb.THEOREM, op.THEOREM), prose=PROSE)
+THEOREM = Theorem(__doc__, CHECKS, uses=(mb.THEOREM,), prose=PROSE)
 
 if __name__ == "__main__":
     raise SystemExit(run_module("descent_lemma", THEOREM))

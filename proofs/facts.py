@@ -125,8 +125,8 @@ WEYL = Fact(
             we.b + we.d,
             {
                 VALUE_AT_LEAST(i, X, we.a): (we.STRETCHED,),
-                VALUE_AT_MOST(i, Y, we.b): (we.SMALL,),
-                DISTANCE(X, Y, we.d): (we.NEAR,),
+                VALUE_AT_MOST(i, Y, we.b): (we.Y_SENDS, we.SMALL),
+                DISTANCE(X, Y, we.d): (we.X_SENDS, we.NEAR),
             },
             we.weyl,
         ),
@@ -137,7 +137,7 @@ WEYL = Fact(
             {
                 VALUE_AT_LEAST(i, X, we.a): (we.STRETCHED,),
                 RANK_BELOW(Y, i): (we.KERNEL,),
-                DISTANCE(X, Y, we.d): (we.NEAR,),
+                DISTANCE(X, Y, we.d): (we.X_SENDS, we.NEAR),
             },
             we.rank_deficient,
         ),
@@ -154,7 +154,10 @@ DUAL_NORM = Fact(
                 name,
                 lhs,
                 nd.s * nd.nu,
-                {SPECTRAL(X, nd.s): (nd.BOUND,), NUCLEAR(Y, nd.nu): (nd.U_ORTHONORMAL, nd.V_ORTHONORMAL, nd.AT_MOST)},
+                {
+                    SPECTRAL(X, nd.s): (nd.SCALED, nd.BOUND),
+                    NUCLEAR(Y, nd.nu): (nd.U_ORTHONORMAL, nd.V_ORTHONORMAL, nd.AT_MOST),
+                },
                 check,
                 {Y: nd.Y},
             )
@@ -195,15 +198,15 @@ OPERATOR_NORM = Fact(
             op.s + op.t,
             {
                 SUM_IS(op.X, op.Z, op.whole): (op.IS_SUM, op.UNIT),
-                SPECTRAL(op.X, op.s): (op.BOUND,),
-                SPECTRAL(op.Z, op.t): (op.BOUND_Z,),
+                SPECTRAL(op.X, op.s): (op.X_SCALED, op.BOUND_1),
+                SPECTRAL(op.Z, op.t): (op.Z_SCALED, op.BOUND_Z),
             },
             op.sum_norm,
         ),
         Schema(
             "frobenius",
-            op.spectral,
-            op.frobenius,
+            op.spectral**2,
+            op.frobenius**2,
             {
                 SPECTRAL_IS(op.X, op.spectral): (op.IS_SPECTRAL, op.UNIT),
                 FROBENIUS(op.X, op.frobenius): (op.IS_FROBENIUS,),

@@ -36,6 +36,7 @@ from sympy import Rational
 from lorasolve.symbolic import (
     Inequality,
     Theorem,
+    define,
     dims,
     dropped,
     equation,
@@ -61,11 +62,14 @@ BOUNDED = hypothesis("inf f <= f(X*)", f_low, f_star)
 BELOW = hypothesis("inf f <= f(X)", f_low, f_now)
 DESCENT = hypothesis("L(A, B) <= L(A0, B0)", f_now + lam / 2 * (square(A) + square(B)), start)
 
-# ||X*||_F, not 0, and ||X*||_2.
-XS, (length, top) = matrix("Xstar", m, n), scalars("d s")
-LENGTH = equation("||X*||_F = d", square(XS), length**2)
-PAIRING = DUAL_NORM.instance("pairing", SPECTRAL(XS, top), NUCLEAR(XS, nuc))
-BELOW_LENGTH = OPERATOR_NORM.instance("frobenius", SPECTRAL_IS(XS, top), FROBENIUS(XS, length))
+# X* = d K with d = ||X*||_F, which may be 0, and K of norm 1; s = ||K||_2.
+XS, K = matrix("Xstar", m, n), matrix("K", m, n)
+length, top = scalars("d s", nonnegative=True)
+SCALED = define(XS, length * K)
+LENGTH = equation("||K||_F = 1", square(K), 1)
+PAIRING = DUAL_NORM.instance("pairing", SPECTRAL(K, top), NUCLEAR(XS, nuc))
+BELOW_LENGTH = OPERATOR_NORM.instance("frobenius", SPECTRAL_IS(K, top), FROBENIUS(K, 1))
+ONE = {XS: [[1]], K: [[1]], length: 1, top: 1, nuc: 1}
 A0 = matrix("A0", m, r)
 FROM_ZERO = hypothesis("L(A, B) <= L(A0, 0)", f_now + lam / 2 * (square(A) + square(B)), f0 + lam / 2 * square(A0))
 sublevel_radius = Inequality(
@@ -113,13 +117,15 @@ CHECKS = (
         "||X*||_F <= ||X*||_*.",
         length,
         scalar(nuc),
-        proof=[PAIRING / length, nuc / length * BELOW_LENGTH, -1 / length * LENGTH],
+        proof=[PAIRING, nuc / (1 + top) * BELOW_LENGTH, -length * LENGTH],
+        given=(SCALED,),
         paper="7 magnitude",
         mutants=(
-            mutant("constant", "99/100 ||X*||_*", {XS: [[1]], length: 1, top: 1, nuc: 1}, rhs=99 * nuc / 100),
-            mutant("sign", "-||X*||_*", {XS: [[1]], length: 1, top: 1, nuc: 1}, rhs=-nuc),
+            mutant("constant", "99/100 ||X*||_*", ONE, rhs=99 * nuc / 100),
+            mutant("sign", "-||X*||_*", ONE, rhs=-nuc),
             dropped(PAIRING),
-            dropped(BELOW_LENGTH, {XS: [[2]], length: 2, top: 4, nuc: 1}),
+            dropped(BELOW_LENGTH, {**ONE, XS: [[2]], length: 2, top: 2}),
+            dropped(LENGTH, {**ONE, K: [["1/2"]], length: 2, top: "1/2"}),
         ),
     ),
     sublevel_radius,
@@ -139,11 +145,7 @@ CHECKS = (
     ),
 )
 
-PROSE = {
-    "X* = 0, where both norms are 0": ("frobenius_below_nuclear",),
-}
-
-THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)
+THEOREM = Theorem(__doc__, CHECKS, prose={})
 
 if __name__ == "__main__":
     raise SystemExit(run_module("magnitude_bound", THEOREM))

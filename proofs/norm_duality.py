@@ -6,8 +6,8 @@ Statement
 
 Assumptions
 -----------
-Y = U T T^T V^T with orthonormal columns U, V, so that ||Y||_* = tr T T^T; X^T X = s^2 I - F^T F, which says ||X||_2
-<= s.
+Y = U T T^T V^T with orthonormal columns U, V, so that ||Y||_* = tr T T^T; X = s K with K^T K = I - F^T F, which says
+||X||_2 <= s.
 
 Source
 ------
@@ -15,7 +15,7 @@ Horn, Johnson, Matrix Analysis, 2nd ed., section 5.6.
 
 Idea
 ----
-s ||Y||_* - <X, Y> = (|s U T - X V T|^2 + |F V T|^2)/(2 s). Replacing X by -X gives the absolute value.
+s ||Y||_* - <X, Y> = (s/2)(|U T - K V T|^2 + |F V T|^2). Replacing X by -X gives the absolute value.
 
 Checks
 ------
@@ -41,6 +41,7 @@ from lorasolve.symbolic import (
     Theorem,
     Values,
     assume,
+    define,
     dims,
     dropped,
     equation,
@@ -58,28 +59,30 @@ from lorasolve.symbolic import (
 from lorasolve.symbolic import rational as ra
 
 m, n, q = dims("m n q")
-s = scalars("s")
+s = scalars("s", nonnegative=True)
 nu = scalars("nu", real=True)
 root, nuc = scalars("rho nu_Y")
 d = scalars("d", nonnegative=True)
-X, F, U, V, T = matrix("X", m, n), matrix("F", n, n), matrix("U", m, q), matrix("V", n, q), matrix("T", q, q)
+X, K, F = matrix("X", m, n), matrix("K", m, n), matrix("F", n, n)
+U, V, T = matrix("U", m, q), matrix("V", n, q), matrix("T", q, q)
 S = matrix("S", q, q, symmetric=True)
 Y, NUCLEAR = U @ T @ T.T @ V.T, tr(T @ T.T)
 
 
 def _contraction(values: Values, rng: Random) -> None:
-    """Choose X and F in the proportion 3 : 4."""
-    rows, cols = ra.shape(values["X"])
-    values["X"] = ra.scale(values[s] * Fraction(3, 5), ra.random_orthonormal(rng, rows, cols))
-    values["F"] = ra.scale(values[s] * Fraction(4, 5), ra.random_orthogonal(rng, cols))
+    """Choose K and F in the proportion 3 : 4."""
+    rows, cols = ra.shape(values["K"])
+    values["K"] = ra.scale(Fraction(3, 5), ra.random_orthonormal(rng, rows, cols))
+    values["F"] = ra.scale(Fraction(4, 5), ra.random_orthogonal(rng, cols))
 
 
 U_ORTHONORMAL, V_ORTHONORMAL = orthonormal(U), orthonormal(V)
-BOUND = assume("X^T X = s^2 I - F^T F", (X.T @ X, s**2 * eye(n) - F.T @ F), impose=_contraction)
-FRAME = (U_ORTHONORMAL, V_ORTHONORMAL, BOUND)
+BOUND = assume("K^T K = I - F^T F", (K.T @ K, eye(n) - F.T @ F), impose=_contraction)
+SCALED = define(X, s * K)
+FRAME = (U_ORTHONORMAL, V_ORTHONORMAL, BOUND, SCALED)
 
 # X = Y = 1, and X = -1.
-ONE = {X: [[1]], F: [[0]], U: [[1]], V: [[1]], T: [[1]], s: 1}
+ONE = {X: [[1]], K: [[1]], F: [[0]], U: [[1]], V: [[1]], T: [[1]], s: 1}
 
 AT_MOST = hypothesis("||Y||_* <= nu", NUCLEAR, nu)
 pairing = Inequality(
@@ -87,12 +90,13 @@ pairing = Inequality(
     "<X, Y> <= s nu for ||X||_2 <= s, ||Y||_* <= nu.",
     inner(X, Y),
     s * nu,
-    proof=[1 / (2 * s) * Square(s * U @ T - X @ V @ T), 1 / (2 * s) * Square(F @ V @ T), s * AT_MOST],
+    proof=[s / 2 * Square(U @ T - K @ V @ T), s / 2 * Square(F @ V @ T), s * AT_MOST],
     given=FRAME,
     mutants=(
         mutant("constant", "s/2", {**ONE, nu: 1}, rhs=s / 2 * nu),
         mutant("sign", "<X, Y> >= s nu", {**ONE, nu: 2}, lhs=s * nu, rhs=inner(X, Y)),
-        dropped(BOUND, {**ONE, nu: 1, X: [[2]]}),
+        dropped(BOUND, {**ONE, nu: 1, X: [[2]], K: [[2]]}),
+        dropped(SCALED, {**ONE, nu: 1, X: [[2]]}),
         dropped(AT_MOST, {**ONE, nu: "1/2"}),
     ),
 )
@@ -101,13 +105,14 @@ pairing_below = Inequality(
     "-<X, Y> <= s nu for ||X||_2 <= s, ||Y||_* <= nu.",
     -inner(X, Y),
     s * nu,
-    proof=[1 / (2 * s) * Square(s * U @ T + X @ V @ T), 1 / (2 * s) * Square(F @ V @ T), s * AT_MOST],
+    proof=[s / 2 * Square(U @ T + K @ V @ T), s / 2 * Square(F @ V @ T), s * AT_MOST],
     given=FRAME,
     mutants=(
-        mutant("constant", "s/2", {**ONE, nu: 1, X: [[-1]]}, rhs=s / 2 * nu),
+        mutant("constant", "s/2", {**ONE, nu: 1, X: [[-1]], K: [[-1]]}, rhs=s / 2 * nu),
         mutant("sign", "-<X, Y> >= s nu", {**ONE, nu: 2}, lhs=s * nu, rhs=-inner(X, Y)),
-        dropped(BOUND, {**ONE, nu: 1, X: [[-2]]}),
-        dropped(AT_MOST, {**ONE, nu: "1/2", X: [[-1]]}),
+        dropped(BOUND, {**ONE, nu: 1, X: [[-2]], K: [[-2]]}),
+        dropped(SCALED, {**ONE, nu: 1, X: [[-2]]}),
+        dropped(AT_MOST, {**ONE, nu: "1/2", X: [[-1]], K: [[-1]]}),
     ),
 )
 # nu_Y = tr S, q <= rho^2, ||S||_F <= d.
@@ -166,6 +171,7 @@ CHECKS = (
 )
 
 PROSE = {
+    "a nuclear norm of 0, which is at most anything": ("nuclear_below_frobenius",),
     "the decompositions of Y and of X^T X exist": ("pairing", "pairing_below", "nuclear_frobenius"),
 }
 

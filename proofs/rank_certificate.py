@@ -105,15 +105,20 @@ STRONG = hypothesis("strong convexity", f_star + inner(GS, X - XS) + alpha * squ
 
 # Singular values: s_i = sigma_i(G), t_i = sigma_i(G*), moved = ||G - G*||_2, reach >= ||G - G*||_F.
 i, k = dims("i k")
-s, t, moved, far, reach, rest = scalars("s t p d q e")
-WEYL_G = WEYL.instance("moved", VALUE_AT_LEAST(i, GS, t), VALUE_AT_MOST(i, G, s), DISTANCE(GS, G, moved))
+s, t, moved, far, rest = scalars("s t p d e", nonnegative=True)
+reach = scalars("q")
+# The larger one of two values, which is not 0.
+s_above, t_above = scalars("s t")
+WEYL_G = WEYL.instance("moved", VALUE_AT_LEAST(i, GS, t_above), VALUE_AT_MOST(i, G, s), DISTANCE(GS, G, moved))
 NORMS_G, NORMS_X = (
     OPERATOR_NORM.instance("frobenius", SPECTRAL_IS(difference, moved), FROBENIUS(difference, far))
     for difference in (GS - G, X - XS)
 )
 REACH = hypothesis("||.||_F <= q", far, reach)
+# ||.||_2 <= q, from q^2 - p^2 = (q^2 - d^2) + (d^2 - p^2).
+NEAR_G, NEAR_X = ([norms / (reach + moved), (reach + far) / (reach + moved) * REACH] for norms in (NORMS_G, NORMS_X))
 AT_LAM = NUCLEAR_SUBDIFFERENTIAL.instance(
-    "values", SUBGRADIENT(-1 * GS, lam, XS), RANK_AT_LEAST(XS, i), VALUE_AT_MOST(i, -1 * GS, t)
+    "values", SUBGRADIENT(-1 * GS, lam, XS), RANK_AT_LEAST(XS, i), VALUE_AT_MOST(i, -1 * GS, t_above)
 )
 
 # How far f rises above its tangent at X*, and right sides that are none of ||G - G*||_F^2 and ||G - G*||_2^2.
@@ -199,11 +204,11 @@ singular_values = Inequality(
     "sigma_i(G) >= lam - q for i <= rank X* and q >= ||G - G*||_F: at most #{sigma_i(G) >= lam - q} such i.",
     lam - reach,
     s,
-    proof=[AT_LAM, WEYL_G, NORMS_G, REACH],
+    proof=[AT_LAM, WEYL_G, *NEAR_G],
     mutants=(
-        mutant("constant", "lam - q/2", {lam: 2, t: 2, s: 1, moved: 1, far: 1, reach: 1}, lhs=lam - reach / 2),
-        mutant("sign", "lam + q", {lam: 1, t: 1, s: 1, moved: 1, far: 1, reach: 1}, lhs=lam + reach),
-        dropped(REACH, {lam: 2, t: 2, s: 1, moved: 1, far: 1, reach: "1/2"}),
+        mutant("constant", "lam - q/2", {lam: 2, t_above: 2, s: 1, moved: 1, far: 1, reach: 1}, lhs=lam - reach / 2),
+        mutant("sign", "lam + q", {lam: 1, t_above: 1, s: 1, moved: 1, far: 1, reach: 1}, lhs=lam + reach),
+        dropped(REACH, {lam: 2, t_above: 2, s: 1, moved: 1, far: 1, reach: "1/2"}),
         dropped(AT_LAM),
     ),
 )
@@ -215,24 +220,24 @@ rank_one_values = Inequality(
     s,
     proof=[AT_LAM, WEYL_G, REACH_2],
     mutants=(
-        mutant("constant", "lam - q/2", {lam: 2, t: 2, s: 1, moved: 1, reach: 1}, lhs=lam - reach / 2),
-        mutant("sign", "lam + q", {lam: 1, t: 1, s: 1, moved: 1, reach: 1}, lhs=lam + reach),
-        dropped(REACH_2, {lam: 2, t: 2, s: 1, moved: 1, reach: "1/2"}),
+        mutant("constant", "lam - q/2", {lam: 2, t_above: 2, s: 1, moved: 1, reach: 1}, lhs=lam - reach / 2),
+        mutant("sign", "lam + q", {lam: 1, t_above: 1, s: 1, moved: 1, reach: 1}, lhs=lam + reach),
+        dropped(REACH_2, {lam: 2, t_above: 2, s: 1, moved: 1, reach: "1/2"}),
         dropped(AT_LAM),
         dropped(WEYL_G),
     ),
 )
 K = matrix("K", m, n)
-TAIL = WEYL.instance("rank_deficient", VALUE_AT_LEAST(k + 1, G, s), RANK_BELOW(K, k + 1), DISTANCE(G, K, rest))
+TAIL = WEYL.instance("rank_deficient", VALUE_AT_LEAST(k + 1, G, s_above), RANK_BELOW(K, k + 1), DISTANCE(G, K, rest))
 tail = Inequality(
     "tail",
     "sigma_{k+1}(G) <= ||G - K||_2 for K of rank at most k.",
-    s,
+    s_above,
     rest,
     proof=[TAIL],
     mutants=(
-        mutant("constant", "half of it", {s: 1, rest: 1}, rhs=rest / 2),
-        dropped(TAIL, {s: 2, rest: 1}),
+        mutant("constant", "half of it", {s_above: 1, rest: 1}, rhs=rest / 2),
+        dropped(TAIL, {s_above: 2, rest: 1}),
     ),
 )
 point_distance = Inequality(
@@ -253,16 +258,16 @@ point_distance = Inequality(
         dropped(AT_MINIMIZER),
     ),
 )
-WEYL_X = WEYL.instance("moved", VALUE_AT_LEAST(i, X, s), VALUE_AT_MOST(i, XS, t), DISTANCE(X, XS, moved))
+WEYL_X = WEYL.instance("moved", VALUE_AT_LEAST(i, X, s_above), VALUE_AT_MOST(i, XS, t), DISTANCE(X, XS, moved))
 kept_values = Inequality(
     "kept_values",
     "sigma_i(X*) >= sigma_i(X) - q for q >= ||X - X*||_F: positive where sigma_i(X) > q.",
-    s - reach,
+    s_above - reach,
     t,
-    proof=[WEYL_X, NORMS_X, REACH],
+    proof=[WEYL_X, *NEAR_X],
     mutants=(
-        mutant("constant", "q/2", {s: "9/8", t: "1/8", moved: 1, far: 1, reach: 1}, lhs=s - reach / 2),
-        mutant("sign", "sigma_i(X) + q", {s: 1, t: 1, moved: 1, far: 1, reach: 1}, lhs=s + reach),
+        mutant("constant", "q/2", {s_above: "9/8", t: "1/8", moved: 1, far: 1, reach: 1}, lhs=s_above - reach / 2),
+        mutant("sign", "sigma_i(X) + q", {s_above: 1, t: 1, moved: 1, far: 1, reach: 1}, lhs=s_above + reach),
         dropped(WEYL_X),
         dropped(REACH),
     ),
@@ -282,11 +287,6 @@ CHECKS = (
 
 PROSE = {
     "counting the indices i for which the inequality holds": ("singular_values", "rank_one_values", "kept_values"),
-    "a distance of 0, in whose place any small positive number will do": (
-        "singular_values",
-        "rank_one_values",
-        "kept_values",
-    ),
 }
 
 THEOREM = Theorem(__doc__, CHECKS, prose=PROSE)

@@ -29,6 +29,7 @@ Used by
 No file of the package directly.
 """
 
+from collections.abc import Callable
 from fractions import Fraction
 from random import Random
 
@@ -53,11 +54,15 @@ from lorasolve.symbolic import (
     vector,
 )
 from lorasolve.symbolic import rational as ra
+from lorasolve.symbolic.evaluate import evaluate
+from lorasolve.symbolic.expression import MatrixExpr
 
 m, n, i = dims("m n i")
-a, b, d = scalars("a b d")
+a = scalars("a")
+b, d = scalars("b d", nonnegative=True)
 P, Q, Sigma, C = matrix("P", m, i), matrix("Q", n, i), matrix("Sigma", i, i, symmetric=True), matrix("C", i, i)
 X, Y, c, w = matrix("X", m, n), matrix("Y", m, n), vector("c", i), vector("w", n)
+y, z = vector("y", m), vector("z", m)
 
 
 def _above(values: Values, rng: Random) -> None:
@@ -70,10 +75,26 @@ def _above(values: Values, rng: Random) -> None:
 LEFT, RIGHT, UNIT = orthonormal(P), orthonormal(Q), orthonormal(c)
 LARGE = assume("Sigma^2 = a^2 I + C C^T", (Sigma @ Sigma, a**2 * eye(i) + C @ C.T), impose=_above)
 STRETCHED = hypothesis("a <= |X w|", a**2, square(X @ w))
-SMALL = hypothesis("|Y w| <= b", square(Y @ w), b**2)
-NEAR = hypothesis("|(X - Y) w| <= d", square((X - Y) @ w), d**2)
+
+
+def _sends_w(name: str, to: MatrixExpr) -> Callable[[Values, Random], None]:
+    """Return what changes a matrix so that it sends w where it has to."""
+
+    def impose(values: Values, rng: Random) -> None:
+        away = ra.add(evaluate(to, values), ra.multiply(values[name], values["w"]), -1)
+        row = ra.scale(1 / ra.inner(values["w"], values["w"]), ra.transpose(values["w"]))
+        values[name] = ra.add(values[name], ra.multiply(away, row))
+
+    return impose
+
+
+# Bounds times vectors of length at most 1, so that both may be 0.
+Y_SENDS = assume("Y w = b y", (Y @ w, b * y), impose=_sends_w("Y", b * y))
+X_SENDS = assume("(X - Y) w = d z", (X @ w, Y @ w + d * z), impose=_sends_w("X", Y @ w + d * z))
+SMALL, NEAR = hypothesis("|y| <= 1", square(y), 1), hypothesis("|z| <= 1", square(z), 1)
 KERNEL = annihilated(Y, right=(w,))
-LINE = {X: [[2]], Y: [[1]], w: [[1]], a: 2, b: 1, d: 1}
+LINE = {X: [[2]], Y: [[1]], w: [[1]], y: [[1]], z: [[1]], a: 2, b: 1, d: 1}
+FLAT = {X: [[1]], Y: [[0]], w: [[1]], z: [[1]], a: 1, d: 1}
 
 weyl = Inequality(
     "weyl",
@@ -84,16 +105,19 @@ weyl = Inequality(
         part / (a + b + d)
         for part in (
             1 * STRETCHED,
-            1 / (b * d) * Square(d * Y @ w - b * (X - Y) @ w),
-            (1 + d / b) * SMALL,
-            (1 + b / d) * NEAR,
+            b * d * Square(y - z),
+            b * (b + d) * SMALL,
+            d * (b + d) * NEAR,
         )
     ],
+    given=(Y_SENDS, X_SENDS),
     mutants=(
         mutant("constant", "b + d/2", LINE, rhs=b + d / 2),
         mutant("sign", "b - d", LINE, rhs=b - d),
-        dropped(SMALL, {X: [[2]], Y: [[1]], w: [[1]], a: 2, b: "1/2", d: 1}),
-        dropped(NEAR, {X: [[2]], Y: [[1]], w: [[1]], a: 2, b: 1, d: "1/2"}),
+        dropped(SMALL, {**LINE, y: [[2]], b: "1/2"}),
+        dropped(NEAR, {**LINE, z: [[2]], d: "1/2"}),
+        dropped(Y_SENDS, {**LINE, b: 0}),
+        dropped(X_SENDS, {**LINE, d: 0}),
     ),
 )
 rank_deficient = Inequality(
@@ -101,12 +125,13 @@ rank_deficient = Inequality(
     "Y w = 0: a <= d, that is sigma_i(X) <= ||X - Y||_2 for rank Y < i.",
     a,
     d,
-    proof=[STRETCHED / (a + d), NEAR / (a + d)],
-    given=(KERNEL,),
+    proof=[STRETCHED / (a + d), d**2 / (a + d) * NEAR],
+    given=(KERNEL, X_SENDS),
     mutants=(
-        mutant("constant", "d/2", {X: [[1]], Y: [[0]], w: [[1]], a: 1, d: 1}, rhs=d / 2),
-        mutant("sign", "-d", {X: [[1]], Y: [[0]], w: [[1]], a: 1, d: 1}, rhs=-d),
-        dropped(KERNEL, {X: [[2]], Y: [[1]], w: [[1]], a: 2, d: 1}),
+        mutant("constant", "d/2", FLAT, rhs=d / 2),
+        mutant("sign", "-d", FLAT, rhs=-d),
+        dropped(KERNEL, {**FLAT, X: [[2]], Y: [[1]], a: 2}),
+        dropped(X_SENDS, {**FLAT, d: 0}),
     ),
 )
 
@@ -129,6 +154,7 @@ CHECKS = (
 )
 
 PROSE = {
+    "sigma_i(X) = 0, which is at most anything": ("weyl", "rank_deficient"),
     "the unit vector w exists: i unknowns, i - 1 equations": ("from_below", "weyl", "rank_deficient"),
 }
 

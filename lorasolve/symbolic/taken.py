@@ -36,6 +36,7 @@ MEANING = "{} is {}"
 READING = "{{}} is read as {}"
 # A symbol in a text; what follows ^ is none, in A^T neither.
 SYMBOL = re.compile(r"(?<!\^)[^\s()*+\-/^,]+")
+TRANSPOSED = re.compile(SYMBOL.pattern + r"\^T")
 # Renamed symbols that are told one by one.
 MANY = 2
 
@@ -358,11 +359,17 @@ def _properties(premise: Premise) -> list[Taken]:
 
 
 def _replaced(written: str, by: Mapping[str, str]) -> str:
-    """Return a text with other texts in the place of symbols, in brackets unless they are symbols or stand alone."""
+    """Return a text with other texts in the place of symbols, in brackets unless it means the same without."""
     if written in by:
         return by[written]
-    by = {symbol: value if SYMBOL.fullmatch(value) else f"({value})" for symbol, value in by.items()}
-    return SYMBOL.sub(lambda found: by.get(found[0], found[0]), written)
+
+    def put(found: re.Match[str]) -> str:
+        value = by.get(found[0], found[0])
+        raised = written[found.end() :].startswith("^")
+        alone = SYMBOL.fullmatch(value) or (TRANSPOSED.fullmatch(value) and not raised)
+        return value if alone else f"({value})"
+
+    return SYMBOL.sub(put, written)
 
 
 def _put(part: Any, by: Mapping[Any, Any]) -> Any:

@@ -118,7 +118,32 @@ def test_what_is_read_off_a_check_under_a_fact_is_proved_under_that_fact():
 
 def test_the_descent_lemma_bounds_both_factors():
     descent = next(check for check in descent_lemma.CHECKS if check.name == "descent")
-    assert {"||A||_2 <= a [operator norm]", "||B||_2 <= b [operator norm]"} <= set(descent.assumed)
+    said = {key for part in descent.taken for key in part.keys}
+    assert {("A", "==", "a*K_A"), ("B", "==", "b*K_B")} <= said
+    assert {f"||{name}||_2 <= 1 [operator norm]" for name in ("K_A", "K_B")} <= set(descent.assumed)
+
+
+def test_an_assumption_about_a_transpose_is_the_one_that_is_made():
+    H, L, D = matrix("H", m, n), matrix("L", n, m), matrix("D", m, k)
+    source = SumOfSquares(
+        "source", "", square(D), square(H @ W) + square(W), proof=[1 * Square(W)], given=(define(D, H @ W),)
+    )
+    own = define(D, L.T @ W)
+    user = Inequality(
+        "user",
+        "",
+        square(L.T @ W) + square(D),
+        2 * square(D) + square(W),
+        proof=[source.conclusion(put={H: L.T})],
+        given=(own,),
+    )
+    assert user.prove().holds and user.assumed == ("D is defined",)
+    assert second_opinions(source, user)[1] is None
+
+
+def test_a_transpose_is_put_into_a_transpose_in_brackets():
+    H, L, D = matrix("H", m, n), matrix("L", n, m), matrix("D", n, k)
+    assert of_assumption(define(D, H.T @ P)).put({H: L.T}).texts == ("D", "(L^T)^T*P")
 
 
 def test_rules_of_a_check_do_not_apply_to_what_is_put_into_its_conclusion():

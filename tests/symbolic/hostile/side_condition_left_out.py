@@ -13,16 +13,16 @@ FACT = Fact(
     "p <= q",
     "nowhere",
     "operator_norm",
-    (Schema("any", op.spectral, op.frobenius, SIDES, op.spectral_below_frobenius),),
+    (Schema("any", op.spectral**2, op.frobenius**2, SIDES, op.spectral_below_frobenius),),
 )
 LOWER = FACT.instance("any", IS(p), OTHER(q))
 CHECKS = (
     Inequality(
         "first",
-        "p <= q.",
-        p,
-        q,
+        "p^2 <= q^2.",
+        p**2,
+        q**2,
         proof=[LOWER],
-        mutants=(mutant("constant", "2 p", {p: 1, q: 1}, lhs=2 * p), dropped(LOWER)),
+        mutants=(mutant("constant", "2 p^2", {p: 1, q: 1}, lhs=2 * p**2), dropped(LOWER)),
     ),
 )
