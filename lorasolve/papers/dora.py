@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._support.validate import Array
+from .._support.validate import Array, as_float_array, as_shape
 from ..adapters.base import Adapter
 from ..adapters.dora import DoRA
 from ..adapters.lora import LoRA
@@ -109,10 +109,28 @@ METHODS: dict[str, Adapter | None] = {
 
 
 def changes(W: Array, W0: Array) -> tuple[float, float]:
-    """Return the mean change of direction, ``1 - cos``, and of length of the columns: the paper's ``dD`` and ``dM``."""
+    """Return the mean change of direction, ``1 - cos``, and of length of the columns: the paper's ``dD`` and ``dM``.
+
+    A column of zeros has a length and no direction, for which the paper's cosine is 0/0: ``dD`` is the mean over the
+    columns that are zero in neither matrix, ``dM`` the mean over all.
+
+    Parameters
+    ----------
+    W, W0
+        The weight and the frozen one, both (m, n).
+
+    Returns
+    -------
+    tuple of float
+        ``dD``, NaN if no column has a direction in both matrices, and ``dM``.
+    """
+    W0 = as_float_array(W0, "W0", 2)
+    W = as_shape(as_float_array(W, "W", 2), "W", W0.shape)
     lengths, before = np.linalg.norm(W, axis=0), np.linalg.norm(W0, axis=0)
-    cosines = np.sum(W * W0, axis=0) / (lengths * before)
-    return float(np.mean(1.0 - cosines)), float(np.mean(np.abs(lengths - before)))
+    turned = np.minimum(lengths, before) > 0.0
+    cosines = np.sum((W[:, turned] / lengths[turned]) * (W0[:, turned] / before[turned]), axis=0)
+    direction = float(np.mean(1.0 - cosines)) if turned.any() else np.nan
+    return direction, float(np.mean(np.abs(lengths - before)))
 
 
 def target(kind: str, size: float, rng: np.random.Generator) -> tuple[Array, Array]:

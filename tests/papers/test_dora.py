@@ -78,3 +78,19 @@ def test_the_methods_are_what_they_are_called():
         problem.value_and_grad(np.array([0.0, 0.0, 1.0, 5.0]), grad)
         assert (abs(grad[:2] @ W0[:, 0]) > 1.0) == radial
     assert dora.METHODS["full"] is None and dora.METHODS["LoRA"].name == "lora"
+
+
+def test_a_column_of_zeros_has_a_length_and_no_direction():
+    """A quarter turn of one column of three; one that stays 0, and one that grows from 0 to the length 5."""
+    W0 = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    W = np.array([[0.0, 0.0, 3.0], [2.0, 0.0, 4.0]])
+    assert dora.changes(W, W0) == pytest.approx((1.0, 2.0))  # (1)/1 and (1 + 0 + 5)/3
+    assert dora.changes(W0, W) == pytest.approx((1.0, 2.0))
+    assert dora.changes(W0, W0) == (0.0, 0.0)
+    direction, length = dora.changes(W[:, 1:], W0[:, 1:])
+    assert np.isnan(direction) and length == 2.5
+
+
+def test_changes_are_those_of_weights_of_one_shape():
+    with pytest.raises(ValueError, match=r"W: expected shape \(2, 3\), got \(2, 1\)"):
+        dora.changes(np.ones((2, 1)), np.ones((2, 3)))
