@@ -32,7 +32,8 @@ def dequantize(model: Any) -> Any:
     torch.nn.Module
         With a :class:`torch.nn.Linear` in float32 in the place of each leaf module that has ``in_features`` and
         ``out_features`` and no plain weight of real numbers, as those of bitsandbytes, GPTQ and AWQ. Nothing is shared
-        with the model. A copy of a model without such layers is a plain copy.
+        with the model. A copy of a model without such layers is a plain copy. PEFT saves its adapters, and cannot merge
+        them: its own parts around a quantised layer expect codes there.
 
     Raises
     ------
@@ -66,6 +67,8 @@ def _is_quantised(layer: Any) -> bool:
 def _plain(layer: Any, path: str) -> Any:
     """Return the linear layer that computes what a quantised one does, up to its rounding."""
     torch = require_torch()
+    # bitsandbytes packs the codes anew where a layer is evaluated on some processors, and cannot train it after that.
+    layer = copy.deepcopy(layer)
     n, m = layer.in_features, layer.out_features
     device = next((part.device for part in (*layer.parameters(), *layer.buffers())), None)
 

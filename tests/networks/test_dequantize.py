@@ -183,6 +183,9 @@ def test_qlora_is_judged():
     x, labels = torch.randn(20, 64), torch.randint(0, 3, (20,))
     with pytest.raises(ValueError, match=r"networks.dequantize\(model\) makes a copy to judge"):
         judge(adapted, CrossEntropy(), [(x, labels)], LAM)
+    codes = four.weight.data.clone()
+    dequantize(adapted)
+    assert four.weight.data.shape == codes.shape and torch.equal(four.weight.data, codes)
     verdict = judge(dequantize(adapted), CrossEntropy(), [(x, labels)], LAM)
     with torch.no_grad():
         loss = float(torch.nn.functional.cross_entropy(adapted(x), labels))
