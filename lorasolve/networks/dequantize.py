@@ -31,7 +31,7 @@ def dequantize(model: Any) -> Any:
     -------
     torch.nn.Module
         With a :class:`torch.nn.Linear` in float32 in the place of each leaf module that has ``in_features`` and
-        ``out_features`` and no plain weight of real numbers, as those of bitsandbytes, GPTQ and AWQ. Nothing is shared
+        ``out_features`` and no plain weight of real numbers, as those of bitsandbytes and torchao. Nothing is shared
         with the model. A copy of a model without such layers is a plain copy. PEFT saves its adapters, and cannot merge
         them: its own parts around a quantised layer expect codes there.
 
@@ -39,7 +39,7 @@ def dequantize(model: Any) -> Any:
     ------
     ValueError
         For a layer that does not compute a product with a weight, as one that rounds its inputs to eight bits does,
-        by name.
+        by name; for a model that torch cannot copy, as those of HQQ.
 
     Notes
     -----
@@ -49,8 +49,11 @@ def dequantize(model: Any) -> Any:
     """
     as_model(model)
     plain = {id(layer): _plain(layer, path) for path, layer in model.named_modules() if _is_quantised(layer)}
-    # What is known by its identity is not copied: plain layers take the places of the others, however often they occur.
-    return copy.deepcopy(model, plain)
+    try:
+        # What is known by its identity is not copied: plain layers take the places of the others, wherever these occur.
+        return copy.deepcopy(model, plain)
+    except RuntimeError as error:
+        raise ValueError(f"model: cannot be copied: {error}") from error
 
 
 def _is_quantised(layer: Any) -> bool:

@@ -135,6 +135,14 @@ def test_a_layer_that_cannot_be_asked_is_named():
         dequantize(np.eye(3))
 
 
+def test_a_model_that_torch_does_not_copy_is_refused():
+    """It holds a tensor with a history, as layers of HQQ do."""
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3))
+    model.scale = torch.ones(1, requires_grad=True) * 2.0
+    with pytest.raises(ValueError, match="model: cannot be copied: Only Tensors"):
+        dequantize(model)
+
+
 def test_a_layer_in_two_places_is_one_in_the_copy():
     layer = Coded(torch.nn.Linear(4, 4))
     made = dequantize(torch.nn.Sequential(layer, torch.nn.Tanh(), layer))
