@@ -123,6 +123,11 @@ def changes(W: Array, W0: Array) -> tuple[float, float]:
     -------
     tuple of float
         ``dD``, NaN if no column has a direction in both matrices, and ``dM``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For anything but matrices of finite numbers of one shape.
     """
     W0 = as_float_array(W0, "W0", 2)
     W = as_shape(as_float_array(W, "W", 2), "W", W0.shape)
