@@ -54,12 +54,15 @@ class LinearMap:
         ``U (m, k) -> G^T U (n, k)``.
     dense : ndarray of shape (m, n), optional
         The matrix itself, where it exists anyway.
+    support : (rows, cols), optional
+        Numbers of the rows and columns outside of which the matrix is 0, where that is most of it.
     """
 
     shape: tuple[int, int]
     matmat: Callable[[Array], Array]
     rmatmat: Callable[[Array], Array]
     dense: Array | None = None
+    support: tuple[Array, Array] | None = None
 
     @classmethod
     def from_dense(cls, G: Array) -> LinearMap:
@@ -70,7 +73,29 @@ class LinearMap:
     def T(self) -> LinearMap:
         """The transpose."""
         m, n = self.shape
-        return LinearMap((n, m), self.rmatmat, self.matmat, None if self.dense is None else self.dense.T)
+        support = None if self.support is None else self.support[::-1]
+        return LinearMap((n, m), self.rmatmat, self.matmat, None if self.dense is None else self.dense.T, support)
+
+    @property
+    def core(self) -> LinearMap:
+        """The matrix in its support, which has the same singular values but for zeros."""
+        if self.support is None:
+            return self
+        rows, cols = self.support
+
+        def within(product: Callable[[Array], Array], size: int, into: Array, out: Array) -> Callable[[Array], Array]:
+            def restricted(V: Array) -> Array:
+                W = np.zeros((size, V.shape[1]), V.dtype)
+                W[into] = V
+                return product(W)[out]
+
+            return restricted
+
+        m, n = self.shape
+        dense = None if self.dense is None else self.dense[np.ix_(rows, cols)]
+        return LinearMap(
+            (rows.size, cols.size), within(self.matmat, n, cols, rows), within(self.rmatmat, m, rows, cols), dense
+        )
 
     def to_dense(self) -> Array:
         """Return the m x n matrix, forming it through the shorter side if need be."""

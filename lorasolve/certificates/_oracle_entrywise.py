@@ -40,7 +40,7 @@ def _from_residual(objective: MatrixCompletion, error: Ball) -> BallOracle:
 
     With the observed values ``v`` the update is ``e + v`` there, so that ``<G, X> = 2 f + <e, v>``.
     """
-    many = objective.nnz >= COMPILED
+    many = objective.nnz >= COMPILED or objective.support is not None
     rows, cols, values = objective.rows, objective.cols, objective.values
     G: Ball
     if many:

@@ -125,6 +125,14 @@ class SparseBall(Ball):
         """The middle as an array."""
         return self.numbers.toarray()
 
+    def part(self, rows: Array, cols: Array) -> SparseBall:
+        """Return the ball of the same radius in some rows and columns, outside of which the middle is 0."""
+        number = np.zeros(self.shape[1], self.numbers.indices.dtype)
+        number[cols] = np.arange(cols.size)
+        starts = np.append(self.numbers.indptr[rows], self.numbers.nnz)
+        kept = (self.numbers.data, number[self.numbers.indices], starts)
+        return SparseBall(type(self.numbers)(kept, shape=(rows.size, cols.size)), self.radius)
+
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of the matrices."""
@@ -173,6 +181,14 @@ class BallOracle:
     assumptions: tuple[str, ...] = ()
     inner: tuple[float, float] | None = None
     products: LinearMap | None = None
+
+    @property
+    def core(self) -> Ball:
+        """The gradient in the support of its ``products``: a ball of the same norms, and singular values but for 0."""
+        support = None if self.products is None else self.products.support
+        if support is None or not isinstance(self.gradient, SparseBall):
+            return self.gradient
+        return self.gradient.part(*support)
 
 
 # ---------------------------------------------------------------------- products

@@ -13,6 +13,8 @@ from .._known import Known
 from .._support.validate import Array, as_choice
 from ..linear_map import LinearMap
 from ..low_rank import RANK_TOL, Svd
+from ..objectives.base import Objective
+from ..objectives.completion import MatrixCompletion
 from ..problem import Problem
 from ..problem.blocks import Pairs
 from . import spot_checks
@@ -74,7 +76,7 @@ def use_proof(problem: Problem, rigorous: bool | str) -> bool:
     """Return whether a bound is to be proved.
 
     ``"auto"`` proves where the loss has a ball oracle and its gradient has at most ``DENSE_SIDE`` rows or columns and
-    ``DENSE_ENTRIES`` entries.
+    ``DENSE_ENTRIES`` entries, without those that it is always 0 in.
 
     Raises
     ------
@@ -83,12 +85,19 @@ def use_proof(problem: Problem, rigorous: bool | str) -> bool:
     """
     if not isinstance(rigorous, (bool, np.bool_)):
         as_choice(rigorous, "rigorous", ("auto",))
-        m, n = problem.shapes[0]
-        return not problem.several and min(m, n) <= DENSE_SIDE and m * n <= DENSE_ENTRIES and refusal(problem) is None
+        if problem.several:
+            return False
+        m, n = _support(problem.objective)
+        return min(m, n) <= DENSE_SIDE and m * n <= DENSE_ENTRIES and refusal(problem) is None
     reason = refusal(problem) if rigorous else None
     if reason is not None:
         raise ValueError(f"rigorous: nothing can be proved here: {reason}")
     return bool(rigorous)
+
+
+def _support(objective: Objective) -> tuple[int, int]:
+    """Return how many rows and columns of gradients are not always 0, as far as that is known."""
+    return objective.observed.shape if isinstance(objective, MatrixCompletion) else objective.shape
 
 
 def evidence(

@@ -249,7 +249,8 @@ def certify(
 
     Notes
     -----
-    ``"auto"`` is RIGOROUS up to 1000 on the shorter side and 4,000,000 entries. Everything is evaluated in
+    ``"auto"`` is RIGOROUS up to 1000 on the shorter side and 4,000,000 entries, of a completion in the rows and columns
+    that have an entry. Everything is evaluated in
     float64, float32 objectives included. Beyond, and for losses without a ball oracle, the bound is CERTIFIED, unless
     the gradient is so large that its norm is SAMPLED; up to 2000 on the shorter side it is factorised where its
     singular values crowd. No random number that a bound rests on has a fixed seed.

@@ -59,12 +59,13 @@ class Gram:
     Parameters
     ----------
     G : Ball
-        Matrices (m, n).
+        Matrices (m, n), in the support of the products.
     trust : {"lapack", "gemm"}
         ``"lapack"``: LAPACK's Cholesky factorisation satisfies Higham's entrywise bound (tested while running by
         ``environment_refusal``). ``"gemm"``: nothing is assumed of it; its factor is multiplied out again.
     products : LinearMap, optional
-        Products with the middle, if there are faster ones than those with the array. No bound rests on them.
+        Products with the middle, if there are faster ones than those with the array. No bound rests on them. Where
+        they have a ``support``, its rows and columns are those of the matrices.
 
     Notes
     -----
@@ -84,6 +85,8 @@ class Gram:
     def __init__(self, G: Ball, trust: Trust = "lapack", products: LinearMap | None = None) -> None:
         self.ball, self.trust = G, trust
         self.products = LinearMap.from_dense(G.mid) if products is None else products
+        everything = slice(None), slice(None)
+        self._rows, self._cols = everything if self.products.support is None else self.products.support
         # Squares of numbers of this size leave the range of binary64: what follows is about C 2^-exponent.
         exponent = math.frexp(G.mid_norm)[1] if G.mid_norm < math.inf else 0
         self._exponent = exponent if abs(exponent) > SAFE_EXPONENT else 0
@@ -188,7 +191,10 @@ class Gram:
         GQ = np.ldexp(self.products.matmat(Q) if GQ is None else GQ, -self._exponent)
         squares, right = np.linalg.eigh(GQ.T @ GQ)
         values = np.sqrt(np.maximum(squares, 0.0))
-        vectors = Q @ right if m >= n else GQ @ right / np.where(values > 0.0, values, 1.0)
+        if m >= n:
+            vectors = Q[self._cols] @ right
+        else:
+            vectors = GQ[self._rows] @ right / np.where(values > 0.0, values, 1.0)
         return np.ldexp(values, self._exponent), vectors
 
     def inverse(self) -> LinearMap | None:

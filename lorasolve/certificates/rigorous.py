@@ -162,7 +162,7 @@ def prove(problem: Problem, point: Any, trust: Trust = "lapack", seen: Seen | No
 
         def proof_from(oracle: BallOracle) -> Proof:
             inner = (oracle.inner or inner_product(oracle.gradient, A, B, nuclear[1]))[1]
-            gram = Gram(oracle.gradient, trust, oracle.products)
+            gram = Gram(oracle.core, trust, oracle.products)
             apart = None
             if seen is None or min(problem.shape) <= SMALL:
                 norm = _at_level(lam, oracle, inner, nuclear[1], float(lam), gram)

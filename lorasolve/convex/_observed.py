@@ -17,9 +17,6 @@ from ..problem import Problem
 from ..problem.blocks import Pairs
 from .base import ConvexResult
 
-# Share of the rows and columns with entries above which the smaller matrix is hardly smaller.
-MOST = 0.9
-
 
 @dataclass(frozen=True)
 class Observed:
@@ -46,7 +43,7 @@ def observed(problem: Problem) -> Observed | None:
     """Return the part of a completion problem that is seen, if it is smaller enough and of the problem's rank."""
     if problem.several or problem.lam <= 0.0 or type(problem.objective) is not MatrixCompletion:
         return None
-    f, rows, cols = problem.objective.observed
-    if rows.size + cols.size > MOST * sum(problem.shape) or problem.rank > min(f.shape):
+    f, support = problem.objective.observed, problem.objective.support
+    if support is None or problem.rank > min(f.shape):
         return None
-    return Observed(problem.replace(objective=f), rows, cols)
+    return Observed(problem.replace(objective=f), *support)

@@ -178,8 +178,10 @@ def test_nothing_is_said_where_nothing_is_known():
 
 def test_beyond_the_size_that_is_formed_all_values_near_lam_are_counted():
     """Observed are diag(3, 2, 0.99), at a point whose gradient is diag(1.1, 1, 0.99): 0.99 may be 1 at the optimum."""
-    n, lam, k = 1001, 1.0, np.arange(3)
-    problem = ls.Problem(MatrixCompletion(k, k, np.array([3.0, 2.0, 0.99]), (n, n)), 2, lam)
+    n, lam = 1001, 1.0
+    k, values = np.arange(n), np.zeros(n)
+    values[:3] = 3.0, 2.0, 0.99
+    problem = ls.Problem(MatrixCompletion(k, k, values, (n, n)), 2, lam)
     A = np.zeros((n, 2))
     A[[0, 1], [0, 1]] = np.sqrt([1.9, 1.0])
     found = certify(problem, (A, A.copy()), tol=0.1)
