@@ -85,8 +85,8 @@ class Gram:
     def __init__(self, G: Ball, trust: Trust = "lapack", products: LinearMap | None = None) -> None:
         self.ball, self.trust = G, trust
         self.products = LinearMap.from_dense(G.mid) if products is None else products
-        everything = slice(None), slice(None)
-        self._rows, self._cols = everything if self.products.support is None else self.products.support
+        support: tuple[Any, Any] = self.products.support or (slice(None), slice(None))
+        self._rows, self._cols = support
         # Squares of numbers of this size leave the range of binary64: what follows is about C 2^-exponent.
         exponent = math.frexp(G.mid_norm)[1] if G.mid_norm < math.inf else 0
         self._exponent = exponent if abs(exponent) > SAFE_EXPONENT else 0
