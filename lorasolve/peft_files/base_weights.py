@@ -15,6 +15,7 @@ from ..linear_map import LinearMap, spectral_norm_estimate
 from ..low_rank import factor_svd
 from .folder import UnreadableError, inside, printable, read_json
 from .layers import LayerFactors
+from .quantised import coded
 from .safetensors import ROUNDOFF, TensorFile, TensorInfo
 
 _INDEX = "model.safetensors.index.json"
@@ -70,31 +71,30 @@ class BaseWeights:
 
     def __init__(self, path: PathLike) -> None:
         path = pathlib.Path(as_path(path, "base"))
+        # The file of each tensor.
         self._files: dict[str, TensorFile] = {}
-        self._place: dict[str, str] = {}
         if not path.is_dir():
-            self._add(TensorFile(path), path.name)
+            self._add(TensorFile(path))
         elif (path / _INDEX).exists():
             table = read_json(inside(path, _INDEX), _INDEX_LIMIT).get("weight_map")
             if not isinstance(table, dict) or not all(isinstance(name, str) for name in table.values()):
                 raise UnreadableError(f"{path / _INDEX}: expected an object 'weight_map' from tensors to file names")
             for name in sorted(set(table.values())):
-                self._add(TensorFile(inside(path, name)), name)
+                self._add(TensorFile(inside(path, name)))
         elif (path / _SINGLE).exists():
-            self._add(TensorFile(inside(path, _SINGLE)), _SINGLE)
+            self._add(TensorFile(inside(path, _SINGLE)))
         else:
             raise UnreadableError(f"{path}: holds neither {_SINGLE} nor {_INDEX}")
 
-    def _add(self, file: TensorFile, name: str) -> None:
-        self._files[name] = file
-        self._place.update(dict.fromkeys(file.tensors, name))
+    def _add(self, file: TensorFile) -> None:
+        self._files.update(dict.fromkeys(file.tensors, file))
 
     def turned(self) -> set[bool]:
         """Return how weights that are not square are stored, by their biases: True for (inputs, outputs)."""
         found = set()
-        for name in self._place:
+        for name in self._files:
             bias = f"{name.removesuffix('.weight')}.bias"
-            if not name.endswith(".weight") or bias not in self._place:
+            if not name.endswith(".weight") or bias not in self._files:
                 continue
             shape, length = self._info(name).shape, self._info(bias).shape
             if len(shape) == 2 and shape[0] != shape[1] and length in (shape[:1], shape[1:]):
@@ -109,19 +109,16 @@ class BaseWeights:
         UnreadableError
             If there is none under that name, or of another shape or kind.
         """
-        info = self._info(self._name(layer.module))
-        if info.dtype not in ROUNDOFF:
-            raise UnreadableError(f"the base weight is stored as {info.dtype} (quantized?)")
-        scales = self._scales(self._name(layer.module)) if info.dtype.startswith("F8") else []
-        if scales:
-            raise UnreadableError(f"the base weight is quantized: {info.dtype} times its {printable(scales[0], 40)}")
-        if info.size > _WEIGHT_LIMIT or len(info.shape) < 2:
-            raise UnreadableError(f"the base weight has the shape {info.shape}")
-        flat = (info.shape[0], info.size // max(info.shape[0], 1))
+        name = self._name(layer.module)
+        codes = coded(self._files, name)
+        shape = self._shape(name) if codes is None else codes.shape
+        if math.prod(shape) > _WEIGHT_LIMIT or len(shape) < 2:
+            raise UnreadableError(f"the base weight has the shape {shape}")
+        flat = (shape[0], math.prod(shape[1:]))
         if layer.shape not in (flat, flat[::-1]):
-            raise UnreadableError(f"the base weight has the shape {info.shape}, the update {layer.shape}")
+            raise UnreadableError(f"the base weight has the shape {shape}, the update {layer.shape}")
         if flat[0] == flat[1]:
-            return False if layer.kind in STORED_ONE_WAY else None
+            return False if layer.kind in STORED_ONE_WAY or codes is not None else None
         return layer.shape != flat
 
     def weight_of(self, layer: LayerFactors, fan_in_fan_out: bool) -> Array:
@@ -136,28 +133,39 @@ class BaseWeights:
         """
         turned = self.is_turned(layer)
         name = self._name(layer.module)
-        W = self._files[self._place[name]].read(name, np.float32)
+        codes = coded(self._files, name)
+        W = self._files[name].read(name, np.float32) if codes is None else codes.numbers()
         W = W.reshape(len(W), -1)
         return W.T if turned or (turned is None and fan_in_fan_out) else W
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a weight that is stored as numbers."""
+        info = self._info(name)
+        if info.dtype not in ROUNDOFF:
+            raise UnreadableError(f"the base weight is stored as {info.dtype} (quantized?)")
+        scales = self._scales(name) if info.dtype.startswith("F8") else []
+        if scales:
+            raise UnreadableError(f"the base weight is quantized: {info.dtype} times its {printable(scales[0], 40)}")
+        return info.shape
 
     def _scales(self, weight: str) -> list[str]:
         """Return what lies beside a weight to be multiplied with it, in each file by another name."""
         prefix = weight.removesuffix("weight")
-        beside = (name.removeprefix(prefix) for name in self._place if name.startswith(prefix))
+        beside = (name.removeprefix(prefix) for name in self._files if name.startswith(prefix))
         return sorted(name for name in beside if "scale" in name)
 
     def _info(self, name: str) -> TensorInfo:
-        return self._files[self._place[name]].tensors[name]
+        return self._files[name].tensors[name]
 
     def _name(self, module: str) -> str:
         """Return the tensor of a module; one of the two names may have more words in front (``model.``)."""
         words = f"{module}.weight".split(".")
         for first in range(len(words) - 1):
             name = ".".join(words[first:])
-            if name in self._place:
+            if name in self._files:
                 return name
         ending = "." + ".".join(words)
-        found = [name for name in self._place if name.endswith(ending)]
+        found = [name for name in self._files if name.endswith(ending)]
         if len(found) != 1:
             raise UnreadableError("no base weight of this name" if not found else "several base weights of this name")
         return found[0]

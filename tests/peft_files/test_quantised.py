@@ -1,0 +1,189 @@
+"""Frozen weights that bitsandbytes stores as codes, against loops over numbers and against bitsandbytes itself."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from lorasolve.peft_files import BaseWeights, diagnose
+from lorasolve.peft_files.folder import UnreadableError
+from lorasolve.peft_files.quantised import coded
+
+M, N, BLOCK = 9, 7, 16
+NAME = "h.0.q.weight"
+
+
+def four_bits(seed=0, nested=False, **changes):
+    """Return the tensors of a weight (M, N) in four bits, and the weight: number by number, as the format says."""
+    rng = np.random.default_rng(seed)
+    table = np.sort(rng.uniform(-1.0, 1.0, 16)).astype("f4")
+    codes = rng.integers(0, 16, M * N)
+    blocks = -(-M * N // BLOCK)
+    state = {"quant_type": "nf4", "blocksize": BLOCK, "dtype": "bfloat16", "shape": [M, N]}
+    tensors = {f"{NAME}.quant_map": table}
+    if nested:
+        share, sizes = rng.uniform(-1.0, 1.0, 256).astype("f4"), rng.uniform(0.5, 2.0, -(-blocks // 3)).astype("f4")
+        which = rng.integers(0, 256, blocks)
+        state |= {"nested_blocksize": 3, "nested_dtype": "float32", "nested_offset": 0.25}
+        tensors |= {f"{NAME}.nested_quant_map": share, f"{NAME}.nested_absmax": sizes}
+        tensors[f"{NAME}.absmax"] = ("U8", which.astype("u1"))
+        largest = [share[which[k]] * sizes[k // 3] + np.float32(0.25) for k in range(blocks)]
+    else:
+        largest = rng.uniform(0.1, 3.0, blocks).astype("f4")
+        tensors[f"{NAME}.absmax"] = largest
+    W = np.array([table[code] * largest[k // BLOCK] for k, code in enumerate(codes)], "f4").reshape(M, N)
+    padded = [*codes, 0] if codes.size % 2 else codes
+    packed = [16 * padded[k] + padded[k + 1] for k in range(0, len(padded), 2)]
+    tensors[NAME] = ("U8", np.array(packed, "u1")[:, None])
+    text = np.frombuffer(json.dumps(state | changes).encode(), "u1")
+    tensors[f"{NAME}.quant_state.bitsandbytes__nf4"] = ("U8", text)
+    return tensors, W
+
+
+def weight(make, tmp_path, tensors):
+    """Return the weight as `diagnose` sees it."""
+    make.file(tmp_path / "base.safetensors", tensors)
+    base = BaseWeights(tmp_path / "base.safetensors")
+    return coded(base._files, NAME).numbers()
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_four_bits(tmp_path, make, nested):
+    tensors, W = four_bits(nested=nested)
+    np.testing.assert_array_equal(weight(make, tmp_path, tensors), W)
+
+
+def test_eight_bits(tmp_path, make):
+    rng = np.random.default_rng(0)
+    codes, largest = rng.integers(-127, 128, (M, N)).astype("i1"), rng.uniform(0.1, 3.0, M).astype("f4")
+    found = weight(make, tmp_path, {NAME: ("I8", codes), "h.0.q.SCB": largest})
+    expected = [[int(codes[i, j]) * float(largest[i]) / 127 for j in range(N)] for i in range(M)]
+    np.testing.assert_allclose(found, expected, rtol=3e-7)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_the_ratio_is_that_to_the_numbers(tmp_path, make, nested):
+    tensors, W = four_bits(nested=nested)
+    folder = make.adapter(tmp_path / "a", make.linear("h.0.q", *make.pair(0, out=M, inner=N)), lora_alpha=4)
+    make.file(tmp_path / "base.safetensors", tensors)
+    (layer,) = diagnose(folder, base=tmp_path / "base.safetensors").layers
+    down, up = make.pair(0, out=M, inner=N)
+    X = up.astype(float) @ down
+    assert layer.base.ratio == pytest.approx(np.linalg.norm(X, 2) / np.linalg.norm(W.astype(float), 2), rel=1e-5)
+    right = np.sqrt(N) * np.linalg.norm(W @ X.T) / np.linalg.norm(W) / np.linalg.norm(X)
+    assert layer.base.alignment_right == pytest.approx(right, rel=1e-5)
+
+
+def test_what_the_codes_mean_may_lie_in_another_file(tmp_path, make):
+    tensors, W = four_bits()
+    folder = make.adapter(tmp_path / "a", make.linear("h.0.q", *make.pair(0, out=M, inner=N)))
+    base = tmp_path / "base"
+    base.mkdir()
+    files = {name: f"{k}.safetensors" for k, name in enumerate(tensors)}
+    for name, file in files.items():
+        make.file(base / file, {name: tensors[name]})
+    (base / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}))
+    (layer,) = diagnose(folder, base=base).layers
+    assert layer.base.frobenius == pytest.approx(np.linalg.norm(W), rel=1e-6)
+
+
+def without(tensors, name):
+    return {key: value for key, value in tensors.items() if key != f"{NAME}.{name}"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: without(t, "absmax"), "absmax is missing; expected 4 codes of U8"),
+        (lambda t: without(t, "quant_map"), "quant_map is missing; expected 16 floats"),
+        (lambda t: without(t, "nested_quant_map"), "nested_quant_map is missing; expected 256 floats"),
+        (
+            lambda t: t | {f"{NAME}.nested_absmax": np.ones(9, "f4")},
+            "nested_absmax has 9 entries of F32; expected 2 floats",
+        ),
+        (lambda t: t | {f"{NAME}.absmax": np.ones(4, "f4")}, "absmax has 4 entries of F32; expected 4 codes of U8"),
+        (lambda t: t | {f"{NAME}.quant_map": np.ones(16, "i4")}, "quant_map has 16 entries of I32; expected 16 floats"),
+        (lambda t: t | {NAME: ("U8", np.ones((20, 1), "u1"))}, "has 20 entries of U8; expected 32 codes"),
+    ],
+)
+def test_what_does_not_fit_the_codes_is_named(tmp_path, make, change, message):
+    folder = make.adapter(tmp_path / "a", make.linear("h.0.q", *make.pair(0, out=M, inner=N)))
+    make.file(tmp_path / "base.safetensors", change(four_bits(nested=True)[0]))
+    (layer,) = diagnose(folder, base=tmp_path / "base.safetensors").layers
+    assert layer.base is None and message in layer.no_base
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shape": [M]}, "of the shape [9]"),
+        ({"shape": [M, -N]}, "of the shape [9, -7]"),
+        ({"shape": [M, 7.0]}, "of the shape"),
+        ({"shape": "9 x 7"}, "of the shape 9 x 7"),
+        ({"shape": [N, M + 1]}, "entries"),
+        ({"shape": [10**9, 10**9]}, "entries"),
+        ({"blocksize": 0}, "in blocks of blocksize = 0"),
+        ({"blocksize": True}, "in blocks of blocksize = True"),
+        ({"nested_blocksize": None}, "in blocks of nested_blocksize = None"),
+        ({"nested_offset": 10**400}, "with nested_offset = 1"),
+        ({"nested_offset": float("nan")}, "zero or has non-finite"),
+    ],
+)
+def test_a_state_that_makes_no_sense_is_said(tmp_path, make, changes, message):
+    folder = make.adapter(tmp_path / "a", make.linear("h.0.q", *make.pair(0, out=M, inner=N)))
+    make.file(tmp_path / "base.safetensors", four_bits(nested=True, **changes)[0])
+    (layer,) = diagnose(folder, base=tmp_path / "base.safetensors").layers
+    assert layer.base is None and message in layer.no_base
+
+
+def test_blocks_larger_than_the_weight_take_no_memory(tmp_path, make):
+    tensors, _ = four_bits(blocksize=10**15)
+    tensors[f"{NAME}.absmax"] = np.full(1, 2.0, "f4")
+    found = weight(make, tmp_path, tensors)
+    assert found.shape == (M, N) and np.isin(found, 2.0 * tensors[f"{NAME}.quant_map"]).all()
+
+
+@pytest.mark.parametrize(("text", "message"), [(b"{", "JSON"), (b"{}" + b" " * 70_000, "is too large")])
+def test_a_state_that_is_no_json_or_too_large(tmp_path, make, text, message):
+    tensors, _ = four_bits()
+    tensors[f"{NAME}.quant_state.bitsandbytes__nf4"] = ("U8", np.frombuffer(text, "u1"))
+    with pytest.raises(UnreadableError, match=message):
+        weight(make, tmp_path, tensors)
+
+
+def test_eight_bits_need_a_size_for_each_row(tmp_path, make):
+    with pytest.raises(UnreadableError, match=r"h\.0\.q\.SCB has 1 entries of F32; expected 9 floats"):
+        weight(make, tmp_path, {NAME: ("I8", np.ones((M, N), "i1")), "h.0.q.SCB": np.ones(1, "f4")})
+
+
+@pytest.mark.parametrize("double", [False, True])
+@pytest.mark.parametrize("kind", ["nf4", "fp4"])
+def test_what_bitsandbytes_writes(tmp_path, kind, double):
+    torch, bnb = pytest.importorskip("torch"), pytest.importorskip("bitsandbytes")
+    save_file = pytest.importorskip("safetensors.torch").save_file
+    torch.manual_seed(0)
+    layer = bnb.nn.Linear4bit(70, 33, bias=False, quant_type=kind, compress_statistics=double)
+    layer.load_state_dict(torch.nn.Linear(70, 33, bias=False).state_dict())
+    layer = layer.to("cpu")
+    save_file({f"h.0.q.{name}": tensor for name, tensor in layer.state_dict().items()}, tmp_path / "base.safetensors")
+    found = coded(BaseWeights(tmp_path / "base.safetensors")._files, NAME).numbers()
+    expected = bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-6)
+
+
+def test_what_bitsandbytes_writes_in_eight_bits(tmp_path):
+    torch, bnb = pytest.importorskip("torch"), pytest.importorskip("bitsandbytes")
+    save_file = pytest.importorskip("safetensors.torch").save_file
+    torch.manual_seed(0)
+    like = torch.nn.Linear(70, 33, bias=False)
+    layer = bnb.nn.Linear8bitLt(70, 33, bias=False, has_fp16_weights=False)
+    layer.load_state_dict(like.state_dict())
+    layer = layer.to("cpu")
+    save_file({f"h.0.q.{name}": tensor for name, tensor in layer.state_dict().items()}, tmp_path / "base.safetensors")
+    found = coded(BaseWeights(tmp_path / "base.safetensors")._files, NAME).numbers()
+    W = like.weight.detach().numpy()
+    # Half a step of each row, and what its largest number loses in half precision.
+    limit = (0.5 / 127 + 2.0**-11) * np.abs(W).max(axis=1, keepdims=True)
+    assert (np.abs(found - W) <= limit).all()
