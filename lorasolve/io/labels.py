@@ -21,8 +21,11 @@ def is_integer_label(label: str) -> bool:
     return re.fullmatch("0|-?[1-9][0-9]{0,19}", label) is not None
 
 
-def plain_labels(labels: Array, argument: str, which: str) -> Array:
+def plain_labels(given: ArrayLike, argument: str, which: str) -> Array:
     """Return labels as an array that can be ordered and saved; objects as whole numbers, as floats or as text."""
+    labels = as_array(given, argument)
+    if labels.dtype.kind == "U" and isinstance(given, (list, tuple)) and any(type(label) is not str for label in given):
+        labels = np.asarray(given, dtype=object)
     if labels.dtype.kind in "cV":
         raise TypeError(f"{argument}: expected {which} labels that have an order, got an array of dtype {labels.dtype}")
     objects = labels.dtype.kind in "OT"
@@ -42,7 +45,26 @@ def plain_labels(labels: Array, argument: str, which: str) -> Array:
     limits = np.iinfo(np.int64)
     if set(kinds) == {int} and all(limits.min <= int(label) <= limits.max for label in labels.flat):
         return labels.astype(np.int64)
-    return labels.astype(str)
+    return _as_texts(labels, argument)
+
+
+def _as_texts(labels: Array, argument: str) -> Array:
+    """Return objects as texts.
+
+    NumPy cuts what ``str`` makes of a member of an enumeration of texts (``City.BONN``) to the length of its value, and
+    zero bytes at an end off: labels would become one. Of bytes it decodes ASCII alone.
+    """
+    texts = list(map(_as_text, labels.flat))
+    cut = next((text for text in texts if text.endswith("\0")), None)
+    if cut is not None:
+        raise ValueError(f"{argument}: the label {cut!r} ends with a zero byte, which NumPy would cut off")
+    return np.array(texts, dtype=str).reshape(labels.shape)
+
+
+def _as_text(label: Any) -> str:
+    if isinstance(label, bytes):
+        return label.decode(errors="surrogateescape")  # as names of files: no two become one
+    return str.__str__(label) if isinstance(label, str) else str(label)
 
 
 def _refuse_nested(labels: Array, argument: str) -> None:
@@ -89,7 +111,8 @@ def _converted(given: Array, dtype: Any, argument: str) -> tuple[Array, Array]:
     Left to NumPy, integers of two types are compared as floats, and numbers with texts as texts.
     """
     if dtype.kind == "U":
-        return given.astype(str), np.ones(given.shape, dtype=bool)
+        texts = _as_texts(given, argument) if given.dtype.kind == "O" else given.astype(str)
+        return texts, np.ones(given.shape, dtype=bool)
     if given.dtype.kind == "O" and dtype.kind not in "iufM":
         given = as_array(given.tolist(), argument)
     kinds = {given.dtype.kind, dtype.kind}

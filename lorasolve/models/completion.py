@@ -490,7 +490,7 @@ def _ascending(labels: ArrayLike, name: str, which: str) -> Array:
         raise ValueError(f"{name}: expected an array of labels, got {shown(labels)}")
     if given.size == 0:
         raise ValueError(f"{name}: is empty")
-    labels = plain_labels(given, name, which)
+    labels = plain_labels(labels, name, which)
     wrong = np.flatnonzero(~(labels[1:] > labels[:-1]))
     if wrong.size:
         k = int(wrong[0])

@@ -249,8 +249,8 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
     def _labelled(self, X: Any) -> Ratings:
         """Return entries with their labels in order."""
         rows, cols, values = self._valued(X)
-        row_labels, i = np.unique(plain_labels(as_array(rows, "X"), "X", "row"), return_inverse=True)
-        col_labels, j = np.unique(plain_labels(as_array(cols, "X"), "X", "column"), return_inverse=True)
+        row_labels, i = np.unique(plain_labels(rows, "X", "row"), return_inverse=True)
+        col_labels, j = np.unique(plain_labels(cols, "X", "column"), return_inverse=True)
         if not i.size == j.size == values.size:
             raise ValueError(f"X: expected three arrays of one length, got {i.size}, {j.size} and {values.size}")
         i, j = i.ravel(), j.ravel()

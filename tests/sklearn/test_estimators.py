@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import tracemalloc
 import warnings
 
@@ -363,6 +364,37 @@ def test_labels_that_are_objects_are_found_again(holes, form) -> None:
     assert long.score(frame) == pytest.approx(plain.score((rows, cols, X[seen])), abs=1e-4)
 
 
+class City(str, enum.Enum):  # noqa: UP042  (as in programs older than enum.StrEnum)
+    """Python says ``City.BONN`` where it is asked for the text, of which NumPy kept the first four letters."""
+
+    BONN, BERN, ROME = "bonn", "bern", "rome"
+
+
+@pytest.mark.parametrize(
+    ("labels", "texts"),
+    [
+        ([City.ROME, City.BONN, City.BERN, City.BONN], ["rome", "bonn", "bern", "bonn"]),
+        (["Köln".encode(), b"Bonn", b"Rom", b"Bonn"], ["Köln", "Bonn", "Rom", "Bonn"]),
+    ],
+    ids=["enumeration", "bytes"],
+)
+def test_objects_that_hold_texts_are_the_labels_that_these_are(labels, texts) -> None:
+    pandas = pytest.importorskip("pandas")
+    cols, values = [0, 1, 2, 2], [5.0, 3.0, 4.0, 1.0]
+    named = np.empty(4, dtype=object)
+    named[:] = labels
+    expected = LowRankCompletion(0.1).fit((texts, cols, values))
+    forms = [named, labels] if isinstance(labels[0], str) else [named]
+    for form in forms:
+        model = LowRankCompletion(0.1).fit((form, cols, values))
+        np.testing.assert_array_equal(model.model_.row_labels, sorted(set(texts)))
+        np.testing.assert_array_equal(model.predict((texts, cols)), expected.predict((texts, cols)))
+        np.testing.assert_array_equal(expected.predict((form, cols)), expected.predict((texts, cols)))
+    frame = pandas.DataFrame({"city": pandas.Series(named, dtype=object), "year": cols, "x": values})
+    long = LowRankCompletion(0.1, entries=("city", "year", "x")).fit(frame)
+    np.testing.assert_array_equal(long.predict(frame), expected.predict((texts, cols)))
+
+
 def test_texts_of_any_length_are_labels_that_can_be_saved(tmp_path) -> None:
     texts = np.array(["ann", "bob", "bob", "someone of a long name"], dtype=np.dtypes.StringDType())
     entries = (texts, [0, 0, 1, 1], [5.0, 3.0, 4.0, 1.0])
@@ -380,6 +412,8 @@ def test_labels_that_are_missing_or_of_several_kinds_are_refused() -> None:
     for labels, message in [
         (np.array([1, "a"], dtype=object), "row labels of one kind, got 1 and 'a'"),
         (["a", None], "a row label for each entry, got None"),
+        ([1, "a"], "row labels of one kind, got 1 and 'a'"),
+        (np.array(["a", "a\0"], dtype=object), r"the label 'a\\x00' ends with a zero byte"),
         (np.array([0.5, np.nan], dtype=object), "a row label for each entry, got nan"),
         ([1.0, np.nan], "a row label for each entry, got nan"),
         (np.array(["2020-01-01", "NaT"], dtype="datetime64[D]"), "a row label for each entry, got NaT"),
