@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # As many labels does an axis have, and as many letters have room below a map of the usual width.
 _TICKS, _LETTERS = 10, 48
+# The words for the ends of runs without a verdict.
+_STATUSES = {status.name.lower() for status in Status}
 
 
 class Spot(NamedTuple):
@@ -127,7 +129,9 @@ def phase(
             found[up.index(b), across.index(a)] = combine(numbers)
     xs, ys = [labels[a] for a in across], [labels[b] for b in up]
     if np.isnan(found).all():
-        raise ValueError(f"phase: {title!r} has no value at any run; columns: {', '.join(sorted(columns))}")
+        is_end = column in ends | _STATUSES
+        hint = f" ('share of {column} ends' is that of the runs that end so)" if is_end else ""
+        raise ValueError(f"phase: {title!r} has no value at any run{hint}; columns: {', '.join(sorted(columns))}")
     return Phase(x, y, xs, ys, found, spots, title)
 
 
@@ -143,9 +147,9 @@ def _check_word(measure: Any, ends: set[str]) -> None:
     """Refuse a word that stands for no end of these runs: a share of 0 would say that there are such ends elsewhere."""
     from ..landscape.report import KINDS
 
-    word, statuses = word_of(measure), {status.name.lower() for status in Status}
-    judged = not ends <= statuses
-    accepted = sorted(ends | statuses | set(KINDS if judged else ()))
+    word = word_of(measure)
+    judged = not ends <= _STATUSES
+    accepted = sorted(ends | _STATUSES | set(KINDS if judged else ()))
     if word is not None and ends and word not in accepted:
         hint = "" if judged else " Verdicts are there where the study has the measure 'verdict'."
         raise ValueError(f"phase: no run ends {word!r}.{suggest(word, accepted)}{hint}")

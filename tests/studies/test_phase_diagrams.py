@@ -51,6 +51,8 @@ def test_phase(whole, tmp_path):
         runs.phase("lam", "rank", "share spurious")
     with pytest.raises(ValueError, match=r"has no value at any run; columns: .*certify.gap"):
         runs.phase("lam", "rank", "mean of certify.gp")
+    with pytest.raises(ValueError, match=r"has no value at any run \('share of converged ends' is that of the runs"):
+        runs.phase("lam", "rank", "share of converged")
     text = (tmp_path / "phase.html").read_text()
     assert "http" not in text and "study.repeat(objective='own', rank=1, lam=0.1, seed=0)" in text.replace('\\"', '"')
 
