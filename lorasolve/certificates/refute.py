@@ -11,6 +11,8 @@ from ..linear_map import outside, top_above
 from ..low_rank import Svd, balanced
 from ..problem.blocks import MultiObjective, Pairs
 
+# The longest step, over the curvature, and how many are tried.
+LONGEST, STEPS = 8.0, 16
 # Entries up to which the top pair comes from a full SVD: it only steers.
 DENSE = 10_000
 
@@ -22,7 +24,8 @@ def better_point(
 
     The steps are restricted to the singular spaces of ``X = P diag(s) Q^T``, their images under ``G`` and the top
     singular pair of ``G`` outside of these spaces: at a point that is not optimal ``F`` falls along one of these. ``t``
-    falls from ``8/beta`` until ``F`` rises.
+    falls from ``8/beta`` until ``F`` rises; where ``beta`` is a curvature near ``X``, and a much larger one is met on a
+    step, from that.
     """
     spans = []
     for G, (P, s, Q) in zip(loss.gradient_operators(factors), spectra):
@@ -32,16 +35,22 @@ def better_point(
         right = np.linalg.qr(np.hstack([Q, GtP, top.V]))[0]
         spans.append((left, right, (left.T @ P * s) @ (Q.T @ right), left.T @ G.matmat(right)))
     lowest, best = math.inf, (math.inf, 0.0, factors)
-    beta = loss.facts.smoothness or loss.sampled_smoothness(factors) or 1.0
-    for t in 8.0 / beta * 0.5 ** np.arange(16):
-        tried, nuclear = [], 0.0
+    t = LONGEST / (loss.facts.smoothness or loss.sampled_smoothness(factors) or 1.0)
+    here = float(loss.factor_value(factors))
+    for _ in range(STEPS):
+        tried, nuclear, slope, square = [], 0.0, 0.0, 0.0
         for left, right, X, core in spans:
             p, sigma, qt = np.linalg.svd(X - t * core, full_matrices=False)
             shrunk = np.maximum(sigma - t * lam, 0.0)
             nuclear += float(shrunk.sum())
+            D = (p * shrunk) @ qt - X
+            slope += float(np.vdot(core, D))
+            square += float(np.vdot(D, D))
             tried.append(balanced(left @ p, shrunk, right @ qt.T))
         f = float(loss.factor_value(tried))
         if not f + lam * nuclear <= lowest:
             break
         lowest, best = f + lam * nuclear, (f, nuclear, tried)
+        met = 2.0 * (f - here - slope)
+        t = min(0.5 * t, LONGEST * square / met) if met > 0.0 < square else 0.5 * t
     return best

@@ -606,6 +606,28 @@ def test_one_or_two_long_rows_are_factorised_at_any_size(shape, monkeypatch):
         assert certificate.rank_at_most == 1 if best else certificate.rank_at_most is None
 
 
+@pytest.mark.parametrize("c", [1.0, 1e3])
+def test_a_point_where_a_loss_is_flat_is_refuted(c):
+    """``sum (X - c)^4 / 4`` has no curvature at its least value; its symmetry leaves a closed form of the optimum.
+
+    By it ``X = t 1 1^T`` with ``(c - t)^3 m n = lam sqrt(m n)``.
+    """
+    m, n, lam = 6, 4, 0.3 * c**3
+
+    class FourthPower:
+        shape, convex, lower_bound = (m, n), True, 0.0
+
+        def value_and_grad(self, X):
+            return 0.25 * float(((X - c) ** 4).sum()), (X - c) ** 3
+
+    problem = ls.Problem(FourthPower(), 2, lam)
+    t = c - (lam / math.sqrt(m * n)) ** (1 / 3)
+    best = 0.25 * m * n * (c - t) ** 4 + lam * t * math.sqrt(m * n)
+    found = certify(problem, np.full((m, n), c))
+    assert found.is_global is False
+    assert 0.5 * (found.value - best) < found.gap_at_least < (found.value - best) * (1.0 + 1e-9)
+
+
 def test_bad_points_are_named():
     problem = ls.Problem(OBJECTIVES["denoising"], 2, 0.5)
     good = np.ones((8, 2)), np.ones((6, 2))
