@@ -242,8 +242,12 @@ def _keeping(dtype: Any, kinds: Collection[str]) -> Any:
     return Mode()
 
 
-def backward(total: Any, inputs: Sequence[Any] = (), *, keep: bool = False, twice: bool = False) -> tuple[Any, ...]:
+def backward(
+    total: Any, inputs: Sequence[Any] = (), *, weights: Any = None, keep: bool = False, twice: bool = False
+) -> tuple[Any, ...]:
     """Return the derivatives of a number, None in what it does not depend on; without inputs add them to the leaves.
+
+    With ``weights``, of the sum of numbers with these: of logits of a whole vocabulary no product is formed then.
 
     torch.autograd takes itself out of the context of :func:`evaluating`, where parts that are computed again in the
     backward pass, and derivatives of one's own, would cast as they like. The engine below it does not.
@@ -253,7 +257,7 @@ def backward(total: Any, inputs: Sequence[Any] = (), *, keep: bool = False, twic
         return (None,) * len(inputs)
     found: tuple[Any, ...] = torch.autograd.Variable._execution_engine.run_backward(
         (total,),
-        (torch.ones_like(total),),
+        (torch.ones_like(total) if weights is None else weights,),
         keep or twice,
         twice,
         tuple(inputs),

@@ -63,6 +63,7 @@ def judge(
     adapter: str | None = None,
     dtype: Any = "float64",
     tol: float = 1e-3,
+    progress: bool = False,
 ) -> NetworkVerdict:
     """Say what the trained updates of a network are, from one pass over the data.
 
@@ -88,7 +89,8 @@ def judge(
     lower_bound : float
         A number below every loss. Where a loss of the data is below it, there is no gap.
     tangent_solve : bool
-        Solve the tangent problem too, for the sharp gap; away from stationarity to a tenth of ``tol``.
+        Solve the tangent problem too, for the sharp gap; away from stationarity to a tenth of ``tol``. Ctrl-C ends that
+        early, and the verdict says what was known then.
     second : bool
         Search the Hessian of the objective for negative curvature. A product with it takes two to three gradients.
     max_products : int
@@ -103,6 +105,8 @@ def judge(
         In which the network is evaluated. Gaps below about 1e-3 need float64.
     tol : float
         Relative gap, below 1, up to which a point is called optimal in the tangent problem, or is global.
+    progress : bool
+        Show a progress line while the tangent problem is solved.
 
     Returns
     -------
@@ -127,6 +131,7 @@ def judge(
     as_choice(lam_kind, "lam_kind", DECAYS)
     as_flag(convex_loss, "convex_loss")
     as_flag(second, "second")
+    as_flag(progress, "progress")
     max_products = as_integer(max_products, "max_products", 50)
     if as_flag(tangent_solve, "tangent_solve") and not convex_loss:
         raise ValueError("tangent_solve: expected a loss that is convex in the outputs, got convex_loss=False")
@@ -144,7 +149,8 @@ def judge(
             "judge the LoRA layers of the model"
         )
     objective = TrainingObjective(network, lam, lam_kind, convex_loss, bound)
-    return _Case(objective, point, tol).verdict(tangent_solve, max_products if second else None, rivals)
+    case = _Case(objective, point, tol, progress)
+    return case.verdict(tangent_solve, max_products if second else None, rivals)
 
 
 def factors_of(others: Sequence[NetworkVerdict | Pairs], network: Network) -> list[Pairs]:
@@ -172,8 +178,8 @@ def require_curvature(network: Network) -> None:
 class _Case:
     """A point of a network, and what follows from one value and one gradient a layer."""
 
-    def __init__(self, objective: TrainingObjective, point: Pairs, tol: float) -> None:
-        self.objective, self.point, self.tol = objective, point, tol
+    def __init__(self, objective: TrainingObjective, point: Pairs, tol: float, progress: bool) -> None:
+        self.objective, self.point, self.tol, self.progress = objective, point, tol, progress
         self.network, self.lam = objective.network, objective.lam
         self.own_fault: str | None = None
 
@@ -208,7 +214,8 @@ class _Case:
             self.network.require_same_data(self.point, f)
         if solving:
             accuracy = SHARP if not kind else ROUGH * self.tol
-            solved = solve_tangent(tangent_problem(self.network, self.point), self.point, self.lam, accuracy)
+            tangent = tangent_problem(self.network, self.point)
+            solved = solve_tangent(tangent, self.point, self.lam, accuracy, progress=self.progress)
             kind, reason, level = self._first(found, norms, min(found.relative_gap, solved.relative_gap))
         if not kind:
             if max_products is not None and not self._fault:
@@ -432,11 +439,9 @@ class _Case:
             return kind, f"the loss is convex in the updates: {certificate.reason}", certificate.level
         if certificate is not None and math.isinf(certificate.gap):
             return "inconclusive", f"the loss contradicts its own gradient: {certificate.reason}", None
-        gap, how = (
-            (found.relative_gap, "one gradient")
-            if solved is None
-            else (solved.relative_gap, "the solved tangent problem")
-        )
+        gap, how = found.relative_gap, "one gradient"
+        if solved is not None and solved.relative_gap <= gap:  # one that was interrupted may bound less
+            gap, how = solved.relative_gap, "the solved tangent problem"
         if self._fault:
             return "inconclusive", self._fault, None
         if self._unbounded:

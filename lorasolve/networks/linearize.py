@@ -231,7 +231,7 @@ class _Derivatives:
         self.z, self.leaves = z, leaves
         self._u = z.new_zeros(z.shape, requires_grad=True)
         # Linear in u: what is differentiated in it again is the derivative along a step.
-        self._turned = backward((z * self._u).sum(), leaves, twice=True)
+        self._turned = backward(z, leaves, weights=self._u, twice=True)
 
     def ahead(self, steps: Sequence[Any]) -> Any:
         """Return ``Dz[D]``."""
@@ -241,7 +241,7 @@ class _Derivatives:
 
     def back(self, w: Any) -> tuple[Any, ...]:
         """Return ``Dz^T w``, None for weights on which no output depends, and for no ``w``."""
-        return (None,) * len(self.leaves) if w is None else backward((self.z * w).sum(), self.leaves, keep=True)
+        return (None,) * len(self.leaves) if w is None else backward(self.z, self.leaves, weights=w, keep=True)
 
 
 @contextlib.contextmanager

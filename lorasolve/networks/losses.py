@@ -210,7 +210,9 @@ class CrossEntropy(OutputLoss):
         torch = require_torch()
         z, targets = as_classified(z, targets)
         kept = targets != NO_LABEL
-        return torch.nn.functional.cross_entropy(z[kept], targets[kept], reduction="none")
+        if not kept.all():  # a copy of the logits
+            z, targets = z[kept], targets[kept]
+        return torch.nn.functional.cross_entropy(z, targets, reduction="none")
 
 
 class SquareLoss(OutputLoss):

@@ -342,6 +342,8 @@ class TangentSolution:
         From the point of linearisation to the solution, ``||X* - X^||_F``.
     seconds : float
         What the solution took.
+    interrupted : bool
+        Whether Ctrl-C ended it: the bounds are then those of the last point that was reached.
     A, B : tuple of ndarray
         Its factors.
     """
@@ -355,6 +357,7 @@ class TangentSolution:
     ranks: tuple[int, ...]
     distance: float
     seconds: float
+    interrupted: bool
     A: tuple[Array, ...] = field(repr=False)
     B: tuple[Array, ...] = field(repr=False)
     # Times differ between equal runs (_support/digest.py).
@@ -362,11 +365,13 @@ class TangentSolution:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers as plain JSON-ready values."""
-        names = ("F", "value", "gap", "relative_gap", "own_gap", "level", "ranks", "distance", "seconds")
+        names = ("F", "value", "gap", "relative_gap", "own_gap", "level", "ranks", "distance", "seconds", "interrupted")
         return {name: getattr(self, name) for name in names} | {"ranks": list(self.ranks)}
 
 
-def solve_tangent(ntk: MultiObjective, factors: Pairs, lam: float, tol: float = 1e-7) -> TangentSolution:
+def solve_tangent(
+    ntk: MultiObjective, factors: Pairs, lam: float, tol: float = 1e-7, *, progress: bool = False
+) -> TangentSolution:
     """Solve the tangent problem by blocks, and say what the point of linearisation leaves to gain in it.
 
     Parameters
@@ -379,6 +384,13 @@ def solve_tangent(ntk: MultiObjective, factors: Pairs, lam: float, tol: float = 
         Weight decay, > 0.
     tol : float
         Relative gap to which the problem is solved.
+    progress : bool
+        Show a progress line.
+
+    Returns
+    -------
+    TangentSolution
+        Ctrl-C ends the solution early, and keeps what the last point of it bounds.
 
     Raises
     ------
@@ -395,7 +407,7 @@ def solve_tangent(ntk: MultiObjective, factors: Pairs, lam: float, tol: float = 
         raise ValueError(f"ntk: expected a linearised network, which is convex in the updates, got {ntk.label}")
     factors = as_finite_pairs(factors, "factors", ntk.shapes)
     start = tuple(A for A, _ in factors), tuple(B for _, B in factors)
-    found = solve_convex(MultiProblem(ntk, 1, lam), route="factored", tol=tol, start=start)
+    found = solve_convex(MultiProblem(ntk, 1, lam), route="factored", tol=tol, start=start, progress=progress)
     values = [factor_singular_values(A, B) for A, B in factors]
     F = ntk.factor_value(factors) + lam * sum(float(s.sum()) for s in values)
     spectra = [factor_singular_values(A, B) for A, B in zip(found.A, found.B)]
@@ -412,6 +424,7 @@ def solve_tangent(ntk: MultiObjective, factors: Pairs, lam: float, tol: float = 
         ranks=tuple(layer_rank(s, largest, RANK_TOL) for s in spectra),
         distance=math.hypot(*(float(np.linalg.norm(move)) for move in moves)),
         seconds=found.seconds,
+        interrupted=found.interrupted,
         A=found.A,
         B=found.B,
     )

@@ -170,6 +170,7 @@ def fine_tune(
         factors=factors,
         others=rivals,
         tol=tol,
+        progress=progress,
     )
     return FineTuned(_verdict(judged, tangent_solve=tangent_solve, second=second), result, factors)
 

@@ -67,10 +67,10 @@ class NetworkVerdict:
 
     @property
     def relative_gap(self) -> float:
-        """The gap in the tangent problem, solved where it was, else from one gradient."""
+        """The gap in the tangent problem: the smaller bound of those from one gradient and, where it was, solved."""
         if self.certificate is None:
             return math.inf
-        return self.certificate.relative_gap if self.solved is None else self.solved.relative_gap
+        return min(self.certificate.relative_gap, math.inf if self.solved is None else self.solved.relative_gap)
 
     @property
     def factors(self) -> Pairs:
@@ -120,8 +120,9 @@ class NetworkVerdict:
         ]
         if self.solved is not None:
             solved = self.solved
+            how = "interrupted" if solved.interrupted else "solved"
             lines.append(
-                f"tangent problem solved: gap {at_most(solved.relative_gap, '.2e')} of F, {solved.level}, ranks "
+                f"tangent problem {how}: gap {at_most(solved.relative_gap, '.2e')} of F, {solved.level}, ranks "
                 f"{', '.join(map(str, solved.ranks))}, {solved.distance:.2e} away"
             )
         if self.second is not None:

@@ -16,12 +16,14 @@ torch = pytest.importorskip("torch")
 from lora_layers import LoRALinear  # noqa: E402
 from torch_networks import LAM, Dead, Last, Net, data, factors  # noqa: E402
 
+from lorasolve._support.progress import Progress  # noqa: E402
 from lorasolve.multi import MultiProblem  # noqa: E402
 from lorasolve.networks import (  # noqa: E402
     CrossEntropy,
     LoRAMonitor,
     Network,
     SquareLoss,
+    TokenNTK,
     adapted_layers,
     fine_tune,
     judge,
@@ -572,3 +574,36 @@ def test_layers_to_which_no_gradient_comes_are_told_from_those_that_are_not_wort
         verdict = judge(model, CrossEntropy(), [(x, y)], 5.0, layers="0", factors=nothing)
         assert verdict.kind == "tangent_optimal" and told in verdict.reason
         assert (np.linalg.norm(verdict.certificate.gradients[0]) == 0.0) == (shift != 0.0)
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_ctrl_c_ends_the_tangent_problem_and_not_the_verdict(trained, monkeypatch, after):
+    """What its last point bounds holds, and may be less than what one gradient does."""
+    model, end = trained
+    sharp = judge(model, CrossEntropy(), data(), LAM, tangent_solve=True)
+    oracle, calls = TokenNTK.factor_oracle, []
+
+    def interrupted(self, *args):
+        calls.append(1)
+        if len(calls) == after + 1:
+            raise KeyboardInterrupt
+        return oracle(self, *args)
+
+    monkeypatch.setattr(TokenNTK, "factor_oracle", interrupted)
+    verdict = judge(model, CrossEntropy(), data(), LAM, tangent_solve=True)
+    assert len(calls) > after and verdict.solved.interrupted and not sharp.solved.interrupted
+    assert verdict.kind == sharp.kind == "tangent_optimal"
+    least = verdict.solved.F - sharp.solved.value  # what can be gained, up to what is left to the optimum
+    assert verdict.solved.gap >= least and verdict.certificate.gap >= least
+    assert verdict.relative_gap == min(verdict.certificate.relative_gap, verdict.solved.relative_gap)
+    assert "tangent problem interrupted: gap" in str(verdict) and verdict.to_dict()["solved"]["interrupted"] is True
+
+
+def test_the_tangent_problem_shows_its_progress(trained, capsys, monkeypatch):
+    monkeypatch.setattr(Progress, "due", lambda line: line.enabled)
+    judge(trained[0], CrossEntropy(), data(), LAM, tangent_solve=True)
+    assert capsys.readouterr().err == ""
+    judge(trained[0], CrossEntropy(), data(), LAM, tangent_solve=True, progress=True)
+    assert "relative gap" in capsys.readouterr().err
+    with pytest.raises(TypeError, match="progress: expected True or False"):
+        judge(trained[0], CrossEntropy(), data(), LAM, progress="yes")
