@@ -579,7 +579,7 @@ def test_layers_to_which_no_gradient_comes_are_told_from_those_that_are_not_wort
 @pytest.mark.parametrize("after", [0, 1])
 def test_ctrl_c_ends_the_tangent_problem_and_not_the_verdict(trained, monkeypatch, after):
     """What its last point bounds holds, and may be less than what one gradient does."""
-    model, end = trained
+    model, _ = trained
     sharp = judge(model, CrossEntropy(), data(), LAM, tangent_solve=True)
     oracle, calls = TokenNTK.factor_oracle, []
 
