@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._support.files import text_writer, write_together
+from .._support.files import text_writer
 from .._support.progress import complain
 from ..io import envelope
 from ..status import Status
 from ._arguments import add_json_argument, add_worker_arguments, as_options
-from ._output import certificate_text, emit, keep_inputs, remark
+from ._output import certificate_text, emit, keep_inputs, remark, write_and_emit
 from ._study_file import FILE_HELP, read_study, sources
 from .base import Command, ExitCode
 
@@ -110,18 +110,20 @@ def _report(args: argparse.Namespace, runs: Runs) -> int:
     if not len(runs):
         complain("no runs are finished")
         return ExitCode.INCONCLUSIVE
+    document = status(runs) | {"rows": runs.sorted_rows() if args.json else []}
     texts: dict[str, str] = {}
     if args.csv:
         texts[args.csv] = runs.to_csv()
     if args.latex:
         texts[args.latex] = runs.to_latex(by=args.by)
-    if args.phase:
-        texts[args.html] = runs.phase_page(*args.phase)
-    if texts:
-        write_together({name: text_writer(text) for name, text in texts.items()})
-        remark(args, f"written: {', '.join(texts)}")
-    document = status(runs) | {"rows": runs.sorted_rows() if args.json else []}
-    emit(args, envelope("study", document), runs.table(args.by))
+    writes = {}
+    try:
+        if args.phase:  # of what no run has, perhaps, which only the runs tell
+            with as_options(phase="--phase"):
+                texts[args.html] = runs.phase_page(*args.phase)
+        writes = {name: text_writer(text) for name, text in texts.items()}
+    finally:
+        write_and_emit(args, envelope("study", document), runs.table(args.by), writes)
     diverged = document["ends"].get(_DIVERGED, 0)
     if diverged:
         remark(args, f"{diverged} of {document['runs']} runs diverged: {Status.DIVERGED.advice}")

@@ -615,7 +615,7 @@ def test_a_file_of_a_study_says_how_its_ratings_are_written(tmp_path, capsys, mo
 
 
 def test_the_files_of_a_study_are_written_together(tmp_path, capsys, monkeypatch):
-    """Only the runs tell that a measure has no value; the table and the lines are not written without the page."""
+    """Only the runs tell that a measure has no value: no file is written without the page, and the answer printed."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "grid.toml").write_text("[axes]\nlam = [0.05, 0.1]\nrank = [2]\n[run]\nmax_iter = 3\n")
     command = ["study", "grid.toml", "--store", "runs", "--backend", "serial", "--csv", "z.csv", "--latex", "z.tex"]
@@ -623,7 +623,11 @@ def test_the_files_of_a_study_are_written_together(tmp_path, capsys, monkeypatch
         assert main([*command, "--phase", "lam", "rank", measure, "--html", "z.html"]) == code
         files = sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("z."))
         assert files == ([] if code else ["z.csv", "z.html", "z.tex"])
-    assert "written: z.csv, z.tex, z.html" in capsys.readouterr().err
+        out, err = capsys.readouterr()
+        assert [line.split()[:3] for line in out.splitlines()] == [
+            ["lam", "rank", "runs"], ["0.05", "2", "1"], ["0.1", "2", "1"]
+        ]  # fmt: skip
+        assert ("written: z.csv, z.tex, z.html" if code == 0 else "--phase: 'mean of none' has no value") in err
 
 
 def test_what_a_page_says_repeats_the_runs_that_it_shows(tmp_path, capsys, monkeypatch):
