@@ -60,42 +60,45 @@ from lorasolve.symbolic import (
     tr,
 )
 from lorasolve.symbolic import rational as ra
+from lorasolve.symbolic.expression import Symbol
 from proofs import theorem1 as t1
 
 m, n = t1.m, t1.n
-x, y, root = scalars("x y t")
+root = scalars("t")
+x, y = scalars("x y", nonnegative=True)
 dist2, tail2 = scalars("d_2 t_2", real=True)
 surplus = symbols("e", nonnegative=True)
-Y, YS = matrix("X", m, n), matrix("Xstar", m, n)
+Y, YS, K, KS = (matrix(name, m, n) for name in ("X", "Xstar", "K", "Kstar"))
 TAIL = square(t1.TOP - t1.X)
 
 
-def _norm(name: str, norm: object) -> Assumption:
-    """Give a matrix a rational Frobenius norm and call it `norm`."""
+def _unit(symbol: Symbol) -> Assumption:
+    """Give a matrix the Frobenius norm 1."""
 
     def impose(values: Values, rng: Random) -> None:
-        rows, cols = ra.shape(values[name])
+        rows, cols = ra.shape(values[symbol.name])
         unit = ra.random_orthonormal(rng, rows * cols, 1)
-        values[name] = [[values[norm] * unit[i * cols + j][0] for j in range(cols)] for i in range(rows)]
+        values[symbol.name] = [[unit[i * cols + j][0] for j in range(cols)] for i in range(rows)]
 
-    symbol = YS if name == "Xstar" else Y
-    return assume(f"||{name}||_F = {norm}", (square(symbol), norm**2), impose=impose)  # type: ignore[operator]
+    return assume(f"||{symbol.name}||_F = 1", (square(symbol), 1), impose=impose)
 
 
-X_NORM, XS_NORM = _norm("X", x), _norm("Xstar", y)
-CAUCHY = Square(y * Y + x * YS)
+# X = x K and X* = y K* with ||K||_F = ||K*||_F = 1, so that both may be 0.
+K_UNIT, KS_UNIT, X_SCALED, XS_SCALED = _unit(K), _unit(KS), define(Y, x * K), define(YS, y * KS)
 triangle = SumOfSquares(
     "triangle",
     "||X - X*||_F^2 <= (||X||_F + ||X*||_F)^2.",
     square(Y - YS),
     (x + y) ** 2,
-    proof=[1 / (x * y) * CAUCHY],
-    given=(X_NORM, XS_NORM),
+    proof=[x * y * Square(K + KS)],
+    given=(K_UNIT, KS_UNIT, X_SCALED, XS_SCALED),
     paper="4 corollary (ii)",
     mutants=(
         mutant("sign", "(x - y)^2", rhs=(x - y) ** 2),
         mutant("constant", "x^2 + y^2", rhs=x**2 + y**2),
-        dropped(X_NORM),
+        dropped(K_UNIT),
+        dropped(KS_UNIT),
+        dropped(X_SCALED),
     ),
 )
 # d2 = ||X - X*||^2, t2 = t^2 = ||X - Pi||^2/c.
@@ -169,7 +172,6 @@ PROSE = {
         "premise",
         "truncation_is_exact",
     ),
-    "X or X* is 0, where the triangle inequality says nothing": ("triangle",),
     "X has a singular value decomposition": ("tail_energy",),
 }
 

@@ -91,7 +91,7 @@ m, n, p, k, i = dims("m n p k i")
 X, Y, Z, W, g, h = (matrix(name, m, n) for name in ("X", "Y", "Z", "W", "g", "h"))
 M1 = matrix("M1", m, n)
 nu_x = scalars("nu_X", real=True)
-parts, roots = scalars("S_terms S_sigma")
+parts, roots = scalars("S_terms S_sigma", nonnegative=True)
 rank_1, rank_2 = scalars("rank_1 rank_2", nonnegative=True)
 width = scalars("b")
 TRUNCATED = ey.P1 @ ey.Sigma1 @ ey.Q1.T
@@ -171,7 +171,7 @@ DUAL_NORM = Fact(
             nd.nuc,
             nd.root * nd.d,
             {
-                NUCLEAR_IS(Y, nd.nuc): (nd.IS_TRACE,),
+                NUCLEAR_IS(Y, nd.nuc): (nd.IS_TRACE, nd.IS_PART),
                 ROOT_RANK(Y, nd.root): (nd.RANK,),
                 FROBENIUS(Y, nd.d): (nd.LENGTH,),
             },

@@ -136,11 +136,12 @@ SHARES = (
 )
 SYLVESTER = define(x_ij, -cij / (si * (si + sj)))
 
-# Finite step: gn = ||g|| (not 0), gg = ||G||_F, cross = <G, dA dB^T>, e2 = ||X_+ - X||^2, f_next = f(X_+).
+# Finite step: gn = ||g||, gg = ||G||_F, cross = <G, dA dB^T>, e2 = ||X_+ - X||^2, f_next = f(X_+).
 f, f_next, cross = scalars("f f_next p", real=True)
 L, e2 = scalars("L e2", nonnegative=True)
-gn, gg, bound = scalars("g_norm G_norm b")
-PROJECTED, TAIL = matrix("g", m, n), HA @ HB.T
+gn, gg, bound = scalars("g_norm G_norm b", nonnegative=True)
+# g and dA dB^T as bounds of their lengths times matrices of length at most 1, so that all may be 0.
+PROJECTED, TAIL, K, KT = (matrix(name, m, n) for name in ("g", "T", "K", "K_T"))
 SMOOTH = hypothesis(
     "f(X - t g + t^2 dA dB^T) <= f - t ||g||^2 + t^2 <G, dA dB^T> + (L/2) ||t^2 dA dB^T - t g||^2",
     f_next,
@@ -154,24 +155,24 @@ CROSS = DUAL_NORM.instance(
     where={cross: inner(G, HA @ HB.T)},
 )
 STEP = step**2 * TAIL - step * PROJECTED
-G_LENGTH = hypothesis("||g||_F <= g_norm", square(PROJECTED), gn**2)
-TAIL_LENGTH = hypothesis("||dA dB^T||_F <= b", square(TAIL), bound**2)
+G_LENGTH, TAIL_LENGTH = hypothesis("||K||_F <= 1", square(K), 1), hypothesis("||K_T||_F <= 1", square(KT), 1)
 increment_norm = Inequality(
     "increment_norm",
-    "||X_+ - X||^2 = ||t^2 dA dB^T - t g||^2 <= (t ||g|| + t^2 b)^2 for b >= ||dA dB^T||_F.",
+    "||X_+ - X||^2 = ||t^2 T - t g||^2 <= (t ||g|| + t^2 b)^2 for T = dA dB^T, b >= ||T||_F.",
     square(STEP),
     (step * gn + step**2 * bound) ** 2,
     proof=[
-        step**3 / (gn * bound) * Square(bound * PROJECTED + gn * TAIL),
-        (step**2 + step**3 * bound / gn) * G_LENGTH,
-        (step**4 + step**3 * gn / bound) * TAIL_LENGTH,
+        step**3 * gn * bound * Square(K + KT),
+        step * gn * (step * gn + step**2 * bound) * G_LENGTH,
+        step**2 * bound * (step * gn + step**2 * bound) * TAIL_LENGTH,
     ],
+    given=(define(PROJECTED, gn * K), define(TAIL, bound * KT)),
     mutants=(
         mutant("sign", "(t ||g|| - t^2 b)^2", rhs=(step * gn - step**2 * bound) ** 2),
         mutant(
             "constant",
             "0.95 of it",
-            {PROJECTED: [[-1]], HA: [[1]], HB: [[1]], step: 1, gn: 1, bound: 1},
+            {PROJECTED: [[-1]], TAIL: [[1]], K: [[-1]], KT: [[1]], step: 1, gn: 1, bound: 1},
             rhs=19 * (step * gn + step**2 * bound) ** 2 / 20,
         ),
         dropped(TAIL_LENGTH),
@@ -180,8 +181,8 @@ increment_norm = Inequality(
 LENGTH = increment_norm.conclusion(
     e2,
     (step * gn + step**2 * gn**2 / (2 * sigma)) ** 2,
-    where={e2: square(STEP)},
-    put={bound: gn**2 / (2 * sigma)},
+    where={e2: square(step**2 * HA @ HB.T - step * PROJECTED)},
+    put={bound: gn**2 / (2 * sigma), TAIL: HA @ HB.T},
 )
 STEP_L = hypothesis("t <= 1/(2 L)", step * L, Rational(1, 2))
 STEP_SIGMA = hypothesis("t <= sigma/(2 ||G||_F)", step * gg / sigma, Rational(1, 2))
@@ -494,7 +495,6 @@ PROSE = {
         "increment_length",
         "finite_step",
     ),
-    "the case g = 0, in which nothing moves": ("increment_norm", "increment_length", "finite_step"),
     "a function of zero derivative is constant along the flow": ("conserved_balance",),
     "balanced factors have singular value decompositions; the sum over the entries of the core": (
         "balanced_form",

@@ -61,11 +61,11 @@ from lorasolve.symbolic import rational as ra
 m, n, q = dims("m n q")
 s = scalars("s", nonnegative=True)
 nu = scalars("nu", real=True)
-root, nuc = scalars("rho nu_Y")
-d = scalars("d", nonnegative=True)
+root = scalars("rho")
+nuc, d, part = scalars("nu_Y d tau", nonnegative=True)
 X, K, F = matrix("X", m, n), matrix("K", m, n), matrix("F", n, n)
 U, V, T = matrix("U", m, q), matrix("V", n, q), matrix("T", q, q)
-S = matrix("S", q, q, symmetric=True)
+S, D = matrix("S", q, q, symmetric=True), matrix("D", q, q, symmetric=True)
 Y, NUCLEAR = U @ T @ T.T @ V.T, tr(T @ T.T)
 
 
@@ -115,29 +115,34 @@ pairing_below = Inequality(
         dropped(AT_MOST, {**ONE, nu: "1/2", X: [[-1]], K: [[-1]]}),
     ),
 )
-# nu_Y = tr S, q <= rho^2, ||S||_F <= d.
-IS_TRACE = equation("tr S = nu_Y", tr(S), nuc)
-RANK, LENGTH = hypothesis("q <= rho^2", q, root**2), hypothesis("||S||_F <= d", square(S), d**2)
-EQUAL = {S: [[1]], nuc: 1, root: 1, d: 1}
+# nu_Y = tr S, q <= rho^2, and S = d D with ||D||_F <= 1 and tau = tr D, so that d may be 0.
+RANK, LENGTH = hypothesis("q <= rho^2", q, root**2), hypothesis("||D||_F <= 1", square(D), 1)
+IS_TRACE, IS_PART = equation("nu_Y = d tau", nuc, d * part), equation("tau = tr D", part, tr(D))
+EQUAL = {D: [[1]], nuc: 1, root: 1, d: 1, part: 1}
 nuclear_below_frobenius = Inequality(
     "nuclear_below_frobenius",
     "nu_Y = tr S <= rho d for rho >= sqrt(q), d >= ||S||_F.",
     nuc,
     root * d,
     proof=[
-        part / (nuc + root * d)
-        for part in (
-            q * Square(S - tr(S) / q * eye(q)),
-            q * LENGTH,
-            d**2 * RANK,
-            (-tr(S) - nuc) * IS_TRACE,
-        )
+        1 * IS_TRACE,
+        *(
+            d / (part + root) * of
+            for of in (
+                q * Square(D - tr(D) / q * eye(q)),
+                q * LENGTH,
+                1 * RANK,
+                (tr(D) + part) * IS_PART,
+            )
+        ),
     ],
     mutants=(
         mutant("constant", "rho d/2", EQUAL, rhs=root * d / 2),
         mutant("sign", "-rho d", EQUAL, rhs=-root * d),
-        dropped(LENGTH, {**EQUAL, d: "1/2"}),
+        dropped(LENGTH, {**EQUAL, D: [[2]], part: 2, nuc: 2}),
         dropped(RANK, {**EQUAL, root: "1/2"}),
+        dropped(IS_TRACE, {**EQUAL, nuc: 2}),
+        dropped(IS_PART, {**EQUAL, part: 2, nuc: 2}),
     ),
 )
 
@@ -171,7 +176,6 @@ CHECKS = (
 )
 
 PROSE = {
-    "a nuclear norm of 0, which is at most anything": ("nuclear_below_frobenius",),
     "the decompositions of Y and of X^T X exist": ("pairing", "pairing_below", "nuclear_frobenius"),
 }
 

@@ -131,8 +131,9 @@ ALIGNED = equation("<c, g> = -lam ||g||_1", pairing, -lam * l1)
 BOUNDED = hypothesis("<c, e> >= -lam ||e||_1", -lam * l1_other, pairing_other)
 
 # T3: lam = l^2, mu = u^2, |g| = q^2, ||a|| = x^2, ||b|| = y^2.
-ell, u, q, x, y = scalars("l u q x y")
-whole, parts, roots = scalars("P S_terms S_sigma")
+ell, u, q = scalars("l u q")
+q_or_0, x, y = scalars("q x y", nonnegative=True)
+whole, parts, roots = scalars("P S_terms S_sigma", nonnegative=True)
 COMPONENTS = hypothesis("penalty >= 2 l u sum sqrt(|g_k| ||a_k|| ||b_k||)", 2 * ell * u * parts, whole)
 SUBADDITIVE = ROTFELD.instance("terms", ROOTS_IS(X, roots), TERMS_IS(X, parts))
 P, Q, S = matrix("P", m, k), matrix("Q", n, k), matrix("Sigma", k, k, symmetric=True)
@@ -381,12 +382,14 @@ CHECKS = (
     SumOfSquares(
         "component_bound",
         "T3: lam |g| + (mu/2)(||a||^2 + ||b||^2) >= 2 sqrt(lam mu |g| ||a|| ||b||).",
-        scalar(2 * ell * u * q * x * y),
-        ell**2 * q**2 + u**2 / 2 * (x**4 + y**4),
-        proof=[1 * Square(ell * q - u * x * y), u**2 / 2 * Square(x**2 - y**2)],
+        scalar(2 * ell * u * q_or_0 * x * y),
+        ell**2 * q_or_0**2 + u**2 / 2 * (x**4 + y**4),
+        proof=[1 * Square(ell * q_or_0 - u * x * y), u**2 / 2 * Square(x**2 - y**2)],
         mutants=(
-            mutant("constant", "4 for 2", {ell: 1, u: 1, q: 1, x: 1, y: 1}, lhs=scalar(4 * ell * u * q * x * y)),
-            mutant("sign", "minus the ridge", rhs=ell**2 * q**2 - u**2 / 2 * (x**4 + y**4)),
+            mutant(
+                "constant", "4 for 2", {ell: 1, u: 1, q_or_0: 1, x: 1, y: 1}, lhs=scalar(4 * ell * u * q_or_0 * x * y)
+            ),
+            mutant("sign", "minus the ridge", rhs=ell**2 * q_or_0**2 - u**2 / 2 * (x**4 + y**4)),
         ),
     ),
     Inequality(
@@ -649,7 +652,6 @@ CHECKS = (
 
 PROSE = {
     "the sum over the components, X having a singular value decomposition": ("least_penalty", "attained_update"),
-    "X = 0, whose least penalty is 0": ("least_penalty",),
     "the sum over the singular values": (
         "reduction_to_singular_values",
         "half_threshold_global",

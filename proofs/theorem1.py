@@ -35,6 +35,7 @@ strong convexity bound <X* - X, Z> from above, and the two together give
 Checks
 ------
 subgradient_sum : PROVED
+multiplier_vanishes : PROVED
 multiplier_annihilated : PROVED
 multiplier_norm : PROVED
 truncation_left : PROVED
@@ -124,13 +125,29 @@ SPECTRAL = ed.spectral_bound.conclusion(s, lam + beta * sigma_r, where={sigma_r:
 M = X - kappa * Z
 subgradient_sum = Identity(
     "subgradient_sum",
-    "lam (P Q^T + K) + G = (1 - lam/s) S for G = -lam P Q^T + S and K = -S/s; for s <= lam, K = -S/lam gives 0.",
+    "lam (P Q^T + K) + G = (1 - lam/s) S for G = -lam P Q^T + S and K = -S/s.",
     lam * (PQ + K) + (-lam * PQ + S),
     MULTIPLIER,
     paper="4 step 3",
     mutants=(
         mutant("sign", "K = +S/s", lhs=lam * (PQ - K) + (-lam * PQ + S)),
         mutant("constant", "1 - 2 lam/s", rhs=(1 - 2 * lam / s) * S),
+    ),
+)
+# For s <= lam, where S = lam J with ||J||_2 <= 1.
+J = matrix("J", m, n)
+SMALL_S = define(S, lam * J)
+multiplier_vanishes = Identity(
+    "multiplier_vanishes",
+    "lam (P Q^T + K) + G = 0 for G = -lam P Q^T + S, S = lam J and K = -J: Z = 0 where s <= lam.",
+    lam * (PQ - J) + (-lam * PQ + S),
+    zeros(m, n),
+    given=(SMALL_S,),
+    paper="4 step 3",
+    mutants=(
+        mutant("sign", "K = +J", lhs=lam * (PQ + J) + (-lam * PQ + S)),
+        mutant("constant", "K = -2 J", lhs=lam * (PQ - 2 * J) + (-lam * PQ + S)),
+        dropped(SMALL_S),
     ),
 )
 multiplier_annihilated = Identity(
@@ -356,17 +373,19 @@ FACTORS = (*AXES, define(A, J2), define(B, K2))
 IN_FACTORS = sharp_loss(A @ B.T)
 HESSIAN = derivative(IN_FACTORS, {A: U, B: V}, order=2)
 U_OFF, V_OFF = U - J1 @ (J1.T @ U) - J2 @ (J2.T @ U), V - K1 @ (K1.T @ V) - K2 @ (K2.T @ V)
-# In numbers: the entries of a rank-one Y with y22 >= 0, and the sum w of the squares of what is left of it.
-y11, y12, y21 = sympy.symbols("y11 y12 y21", real=True)
+# In numbers: the entries of a rank-one Y, of which y22 = s22 |y22|, and the sum w of the squares of what is left.
+y11, y12, y21, sign22 = sympy.symbols("y11 y12 y21 s22", real=True)
 y22, others = sympy.symbols("y22 w", nonnegative=True)
 near = (y11 - 1) ** 2 + y12**2 + y21**2 + others
-RANK_ONE = equation("y11 y22 = y12 y21", y12 * y21, y11 * y22)
+RANK_ONE = equation("y11 y22 = y12 y21", y12 * y21, y11 * sign22 * y22)
+IS_SIGN = equation("s22 = 1 or s22 = -1", sign22**2, 1)
 BALL = hypothesis("||Y - X*||_F^2 <= 2", near + y22**2, 2)
 CROSSED = {J1: [[0], [1]], K1: [[0], [1]], J2: [[1], [0]], K2: [[1], [0]]}
-CORNER = {y11: 0, y12: 0, y21: 0, y22: 1, others: 0, alpha: 1}
+CORNER = {y11: 0, y12: 0, y21: 0, y22: 1, sign22: -1, others: 0, alpha: 1}
 
 CHECKS = (
     subgradient_sum,
+    multiplier_vanishes,
     multiplier_annihilated,
     multiplier_norm,
     truncation_left,
@@ -513,21 +532,23 @@ CHECKS = (
     ),
     Inequality(
         "sharp_strong_convexity",
-        "alpha ||Y - X*||^2 <= <grad f(Y), Y - X*> for every rank-one Y with ||Y - X*||^2 <= 2 (y22 >= 0).",
+        "alpha ||Y - X*||^2 <= <grad f(Y), Y - X*> for every rank-one Y with ||Y - X*||^2 <= 2.",
         alpha * (near + y22**2),
         2 * alpha * near,
         proof=[
             alpha * (1 + y22) * Square(y11 - 1 + y22),
-            alpha * (1 + y22) * Square(y12 - y21),
+            alpha * (1 + y22) * Square(y12 - sign22 * y21),
             alpha * (1 + y22) * others,
             alpha * y22 * BALL,
-            -2 * alpha * (1 + y22) * RANK_ONE,
+            -2 * alpha * (1 + y22) * sign22 * RANK_ONE,
+            alpha * (1 + y22) * (y21**2 - 2 * y11 * y22) * IS_SIGN,
         ],
         paper="4 special regime",
         mutants=(
             mutant("constant", "1.1 alpha", CORNER, lhs=sympy.Rational(11, 10) * alpha * (near + y22**2)),
             dropped(BALL, {**CORNER, y22: 2}),
             dropped(RANK_ONE, {**CORNER, y11: 1}),
+            dropped(IS_SIGN, {**CORNER, y11: 1, sign22: 0}),
         ),
     ),
     SumOfSquares(
@@ -608,7 +629,6 @@ CHECKS = (
 )
 
 PROSE = {
-    "the case s <= lam, where K = -S/lam makes Z = 0": ("subgradient_sum", "multiplier_annihilated", "multiplier_norm"),
     "X has a singular value decomposition; the singular values of X - kappa Z are those of Pi_{r*}(X), of the "
     "rest of X and of kappa Z, which are orthogonal to each other": (
         "truncation_left",
@@ -620,9 +640,7 @@ PROSE = {
         "special_regime",
         "generic_ratio",
     ),
-    "y22 < 0 in the sharp instance, by the sign of j2; Y of rank one has y11 y22 = y12 y21": (
-        "sharp_strong_convexity",
-    ),
+    "Y of rank one has y11 y22 = y12 y21": ("sharp_strong_convexity",),
 }
 
 THEOREM = Theorem(__doc__, CHECKS, uses=(ed.THEOREM,), prose=PROSE)

@@ -161,7 +161,7 @@ master = Inequality(
 T, d, o, d2, o2, delta2, more = scalars("T d o d_2 o_2 delta_2 h", nonnegative=True)
 b, root = scalars("b rho")
 c, y, y_perp = scalars("c y y_perp", real=True)
-nu_perp = scalars("nu_perp")
+nu_perp = scalars("nu_perp", nonnegative=True)
 DISTANCES = {d2: square(X - XS), o2: square(X - X0)}
 numbers = Inequality(
     "numbers",
@@ -346,10 +346,12 @@ perpendicular_bound = Inequality(
         dropped(STEP),
     ),
 )
-PERPENDICULAR = perpendicular_bound.conclusion(put={o2: o**2})
-TRIANGLE = hypothesis("d <= o + delta", d, o + delta)
+# o where it is at least eps.
+away = scalars("o")
+PERPENDICULAR = perpendicular_bound.conclusion(put={o2: away**2})
+TRIANGLE, TRIANGLE_AWAY = (hypothesis("d <= o + delta", d, far + delta) for far in (o, away))
 SMALL = hypothesis("sqrt(r*) delta + nu <= sqrt(r*) eps", root * delta + nu, root * eps)
-FAR = hypothesis("o >= eps", eps, o)
+FAR = hypothesis("o >= eps", eps, away)
 
 MASTER_O = numbers.conclusion(put={d2: d**2, o2: o**2})
 MASTER_B = numbers.conclusion(put={d2: d**2, o2: o**2, c: 1 - b})
@@ -424,13 +426,16 @@ CHECKS = (
     Inequality(
         "singular_value_bound",
         "alpha o <= 2 sqrt(r*) beta sigma_r, hence sigma_r >= alpha o/(2 beta sqrt(r*)) > alpha eps/(2 beta sqrt(r*)).",
-        alpha * o**2,
-        2 * root * beta * sigma_r * o,
+        alpha * away,
+        2 * root * beta * sigma_r,
         proof=[
-            PERPENDICULAR,
-            beta * sigma_r * root * TRIANGLE,
-            beta * sigma_r * SMALL,
-            beta * sigma_r * root * FAR,
+            part / away
+            for part in (
+                1 * PERPENDICULAR,
+                beta * sigma_r * root * TRIANGLE_AWAY,
+                beta * sigma_r * SMALL,
+                beta * sigma_r * root * FAR,
+            )
         ],
         under=(perpendicular_bound,),
         paper="6 theorem 3, generic regime",
@@ -438,18 +443,18 @@ CHECKS = (
             mutant(
                 "constant",
                 "1.9 sqrt(r*)",
-                {o: 1, d: "3/2", eps: 1, delta: "1/2", nu: "1/2", root: 1, alpha: 1, beta: 1, sigma_r: "1/2"},
-                rhs=2 * t1.LESS * root * beta * sigma_r * o,
+                {away: 1, d: "3/2", eps: 1, delta: "1/2", nu: "1/2", root: 1, alpha: 1, beta: 1, sigma_r: "1/2"},
+                rhs=2 * t1.LESS * root * beta * sigma_r,
             ),
-            mutant("sign", "-2 sqrt(r*)", rhs=-2 * root * beta * sigma_r * o),
+            mutant("sign", "-2 sqrt(r*)", rhs=-2 * root * beta * sigma_r),
             dropped(SMALL),
             dropped(
-                TRIANGLE,
-                {o: 1, d: 100, eps: 1, delta: "1/2", nu: "1/2", root: 1, alpha: 100, beta: 1, sigma_r: 1},
+                TRIANGLE_AWAY,
+                {away: 1, d: 100, eps: 1, delta: "1/2", nu: "1/2", root: 1, alpha: 100, beta: 1, sigma_r: 1},
             ),
             dropped(
                 FAR,
-                {o: "1/10", d: "3/5", eps: 1, delta: "1/2", nu: "1/2", root: 1, alpha: 100, beta: 1, sigma_r: 1},
+                {away: "1/10", d: "3/5", eps: 1, delta: "1/2", nu: "1/2", root: 1, alpha: 100, beta: 1, sigma_r: 1},
             ),
         ),
     ),
@@ -531,8 +536,6 @@ CHECKS = (
 PROSE = {
     "what theorem 1 leaves in prose on Z and the truncation": ("pairing", "master", "perpendicular_pairing"),
     "the triangle inequality between o, d and delta": ("quadratic", "distance"),
-    "dividing by o > 0": ("singular_value_bound",),
-    "nu_perp = 0, where y_perp = 0 too": ("perpendicular_bound", "singular_value_bound"),
 }
 
 THEOREM = Theorem(__doc__, CHECKS, uses=(t1.THEOREM,), prose=PROSE)
