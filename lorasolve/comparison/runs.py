@@ -324,10 +324,26 @@ def _methods(problem: Problem, given: Any) -> list[Method]:
 
 
 def _refuse_twice(methods: list[Method]) -> None:
-    """Refuse a method that is given twice, however it is written: its rows would be the same runs."""
+    """Refuse a method that is given twice, however it is written: its rows would be the same runs.
+
+    So are classes of one name, as one that is made from another has: nobody could tell their rows apart.
+    """
     for k, method in enumerate(methods):
-        if any(str(method) == str(other) and _same(method, other) for other in methods[:k]):
-            raise ValueError(f"methods: expected different methods, got {str(method)!r} twice")
+        for other in methods[:k]:
+            if str(method) != str(other):
+                continue
+            if _same(method, other):
+                raise ValueError(f"methods: expected different methods, got {str(method)!r} twice")
+            for one, another in zip(_parts(other), _parts(method)):
+                if type(one) is not type(another):
+                    raise ValueError(
+                        f"methods: expected names that tell methods apart, got {one.name!r} of the classes "
+                        f"{type(one).__name__} and {type(another).__name__}; give yours a name"
+                    )
+
+
+def _parts(method: Method) -> list[Any]:
+    return [method.optimizer, *method.schedules, *([] if method.adapter is None else [method.adapter]), method.init]
 
 
 def _same(method: Method, other: Method) -> bool:

@@ -628,6 +628,20 @@ def test_a_method_given_twice_is_refused_however_it_is_written() -> None:
     assert len(ls.compare(problem, several, budget=5).rows) == len(several)
 
 
+def test_classes_of_one_name_are_refused_as_nobody_could_tell_their_rows_apart() -> None:
+    """A class that is made from another has its name: the table had two rows `gd`, and the sentence "(gd, gd)"."""
+
+    class Shorter(ls.optimizers.GD):
+        def update(self, problem, state, value, grad):
+            state.theta, state.trial = state.trial, state.trial - 0.01 * grad
+
+    problem = ls.Problem(ls.objectives.Denoising(np.eye(4)), 4, 0.5)
+    for pair in (["gd", Shorter()], [Shorter(), "gd"], [ls.Method("gd", "cosine"), ls.Method(Shorter(), "cosine")]):
+        with pytest.raises(ValueError, match=r"methods: .* 'gd' of the classes .*Shorter.*; give yours a name"):
+            ls.compare(problem, pair)
+    assert len(ls.compare(problem, [Shorter(), "gd:step_size=0.1"], budget=5).rows) == 2
+
+
 def test_factors_of_fewer_columns_than_the_optimum_are_not_said_to_have_its_rank() -> None:
     """Of singular values 2 and 1 + 1.5e-6 at ``lam = 1`` the second one is worth 1e-12 of ``F = 2``: rank 1 will do."""
     problem = ls.Problem(ls.objectives.Denoising(np.diag([2.0, 1.0 + 1.5e-6])), 1, 1.0)
