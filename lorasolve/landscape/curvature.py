@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._known import Known
+from .._support.text import for_json
 from .._support.validate import Array, as_integer, as_number
 from ..dense import refuse_non_finite
 from ..linear_map import top_singular
@@ -95,7 +96,7 @@ class SecondOrder:
             *("smallest", "largest", "symmetry_dimension", "residual", "eigensolver", "is_sosp", "tol"),
             *("failure_probability", "at_least", "products"),
         )
-        return {name: getattr(self, name) for name in names}
+        return dict(for_json({name: getattr(self, name) for name in names}))
 
 
 @np.errstate(over="ignore", invalid="ignore")

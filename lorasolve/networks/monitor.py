@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from .._support.files import PathLike, text_writer, write_atomically
+from .._support.text import for_json
 from .._support.validate import as_flag, as_instance, as_integer, as_number, as_text, shown
 from ._torch import as_model, require_torch, whole
 from .adapted import AdaptedLayer, left_out_by_fast_path, watched_layers, without_ratio
@@ -295,7 +296,7 @@ class LoRAMonitor:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain JSON-ready values."""
-        return {
+        found = {
             "lam": self.lam,
             "gradients": "full batch" if self.full_batch else "minibatch: stationarity includes its noise",
             "steps": self.steps,
@@ -310,10 +311,11 @@ class LoRAMonitor:
                 for step, readings in self.history
             ],
         }
+        return dict(for_json(found))
 
     def save(self, path: PathLike) -> None:
         """Write :meth:`to_dict` as JSON, whole or not at all."""
-        write_atomically(path, text_writer(json.dumps(self.to_dict(), indent=1)))
+        write_atomically(path, text_writer(json.dumps(self.to_dict(), indent=1, allow_nan=False)))
 
 
 def _leaves_out(scaler: Any) -> bool:

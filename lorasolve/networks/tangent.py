@@ -153,8 +153,8 @@ class TangentCertificate:
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers as plain JSON-ready values."""
         names = ("f", "F", "L", "lam", "gap", "relative_gap", "formula", "failure_probability", "grad_norm")
-        found = {name: for_json(getattr(self, name)) for name in (*names, "stationarity")}
-        return found | {"level": str(self.level), "layers": [layer.to_dict() for layer in self.layers]}
+        found = {name: getattr(self, name) for name in (*names, "stationarity")}
+        return dict(for_json(found | {"level": str(self.level), "layers": [layer.to_dict() for layer in self.layers]}))
 
 
 def tangent_certificate(

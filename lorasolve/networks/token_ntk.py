@@ -16,6 +16,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._support.text import for_json
 from .._support.time_limit import is_over
 from .._support.validate import (
     Array,
@@ -366,7 +367,7 @@ class TangentSolution:
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers as plain JSON-ready values."""
         names = ("F", "value", "gap", "relative_gap", "own_gap", "level", "ranks", "distance", "seconds", "interrupted")
-        return {name: getattr(self, name) for name in names} | {"ranks": list(self.ranks)}
+        return dict(for_json({name: getattr(self, name) for name in names} | {"ranks": list(self.ranks)}))
 
 
 def solve_tangent(

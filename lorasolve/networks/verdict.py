@@ -81,13 +81,13 @@ class NetworkVerdict:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the point as plain JSON-ready values."""
-        return {
+        found = {
             "kind": self.kind,
             "reason": self.reason,
             "level": None if self.level is None else str(self.level),
             "premises": list(self.premises),
             "lam": self.lam,
-            "relative_gap": for_json(self.relative_gap),
+            "relative_gap": self.relative_gap,
             "certificate": None if self.certificate is None else self.certificate.to_dict(),
             "base_norms": list(self.base_norms),
             "solved": None if self.solved is None else self.solved.to_dict(),
@@ -95,6 +95,7 @@ class NetworkVerdict:
             "convex": None if self.convex is None else self.convex.to_dict(),
             "better": self.better,
         }
+        return dict(for_json(found))
 
     def __repr__(self) -> str:
         layers = 0 if self.certificate is None else len(self.certificate.layers)

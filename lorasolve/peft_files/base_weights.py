@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._support.files import PathLike
+from .._support.text import for_json
 from .._support.validate import Array, as_path
 from ..dense import DENSE_LIMIT
 from ..linear_map import LinearMap, spectral_norm_estimate
@@ -52,7 +53,7 @@ class BaseFacts:
 
     def to_dict(self) -> dict[str, float | None]:
         """Return all numbers."""
-        return dict(vars(self))
+        return dict(for_json(vars(self)))
 
 
 class BaseWeights:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._support.keywords import suggest
+from .._support.text import for_json
 from .._support.validate import MOST_ROWS, as_choice, as_flag, as_integer, as_number, as_text
 
 KINDS = ("l2", "decoupled", "none", "unknown")
@@ -100,7 +101,7 @@ class DecayExplanation:
     def to_dict(self) -> dict[str, object]:
         """Return all fields as plain values."""
         fields = {key: value for key, value in vars(self).items() if key != "decay"}
-        return {"kind": self.decay.kind, "lam": self.decay.lam} | fields
+        return dict(for_json({"kind": self.decay.kind, "lam": self.decay.lam} | fields))
 
     def __str__(self) -> str:
         applied = f"lam = {self.decay.lam:g} on the factors" if self.decay.kind == "l2" else "lam: none"

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from .._support.files import PathLike
+from .._support.text import for_json
 from .._support.threads import blas_threads
 from .._support.validate import as_choice, as_instance, as_path
 from .base_weights import STORED_ONE_WAY, BaseFacts, BaseWeights, base_facts
@@ -85,7 +86,8 @@ class LayerReport:
     def to_dict(self) -> dict[str, object]:
         """Return all numbers as plain values."""
         base = self.base.to_dict() if self.base else None
-        return {"findings": self.findings, "z": self.z, "base": base, "no_base": self.no_base} | self.facts.to_dict()
+        found = {"findings": self.findings, "z": self.z, "base": base, "no_base": self.no_base}
+        return dict(for_json(found | self.facts.to_dict()))
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,7 @@ class Diagnosis:
 
     def to_dict(self) -> dict[str, object]:
         """Return the diagnosis as plain values, without the singular vectors (which are not kept)."""
-        return {
+        found = {
             "kind": self.kind,
             "reason": self.reason,
             "adapter": self.title,
@@ -208,6 +210,7 @@ class Diagnosis:
             "unusable": [vars(layer) for layer in self.unusable],
             "skipped": {printable(name): why for name, why in self.skipped.items()},
         }
+        return dict(for_json(found))
 
     def __str__(self) -> str:
         return diagnosis_text(self)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .._support.text import for_json
 from .._support.validate import Array, as_instance, as_number
 from ..low_rank import RANK_TOL, factor_svd, numerical_rank
 from .layers import LayerFactors
@@ -179,7 +180,7 @@ class LayerFacts:
 
     def to_dict(self) -> dict[str, object]:
         """Return all numbers as plain values."""
-        return {
+        found = {
             "module": self.module,
             "family": self.family,
             "kind": self.kind,
@@ -213,6 +214,7 @@ class LayerFacts:
             "lam_factor": 1 / abs(self.scale),
             "singular_values": self.sigma,
         }
+        return dict(for_json(found))
 
 
 def facts_of(layer: LayerFactors) -> LayerFacts:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._support.files import PathLike
+from .._support.text import for_json
 from .._support.threads import blas_threads
 from .._support.validate import Array, as_iterable, as_path
 from ..low_rank import RANK_TOL, factor_singular_values, truncated_svd
@@ -70,7 +71,7 @@ class SharedModule:
 
     def to_dict(self) -> dict[str, object]:
         """Return all numbers as plain values."""
-        return vars(self) | {"largest_cosine": self.largest_cosine, "amplification": self.amplification}
+        return dict(for_json(vars(self) | {"largest_cosine": self.largest_cosine, "amplification": self.amplification}))
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,8 @@ class Interference:
 
     def to_dict(self) -> dict[str, object]:
         """Return all numbers as plain values."""
-        return {"adapters": self.names, "alone": self.alone, "modules": [module.to_dict() for module in self.modules]}
+        modules = [module.to_dict() for module in self.modules]
+        return dict(for_json({"adapters": self.names, "alone": self.alone, "modules": modules}))
 
 
 def interfere(paths: Sequence[PathLike]) -> Interference:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .._support.files import PathLike, Write, write_together
+from .._support.text import for_json
 from .._support.threads import blas_threads
 from .._support.validate import Array, as_integer, as_number, as_path
 from ..io import to_json
@@ -86,13 +87,14 @@ class Truncation:
 
     def to_dict(self) -> dict[str, object]:
         """Return all numbers as plain values."""
-        return {
+        found = {
             "out": str(self.out),
             "bytes_before": self.bytes_before,
             "bytes_after": self.bytes_after,
             "frobenius_loss": self.frobenius_loss,
             "layers": [vars(layer) for layer in self.layers],
         }
+        return dict(for_json(found))
 
 
 def truncate(path: PathLike, out: PathLike, *, rank: int | None = None, error: float | None = None) -> Truncation:

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import types
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -607,3 +608,17 @@ def test_the_tangent_problem_shows_its_progress(trained, capsys, monkeypatch):
     assert "relative gap" in capsys.readouterr().err
     with pytest.raises(TypeError, match="progress: expected True or False"):
         judge(trained[0], CrossEntropy(), data(), LAM, progress="yes")
+
+
+def test_documents_come_back_from_json_as_they_were(trained):
+    model, end = trained
+    monitor = LoRAMonitor(LAM, base=model)
+    monitor.step(model)
+    document = end.verdict.to_dict()
+    unknown = replace(end.verdict.solved, own_gap=math.inf)
+    unbounded = replace(end.verdict, solved=unknown, second=replace(end.verdict.second, at_least=-math.inf))
+    for each in (document, unbounded.to_dict(), monitor.to_dict()):
+        assert json.loads(json.dumps(each, allow_nan=False)) == each
+    assert unbounded.to_dict()["solved"]["own_gap"] is None is unbounded.to_dict()["second_order"]["at_least"]
+    document["solved"]["ranks"].clear()
+    assert end.verdict.solved.ranks

@@ -14,6 +14,7 @@ from lorasolve.peft_files import (
     LayerFactors,
     UnreadableError,
     diagnose,
+    explain_decay,
     facts_of,
     interfere,
     read,
@@ -712,3 +713,23 @@ def test_outcomes_show_what_they_say_in_a_line(tmp_path, make):
     assert repr(lower).startswith(f"Truncation({str(tmp_path / 'lower')!r}: {LAYERS} layers, ||X - X'||_F = ")
     layer = next(iter(read(folder).layers()))
     assert "array" not in repr(layer) and "array" not in repr(facts_of(layer)) and layer != copy.copy(layer)
+
+
+def test_documents_come_back_from_json_as_they_were(make, tmp_path):
+    """Of rank 1 there is no second singular value to hold against the first, and JSON has no infinity."""
+    layers = {f"layer.{k}.q": make.pair(k, r=1) for k in range(8)}
+    tensors = {name: part for module, pair in layers.items() for name, part in make.linear(module, *pair).items()}
+    one = make.adapter(tmp_path / "one", tensors, r=1)
+    two = make.adapter(tmp_path / "two", tensors, r=1, lora_alpha=16)
+    base = {f"{module}.weight": np.eye(9, 7, dtype=np.float32) for module in layers}
+    make.file(tmp_path / "model.safetensors", base)
+    decay = Decay("l2", 0.1)
+    diagnosis = diagnose(one, base=tmp_path / "model.safetensors", decay=decay)
+    truncation = truncate(two, tmp_path / "out", rank=1)
+    explained = explain_decay("sgd", 0.1, 0.1, alpha=8, rank=1, steps=3)
+    documents = [each.to_dict() for each in (diagnosis, truncation, interfere([one, two]), explained)]
+    for document in documents:
+        assert json.loads(json.dumps(document, allow_nan=False)) == document
+    assert all(layer["sigma_1_over_sigma_2"] is None for layer in documents[0]["layers"])
+    documents[0]["decay"]["lam"] = documents[1]["layers"][0]["r"] = None
+    assert decay.lam == 0.1 and truncation.layers[0].r == 1
