@@ -103,6 +103,8 @@ def _unseen(path: pathlib.Path) -> Iterator[_Unseen]:
     if path.exists() and not path.is_file():
         kind = errno.EISDIR if path.is_dir() else errno.EINVAL
         raise OSError(kind, "is a folder" if path.is_dir() else "is not a regular file", str(path))
+    if path.parent.exists() and not path.parent.is_dir():  # of which mkdir says that the file exists
+        raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent))
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with _opened(path) as unseen:
