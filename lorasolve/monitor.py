@@ -190,13 +190,13 @@ class Intermediate:
 
     @property
     def A(self) -> Any:
-        """The factor ``A`` (m, r)."""
-        return self.problem.split(self.theta)[0]
+        """The factor ``A`` (m, r), a copy."""
+        return self.problem.split(self.theta.copy())[0]
 
     @property
     def B(self) -> Any:
-        """The factor ``B`` (n, r)."""
-        return self.problem.split(self.theta)[1]
+        """The factor ``B`` (n, r), a copy."""
+        return self.problem.split(self.theta.copy())[1]
 
 
 Callback = Callable[[Intermediate], Any]

@@ -392,6 +392,19 @@ def test_errors_of_the_user_pass_through():
         ls.solve(problem(), callback=callback)
 
 
+@pytest.mark.parametrize("method", ["gd", "adam", "lbfgs", "gd+periodic:period=2"])
+def test_factors_that_a_callback_keeps_are_those_of_their_iteration(method):
+    """They were views of memory that is written to in turn: of five kept there were two, again and again."""
+    kept = []
+    stop = ls.StoppingRule(max_iter=5)
+    end = ls.solve(problem(), method, stop=stop, callback=lambda now: kept.append((now.A, now.B, now.theta.copy())))
+    assert len(kept) == 6
+    for A, B, theta in kept:
+        assert_array_equal(np.concatenate([A.ravel(), B.ravel()]), theta)
+    assert_array_equal(kept[-1][0], end.A)
+    kept[0][0][:] = 0.0  # one's own
+
+
 def test_what_a_callback_sees():
     rows = []
 
