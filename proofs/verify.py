@@ -263,7 +263,7 @@ class Algebra:
             require(fits and (not shape[2:] or flipped == values[name]), f"the witness of {name} has another shape")
         require(not any(self.at(gap, values) for gap in self.gaps), "an assumption fails at the witness")
         require(all(self.at(divisor, values) for divisor in self.nonzero), "a denominator vanishes at the witness")
-        gaps = [(p["relation"], self.at(self.scalar(("-", *sides(p)[::-1])), values)) for p in premises]
+        gaps = [(p["relation"], self.at(self.scalar(("-", *sides(p)[::-1])), values)) for p in premises.values()]
         require(all({"==": gap == 0, "<=": gap >= 0}[of] for of, gap in gaps), "a hypothesis fails at the witness")
 def root(x):
     y = Fraction(round(x.numerator**0.5), round(x.denominator**0.5))
@@ -292,7 +292,7 @@ def shown(check):  # require that a check follows from its own assumptions and p
         rest = ("-", rest, tree)
     require(algebra.vanishes(rest), "what has to vanish does not")
     if premises or check["assumptions"]:
-        algebra.witness({name: exact(value) for name, value in check["witness"].items()}, premises.values())
+        algebra.witness({n: exact(v) for n, v in (check.get("witness") or require(0, "no witness")).items()}, premises)
 def entry(part, puts=()):  # return what an entry of `assumed` says after {symbol: text}, and what its name contains
     kind, by = "{} is {}" if "meaning" in part else part["kind"], {key: read(text) for key, text in dict(puts).items()}
     name = kind.format(*part["texts"]) if "{" in kind else part["name"].split(" (")[0]

@@ -170,7 +170,10 @@ class Check(ABC):
             return Outcome(False, f"the false twin is refused for how it is written, which tries no proof: {fault}")
         if fault is None and false_twin._prove().holds:
             return Outcome(False, "the false twin was proved")
-        example = false_twin.counterexample(twin.counterexample, rng)
+        try:
+            example = false_twin.counterexample(twin.counterexample, rng)
+        except ValueError as unfit:
+            return Outcome(False, str(unfit))
         if example is None:
             return Outcome(False, "no counterexample was found")
         return Outcome(True, example)

@@ -14,6 +14,8 @@ from lorasolve.symbolic.assumptions import MAX_DRAWS, Assumption, Sampler
 from lorasolve.symbolic.evaluate import Irrational, Values, evaluate
 from lorasolve.symbolic.rational import Unfit
 
+from .._support.validate import shown
+
 # Examples on which a true statement is tested.
 EVALUATIONS = 4
 ROUNDS, DRAWS = 150, 5  # of matrices of at most one, two, three and four rows and columns
@@ -44,10 +46,19 @@ def find(
     fails: Callable[[Values], bool],
     rng: Random,
 ) -> Values | None:
-    """Return values at which the assumptions hold and `fails` is true: the given ones, or by random search."""
+    """Return values at which the assumptions hold and `fails` is true: the given ones, or by random search.
+
+    Raises
+    ------
+    ValueError
+        If the given values are not exact numbers and matrices, or not those of all symbols.
+    """
     sampler = Sampler(exprs, assumptions)
     if given is not None:
         values = _completed(given, sampler.matrices)
+        missing = [str(key) for key in (*sampler.numbers, *sampler.matrices, *sampler.forms) if key not in values]
+        if missing:
+            raise ValueError(f"the counterexample gives no value to {', '.join(missing)}: its keys are the symbols")
         return values if sampler.allows(values) and fails(values) else None
     sizes = [1, 2, 3, 4]
     for _ in range(ROUNDS):
@@ -68,15 +79,30 @@ def _completed(given: Mapping[Any, Any], matrices: Mapping[str, ex.Symbol]) -> V
     """Return explicit values with matrices made exact and the dimensions read off them."""
     values: Values = {}
     for key, value in given.items():
-        if isinstance(key, ex.Form):
-            values[key.name] = [(Fraction(w), ra.rational(m)) for w, m in value]
-        elif isinstance(key, ex.Symbol):
-            values[key.name] = ra.rational(value)
-        else:
-            values[key] = Fraction(value)
+        name = key.name if isinstance(key, ex.Form | ex.Symbol) else key
+        try:
+            values[name] = _exact(key, value)
+        except (TypeError, ValueError, ZeroDivisionError) as error:
+            accepted = "pairs (weight, matrix)" if isinstance(key, ex.Form) else "numbers and texts such as '1/2'"
+            accepted = "rows of numbers" if isinstance(key, ex.Symbol) else accepted
+            raise ValueError(f"the counterexample gives {name} {shown(value)}; accepted: {accepted}") from error
     for symbol in matrices.values():
         if symbol.name in values:
             for dim, size in zip((symbol.rows, symbol.cols), ra.shape(values[symbol.name]), strict=True):
                 if dim.is_Symbol:
                     values[dim] = Fraction(size)
     return values
+
+
+def _exact(key: Any, value: Any) -> Any:
+    """Return the value of a form, a matrix or a number in fractions."""
+    if isinstance(key, ex.Form):
+        return [(Fraction(weight), _matrix(rows)) for weight, rows in value]
+    return _matrix(value) if isinstance(key, ex.Symbol) else Fraction(value)
+
+
+def _matrix(rows: Any) -> ra.RationalMatrix:
+    matrix = ra.rational(rows)
+    if not matrix or not matrix[0] or any(len(row) != len(matrix[0]) for row in matrix):
+        raise ValueError("rows of one length are a matrix")
+    return matrix

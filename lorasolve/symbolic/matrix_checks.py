@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from random import Random
@@ -18,7 +19,7 @@ from lorasolve.symbolic.evaluate import Values, as_text, describe, evaluate
 from lorasolve.symbolic.examples import EVALUATIONS, examples, find
 from lorasolve.symbolic.normal import Rules, is_zero, normal_form, rules_of
 from lorasolve.symbolic.restated import fault_of_instance, fault_of_restatement
-from lorasolve.symbolic.soundness import fault_of_quotients, fault_of_symbols, values_in
+from lorasolve.symbolic.soundness import fault_of_quotients, fault_of_symbols, fault_of_value, values_in
 from lorasolve.symbolic.statements import fault_of_statement
 from lorasolve.symbolic.taken import Taken
 from lorasolve.symbolic.terms import Fact, Premise, Side, Square, Term, as_term
@@ -214,7 +215,12 @@ class Inequality(TwoSided):
             return fault
         # What is made here is told by its text from what is inherited: it has to be about the same symbols.
         known = [*self.taken, *self.all_inherited()]
-        return fault_of_symbols([*exprs, *(ex.as_expr(part) for each in known for part in each.expressions)])
+        parts = [(each.name, ex.as_expr(part)) for each in known for part in each.expressions]
+        # What is put in the place of a symbol may make an assumption of the source meaningless, as 0 does in x = 1/y.
+        for name, part in parts:
+            for fault in filter(None, map(fault_of_value, values_in([part]))):
+                return f"{name}: {fault}"
+        return fault_of_symbols([*exprs, *(part for _, part in parts)])
 
     def _fault_of_premise(self, premise: Premise) -> str | None:
         rules = _rules(self.in_force)
@@ -280,9 +286,10 @@ class Inequality(TwoSided):
         """Return values at which all assumptions and hypotheses hold, or None if none were found."""
         stated = [twin.counterexample for twin in self.mutants if twin.of_statement and twin.counterexample]
         for given in [*stated, None]:
-            values = find(self._exprs(), self.in_force, given, self._premises_hold, rng)
-            if values is not None:
-                return values
+            with suppress(ValueError):  # a twin may be about fewer symbols
+                values = find(self._exprs(), self.in_force, given, self._premises_hold, rng)
+                if values is not None:
+                    return values
         return None
 
     def counterexample(self, given: Mapping[Any, Any] | None, rng: Random) -> str | None:

@@ -44,10 +44,14 @@ class Mutant:
 def mutant(kind: MutantKind, change: str, counterexample: Mapping[Any, Any] | None = None, **edit: Any) -> Mutant:
     """Return a mutant that replaces the fields `edit` of its check."""
     as_choice(kind, "kind", get_args(MutantKind))
-    return Mutant(kind, as_instance(change, "change", str), edit, counterexample)
+    return Mutant(kind, as_instance(change, "change", str), edit, _as_values(counterexample))
 
 
 def dropped(what: Assumption | Premise, counterexample: Mapping[Any, Any] | None = None) -> Mutant:
     """Return the mutant that keeps the statement but not the assumption `what`."""
     as_instance(what, "what", (Assumption, Premise))
-    return Mutant("dropped assumption", f"without: {what.name}", {"without": what.name}, counterexample)
+    return Mutant("dropped assumption", f"without: {what.name}", {"without": what.name}, _as_values(counterexample))
+
+
+def _as_values(counterexample: Mapping[Any, Any] | None) -> Mapping[Any, Any] | None:
+    return None if counterexample is None else as_instance(counterexample, "counterexample", Mapping)

@@ -171,8 +171,9 @@ def test_a_counterexample_must_satisfy_the_assumptions_and_signs():
 def test_a_mutant_whose_evaluation_fails_is_not_refuted_by_the_exception():
     from lorasolve.symbolic.report import _run_mutant
 
-    broken = mutant("constant", "no value for A", {B: [[1]]}, rhs=square(A) / 2)
-    report = _run_mutant(cauchy(), broken)
+    report = _run_mutant(cauchy(), mutant("constant", "no value for A", {B: [[1]]}, rhs=square(A) / 2))
+    assert not report.refuted and "no value to A" in report.reason
+    report = _run_mutant(cauchy(), mutant("constant", "no expression", {B: [[1]], A: [[1]]}, rhs=object()))
     assert not report.refuted and "Error" in report.reason
 
 

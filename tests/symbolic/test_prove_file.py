@@ -113,3 +113,41 @@ def test_the_light_way_in():
     A, B = matrix("A", m, n), matrix("B", m, n)
     expanded = square(A) + 2 * square(B)
     assert not Identity("wrong", "no cross term", square(A + B), expanded).prove().holds
+
+
+CONTRADICTORY = """
+from lorasolve.symbolic import Inequality, hypothesis, scalars
+
+a, b, v = scalars("a b v", real=True)
+ORDER, REVERSE = hypothesis("a <= b", a, b), hypothesis("b + 1 <= a", b + 1, a)
+TWINS = (mutant("constant", "2", GIVEN, lhs=2), dropped(ORDER, {a: 1, b: 0, v: 0}))
+PROOF = [1 * ORDER, 1 * REVERSE, v**2]
+CHECKS = (Inequality("projection", "1 <= v^2.", 1, v**2, proof=PROOF, mutants=TWINS),)
+THEOREM = Theorem(__doc__, CHECKS, prose={})
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("{v: 0}", "the counterexample gives no value to a, b: its keys are the symbols"),
+        ('{"v": 0, a: 0, b: 0}', "the counterexample gives no value to v: its keys are the symbols"),
+        ("{v: 'abc', a: 0, b: 0}", "the counterexample gives v 'abc'; accepted: numbers and texts such as '1/2'"),
+        ("{v: '1/0', a: 0, b: 0}", "the counterexample gives v '1/0'; accepted: numbers and texts such as '1/2'"),
+        ("{A: [[1], [2, 3]], v: 0}", "the counterexample gives A [[1], [2, 3]]; accepted: rows of numbers"),
+        ("{A: [], v: 0}", "the counterexample gives A []; accepted: rows of numbers"),
+    ],
+)
+def test_a_counterexample_that_does_not_fit_says_what_is_amiss(given, message, run):
+    code, shown = run(TEMPLATE + CONTRADICTORY.replace("GIVEN", given))
+    assert code == 1 and shown.err == "" and message in shown.out
+
+
+def test_a_counterexample_that_is_no_dictionary_is_named(run):
+    code, shown = run(TEMPLATE + CONTRADICTORY.replace("GIVEN", "[0]"))
+    assert code == 2 and "counterexample: expected a Mapping, got [0]" in shown.err
+
+
+def test_a_claim_under_hypotheses_that_contradict_each_other_is_refused_for_want_of_a_witness(run):
+    code, shown = run(TEMPLATE + CONTRADICTORY.replace("GIVEN", "{a: 0, b: 0, v: 0}"))
+    assert code == 1 and "second checker: REFUSES: ValueError: no witness" in shown.out

@@ -22,6 +22,7 @@ from lorasolve.symbolic import (
     matrix,
     orthonormal,
     renamed,
+    scalar,
     scalars,
     square,
     tr,
@@ -253,3 +254,12 @@ def test_what_a_definition_assumes_by_a_declared_sign_is_printed():
         "C is hermitian: C == hermitian, where hermitian is symmetric",
     ]
     assert of_assumption(fine).in_full == "signed is defined: signed == x^2 + 1"
+
+
+def test_an_assumption_that_becomes_a_quotient_by_zero_is_refused():
+    """x y = 1 where x = 1/y, which for y = 0 would say 1 <= 0."""
+    pole = Identity("pole", "", scalar(x * y), scalar(1), given=(define(x, 1 / y),))
+    assert pole.prove().holds
+    at_zero = pole.conclusion(put={y: sympy.Integer(0)})
+    false = Inequality("false", "", 1, 0, proof=[-1 * at_zero], under=(pole,))
+    assert not false.prove().holds and "x is defined (0 for y): zoo is not a number" in false.prove().detail
