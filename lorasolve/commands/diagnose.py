@@ -31,8 +31,8 @@ class DiagnoseCommand(Command):
         """Declare the arguments."""
         parser.add_argument(
             "adapter",
-            help="a folder with adapter_config.json and adapter_model.safetensors (a trainer's checkpoint is one), or "
-            "a .safetensors file of kohya or diffusers",
+            help="a folder with adapter_config.json and adapter_model.safetensors (a trainer's checkpoint is one) or "
+            "mlx_lm's adapters.safetensors, or a .safetensors file of kohya or diffusers",
         )
         parser.add_argument(
             "--base",

@@ -21,7 +21,7 @@ class TruncateCommand(Command):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
-        parser.add_argument("adapter", help="a folder saved by PEFT, or a .safetensors file of kohya or diffusers")
+        parser.add_argument("adapter", help="a folder of PEFT or mlx_lm, or a .safetensors file of kohya or diffusers")
         group = parser.add_mutually_exclusive_group(required=True)
         group.add_argument("--rank", type=int, metavar="R", help="the largest rank of any layer")
         group.add_argument(

@@ -18,7 +18,9 @@ from .._support.files import PathLike
 from .._support.validate import Array, as_instance, as_path
 from .config import CONFIG, AdapterConfig, read_config
 from .diffusers import configs_in, in_one_word, is_of_diffusers
-from .folder import UnreadableError, inside, natural, printable
+from .folder import UnreadableError, inside, natural, printable, read_json
+from .mlx import WEIGHTS as WEIGHTS_OF_MLX
+from .mlx import MLXFile, config_of, has_names_of_mlx, is_of_mlx
 from .safetensors import ROUNDOFF, TensorFile
 
 WEIGHTS = "adapter_model.safetensors"
@@ -411,13 +413,14 @@ def split_name(name: str) -> tuple[str, str, str] | None:
 
 
 def read(path: PathLike) -> Adapter:
-    """Read the headers of an adapter: a folder saved by PEFT, or one file in kohya's format.
+    """Read the headers of an adapter: a folder saved by PEFT or by mlx_lm, or one file in kohya's format.
 
     Parameters
     ----------
     path : path
-        A folder with ``adapter_config.json`` and ``adapter_model.safetensors``, or a ``.safetensors`` file: one whose
-        names are ``lora_down``, ``lora_up`` and ``alpha``, or PEFT's with ``alpha`` beside, or one of diffusers.
+        A folder with ``adapter_config.json`` and ``adapter_model.safetensors``, of mlx_lm ``adapters.safetensors``, or
+        a ``.safetensors`` file: one whose names are ``lora_down``, ``lora_up`` and ``alpha``, or PEFT's with ``alpha``
+        beside, or one of diffusers.
 
     Returns
     -------
@@ -437,6 +440,10 @@ def read(path: PathLike) -> Adapter:
     if path.name == CONFIG:
         raise UnreadableError(f"{path}: has no tensors: give the folder that holds it")
     file = TensorFile(path)
+    if has_names_of_mlx(file.tensors):
+        raise UnreadableError(
+            f"{path}: has the names of mlx_lm, whose scaling is in {CONFIG}: give the folder that holds both"
+        )
     adapter = Adapter(file, None)
     unscaled = [
         name for entry in adapter.entries.values() if "alpha" not in entry.parts for name in entry.parts.values()
@@ -451,6 +458,10 @@ def read(path: PathLike) -> Adapter:
 
 
 def _read_folder(path: pathlib.Path) -> Adapter:
+    if (path / CONFIG).exists() and (path / WEIGHTS_OF_MLX).exists():
+        document = read_json(inside(path, CONFIG))
+        if is_of_mlx(document):
+            return Adapter(MLXFile(inside(path, WEIGHTS_OF_MLX)), config_of(document, str(path / CONFIG)))
     if not (path / CONFIG).exists() or not (path / WEIGHTS).exists():
         raise UnreadableError(f"{path}: {_what_is_missing(path)}")
     return Adapter(TensorFile(inside(path, WEIGHTS)), read_config(path))

@@ -148,7 +148,9 @@ class TensorFile:
             header = self._header(file, size)
         self._offset = 8 + len(header)
         document = parse_object(header, f"{self.path}: the header")
-        metadata = document.pop("__metadata__", {})
+        metadata = document.pop("__metadata__", None)
+        if metadata is None:  # as MLX writes
+            metadata = {}
         if not isinstance(metadata, dict):
             raise UnreadableError(f"{self.path}: __metadata__ is not an object")
         self.metadata: dict[str, object] = metadata
