@@ -111,7 +111,7 @@ class BaseWeights:
             If there is none under that name, or of another shape or kind.
         """
         name = self._name(layer.module)
-        codes = coded(self._files, name)
+        codes = coded(self._files, name, layer.shape)
         shape = self._shape(name) if codes is None else codes.shape
         if math.prod(shape) > _WEIGHT_LIMIT or len(shape) < 2:
             raise UnreadableError(f"the base weight has the shape {shape}")
@@ -134,7 +134,7 @@ class BaseWeights:
         """
         turned = self.is_turned(layer)
         name = self._name(layer.module)
-        codes = coded(self._files, name)
+        codes = coded(self._files, name, layer.shape)
         W = self._files[name].read(name, np.float32) if codes is None else codes.numbers()
         W = W.reshape(len(W), -1)
         return W.T if turned or (turned is None and fan_in_fan_out) else W

@@ -1,9 +1,10 @@
-"""Weights that bitsandbytes stores as codes (QLoRA), as the numbers that these stand for.
+"""Weights that bitsandbytes and MLX store as codes (QLoRA), as the numbers that these stand for.
 
-Beside the codes of a weight ``name`` lies what they mean. In four bits: ``name.absmax``, the largest size in each block
-of entries, ``name.quant_map``, a table of 16 numbers, and ``name.quant_state.bitsandbytes__KIND``, a JSON text with the
-shape; with double quantisation ``absmax`` is stored as codes of eight bits itself. In eight bits: ``SCB``, the largest
-size in each row.
+Beside the codes of a weight ``name`` lies what they mean. Of bitsandbytes in four bits: ``name.absmax``, the largest
+size in each block of entries, ``name.quant_map``, a table of 16 numbers, and ``name.quant_state.bitsandbytes__KIND``, a
+JSON text with the shape; with double quantisation ``absmax`` is stored as codes of eight bits itself. In eight bits:
+``SCB``, the largest size in each row. Of MLX: ``scales`` and ``biases``, by which the codes of each group in a row are
+multiplied and moved; how many bits a code has, the number of inputs tells.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from .safetensors import ROUNDOFF, TensorFile
 
 _STATE_LIMIT = 2**16
 _ROW = "SCB"
+_SCALES, _BIASES = "scales", "biases"
+# How many bits of a word codes of MLX may have; of 3, 5 and 6 bits they go on from one word to the next.
+_BITS = (2, 4, 8)
 # bitsandbytes rounds entries over the largest of their row to multiples of this.
 _STEP = np.float32(1.0 / 127.0)
 
@@ -40,8 +44,8 @@ class Coded:
     numbers: Callable[[], Array]
 
 
-def coded(files: Mapping[str, TensorFile], name: str) -> Coded | None:
-    """Return the weight of a name if bitsandbytes has stored it as codes, None if not.
+def coded(files: Mapping[str, TensorFile], name: str, shape: tuple[int, int]) -> Coded | None:
+    """Return the weight of a name if bitsandbytes or MLX has stored it as codes, None if not.
 
     Parameters
     ----------
@@ -49,6 +53,8 @@ def coded(files: Mapping[str, TensorFile], name: str) -> Coded | None:
         The file that each tensor lies in.
     name : str
         Name of the codes.
+    shape : tuple of int
+        Of the weight, or of its transpose.
 
     Raises
     ------
@@ -59,19 +65,48 @@ def coded(files: Mapping[str, TensorFile], name: str) -> Coded | None:
     state = next((other for other in files if other.startswith(f"{name}.quant_state.bitsandbytes__")), None)
     if kind == "U8" and state is not None:
         return _in_four_bits(files, name, state)
-    if kind == "I8" and _beside(name) in files:
+    if kind == "I8" and _beside(name, _ROW) in files:
         return _in_eight_bits(files, name)
+    if kind == "U32" and all(_beside(name, part) in files for part in (_SCALES, _BIASES)):
+        return _of_mlx(files, name, shape)
     return None
 
 
-def _beside(name: str) -> str:
-    return name.removesuffix("weight") + _ROW
+def _beside(name: str, part: str) -> str:
+    return name.removesuffix("weight") + part
+
+
+def _of_mlx(files: Mapping[str, TensorFile], name: str, shape: tuple[int, int]) -> Coded:
+    m, *words = files[name].tensors[name].shape or (0,)
+    n = shape[1] if m == shape[0] else shape[0]
+    bits = next((bits for bits in _BITS if words == [n * bits // 32] and n * bits % 32 == 0), None)
+    if bits is None or m not in shape:
+        raise UnreadableError(
+            f"the base weight is quantized, in {(m, *words)} words of 32 bits for a weight of {shape}"
+        )
+    scales, biases = _beside(name, _SCALES), _beside(name, _BIASES)
+    groups = files[scales].tensors[scales].size // m
+    if groups == 0 or n % groups:
+        raise UnreadableError(f"the base weight is quantized, in {groups} groups of {n} inputs")
+    _check(files, scales, m * groups)
+    _check(files, biases, m * groups)
+
+    def numbers() -> Array:
+        first = np.arange(0, 32, bits, dtype=np.uint32)
+        codes = files[name].stored(name).decoded()[:, :, None] >> first & np.uint32(2**bits - 1)
+        found = codes.reshape(m, groups, -1).astype(np.float32)
+        found *= _read(files, scales).reshape(m, groups, 1)
+        found += _read(files, biases).reshape(m, groups, 1)
+        return found.reshape(m, n)
+
+    return Coded((m, n), numbers)
 
 
 def _in_eight_bits(files: Mapping[str, TensorFile], name: str) -> Coded:
     shape = files[name].tensors[name].shape
-    _check(files, _beside(name), shape[0] if shape else 0)
-    return Coded(shape, lambda: _read(files, name) * (_STEP * _read(files, _beside(name)))[:, None])
+    largest = _beside(name, _ROW)
+    _check(files, largest, shape[0] if shape else 0)
+    return Coded(shape, lambda: _read(files, name) * (_STEP * _read(files, largest))[:, None])
 
 
 def _in_four_bits(files: Mapping[str, TensorFile], name: str, state: str) -> Coded:

@@ -1,4 +1,4 @@
-"""Frozen weights that bitsandbytes stores as codes, against loops over numbers and against bitsandbytes itself."""
+"""Frozen weights that bitsandbytes and MLX store as codes, against loops over numbers and bitsandbytes itself."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def weight(make, tmp_path, tensors):
     """Return the weight as `diagnose` sees it."""
     make.file(tmp_path / "base.safetensors", tensors)
     base = BaseWeights(tmp_path / "base.safetensors")
-    return coded(base._files, NAME).numbers()
+    return coded(base._files, NAME, (M, N)).numbers()
 
 
 @pytest.mark.parametrize("nested", [False, True])
@@ -158,6 +158,57 @@ def test_eight_bits_need_a_size_for_each_row(tmp_path, make):
         weight(make, tmp_path, {NAME: ("I8", np.ones((M, N), "i1")), "h.0.q.SCB": np.ones(1, "f4")})
 
 
+def of_mlx(bits, m=5, n=64, groups=2, seed=0):
+    """Return the tensors of a weight (m, n), its codes the lowest bits of a word first, and the weight."""
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, 2**bits, (m, n))
+    scales, biases = rng.standard_normal((2, m, groups)).astype("f2")
+    W = [[codes[i, j] * float(scales[i, j * groups // n]) + float(biases[i, j * groups // n]) for j in range(n)]
+         for i in range(m)]  # fmt: skip
+    each = 32 // bits
+    words = [
+        [sum(int(codes[i, j + k]) << (bits * k) for k in range(each)) for j in range(0, n, each)] for i in range(m)
+    ]
+    tensors = {NAME: ("U32", np.array(words, "u4")), "h.0.q.scales": scales, "h.0.q.biases": biases}
+    return tensors, np.array(W)
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("turned", [False, True])
+def test_codes_of_mlx(tmp_path, make, bits, turned):
+    tensors, W = of_mlx(bits)
+    make.file(tmp_path / "base.safetensors", tensors)
+    out, inner = (64, 5) if turned else (5, 64)
+    folder = make.adapter(tmp_path / "a", make.linear("h.0.q", *make.pair(0, out=out, inner=inner)), lora_alpha=4)
+    (layer,) = diagnose(folder, base=tmp_path / "base.safetensors").layers
+    down, up = make.pair(0, out=out, inner=inner)
+    ratio = np.linalg.norm(up.astype(float) @ down, 2) / np.linalg.norm(W, 2)
+    assert layer.base.ratio == pytest.approx(ratio, rel=1e-5)
+    found = coded(BaseWeights(tmp_path / "base.safetensors")._files, NAME, (5, 64)).numbers()
+    np.testing.assert_allclose(found, W, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "shape", "message"),
+    [
+        ({}, (5, 60), "in (5, 8) words of 32 bits for a weight of (5, 60)"),
+        ({}, (6, 64), "in (5, 8) words of 32 bits for a weight of (6, 64)"),
+        ({NAME: ("U32", np.ones((5, 6), "u4"))}, (5, 64), "in (5, 6) words of 32 bits"),
+        ({NAME: ("U32", np.ones((), "u4"))}, (5, 64), "in (0,) words"),
+        ({NAME: ("U32", np.ones((5, 8, 1), "u4"))}, (5, 64), "in (5, 8, 1) words"),
+        ({"h.0.q.scales": np.ones((5, 3), "f4")}, (5, 64), "in 3 groups of 64 inputs"),
+        ({"h.0.q.scales": np.ones((1, 3), "f4")}, (5, 64), "in 0 groups of 64 inputs"),
+        ({"h.0.q.biases": np.ones((5, 4), "f4")}, (5, 64), "biases has 20 entries of F32; expected 10 floats"),
+        ({"h.0.q.scales": ("U8", np.ones((5, 2), "u1"))}, (5, 64), "scales has 10 entries of U8; expected 10 floats"),
+    ],
+)
+def test_what_does_not_fit_codes_of_mlx(tmp_path, make, change, shape, message):
+    make.file(tmp_path / "base.safetensors", of_mlx(4)[0] | change)
+    folder = make.adapter(tmp_path / "a", make.linear("h.0.q", *make.pair(0, out=shape[0], inner=shape[1])))
+    (layer,) = diagnose(folder, base=tmp_path / "base.safetensors").layers
+    assert layer.base is None and message in layer.no_base
+
+
 @pytest.mark.parametrize("double", [False, True])
 @pytest.mark.parametrize("kind", ["nf4", "fp4"])
 def test_what_bitsandbytes_writes(tmp_path, kind, double):
@@ -168,7 +219,7 @@ def test_what_bitsandbytes_writes(tmp_path, kind, double):
     layer.load_state_dict(torch.nn.Linear(70, 33, bias=False).state_dict())
     layer = layer.to("cpu")
     save_file({f"h.0.q.{name}": tensor for name, tensor in layer.state_dict().items()}, tmp_path / "base.safetensors")
-    found = coded(BaseWeights(tmp_path / "base.safetensors")._files, NAME).numbers()
+    found = coded(BaseWeights(tmp_path / "base.safetensors")._files, NAME, (33, 70)).numbers()
     expected = bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state)
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-6)
 
@@ -182,7 +233,7 @@ def test_what_bitsandbytes_writes_in_eight_bits(tmp_path):
     layer.load_state_dict(like.state_dict())
     layer = layer.to("cpu")
     save_file({f"h.0.q.{name}": tensor for name, tensor in layer.state_dict().items()}, tmp_path / "base.safetensors")
-    found = coded(BaseWeights(tmp_path / "base.safetensors")._files, NAME).numbers()
+    found = coded(BaseWeights(tmp_path / "base.safetensors")._files, NAME, (33, 70)).numbers()
     W = like.weight.detach().numpy()
     # Half a step of each row, and what its largest number loses in half precision.
     limit = (0.5 / 127 + 2.0**-11) * np.abs(W).max(axis=1, keepdims=True)
