@@ -195,6 +195,8 @@ def test_codes_of_mlx(tmp_path, make, bits, turned):
         ({}, (6, 64), "in (5, 8) words of 32 bits for a weight of (6, 64)"),
         ({NAME: ("U32", np.ones((5, 6), "u4"))}, (5, 64), "in (5, 6) words of 32 bits"),
         ({NAME: ("U32", np.ones((), "u4"))}, (5, 64), "in (0,) words"),
+        ({NAME: ("U32", np.ones((0, 8), "u4"))}, (64, 9), "in (0, 8) words"),
+        ({NAME: ("U32", np.ones((5, 7), "u4"))}, (5, 60), "in (5, 7) words"),
         ({NAME: ("U32", np.ones((5, 8, 1), "u4"))}, (5, 64), "in (5, 8, 1) words"),
         ({"h.0.q.scales": np.ones((5, 3), "f4")}, (5, 64), "in 3 groups of 64 inputs"),
         ({"h.0.q.scales": np.ones((1, 3), "f4")}, (5, 64), "in 0 groups of 64 inputs"),
