@@ -43,74 +43,49 @@ class TrainingObjective:
     def premises(self) -> tuple[str, ...]:
         """Return what a verdict about this objective rests on, in words."""
         network = self.network
-        scales = sorted({layer.scale for layer in network.layers})
-        shown, shares = (
-            ", ".join(f"{number:.3g}" for number in numbers[:4]) + (", ..." if len(scales) > 4 else "")
-            for numbers in (scales, [self.lam / abs(scale) for scale in scales])
+        evaluated = str(network.torch_dtype).removeprefix("torch.")
+        if network.below:
+            evaluated += f" but in parts in {', '.join(network.below)}, by casts of its own"
+        return (
+            self._about_the_data(),
+            self._about_the_decay(),
+            self._about_the_loss(),
+            "the outputs are differentiable in the weights at this point (not at the kink of a ReLU)",
+            f"weights stored in {network.stored}, network evaluated in {evaluated}, sums in float64",
+            *_about_the_weights(network),
+            *_normalized_by_batch(network),
+            *_about_the_factors(network),
         )
-        normalized = any(layer.magnitude is not None for layer in network.layers)
-        update = "||s X||_*" if normalized else "||W - W0||_*"
-        over_scale = "lam/|s|" if scales[0] < 0.0 else "lam/s"
+
+    def _about_the_data(self) -> str:
+        """Return of what the loss is the mean, and how."""
+        network = self.network
         samples = "" if network.n_samples is None else f", the mean loss of {network.n_samples} samples"
         if network.rows_a_number and samples:
             samples = f", the mean of {network.n_samples} batches of {network.rows_a_number[0]} rows, one number each"
         over = f", gathered over {processes()} processes" if processes() > 1 else ""
-        evaluated = str(network.torch_dtype).removeprefix("torch.")
-        if network.below:
-            evaluated += f" but in parts in {', '.join(network.below)}, by casts of its own"
         form = getattr(network.loss_of_samples, "form", "")
         how = f", {form}, as in the model's own loss" if form else " as given"
         if network.labels_in_place:
             how = f", the logits of each token with the label at its own place,{how}"
-        lines = [
-            f"the training objective{samples}{how}, each counted alike, in evaluation mode without dropout{over}",
-            (
-                f"the penalty (lam/2)(||A||^2 + ||B||^2) with lam = {self.lam:g} is part of the loss (scaling {shown}: "
-                f"{over_scale} = {shares} on {update})"
-                if self.has_penalty
-                else f"decay: {self.lam_kind}, lam = {self.lam:g}"
-            ),
-            self._about_the_loss(),
-            "the outputs are differentiable in the weights at this point (not at the kink of a ReLU)",
-            f"weights stored in {network.stored}, network evaluated in {evaluated}, sums in float64",
-        ]
-        missing = without_ratio(network.layers)
-        if missing:
-            lines.append(missing)
-        if any(is_lost_in_loading(layer.moved_by) for layer in network.layers):
-            lines.append(
-                "the model is the one that was trained with LoRA-GA, not one that PEFT loaded beside the original base "
-                "weight, which it changes at the start of a run alone (convert the adapter as it is saved: "
-                "path_initial_model_for_weight_conversion)"
-            )
-        lines += _normalized_by_batch(network)
-        still = in_short([layer.name for layer in network.layers if layer.still is not None])
-        if still:
-            lines.append(f"the row of the padding index stays what it is, as no gradient moves it, in {still}")
-        dora = in_short([layer.name for layer in network.layers if layer.magnitude is not None])
-        if dora:
-            lines.append(
-                "the lengths that DoRA gives the rows of its weights stay what they are, and the gradient has the part "
-                f"of the norms that training leaves out (0 where the lengths are stationary): {dora}"
-            )
-        tied = in_short(tied_elsewhere(network.model, network.layers))
-        if tied:
-            lines.append(f"the factors change these layers alone, until they are merged into tied weights: {tied}")
-        left_out = in_short(left_out_by_fast_path(network.model, network.layers))
-        if left_out:
-            lines.append(
-                "counted here as in training, though torch's fast path may leave them out in evaluation mode within "
-                f"no_grad (torch.backends.mha.set_fastpath_enabled(False) ends that): the updates of {left_out}"
-            )
-        halves = half_frozen(network)
-        if halves:
-            lines.append(
-                f"both factors are free in the objective, and its gradient counts both, though frozen: {halves}"
-            )
-        beside = _trained_beside(network)
-        if beside:
-            lines.append(f"held fixed here though trained: {beside}")
-        return tuple(lines)
+        return f"the training objective{samples}{how}, each counted alike, in evaluation mode without dropout{over}"
+
+    def _about_the_decay(self) -> str:
+        """Return the penalty, and what it is on the updates of the weights; without one the decay."""
+        if not self.has_penalty:
+            return f"decay: {self.lam_kind}, lam = {self.lam:g}"
+        layers = self.network.layers
+        scales = sorted({layer.scale for layer in layers})
+        shown, shares = (
+            ", ".join(f"{number:.3g}" for number in numbers[:4]) + (", ..." if len(scales) > 4 else "")
+            for numbers in (scales, [self.lam / abs(scale) for scale in scales])
+        )
+        update = "||s X||_*" if any(layer.magnitude is not None for layer in layers) else "||W - W0||_*"
+        over_scale = "lam/|s|" if scales[0] < 0.0 else "lam/s"
+        return (
+            f"the penalty (lam/2)(||A||^2 + ||B||^2) with lam = {self.lam:g} is part of the loss (scaling {shown}: "
+            f"{over_scale} = {shares} on {update})"
+        )
 
     def _about_the_loss(self) -> str:
         """Return what is taken of the loss, and what of it the caller alone vouches for."""
@@ -120,6 +95,42 @@ class TrainingObjective:
             return f"stated by the caller: the loss is {convex} in the outputs and {bound}"
         known = f"{type(self.network.loss_of_samples).__name__} is convex in the outputs and >= 0"
         return known if self.lower_bound <= 0.0 else f"{known}; stated by the caller: every loss is {bound}"
+
+
+def _about_the_weights(network: Network) -> list[str]:
+    """Return what is said of weights that the start of a run changed, or that are zero."""
+    lines = [missing] if (missing := without_ratio(network.layers)) else []
+    if any(is_lost_in_loading(layer.moved_by) for layer in network.layers):
+        lines.append(
+            "the model is the one that was trained with LoRA-GA, not one that PEFT loaded beside the original base "
+            "weight, which it changes at the start of a run alone (convert the adapter as it is saved: "
+            "path_initial_model_for_weight_conversion)"
+        )
+    return lines
+
+
+def _about_the_factors(network: Network) -> list[str]:
+    """Return what is held although training moves it, or moved although training holds it, and where."""
+    layers = network.layers
+    said = {
+        "the row of the padding index stays what it is, as no gradient moves it, in": in_short(
+            [layer.name for layer in layers if layer.still is not None]
+        ),
+        "the lengths that DoRA gives the rows of its weights stay what they are, and the gradient has the part of the "
+        "norms that training leaves out (0 where the lengths are stationary):": in_short(
+            [layer.name for layer in layers if layer.magnitude is not None]
+        ),
+        "the factors change these layers alone, until they are merged into tied weights:": in_short(
+            tied_elsewhere(network.model, layers)
+        ),
+        "counted here as in training, though torch's fast path may leave them out in evaluation mode within no_grad "
+        "(torch.backends.mha.set_fastpath_enabled(False) ends that): the updates of": in_short(
+            left_out_by_fast_path(network.model, layers)
+        ),
+        "both factors are free in the objective, and its gradient counts both, though frozen:": half_frozen(network),
+        "held fixed here though trained:": _trained_beside(network),
+    }
+    return [f"{text} {names}" for text, names in said.items() if names]
 
 
 def _normalized_by_batch(network: Network) -> list[str]:
