@@ -431,7 +431,7 @@ class Linearity:
     index : float
         ``(f(X_lin) - f_lin(X_lin)) / (f(0) - f_lin(X_lin))`` with ``X_lin`` the certified optimum of the network
         linearised at ``X = 0``. Near 0 in the regime where the linearisation holds; from 1 on a step to ``X_lin``
-        makes the network no better than its base.
+        makes the network no better than its base. 0 for ``X_lin = 0``, where there is nothing to compare.
     f_base, f_linear, f_network : float
         ``f(0)``, ``f_lin(X_lin)`` and ``f(X_lin)``.
     F, relative_gap : float
@@ -449,6 +449,11 @@ class Linearity:
     ranks: tuple[int, ...]
 
     def __str__(self) -> str:
+        if not any(self.ranks):
+            return (
+                "linearity index: nothing to compare, at this lam the optimum of the linearised network is X = 0 "
+                f"(f is {self.f_base:.4g})"
+            )
         return (
             f"linearity index {self.index:.2f} (0: the network follows its linearisation at the base weights; from 1 "
             f"on it does not): at its optimum f is {self.f_linear:.4g} linearised and {self.f_network:.4g} in the "
@@ -478,9 +483,10 @@ def linearity(network: Network, lam: float, tol: float = 1e-7) -> Linearity:
     solution = solve_tangent(ntk := tangent_problem(network, base), base, lam, tol)
     factors = list(zip(solution.A, solution.B))
     f_base, f_linear, f_network = network.value(base), ntk.factor_value(factors), network.value(factors)
-    gained = f_base - f_linear
+    # Of each the gain from 0 by its own values: where both gain nothing, their values differ by rounding.
+    gained = solution.F - f_linear
     return Linearity(
-        index=(f_network - f_linear) / gained if gained > 0.0 else 0.0,
+        index=1.0 - (f_base - f_network) / gained if gained > 0.0 else 0.0,
         f_base=f_base,
         f_linear=f_linear,
         f_network=f_network,

@@ -212,6 +212,15 @@ def test_the_linearity_index_is_zero_for_a_linear_network():
     assert bent.f_linear < bent.F < bent.f_base and bent.relative_gap <= 1e-7
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_where_no_update_is_worth_its_penalty_the_index_compares_nothing(seed):
+    """The values of the network in float32 and of its linearisation differ by rounding, of either sign."""
+    network = Network(Net(seed=seed), CrossEntropy(), data(seed=seed), dtype="float32")
+    top = max(np.linalg.norm(G, 2) for G in network.value_and_gradients(network.zeros())[1])
+    found = linearity(network, 1.5 * top)
+    assert (found.index, found.ranks) == (0.0, (0, 0)) and "nothing to compare" in str(found)
+
+
 def test_the_linearisation_runs_in_one_process(monkeypatch):
     network = Network(Net(), CrossEntropy(), data())
     monkeypatch.setattr(sys.modules[linearize.__module__], "processes", lambda: 2)
