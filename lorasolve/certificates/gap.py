@@ -518,7 +518,13 @@ class _Case:
         return self._unknown(reason, amount), better
 
     def _beyond_the_ranks(self, better: Pairs) -> str:
-        """Return the rank of a better point where the problem's factors do not reach it, as the end of a sentence."""
+        """Return the rank of a better point where the problem's factors do not reach it, as the end of a sentence.
+
+        A point that they do not reach itself, on the way of a convex route for one, is compared with all others.
+        """
+        ends = zip(self.found.svds, self.problem.ranks)
+        if any(numerical_rank(values) > most for (_, values, _), most in ends):
+            return ""
         for k, ((A, B), most) in enumerate(zip(better, self.problem.ranks)):
             rank = numerical_rank(factor_svd(A, B)[1])
             if rank > most:

@@ -66,3 +66,6 @@ def test_certificate_and_verdict_tell_one_story_of_the_best_point_of_a_rank_belo
     # A better point that the problem allows is no news about ranks.
     full = ls.certify(problem.replace(rank=4), (factor, factor))
     assert full.is_global is False and "rank" not in full.reason
+    # Nor is one to a point that it does not allow itself, as the convex problem at whatever rank may be asked about.
+    loose = ls.certify(problem.replace(rank=1), (factor, factor))
+    assert loose.is_global is False and "rank" not in loose.reason
