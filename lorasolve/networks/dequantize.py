@@ -30,7 +30,7 @@ def dequantize(model: Any) -> Any:
     Returns
     -------
     torch.nn.Module
-        With a :class:`torch.nn.Linear` in float32 in the place of each leaf module that has ``in_features`` and
+        With a ``torch.nn.Linear`` in float32 in the place of each leaf module that has ``in_features`` and
         ``out_features`` and no plain weight of real numbers, as those of bitsandbytes and torchao. Nothing is shared
         with the model. A copy of a model without such layers is a plain copy. PEFT saves its adapters, and cannot merge
         them: its own parts around a quantised layer expect codes there.
