@@ -68,13 +68,17 @@ class CompleteCommand(Command):
             "training_rmse": rmse,
             "validation": None if chosen is None else chosen.to_dict(),
             "certificate": certificate.to_dict(),
+            "interrupted": fitted.optimum.interrupted,
             "out": out,
         }
         text = "" if chosen is None else f"{chosen.table()}\n\n{chosen.conclusion}\n\n"
         text += (
             f"{m} x {n}, {len(ratings.values)} entries, means {model.means}, lam = {model.lam:.6g}\n"
-            f"rank {model.rank}, training rmse {rmse:.4g}\n\n{certificate_text(certificate)}"
+            f"rank {model.rank}, training rmse {rmse:.4g}\n\n"
         )
+        if not fitted.optimum.success:  # as after Ctrl-C
+            text += f"{fitted.optimum.status}: {fitted.optimum.message}\n"
+        text += certificate_text(certificate)
         try:
             if out is not None:
                 model.save(out)

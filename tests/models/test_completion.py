@@ -816,3 +816,27 @@ def test_a_collection_is_no_label(given) -> None:
 
 def test_ratings_show_their_size() -> None:
     assert repr(everything(np.ones((3, 2)))) == "Ratings(3 x 2, 6 entries)"
+
+
+def test_a_completion_that_was_interrupted_says_so(tmp_path, monkeypatch, capsys) -> None:
+    """Its certificate said "no", and nothing else why; the model of the last point is kept."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    rows, cols = np.nonzero(rng.random((30, 20)) < 0.5)
+    lines = zip(rows, cols, rng.standard_normal(rows.size))
+    (tmp_path / "ratings.csv").write_text("user,item,rating\n" + "".join(f"{i},{j},{x}\n" for i, j, x in lines))
+
+    def interrupt(self, *_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lorasolve._support.progress.Progress.show", interrupt)
+    command = ["complete", "ratings.csv", "--lam", "0.1", "--out", "model"]
+    assert main(command) == 3
+    assert "\nnot certified: factored: interrupted, the last point is kept; " in capsys.readouterr().out
+    assert main([*command, "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["interrupted"] is True
+    assert CompletionModel.load("model.npz").lam == 0.1
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert main(command) == 0
+    assert "interrupted" not in capsys.readouterr().out
