@@ -55,14 +55,19 @@ class StatementReport:
     objection: str | None = None
 
     @property
+    def stands(self) -> bool:
+        """Whether the check holds and the second checker has no objection."""
+        return self.holds and self.objection is None
+
+    @property
     def ok(self) -> bool:
-        """Whether the check holds, all its mutants were refuted, and the second checker has no objection."""
-        return self.holds and self.objection is None and all(twin.refuted for twin in self.mutants)
+        """Whether the check stands and all its mutants were refuted."""
+        return self.stands and all(twin.refuted for twin in self.mutants)
 
     @property
     def verdict(self) -> str:
-        """How the statement is known if it holds; otherwise REFUTED, by a counterexample, or NOT SHOWN."""
-        return self.strength if self.holds else "NOT SHOWN" if self.counterexample is None else "REFUTED"
+        """How the statement is known if it stands; otherwise REFUTED, by a counterexample, or NOT SHOWN."""
+        return self.strength if self.stands else "NOT SHOWN" if self.counterexample is None else "REFUTED"
 
     @property
     def strength(self) -> str:
@@ -291,7 +296,8 @@ def strengths(checks: Sequence[StatementReport]) -> str:
     """Return how many checks are known how: ``3 PROVED, 1 PROVED UNDER named facts, 2 SAMPLED, 1 REFUTED``."""
     order = [in_words(known, facts) for known in Known for facts in ([], ["named facts"])] + ["NOT SHOWN", "REFUTED"]
     counts = Counter(
-        in_words(check.known, ["named facts"] * bool(check.facts)) if check.holds else check.verdict for check in checks
+        in_words(check.known, ["named facts"] * bool(check.facts)) if check.stands else check.verdict
+        for check in checks
     )
     return ", ".join(f"{counts[words]} {words}" for words in order if counts[words])
 
