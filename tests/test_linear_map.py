@@ -7,6 +7,7 @@ import pytest
 
 from lorasolve.dense import DENSE_LIMIT
 from lorasolve.linear_map import LinearMap, TopSingular, outside, top_above, top_singular
+from lorasolve.objectives import MatrixCompletion
 
 LARGE = (510, 500)
 SHAPES = [(12, 7), (7, 12), LARGE]
@@ -263,3 +264,20 @@ def test_an_inverse_beside_a_matrix_of_low_rank(rank):
     found = top_above(seen, 3, 30, 0.8, dense_limit=0, inverse=inverse)
     assert np.count_nonzero(found.values > 0.8) == rank and np.isfinite(found.U).all()
     assert found.values[:rank] == pytest.approx(values, rel=1e-6)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_core_of_a_map_is_the_matrix_in_its_support(turned):
+    """Of entries in 3 rows and 4 columns of 200 x 150: the submatrix of the array, and all singular values but 0."""
+    rng = np.random.default_rng(0)
+    rows, cols = np.array([5, 5, 80, 80, 199]), np.array([0, 7, 7, 120, 149])
+    G = MatrixCompletion(rows, cols, np.zeros(5), (200, 150)).sparse(rng.standard_normal(5))
+    G = G.T if turned else G
+    dense = G.to_dense()
+    kept = np.flatnonzero(dense.any(axis=1)), np.flatnonzero(dense.any(axis=0))
+    exact = dense[np.ix_(*kept)]
+    assert G.core.shape == exact.shape == ((4, 3) if turned else (3, 4))
+    np.testing.assert_array_equal(G.core.to_dense(), exact)
+    np.testing.assert_array_equal(G.core.rmatmat(np.eye(len(exact))), exact.T)
+    whole = np.linalg.svd(dense, compute_uv=False)[:3]
+    np.testing.assert_allclose(np.linalg.svd(exact, compute_uv=False), whole, rtol=1e-13)
