@@ -198,15 +198,15 @@ class Gram:
         return np.ldexp(values, self._exponent), vectors
 
     def inverse(self) -> LinearMap | None:
-        """Return products with the inverse of the matrix that the last bound was found with, None where it is lost.
+        """Return products with the inverse of the matrix that the last bound was found with.
 
-        That is ``(tau I - C^T C)^-1``, or about that: largest in directions of the short side whose singular values are
-        near the level. No bound rests on them.
+        None where it is lost, or of a part of the matrices only. That is ``(tau I - C^T C)^-1``, or about that: largest
+        in directions of the short side whose singular values are near the level. No bound rests on them.
         """
         from scipy.linalg import lapack
 
         L = self._factor
-        if L is None:
+        if L is None or self.products.support is not None:
             return None
 
         def solve(V: Array) -> Array:

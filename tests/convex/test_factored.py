@@ -210,6 +210,23 @@ def test_runs_on_a_trail_begin_where_the_last_one_ended():
         np.testing.assert_array_equal(on_trail.A, own.A)
 
 
+@pytest.mark.parametrize("few", [(6, 40), (40, 6)])
+def test_a_trail_of_a_completion_whose_entries_are_in_fewer_rows_than_its_rank(few):
+    """Certified in the rows and columns with entries, searched in all of them."""
+    rng, shape, trail = np.random.default_rng(0), (700, 900), Trail()
+    rows, cols = (rng.choice(size, count, replace=False) for size, count in zip(shape, few))
+    i, j = (part.ravel() for part in np.meshgrid(rows, cols, indexing="ij"))
+    M = rng.standard_normal(few)
+    f = MatrixCompletion(i, j, M.ravel(), shape)
+    for lam in (5.0, 3.0, 1.0, 0.1):
+        found = ls.solve_convex(ls.Problem(f, 8, lam), Factored(trail=trail))
+        assert found.success, found.message
+        # Within the block it is denoising, which has a closed form.
+        s = np.linalg.svd(M, compute_uv=False)
+        best = 0.5 * np.sum(np.minimum(s, lam) ** 2) + lam * np.sum(np.maximum(s - lam, 0.0))
+        assert found.fun == pytest.approx(best, rel=1e-8)
+
+
 @pytest.mark.parametrize("lam", [0.5, 3.0, 50.0])
 @pytest.mark.parametrize("tol", [1e-3, 1e-8])
 def test_products_of_the_last_look_are_those_of_the_certificate(lam, tol, monkeypatch):
