@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from .._support.validate import as_integer
+from .._support.validate import as_integer, shown
 from .base import Executor, Outcome, Pool, Start
 
 
@@ -25,7 +25,7 @@ class Serial(Executor):
     def workers(self, n_jobs: int | None) -> int:
         """Return 1."""
         if n_jobs is not None and as_integer(n_jobs, "n_jobs", 1) > 1:
-            raise ValueError(f"n_jobs: expected 1, as 'serial' is this process alone, got {n_jobs}")
+            raise ValueError(f"n_jobs: expected 1, as 'serial' is this process alone, got {shown(n_jobs)}")
         return 1
 
     def open(self, start: Start, n_workers: int, threads: int, results: pathlib.Path | None = None) -> Pool:

@@ -6,7 +6,7 @@ import errno
 import math
 import os
 import zipfile
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -84,7 +84,18 @@ def arrays_writer(arrays: dict[str, Array]) -> Write:
     objects = next((key for key, array in checked.items() if array.dtype.hasobject), None)
     if objects is not None:
         raise TypeError(f"arrays: {objects!r} holds Python objects, which are not written")
-    return lambda file: np.savez_compressed(file, **checked)
+    return lambda file: _write_archive(file, checked)
+
+
+def _write_archive(file: IO[bytes], arrays: dict[str, Array]) -> None:
+    """Do what ``numpy.savez_compressed`` does, and close the archive where there is no room for it.
+
+    That of NumPy 2.0 is closed with the process, by an error of its own behind the one that was told.
+    """
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
 
 
 def write_arrays(path: PathLike, arrays: dict[str, Array]) -> None:

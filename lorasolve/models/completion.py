@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .._means import MEANS, Means, averages
-from .._support.files import PathLike, write_atomically
+from .._support.files import PathLike
 from .._support.keywords import did_you_mean
 from .._support.validate import (
     Array,
@@ -27,7 +27,7 @@ from .._support.validate import (
     shown,
 )
 from ..convex import ConvexResult, solve_convex
-from ..io import Ratings, label_places, plain_labels, read_arrays
+from ..io import Ratings, label_places, plain_labels, read_arrays, write_arrays
 from ..low_rank import factor_singular_values, numerical_rank
 from ..objectives import MatrixCompletion
 from ..problem import Problem
@@ -265,11 +265,7 @@ class CompletionModel:
             "means": np.array(self.means),
             "clip": np.array([] if self.clip is None else self.clip, dtype=float),
         }
-
-        def write(file: IO[bytes]) -> None:
-            np.savez_compressed(file, **arrays)
-
-        write_atomically(path, write)
+        write_arrays(path, arrays)
 
     @classmethod
     def load(cls, path: PathLike) -> CompletionModel:

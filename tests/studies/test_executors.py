@@ -318,3 +318,8 @@ def test_a_study_reaches_the_optimum_of_every_cell(name: str, tmp_path: pathlib.
     # Singular values shrink by lam.
     expected = {lam: float(np.where(s > lam, lam * s - 0.5 * lam**2, 0.5 * s**2).sum()) for lam in lams}
     assert reached == pytest.approx(expected, rel=1e-9)
+
+
+def test_more_processes_than_python_writes_are_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="n_jobs: expected 1, as 'serial' is this process alone, got an object of type"):
+        registry.classes()["serial"]().workers(10**5000)
