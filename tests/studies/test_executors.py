@@ -321,5 +321,7 @@ def test_a_study_reaches_the_optimum_of_every_cell(name: str, tmp_path: pathlib.
 
 
 def test_more_processes_than_python_writes_are_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="n_jobs: expected 1, as 'serial' is this process alone, got an object of type"):
+    with pytest.raises(
+        ValueError, match="n_jobs: expected 1, as 'serial' is this process alone, got an object of type"
+    ):
         registry.classes()["serial"]().workers(10**5000)
