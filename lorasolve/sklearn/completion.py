@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from .._support.validate import Array, as_array, as_float_array, shown
 from ..io import Ratings, given_twice, label_places, plain_labels
 from ..models import CompletionModel, fit_completion
+from ._interruptions import end_if_interrupted
 
 
 def _predicts(estimator: LowRankCompletion) -> bool:
@@ -114,6 +115,7 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
             self.__dict__.pop(name, None)
         ratings = self._labelled(X) if self._is_entries(X) else _observed(self._validated(X, reset=True))
         fitted = fit_completion(ratings, self.lam, self.means, self.clip, self.tol)
+        end_if_interrupted(fitted.optimum)
         if not fitted.optimum.success:
             warnings.warn(fitted.optimum.message, ConvergenceWarning, stacklevel=2)
         self.model_: CompletionModel = fitted.model

@@ -15,6 +15,7 @@ from ..certificates import certify
 from ..convex import ConvexResult, solve_convex
 from ..objectives import LinearFineTuning
 from ..problem import Problem
+from ._interruptions import end_if_interrupted
 
 
 class _LowRankRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
@@ -100,6 +101,7 @@ class NuclearNormRegression(_LowRankRegression):
         self.lam_ = (0.1 * least or 1.0) if self.lam is None else as_number(self.lam, "lam", 0.0, open_low=True)
         problem = Problem(loss, 1, self.lam_)
         found = solve_convex(problem, tol=self.tol)
+        end_if_interrupted(found)
         if not found.success:
             warnings.warn(found.message, ConvergenceWarning, stacklevel=2)
         self._keep(problem, found, x_mean, y_mean, single)
@@ -132,5 +134,7 @@ class ReducedRankRegression(_LowRankRegression):
         """Fit the coefficients to ``X`` of shape (N, n_features) and ``y`` of shape (N,) or (N, n_targets)."""
         loss, x_mean, y_mean, single = self._prepared(X, y)
         problem = Problem(loss, min(as_integer(self.rank, "rank", 1), *loss.shape), 0.0)
-        self._keep(problem, solve_convex(problem, "closed_form"), x_mean, y_mean, single)
+        found = solve_convex(problem, "closed_form")
+        end_if_interrupted(found)
+        self._keep(problem, found, x_mean, y_mean, single)
         return self

@@ -447,3 +447,26 @@ def test_a_wide_sparse_matrix_is_fitted_without_the_dense_one() -> None:
     tracemalloc.stop()
     assert peak < 50e6  # the dense matrix has 160 MB
     assert found.certificate_.value == pytest.approx(expected.certificate_.value, rel=1e-6)
+
+
+def test_an_interruption_ends_a_search_and_not_one_of_its_fits(monkeypatch) -> None:
+    """The fit went on record with its last point, as one that had not converged, and the search with the next one."""
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((40, 6)), rng.standard_normal((40, 4))
+    rows, cols = np.nonzero(rng.random((40, 30)) < 0.5)
+    entries = (rows, cols, rng.standard_normal(rows.size))
+    fits: list[int] = []
+
+    def interrupt(*_):
+        fits.append(1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lorasolve._support.progress.Progress.show", interrupt)
+    monkeypatch.setattr("lorasolve.convex.closed_form.ClosedForm.run", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        GridSearchCV(NuclearNormRegression(), {"lam": [0.1, 0.01]}, cv=2).fit(X, Y)
+    assert len(fits) == 1
+    for estimator, data in ((ReducedRankRegression(2), (X, Y)), (LowRankCompletion(0.1), (entries,))):
+        with pytest.raises(KeyboardInterrupt):
+            estimator.fit(*data)
+        assert not hasattr(estimator, "rank_")
