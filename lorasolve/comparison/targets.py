@@ -16,6 +16,7 @@ from ..monitor import StoppingRule
 from ..objectives.base import Objective
 from ..problem import Problem, full_fine_tuning
 from ..result import Result, seen_from
+from ..status import Status
 
 
 @dataclass(frozen=True)
@@ -105,14 +106,20 @@ class Optima:
         if target.weight is None or objective.facts.convex is not True:
             return None
         if target.weight > 0.0:
-            return solve_convex(Problem(objective, min(objective.shape), target.weight)).fun
+            optimum = solve_convex(Problem(objective, min(objective.shape), target.weight))
+            if optimum.interrupted:  # and is none
+                raise KeyboardInterrupt
+            return optimum.fun
         return _least_value(objective)
 
 
 def _least_value(objective: Objective) -> float:
     """Return ``min f``, as far as L-BFGS can lower it."""
     whole, start = full_fine_tuning(objective)
-    return _above_bound(objective, solve(whole, "lbfgs", start, stop=StoppingRule(max_iter=5000, grad_tol=0.0)).fun)
+    end = solve(whole, "lbfgs", start, stop=StoppingRule(max_iter=5000, grad_tol=0.0))
+    if end.status is Status.INTERRUPTED:
+        raise KeyboardInterrupt
+    return _above_bound(objective, end.fun)
 
 
 def _above_bound(objective: Objective, found: float) -> float:

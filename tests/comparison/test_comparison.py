@@ -628,6 +628,29 @@ def test_a_method_given_twice_is_refused_however_it_is_written() -> None:
     assert len(ls.compare(problem, several, budget=5).rows) == len(several)
 
 
+@pytest.mark.parametrize("method", ["lbfgs/lam=0.2", "gd+periodic:period=5/lam=0"])
+def test_a_least_value_whose_computation_was_interrupted_is_none(monkeypatch, method) -> None:
+    """Where Ctrl-C came the last point was taken for the optimum of a row of another aim."""
+
+    def ended(solver):
+        def solve(*given, **options):
+            with pytest.MonkeyPatch.context() as patch:
+                for name in ("_support.progress.Progress.show", "loop.CountedOracle.recall"):
+                    patch.setattr(f"lorasolve.{name}", interrupt)
+                return solver(*given, **options)
+
+        return solve
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    problem = ls.Problem(ls.objectives.Huber(np.random.default_rng(0).standard_normal((6, 5))), 5, 0.5)
+    for name in ("solve", "solve_convex"):
+        monkeypatch.setattr(f"lorasolve.comparison.targets.{name}", ended(getattr(ls, name)))
+    compared = ls.compare(problem, ["lbfgs", method], stop=ls.StoppingRule(max_iter=20))
+    assert compared.interrupted and [row.method for row in compared.rows] == ["lbfgs"]
+
+
 def test_classes_of_one_name_are_refused_as_nobody_could_tell_their_rows_apart() -> None:
     """A class that is made from another has its name: the table had two rows `gd`, and the sentence "(gd, gd)"."""
 
