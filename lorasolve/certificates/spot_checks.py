@@ -91,7 +91,7 @@ def has_passed(given: Any) -> bool:
 def needed(loss: MultiObjective) -> bool:
     """Return whether the facts of a loss are claims: those with a proved oracle, or by their formula, are none."""
     if not isinstance(loss, OneBlock):
-        return not vars(type(loss)).get("by_formula", False)
+        return not ("by_formula" in vars(type(loss)) and loss.by_formula)
     return _oracles.claim(loss.objective) is not None or _oracles.refusal(loss.objective) is not None
 
 

@@ -21,7 +21,7 @@ from ..objectives import POWER_STEPS
 from ..problem.blocks import Matrices, MultiObjective, Pairs, as_finite_pairs, joint_inner, joint_norm
 from ._torch import backward, processes, require_torch, twice_differentiable
 from .gradients import Network
-from .losses import NO_LABEL, OutputLoss, as_classified, as_outputs, as_regressed
+from .losses import NO_LABEL, CrossEntropy, OutputLoss, SquareLoss, as_classified, as_outputs, as_regressed
 from .token_ntk import LayerTokens, TokenNTK, solve_tangent
 
 # Bytes that the tokens may take, or what backward passes need of forward ones.
@@ -288,6 +288,8 @@ class LinearizedNetwork(MultiObjective):
     """
 
     convex = True
+    # Where the loss is known to be convex, and nothing is asked of the network any more.
+    by_formula = False
     # Made of the rest, and not to be copied.
     not_data = (*MultiObjective.not_data, "_kept", "_kept_for")
 
@@ -304,10 +306,11 @@ class LinearizedNetwork(MultiObjective):
         if self._require_adjoint() <= MEMORY:
             self._kept_for = self._versions()
             self._kept = list(self._derivatives())
+            self.by_formula = type(self.loss) in (CrossEntropy, SquareLoss)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is kept: a copy passes through the network again."""
-        return {**vars(self), "_kept": []}
+        return {**vars(self), "_kept": [], "by_formula": False}
 
     @property
     def precision(self) -> str:
@@ -368,7 +371,7 @@ class LinearizedNetwork(MultiObjective):
         """Yield each batch with the derivatives of its outputs at the point."""
         network = self.network
         if self._kept_for != self._versions():
-            self._kept = []
+            self._kept, self.by_formula = [], False
         with network.evaluating(network.with_weights(self._leaves)), twice_differentiable():
             if self._kept:
                 yield from self._kept

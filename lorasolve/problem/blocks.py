@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -122,7 +122,7 @@ class MultiObjective(ShownPrecision):
 
     shapes: tuple[tuple[int, int], ...]
     decoupled: bool = False
-    by_formula: ClassVar[bool] = False
+    by_formula: bool = False
 
     @property
     def facts(self) -> Facts:

@@ -492,3 +492,38 @@ def test_the_network_is_passed_once_where_memory_allows_and_its_linearisation_is
         expected = expected or answers
         for mine, other in zip(answers, expected, strict=True):
             np.testing.assert_allclose(mine, other, rtol=1e-6, atol=1e-9)
+
+
+class Concave(CrossEntropy):
+    """A loss that only states to be convex in the outputs."""
+
+    def of_outputs(self, z, targets):
+        return 2.0 + torch.cos(z).sum(1)
+
+
+class Stating(LinearizedNetwork):
+    """Says nothing of what it evaluates itself."""
+
+
+def test_what_is_known_of_a_linearised_network_is_not_tested_and_what_is_stated_is(monkeypatch):
+    """Affine outputs that are kept, and a loss of a known class; two thirds of all evaluations were tests of that."""
+    model = Rows()
+    network = Network(model, CrossEntropy(), rows())
+    known = LinearizedNetwork(network, network.point)
+    problem, zero = MultiProblem(known, 2, 0.1), [np.zeros(shape) for shape in network.shapes]
+    assert not any("spot-checked" in text for text in ls.certify(problem, zero).assumptions)
+    stating = Stating(network, network.point)
+    monkeypatch.setattr(linearize_module, "MEMORY", 0.0)
+    asked = LinearizedNetwork(network, network.point)  # the network is, in every evaluation
+    for loss in (stating, asked, copy.deepcopy(known)):
+        certificate = ls.certify(MultiProblem(loss, 2, 0.1), zero)
+        assert any("spot-checked" in text for text in certificate.assumptions)
+        assert certificate.value == pytest.approx(ls.certify(problem, zero).value, rel=1e-12)
+    monkeypatch.undo()
+    wrong = Network(model, Concave(), rows())
+    wrong = ls.certify(MultiProblem(LinearizedNetwork(wrong, wrong.point), 2, 0.1), zero)
+    assert wrong.is_global is None and "spot-checked" in wrong.assumptions[0]
+    with torch.no_grad():
+        model.first.linear.weight.mul_(1.5)  # what was kept is another network's
+    known.value_and_grad(zero)
+    assert any("spot-checked" in text for text in ls.certify(problem, zero).assumptions)
