@@ -18,6 +18,9 @@ BLOCK = 8
 STRIDE = 0.2
 # What a product leaves outside the space, relative to ``S^T S``, below which it counts as rounding.
 CLOSED = 1e-14
+# Products between 2^-SAFE_EXPONENT and 2^SAFE_EXPONENT are not scaled. Beyond 1e77 squares of ``S^T S`` overflow, and a
+# space would look closed.
+SAFE_EXPONENT = 100
 
 
 class Krylov:
@@ -52,6 +55,7 @@ class Krylov:
         self._matrix = np.empty((0, 0))
         self._found = np.linalg.qr(start)[0].T
         self._size = 0.0
+        self._exponents: tuple[int, int] | None = None
 
     def grow(self) -> None:
         """Multiply the newest block by ``S^T S``: the matrix becomes known on it, and a next block is found."""
@@ -59,7 +63,7 @@ class Krylov:
         self._reserve(k)
         self._rows[last:k] = self._found
         V = self._rows[:k]
-        W = self.S.rmatmat(self.S.matmat(np.ascontiguousarray(V[last:].T))).T
+        W = self._product(np.ascontiguousarray(V[last:].T)).T
         self._size = max(self._size, float(np.linalg.norm(W, axis=1).max()))
         inner = W @ V.T
         W = W - inner @ V
@@ -78,6 +82,17 @@ class Krylov:
         rows = rows - (rows @ V.T) @ V
         self._found = np.linalg.qr(rows.T)[0].T
         self._left = ut.T * s
+
+    def _product(self, V: Array) -> Array:
+        """Return ``S^T S V``, divided by a power of four that is the same each time."""
+        image = self.S.matmat(V)
+        first, second = self._exponents or (_exponent(image), 0)
+        image = self.S.rmatmat(_divided(image, first))
+        if self._exponents is None:
+            second = _exponent(image)
+            second += (first + second) % 2
+            self._exponents = first, second
+        return _divided(image, second)
 
     def triplets(self, count: int) -> tuple[Array, Array, Array]:
         """Return the largest values, their right vectors (n, count), and the distances to true singular values."""
@@ -100,7 +115,8 @@ class Krylov:
         rest = np.linalg.norm(self._left.T @ vectors[k - len(self._left) :], axis=0)
         with np.errstate(divide="ignore", invalid="ignore"):
             residuals = np.where(rest > 0.0, rest / values, 0.0)
-        return values, np.minimum(residuals, np.sqrt(rest)), vectors
+        half = sum(self._exponents or (0, 0)) // 2
+        return np.ldexp(values, half), np.ldexp(np.minimum(residuals, np.sqrt(rest)), half), vectors
 
     def basis(self) -> Array:
         """Return the basis, one vector a column (n, dimension)."""
@@ -119,3 +135,14 @@ class Krylov:
         old = self.dimension
         rows[:old], matrix[:old, :old] = self._rows[:old], self._matrix[:old, :old]
         self._rows, self._matrix = rows, matrix
+
+
+def _exponent(image: Array) -> int:
+    """Return the power of two that numbers are to be divided by, 0 where that makes no difference."""
+    exponent = int(np.frexp(np.abs(image).max(initial=0.0))[1])
+    return exponent if abs(exponent) > SAFE_EXPONENT else 0
+
+
+def _divided(image: Array, exponent: int) -> Array:
+    """Return numbers divided by a power of two."""
+    return image if exponent == 0 else np.ldexp(image, -exponent)
