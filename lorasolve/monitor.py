@@ -190,13 +190,19 @@ class Intermediate:
 
     @property
     def A(self) -> Any:
-        """The factor ``A`` (m, r), a copy."""
-        return self.problem.split(self.theta.copy())[0]
+        """The factor ``A`` (m, r), a copy that cannot be written to: a run is not changed through it."""
+        return self._factors[0]
 
     @property
     def B(self) -> Any:
-        """The factor ``B`` (n, r), a copy."""
-        return self.problem.split(self.theta.copy())[1]
+        """The factor ``B`` (n, r), likewise."""
+        return self._factors[1]
+
+    @property
+    def _factors(self) -> Any:
+        theta = self.theta.copy()
+        theta.flags.writeable = False
+        return self.problem.split(theta)
 
 
 Callback = Callable[[Intermediate], Any]
