@@ -72,37 +72,39 @@ def _plain(layer: Any, path: str) -> Any:
     torch = require_torch()
     # bitsandbytes packs the codes anew where a layer is evaluated on some processors, and cannot train it after that.
     layer = copy.deepcopy(layer)
+    # In half precision a large bias would leave little of what a product says beside it.
+    bias, layer.bias = getattr(layer, "bias", None), None
     n, m = layer.in_features, layer.out_features
     device = next((part.device for part in (*layer.parameters(), *layer.buffers())), None)
+    where = f"model: {path or 'the model'} ({type(layer).__name__})"
 
     def computed(x: Any) -> Any:
         try:
             y = layer(x.to(device))
         except Exception as error:
-            raise ValueError(
-                f"model: {path} cannot be asked for its weight: {type(error).__name__}: {error}"
-            ) from error
+            raise ValueError(f"{where} cannot be asked for its weight: {type(error).__name__}: {error}") from error
         if tuple(y.shape) != (len(x), m):
-            raise ValueError(f"model: {path}: expected outputs of shape {(len(x), m)}, got {tuple(y.shape)}")
+            raise ValueError(f"{where}: expected outputs of shape {(len(x), m)}, got {tuple(y.shape)}")
         return y.detach().to(torch.float32)
 
+    made = torch.nn.Linear(n, m, bias is not None, device=device, dtype=torch.float32)
     with torch.no_grad():
-        constant = computed(torch.zeros(1, n))
-        made = torch.nn.Linear(n, m, getattr(layer, "bias", None) is not None, device=device, dtype=torch.float32)
+        constant = float(computed(torch.zeros(1, n)).abs().max())
+        if not constant == 0.0:
+            raise ValueError(f"{where} is no product with a weight: it answers 0 with up to {constant:.2g}")
         for first in range(0, n, CHUNK):
             rows = torch.eye(min(CHUNK, n - first), n)
-            rows = rows.roll(first, 1)
-            made.weight[:, first : first + CHUNK] = (computed(rows) - constant).T
-        if made.bias is not None:
-            made.bias.copy_(constant[0])
+            made.weight[:, first : first + CHUNK] = computed(rows.roll(first, 1)).T
         x = _inputs(n)
-        expected, found = made(x.to(device)), computed(x)
-    off = float(((found - expected).norm(dim=1) / expected.norm(dim=1)).max())
-    if not off <= ROUNDED:
-        raise ValueError(
-            f"model: {path} ({type(layer).__name__}) is no product with a weight: on two inputs it is {off:.2g} off "
-            "what its own answers to the identity say, as layers are that round their inputs too"
-        )
+        expected, found = x.to(device) @ made.weight.T, computed(x)
+        off, size = (found - expected).norm(dim=1), expected.norm(dim=1)
+        if not bool((off <= ROUNDED * size).all()):
+            raise ValueError(
+                f"{where} is no product with a weight: on two inputs it is {float((off / size).max()):.2g} off what "
+                "its own answers to the identity say, as layers are that round their inputs too"
+            )
+        if bias is not None:
+            made.bias.copy_(bias)
     made.train(layer.training).requires_grad_(False)
     return made
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .._support.files import PathLike
 from .config import AdapterConfig, as_config
 from .folder import UnreadableError, printable
 from .safetensors import StoredTensor, TensorFile
@@ -42,7 +43,8 @@ def config_of(document: Mapping[str, Any], source: str) -> AdapterConfig:
     if not isinstance(settings, dict):
         raise UnreadableError(f"{source}: lora_parameters: expected an object, got {printable(repr(settings), 60)}")
     rank, scale = settings.get("rank"), settings.get("scale")
-    if type(rank) is not int or isinstance(scale, bool) or not isinstance(scale, int | float):
+    # A rank beyond a float cannot be multiplied; what else is no rank is refused below.
+    if type(rank) is not int or rank > 10**6 or isinstance(scale, bool) or not isinstance(scale, int | float):
         found = f"rank {printable(repr(rank), 60)} and scale {printable(repr(scale), 60)}"
         raise UnreadableError(f"{source}: lora_parameters: expected an integer rank and a number scale, got {found}")
     return as_config({"peft_type": "LORA", "r": rank, "lora_alpha": scale * rank, "use_dora": kind == "dora"}, source)
@@ -51,7 +53,7 @@ def config_of(document: Mapping[str, Any], source: str) -> AdapterConfig:
 class MLXFile(TensorFile):
     """A file of mlx_lm with PEFT's names and shapes; what stays as it is belongs to experts, or to no factors."""
 
-    def __init__(self, path: Any) -> None:
+    def __init__(self, path: PathLike) -> None:
         super().__init__(path)
         self._turned: set[str] = set()
         found = {}

@@ -104,8 +104,10 @@ def _of_mlx(files: Mapping[str, TensorFile], name: str, shape: tuple[int, int]) 
 
 def _in_eight_bits(files: Mapping[str, TensorFile], name: str) -> Coded:
     shape = files[name].tensors[name].shape
+    if len(shape) != 2:
+        raise UnreadableError(f"the base weight is quantized, of the shape {shape}")
     largest = _beside(name, _ROW)
-    _check(files, largest, shape[0] if shape else 0)
+    _check(files, largest, shape[0])
     return Coded(shape, lambda: _read(files, name) * (_STEP * _read(files, largest))[:, None])
 
 

@@ -110,6 +110,33 @@ def test_a_layer_that_computes_in_half_precision_gives_the_numbers_that_it_multi
     torch.testing.assert_close(made.weight, layer.numbers().to(torch.bfloat16).float(), rtol=0.0, atol=1e-7)
 
 
+def test_a_large_bias_in_half_precision_does_not_hide_the_weight():
+    """As those of Qwen: what a layer answers is rounded with its bias, by more than the weight here."""
+
+    class Half(Coded):
+        def forward(self, x):
+            return super().forward(x).to(torch.bfloat16).to(x.dtype)
+
+    layer = Half(torch.nn.Linear(64, 8))
+    layer.bias.fill_(300.0)
+    made = dequantize(layer)
+    torch.testing.assert_close(made.weight, layer.numbers(), rtol=2.0**-8, atol=0.0)
+    assert torch.equal(made.bias, layer.bias)
+
+
+def test_a_weight_of_zeros_is_one():
+    layer = Coded(torch.nn.Linear(4, 3, bias=False))
+    layer.numbers = lambda: torch.zeros(3, 4)
+    assert not dequantize(layer).weight.any()
+
+
+def test_a_constant_that_is_no_bias_is_refused():
+    layer = Coded(torch.nn.Linear(4, 3))
+    layer.forward = lambda x: x @ torch.ones(4, 3) + 1.0
+    with pytest.raises(ValueError, match=r"model: the model \(Coded\) is no product with a weight: it answers 0 with"):
+        dequantize(layer)
+
+
 def test_more_inputs_than_are_asked_at_a_time(monkeypatch):
     monkeypatch.setattr(sys.modules["lorasolve.networks.dequantize"], "CHUNK", 16)
     layer = Coded(torch.nn.Linear(40, 3))
@@ -126,10 +153,10 @@ def test_layers_that_round_their_inputs_too_are_refused_by_name(to):
 def test_a_layer_that_cannot_be_asked_is_named():
     layer = Coded(torch.nn.Linear(4, 3))
     layer.forward = lambda x: x @ torch.zeros(5, 3)
-    with pytest.raises(ValueError, match="model: 0 cannot be asked for its weight: RuntimeError"):
+    with pytest.raises(ValueError, match=r"model: 0 \(Coded\) cannot be asked for its weight: RuntimeError"):
         dequantize(torch.nn.Sequential(layer))
     layer.forward = lambda x: x
-    with pytest.raises(ValueError, match=r"model: 0: expected outputs of shape \(1, 3\), got \(1, 4\)"):
+    with pytest.raises(ValueError, match=r"model: 0 \(Coded\): expected outputs of shape \(1, 3\), got \(1, 4\)"):
         dequantize(torch.nn.Sequential(layer))
     with pytest.raises(TypeError, match="model"):
         dequantize(np.eye(3))

@@ -93,6 +93,7 @@ def test_what_is_truncated_is_of_peft_and_the_same_update(tmp_path, make):
         ({"lora_parameters": {"rank": 4, "scale": "2"}}, "and scale '2'"),
         ({"lora_parameters": {"rank": 4, "scale": True}}, "and scale True"),
         ({"lora_parameters": {"rank": 4, "scale": 0.0}}, "lora_alpha: expected a number other than 0"),
+        ({"lora_parameters": {"rank": 10**400, "scale": 2.0}}, "expected an integer rank"),
         ({"lora_parameters": {"rank": 3, "scale": 2.0}}, None),
     ],
 )
@@ -134,3 +135,23 @@ def test_metadata_that_are_null_are_none(tmp_path):
     (tmp_path / "x.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + b"\0" * 4)
     file = TensorFile(tmp_path / "x.safetensors")
     assert file.metadata == {} and file.read("x") == 0.0
+
+
+@pytest.mark.parametrize("bits", [None, 4])
+def test_what_mlx_adds(tmp_path, bits):
+    """Of a layer of mlx_lm itself, over a plain weight and over codes."""
+    mx, nn, lora = (pytest.importorskip(name) for name in ("mlx.core", "mlx.nn", "mlx_lm.tuner.lora"))
+    linear = nn.Linear(64, 32, bias=False)
+    tuned = lora.LoRALinear.from_base(linear if bits is None else nn.QuantizedLinear.from_linear(linear, 64, bits), r=R)
+    tuned.lora_b = mx.random.normal(tuned.lora_b.shape)
+    own = {f"{Q}.{name}": value for name, value in tuned.linear.parameters().items()}
+    mx.save_safetensors(str(tmp_path / "base.safetensors"), own)
+    mx.save_safetensors(str(tmp_path / "adapters.safetensors"), {f"{Q}.lora_{k}": tuned[f"lora_{k}"] for k in "ab"})
+    settings = {"lora_parameters": {"rank": R, "scale": tuned.scale}}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(settings))
+    W = np.array(linear.weight if bits is None else mx.dequantize(*tuned.linear.parameters().values(), 64, bits))
+    X = np.array(tuned.fuse(dequantize=True).weight) - W
+    (layer,) = read(tmp_path).layers()
+    np.testing.assert_allclose(layer.scale * layer.A @ layer.B.T, X, atol=1e-6 * np.abs(X).max())
+    (found,) = diagnose(tmp_path, base=tmp_path / "base.safetensors").layers
+    assert found.base.ratio == pytest.approx(np.linalg.norm(X, 2) / np.linalg.norm(W, 2), rel=1e-5)

@@ -158,6 +158,11 @@ def test_eight_bits_need_a_size_for_each_row(tmp_path, make):
         weight(make, tmp_path, {NAME: ("I8", np.ones((M, N), "i1")), "h.0.q.SCB": np.ones(1, "f4")})
 
 
+def test_eight_bits_of_another_shape_are_refused(tmp_path, make):
+    with pytest.raises(UnreadableError, match=r"quantized, of the shape \(9, 7, 1\)"):
+        weight(make, tmp_path, {NAME: ("I8", np.ones((M, N, 1), "i1")), "h.0.q.SCB": np.ones(M, "f4")})
+
+
 def of_mlx(bits, m=5, n=64, groups=2, seed=0):
     """Return the tensors of a weight (m, n), its codes the lowest bits of a word first, and the weight."""
     rng = np.random.default_rng(seed)
