@@ -32,7 +32,7 @@ class CompleteCommand(Command):
             type=float,
             nargs="+",
             metavar="L",
-            help="what --folds chooses from (default: 20 below the critical)",
+            help="what --folds chooses from (default: 20 below the critical, until the error has risen)",
         )
         parser.add_argument("--means", choices=MEANS, default="global", help="means taken off first (default global)")
         parser.add_argument("--clip", type=float, nargs=2, metavar=("LOW", "HIGH"), help="range of predictions")

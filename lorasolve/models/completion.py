@@ -394,7 +394,7 @@ def choose_completion(
     ratings : Ratings
         The observed entries.
     lams : int or iterable of float
-        The values tried, as for :func:`lorasolve.path`.
+        The values tried, as for :func:`lorasolve.cross_validate`.
     means, clip, tol
         As for :func:`fit_completion`; ``tol`` holds at every ``lam`` of every fold.
     folds : int

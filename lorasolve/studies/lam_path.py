@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -133,24 +133,38 @@ def path(problem: Problem, lams: int | Iterable[float] = 20, tol: float = 1e-6, 
     return path_at(problem, chosen_lams(problem, lams), tol, Progress("path", as_flag(progress, "progress")))
 
 
-def path_at(problem: Problem, values: list[float], tol: float, line: Progress, part: str = "") -> Path:
-    """Return the path at checked values, which here may be equal; the line of progress says which is at work."""
-    problem = problem.replace(objective=problem.objective.in_float64())
+def path_at(problem: Problem, values: list[float], tol: float, line: Progress) -> Path:
+    """Return the path at checked values; the line of progress says which is at work."""
+    problem = in_float64(problem)
+    order = sorted(range(len(values)), key=lambda k: -values[k])
     found: dict[int, ConvexResult] = {}
-    require_solvable(problem.replace(lam=max(values)))
-    trail = Factored(trail=Trail())
     try:
-        for k in sorted(range(len(values)), key=lambda k: -values[k]):
-            line.label = f"{part}value {len(found) + 1} of {len(values)}"
-            here = problem.replace(lam=values[k])
-            point = solve_convex(here, formula(here) or trail, tol, progress=line)
-            if point.interrupted:
-                break
+        for k, point in zip(order, descent(problem, [values[k] for k in order], tol, line)):
             found[k] = point
     except KeyboardInterrupt:
-        pass  # between two points; those before are kept
+        pass  # the points before are kept
     done = sorted(found)
     return Path(problem, [values[k] for k in done], [found[k] for k in done], tol, len(done) < len(values))
+
+
+def in_float64(problem: Problem) -> Problem:
+    """Return a problem whose loss is what certificates are about."""
+    return problem.replace(objective=problem.objective.in_float64())
+
+
+def descent(
+    problem: Problem, values: Sequence[float], tol: float, line: Progress, part: str = ""
+) -> Iterator[ConvexResult]:
+    """Yield the optimum at checked values that do not increase, each from the one before; Ctrl-C ends it."""
+    require_solvable(problem.replace(lam=max(values)))
+    trail = Factored(trail=Trail())
+    for k, lam in enumerate(values):
+        line.label = f"value {k + 1} of {len(values)}{part}"
+        here = problem.replace(lam=lam)
+        point = solve_convex(here, formula(here) or trail, tol, progress=line)
+        if point.interrupted:
+            raise KeyboardInterrupt
+        yield point
 
 
 def chosen_lams(problem: Problem, given: int | Iterable[float]) -> list[float]:

@@ -21,10 +21,13 @@ from ..objectives.completion import MatrixCompletion
 from ..problem import Problem
 from ..result import loss_of
 from ..tables import Column, Record, Tabular
-from .lam_path import Path, chosen_lams, path_at, rank_text
+from .lam_path import Path, chosen_lams, descent, in_float64, path_at, rank_text
 
 # The loss to train on, that to test on, and the share of a sum that is trained on.
 Fold = tuple[Objective, Objective, float]
+# A search over a number of values ends where in every fold the error has risen at so many of them in a row, and over
+# so large a quotient of lam.
+RISES, QUOTIENT = 3, 2.0
 # What to do where no part of the data can be held out.
 _HELD_OUT = "give held_out (in an archive: keys that end in '_test')"
 
@@ -49,6 +52,8 @@ class Validation(Tabular):
         What ``errors`` are.
     interrupted : bool
         Whether Ctrl-C ended it; ``lams`` are then those that were finished.
+    untried : list of float
+        Smaller values of ``lam`` that were left out, as the error had risen.
     """
 
     lams: list[float]
@@ -58,6 +63,7 @@ class Validation(Tabular):
     paths: list[Path] = field(repr=False)
     error_name: str
     interrupted: bool = False
+    untried: list[float] = field(default_factory=list)
 
     @property
     def mean(self) -> Array:
@@ -104,17 +110,21 @@ class Validation(Tabular):
         begin = f"interrupted after {len(self.lams)} values: " if self.interrupted else ""
         at_end = self.best in (min(self.lams), max(self.lams))
         wider = "; that is an end of the values tried: the least may lie beyond it" if at_end else ""
+        left = len(self.untried)
+        risen = f"; {left} smaller not tried, as the error rose in every fold at the last {RISES}" if left else ""
         others = int(np.count_nonzero(self.mean == self.mean.min())) - 1
         alike = f" and {others} smaller" if others else ""
         return (
             f"{begin}least {self.error_name} at lam = {self.best:g}{alike}; there the optimum is found to a relative "
-            f"gap of {gap_text(self.fit.relative_gap)} ({self.fit.certificate.level}), with rank {self.fit.rank}{wider}"
+            f"gap of {gap_text(self.fit.relative_gap)} ({self.fit.certificate.level}), with rank {self.fit.rank}"
+            f"{wider}{risen}"
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the factors as plain JSON-ready values."""
         return {
             "lams": self.lams,
+            "untried": self.untried,
             "errors": self.errors.tolist(),
             "error": self.error_name,
             "best": self.best,
@@ -151,7 +161,9 @@ def cross_validate(
     problem : Problem
         Convex, and a completion problem or a mean over samples (sensing, NTK, linear fine-tuning, softmax, logistic).
     lams : int or iterable of float
-        As for :func:`path`, for the fit on all data.
+        As for :func:`path`, for the fit on all data. Of a number of values the smallest are not tried once, after it
+        had fallen, the error of every fold has risen at three in a row and over half of ``lam``; given values are all
+        tried.
     folds : int
         Number of parts; each is held out once. Of no use with ``held_out``.
     tol : float
@@ -176,7 +188,7 @@ def cross_validate(
         For objectives without entries or samples to hold out, more folds than there are, held-out data of another
         shape, and values out of range.
     KeyboardInterrupt
-        If Ctrl-C ends it in a fold, as not all folds have the same part of the curve, or before the first value.
+        If Ctrl-C ends it in a fold, as all data are not fitted then, or before the first value.
 
     Notes
     -----
@@ -198,11 +210,13 @@ def cross_validate(
     problem = problem.replace(objective=_less_means(observed, observed, means))
     values = chosen_lams(problem, lams)
     if held_out is None:
-        return _over_folds(problem, values, _folds(observed, folds, seed, means), tol, line)
+        whole = not isinstance(lams, (int, np.integer))
+        return _over_folds(problem, values, _folds(observed, folds, seed, means), tol, line, whole=whole)
     test = _less_means(observed, held_out, means)
-    found, errors = _fold(problem, values, (problem.objective, test, 1.0), tol, line)
+    found = path_at(problem, values, tol, line)
     if not found.points:
         raise KeyboardInterrupt
+    errors = np.array([_error(test, point) for point in found.points])
     # What the path has finished, where it was interrupted.
     best = _best(found.lams, errors)
     return Validation(
@@ -210,34 +224,50 @@ def cross_validate(
     )
 
 
-def _over_folds(problem: Problem, lams: list[float], folds: Sequence[Fold], tol: float, line: Progress) -> Validation:
-    """Return the errors of given folds at each ``lam``, and the optimum of ``problem`` itself at the best."""
-    paths, columns = [], []
-    for k, fold in enumerate(folds):
-        found, errors = _fold(problem, lams, fold, tol, line, f"fold {k + 1} of {len(folds)}, ")
-        if found.interrupted:
-            raise KeyboardInterrupt
-        paths.append(found)
-        columns.append(errors)
-    errors = np.array(columns).T
-    best = lams[_best(lams, errors.mean(axis=1))]
+def _over_folds(
+    problem: Problem, lams: list[float], folds: Sequence[Fold], tol: float, line: Progress, *, whole: bool
+) -> Validation:
+    """Return the errors of given folds at each ``lam``, and the optimum of ``problem`` itself at the best.
+
+    All folds are at one value before the next, so that the search may end where the error rises; ``whole`` tries all.
+    """
+    order = sorted(range(len(lams)), key=lambda k: -lams[k])
+    problems = [in_float64(problem.replace(objective=train)) for train, _, _ in folds]
+    fits = [
+        # Shares of neighbouring values may be equal.
+        descent(fold, [share * lams[k] for k in order], tol, line, f", fold {i + 1} of {len(folds)}")
+        for i, (fold, (_, _, share)) in enumerate(zip(problems, folds))
+    ]
+    points: dict[int, list[ConvexResult]] = {}
+    errors: dict[int, list[float]] = {}
+    for k, row in zip(order, zip(*fits)):
+        points[k], errors[k] = list(row), [_error(test, point) for (_, test, _), point in zip(folds, row)]
+        if not whole and _has_risen([lams[k] for k in errors], np.array(list(errors.values()))):
+            break
+    done = sorted(errors)
+    tried, untried = [lams[k] for k in done], [lams[k] for k in order if k not in errors]
+    table = np.array([errors[k] for k in done])
+    best = tried[_best(tried, table.mean(axis=1))]
     line.label = "fit of all data"
     fit = solve_convex(problem.replace(lam=best), "factored", tol, progress=line)
-    return Validation(lams, errors, best, fit, paths, _error_name(folds[0][1]))
+    paths = [
+        Path(fold, [share * lam for lam in tried], [points[k][i] for k in done], tol)
+        for i, (fold, (_, _, share)) in enumerate(zip(problems, folds))
+    ]
+    return Validation(tried, table, best, fit, paths, _error_name(folds[0][1]), untried=untried)
 
 
-def _best(lams: list[float], errors: Array) -> int:
+def _has_risen(lams: Sequence[float], errors: Array) -> bool:
+    """Whether the error has fallen, and then risen in every fold at each of the last values, which decrease."""
+    rises = np.all(np.diff(errors, axis=0) > 0.0, axis=1)
+    steps = next((k for k, risen in enumerate(rises[::-1]) if not risen), len(rises))
+    has_fallen = errors.mean(axis=1).argmin() > 0
+    return bool(has_fallen) and steps >= RISES and lams[-1 - steps] >= QUOTIENT * lams[-1]
+
+
+def _best(lams: Sequence[float], errors: Array) -> int:
     """Return where the error is least, at the largest ``lam`` of several, as where all leave ``X = 0``."""
     return max(range(len(lams)), key=lambda k: (-errors[k], lams[k]))
-
-
-def _fold(
-    problem: Problem, lams: list[float], fold: Fold, tol: float, line: Progress, part: str = ""
-) -> tuple[Path, Array]:
-    train, test, share = fold
-    # Shares of neighbouring values may be equal.
-    found = path_at(problem.replace(objective=train), [share * lam for lam in lams], tol, line, part)
-    return found, np.array([_error(test, point) for point in found.points])
 
 
 def _folds(objective: Objective, folds: int, seed: int, means: str) -> list[Fold]:

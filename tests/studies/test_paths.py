@@ -180,6 +180,38 @@ def test_the_best_lam_lies_between_noise_and_nothing():
     assert f"{min(ranks[differing])} to {max(ranks[differing])}" in text and "," not in text
 
 
+def test_a_search_ends_once_the_error_of_every_fold_has_risen_three_times():
+    """What is not tried changes nothing, and values that are given are all tried."""
+    problem = ls.Problem(planted(), 2, 1.0)
+    lams = np.geomspace(problem.critical_lam(), 0.01 * problem.critical_lam(), 12).tolist()
+    found, whole = (ls.cross_validate(problem, given, folds=3) for given in (12, lams))
+    count = len(found.lams)
+    assert 4 < count < 12 and found.lams == lams[:count] and found.untried == lams[count:]
+    assert [len(each.points) for each in found.paths] == [count] * 3
+    assert whole.lams == lams and whole.untried == [] and "not tried" not in whole.conclusion
+    np.testing.assert_array_equal(found.errors, whole.errors[:count])
+    assert found.best == whole.best == lams[int(whole.mean.argmin())]
+    rose = [bool((after > before).all()) for before, after in itertools.pairwise(whole.errors)]
+    first = next(k for k in range(4, 13) if all(rose[k - 4 : k - 1]))
+    assert count == first
+    assert f"; {12 - count} smaller not tried, as the error rose in every fold at the last 3" in found.conclusion
+    assert found.to_dict()["untried"] == found.untried
+    # Of values so near each other three in a row say little: half of the lam where it began to rise is reached.
+    near = ls.cross_validate(problem, 40, folds=3)
+    assert near.untried and near.lams[-1] <= 0.5 * near.best
+
+
+def test_a_search_goes_on_where_the_error_has_not_fallen_yet():
+    """Entries far off come first in the spectrum, and fitting them helps no other: what they hide comes later."""
+    objective = planted()
+    values = np.array(objective.values)
+    far = np.random.default_rng(1).permutation(values.size)[:8]
+    values[far] += 60.0
+    problem = ls.Problem(MatrixCompletion(objective.rows, objective.cols, values, objective.shape), 2, 1.0)
+    found = ls.cross_validate(problem, 12, folds=3)
+    assert (np.diff(found.errors[:4], axis=0) > 0.0).all() and found.lams[-1] < 0.1 * found.lams[0]
+
+
 def test_losses_of_samples_and_data_held_out_for_good():
     rng = np.random.default_rng(5)
     T = np.outer(rng.standard_normal(5), rng.standard_normal(4))
@@ -485,10 +517,10 @@ def test_a_log_of_folds_says_every_thirty_seconds_which_fit_is_at_work(monkeypat
     problem = ls.Problem(planted(), 1, 1.0)
     ls.cross_validate(problem, [5.0, 4.0, 3.0], folds=4, progress=True)
     lines = capsys.readouterr().err.splitlines()
-    begun = [re.match(r"fold (\d) of 4, value (\d) of 3: ", line) for line in lines]
+    begun = [re.match(r"value (\d) of 3, fold (\d) of 4: ", line) for line in lines]
     assert len([each for each in begun if each]) > 3
     places = [(int(each[1]), int(each[2])) for each in begun if each]
-    assert places == sorted(places) and places[-1][0] == 4
+    assert places == sorted(places) and places[-1] == (3, 4)
     ls.path(problem, [5.0, 4.0, 3.0], progress=True)
     assert re.search(r"^value [123] of 3: \d+ %, F = ", capsys.readouterr().err, re.MULTILINE)
 
