@@ -252,18 +252,18 @@ def outside(G: LinearMap, P: Array, Q: Array, images: tuple[Array, Array] | None
     left -= P @ core
     right -= Q @ core.T
 
-    inner = LinearMap(G.shape, lambda V: _orthogonal(G.matmat(V), P), lambda U: _orthogonal(G.rmatmat(U), Q))
+    inner = LinearMap(G.shape, lambda V: orthogonal(G.matmat(V), P), lambda U: orthogonal(G.rmatmat(U), Q))
     dense = None if G.dense is None else G.dense - left @ Q.T - P @ right.T - P @ core @ Q.T
     S = LinearMap(
         G.shape,
-        lambda V: inner.matmat(_orthogonal(V, Q)),
-        lambda U: inner.rmatmat(_orthogonal(U, P)),
+        lambda V: inner.matmat(orthogonal(V, Q)),
+        lambda U: inner.rmatmat(orthogonal(U, P)),
         dense,
     )
     return Outside(S, inner, P, Q, *(largest_singular_value(block) for block in (core, left, right)))
 
 
-def _orthogonal(V: Array, basis: Array) -> Array:
+def orthogonal(V: Array, basis: Array) -> Array:
     """Return what of some columns is orthogonal to those of a basis."""
     return V - basis @ (basis.T @ V)
 
@@ -332,7 +332,7 @@ def _iterated_top(
         # Still a random block: what is not near the directions given is found too, if later.
         start *= BESIDE / np.linalg.norm(start, axis=0)
         start[:, : near.shape[1]] += near[:, :BLOCK]
-    start = _orthogonal(start, known)
+    start = orthogonal(start, known)
     found = None if inverse is None else _inverted_top(S, known, k, more, level, start, inverse)
     return _krylov_top(S, k, more, level, start, 1 if near is None else FEWEST) if found is None else found
 
@@ -366,7 +366,7 @@ def _inverted_top(
     """Return top triplets from a Krylov space of an inverse (:func:`top_above`), None where it does not show them."""
     # Its products are projected, in the place of those with a transpose: the space is one of the inverse seen from what
     # is not known.
-    space = Krylov(LinearMap(inverse.shape, inverse.matmat, lambda V: _orthogonal(V, known)), start)
+    space = Krylov(LinearMap(inverse.shape, inverse.matmat, lambda V: orthogonal(V, known)), start)
     basis, images, wanted = space.next_basis(), np.empty((S.shape[0], 0)), float(INVERTED_LEAST)
     while wanted <= INVERTED_MOST:
         while basis.shape[1] < wanted and not space.closed:

@@ -27,7 +27,7 @@ from ..certificates import Bound
 from ..certificates.duality import best_gap, is_formed
 from ..certificates.evidence import Estimates, Evidence, evidence
 from ..dense import largest_singular_value
-from ..linear_map import LinearMap, Outside, TopSingular, outside, top_above
+from ..linear_map import LinearMap, Outside, TopSingular, orthogonal, outside, top_above
 from ..low_rank import Svd, balanced, factor_svd, numerical_rank
 from ..objectives import Exact, Nearby
 from ..problem import Problem
@@ -210,8 +210,10 @@ class _View:
         most = self.gradient.norm(outside + residual)
         if most - lam <= CROWDED * (max(self.gradient.core, outside) - lam):
             return most
-        W = np.linalg.qr(np.hstack([self.gradient.Q, large.V[:, :GROWTH], self.GtP]))[0]
-        inside = np.hstack([self.GQ, self.G.matmat(W[:, self.s.size :])])
+        Q = self.gradient.Q
+        # What QR makes of dependent columns is chance: projected once more it is too short rather than too long.
+        W = orthogonal(np.linalg.qr(np.hstack([large.V[:, :GROWTH], orthogonal(self.GtP, Q)]))[0], Q)
+        inside = np.hstack([self.GQ, self.G.matmat(W)])
         return min(max(largest_singular_value(inside), outside), most)
 
     def block(self, escaping: TopSingular) -> _Block:

@@ -181,6 +181,23 @@ def test_coupled_blocks_of_a_crowded_gradient_do_not_hide_its_norm(shape):
     assert found - lam == pytest.approx(exact - lam, rel=0.01)
 
 
+@pytest.mark.parametrize("shape", [(30, 8), (8, 30), (6, 6)])
+def test_where_the_spaces_fill_a_side_the_norm_of_the_gradient_is_not_passed(shape):
+    """Outside of five directions are fewer than the blocks beside the diagonal have columns."""
+    rng = np.random.default_rng(3)
+    P, Q = (np.linalg.qr(rng.standard_normal((size, 5)))[0] for size in shape)
+    M = rng.standard_normal(shape)
+    G = P @ Q.T - M
+    run = _Run(ls.Problem(Denoising(M), 1, 1.0), tol=1e-9)
+    _, _, (view,) = run._views([(P, np.ones(5), Q)])
+    large = top_above(view.gradient, 4, 4, 0.0)
+    outside = float(large.values[0])
+    core, exact = np.linalg.norm(P.T @ G @ Q, 2), np.linalg.norm(G, 2)
+    found = view.norm(large, outside, 0.0, max(core, outside) * (1.0 - 1e-6))
+    # All of the space is looked into.
+    assert found == pytest.approx(exact, rel=1e-12)
+
+
 def test_scattered_entries_of_a_completion_are_solved_in_few_rounds():
     """Singular values of the gradient crowd at lam: 200 rounds did not end, most of them without a descent."""
     rng = np.random.default_rng(0)
