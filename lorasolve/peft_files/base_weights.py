@@ -16,11 +16,13 @@ from ..linear_map import LinearMap, spectral_norm_estimate
 from ..low_rank import factor_svd
 from .folder import UnreadableError, inside, printable, read_json
 from .layers import LayerFactors
-from .quantised import coded
+from .quantised import NAMES, coded
 from .safetensors import ROUNDOFF, TensorFile, TensorInfo
 
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
+# Files that say how weights were quantised, and under what key; None for all of the file.
+_CONFIGURATIONS = {"config.json": "quantization_config", "quantize_config.json": None, "quant_config.json": None}
 _INDEX_LIMIT = 16 * 2**20
 # One weight matrix as float32 takes 1 GB at this many entries.
 _WEIGHT_LIMIT = 2**28
@@ -74,6 +76,7 @@ class BaseWeights:
         path = pathlib.Path(as_path(path, "base"))
         # The file of each tensor.
         self._files: dict[str, TensorFile] = {}
+        self._folder = path if path.is_dir() else None
         if not path.is_dir():
             self._add(TensorFile(path))
         elif (path / _INDEX).exists():
@@ -111,7 +114,7 @@ class BaseWeights:
             If there is none under that name, or of another shape or kind.
         """
         name = self._name(layer.module)
-        codes = coded(self._files, name, layer.shape)
+        codes = coded(self._files, name, layer.shape, self._settings)
         shape = self._shape(name) if codes is None else codes.shape
         if math.prod(shape) > _WEIGHT_LIMIT or len(shape) < 2:
             raise UnreadableError(f"the base weight has the shape {shape}")
@@ -134,7 +137,7 @@ class BaseWeights:
         """
         turned = self.is_turned(layer)
         name = self._name(layer.module)
-        codes = coded(self._files, name, layer.shape)
+        codes = coded(self._files, name, layer.shape, self._settings)
         W = self._files[name].read(name, np.float32) if codes is None else codes.numbers()
         W = W.reshape(len(W), -1)
         return W.T if turned or (turned is None and fan_in_fan_out) else W
@@ -158,18 +161,37 @@ class BaseWeights:
     def _info(self, name: str) -> TensorInfo:
         return self._files[name].tensors[name]
 
+    def _settings(self) -> dict[str, object]:
+        """Return what the folder says of how its weights were quantised."""
+        if self._folder is None:
+            raise UnreadableError(
+                "the base weight is quantized, and only the configuration beside it says how; give its folder"
+            )
+        for name, key in _CONFIGURATIONS.items():
+            if (self._folder / name).exists():
+                document = read_json(inside(self._folder, name))
+                found = document if key is None else document.get(key)
+                if isinstance(found, dict):
+                    return found
+        raise UnreadableError(
+            f"the base weight is quantized, and no configuration says how ({', '.join(_CONFIGURATIONS)})"
+        )
+
     def _name(self, module: str) -> str:
         """Return the tensor of a module; one of the two names may have more words in front (``model.``)."""
-        words = f"{module}.weight".split(".")
-        for first in range(len(words) - 1):
-            name = ".".join(words[first:])
-            if name in self._files:
-                return name
-        ending = "." + ".".join(words)
-        found = [name for name in self._files if name.endswith(ending)]
-        if len(found) != 1:
-            raise UnreadableError("no base weight of this name" if not found else "several base weights of this name")
-        return found[0]
+        several = False
+        for part in NAMES:
+            words = f"{module}.{part}".split(".")
+            for first in range(len(words) - 1):
+                name = ".".join(words[first:])
+                if name in self._files:
+                    return name
+            ending = "." + ".".join(words)
+            found = [name for name in self._files if name.endswith(ending)]
+            if len(found) == 1:
+                return found[0]
+            several |= len(found) > 1
+        raise UnreadableError("several base weights of this name" if several else "no base weight of this name")
 
 
 def base_facts(layer: LayerFactors, W: Array) -> BaseFacts:

@@ -137,7 +137,7 @@ def test_metadata_that_are_null_are_none(tmp_path):
     assert file.metadata == {} and file.read("x") == 0.0
 
 
-@pytest.mark.parametrize("bits", [None, 4])
+@pytest.mark.parametrize("bits", [None, 3, 4, 5, 6])
 def test_what_mlx_adds(tmp_path, bits):
     """Of a layer of mlx_lm itself, over a plain weight and over codes."""
     mx, nn, lora = (pytest.importorskip(name) for name in ("mlx.core", "mlx.nn", "mlx_lm.tuner.lora"))

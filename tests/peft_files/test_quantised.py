@@ -1,4 +1,4 @@
-"""Frozen weights that bitsandbytes and MLX store as codes, against loops over numbers and bitsandbytes itself."""
+"""Frozen weights that are stored as codes, against loops over single numbers and bitsandbytes itself."""
 
 from __future__ import annotations
 
@@ -163,6 +163,18 @@ def test_eight_bits_of_another_shape_are_refused(tmp_path, make):
         weight(make, tmp_path, {NAME: ("I8", np.ones((M, N, 1), "i1")), "h.0.q.SCB": np.ones(M, "f4")})
 
 
+def as_words(codes, bits):
+    """Return codes one after the other as words of 32 bits, bit by bit from the lowest of the first one on."""
+    stream = [int(code) >> k & 1 for code in codes for k in range(bits)]
+    stream += [0] * (-len(stream) % 32)
+    return [sum(bit << k for k, bit in enumerate(stream[i : i + 32])) for i in range(0, len(stream), 32)]
+
+
+def signed(words):
+    """Return words of 32 bits as the signed integers that torch has for them."""
+    return np.array(words, "u4").view("i4")
+
+
 def of_mlx(bits, m=5, n=64, groups=2, seed=0):
     """Return the tensors of a weight (m, n), its codes the lowest bits of a word first, and the weight."""
     rng = np.random.default_rng(seed)
@@ -170,15 +182,11 @@ def of_mlx(bits, m=5, n=64, groups=2, seed=0):
     scales, biases = rng.standard_normal((2, m, groups)).astype("f2")
     W = [[codes[i, j] * float(scales[i, j * groups // n]) + float(biases[i, j * groups // n]) for j in range(n)]
          for i in range(m)]  # fmt: skip
-    each = 32 // bits
-    words = [
-        [sum(int(codes[i, j + k]) << (bits * k) for k in range(each)) for j in range(0, n, each)] for i in range(m)
-    ]
-    tensors = {NAME: ("U32", np.array(words, "u4")), "h.0.q.scales": scales, "h.0.q.biases": biases}
-    return tensors, np.array(W)
+    words = np.array([as_words(row, bits) for row in codes], "u4")
+    return {NAME: ("U32", words), "h.0.q.scales": scales, "h.0.q.biases": biases}, np.array(W)
 
 
-@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("bits", [2, 3, 4, 5, 6, 8])
 @pytest.mark.parametrize("turned", [False, True])
 def test_codes_of_mlx(tmp_path, make, bits, turned):
     tensors, W = of_mlx(bits)
@@ -198,7 +206,7 @@ def test_codes_of_mlx(tmp_path, make, bits, turned):
     [
         ({}, (5, 60), "in (5, 8) words of 32 bits for a weight of (5, 60)"),
         ({}, (6, 64), "in (5, 8) words of 32 bits for a weight of (6, 64)"),
-        ({NAME: ("U32", np.ones((5, 6), "u4"))}, (5, 64), "in (5, 6) words of 32 bits"),
+        ({NAME: ("U32", np.ones((5, 14), "u4"))}, (5, 64), "in (5, 14) words of 32 bits"),
         ({NAME: ("U32", np.ones((), "u4"))}, (5, 64), "in (0,) words"),
         ({NAME: ("U32", np.ones((0, 8), "u4"))}, (64, 9), "in (0, 8) words"),
         ({NAME: ("U32", np.ones((5, 7), "u4"))}, (5, 60), "in (5, 7) words"),
@@ -214,6 +222,247 @@ def test_what_does_not_fit_codes_of_mlx(tmp_path, make, change, shape, message):
     folder = make.adapter(tmp_path / "a", make.linear("h.0.q", *make.pair(0, out=shape[0], inner=shape[1])))
     (layer,) = diagnose(folder, base=tmp_path / "base.safetensors").layers
     assert layer.base is None and message in layer.no_base
+
+
+def of_gptq(bits=4, version="gptq", order=None, m=32, n=64, groups=4, seed=0):
+    """Return the tensors of a weight (m, n), and the weight: scale (code - zero), of the group of each input.
+
+    The first version of the format stores zeros less 1.
+    """
+    rng = np.random.default_rng(seed)
+    codes, zeros = rng.integers(0, 2**bits, (m, n)), rng.integers(1, 2**bits, (m, groups))
+    scales = rng.uniform(0.1, 3.0, (m, groups)).astype("f2")
+    group = [j * groups // n for j in range(n)] if order is None else order
+    W = [[(codes[i, j] - zeros[i, group[j]]) * float(scales[i, group[j]]) for j in range(n)] for i in range(m)]
+    stored = zeros - 1 if version == "gptq" else zeros
+    tensors = {
+        "h.0.q.qweight": np.transpose([signed(as_words(row, bits)) for row in codes]),
+        "h.0.q.qzeros": np.array([signed(as_words(stored[:, g], bits)) for g in range(groups)]),
+        "h.0.q.scales": scales.T,
+    }
+    if order is not None:
+        tensors["h.0.q.g_idx"] = np.array(order, "i4")
+    return tensors, np.array(W)
+
+
+def of_awq(m=24, n=64, groups=4, seed=0):
+    """Return the tensors of a weight (m, n) and the weight; in a word lie outputs 0, 2, 4, 6, 1, 3, 5, 7."""
+    rng = np.random.default_rng(seed)
+    codes, zeros = rng.integers(0, 16, (m, n)), rng.integers(0, 16, (m, groups))
+    scales = rng.uniform(0.1, 3.0, (m, groups)).astype("f2")
+    W = [[(codes[i, j] - zeros[i, j * groups // n]) * float(scales[i, j * groups // n]) for j in range(n)]
+         for i in range(m)]  # fmt: skip
+
+    def words(column):
+        return signed(as_words([column[8 * k + i] for k in range(m // 8) for i in (0, 2, 4, 6, 1, 3, 5, 7)], 4))
+
+    tensors = {
+        "h.0.q.qweight": np.array([words(codes[:, j]) for j in range(n)]),
+        "h.0.q.qzeros": np.array([words(zeros[:, g]) for g in range(groups)]),
+        "h.0.q.scales": scales.T,
+    }
+    return tensors, np.array(W)
+
+
+def of_compressed(bits=4, groups=4, zero="none", order=None, m=20, n=48, seed=0):
+    """Return the tensors of a weight (m, n) and the weight: codes less the middle one, scaled, or less a zero too."""
+    rng = np.random.default_rng(seed)
+    middle = 2 ** (bits - 1)
+    codes = rng.integers(0, 2**bits, (m, n))
+    zeros = rng.integers(-middle, middle, (m, groups)) if zero != "none" else np.zeros((m, groups), int)
+    scales = rng.uniform(0.1, 3.0, (m, groups)).astype("f4")
+    group = [j * groups // n for j in range(n)] if order is None else order
+    W = [[(codes[i, j] - middle - zeros[i, group[j]]) * float(scales[i, group[j]]) for j in range(n)] for i in range(m)]
+    tensors = {
+        "h.0.q.weight_packed": np.array([signed(as_words(row, bits)) for row in codes]),
+        "h.0.q.weight_scale": scales,
+        "h.0.q.weight_shape": np.array([m, n]),
+    }
+    if zero == "packed":
+        columns = [signed(as_words(zeros[:, g] + middle, bits)) for g in range(groups)]
+        tensors["h.0.q.weight_zero_point"] = np.transpose(columns)
+    if zero == "plain":
+        tensors["h.0.q.weight_zero_point"] = ("I8", zeros.astype("i1"))
+    if order is not None:
+        tensors["h.0.q.weight_g_idx"] = np.array(order, "i4")
+    return tensors, np.array(W)
+
+
+def base_of(make, folder, tensors, config=None, file="config.json"):
+    """Return a folder with a base model, and with what its configuration says of the codes."""
+    folder.mkdir(exist_ok=True)
+    make.file(folder / "model.safetensors", tensors)
+    if config is not None:
+        (folder / file).write_text(json.dumps(config))
+    return folder
+
+
+def layer_over(make, tmp_path, base, shape):
+    folder = make.adapter(tmp_path / "a", make.linear("h.0.q", *make.pair(0, out=shape[0], inner=shape[1])))
+    (layer,) = diagnose(folder, base=base).layers
+    return layer
+
+
+def agree(make, tmp_path, base, W):
+    """Compare a weight with the one that is read, and with the length and the norm that `diagnose` tells."""
+    layer = layer_over(make, tmp_path, base, W.shape)
+    assert layer.base.frobenius == pytest.approx(np.linalg.norm(W), rel=1e-5)
+    assert layer.base.spectral == pytest.approx(np.linalg.norm(W, 2), rel=1e-5)
+    weights = BaseWeights(base)
+    found = coded(weights._files, weights._name("h.0.q"), W.shape, weights._settings).numbers()
+    np.testing.assert_allclose(found, W, rtol=1e-6, atol=1e-6)
+
+
+SHUFFLED = [int(group) for group in np.random.default_rng(5).permutation(np.arange(64) % 4)]
+
+
+@pytest.mark.parametrize("order", [None, SHUFFLED])
+@pytest.mark.parametrize("version", ["gptq", "gptq_v2"])
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_codes_of_gptq(tmp_path, make, bits, version, order):
+    tensors, W = of_gptq(bits, version, order)
+    config = {"quantization_config": {"quant_method": "gptq", "bits": bits, "checkpoint_format": version}}
+    agree(make, tmp_path, base_of(make, tmp_path / "base", tensors, config), W)
+
+
+@pytest.mark.parametrize("config", [{"bits": 4, "group_size": 16}, {"quant_method": "gptq", "format": "gptq"}])
+def test_codes_of_gptq_beside_a_configuration_of_their_own(tmp_path, make, config):
+    tensors, W = of_gptq()
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "config.json").write_text("{}")
+    agree(make, tmp_path, base_of(make, tmp_path / "base", tensors, config, "quantize_config.json"), W)
+
+
+def test_codes_of_awq(tmp_path, make):
+    tensors, W = of_awq()
+    config = {"quantization_config": {"quant_method": "awq", "version": "GEMM", "bits": 4}}
+    agree(make, tmp_path, base_of(make, tmp_path / "base", tensors, config), W)
+
+
+@pytest.mark.parametrize("zero", ["none", "packed", "plain"])
+@pytest.mark.parametrize(("bits", "groups"), [(4, 4), (4, 1), (8, 3), (2, 2)])
+def test_codes_of_compressed_tensors(tmp_path, make, bits, groups, zero):
+    tensors, W = of_compressed(bits, groups, zero)
+    agree(make, tmp_path, base_of(make, tmp_path / "base", tensors), W)
+
+
+def test_codes_of_compressed_tensors_in_an_order(tmp_path, make):
+    order = [int(group) for group in np.random.default_rng(5).permutation(np.arange(48) % 4)]
+    tensors, W = of_compressed(zero="packed", order=order)
+    agree(make, tmp_path, base_of(make, tmp_path / "base", tensors), W)
+    tensors, W = of_compressed()  # where none is known
+    tensors["h.0.q.weight_g_idx"] = np.full(48, -1, "i4")
+    agree(make, tmp_path, base_of(make, tmp_path / "base", tensors), W)
+
+
+def test_one_scale_of_compressed_tensors(tmp_path, make):
+    tensors, _ = of_compressed()
+    tensors["h.0.q.weight_scale"] = np.array([0.5], "f4")
+    codes = coded(BaseWeights(base_of(make, tmp_path / "base", tensors))._files, "h.0.q.weight_packed", (20, 48))
+    again = of_compressed(groups=1)[0]
+    again["h.0.q.weight_scale"][:] = 0.5
+    same = BaseWeights(base_of(make, tmp_path / "other", again))._files
+    np.testing.assert_array_equal(codes.numbers(), coded(same, "h.0.q.weight_packed", (20, 48)).numbers())
+
+
+GPTQ = {"quantization_config": {"quant_method": "gptq"}}
+
+
+@pytest.mark.parametrize(
+    ("change", "config", "message"),
+    [
+        ({}, None, "no configuration says how (config.json, quantize_config.json, quant_config.json)"),
+        ({}, {"quantization_config": 4}, "no configuration says how"),
+        (
+            {},
+            {"quantization_config": {"quant_method": "gptq", "checkpoint_format": "marlin"}},
+            "by gptq in the format marlin; codes of this shape",
+        ),
+        (
+            {},
+            {"quantization_config": {"quant_method": "gptq", "checkpoint_format": ["gptq"]}},
+            "in the format ['gptq']",
+        ),
+        ({}, {"quantization_config": {"quant_method": "auto-round"}}, "by auto-round in the format gptq"),
+        ({"h.0.q.qweight": np.ones((9, 32), "i4")}, GPTQ, "in (9, 32) words of 32 bits for a weight of (32, 64)"),
+        ({"h.0.q.qweight": np.ones((), "i4")}, GPTQ, "in (0,) words"),
+        ({"h.0.q.scales": np.ones((3, 32), "f2")}, GPTQ, "qzeros has 16 entries of I32; expected 12 codes of I32"),
+        ({"h.0.q.scales": np.ones((4, 32), "i4")}, GPTQ, "scales has 128 entries of I32; expected 128 floats"),
+        ({"h.0.q.scales": np.ones((32, 4), "f2")}, GPTQ, "scales has the shape (32, 4); expected (groups, 32)"),
+        ({"h.0.q.scales": np.ones((0, 32), "f2")}, GPTQ, "scales has the shape (0, 32); expected (groups, 32)"),
+        ({"h.0.q.g_idx": np.ones(63, "i4")}, GPTQ, "g_idx has 63 entries of I32; expected 64 codes of I32"),
+        ({"h.0.q.g_idx": np.full(64, 4, "i4")}, GPTQ, "g_idx names others than 4 groups"),
+        ({"h.0.q.g_idx": np.arange(-1, 63, dtype="i4")}, GPTQ, "g_idx names others than 4 groups"),
+        ({"h.0.q.qzeros": np.full((4, 4), -1, "i4")}, GPTQ, "with zero points of 16 in 4 bits"),
+    ],
+)
+def test_what_does_not_fit_codes_of_gptq(tmp_path, make, change, config, message):
+    base = base_of(make, tmp_path / "base", of_gptq()[0] | change, config)
+    layer = layer_over(make, tmp_path, base, (32, 64))
+    assert layer.base is None and message in layer.no_base
+
+
+def test_groups_of_gptq_that_do_not_fit_its_inputs(tmp_path, make):
+    tensors = of_gptq()[0] | {"h.0.q.scales": np.ones((3, 32), "f2"), "h.0.q.qzeros": np.ones((3, 4), "i4")}
+    layer = layer_over(make, tmp_path, base_of(make, tmp_path / "base", tensors, GPTQ), (32, 64))
+    assert layer.base is None and "in 3 groups of 64 inputs" in layer.no_base
+
+
+def test_codes_of_gptq_need_the_folder(tmp_path, make):
+    base = base_of(make, tmp_path / "base", of_gptq()[0], GPTQ) / "model.safetensors"
+    layer = layer_over(make, tmp_path, base, (32, 64))
+    assert layer.base is None and "only the configuration beside it says how; give its folder" in layer.no_base
+
+
+@pytest.mark.parametrize(
+    ("change", "method", "message"),
+    [
+        ({"h.0.q.qzeros": np.ones((4, 2), "i4")}, "awq", "qzeros has 8 entries of I32; expected 12 codes of I32"),
+        ({}, "other", "by other in the format gemm; codes of this shape are read where they are of awq"),
+        ({"h.0.q.qweight": np.ones((24, 8), "i4")}, "awq", "in (24, 8) words of 32 bits"),
+    ],
+)
+def test_what_does_not_fit_codes_of_awq(tmp_path, make, change, method, message):
+    config = {"quantization_config": {"quant_method": method}}
+    base = base_of(make, tmp_path / "base", of_awq()[0] | change, config)
+    layer = layer_over(make, tmp_path, base, (24, 64))
+    assert layer.base is None and message in layer.no_base
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"h.0.q.weight_packed": np.ones((20, 7), "i4")}, "in (20, 7) words of 32 bits"),
+        ({"h.0.q.weight_packed": np.ones((21, 6), "i4")}, "in (21, 6) words of 32 bits"),
+        ({"h.0.q.weight_scale": np.ones((20, 5), "f4")}, "in 5 groups of 48 inputs"),
+        ({"h.0.q.weight_scale": np.ones(19, "f4")}, "weight_scale has the shape (19,); expected (20, groups)"),
+        (
+            {"h.0.q.weight_zero_point": np.ones((2, 4), "i4")},
+            "weight_zero_point has 8 entries of I32; expected 12 codes",
+        ),
+        ({"h.0.q.weight_packed": ("U8", np.ones((20, 24), "u1"))}, "is stored as U8 (quantized?)"),
+    ],
+)
+def test_what_does_not_fit_codes_of_compressed_tensors(tmp_path, make, change, message):
+    base = base_of(make, tmp_path / "base", of_compressed()[0] | change)
+    layer = layer_over(make, tmp_path, base, (20, 48))
+    assert layer.base is None and message in layer.no_base
+
+
+@pytest.mark.parametrize("version", ["gemv", "GEMV_fast", "llm-awq"])
+def test_of_square_weights_the_shapes_do_not_tell_how_awq_packed_them(tmp_path, make, version):
+    tensors = of_awq(m=64)[0]
+    tensors["h.0.q.qweight"], tensors["h.0.q.qzeros"] = np.ones((64, 8), "i4"), np.ones((64, 8), "i4")
+    tensors["h.0.q.scales"] = np.ones((64, 64), "f2")
+    config = {"quantization_config": {"quant_method": "awq", "version": version}}
+    layer = layer_over(make, tmp_path, base_of(make, tmp_path / "base", tensors, config), (64, 64))
+    assert layer.base is None and f"by awq in the format {version}; codes of this shape" in layer.no_base
+
+
+def test_a_few_inputs_do_not_tell_how_many_bits_codes_have(tmp_path, make):
+    base = base_of(make, tmp_path / "base", of_compressed(n=4, groups=1)[0])
+    layer = layer_over(make, tmp_path, base, (20, 4))
+    assert layer.base is None and "in (20, 1) words of 32 bits for a weight of (20, 4)" in layer.no_base
 
 
 @pytest.mark.parametrize("double", [False, True])
