@@ -15,12 +15,13 @@ kind          what is verified                                                  
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, ClassVar
 
 from lorasolve._known import Known
+from lorasolve.symbolic.evaluate import Values
 from lorasolve.symbolic.mutants import Mutant
 from lorasolve.symbolic.substitution import substituted
 from lorasolve.symbolic.taken import Taken
@@ -29,6 +30,8 @@ from lorasolve.symbolic.written import text
 
 # Expressions put into a conclusion that its name tells.
 MANY = 4
+# Of the search for a witness.
+SEED = 20251
 
 
 def in_words(known: Known, facts: Sequence[str]) -> str:
@@ -138,9 +141,29 @@ class Check(ABC):
         return Premise(name, left, right, self.facts, self.relation == "==", self, where=where or {}, put=put)
 
     def prove(self) -> Outcome:
-        """Try to prove the statement, unless something is wrong with how it is written."""
+        """Try to prove the statement, and all checks that it rests on."""
+        outcome = self.follows()
+        fault = fault_of_sources(self, lambda source: (source.follows(),)) if outcome.holds else None
+        return outcome if fault is None else Outcome(False, fault)
+
+    def follows(self) -> Outcome:
+        """Try to prove the statement from what it takes for granted and from the conclusions that it uses.
+
+        Nothing is, of what is written without meaning or where no values are found at which all of that holds.
+        """
         fault = self.fault()
-        return self._prove() if fault is None else Outcome(False, fault)
+        if fault is not None:
+            return Outcome(False, fault)
+        outcome = self._prove()
+        if outcome.holds and self.taken and self.witness(Random(SEED)) is None:
+            return Outcome(
+                False, "no witness: no values were found at which it is defined and all that it assumes holds"
+            )
+        return outcome
+
+    def witness(self, rng: Random) -> Values | None:
+        """Return values at which all that it takes for granted holds and its sides are defined, or None."""
+        return {}
 
     @abstractmethod
     def fault(self) -> str | None:
@@ -190,3 +213,40 @@ class TwoSided(Check):
     @abstractmethod
     def relation(self) -> str:
         """How the left side compares with the right one: ``==`` or ``<=``."""
+
+
+def fault_of_sources(
+    check: Check,
+    shown: Callable[[Check], Iterable[Outcome]],
+    listed: Sequence[Check] | None = None,
+    users: tuple[Check, ...] = (),
+) -> str | None:
+    """Return what is wrong with the checks that a proof rests on, however far back, or None.
+
+    Parameters
+    ----------
+    check
+        The check.
+    shown
+        Returns what became of one that it rests on.
+    listed
+        The checks among which these are, if it matters; those behind a fact need not be.
+    users
+        The checks that rest on this one, by which a circle is found.
+    """
+    users = (*users, check)
+    behind = [(source, ", which shows a fact,", None) for source in check.shown_by]
+    for source, role, known_here in behind + [(source, "", listed) for source in check.sources]:
+        if any(source is user for user in users):
+            return f"the proof goes in a circle through check {source.name}"
+        if known_here is not None and not any(source is known for known in known_here):
+            return f"check {source.name} is in the list of no theorem that is used here"
+        if source.known is not Known.PROVED:
+            return f"check {source.name} is {source.known}"
+        for outcome in shown(source):
+            if not outcome.holds:
+                return f"check {source.name}{role} is not shown: {outcome.detail}"
+        fault = fault_of_sources(source, shown, known_here, users)
+        if fault is not None:
+            return fault
+    return None

@@ -15,7 +15,7 @@ from typing import Any
 import sympy
 
 from lorasolve.symbolic import expression as ex
-from lorasolve.symbolic.checks import Check
+from lorasolve.symbolic.checks import SEED, Check
 from lorasolve.symbolic.evaluate import Values, symbols_of
 from lorasolve.symbolic.example_checks import Exact
 from lorasolve.symbolic.matrix_checks import Identity, Inequality
@@ -27,7 +27,6 @@ from lorasolve.symbolic.theorem import Theorem
 from lorasolve.symbolic.written import ExportError, text
 
 SCHEMA = "lorasolve/proofs/1"
-SEED = 20251
 
 
 def document(theorems: Mapping[str, Theorem]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from lorasolve.symbolic import expression as ex
 from lorasolve.symbolic import taken
 from lorasolve.symbolic.assumptions import Assumption
 from lorasolve.symbolic.checks import Check, Outcome, TwoSided
-from lorasolve.symbolic.evaluate import Values, as_text, describe, evaluate
+from lorasolve.symbolic.evaluate import Irrational, Values, as_text, describe, evaluate
 from lorasolve.symbolic.examples import EVALUATIONS, examples, find
 from lorasolve.symbolic.normal import Rules, is_zero, normal_form, rules_of
 from lorasolve.symbolic.restated import fault_of_instance, fault_of_restatement
@@ -70,8 +70,8 @@ class Identity(TwoSided):
         return Outcome(True, f"{EVALUATIONS} random rational examples")
 
     def witness(self, rng: Random) -> Values | None:
-        """Return values that satisfy all assumptions, or None if none were found."""
-        return find(self._sides(), self.in_force, None, lambda values: True, rng)
+        """Return values that satisfy all assumptions, at which the sides are defined, or None if none were found."""
+        return find(self._sides(), self.in_force, None, lambda values: _are_defined(self._sides(), values), rng)
 
     def counterexample(self, given: Mapping[Any, Any] | None, rng: Random) -> str | None:
         """Return matrices at which the two sides differ."""
@@ -283,11 +283,16 @@ class Inequality(TwoSided):
         return all(gap == 0 if equal else gap >= 0 for equal, gap in gaps)
 
     def witness(self, rng: Random) -> Values | None:
-        """Return values at which all assumptions and hypotheses hold, or None if none were found."""
+        """Return values at which all assumptions and hypotheses hold and all is defined, or None if none were found."""
+        exprs = self._exprs()
+
+        def fits(values: Values) -> bool:
+            return _are_defined(exprs[:2], values) and self._premises_hold(values)
+
         stated = [twin.counterexample for twin in self.mutants if twin.of_statement and twin.counterexample]
         for given in [*stated, None]:
-            with suppress(ValueError):  # a twin may be about fewer symbols
-                values = find(self._exprs(), self.in_force, given, self._premises_hold, rng)
+            with suppress(ValueError, ZeroDivisionError):  # a twin may be about fewer symbols
+                values = find(exprs, self.in_force, given, fits, rng)
                 if values is not None:
                     return values
         return None
@@ -327,6 +332,14 @@ def idle(check: Check) -> list[str]:
 
 def _rules(assumptions: Sequence[Assumption]) -> Rules:
     return rules_of(tuple(pair for assumption in assumptions for pair in assumption.equations))
+
+
+def _are_defined(exprs: Sequence[ex.Expr], values: Values) -> bool:
+    """Whether nothing is divided by zero; a value that is not rational is one."""
+    for expr in exprs:
+        with suppress(Irrational):
+            evaluate(expr, values)
+    return True
 
 
 def _negative(term: Term, values: Values) -> bool:

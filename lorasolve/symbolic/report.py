@@ -10,9 +10,9 @@ from random import Random
 from typing import Any
 
 from lorasolve._known import Known
-from lorasolve.symbolic.checks import Check, Outcome, in_words
+from lorasolve.symbolic.checks import Check, Outcome, fault_of_sources, in_words
 from lorasolve.symbolic.mutants import Mutant
-from lorasolve.symbolic.theorem import KINDS, Theorem
+from lorasolve.symbolic.theorem import KINDS, Theorem, foreign
 
 from .._support.validate import as_instance
 
@@ -123,7 +123,7 @@ class Shown:
     def __call__(self, check: Check) -> tuple[Outcome, Outcome]:
         """Return the outcome of the proof, and of the test on examples."""
         if id(check) not in self._found:
-            proof = _guarded(check.prove)
+            proof = _guarded(check.follows) if type(check) in KINDS else Outcome(False, foreign(check))
             self._found[id(check)] = check, proof, _guarded(lambda: check.test(Random(SEED)))
         return self._found[id(check)][1:]
 
@@ -162,35 +162,8 @@ def _sections(theorem: Theorem) -> dict[str, str]:
         return {}
 
 
-def _fault_of_sources(
-    check: Check, listed: Sequence[Check] | None, shown: Shown, users: tuple[Check, ...] = ()
-) -> str | None:
-    """Return what is wrong with the checks that a proof rests on, however far back, or None.
-
-    Those behind a fact, for which `listed` is None, need not be in the list of a theorem that is used.
-    """
-    users = (*users, check)
-    behind = [(source, ", which shows a fact,", None) for source in check.shown_by]
-    for source, role, known_here in behind + [(source, "", listed) for source in check.sources]:
-        if any(source is user for user in users):
-            return f"the proof goes in a circle through check {source.name}"
-        if known_here is not None and not any(source is known for known in known_here):
-            return f"check {source.name} is in the list of no theorem that is used here"
-        if type(source) not in KINDS:
-            return f"check {source.name}: {type(source).__name__} is not a kind of check of this package"
-        if source.known is not Known.PROVED:
-            return f"check {source.name} is {source.known}"
-        for outcome in shown(source):
-            if not outcome.holds:
-                return f"check {source.name}{role} is not shown: {outcome.detail}"
-        fault = _fault_of_sources(source, known_here, shown, users)
-        if fault is not None:
-            return fault
-    return None
-
-
 def _proved(check: Check, listed: Sequence[Check], shown: Shown) -> Outcome:
-    fault = _fault_of_sources(check, listed, shown)
+    fault = fault_of_sources(check, shown, listed)
     return shown(check)[0] if fault is None else Outcome(False, fault)
 
 

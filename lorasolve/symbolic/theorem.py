@@ -118,13 +118,18 @@ class Theorem:
                 found.append(f"prose {says!r}: needs the names of checks of this theorem beside which it stands")
         for check in self.checks:
             if type(check) not in KINDS:
-                found.append(f"check {check.name}: {type(check).__name__} is not a kind of check of this package")
+                found.append(f"check {check.name}: {foreign(check)}")
             if not any(twin.of_statement for twin in check.mutants):
                 found.append(f"check {check.name}: needs a mutant that edits the statement and nothing else")
             if len({twin.kind for twin in check.mutants}) < 2:
                 found.append(f"check {check.name}: needs mutants of at least two kinds")
             found.extend(f"check {check.name}: no step of its proof needs {name}: leave it out" for name in idle(check))
         return found
+
+
+def foreign(check: Check) -> str:
+    """Return what is said of a check of a kind that is none of :data:`KINDS`."""
+    return f"{type(check).__name__} is not a kind of check of this package"
 
 
 def load(path: Path) -> Theorem:

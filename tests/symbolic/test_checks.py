@@ -313,3 +313,38 @@ def test_a_derivative_may_be_taken_at_a_point_or_named_by_what_does_not_move():
     by_name = Identity("name", "2 P^T A for A = P T.", residual, 2 * P.T @ A, given=(define(A, P @ T),))
     at_point = Identity("point", "2 P^T P Q at T = Q.", residual, 2 * P.T @ P @ Q, given=(define(T, Q),))
     assert by_name.prove().holds and at_point.prove().holds
+
+
+@pytest.mark.parametrize(
+    "vacuous",
+    [
+        Inequality("below", "2 <= 0.", 2, 0, proof=[hypothesis("t <= -1", t, -1), hypothesis("1 <= t", 1, t)]),
+        Identity(
+            "squared", "|A|^2 = 0.", square(A), 0, given=[define(t, s**2 + 1), define(s, t), assume("O", (A, 0 * A))]
+        ),
+        Identity("traced", "|A|^2 = -1.", square(A), -1, given=[assume("|A|^2 = -1", (tr(A.T @ A), -1))]),
+        Identity("divided", "|A|^2/t t = |A|^2 at t = 0.", square(A) * (1 / t) * t**2, 0, given=[define(t, 0)]),
+    ],
+    ids=lambda check: check.name,
+)
+def test_what_holds_nowhere_is_not_proved_without_a_report_either(vacuous):
+    """Each of them reduces to zero; s^2 + 1 = t = s has no real solution."""
+    assert vacuous._prove().holds
+    verdict = vacuous.prove()
+    assert not verdict.holds and verdict.detail.startswith("no witness")
+
+
+def test_a_check_that_rests_on_a_false_one_is_not_proved_without_a_report_either():
+    false = cauchy(lhs=3 * inner(A, B))
+    user = Inequality("twice", "", 6 * inner(A, B), 2 * square(A) + 2 * square(B), proof=[2 * false.conclusion()])
+    assert user.follows().holds
+    assert "check cauchy is not shown: normal form" in user.prove().detail
+    assert replace(user, lhs=4 * inner(A, B), proof=[2 * cauchy().conclusion()]).prove().holds
+
+
+@pytest.mark.parametrize("top", [0, 1])
+def test_the_witness_of_an_inequality_leaves_its_sides_defined(top):
+    """Between 0 and 0 nothing has a quotient by itself; between 0 and 1 something has."""
+    between = hypothesis("0 <= t", 0, t) * hypothesis("t <= top", t, top)
+    check = Inequality("quotient", "", 0, t * s**2 / (t + t**3), proof=[between])
+    assert (check.witness(rng()) is None) == (top == 0)
