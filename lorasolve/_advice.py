@@ -84,7 +84,11 @@ def rise(problem: Problem, first: float, last: float) -> str:
 def _try_instead(names: Sequence[str], optimizer: Optimizer, problem: Problem) -> str:
     """Name those of other methods that can run on a problem, to end a sentence of advice with."""
     others = [name for name in names if name != optimizer.name]
-    able = [repr(name) for name in others if Method.of(name).refusal(problem, draws_start=False) is None]
+    try:
+        methods = [Method.of(name) for name in others]
+    except ValueError as error:
+        raise ValueError(f"method: {optimizer.name}.limit_hint: {error}") from error
+    able = [repr(name) for name, method in zip(others, methods) if method.refusal(problem, draws_start=False) is None]
     return f", or try {' or '.join(able)}" if able else ""
 
 

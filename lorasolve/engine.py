@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import replace
+from numbers import Real
 from typing import Any, Literal, SupportsIndex
 
 import numpy as np
@@ -15,7 +16,7 @@ from ._support.keywords import names_keywords
 from ._support.progress import Progress
 from ._support.threads import solver_pools
 from ._support.time_limit import limited_by
-from ._support.validate import as_callable, as_choice, as_flag, as_instance, as_integer, require, shown
+from ._support.validate import Array, as_callable, as_choice, as_flag, as_instance, as_integer, require, shown
 from .inits import Init
 from .inits import registry as init_registry
 from .loop import End, drive, iterate
@@ -219,10 +220,19 @@ def _denial(end: End, optimizer: Optimizer, monitor: Monitor) -> str | None:
     problem, theta = end.stage.problem, end.stage.theta
     if type(optimizer).evaluate is not Optimizer.evaluate:
         grad = np.empty_like(theta)
-        value = optimizer.last_value_and_grad(problem, theta, grad)
+        value = _last_value(optimizer, problem, theta, grad)
         if not monitor.confirms(end.status, theta, value, problem.stationarity(theta, grad)):
             return "its evaluate answers with other values or gradients than those of L: run check_optimizer"
     return contradiction(problem, theta) if end.status is Status.CONVERGED else None
+
+
+def _last_value(optimizer: Optimizer, problem: Problem, theta: Array, grad: Array) -> float:
+    """Write the gradient at the last point and return the value there, checked."""
+    value = optimizer.last_value_and_grad(problem, theta, grad)
+    if not isinstance(value, Real):
+        returned = f"method: {optimizer.name}.last_value_and_grad returned {shown(value)}"
+        raise TypeError(f"{returned}, expected the value of L as a number")
+    return float(value)
 
 
 def _result(
@@ -238,7 +248,7 @@ def _result(
     """Recompute value and gradient at the last point and put everything together."""
     problem, theta = end.stage.problem, end.stage.theta
     grad = np.empty_like(theta)
-    fun = method.optimizer.last_value_and_grad(problem, theta, grad)
+    fun = _last_value(method.optimizer, problem, theta, grad)
     grad_norm = problem.stationarity(theta, grad)
     if not len(monitor.trace):  # of a run that has ended before its first oracle call
         monitor.trace.record(0, fun, grad_norm, seconds, math.nan)

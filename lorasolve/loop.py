@@ -11,7 +11,7 @@ import numpy as np
 from ._support.interruptions import patience
 from ._support.validate import Array, as_flag, as_instance, as_number, shown
 from .monitor import STALL_WINDOW, Monitor, Stop
-from .optimizers.base import DrivenOptimizer, Optimizer
+from .optimizers.base import DrivenOptimizer, Optimizer, State
 from .problem import Problem
 from .schedules import Schedule, Stage
 from .status import Status
@@ -71,7 +71,8 @@ class Trials:
         self.stage = stage
         self.problem = stage.problem
         self.monitor = monitor
-        self.state = optimizer.init(stage.problem, stage.theta, rng)
+        begun = optimizer.init(stage.problem, stage.theta, rng)
+        self.state = as_instance(begun, f"method: what {optimizer.name}.init returns", State)
         self.grad = np.empty_like(stage.theta)
         self.value = self.grad_norm = math.inf
         self._some = slice(None, None, -(-stage.theta.size // COMPARED))
@@ -94,7 +95,13 @@ class Trials:
 
     def _note(self, theta: Array, value: float, grad: Array) -> None:
         self.value, self.grad_norm = value, self.problem.stationarity(theta, grad)
-        if not (math.isfinite(self.value) and math.isfinite(self.grad_norm)):
+        try:
+            finite = math.isfinite(value) and math.isfinite(self.grad_norm)
+        except TypeError as error:  # of a method that returns nothing; asking every value would cost every call
+            raise TypeError(
+                f"method: {self.optimizer.name}.evaluate returned {shown(value)}, expected the value of L as a number"
+            ) from error
+        if not finite:
             self.value = self.grad_norm = math.inf
 
     def decide(self, step_factor: float) -> bool:

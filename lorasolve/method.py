@@ -11,7 +11,7 @@ import numpy as np
 
 from ._support.keywords import names_settings
 from ._support.text import component_text, marked_parts, parse_value, value_text
-from ._support.validate import as_instance, as_iterable, as_number, shown
+from ._support.validate import as_instance, as_iterable, as_number, as_refusal, shown
 from .adapters import registry as adapter_registry
 from .adapters.base import Adapter
 from .inits import Init
@@ -149,18 +149,18 @@ class Method:
         adapter = problem.adapter if self.adapter is None else self.adapter
         if adapter != problem.adapter and problem.several:
             return f"adapter {adapter.name!r}: with settings it {problem.one_matrix_refusal()}"
-        reason = adapter.refusal(problem.objective)
+        reason = as_refusal(adapter.refusal(problem.objective), f"adapter {adapter.name!r}")
         if reason is not None:
             return f"adapter {adapter.name!r}: {reason}"
         problem = self.problem(problem)
-        reason = self._optimizer_refusal(problem)
+        reason = as_refusal(self._optimizer_refusal(problem), f"optimizer {self.optimizer.name!r}")
         if reason is not None:
             return f"optimizer {self.optimizer.name!r}: {reason}"
         for part in self.schedules:
-            reason = self._schedule_refusal(part, problem)
+            reason = as_refusal(self._schedule_refusal(part, problem), f"schedule {part.name!r}")
             if reason is not None:
                 return f"schedule {part.name!r}: {reason}"
-        reason = self._init_refusal(problem) if draws_start else None
+        reason = as_refusal(self._init_refusal(problem), f"init {self.init.name!r}") if draws_start else None
         if reason is not None:
             return f"init {self.init.name!r}: {reason}"
         if any(part.has_stages for part in self.schedules) or (draws_start and self.init.merges):

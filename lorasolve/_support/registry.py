@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from .keywords import names_settings, suggest
+from .stated import as_component
 from .text import marked_parts, parse_value
 from .validate import as_plain, shown
 
@@ -163,7 +164,7 @@ class Registry(Generic[T]):
             If ``given`` is neither a text nor an instance of the base class, or a value is of the wrong type.
         """
         if isinstance(given, self.base):
-            return _with_plain_settings(given)
+            return _with_plain_settings(as_component(given, argument, self.base))
         if not isinstance(given, str):
             article = "an" if self.kind[0] in "aeiou" else "a"
             raise TypeError(
@@ -176,9 +177,10 @@ class Registry(Generic[T]):
             raise ValueError(f"{argument}: unknown {self.kind} {name!r}.{suggest(name, list(self.classes()))}")
         settings = _settings(cls, name, text, argument) if colon else {}
         try:
-            return cls(**settings)
+            made = cls(**settings)
         except (ValueError, TypeError) as error:
             raise type(error)(f"{argument}: {error}") from error
+        return as_component(made, argument, self.base)
 
     def attribute(self, name: str) -> Any:
         """Resolve ``package.ClassName`` (used as the package's module-level ``__getattr__``)."""

@@ -219,8 +219,15 @@ def as_signs(value: ArrayLike, argument: str, shape: tuple[int, int], dtype: Any
 
 def require(given: object, argument: str, refusal: str | None) -> None:
     """Raise a ``ValueError`` that names the argument and, as text, what was given if there is a refusal."""
-    if refusal is not None:
+    if as_refusal(refusal, argument) is not None:
         raise ValueError(f"{argument}: {shown(str(given))} cannot be used here: {refusal}")
+
+
+def as_refusal(answer: Any, argument: str) -> str | None:
+    """Return the answer of a ``refusal`` if it is None or a reason; False would refuse, and True say nothing."""
+    if answer is None or (isinstance(answer, str) and answer.strip()):
+        return answer
+    raise TypeError(f"{argument}: refusal returned {shown(answer)}, expected None or a reason in words")
 
 
 def as_shape(value: Array, argument: str, shape: tuple[int, ...]) -> Array:

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .._support.validate import Array, as_generator, as_instance, require
+from .._support.stated import as_component
+from .._support.validate import Array, as_generator, require
 from ..adapters.base import Adapter, split
 from ..objectives import as_objective
 from ..objectives.base import Objective
@@ -123,7 +124,7 @@ def check_adapter(adapter: Adapter, objective: Any = None, rng: int | np.random.
     >>> [check.name for check in check_adapter(Halved()).failures]
     ['derivative in A']
     """
-    as_instance(adapter, "adapter", Adapter)
+    as_component(adapter, "adapter", Adapter)
     generator = as_generator(rng, "rng")
     given = Softmax.example(generator) if objective is None else as_objective(objective)
     require(adapter.name, "adapter", adapter.refusal(given))

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .._support.validate import as_generator, as_instance
+from .._support.stated import as_component
+from .._support.validate import as_generator
 from ..attacks.base import ANSWERS, Attack, Failures, Family, chosen_families, drawn, judged, reproduced
 from .base import Checked, CheckReport, global_state, run_checks
 
@@ -62,7 +63,7 @@ def check_attack(attack: Attack, rng: int | np.random.Generator = 0) -> CheckRep
     >>> check_attack(registry.classes()["objective"]("huber")).ok
     True
     """
-    as_instance(attack, "attack", Attack)
+    as_component(attack, "attack", Attack)
     seed = int(as_generator(rng, "rng").integers(2**63))
     bench = _Bench(attack, attack.target(), chosen_families(attack, None), seed)
     return run_checks(type(attack).__name__, bench, _CHECKS)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._support.validate import as_generator, as_instance
+from .._support.stated import as_component
+from .._support.validate import as_generator
 from ..convex import solve_convex
 from ..convex.base import ConvexRoute
 from ..objectives import as_objective
@@ -54,7 +55,7 @@ def check_convex(route: ConvexRoute, rng: int | np.random.Generator = 0) -> Chec
     of linear fine-tuning is certified to the tolerance; two runs agree; a loss that is not known to be convex is
     refused.
     """
-    as_instance(route, "route", ConvexRoute)
+    as_component(route, "route", ConvexRoute)
     return run_checks(type(route).__name__, _Bench(route, as_generator(rng, "rng")), _CHECKS)
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from .._support.files import is_alive
-from .._support.validate import as_instance, as_integer, as_number
+from .._support.stated import as_component
+from .._support.validate import as_integer, as_number
 from ..executors.base import Executor, Outcome, Pool, Watched
 from .base import Checked, CheckReport, run_checks
 
@@ -99,7 +100,7 @@ def check_executor(executor: Executor, seconds: float = 60.0) -> CheckReport:
     >>> check_executor(Serial()).ok
     True
     """
-    as_instance(executor, "executor", Executor)
+    as_component(executor, "executor", Executor)
     seconds = as_number(seconds, "seconds", 0.0, open_low=True)
     return run_checks(type(executor).__name__, _Bench(executor, seconds), _CHECKS)
 

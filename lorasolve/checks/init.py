@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .._support.stated import as_component
 from .._support.validate import Array, as_generator, as_instance, require
 from ..adapters.lora import LoRA
 from ..inits.base import Init, Start
@@ -75,7 +76,7 @@ def check_init(init: Init, problem: Problem | None = None, rng: int | np.random.
     >>> [check.name for check in check_init(Transposed()).failures][0]
     'factors'
     """
-    as_instance(init, "init", Init)
+    as_component(init, "init", Init)
     # A seed, as one draw is repeated.
     seed = int(as_generator(rng, "rng").integers(2**63))
     if problem is not None:

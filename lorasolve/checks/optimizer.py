@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .._support.stated import as_component
 from .._support.validate import Array, as_generator, as_instance, require
 from ..adapters import registry as adapter_registry
 from ..adapters.lora import LoRA
@@ -104,7 +105,7 @@ def check_optimizer(
     >>> [check.name for check in check_optimizer(Deaf()).failures]
     ['step factor', 'half the factor is half the step']
     """
-    as_instance(optimizer, "optimizer", Optimizer)
+    as_component(optimizer, "optimizer", Optimizer)
     generator = as_generator(rng, "rng")
     problem = default_problem(optimizer, generator) if problem is None else as_instance(problem, "problem", Problem)
     problem.require_one_matrix("check_optimizer")

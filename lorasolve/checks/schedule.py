@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .._support.stated import as_component
 from .._support.validate import Array, as_generator, as_instance, require
 from ..adapters import registry as adapter_registry
 from ..objectives.linear import LinearFineTuning
@@ -103,7 +104,7 @@ def check_schedule(
     >>> [check.name for check in check_schedule(Turning()).failures]
     ['step_factor is finite and >= 0']
     """
-    as_instance(schedule, "schedule", Schedule)
+    as_component(schedule, "schedule", Schedule)
     # A seed, as one draw is repeated.
     seed = int(as_generator(rng, "rng").integers(2**63))
     problem = default_problem(schedule, seed) if problem is None else as_instance(problem, "problem", Problem)
