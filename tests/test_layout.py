@@ -222,3 +222,15 @@ def test_heavy_libraries_are_imported_where_they_are_used() -> None:
                 if library in allowed and unit(module) not in allowed[library]:
                     found.append(f"{module} imports {library}")
     assert found == []
+
+
+def test_what_is_called_ready_for_json_goes_by_one_rule() -> None:
+    """Infinities and NumPy's numbers stop ``json.dumps``; ``for_json`` alone decides what stands for them."""
+    called = {}
+    for module, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.name == "to_dict":
+                if "JSON-ready" in (ast.get_docstring(node) or ""):
+                    names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+                    called[f"{module}, line {node.lineno}"] = "for_json" in names
+    assert len(called) > 15 and [place for place, by_rule in called.items() if not by_rule] == []

@@ -14,6 +14,7 @@ import numpy as np
 from .._support.interruptions import interruptions_end_all
 from .._support.keywords import suggest
 from .._support.registry import Registry
+from .._support.text import for_json
 from .._support.validate import as_integer, as_iterable, as_number, as_text, shown
 from ._script import in_words, quiet, replay, write_script
 from ._shrink import Instance, shrink
@@ -132,7 +133,7 @@ class AttackReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON-ready values."""
-        return asdict(self)
+        return dict(for_json(asdict(self)))
 
     def __str__(self) -> str:
         trials = ", ".join(f"{count} of {name}" for name, count in self.trials.items())

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .._support.text import at_most, number
+from .._support.text import at_most, for_json, number
 from ..certificates import Bound, Certificate
 from ..certificates.evidence import Evidence
 from ..problem import Problem
@@ -175,7 +175,7 @@ class ConvexResult:
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the factors as plain JSON-ready values."""
         certificate = self.certificate.to_dict()
-        return {
+        found = {
             "route": self.route,
             "status": self.status,
             "success": self.success,
@@ -192,3 +192,4 @@ class ConvexResult:
             "certificate": certificate,
             "cross_check": self.cross_check,
         }
+        return dict(for_json(found))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from .._support.text import for_json
 from ..certificates import Certificate
 from .constants import Constants
 from .curvature import SecondOrder
@@ -49,7 +50,8 @@ class Premise:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON-ready values."""
-        return {"id": self.id, "name": self.name, "holds": self.holds, "detail": self.detail, "block": self.block}
+        found = {"id": self.id, "name": self.name, "holds": self.holds, "detail": self.detail, "block": self.block}
+        return dict(for_json(found))
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -104,7 +106,7 @@ class Verdict:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain JSON-ready values."""
-        return {
+        found = {
             "kind": self.kind,
             "reason": self.reason,
             "basis": self.basis,
@@ -118,6 +120,7 @@ class Verdict:
             "tol": self.tol,
             "witness": self.witness.to_dict() if self.witness else None,
         }
+        return dict(for_json(found))
 
     def __repr__(self) -> str:
         return f"Verdict({self.kind}: {self.reason})"

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .._support.text import for_json
 from .._support.validate import Array
 from ..engine import StoppingRule, solve
 from ..linear_map import LinearMap, top_singular
@@ -59,13 +60,8 @@ class Witness:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain JSON-ready values, the factors as nested lists."""
-        both = {"A": self.A, "B": self.B}
-        factors = {
-            name: [part.tolist() for part in given] if isinstance(given, tuple) else given.tolist()
-            for name, given in both.items()
-        }
         numbers = {"value": self.value, "better_by": self.better_by, "rank": self.rank, "found_by": self.found_by}
-        return numbers | factors
+        return dict(for_json(numbers | {"A": self.A, "B": self.B}))
 
 
 def value_and_noise(problem: Problem, factors: Pairs) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._support.text import for_json
 from .._support.validate import Array, as_choice, as_flag, as_instance, as_text
 from ..plotting import COLOURS as COLOURS
 from ..tables import aligned
@@ -86,7 +87,8 @@ class Claim:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the claim as plain data."""
-        return {"statement": self.statement, "status": self.status, "measured": self.measured, "holds": self.holds}
+        found = {"statement": self.statement, "status": self.status, "measured": self.measured, "holds": self.holds}
+        return dict(for_json(found))
 
 
 class Experiment:

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._support.keywords import names_keywords
 from .._support.progress import Progress
-from .._support.text import gap_text
+from .._support.text import for_json, gap_text
 from .._support.validate import as_flag, as_instance, as_integer, as_iterable, as_number
 from ..convex import ConvexResult, formula, require_solvable, solve_convex
 from ..convex.factored import Factored, Trail
@@ -86,7 +86,8 @@ class Path(Tabular):
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the factors as plain JSON-ready values."""
         points = [{"lam": lam} | point.to_dict() for lam, point in zip(self.lams, self.points)]
-        return {"tol": self.tol, "success": self.success, "interrupted": self.interrupted, "points": points}
+        found = {"tol": self.tol, "success": self.success, "interrupted": self.interrupted, "points": points}
+        return dict(for_json(found))
 
     def __str__(self) -> str:
         return self.table()

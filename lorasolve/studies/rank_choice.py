@@ -7,7 +7,7 @@ from typing import Any
 
 from .._known import Known
 from .._support.keywords import names_keywords
-from .._support.text import component_text, gap_text
+from .._support.text import component_text, for_json, gap_text
 from .._support.validate import as_instance, as_number
 from ..convex import ConvexResult, require_solvable, solve_convex
 from ..problem import Problem
@@ -55,7 +55,7 @@ class RankChoice:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the factors as plain JSON-ready values."""
-        return {
+        found = {
             "lam": self.lam,
             "at_least": self.at_least,
             "at_most": self.at_most if self.upper_known else None,
@@ -64,6 +64,7 @@ class RankChoice:
             "level": str(self.level),
             "optimum": self.optimum.to_dict(),
         }
+        return dict(for_json(found))
 
     def __str__(self) -> str:
         if not self.upper_known:

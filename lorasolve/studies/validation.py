@@ -12,7 +12,7 @@ import numpy as np
 from .._means import MEANS, Means
 from .._support.keywords import names_keywords
 from .._support.progress import Progress
-from .._support.text import gap_text
+from .._support.text import for_json, gap_text
 from .._support.validate import Array, as_choice, as_flag, as_instance, as_integer
 from ..convex import ConvexResult, solve_convex
 from ..objectives import as_held_out
@@ -43,7 +43,7 @@ class Validation(Tabular):
     errors : ndarray of shape (K, folds)
         Error on the held-out part of each fold: root mean square for completion, else the mean loss of a sample.
     best : float
-        The ``lam`` of least mean error; the largest of several.
+        The ``lam`` of least mean error; the largest of several, as where the error is infinite at each.
     fit : ConvexResult
         The optimum on all data there, certified; where means are taken off, on what is left without them.
     paths : list of Path
@@ -76,11 +76,12 @@ class Validation(Tabular):
         return self.fit.success and all(found.success for found in self.paths)
 
     def records(self) -> list[Record]:
-        """Return the errors at each ``lam``; the standard error needs two folds."""
+        """Return the errors at each ``lam``; the standard error needs two folds, and finite errors in all."""
         found = []
         for k, lam in enumerate(self.lams):
             points = [each.points[k] for each in self.paths]
-            spread = None if len(points) == 1 else float(self.errors[k].std(ddof=1)) / math.sqrt(len(points))
+            known = len(points) > 1 and np.isfinite(self.errors[k]).all()
+            spread = float(self.errors[k].std(ddof=1)) / math.sqrt(len(points)) if known else None
             found.append(
                 {
                     "lam": lam,
@@ -88,7 +89,7 @@ class Validation(Tabular):
                     "standard_error": spread,
                     "relative_gap": max(point.relative_gap for point in points),
                     "rank_known": rank_text(points),
-                    "best": lam == self.best,
+                    "best": lam == self.best and math.isfinite(self.mean[k]),
                 }
             )
         return found
@@ -108,6 +109,11 @@ class Validation(Tabular):
     def conclusion(self) -> str:
         """One sentence: the best ``lam``, how well the optimum is known there, and whether to look further."""
         begin = f"interrupted after {len(self.lams)} values: " if self.interrupted else ""
+        if not np.isfinite(self.mean).any():
+            return (
+                f"{begin}the {self.error_name} is infinite at every lam, as where the optimum of a fold is outside of "
+                f"the domain of the loss on what is held out: no lam is best, and all data are fitted at {self.best:g}"
+            )
         at_end = self.best in (min(self.lams), max(self.lams))
         wider = "; that is an end of the values tried: the least may lie beyond it" if at_end else ""
         left = len(self.untried)
@@ -122,7 +128,7 @@ class Validation(Tabular):
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the factors as plain JSON-ready values."""
-        return {
+        found = {
             "lams": self.lams,
             "untried": self.untried,
             "errors": self.errors.tolist(),
@@ -133,6 +139,7 @@ class Validation(Tabular):
             "fit": self.fit.to_dict(),
             "paths": [found.to_dict() for found in self.paths],
         }
+        return dict(for_json(found))
 
     def __str__(self) -> str:
         return self.table()

@@ -212,6 +212,45 @@ def test_a_search_goes_on_where_the_error_has_not_fallen_yet():
     assert (np.diff(found.errors[:4], axis=0) > 0.0).all() and found.lams[-1] < 0.1 * found.lams[0]
 
 
+class Deviance:
+    """Mean of ``x - m log x`` over some entries, ``x = 1 + X_ij > 0``: a loss of counts."""
+
+    convex = True
+
+    def __init__(self, M, places):
+        self.M, self.places, self.shape, self.n_samples = M, places, M.shape, len(places)
+        counts = M.ravel()[places]
+        self.lower_bound = float((counts - counts * np.log(counts)).mean())
+
+    def sample_batch(self, index):
+        return Deviance(self.M, self.places[index])
+
+    def domain(self, X):
+        return bool((1.0 + X.ravel()[self.places] > 0.0).all())
+
+    def value_and_grad(self, X):
+        x, m = 1.0 + X.ravel()[self.places], self.M.ravel()[self.places]
+        G = np.zeros(X.size)
+        G[self.places] = (1.0 - m / x) / len(self.places)
+        return float((x - m * np.log(x)).mean()), G.reshape(X.shape)
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_error_that_is_infinite_at_every_lam_has_no_best():
+    """Entries that no fold has seen may be predicted below -1; JSON holds no infinity."""
+    rng = np.random.default_rng(1)
+    loss = Deviance(rng.gamma(0.3, 3.0, (6, 5)) + 1e-3, rng.permutation(30))
+    found = ls.cross_validate(ls.Problem(loss, 2, 0.1), [0.02, 0.005], folds=3, tol=1e-3)
+    assert np.isinf(found.mean).all()
+    assert "infinite at every lam" in found.conclusion and "least" not in found.conclusion
+    assert not any(row["best"] for row in found.records())
+    assert found.records()[0]["standard_error"] is None and "nan" not in found.table()
+    document = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert document["errors"] == [
+        [each if np.isfinite(each) else None for each in row] for row in found.errors.tolist()
+    ]
+
+
 def test_losses_of_samples_and_data_held_out_for_good():
     rng = np.random.default_rng(5)
     T = np.outer(rng.standard_normal(5), rng.standard_normal(4))
