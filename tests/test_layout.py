@@ -229,8 +229,9 @@ def test_what_is_called_ready_for_json_goes_by_one_rule() -> None:
     called = {}
     for module, path in MODULES.items():
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef) and node.name == "to_dict":
-                if "JSON-ready" in (ast.get_docstring(node) or ""):
-                    names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
-                    called[f"{module}, line {node.lineno}"] = "for_json" in names
+            if not isinstance(node, ast.FunctionDef) or node.name != "to_dict":
+                continue
+            if "JSON-ready" in (ast.get_docstring(node) or ""):
+                names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+                called[f"{module}, line {node.lineno}"] = "for_json" in names
     assert len(called) > 15 and [place for place, by_rule in called.items() if not by_rule] == []
