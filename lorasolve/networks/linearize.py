@@ -66,10 +66,10 @@ def linearize(network: Network, factors: Pairs, memory: float = MEMORY) -> Token
     leaves = [weight.requires_grad_() for weight in network.weights(factors)]
     with network.evaluating(network.with_weights(leaves)):
         for batch in network.moved_batches():
-            collected.add(batch, loss)
+            collected.add(batch, loss, leaves)
     ntk = collected.linear_part(loss)
     ntk = ntk.tangent_at(factors, np.concatenate(collected.outputs))
-    _check(network, ntk, factors)
+    _check(network, ntk, factors, collected)
     return ntk
 
 
@@ -105,18 +105,24 @@ def _as_matrix(outputs: Any) -> Any:
 
 
 class _Collected:
-    """Tokens, outputs and targets of the batches so far."""
+    """Tokens, outputs and targets of the batches so far.
+
+    With random weights of the outputs, and the derivatives of the outputs so weighted by the network itself.
+    """
 
     def __init__(self, network: Network, memory: float) -> None:
         self.network, self.memory = network, memory
         self.tokens: list[list[LayerTokens]] = [[] for _ in network.layers]
         self.outputs: list[Array] = []
         self.targets: list[Array] = []
+        self.rng = np.random.default_rng()  # a verdict rests on it
+        self.weights: list[Array] = []
+        self.weighted = [np.zeros(shape) for shape in network.shapes]
         self.samples = 0
         self.nbytes = 0
 
-    def add(self, batch: Any, loss: OutputLoss) -> None:
-        """Run a batch forwards once and backwards once for each output."""
+    def add(self, batch: Any, loss: OutputLoss, leaves: Sequence[Any]) -> None:
+        """Run a batch forwards once, and backwards once for each output and once more."""
         with _seen(self.network) as calls:
             z = _as_matrix(loss.outputs(self.network.model, batch))
         n = len(z)
@@ -130,7 +136,7 @@ class _Collected:
         else:
             z, targets = as_regressed(z, loss.targets(batch))
         outs = [out for layer in calls for _, out in layer]
-        signals = [self._backward(z[:, k], outs, k + 1 < z.shape[1]) for k in range(z.shape[1])]
+        signals = [self._backward(z[:, k], outs) for k in range(z.shape[1])]
         position = 0
         for index, (layer, seen) in enumerate(zip(self.network.layers, calls)):
             for given, out in seen:
@@ -142,14 +148,24 @@ class _Collected:
                     )
                 self._keep(index, inputs, [layer.outputs(signal[position]) for signal in signals], numbers)
                 position += 1
+        self._weigh(z, leaves)
         self.outputs.append(z.detach().double().cpu().numpy())
         self.targets.append(targets.detach().cpu().numpy())
         self.samples += len(z)
 
+    def _weigh(self, z: Any, leaves: Sequence[Any]) -> None:
+        """Add the derivatives of the outputs with random weights."""
+        weights = self.rng.standard_normal(tuple(z.shape))
+        found = backward(z, leaves, weights=require_torch().as_tensor(weights, dtype=z.dtype, device=z.device))
+        for layer, part, so_far in zip(self.network.layers, found, self.weighted):
+            if part is not None:
+                so_far += layer.scale * layer.as_matrix(part.double().cpu().numpy())
+        self.weights.append(weights)
+
     @staticmethod
-    def _backward(output: Any, outs: list[Any], again: bool) -> tuple[Any, ...]:
+    def _backward(output: Any, outs: list[Any]) -> tuple[Any, ...]:
         torch = require_torch()
-        found = backward(output.sum(), outs, keep=again) if outs else ()
+        found = backward(output.sum(), outs, keep=True) if outs else ()
         return tuple(torch.zeros_like(out) if d is None else d for d, out in zip(found, outs))
 
     def _keep(self, index: int, given: Any, signals: list[Any], numbers: Any) -> None:
@@ -209,18 +225,25 @@ def _seen(network: Network) -> Iterator[list[list[tuple[Any, Any]]]]:
             hook.remove()
 
 
-def _check(network: Network, ntk: TokenNTK, factors: Pairs) -> None:
-    """Refuse a linearisation whose value or gradient is not the network's."""
-    f, G = network.value_and_gradients(factors)
-    ours, H = ntk.value_and_grad([A @ B.T for A, B in factors])
-    size = max(float(np.abs(g).max()) for g in G) or 1.0
-    off = max(float(np.abs(g - h).max()) for g, h in zip(G, H)) / size
+def _check(network: Network, ntk: TokenNTK, factors: Pairs, collected: _Collected) -> None:
+    """Refuse a linearisation whose value, or derivative of the outputs, is not the network's.
+
+    That of the loss would be rounding where all data are fitted.
+    """
+    f, ours = network.value(factors), ntk.factor_value(factors)
+    found = ntk.from_outputs(np.concatenate(collected.weights))
+    wrong = joint_norm([one - other for one, other in zip(found, collected.weighted)])
+    off = wrong / (joint_norm(collected.weighted) or 1.0)
     allowed = AGREEMENT[network.precision]
-    if off > allowed or abs(f - ours) > allowed * max(abs(f), 1e-12):
+    lengths = np.square(np.concatenate(collected.outputs)).sum(1)
+    if off > allowed or abs(f - ours) > allowed * max(abs(f), 1e-12, allowed * float(lengths.mean())):
         network.require_same_data(factors)
+        what = f"the derivatives of its outputs and those of its token form differ by {off:.1e}, relatively"
+        if off <= allowed:
+            what = f"its loss is {f:.6g}, and that of its token form {ours:.6g}"
         raise NoTokenForm(
-            f"model: its gradient and that of its token form differ by {off:.1e}, relatively; samples of a batch "
-            "interact (batch norm?), or an adapted weight is used outside of its layer"
+            f"model: {what}; samples of a batch interact (batch norm?), or an adapted weight is used outside of its "
+            "layer"
         )
 
 

@@ -201,12 +201,12 @@ class TokenNTK(MultiObjective):
     def value_and_grad(self, X: Matrices) -> tuple[float, tuple[Array, ...]]:
         """Return ``f`` and ``sum_ik w_ik J_l,ik``, with ``w`` its gradient in the outputs."""
         f, w = self._slope(self.offset + self._dense_outputs(X))
-        return f, self._from_outputs(w)
+        return f, self.from_outputs(w)
 
     def hessian_product(self, X: Matrices, D: Matrices) -> tuple[Array, ...]:
         """Return the Hessian times ``D``."""
         z = self.offset + self._dense_outputs(X)
-        return self._from_outputs(self._bend(z, self._dense_outputs(D)))
+        return self.from_outputs(self._bend(z, self._dense_outputs(D)))
 
     def along(self, X: Matrices, D: Matrices) -> Callable[[float], OnLine]:
         """Return ``f`` on the line ``X + t D``, along which the outputs are linear."""
@@ -219,7 +219,7 @@ class TokenNTK(MultiObjective):
 
         return at
 
-    def _from_outputs(self, w: Array) -> tuple[Array, ...]:
+    def from_outputs(self, w: Array) -> tuple[Array, ...]:
         """Return ``sum_ik w_ik J_l,ik`` of each layer."""
         return tuple(np.einsum("tkm,tk->tm", t.signals, w[t.owner]).T @ t.inputs for t in self.layers)
 
@@ -266,7 +266,7 @@ class TokenNTK(MultiObjective):
 
     def gradient_operators(self, factors: Pairs) -> tuple[LinearMap, ...]:
         """Return the gradient of each layer, formed: the outputs come from the factors."""
-        return tuple(LinearMap.from_dense(G) for G in self._from_outputs(self._slope(self.outputs(factors))[1]))
+        return tuple(LinearMap.from_dense(G) for G in self.from_outputs(self._slope(self.outputs(factors))[1]))
 
     def in_float32(self) -> TokenNTK | None:
         """Return the loss of the tokens in float32, half the memory again: products with factors wait for memory.
@@ -309,7 +309,7 @@ class TokenNTK(MultiObjective):
         T = max(len(layer.inputs) for layer in self.layers)
         N, K = self.offset.shape
         if not all(T * (K * K * m + n) <= FORMED * K * m * n for m, n in self.shapes):
-            return lambda w: self._dense_outputs(self._from_outputs(w))
+            return lambda w: self._dense_outputs(self.from_outputs(w))
         gram = np.zeros((N, K, N, K))
         for layer, (samples, starts) in zip(self.layers, self._parts):
             inner = layer.inputs @ layer.inputs.T

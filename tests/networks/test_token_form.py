@@ -47,6 +47,50 @@ def test_the_linearisation_has_the_value_and_gradient_of_the_network(loss):
     assert errors[1] < 0.02 * errors[0]
 
 
+def fitted(net, rounding=0.0):
+    """Return a network, data that it fits at a point up to rounding, and the point; the gradient is rounding too."""
+    x = torch.cat([inputs for inputs, _ in data()]).double()
+    network = Network(net, SquareLoss(), [(x, torch.zeros(len(x), 3))])
+    at = factors(network)
+    with torch.no_grad(), network.evaluating(network.tensors(at)):
+        y = net(x)
+    y += rounding * torch.randn_like(y)
+    return Network(net, SquareLoss(), [(x, y)]), at, x
+
+
+@pytest.mark.parametrize("rounding", [0.0, 1e-16])
+def test_the_outputs_of_a_network_that_fits_its_data_are_linearised(rounding):
+    """Against central differences of the outputs, of which every entry is seen."""
+    network, at, x = fitted(Net(), rounding)
+    ntk = linearize(network, at)
+    rng = np.random.default_rng(2)
+    direction = [(rng.standard_normal(A.shape), rng.standard_normal(B.shape)) for A, B in at]
+
+    def moved(t):
+        return [(np.hstack([A, t * U]), np.hstack([B, V])) for (A, B), (U, V) in zip(at, direction)]
+
+    def outputs(t):
+        with torch.no_grad(), network.evaluating(network.tensors(moved(t))):
+            return network.model(x).numpy()
+
+    slope = (outputs(1e-5) - outputs(-1e-5)) / 2e-5
+    np.testing.assert_allclose(ntk.outputs(moved(1.0)) - ntk.outputs(at), slope, atol=1e-8)
+
+
+class Together(Net):
+    """Outputs of which the mean of the batch is taken."""
+
+    def forward(self, x):
+        z = super().forward(x)
+        return z - z.mean(0)
+
+
+def test_samples_that_interact_show_where_the_data_are_fitted_too():
+    network, at, _ = fitted(Together())
+    with pytest.raises(ValueError, match=r"its outputs and those of its token form differ by .* samples of a"):
+        linearize(network, at)
+
+
 def test_samples_without_a_label_are_left_out_of_the_linearisation():
     hidden = [(x, y.clone()) for x, y in data()]
     for _, y in hidden:
