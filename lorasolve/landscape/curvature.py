@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._known import Known
+from .._support.progress import Progress
 from .._support.text import for_json
-from .._support.validate import Array, as_integer, as_number
+from .._support.validate import Array, as_flag, as_integer, as_number
 from ..dense import refuse_non_finite
 from ..linear_map import top_singular
 from ..low_rank import numerical_rank, truncated_svd
@@ -100,7 +101,9 @@ class SecondOrder:
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def second_order(problem: Problem, A: Any, B: Any, tol: float = 1e-7, max_products: int | None = None) -> SecondOrder:
+def second_order(
+    problem: Problem, A: Any, B: Any, tol: float = 1e-7, max_products: int | None = None, *, progress: bool = False
+) -> SecondOrder:
     """Return the smallest eigenvalue and eigenvector of the Hessian of ``L``, symmetry directions projected out.
 
     The loss is constant along ``(A O, B O)`` with ``O`` orthogonal, and for ``lam = 0`` along ``(A M, B M^{-T})``.
@@ -120,6 +123,8 @@ def second_order(problem: Problem, A: Any, B: Any, tol: float = 1e-7, max_produc
         For losses whose Hessian products are expensive: at most so many of them, at least 50. The search then ends with
         the first direction of negative curvature that it finds, or with what it knows when the products are spent, and
         what it found is not sharpened to an eigenvector.
+    progress : bool
+        Show a progress line.
 
     Raises
     ------
@@ -140,10 +145,16 @@ def second_order(problem: Problem, A: Any, B: Any, tol: float = 1e-7, max_produc
     tol = as_number(tol, "tol", 0.0)
     if max_products is not None:
         max_products = as_integer(max_products, "max_products", 50)
-    return second_order_at(canonical(problem, A, B), tol, max_products)
+    display = Progress("curvature", as_flag(progress, "progress"))
+    try:
+        return second_order_at(canonical(problem, A, B), tol, max_products, display)
+    finally:
+        display.close()
 
 
-def second_order_at(point: Point, tol: float, max_products: int | None = None) -> SecondOrder:
+def second_order_at(
+    point: Point, tol: float, max_products: int | None = None, display: Progress | None = None
+) -> SecondOrder:
     """Return the :class:`SecondOrder` of a point in the normal form."""
     symmetry = Symmetry([symmetry_basis(A, B, point.lam) for A, B in point.factors])
     vector, found = curvature(
@@ -152,6 +163,7 @@ def second_order_at(point: Point, tol: float, max_products: int | None = None) -
         tol,
         lambda: _into_weakest_columns(point),
         max_products,
+        display,
     )
     U, V, _ = point.problem.split(vector)
     return SecondOrder(direction=(U, V), **found)
@@ -184,13 +196,14 @@ class Symmetry:
 
 
 class _Counted:
-    """A product that counts how often it was asked for."""
+    """A product that counts how often it was asked for, and shows it."""
 
-    def __init__(self, apply: Operator) -> None:
-        self.apply, self.count = apply, 0
+    def __init__(self, apply: Operator, expected: int, display: Progress) -> None:
+        self.apply, self.count, self.expected, self.display = apply, 0, expected, display
 
     def __call__(self, vector: Array) -> Array:
         self.count += 1
+        self.display.show(self.count / self.expected, f"{self.count} products with the Hessian")
         return self.apply(vector)
 
 
@@ -211,14 +224,17 @@ def curvature(
     tol: float,
     candidates: Callable[[], list[Array]] = list,
     max_products: int | None = None,
+    display: Progress | None = None,
 ) -> tuple[Array, dict[str, Any]]:
     """Return the flat eigenvector of the smallest curvature, and the other fields of :class:`SecondOrder`.
 
     ``apply`` multiplies a flat direction by the Hessian; ``symmetry`` is what is projected out; ``candidates()`` gives
     directions worth trying where the Hessian is too large to be decomposed and products are no matter.
     """
-    counted = _Counted(apply)
-    if symmetry.size <= (DENSE_SIZE if max_products is None else min(DENSE_SIZE, max_products - 1)):
+    dense = symmetry.size <= (DENSE_SIZE if max_products is None else min(DENSE_SIZE, max_products - 1))
+    expected = symmetry.size + 1 if dense else max_products or STARTS * MAX_STEPS
+    counted = _Counted(apply, expected, display or Progress("curvature", False))
+    if dense:
         found = _dense(counted, symmetry)
     elif max_products is None:
         found = _lanczos(counted, symmetry, tol, candidates())

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, TypeVar
 
 import numpy as np
 
 from .._known import Known
+from .._support.interruptions import patience
 from .._support.text import at_least, at_most
 from .._support.validate import Array, as_choice, as_flag, as_integer, as_iterable, as_number, shown
 from ..certificates import Certificate, certify
@@ -26,6 +27,8 @@ from .tangent import TangentCertificate, ratio, tangent_certificate
 from .token_ntk import TangentSolution, solve_tangent
 from .training_objective import DECAYS, Decay, TrainingObjective, half_frozen
 from .verdict import NetworkVerdict
+
+T = TypeVar("T")
 
 # A layer is loud where its rank is full (smallest singular value above this share of the largest) ...
 FULL = 1e-3
@@ -93,6 +96,7 @@ def judge(
         early, and the verdict says what was known then.
     second : bool
         Search the Hessian of the objective for negative curvature. A product with it takes two to three gradients.
+        Ctrl-C ends the search alone.
     max_products : int
         At most so many of them, at least 50; the search ends earlier where it has its answer.
     others : sequence of NetworkVerdict or of factors
@@ -106,7 +110,7 @@ def judge(
     tol : float
         Relative gap, below 1, up to which a point is called optimal in the tangent problem, or is global.
     progress : bool
-        Show a progress line while the tangent problem is solved.
+        Show a progress line while the network is linearised, its tangent problem solved and its curvature searched.
 
     Returns
     -------
@@ -182,6 +186,7 @@ class _Case:
         self.objective, self.point, self.tol, self.progress = objective, point, tol, progress
         self.network, self.lam = objective.network, objective.lam
         self.own_fault: str | None = None
+        self.interrupted: list[str] = []
 
     def verdict(self, tangent_solve: bool, max_products: int | None, rivals: Sequence[Pairs]) -> NetworkVerdict:
         """Collect the evidence and decide."""
@@ -214,12 +219,13 @@ class _Case:
             self.network.require_same_data(self.point, f)
         if solving:
             accuracy = SHARP if not kind else ROUGH * self.tol
-            tangent = tangent_problem(self.network, self.point)
-            solved = solve_tangent(tangent, self.point, self.lam, accuracy, progress=self.progress)
-            kind, reason, level = self._first(found, norms, min(found.relative_gap, solved.relative_gap))
+            solved = self._unless_interrupted("the tangent problem", partial(self._solved, accuracy))
+            gap = found.relative_gap if solved is None else min(found.relative_gap, solved.relative_gap)
+            kind, reason, level = self._first(found, norms, gap)
         if not kind:
             if max_products is not None and not self._fault:
-                searched = self._second_order(max_products)
+                search = partial(self._second_order, max_products)
+                searched = self._unless_interrupted("the search for negative curvature", search)
             # Where a loss overflows at finite factors the value is NaN, which no comparison leaves out by itself.
             best = min((value for value in map(self._value, rivals) if not math.isnan(value)), default=math.inf)
             certificate = (
@@ -230,7 +236,7 @@ class _Case:
             kind,
             reason,
             level,
-            self.objective.premises() + self._how_searched(searched),
+            (*self.objective.premises(), *self._how_searched(searched), *self.interrupted),
             self.lam,
             found,
             tuple(norms),
@@ -289,8 +295,23 @@ class _Case:
     def _factors(self) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         return tuple(A for A, _ in self._narrow), tuple(B for _, B in self._narrow)
 
+    def _unless_interrupted(self, what: str, find: Callable[[], T]) -> T | None:
+        """Return what is found, or None and a premise that says so where Ctrl-C ends that before anything is known."""
+        try:
+            with patience():
+                return find()
+        except KeyboardInterrupt:
+            self.interrupted.append(f"{what} was interrupted, and nothing is known from it")
+            return None
+
+    def _solved(self, accuracy: float) -> TangentSolution:
+        tangent = tangent_problem(self.network, self.point, progress=self.progress)
+        return solve_tangent(tangent, self.point, self.lam, accuracy, progress=self.progress)
+
     def _second_order(self, max_products: int) -> SecondOrder:
-        return second_order(self._problem(), *self._factors(), tol=NEGATIVE, max_products=max_products)
+        return second_order(
+            self._problem(), *self._factors(), tol=NEGATIVE, max_products=max_products, progress=self.progress
+        )
 
     def _second_difference(self, direction: tuple[Any, Any]) -> float:
         """Return the curvature of ``L`` along a unit direction ``(U, V)``, from three of its values."""

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+import operator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from .._support.progress import Progress
 from .._support.time_limit import is_over
-from .._support.validate import Array, as_instance, as_number
+from .._support.validate import Array, as_flag, as_instance, as_number
 from ..linear_map import LinearMap
 from ..objectives import POWER_STEPS
 from ..problem.blocks import Matrices, MultiObjective, Pairs, as_finite_pairs, joint_inner, joint_norm
@@ -23,6 +25,8 @@ from ._torch import backward, processes, require_torch, twice_differentiable
 from .gradients import Network
 from .losses import NO_LABEL, CrossEntropy, OutputLoss, SquareLoss, as_classified, as_outputs, as_regressed
 from .token_ntk import LayerTokens, TokenNTK, solve_tangent
+
+T = TypeVar("T")
 
 # Bytes that the tokens may take, or what backward passes need of forward ones.
 MEMORY = 2e9
@@ -37,7 +41,7 @@ class NoTokenForm(ValueError):
     """A network has no token form, or one that takes more memory than it may."""
 
 
-def linearize(network: Network, factors: Pairs, memory: float = MEMORY) -> TokenNTK:
+def linearize(network: Network, factors: Pairs, memory: float = MEMORY, *, progress: bool = False) -> TokenNTK:
     """Return the network linearised at the updates ``A_l B_l^T`` in token form, with the same value and gradient there.
 
     Parameters
@@ -48,6 +52,8 @@ def linearize(network: Network, factors: Pairs, memory: float = MEMORY) -> Token
         The point of linearisation.
     memory : float
         Bytes that the tokens may take, about ``8 T ((K - 1) m + n)`` a layer for T tokens and K classes.
+    progress : bool
+        Show a progress line.
 
     Raises
     ------
@@ -65,7 +71,7 @@ def linearize(network: Network, factors: Pairs, memory: float = MEMORY) -> Token
     collected = _Collected(network, memory)
     leaves = [weight.requires_grad_() for weight in network.weights(factors)]
     with network.evaluating(network.with_weights(leaves)):
-        for batch in network.moved_batches():
+        for batch in _shown(network, network.moved_batches(), progress):
             collected.add(batch, loss, leaves)
     ntk = collected.linear_part(loss)
     ntk = ntk.tangent_at(factors, np.concatenate(collected.outputs))
@@ -73,15 +79,27 @@ def linearize(network: Network, factors: Pairs, memory: float = MEMORY) -> Token
     return ntk
 
 
-def tangent_problem(network: Network, factors: Pairs) -> TokenNTK | LinearizedNetwork:
+def tangent_problem(network: Network, factors: Pairs, *, progress: bool = False) -> TokenNTK | LinearizedNetwork:
     """Return the network linearised, in token form where it has one that memory allows, else by its derivatives."""
     loss = require_outputs(network)
     with require_torch().no_grad(), network.evaluating(network.tensors(network.zeros())):
         outputs = as_outputs(loss.outputs(network.model, next(network.moved_batches())))
     if outputs.ndim <= 2:
         with contextlib.suppress(NoTokenForm):
-            return linearize(network, factors, MEMORY)
-    return LinearizedNetwork(network, factors)
+            return linearize(network, factors, MEMORY, progress=progress)
+    return LinearizedNetwork(network, factors, progress=progress)
+
+
+def _shown(network: Network, batches: Iterable[T], progress: bool) -> Iterator[T]:
+    """Yield batches, and show which it is."""
+    display = Progress("linearised", as_flag(progress, "progress"))
+    expected = operator.length_hint(network.batches)
+    try:
+        for k, batch in enumerate(batches, start=1):
+            yield batch
+            display.show(k / max(expected, k), f"{k} batches of {expected}" if expected else f"{k} batches")
+    finally:
+        display.close()
 
 
 def require_outputs(network: Network) -> OutputLoss:
@@ -298,6 +316,8 @@ class LinearizedNetwork(MultiObjective):
         With an :class:`OutputLoss`, in one process.
     factors : sequence of (A_l, B_l)
         The point of linearisation ``X^``, where value and gradient are those of the network.
+    progress : bool
+        Show a progress line while the network is linearised.
 
     Raises
     ------
@@ -316,7 +336,7 @@ class LinearizedNetwork(MultiObjective):
     # Made of the rest, and not to be copied.
     not_data = (*MultiObjective.not_data, "_kept", "_kept_for")
 
-    def __init__(self, network: Network, factors: Pairs) -> None:
+    def __init__(self, network: Network, factors: Pairs, *, progress: bool = False) -> None:
         self.loss = require_outputs(as_instance(network, "network", Network))
         self.network, self.shapes = network, network.shapes
         # The losses of the network may all be above what those of other outputs are.
@@ -326,9 +346,9 @@ class LinearizedNetwork(MultiObjective):
         self._leaves = [weight.requires_grad_() for weight in network.weights(factors)]
         self._kept: list[tuple[Any, _Derivatives]] = []
         self._kept_for: list[tuple[int, int]] = []
-        if self._require_adjoint() <= MEMORY:
+        if self._require_adjoint(progress) <= MEMORY:
             self._kept_for = self._versions()
-            self._kept = list(self._derivatives())
+            self._kept = list(_shown(network, self._derivatives(), progress))
             self.by_formula = type(self.loss) in (CrossEntropy, SquareLoss)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -407,13 +427,13 @@ class LinearizedNetwork(MultiObjective):
         model = self.network.model
         return [(number.data_ptr(), number._version) for number in (*model.parameters(), *model.buffers())]
 
-    def _require_adjoint(self) -> int:
+    def _require_adjoint(self, progress: bool) -> int:
         """Refuse a network of which ``<w, Dz[D]>`` and ``<Dz^T w, D>`` differ for random ``w`` and ``D``.
 
         Returns the bytes that all batches save for their backward passes.
         """
         try:
-            off, saved = self._most_off()
+            off, saved = self._most_off(progress)
         except RuntimeError as error:
             why = str(error).strip().splitlines()[0]
             raise ValueError(f"model: its outputs have no derivative along a step of the weights: {why}") from error
@@ -424,14 +444,14 @@ class LinearizedNetwork(MultiObjective):
             )
         return saved
 
-    def _most_off(self) -> tuple[float, int]:
+    def _most_off(self, progress: bool) -> tuple[float, int]:
         """Return the largest difference of the two in a batch, of their usual size, and the bytes saved by all."""
         torch = require_torch()
         rng = np.random.default_rng()  # a verdict rests on it
         steps = self.network.steps([rng.standard_normal(shape) for shape in self.shapes])
         most, saved = 0.0, 0
         with _saved_bytes() as storages:
-            for _, at in self._derivatives():
+            for _, at in _shown(self.network, self._derivatives(), progress):
                 w = torch.as_tensor(rng.standard_normal(at.z.shape), dtype=at.z.dtype, device=at.z.device)
                 dz = at.ahead(steps)
                 slopes = [

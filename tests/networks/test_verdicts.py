@@ -21,6 +21,8 @@ from lorasolve._support.progress import Progress  # noqa: E402
 from lorasolve.multi import MultiProblem  # noqa: E402
 from lorasolve.networks import (  # noqa: E402
     CrossEntropy,
+    LayerTokens,
+    LinearizedNetwork,
     LoRAMonitor,
     Network,
     SquareLoss,
@@ -600,12 +602,49 @@ def test_ctrl_c_ends_the_tangent_problem_and_not_the_verdict(trained, monkeypatc
     assert "tangent problem interrupted: gap" in str(verdict) and verdict.to_dict()["solved"]["interrupted"] is True
 
 
-def test_the_tangent_problem_shows_its_progress(trained, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("place", "what"),
+    [
+        ((Network, "gradients_and_products"), "the search for negative curvature"),
+        ((LayerTokens, "nbytes"), "the tangent problem"),
+    ],
+)
+def test_ctrl_c_ends_the_search_or_the_linearisation_alone(trained, monkeypatch, place, what):
+    """The verdict is the one that was not asked for that, and the model is as it was."""
+    model, _ = trained
+    model.train()
+    before = {name: id(part) for name, part in model.named_parameters()}
+
+    def interrupted(self, *args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(*place, interrupted if place[0] is Network else property(interrupted))
+    verdict = judge(model, CrossEntropy(), data(), LAM, tangent_solve=True, second=True)
+    curvature = place[0] is Network
+    assert (verdict.solved is None, verdict.second is None) == (not curvature, curvature)
+    assert verdict.kind == judge(model, CrossEntropy(), data(), LAM, tangent_solve=curvature).kind
+    assert verdict.premises[-1] == f"{what} was interrupted, and nothing is known from it"
+    assert model.training and {name: id(part) for name, part in model.named_parameters()} == before
+
+
+def test_what_takes_long_shows_its_progress(trained, capsys, monkeypatch):
     monkeypatch.setattr(Progress, "due", lambda line: line.enabled)
-    judge(trained[0], CrossEntropy(), data(), LAM, tangent_solve=True)
+    judge(trained[0], CrossEntropy(), data(), LAM, tangent_solve=True, second=True)
     assert capsys.readouterr().err == ""
-    judge(trained[0], CrossEntropy(), data(), LAM, tangent_solve=True, progress=True)
-    assert "relative gap" in capsys.readouterr().err
+    judge(trained[0], CrossEntropy(), data(), LAM, tangent_solve=True, second=True, progress=True)
+    told = capsys.readouterr().err
+    assert "linearised: 100 %, 2 batches of 2" in told and "relative gap" in told
+    assert "curvature: " in told and " products with the Hessian" in told
+
+    class Stream:
+        """Batches of which nobody says how many there are."""
+
+        def __iter__(self):
+            return iter(data())
+
+    network = Network(trained[0], CrossEntropy(), Stream())
+    LinearizedNetwork(network, network.point, progress=True)
+    assert "linearised: 100 %, 2 batches\n" in capsys.readouterr().err
     with pytest.raises(TypeError, match="progress: expected True or False"):
         judge(trained[0], CrossEntropy(), data(), LAM, progress="yes")
 
