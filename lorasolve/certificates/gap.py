@@ -542,7 +542,9 @@ class _Case:
     def _better(self) -> tuple[float, Pairs]:
         """Return by how much the best point found is better, at least, and that point."""
         problem, loss, lam = self.problem, self.problem.loss, self.problem.lam_effective
-        f, nuclear, factors = better_point(loss, lam, self.factors, cut(self.found.svds))
+        # In data of other units a matrix may be large that is nothing beside another.
+        spectra = [own for svd in self.found.svds for own in cut([svd])]
+        f, nuclear, factors = better_point(loss, lam, self.factors, spectra)
         if self.found.proof is not None:
             low, high = self.found.proof.bound.value_low, value_high(problem, *factors[0])
             return max(difference_down(low, high), 0.0), factors

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .._support.validate import Array
 from ..linear_map import outside, top_above
 from ..low_rank import Svd, balanced
 from ..problem.blocks import MultiObjective, Pairs
@@ -25,7 +26,7 @@ def better_point(
     The steps are restricted to the singular spaces of ``X = P diag(s) Q^T``, their images under ``G`` and the top
     singular pair of ``G`` outside of these spaces: at a point that is not optimal ``F`` falls along one of these. ``t``
     falls from ``8/beta`` until ``F`` rises; where ``beta`` is a curvature near ``X``, and a much larger one is met on a
-    step, from that.
+    step, from that. Each of several matrices has a ``beta`` of its own.
     """
     spans = []
     for G, (P, s, Q) in zip(loss.gradient_operators(factors), spectra):
@@ -35,22 +36,47 @@ def better_point(
         right = np.linalg.qr(np.hstack([Q, GtP, top.V]))[0]
         spans.append((left, right, (left.T @ P * s) @ (Q.T @ right), left.T @ G.matmat(right)))
     lowest, best = math.inf, (math.inf, 0.0, factors)
-    t = LONGEST / (loss.facts.smoothness or loss.sampled_smoothness(factors) or 1.0)
+    betas = _curvatures(loss, factors, [(left, right, core) for left, right, _, core in spans])
+    share = LONGEST
     here = float(loss.factor_value(factors))
     for _ in range(STEPS):
         tried, nuclear, slope, square = [], 0.0, 0.0, 0.0
-        for left, right, X, core in spans:
+        for (left, right, X, core), beta in zip(spans, betas):
+            t = share / beta
             p, sigma, qt = np.linalg.svd(X - t * core, full_matrices=False)
             shrunk = np.maximum(sigma - t * lam, 0.0)
             nuclear += float(shrunk.sum())
             D = (p * shrunk) @ qt - X
             slope += float(np.vdot(core, D))
-            square += float(np.vdot(D, D))
+            square += beta * float(np.vdot(D, D))
             tried.append(balanced(left @ p, shrunk, right @ qt.T))
         f = float(loss.factor_value(tried))
         if not f + lam * nuclear <= lowest:
             break
         lowest, best = f + lam * nuclear, (f, nuclear, tried)
         met = 2.0 * (f - here - slope)
-        t = min(0.5 * t, LONGEST * square / met) if met > 0.0 < square else 0.5 * t
+        share = min(0.5 * share, LONGEST * square / met) if met > 0.0 < square else 0.5 * share
     return best
+
+
+def _curvatures(loss: MultiObjective, factors: Pairs, slopes: Sequence[tuple[Array, Array, Array]]) -> list[float]:
+    """Return a curvature of ``f`` for each update, of several that along its own slope ``U C V^T`` (``slopes``).
+
+    One matrix may be less curved than another by any factor, as data of other units make it: at the other's steps it
+    would stand still.
+    """
+    largest = loss.facts.smoothness or loss.sampled_smoothness(factors) or 1.0
+    if len(factors) == 1:
+        return [largest]
+    # Columns for V, so that the derivative of G_l B_l holds that of G_l V; the updates stay what they are.
+    moves = [U @ core for U, _, core in slopes]
+    wide = [(np.hstack([A, 0.0 * D]), np.hstack([B, V])) for (A, B), D, (_, V, _) in zip(factors, moves, slopes)]
+    still = [(np.zeros_like(A), np.zeros_like(B)) for A, B in wide]
+    found = []
+    for k, D in enumerate(moves):
+        (A, B), columns, square = still[k], D.shape[1], float(np.vdot(D, D))
+        moved = np.hstack([A[:, columns:], D]), B
+        HV = loss.factor_hvp(wide, [*still[:k], moved, *still[k + 1 :]])[k][0][:, -columns:]
+        along = float(np.vdot(D, HV)) / square if square > 0.0 else 0.0
+        found.append(along if 0.0 < along < largest else largest)
+    return found

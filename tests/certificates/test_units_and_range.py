@@ -18,6 +18,7 @@ from lorasolve.objectives import (
     MatrixSensing,
     Softmax,
 )
+from lorasolve.problem.blocks import MultiObjective
 
 
 def problems_in_units(c, length):
@@ -149,3 +150,47 @@ def test_a_loss_that_is_0_at_0_does_not_underflow_there(unit, lam):
     # Without a bound there is nothing that a gap could be small beside.
     unbounded = certify(ls.Problem(NothingAtZero(unit, False), 2, lam * unit), np.zeros((2, 2)))
     assert unbounded.is_global is None and "state f's lower_bound" in unbounded.reason
+
+
+class Scaled(MultiObjective):
+    """``sum_l ||D_l o X_l - M_l||^2 / 2`` with diagonal ``M_l``: each singular value of the optimum has a formula."""
+
+    convex, lower_bound, smoothness = True, 0.0, None
+
+    def __init__(self, weights, targets):
+        self.weights = [np.outer(w, np.ones(len(w))) for w in weights]
+        self.targets = [np.diag(t) for t in targets]
+        self.shapes = tuple(w.shape for w in self.weights)
+
+    def value_and_grad(self, X):
+        rests = [w * x - t for w, x, t in zip(self.weights, X, self.targets)]
+        return sum(0.5 * float(np.vdot(e, e)) for e in rests), tuple(w * e for w, e in zip(self.weights, rests))
+
+    def hessian_product(self, X, D):
+        return tuple(w * w * d for w, d in zip(self.weights, D))
+
+
+def least(w, t, lam):
+    """The minimizer of ``(w x - t)^2 / 2 + lam |x|``, ``t > 0``, and its value."""
+    x = max(w * t - lam, 0.0) / (w * w)
+    return x, 0.5 * (w * x - t) ** 2 + lam * x
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e-3, 1.0, 1e3, 1e6])
+@pytest.mark.parametrize("share", [0.0, 0.9])
+def test_a_matrix_in_units_of_its_own_refutes_a_point_too(unit, share):
+    """The first matrix is at its optimum; of the second the most curved entry is a share of what it should be."""
+    lam = 0.1 * min(unit, 1.0) * 1e-3
+    weights, targets = [[1.0, 1.0], [unit, 1e-3 * unit]], [[1.0, 0.7], [1.0, 0.5]]
+    solved = [[least(w, t, lam)[0] for w, t in zip(*own)] for own in zip(weights, targets)]
+    optimum = sum(least(w, t, lam)[1] for own in zip(weights, targets) for w, t in zip(*own))
+    problem = ls.MultiProblem(Scaled(weights, targets), 2, lam)
+    best = [np.diag(x) for x in solved]
+    assert problem.convex_value(best) == pytest.approx(optimum, rel=1e-12)
+    assert certify(problem, best).is_global is not False
+    solved[1][0] *= share
+    point = [np.diag(x) for x in solved]
+    excess = problem.convex_value(point) - optimum
+    found = certify(problem, point)
+    assert found.is_global is False
+    assert 0.1 * excess < found.gap_at_least <= excess * (1.0 + 1e-9)
