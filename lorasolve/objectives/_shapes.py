@@ -54,6 +54,8 @@ def _of_update(answer: Answer, names: tuple[str, ...]) -> Answer:
 
     @functools.wraps(answer)
     def checked(self: Any, *given: Any, **named: Any) -> Any:
+        if named:
+            given, named = _in_their_places(given, named, names)
         if given:
             X = given[0]
             if not (type(X) is np.ndarray and X.shape == self.shape and X.dtype.kind == "f"):
@@ -66,6 +68,8 @@ def _of_update(answer: Answer, names: tuple[str, ...]) -> Answer:
 def _of_updates(answer: Answer, names: tuple[str, ...]) -> Answer:
     @functools.wraps(answer)
     def checked(self: Any, *given: Any, **named: Any) -> Any:
+        if named:
+            given, named = _in_their_places(given, named, names)
         shape = self.shape
         for X in given[: len(names)]:
             if not _fits(X, shape):
@@ -81,6 +85,8 @@ def _of_pairs(answer: Answer, names: tuple[str, ...]) -> Answer:
 
     @functools.wraps(answer)
     def checked(self: Any, *given: Any, **named: Any) -> Any:
+        if named:
+            given, named = _in_their_places(given, named, names)
         if len(given) > 1:
             (A, B), (m, n) = given[:2], self.shape
             if not (
@@ -112,6 +118,8 @@ def _of_factors(answer: Answer, names: tuple[str, ...]) -> Answer:
 
     @functools.wraps(answer)
     def checked(self: Any, *given: Any, **named: Any) -> Any:
+        if named:
+            given, named = _in_their_places(given, named, names)
         columns = np.shape(given[0])[-1:] if given else ()
         shapes = [(self.shape[side], *columns) for side in sides]
         for factor, shape in zip(given, shapes):
@@ -121,6 +129,18 @@ def _of_factors(answer: Answer, names: tuple[str, ...]) -> Answer:
         return answer(self, *given, **named)
 
     return checked
+
+
+def _in_their_places(
+    given: tuple[Any, ...], named: dict[str, Any], names: tuple[str, ...]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return arguments that are given by name by position, where what is checked is looked for."""
+    placed, rest = list(given), dict(named)
+    for name in names[len(given) :]:
+        if name not in rest:
+            break
+        placed.append(rest.pop(name))
+    return tuple(placed), rest
 
 
 def _fits(X: Any, shape: tuple[int, ...]) -> bool:

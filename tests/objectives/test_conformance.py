@@ -165,6 +165,10 @@ def test_another_shape_than_that_of_the_update_is_refused_by_every_answer(cls):
             lambda given: objective.hessian_product(X, given),
             lambda given: objective.metrics(given),
             lambda given: objective.merged(given),
+            lambda given: objective.value_and_grad(X=given),
+            lambda given: objective.hessian_product(X, D=given),
+            lambda given: objective.metrics(X=given),
+            lambda given: objective.merged(update=given),
         ):
             with pytest.raises(ValueError, match=r"(X|D|update): expected (shape|2 dimensions)"):
                 call(wrong)
@@ -182,6 +186,10 @@ def test_factors_of_other_shapes_are_refused_by_every_answer(cls):
         lambda A, B: objective.curvature_along(A, B, A),
         lambda A, B: objective.gradient_operator(A, B),
         lambda A, B: objective.oracle_and_operator(A, B),
+        lambda A, B: objective.factor_value(A=A, B=B),
+        lambda A, B: objective.factor_hvp(A, V=B, U=A, B=B),
+        lambda A, B: objective.curvature_along(U=A, B=B, A=A),
+        lambda A, B: objective.gradient_operator(A=A, B=B),
     ]
     for wrong, name in (((B, A), "A"), ((A.T, B), "A"), ((A, B[:, :1]), "B"), ((A, B[:-1]), "B"), ((A[0], B), "A")):
         for call in calls:
