@@ -55,6 +55,9 @@ class AdaptedLayer:
         The factor that the initialization of PEFT leaves as it starts, ``"lora_B"`` of MiCA; None for the others.
     magnitude : torch.Tensor or None
         The lengths, ``out`` of them, that DoRA gives the rows of ``W + scale A B^T``; None without it.
+    stacked : bool
+        Whether the weight is a parameter that ``target_parameters`` of PEFT adapts, or an expert's part of one. The
+        module is one that holds it, and no part of the model.
     """
 
     name: str
@@ -67,6 +70,7 @@ class AdaptedLayer:
     moved_by: str | None = None
     kept: str | None = None
     magnitude: Any = field(default=None, repr=False)
+    stacked: bool = False
 
     @property
     def turned(self) -> bool:
@@ -206,6 +210,7 @@ def adapted_layers(
     """
     found, owners = _found(as_model(model), layers, adapter)
     for layer in found:
+        _refuse_stacked(layer)
         _check_factors(layer, owners)
         _check_weight(layer)
         _check_whole(layer)
@@ -216,7 +221,8 @@ def adapted_layers(
 def watched_layers(model: Any, adapter: str | None = None, *, weights: bool = False) -> tuple[AdaptedLayer, ...]:
     """Return the LoRA layers of a model for what reads factors and their gradients alone, as a monitor does.
 
-    Their weights may be tied, and quantised where these are not read too (``weights``). Else as :func:`adapted_layers`.
+    Their weights may be tied, parameters that ``target_parameters`` of PEFT adapts, of which each expert is a layer,
+    and quantised where these are not read too (``weights``). Else as :func:`adapted_layers`.
     """
     found, owners = _found(as_model(model), None, adapter)
     for layer in found:
@@ -297,6 +303,14 @@ def narrowed(factors: Pairs) -> Pairs:
             A, B = A @ mix, B @ mix
         found.append((A, B))
     return found
+
+
+def _refuse_stacked(layer: AdaptedLayer) -> None:
+    if layer.stacked:
+        raise ValueError(
+            f"model: {layer.name} is a parameter that target_parameters of PEFT adapts, and no layer: a monitor can "
+            "watch it, and it cannot be judged"
+        )
 
 
 def _check_weight(layer: AdaptedLayer) -> None:
@@ -428,7 +442,8 @@ def _lora(model: Any, adapter: str | None) -> list[AdaptedLayer]:
             raise ValueError(f"adapter: in {name} the adapters {active} are active; exactly {chosen!r} has to be")
         if active:
             config = configs.get(chosen) if isinstance(configs, Mapping) else None
-            found.append(_of_peft(name, module, chosen, getattr(config, "init_lora_weights", None)))
+            read = _of_parameter if hasattr(module, "parameter_name") else _of_peft
+            found += read(name, module, chosen, getattr(config, "init_lora_weights", None))
     return found
 
 
@@ -447,11 +462,53 @@ def _adapter_name(modules: Sequence[Any], adapter: str | None) -> str:
     return adapter or (known[0] if known else "")
 
 
-def _of_peft(name: str, module: Any, adapter: str, initialization: Any) -> AdaptedLayer:
+def _check_active(name: str, module: Any) -> None:
     if getattr(module, "merged", False):
         raise ValueError(f"model: {name} is merged into its weight; unmerge_adapter() first")
     if getattr(module, "disable_adapters", False):
         raise ValueError(f"model: the adapters of {name} are disabled; enable_adapter_layers() first")
+
+
+def _of_parameter(name: str, module: Any, adapter: str, initialization: Any) -> list[AdaptedLayer]:
+    """Return the layers in a parameter that ``target_parameters`` of PEFT adapts: a matrix, or one for each expert.
+
+    PEFT groups the rows of ``lora_A`` by expert, and of ``lora_B`` every so many columns are those of one.
+    """
+    _check_active(name, module)
+    own = f"{name.removesuffix('.base_layer')}.{module.parameter_name}"
+    stack, A, B = module.get_param(), module.lora_A[adapter].weight, module.lora_B[adapter].weight
+    experts = stack.shape[0] if stack.ndim == 3 else 1
+    rank = len(A) // experts
+    found = []
+    for e in range(experts):
+        W = stack.detach()[e] if stack.ndim == 3 else stack.detach()
+        holder = require_torch().nn.Module()
+        holder.register_buffer("weight", W if tuple(W.shape) == (len(B), A.shape[1]) else W.T)
+        found.append(
+            AdaptedLayer(
+                f"{own}[{e}]" if stack.ndim == 3 else own,
+                own,
+                holder,
+                float(module.scaling[adapter]),
+                _part(A, (slice(e * rank, (e + 1) * rank), slice(None))),
+                _part(B, (slice(None), slice(e, None, experts))),
+                moved_by=initialization if moves_base(initialization) else None,
+                stacked=True,
+            )
+        )
+    return found
+
+
+def _part(parameter: Any, chosen: tuple[slice, slice]) -> Any:
+    """Return a part of a parameter, with that of its gradient."""
+    part = whole(parameter.detach())[chosen].requires_grad_(parameter.requires_grad)
+    if parameter.grad is not None:
+        part.grad = whole(parameter.grad)[chosen]
+    return part
+
+
+def _of_peft(name: str, module: Any, adapter: str, initialization: Any) -> list[AdaptedLayer]:
+    _check_active(name, module)
     magnitudes = getattr(module, "lora_magnitude_vector", {})
     of_embedding = adapter in getattr(module, "lora_embedding_A", ())
     base = _judged(name, module.get_base_layer())
@@ -462,7 +519,7 @@ def _of_peft(name: str, module: Any, adapter: str, initialization: Any) -> Adapt
         )
     # Embeddings and convolutions start as always, whatever becomes of linear layers.
     linear = base.weight.ndim == 2 and not of_embedding
-    return AdaptedLayer(
+    found = AdaptedLayer(
         name,
         f"{name}.base_layer.weight",
         base,
@@ -474,6 +531,7 @@ def _of_peft(name: str, module: Any, adapter: str, initialization: Any) -> Adapt
         "lora_B" if linear and keeps_lora_B(initialization) else None,
         magnitudes[adapter].weight if adapter in magnitudes else None,
     )
+    return [found]
 
 
 def _of_module(name: str, module: Any) -> AdaptedLayer:

@@ -445,6 +445,54 @@ def test_experts_that_have_no_operation_in_float64_are_judged_one_by_one():
         assert found == pytest.approx(float(model.double().eval()(**batches[0]).loss), rel=1e-6)
 
 
+class Experts(torch.nn.Module):
+    """Three experts, each of two weights of a stack; sample i is that of expert i modulo 2, so that one has none."""
+
+    def __init__(self, turned):
+        super().__init__()
+        self.is_transposed = turned
+        self.up = torch.nn.Parameter(torch.randn(3, 5, 7) if turned else torch.randn(3, 7, 5))
+        self.down = torch.nn.Parameter(torch.randn(3, 7, 4) if turned else torch.randn(3, 4, 7))
+
+    def forward(self, x):
+        up, down = (W if self.is_transposed else W.mT for W in (self.up, self.down))
+        return torch.stack([(row @ up[k % 2]).tanh() @ down[k % 2] for k, row in enumerate(x)])
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_monitor_watches_each_expert_of_a_parameter_that_is_adapted(turned):
+    """Against the updates that PEFT forms itself, and the gradients of these by differentiation."""
+    torch.manual_seed(0)
+    inner = torch.nn.Sequential(torch.nn.Linear(5, 5), Experts(turned)).double()
+    config = peft.LoraConfig(r=2, lora_alpha=6, target_modules=["0"], target_parameters=["1.up", "1.down"])
+    model = peft.get_peft_model(inner, config)
+    for name, part in model.named_parameters():
+        if "lora_" in name:
+            part.data.normal_()
+    monitor = LoRAMonitor(LAM, base=model, ratio=1e6)
+    model(torch.randn(8, 5).double()).square().sum().backward()
+    assert monitor.step(model) is None
+    readings = monitor.history[0][1]
+    assert len(readings) == 1 + 2 * 3
+    for module in (part for part in model.modules() if hasattr(part, "parameter_name")):
+        name = module.parameter_name
+        updates, weights = module.get_delta_weight("default").detach(), module.get_param().detach()
+        for e in range(3):
+            (path,) = [key for key in readings if key.endswith(f".{name}[{e}]")]
+            reading, values = readings[path], torch.linalg.svdvals(updates[e])
+            assert reading.spectral == pytest.approx(float(values[0]), rel=1e-12)
+            assert reading.nuclear == pytest.approx(float(values.sum()), rel=1e-12)
+            assert monitor.base_norms[path] == pytest.approx(float(torch.linalg.matrix_norm(weights[e], 2)), rel=1e-6)
+            # <A, dA> = <B, dB> of an expert, whose gradients vanish together where it has no sample.
+            assert (reading.grad > 0.0, reading.grad == 0.0) == (e < 2, e == 2)
+            assert reading.mismatch is None if e == 2 else reading.mismatch < 1e-12
+    with pytest.raises(ValueError, match=r"1\.down\[0\] is a parameter that target_parameters of PEFT adapts"):
+        judge(model, lambda m, x: m(x).square().sum(1), [torch.randn(8, 5)], LAM)
+    model.merge_adapter()
+    with pytest.raises(ValueError, match="is merged into its weight"):
+        monitor.step(model)
+
+
 def test_parts_trained_in_full_are_named_among_the_premises():
     verdict = judge(adapted(task_type="SEQ_CLS"), CrossEntropy(), batches(), LAM)
     assert "held fixed here though trained" in str(verdict) and "classifier" in str(verdict)
