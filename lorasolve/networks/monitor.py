@@ -275,6 +275,25 @@ class LoRAMonitor:
             "was differentiated, so lam must not be added again (stationarity and lam_hat are off)"
         )
 
+    def _notice_decay(self, model: Any, groups: Sequence[dict[str, Any]]) -> None:
+        """Warn of a decay of the optimizer that is not the penalty of weight ``lam`` on the factors."""
+        layers = watched_layers(model, self.adapter)
+        factors = {id(part) for layer in layers for part in (layer.lora_A, layer.lora_B)}
+        own = [group for group in groups if any(id(part) in factors for part in group["params"])]
+        decays = sorted({float(group.get("weight_decay") or 0.0) for group in own})
+        if decays_beside_the_gradient(groups):
+            self._warn(
+                "the weight decay of the optimizer is decoupled, as AdamW's is, and no penalty in the loss: the run "
+                "does not come to rest where stationarity vanishes and lam_hat is lam (one with a penalty in the loss "
+                "does, or with an optimizer that adds its decay to the gradient, as SGD)"
+            )
+        elif decays and decays != [self.lam]:
+            found = ", ".join(f"{decay:g}" for decay in decays)
+            self._warn(
+                f"lam is {self.lam:g}, and the weight decay of the optimizer on the factors is {found}: unless the "
+                "loss has the rest of the penalty, the run does not come to rest where stationarity vanishes"
+            )
+
     def _reason(self, name: str, reading: LayerReading) -> str | None:
         if not reading.finite:
             return f"step {self.steps}: {name} has non-finite factors or gradients"
@@ -416,6 +435,7 @@ def callback(monitor: LoRAMonitor) -> Any:
 
         def __init__(self) -> None:
             self.told: set[str] = set()
+            self.decay_seen = False
 
         def _tell(self) -> None:
             stop = [] if monitor.reason is None else [f"the run is stopped: {monitor.reason}"]
@@ -429,17 +449,15 @@ def callback(monitor: LoRAMonitor) -> Any:
             if state.global_step:
                 monitor._resume(state.global_step)
             monitor.reason = None
+            self.decay_seen = False
 
         def on_pre_optimizer_step(
             self, args: Any, state: Any, control: Any, model: Any = None, optimizer: Any = None, **kw: Any
         ) -> Any:
             """Read; ask the Trainer to stop where there is a reason, without a step that is not finite."""
-            if monitor.lam and decays_beside_the_gradient(getattr(optimizer, "param_groups", ())):
-                monitor._warn(
-                    "the weight decay of the optimizer is decoupled, as AdamW's is, and no penalty in the loss: the "
-                    "run does not come to rest where stationarity vanishes and lam_hat is lam (one with a penalty in "
-                    "the loss does, or with an optimizer that adds its decay to the gradient, as SGD)"
-                )
+            if monitor.lam and not self.decay_seen:
+                monitor._notice_decay(model, getattr(optimizer, "param_groups", ()))
+                self.decay_seen = True
             scaler = getattr(optimizer, "scaler", None)
             most = getattr(args, "max_grad_norm", None) or 0.0
             if monitor.step(model, scaler, most if most > 0.0 else None):

@@ -939,6 +939,28 @@ def test_a_decay_of_the_optimizer_that_is_no_penalty_is_told(lam, decay, optimiz
     assert sum("decoupled" in text for text in monitor.warnings) == told
 
 
+@pytest.mark.parametrize(
+    ("lam", "decay", "optimizer", "told"),
+    [
+        (LAM, 0.0, "adamw_torch", True),
+        (LAM, 0.5 * LAM, "sgd", True),
+        (LAM, LAM, "sgd", False),
+        (0.0, 0.0, "adamw_torch", False),
+        (None, 0.0, "adamw_torch", False),
+    ],
+)
+def test_a_decay_of_the_optimizer_that_is_not_lam_is_told(lam, decay, optimizer, told, tmp_path):
+    """The Trainer's own is 0: a ``lam`` is in no step then, unless the loss has the penalty."""
+    monitor = LoRAMonitor(lam)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer(adapted(), monitor, tmp_path, max_steps=2, weight_decay=decay, optim=optimizer)
+    texts = [str(each.message) for each in caught if "LoRAMonitor: lam is" in str(each.message)]
+    assert [f"lam is 0.02, and the weight decay of the optimizer on the factors is {decay:g}:" in t for t in texts] == (
+        [True] * told
+    )
+
+
 def test_a_step_that_is_too_large_stops_and_names_the_layer(tmp_path, capsys):
     model = adapted()
     monitor = LoRAMonitor(base=model)
