@@ -13,8 +13,6 @@ from .._known import Known
 from .._support.validate import Array, as_choice
 from ..linear_map import LinearMap
 from ..low_rank import RANK_TOL, Svd
-from ..objectives.base import Objective
-from ..objectives.completion import MatrixCompletion
 from ..problem import Problem
 from ..problem.blocks import Pairs
 from . import spot_checks
@@ -87,17 +85,13 @@ def use_proof(problem: Problem, rigorous: bool | str) -> bool:
         as_choice(rigorous, "rigorous", ("auto",))
         if problem.several:
             return False
-        m, n = _support(problem.objective)
+        seen = problem.objective.observed_part()
+        m, n = problem.shape if seen is None else seen.objective.shape
         return min(m, n) <= DENSE_SIDE and m * n <= DENSE_ENTRIES and refusal(problem) is None
     reason = refusal(problem) if rigorous else None
     if reason is not None:
         raise ValueError(f"rigorous: nothing can be proved here: {reason}")
     return bool(rigorous)
-
-
-def _support(objective: Objective) -> tuple[int, int]:
-    """Return how many rows and columns of gradients are not always 0, as far as that is known."""
-    return objective.observed.shape if isinstance(objective, MatrixCompletion) else objective.shape
 
 
 def evidence(

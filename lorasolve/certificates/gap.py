@@ -9,7 +9,7 @@ tested on the way (``spot_checks``). A point is refuted by a better one (``refut
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -35,6 +35,7 @@ from .duality import SMALLEST, Parts, factor_answer, product_errors, scale_of
 from .evidence import FLOATING, Evidence, cut, evidence
 from .formula import difference_down
 from .norms import Trust
+from .observed import observed
 from .refute import better_point
 from .rigorous import value_high, weight_down
 
@@ -270,6 +271,16 @@ def certify(
     factors = as_factors(problem, point)
     loss, problem = problem.loss, problem.replace(objective=problem.objective.in_float64())
     spot_checks.refuse_another_loss(loss, problem.loss, factors)
+    part = observed(problem)
+    if part is None or not part.holds(point, factors):
+        return _judged(problem, point, factors, tol, rigorous, trust)
+    found = _judged(part.problem, part.point(point), part.factors(factors), tol, rigorous, trust)
+    return replace(found, problem=problem, point=point)
+
+
+def _judged(
+    problem: Problem, point: Any, factors: Pairs, tol: float, rigorous: bool | str, trust: Trust
+) -> Certificate:
     svds = [factor_svd(A, B) for A, B in factors]
     found = evidence(problem, factors, svds, rigorous, trust, point)
     refuse_changed_data(problem, factors, found)

@@ -21,13 +21,13 @@ from .._support.validate import Array, as_flag, as_instance, as_number
 from ..certificates import Bound, Certificate
 from ..certificates.evidence import Product, evidence
 from ..certificates.gap import as_factors, conclude, refuse_changed_data
+from ..certificates.observed import observed
 from ..engine import compile_seconds
 from ..low_rank import balanced, factor_svd, numerical_rank
 from ..problem import Problem
 from ..problem.blocks import Pairs
 from ..problem.sdpa import read_sdpa_solution as read_sdpa_solution
 from ..result import Result, seen_from
-from ._observed import observed
 from .base import DROPPED, NotFinite, Solution
 from .base import ConvexResult as ConvexResult
 from .base import ConvexRoute as ConvexRoute
@@ -123,7 +123,9 @@ def solve_convex(
         return _solved(problem, chosen, factors, tol, cross_check, progress)
     few = None if factors is None else part.factors(factors)
     found = _solved(part.problem, _route(part.problem, route), few, tol, cross_check, progress)
-    return part.whole(found, problem)
+    A, B = part.whole(found.A, found.B, problem.shape)
+    certificate = replace(found.certificate, problem=problem, point=Product(A, B))
+    return replace(found, A=A, B=B, certificate=certificate)
 
 
 def _solved(

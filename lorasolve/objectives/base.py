@@ -37,6 +37,14 @@ def allowance(dtype: np.dtype | type | str) -> float:
     return 8.0 * float(np.finfo(dtype).eps)
 
 
+class ObservedPart(NamedTuple):
+    """A loss without the rows and columns that it does not see, and the numbers of those that it does."""
+
+    objective: Objective
+    rows: Array
+    cols: Array
+
+
 class Objective(ShownPrecision):
     """Base class of all objectives. A new one writes four things:
 
@@ -282,6 +290,10 @@ class Objective(ShownPrecision):
 
     def in_float32(self) -> Objective | None:
         """Return the same ``f`` in float32 for rough descents, where its factor oracle is faster; None by default."""
+        return None
+
+    def observed_part(self) -> ObservedPart | None:
+        """Return the same ``f`` of the rows and columns that it sees, None if that is nearly all or not known."""
         return None
 
     def increments(self) -> Increments | None:

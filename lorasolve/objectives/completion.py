@@ -14,7 +14,7 @@ from ..linear_map import LinearMap
 from ..low_rank import product_entries
 from ._description import Description, Entries
 from ._kernels import Kernels
-from .base import Objective
+from .base import Objective, ObservedPart
 
 # Largest m n for which X is formed: in batched runs, where beyond it the sparse oracle is faster, and outside the runs,
 # where products of arrays take no longer than loops and need no compilation.
@@ -184,17 +184,21 @@ class MatrixCompletion(Objective):
         cols = np.flatnonzero(np.bincount(self.cols, minlength=self.shape[1]))
         return None if rows.size + cols.size > SUPPORT * sum(self.shape) else (rows, cols)
 
+    def observed_part(self) -> ObservedPart | None:
+        """Return the same entries in a matrix of the rows and columns of the support."""
+        # A subclass may see more than its entries.
+        return self._observed_part if type(self) is MatrixCompletion else None
+
     @cached_property
-    def observed(self) -> MatrixCompletion:
-        """The same entries in a matrix of the rows and columns of the support."""
+    def _observed_part(self) -> ObservedPart | None:
         if self.support is None:
-            return self
+            return None
         rows, cols = self.support
         number = np.zeros(self.shape[1], self.cols.dtype)
         number[cols] = np.arange(cols.size)
         made = MatrixCompletion.__new__(MatrixCompletion)
         made._set(np.append(self.row_start[rows], self.nnz), number[self.cols], self.values, cols.size)
-        return made
+        return ObservedPart(made, rows, cols)
 
     # ------------------------------------------------------------------ dense level
     def value_and_grad(self, X: Array) -> tuple[float, Array]:
