@@ -22,8 +22,11 @@ _OF_SGD = {"nesterov", "maximize", "foreach", "differentiable", "fused"}
 # What transformers' Adafactor writes. With either of the first two its steps go by the size of the tensor, or by their
 # own number, and so does its decay.
 _OF_ADAFACTOR = {"scale_parameter", "relative_step", "clip_threshold", "decay_rate", "warmup_init"}
-# What those write that decay beside the gradient and do not say so: this one, torch's Adafactor, and its Muon.
-_DECOUPLED = (_OF_ADAFACTOR, {"beta2_decay", "d"}, {"ns_coefficients", "ns_steps"})
+# What those write that decay beside the gradient and do not say so: this one, torch's Adafactor, its Muon, and those of
+# bitsandbytes that keep two states (Adam, AdamW, LAMB, AdEMAMix).
+_DECOUPLED = (_OF_ADAFACTOR, {"beta2_decay", "d"}, {"ns_coefficients", "ns_steps"}, {"t_alpha", "t_beta3"})
+# Where bitsandbytes writes what it keeps of a tensor.
+_OF_BITSANDBYTES = "__bnb_optimizer_quant_state__"
 # What those of torch write that add their decay to the gradient and do not say so: RMSprop, Adagrad, Adadelta, ASGD.
 # Those of others of these names lack the last of the keys, or say by one of their own that they decouple it.
 _OF_ASGD = {"lambd", "t0", "differentiable"}
@@ -33,8 +36,8 @@ _COUPLED = (
     {"rho", "differentiable"},
     _OF_ASGD,
 )
-# Second moments of gradients, as Adam, RMSprop (with Adadelta) and Adagrad call them.
-_SECOND_MOMENTS = ("exp_avg_sq", "square_avg", "sum")
+# Second moments of gradients, as Adam, RMSprop (with Adadelta), Adagrad and bitsandbytes call them.
+_SECOND_MOMENTS = ("exp_avg_sq", "square_avg", "sum", "state2")
 # What optimizers keep in the shape of a tensor; Adafactor only of vectors.
 _OF_ITS_SHAPE = ("exp_avg", "momentum_buffer", *_SECOND_MOMENTS, "ax", "state1")
 
@@ -204,7 +207,8 @@ def read_optimizer_state(path: PathLike) -> OptimizerState:
     if not isinstance(state, dict) or not isinstance(state.get("param_groups"), list) or not state["param_groups"]:
         raise ValueError(f"{file}: is no optimizer's state (it has no param_groups)")
     states = state.get("state")
-    by_key = {key: one for key, one in states.items() if isinstance(one, dict)} if isinstance(states, dict) else {}
+    given = states.items() if isinstance(states, dict) else ()
+    by_key = {key: _flat(entry) for key, entry in given if isinstance(entry, dict)}
     entries = list(by_key.values())
     vectors = {key for key, entry in by_key.items() if _is_of_vector(entry)}
     groups = tuple(_group(group, file, vectors) for group in state["param_groups"])
@@ -225,6 +229,12 @@ def read_optimizer_state(path: PathLike) -> OptimizerState:
 
 def _listed(decays: Collection[float]) -> str:
     return ", ".join(f"{decay:g}" for decay in sorted(decays))
+
+
+def _flat(entry: dict[Any, Any]) -> dict[Any, Any]:
+    """Return what is kept of a tensor without a part of its own for some of it."""
+    part = entry.get(_OF_BITSANDBYTES)
+    return entry | part if isinstance(part, dict) else entry
 
 
 def _is_of_vector(entry: dict[Any, Any]) -> bool:

@@ -18,7 +18,7 @@ SCHEDULES = ("constant", "linear", "cosine")
 # What `weight_decay` means by the optimizer's name, as PyTorch, bitsandbytes and transformers define it. ASGD is not
 # among them: it adds a decay of its own (``lambd``) to that.
 _COUPLED = ("sgd", "adam", "rmsprop", "adagrad", "adadelta", "adamax", "nadam", "radam")
-_DECOUPLED = ("adamw", "lion", "adafactor", "muon", "stable_adamw", "schedule_free_adamw")
+_DECOUPLED = ("adamw", "ademamix", "lion", "adafactor", "muon", "stable_adamw", "schedule_free_adamw")
 _PLAIN = ("sgd",)  # steps by a multiple of the gradient
 _LORA_PLUS = ("loraplus", "lora_plus")
 OPTIMIZERS = (*_COUPLED, *_DECOUPLED, *_LORA_PLUS)

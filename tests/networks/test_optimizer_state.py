@@ -124,6 +124,38 @@ def test_a_decay_that_shrinks_where_there_is_no_gradient_is_decoupled(tmp_path, 
     assert (found.decay_kind, found.horizon) == ("decoupled", pytest.approx(1.0 / (1e-2 * 0.05)))
 
 
+@pytest.mark.parametrize("name", ["Adam8bit", "AdamW8bit", "AdamW32bit", "LAMB8bit", "AdEMAMix8bit"])
+def test_bitsandbytes_decays_beside_the_gradient(tmp_path, name):
+    """Without any gradient it shrinks the weights, in 8 bits and in 32."""
+    optim = pytest.importorskip("bitsandbytes").optim
+    matrix, bias = torch.nn.Parameter(torch.full((64, 80), 2.0)), torch.nn.Parameter(torch.ones(4100))
+    groups = [{"params": [matrix], "weight_decay": 0.05}, {"params": [bias], "weight_decay": 0.0}]
+    optimizer = getattr(optim, name)(groups, lr=1e-2)
+    for part in (matrix, bias):
+        part.grad = torch.zeros_like(part)
+    optimizer.step()
+    assert float(matrix.max()) == pytest.approx(2.0 * (1.0 - 1e-2 * 0.05), rel=1e-6) and float(bias.min()) == 1.0
+    torch.save(optimizer.state_dict(), tmp_path / "optimizer.pt")
+    found = read_optimizer_state(tmp_path)
+    assert (found.decay_kind, found.weight_decay, found.steps, found.adaptive) == ("decoupled", 0.05, 1, True)
+    assert found.horizon == pytest.approx(1.0 / (1e-2 * 0.05))
+    assert [group.of_vectors for group in found.groups] == [False, True]
+
+
+def test_of_bitsandbytes_with_one_state_the_decay_is_not_known(tmp_path):
+    """Lion shrinks the weights, gradient descent adds to the gradient, and both write the same settings."""
+    optim = pytest.importorskip("bitsandbytes").optim
+    kinds = set()
+    for name, settings in (("Lion8bit", {}), ("SGD8bit", {"momentum": 0.9})):
+        parameter = torch.nn.Parameter(torch.full((64, 80), 2.0))
+        optimizer = getattr(optim, name)([parameter], lr=1e-2, weight_decay=0.05, **settings)
+        parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+        torch.save(optimizer.state_dict(), tmp_path / "optimizer.pt")
+        kinds.add(read_optimizer_state(tmp_path).decay_kind)
+    assert kinds == {"unknown"}
+
+
 def test_what_groups_differ_in_is_not_told_of_all(tmp_path):
     parts = [torch.nn.Parameter(torch.ones(2)) for _ in range(2)]
     groups = [{"params": [parts[0]], "lr": 1e-3}, {"params": [parts[1]], "lr": 1e-2}]

@@ -19,6 +19,7 @@ RUN = {"alpha": 16.0, "rank": 8, "steps": 5000}
         ("adamw", 0.01, "decoupled"),
         ("adamw_torch_fused", 0.01, "decoupled"),
         ("paged_adamw_8bit", 0.01, "decoupled"),
+        ("paged_ademamix_8bit", 0.01, "decoupled"),
         ("AdamW", 0.01, "decoupled"),
         ("lion_32bit", 0.01, "decoupled"),
         ("adafactor", 0.01, "decoupled"),
