@@ -127,9 +127,11 @@ prose={{"what": ("check", ...)}})`, each with the checks beside which it stands;
 
 A mutant is `mutant(kind, change, field=value)` or `dropped(assumption)`; one mutant of each check edits only the
 statement, so that its counterexample shows that the hypotheses can hold. An assumption in `given` that no step of the
-proof needs has to be left out. Symbols are real, numbers exact, nothing in a proof may be divided by what can vanish,
-no derivative or integral may run over a kink (`|x|` at 0), what SymPy makes of an integral is held against quadrature,
-and no derivative may hold fixed what the assumptions tie to a symbol that moves (`A` where `A = P T` and `T` moves):
+proof needs has to be left out. What symbols declare is printed in the *where* line, signs above all: in `tr X = x` with
+`x > 0` it is a hypothesis about X. Symbols are real, numbers exact, nothing in a proof may be divided by what can
+vanish, no derivative or integral may run over a kink (`|x|` at 0), what SymPy makes of an integral is held against
+quadrature, and no derivative may hold fixed what the assumptions tie to a symbol that moves (`A` where `A = P T` and
+`T` moves):
 otherwise the check is refused, with the reason. If the random search finds no counterexample, give one as a
 dictionary from symbols to values; it is verified exactly.
 """

@@ -10,8 +10,10 @@ from random import Random
 from typing import Any
 
 from lorasolve._known import Known
-from lorasolve.symbolic.checks import Check, Outcome, fault_of_sources, in_words
+from lorasolve.symbolic.checks import Check, Outcome, TwoSided, fault_of_sources, in_words
+from lorasolve.symbolic.expression import ShapeError
 from lorasolve.symbolic.mutants import Mutant
+from lorasolve.symbolic.taken import declared
 from lorasolve.symbolic.theorem import KINDS, Theorem, foreign
 
 from .._support.validate import as_instance
@@ -33,9 +35,9 @@ class MutantReport:
 class StatementReport:
     """What became of a check.
 
-    `holds` is the outcome; `known` and `facts` say what that is worth: a search that found no counterexample holds,
-    and is SAMPLED. `counterexample` is where a statement that does not hold fails. `second` is what a second checker
-    said, if one was asked, and `objection` why it refuses.
+    `where` tells what its symbols declare. `holds` is the outcome; `known` and `facts` say what that is worth: a search
+    that found no counterexample holds, and is SAMPLED. `counterexample` is where a statement that does not hold fails.
+    `second` is what a second checker said, if one was asked, and `objection` why it refuses.
     """
 
     name: str
@@ -44,6 +46,7 @@ class StatementReport:
     known: Known
     facts: list[str]
     paper: str
+    where: str
     assumed: list[str]
     holds: bool
     detail: str
@@ -179,6 +182,7 @@ def _run_check(check: Check, listed: Sequence[Check], shown: Shown) -> Statement
         known=check.known,
         facts=[fact.name for fact in check.unproved_facts],
         paper=check.paper,
+        where=_where(check),
         assumed=[part.in_full for part in check.taken],
         holds=holds,
         detail=f"the proof and the example disagree: {test.detail}" if proof.holds and not test.holds else proof.detail,
@@ -187,6 +191,14 @@ def _run_check(check: Check, listed: Sequence[Check], shown: Shown) -> Statement
         mutants=mutants,
         counterexample=None if holds else _counterexample(check),
     )
+
+
+def _where(check: Check) -> str:
+    """Return what the symbols of a check with two sides declare, if each name is that of one symbol."""
+    try:
+        return declared(check) if isinstance(check, TwoSided) else ""
+    except ShapeError:
+        return ""
 
 
 def _counterexample(check: Check) -> str | None:
@@ -250,6 +262,7 @@ def as_text(report: TheoremReport, verbose: bool = True) -> str:
     for check in report.checks:
         lines.append(f"  {check.name} ({check.kind}): {check.verdict}")
         lines.append(f"      {check.says}")
+        lines.extend([f"      where    {check.where}"] * bool(check.where))
         lines.extend(f"      {'' if k else 'assuming':8} {part}" for k, part in enumerate(check.assumed))
         if check.second is not None:
             lines.append(f"      second checker: {check.second}")

@@ -8,7 +8,7 @@ means it in whatever follows. So all of these are statements here, compared by w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -19,7 +19,6 @@ from lorasolve.symbolic import expression as ex
 from lorasolve.symbolic.assumptions import Assumption
 from lorasolve.symbolic.evaluate import symbols_of
 from lorasolve.symbolic.normal import KEPT, Rules, is_zero, normal_form
-from lorasolve.symbolic.positivity import provably_nonnegative
 from lorasolve.symbolic.substitution import substituted
 from lorasolve.symbolic.terms import Premise, Side, is_symbol, placed, read_off
 from lorasolve.symbolic.written import ExportError, text
@@ -88,13 +87,10 @@ class Taken:
 
     @property
     def in_full(self) -> str:
-        """Its name, and what it says where that is not in the name: signs that its equations give away included."""
+        """Its name, and what it says where that is not in the name."""
         if self.is_property or self.is_meaning:
             return self.name
-        said = [" ".join(key) for key in self.keys]
-        for left, _, right in self.relations if "<=" not in self.kind else ():
-            said += [f"where {sign}" for sign in (*_signs_hidden(left, right), *_signs_hidden(right, left))]
-        return f"{self.name}: {', '.join(said)}"
+        return f"{self.name}: {', '.join(' '.join(key) for key in self.keys)}"
 
     def put(self, by: Mapping[Any, Any]) -> Taken:
         """Return the same with expressions in the place of symbols, which its name says.
@@ -241,16 +237,24 @@ def fault_of(taken: Sequence[Taken], rules: Rules) -> str | None:
     return None
 
 
-def _signs_hidden(symbol: Any, other: Any) -> Iterator[str]:
-    """Yield what a symbol declares that is not seen of what it equals, and is therefore assumed of that."""
-    if isinstance(symbol, ex.Symbol) and symbol.symmetric and not is_zero(normal_form(other - other.T)):
-        yield f"{symbol.name} is symmetric"
-    if isinstance(symbol, sympy.Symbol) and not isinstance(other, ex.Expr):
-        other = sympy.sympify(other)
-        if symbol.is_integer and not other.is_integer:
-            yield f"{symbol} is a whole number"
-        if symbol.is_nonnegative and not provably_nonnegative(other):
-            yield f"{symbol} {'>' if symbol.is_positive else '>='} 0"
+def declared(check: Any) -> str:
+    """Return what the symbols of a check declare, in words: signs, symmetry, and whole numbers that are no sizes.
+
+    An equation may make a hypothesis of it: ``tr X = x`` with ``x > 0`` is one about X.
+    """
+    parts = [check.lhs, check.rhs, *(part for each in check.taken for part in each.expressions)]
+    exprs = [part if isinstance(part, ex.Expr) else ex.scalar(part) for part in parts]
+    matrices, numbers, _ = symbols_of(*exprs)
+    sizes = set().union(*(sympy.sympify(d).free_symbols for s in matrices.values() for d in (s.rows, s.cols)))
+    said = [(str(number), _sign_in_words(number)) for number in sorted(numbers - sizes, key=str)]
+    said += [(name, "symmetric") for name, symbol in matrices.items() if symbol.symmetric]
+    alike = {words: ", ".join(name for name, other in said if other == words) for _, words in said if words}
+    return "; ".join(f"{names} {words}" for words, names in alike.items())
+
+
+def _sign_in_words(symbol: Any) -> str:
+    sign = "> 0" if symbol.is_positive else ">= 0" if symbol.is_nonnegative else "!= 0" if symbol.is_nonzero else ""
+    return f"{'whole' * bool(symbol.is_integer)} {sign}".strip()
 
 
 def _gap(left: Any, right: Any) -> Any:

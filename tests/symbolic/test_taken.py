@@ -11,14 +11,17 @@ from lorasolve.symbolic import (
     Form,
     Identity,
     Inequality,
+    ScalarCheck,
     Square,
     SumOfSquares,
     Theorem,
     assume,
     define,
     dims,
+    equation,
     eye,
     hypothesis,
+    inner,
     matrix,
     orthonormal,
     renamed,
@@ -29,7 +32,8 @@ from lorasolve.symbolic import (
     vector,
 )
 from lorasolve.symbolic.export import differences, document
-from lorasolve.symbolic.taken import of_assumption
+from lorasolve.symbolic.report import as_text, run
+from lorasolve.symbolic.taken import declared, of_assumption
 from proofs import descent_lemma, operator_norm, theorem1
 from proofs.facts import OPERATOR_NORM, ROOTS_IS, ROTFELD, SPECTRAL, TERMS_IS
 from proofs.verify import verdicts
@@ -244,16 +248,28 @@ def test_vectors_are_renamed_with_their_sizes():
     assert new.cols == 1 and str(new.rows) == "m_2"
 
 
-def test_what_a_definition_assumes_by_a_declared_sign_is_printed():
-    difference, fine = define(signed, x - y), define(signed, 1 + x**2)
-    C = matrix("C", m, m)
-    symmetric = assume("C is hermitian", (C, hermitian))
-    shown = [part.in_full for part in Identity("", "", x, x, given=(difference, symmetric)).taken]
-    assert shown == [
-        "signed is defined: signed == x - y, where signed > 0",
-        "C is hermitian: C == hermitian, where hermitian is symmetric",
-    ]
-    assert of_assumption(fine).in_full == "signed is defined: signed == x^2 + 1"
+def sign_of_trace(value):
+    """Return a claim that a trace has a sign, which is shown by what the value that it is given declares."""
+    known = equation("tr H is known", tr(hermitian), value)
+    return Inequality("sign", "", 0, tr(hermitian), proof=[value, -1 * known])
+
+
+@pytest.mark.parametrize(
+    ("check", "where"),
+    [
+        (sign_of_trace(beta), "beta > 0; hermitian symmetric"),
+        (sign_of_trace(1 + beta), "beta > 0; hermitian symmetric"),
+        (Inequality("", "", -1, inner(A, B), proof=[beta], given=[assume("", (inner(A, B), beta - 1))]), "beta > 0"),
+        (Inequality("", "", -1, x, proof=[beta], given=[define(x, beta - 1)]), "beta > 0"),
+        (Identity("", "", A, W, given=[define(signed, x - y)]), "signed > 0"),
+        (ScalarCheck("", "", beta, beta + k, relation="<="), "beta > 0; k whole > 0"),
+        (Identity("", "", x * square(A), square(A) * y), ""),
+    ],
+)
+def test_what_symbols_declare_is_told_since_an_equation_makes_a_hypothesis_of_it(check, where):
+    assert declared(check) == where
+    shown = as_text(run("mine", Theorem("A title", [check])))
+    assert f"      where    {where}\n" in shown if where else "where" not in shown
 
 
 def test_an_assumption_that_becomes_a_quotient_by_zero_is_refused():
