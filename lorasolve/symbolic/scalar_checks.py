@@ -113,7 +113,8 @@ def _off_by_quadrature(integral: Any, rng: Random) -> str | None:
         return None
     point = _drawn(integral, rng)
     ((symbol, low, high),) = integral.limits
-    function = sympy.lambdify(symbol, integral.function.subs(point).doit(), "mpmath")
+    fixed = {other: value for other, value in point.items() if other != symbol}  # an end may be called like it
+    function = sympy.lambdify(symbol, integral.function.subs(fixed).doit(), "mpmath")
     ends = [sympy.N(end.subs(point)) for end in (low, high)]
     # So many pieces as follow some turns of a sine.
     near = mpmath.quad(function, mpmath.linspace(*ends, PIECES + 1), method="gauss-legendre")

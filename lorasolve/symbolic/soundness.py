@@ -95,7 +95,7 @@ def fault_of_value(value: Any) -> str | None:
         if node.is_Pow and not node.exp.is_integer and not provably_nonnegative(node.base):
             return f"{node} need not be real: {node.base} is not provably non-negative"
         bound = node.bound_symbols if isinstance(node, sympy.Integral | sympy.Subs) else ()
-        signed = [symbol for symbol in bound if symbol.is_nonnegative or symbol.is_integer]
+        signed = [symbol for symbol in bound if symbol.is_nonnegative or symbol.is_nonzero or symbol.is_integer]
         if signed:
             return f"{node} runs over values of {signed[0]} that need not be as that declares"
         poles = denominators(node.function) if isinstance(node, sympy.Integral) else []

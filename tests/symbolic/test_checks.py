@@ -241,6 +241,19 @@ def test_a_bound_symbol_declares_no_sign(number):
     assert "runs over values of x" in ScalarCheck("name", "", number, number.doit()).prove().detail
 
 
+@pytest.mark.parametrize("limits", [[], [(t, 0, 1)]], ids=["one", "two"])
+def test_a_bound_symbol_that_is_declared_nonzero_hides_no_pole(limits):
+    """SymPy takes the integral of 1/u^2 over [-x, x], which is infinite, for -2/x; no quadrature is over two."""
+    (u,) = scalars("u,", real=True, nonzero=True)
+    wrong = ScalarCheck("name", "", sympy.Integral(1 / u**2, (u, -x, x), *limits), -2 / x)
+    assert "runs over values of u" in wrong.prove().detail
+
+
+def test_an_integral_up_to_what_its_variable_is_called_is_held_against_quadrature():
+    check = ScalarCheck("name", "", sympy.Integral(x * t, (t, 0, t)), x * t**2 / 2)
+    assert check.prove().holds and check.test(rng()).holds
+
+
 def test_exact_checks_run_their_cases():
     check = Exact("even", "", lambda size: (size % 2 == 0, f"{size} mod 2 = {size % 2}"), ((2,), (4,)))
     assert check.prove().holds and check.strength == "VERIFIED"
