@@ -36,9 +36,9 @@ def better_point(
         right = np.linalg.qr(np.hstack([Q, GtP, top.V]))[0]
         spans.append((left, right, (left.T @ P * s) @ (Q.T @ right), left.T @ G.matmat(right)))
     lowest, best = math.inf, (math.inf, 0.0, factors)
-    betas = _curvatures(loss, factors, [(left, right, core) for left, right, _, core in spans])
-    share = LONGEST
     here = float(loss.factor_value(factors))
+    betas = _curvatures(loss, factors, [(left, right, core) for left, right, _, core in spans], here)
+    share = LONGEST
     for _ in range(STEPS):
         tried, nuclear, slope, square = [], 0.0, 0.0, 0.0
         for (left, right, X, core), beta in zip(spans, betas):
@@ -59,13 +59,24 @@ def better_point(
     return best
 
 
-def _curvatures(loss: MultiObjective, factors: Pairs, slopes: Sequence[tuple[Array, Array, Array]]) -> list[float]:
+def _curvatures(
+    loss: MultiObjective, factors: Pairs, slopes: Sequence[tuple[Array, Array, Array]], value: float
+) -> list[float]:
     """Return a curvature of ``f`` for each update, of several that along its own slope ``U C V^T`` (``slopes``).
 
     One matrix may be less curved than another by any factor, as data of other units make it: at the other's steps it
-    would stand still.
+    would stand still. Where ``f`` is flat, in the tails of a robust loss, the curvature at the point says nothing, but
+    somewhere it is at least ``||C||^2 / (2 (f - inf f))``: along the slope ``f`` would fall below its bound otherwise.
     """
-    largest = loss.facts.smoothness or loss.sampled_smoothness(factors) or 1.0
+    found = _own_curvatures(loss, factors, slopes)
+    least = loss.facts.lower_bound
+    above = value - least if least is not None else abs(value) + abs(float(loss.factor_value(loss.zeros())))
+    needed = [float(np.vdot(core, core)) / (2.0 * above) if above > 0.0 else 0.0 for *_, core in slopes]
+    return [max(own, met) or 1.0 for own, met in zip(found, needed)]
+
+
+def _own_curvatures(loss: MultiObjective, factors: Pairs, slopes: Sequence[tuple[Array, Array, Array]]) -> list[float]:
+    largest = loss.facts.smoothness or loss.sampled_smoothness(factors)
     if len(factors) == 1:
         return [largest]
     # Columns for V, so that the derivative of G_l B_l holds that of G_l V; the updates stay what they are.

@@ -194,3 +194,31 @@ def test_a_matrix_in_units_of_its_own_refutes_a_point_too(unit, share):
     found = certify(problem, point)
     assert found.is_global is False
     assert 0.1 * excess < found.gap_at_least <= excess * (1.0 + 1e-9)
+
+
+class Tails:
+    """A Huber loss of a user, ``c sum_ij h(X_ij - M_ij)``, whose tails have no curvature at all."""
+
+    convex, lower_bound = True, 0.0
+
+    def __init__(self, M, delta, c):
+        self.M, self.delta, self.c, self.shape = M, delta, c, M.shape
+
+    def value_and_grad(self, X):
+        E = X - self.M
+        clipped = np.clip(E, -self.delta, self.delta)
+        return self.c * float(np.sum(clipped * (E - 0.5 * clipped))), self.c * clipped
+
+
+@pytest.mark.parametrize("unit", [1e-60, 1e-12, 1.0, 1e3, 1e60])
+@pytest.mark.parametrize("c", [1e-30, 1.0, 1e30])
+def test_a_point_in_the_tails_of_a_loss_is_refuted_in_any_units(unit, c):
+    """The curvature there is 0, and 1 had been taken for it: steps ended far beyond the optimum, or before it."""
+    M = unit * np.outer([1.0, -1.0, 1.0, 1.0, -1.0], [1.0, 1.0, -1.0, 1.0])
+    loss = Tails(M, 1e-3 * unit, c)
+    lam = 1e-2 * np.linalg.norm(loss.value_and_grad(np.zeros((5, 4)))[1], 2)
+    problem = ls.Problem(loss, 2, lam)
+    found = certify(problem, (np.zeros((5, 2)), np.zeros((4, 2))))
+    excess = problem.convex_value(np.zeros((5, 4))) - problem.convex_value(M)
+    assert found.is_global is False
+    assert 0.5 * excess < found.gap_at_least <= found.value
