@@ -25,7 +25,7 @@ from .gradients import Network
 from .linearize import require_outputs, tangent_problem
 from .tangent import TangentCertificate, ratio, tangent_certificate
 from .token_ntk import TangentSolution, solve_tangent
-from .training_objective import DECAYS, Decay, TrainingObjective, half_frozen
+from .training_objective import DECAYS, Decay, TrainingObjective, as_convexity, half_frozen
 from .verdict import NetworkVerdict
 
 T = TypeVar("T")
@@ -55,7 +55,7 @@ def judge(
     lam: float,
     *,
     lam_kind: Decay = "l2",
-    convex_loss: bool = True,
+    convex_loss: bool | None = None,
     lower_bound: float = 0.0,
     tangent_solve: bool = False,
     second: bool = False,
@@ -87,8 +87,10 @@ def judge(
         Weight decay in ``mean loss + (lam/2) sum (||lora_A||^2 + ||lora_B||^2)``.
     lam_kind : {"l2", "decoupled", "none"}
         How the run applied it. Only a penalty in the loss makes the statements of this function apply.
-    convex_loss : bool
-        Whether the loss is convex in the outputs of the network. If not, there is no gap, and nothing is optimal.
+    convex_loss : bool, optional
+        Whether the loss is convex in the outputs of the network, which an :class:`OutputLoss` is unless this says that
+        it is not. Of another loss nothing is known where this does not say so: there is no gap then, as where it is not
+        convex, and nothing is optimal.
     lower_bound : float
         A number below every loss. Where a loss of the data is below it, there is no gap.
     tangent_solve : bool
@@ -133,12 +135,10 @@ def judge(
     lam = as_number(lam, "lam", 0.0)
     tol = as_number(tol, "tol", 0.0, 1.0, open_low=True, open_high=True)
     as_choice(lam_kind, "lam_kind", DECAYS)
-    as_flag(convex_loss, "convex_loss")
+    convex_loss = as_convexity(convex_loss, tangent_solve)
     as_flag(second, "second")
     as_flag(progress, "progress")
     max_products = as_integer(max_products, "max_products", 50)
-    if as_flag(tangent_solve, "tangent_solve") and not convex_loss:
-        raise ValueError("tangent_solve: expected a loss that is convex in the outputs, got convex_loss=False")
     bound = as_number(lower_bound, "lower_bound")
     network = Network(model, loss, batches, layers=layers, adapter=adapter, dtype=dtype, lower_bound=bound)
     if tangent_solve:
@@ -264,8 +264,8 @@ class _Case:
     @cached_property
     def _unbounded(self) -> str:
         """Why there is no lower bound of the objective; empty if there is one."""
-        if self._fault or not self.objective.convex_loss:
-            return self._fault or "the loss is not stated to be convex in the outputs"
+        if self._fault or not self.objective.has_bound:
+            return self._fault or "the loss is not stated to be convex in the outputs (convex_loss=True)"
         least, most = self.network.extremes
         # What is known of a loss needs no test, and rounding may take a little off.
         stated = not self.objective.known_loss or self.objective.lower_bound > 0.0

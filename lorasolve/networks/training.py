@@ -28,7 +28,7 @@ from .adapted import narrowed
 from .gradients import Network
 from .judge import factors_of, judge, require_curvature
 from .linearize import require_outputs
-from .training_objective import in_short
+from .training_objective import as_convexity, in_short
 from .verdict import NetworkVerdict
 
 # Seconds from one checkpoint to the next.
@@ -74,6 +74,7 @@ def fine_tune(
     layers: str | Sequence[str] | None = None,
     adapter: str | None = None,
     dtype: Any = "float64",
+    convex_loss: bool | None = None,
     tangent_solve: bool = False,
     second: bool = False,
     others: Sequence[NetworkVerdict | Pairs] = (),
@@ -101,7 +102,7 @@ def fine_tune(
         wherever ``init`` or the model would begin, and says so in its message.
     progress : bool
         Show a progress line.
-    layers, adapter, dtype, tangent_solve, second, others, tol
+    layers, adapter, dtype, convex_loss, tangent_solve, second, others, tol
         As for :func:`judge`.
 
     Returns
@@ -134,7 +135,8 @@ def fine_tune(
     if path is not None and not path.exists():
         require_writable(path, "checkpoint")
     network = Network(model, loss, batches, layers=layers, adapter=adapter, dtype=dtype)
-    if as_flag(tangent_solve, "tangent_solve"):
+    convex_loss = as_convexity(convex_loss, tangent_solve)
+    if tangent_solve:
         require_outputs(network)
     if as_flag(second, "second"):
         require_curvature(network)
@@ -167,6 +169,7 @@ def fine_tune(
         layers=layers,
         adapter=adapter,
         dtype=dtype,
+        convex_loss=convex_loss,
         factors=factors,
         others=rivals,
         tol=tol,

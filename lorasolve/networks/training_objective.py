@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from .._support.validate import as_flag
 from ..peft_files.config import is_lost_in_loading
 from ._torch import processes, require_torch
 from .adapted import left_out_by_fast_path, tied_elsewhere, without_ratio
 from .gradients import Network
-from .losses import CrossEntropy, SquareLoss
+from .losses import CrossEntropy, OutputLoss, SquareLoss
 
 Decay = Literal["l2", "decoupled", "none"]
 DECAYS = ("l2", "decoupled", "none")
@@ -19,14 +20,26 @@ DECAYS = ("l2", "decoupled", "none")
 _BESIDE = ("modules_to_save", "trainable_tokens_delta", "lora_B")
 
 
+def as_convexity(convex_loss: bool | None, tangent_solve: bool) -> bool | None:
+    """Return what is stated of a loss, None for nothing; the tangent problem of one that is not convex is refused."""
+    stated = None if convex_loss is None else as_flag(convex_loss, "convex_loss")
+    if as_flag(tangent_solve, "tangent_solve") and stated is False:
+        raise ValueError("tangent_solve: expected a loss that is convex in the outputs, got convex_loss=False")
+    return stated
+
+
 @dataclass(frozen=True)
 class TrainingObjective:
-    """The mean loss of a network and its decay, with what is stated of the loss: whether convex, and a lower bound."""
+    """The mean loss of a network and its decay, with what is stated of the loss: whether convex, and a lower bound.
+
+    ``convex_loss`` is None where nothing is stated: an :class:`OutputLoss` is convex by what it is then, and of another
+    loss it is not known.
+    """
 
     network: Network
     lam: float
     lam_kind: Decay
-    convex_loss: bool
+    convex_loss: bool | None
     lower_bound: float
 
     @property
@@ -38,7 +51,14 @@ class TrainingObjective:
     def known_loss(self) -> bool:
         """Whether the loss is known to be convex in the outputs, and not only stated to be."""
         # What a subclass makes of its outputs is its own.
-        return self.convex_loss and type(self.network.loss_of_samples) in (CrossEntropy, SquareLoss)
+        return self.has_bound and type(self.network.loss_of_samples) in (CrossEntropy, SquareLoss)
+
+    @property
+    def has_bound(self) -> bool:
+        """Whether the loss is convex in the outputs, by what it is or is stated to be, so that a gap is bounded."""
+        if self.convex_loss is None:
+            return isinstance(self.network.loss_of_samples, OutputLoss)
+        return self.convex_loss
 
     def premises(self) -> tuple[str, ...]:
         """Return what a verdict about this objective rests on, in words."""
@@ -90,8 +110,13 @@ class TrainingObjective:
     def _about_the_loss(self) -> str:
         """Return what is taken of the loss, and what of it the caller alone vouches for."""
         bound = f">= {self.lower_bound:g}"
+        if self.convex_loss is None and not self.has_bound:
+            return (
+                f"stated by the caller: every loss is {bound}; nothing is stated of whether the loss is convex in the "
+                "outputs (convex_loss=True or False), and there is no bound without that"
+            )
         if not self.known_loss:
-            convex = "convex" if self.convex_loss else "not convex"
+            convex = "convex" if self.has_bound else "not convex"
             return f"stated by the caller: the loss is {convex} in the outputs and {bound}"
         known = f"{type(self.network.loss_of_samples).__name__} is convex in the outputs and >= 0"
         return known if self.lower_bound <= 0.0 else f"{known}; stated by the caller: every loss is {bound}"

@@ -319,14 +319,15 @@ def test_a_lower_bound_that_a_loss_of_the_data_is_below_bounds_nothing(wrap):
     losses = torch.cat([CrossEntropy()(Net().double(), (x.double(), y)) for x, y in data()]).detach()
     least, mean = float(losses.min()), float(losses.mean())
     assert least < 0.9 * mean
-    lower = judge(Net(), wrap, data(), LAM, lower_bound=0.99 * least)
+    lower = judge(Net(), wrap, data(), LAM, convex_loss=True, lower_bound=0.99 * least)
     assert math.isfinite(lower.relative_gap)
-    between = judge(Net(), wrap, data(), LAM, lower_bound=0.9 * mean)
+    between = judge(Net(), wrap, data(), LAM, convex_loss=True, lower_bound=0.9 * mean)
     assert between.certificate.f == pytest.approx(mean, rel=1e-6)
     assert math.isinf(between.relative_gap)
     assert f"a loss of the data is {least:.4g}"[:-1] in between.certificate.formula
     # The loss of a plain function is taken to be above 0 where nothing is said.
-    shifted = judge(Net(), lambda model, batch: CrossEntropy()(model, batch) - 0.9 * mean, data(), LAM)
+    below = lambda model, batch: CrossEntropy()(model, batch) - 0.9 * mean  # noqa: E731
+    shifted = judge(Net(), below, data(), LAM, convex_loss=True)
     assert shifted.certificate.f > 0.0 and math.isinf(shifted.relative_gap)
 
 

@@ -527,6 +527,32 @@ def test_a_subclass_that_is_said_not_to_be_convex_has_no_bound():
     assert "SquareLoss is convex" in str(judge(model, SquareLoss(), batches, **where))
 
 
+def test_a_plain_function_is_not_taken_to_be_convex():
+    """Of outputs that are linear in the update the tangent problem is that of the network: X = 100 has F = 100 lam."""
+    x = torch.linspace(1.0, 2.0, 30, dtype=torch.float64)[:, None]
+    model = torch.nn.Sequential(LoRALinear(1, 1, 1, 1.0).double())
+    torch.nn.init.zeros_(model[0].linear.weight)
+    torch.nn.init.zeros_(model[0].linear.bias)
+    nothing = {"factors": [(np.zeros((1, 1)), np.zeros((1, 1)))], "lam": 1e-3}
+
+    def capped(network, batch):
+        return 1.0 - torch.exp(-(network(batch) - 100.0 * batch).square().sum(1) / 2.0)
+
+    verdict = judge(model, capped, [x], **nothing)
+    fitted = Network(model, capped, [x]).value([(np.full((1, 1), 100.0), np.ones((1, 1)))])
+    assert fitted + 100.0 * 1e-3 < 0.2 * verdict.F
+    assert verdict.kind == "inconclusive" and verdict.relative_gap == math.inf
+    assert "nothing is stated of whether the loss is convex in the outputs" in str(verdict)
+    assert "CERTIFIED" not in str(verdict) and "convex_loss=True" in verdict.reason
+    stated = judge(model, capped, [x], convex_loss=np.True_, **nothing)
+    assert stated.kind == "tangent_optimal" and "stated by the caller: the loss is convex" in str(stated)
+    trained = fine_tune(model, capped, [x], 1e-3, max_calls=3).verdict
+    assert trained.relative_gap == math.inf
+    assert fine_tune(model, capped, [x], 1e-3, max_calls=3, convex_loss=True).verdict.relative_gap < 1.0
+    with pytest.raises(TypeError, match="convex_loss: expected True or False"):
+        fine_tune(model, capped, [x], 1e-3, max_calls=3, convex_loss="yes")
+
+
 @pytest.mark.parametrize("running", [True, False])
 def test_whether_batches_are_normalized_together_is_among_the_premises(running):
     """In training mode a sample's output depends on the others of its batch, else only without averages."""
