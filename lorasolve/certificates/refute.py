@@ -11,6 +11,7 @@ from .._support.validate import Array
 from ..linear_map import outside, top_above
 from ..low_rank import Svd, balanced
 from ..problem.blocks import MultiObjective, Pairs
+from ..problem.natural_units import with_needed
 
 # The longest step, over the curvature, and how many are tried.
 LONGEST, STEPS = 8.0, 16
@@ -62,20 +63,17 @@ def better_point(
 def _curvatures(
     loss: MultiObjective, factors: Pairs, slopes: Sequence[tuple[Array, Array, Array]], value: float
 ) -> list[float]:
-    """Return a curvature of ``f`` for each update, of several that along its own slope ``U C V^T`` (``slopes``).
-
-    One matrix may be less curved than another by any factor, as data of other units make it: at the other's steps it
-    would stand still. Where ``f`` is flat, in the tails of a robust loss, the curvature at the point says nothing, but
-    somewhere it is at least ``||C||^2 / (2 (f - inf f))``: along the slope ``f`` would fall below its bound otherwise.
-    """
+    """Return a curvature of ``f`` for each update, of several that along its own slope ``U C V^T`` (``slopes``)."""
     found = _own_curvatures(loss, factors, slopes)
-    least = loss.facts.lower_bound
-    above = value - least if least is not None else abs(value) + abs(float(loss.factor_value(loss.zeros())))
-    needed = [float(np.vdot(core, core)) / (2.0 * above) if above > 0.0 else 0.0 for *_, core in slopes]
-    return [max(own, met) or 1.0 for own, met in zip(found, needed)]
+    return [with_needed(own, loss, float(np.vdot(core, core)), value) for own, (*_, core) in zip(found, slopes)]
 
 
 def _own_curvatures(loss: MultiObjective, factors: Pairs, slopes: Sequence[tuple[Array, Array, Array]]) -> list[float]:
+    """Return the curvature that is stated or sampled at the point, of several matrices that along each slope.
+
+    One matrix may be less curved than another by any factor, as data of other units make it: at the other's steps it
+    would stand still.
+    """
     largest = loss.facts.smoothness or loss.sampled_smoothness(factors)
     if len(factors) == 1:
         return [largest]

@@ -32,6 +32,7 @@ from ..low_rank import Svd, balanced, factor_svd, numerical_rank
 from ..objectives import Exact, Nearby
 from ..problem import Problem
 from ..problem.blocks import MultiObjective, Pairs
+from ..problem.natural_units import curvature_at_zero
 from ._descent import lbfgs
 from ._scaled import Scaled
 from .base import DROPPED, ConvexRoute, NotFinite, Report, Solution
@@ -310,7 +311,7 @@ class _Run:
             last.views = last.inverse = None
         else:
             self.losses = _Losses.of(problem.loss)
-            most = self.loss.facts.rank_one_curvature or self.loss.sampled_smoothness(self.loss.zeros()) or 1.0
+            most = self.loss.facts.rank_one_curvature or curvature_at_zero(problem)
             self.beta = [most / FIRST_LONGER, most / FIRST_LONGER]
         if trail is not None:
             trail.last = self

@@ -16,6 +16,7 @@ from ..linear_map import LinearMap, top_singular
 from ..low_rank import Svd, balanced
 from ..problem import Problem
 from ..problem.blocks import Matrices, MultiObjective, joint_inner
+from ..problem.natural_units import curvature_at_zero
 from .base import ConvexRoute, Report, Solution
 
 # Iterations without a smaller gap or value, and as many again as there were before, after which the precision is
@@ -58,7 +59,7 @@ class Prox(ConvexRoute):
         zeros = loss.zeros()
         X = Y = [np.zeros(shape) for shape in loss.shapes]
         stated = loss.facts.smoothness
-        beta = stated or loss.sampled_smoothness(zeros) or 1.0
+        beta = curvature_at_zero(problem)
         t, ranks, noise = 1.0, [1] * len(X), loss.rounding_noise(zeros).value
         rng: np.random.Generator | None = None
         next_certificate = 0

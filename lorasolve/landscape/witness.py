@@ -20,6 +20,7 @@ from ..linear_map import LinearMap, top_singular
 from ..low_rank import truncated_svd
 from ..objectives.base import allowance
 from ..problem import Problem, nuclear_norm
+from ..problem.natural_units import curvature_at_zero
 from .canonical import Point, padded
 from .escapes import lowest_on_line
 from .first_order import complement
@@ -198,7 +199,7 @@ def _cut_optimum(problem: Problem) -> Pairs:
 
 def _rank_limited(problem: Problem, factors: Pairs) -> Pairs:
     """Descend by proximal gradient steps that are cut to rank ``r``, as long as ``F`` falls."""
-    beta = problem.objective.facts.smoothness or problem.loss.sampled_smoothness(problem.loss.zeros()) or 1.0
+    beta = curvature_at_zero(problem)
     value, step = value_and_noise(problem, factors)[0], 2.0 / beta
     for _ in range(DESCENT_STEPS):
         gradients = problem.loss.gradient_operators(factors)

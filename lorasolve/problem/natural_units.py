@@ -24,6 +24,7 @@ from ..linear_map import LinearMap, spectral_norm_estimate, top_singular
 if TYPE_CHECKING:
     from .._support.validate import Array
     from . import Problem
+    from .blocks import MultiObjective
 
 # Of the largest number: factors of random entries are some times as large as those of the natural size.
 ROOM = 1e-2
@@ -111,6 +112,30 @@ def natural_size(problem: Problem, slope: float) -> float:
     if beta is None:
         beta = problem.loss.sampled_smoothness(problem.loss.zeros())
     return math.sqrt(slope / beta) / problem.scale if beta > 0.0 else 0.0
+
+
+def curvature_at_zero(problem: Problem) -> float:
+    """Return a curvature of ``f`` for first steps from ``X = 0``: its smoothness, or what is sampled there."""
+    loss = problem.loss
+    if loss.facts.smoothness:
+        return loss.facts.smoothness
+    slope = max(problem.units.slope - problem.lam, 0.0) / problem.scale
+    return with_needed(loss.sampled_smoothness(loss.zeros()), loss, slope * slope, problem.value_at_zero)
+
+
+def with_needed(sampled: float, loss: MultiObjective, square: float, value: float) -> float:
+    """Return a curvature that was sampled, or the one that ``f`` has somewhere at least if that is larger.
+
+    That is ``||G||^2 / (2 (f - inf f))``, from the square of the gradient's norm: along ``-G`` a less curved ``f``
+    falls below its infimum. In the tails of a robust loss, where ``f`` is flat, it alone says how long a step may be.
+    Where no lower bound is stated the size of ``f`` stands for what is above it, if nothing was sampled.
+    """
+    least = loss.facts.lower_bound
+    if least is None and sampled > 0.0:
+        return sampled
+    above = abs(value) if least is None else value - least
+    needed = square / (2.0 * above) if square < math.inf and 0.0 < above < math.inf else 0.0
+    return max(sampled, needed) or 1.0
 
 
 def beside_saddle_at_zero(problem: Problem, theta: Array, tol: float) -> bool:

@@ -638,3 +638,29 @@ def test_a_loss_of_the_wrong_sign_has_no_certified_optimum(route):
 
     found = ls.solve_convex(ls.Problem(Upside(), 6, 1.0), route)
     assert not found.success and np.isinf(found.gap) and found.certificate.is_global is None
+
+
+class Tails:
+    """A Huber loss of a user, ``c sum_ij h(X_ij - M_ij)``, whose tails have no curvature at all."""
+
+    convex, lower_bound = True, 0.0
+
+    def __init__(self, M, delta, c):
+        self.M, self.delta, self.c, self.shape = M, delta, c, M.shape
+
+    def value_and_grad(self, X):
+        E = X - self.M
+        clipped = np.clip(E, -self.delta, self.delta)
+        return self.c * float(np.sum(clipped * (E - 0.5 * clipped))), self.c * clipped
+
+
+@pytest.mark.parametrize("unit", [1e-30, 1.0, 1e30])
+@pytest.mark.parametrize("c", [1e-90, 1e-30, 1.0, 1e30, 1e90])
+@pytest.mark.parametrize("route", ["factored", "prox"])
+def test_a_loss_that_is_flat_at_zero_is_solved_in_any_units(route, c, unit):
+    """The curvature at 0 is 0. At the optimum each entry is off by less than the tails: there it is denoising."""
+    M, delta = unit * np.array([-0.9, -0.1, 0.4, 0.4, 0.3])[:, None], 1e-3 * unit
+    off, length = 2e-3 * delta, float(np.linalg.norm(M))
+    found = ls.solve_convex(ls.Problem(Tails(M, delta, c), 1, c * off), route, tol=1e-6)
+    assert found.success
+    assert found.fun == pytest.approx(0.5 * c * off**2 + c * off * (length - off), rel=1e-6)
