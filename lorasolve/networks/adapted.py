@@ -80,7 +80,8 @@ class AdaptedLayer:
     @property
     def kernel(self) -> tuple[int, ...]:
         """The axes of a convolution's kernel; empty for other layers."""
-        return tuple(self.module.weight.shape[2:])
+        weight = getattr(self.module, "weight", None)  # some quantised layers have none
+        return () if weight is None else tuple(weight.shape[2:])
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -222,7 +223,8 @@ def watched_layers(model: Any, adapter: str | None = None, *, weights: bool = Fa
     """Return the LoRA layers of a model for what reads factors and their gradients alone, as a monitor does.
 
     Their weights may be tied, parameters that ``target_parameters`` of PEFT adapts, of which each expert is a layer,
-    and quantised where these are not read too (``weights``). Else as :func:`adapted_layers`.
+    and where these are not read too (``weights``) whatever PEFT adapts, quantised layers among them. Else as
+    :func:`adapted_layers`.
     """
     found, owners = _found(as_model(model), None, adapter)
     for layer in found:
@@ -314,6 +316,8 @@ def _refuse_stacked(layer: AdaptedLayer) -> None:
 
 
 def _check_weight(layer: AdaptedLayer) -> None:
+    if not layer.stacked:
+        _refuse_unknown(layer.name, layer.module)
     if not any("weight" in table for table in (layer.module._parameters, layer.module._buffers)):
         raise ValueError(
             f"model: {layer.name}: expected a weight of its own, got one that is computed (weight_norm?); remove the "
@@ -511,14 +515,15 @@ def _of_peft(name: str, module: Any, adapter: str, initialization: Any) -> list[
     _check_active(name, module)
     magnitudes = getattr(module, "lora_magnitude_vector", {})
     of_embedding = adapter in getattr(module, "lora_embedding_A", ())
-    base = _judged(name, module.get_base_layer())
+    base = module.get_base_layer()
+    _refuse_odd(name, base)
     if adapter in magnitudes and of_embedding and base.padding_idx is not None:
         raise ValueError(
             f"model: {name} uses DoRA over an embedding with a padding index ({base.padding_idx}), whose row gets no "
             "gradient of the lengths; set padding_idx of the embedding to None to judge it"
         )
     # Embeddings and convolutions start as always, whatever becomes of linear layers.
-    linear = base.weight.ndim == 2 and not of_embedding
+    linear = not of_embedding and module.lora_A[adapter].weight.ndim == 2
     found = AdaptedLayer(
         name,
         f"{name}.base_layer.weight",
@@ -541,6 +546,7 @@ def _of_module(name: str, module: Any) -> AdaptedLayer:
     prefix = f"{name}." if name else ""
     inner = next((key for key in _BASES if isinstance(getattr(module, key, None), torch.nn.Module)), None)
     base = module if inner is None else getattr(module, inner)
+    _refuse_odd(name, base)
     if getattr(module, "merged", False):
         raise ValueError(f"model: {name} is merged into its weight; unmerge it first (loralib: model.train())")
     holds = isinstance(module.lora_B, torch.nn.Module)
@@ -550,7 +556,7 @@ def _of_module(name: str, module: Any) -> AdaptedLayer:
     return AdaptedLayer(
         name,
         f"{prefix}weight" if inner is None else f"{prefix}{inner}.weight",
-        _judged(name, base),
+        base,
         float(scale),
         module.lora_A.weight if holds else module.lora_A,
         module.lora_B.weight if holds else module.lora_B,
@@ -560,18 +566,28 @@ def _of_module(name: str, module: Any) -> AdaptedLayer:
 
 def _judged(name: str, base: Any) -> Any:
     """Return the module if it is linear in a weight that is a matrix, stored as it is, turned or as kernels."""
+    _refuse_unknown(name, base)
+    _refuse_odd(name, base)
+    return base
+
+
+def _refuse_unknown(name: str, base: Any) -> None:
     weight = getattr(base, "weight", None)
     of_ones_own = getattr(weight, "ndim", 0) == 2 and hasattr(base, "lora_A")
     if not (isinstance(base, _plain()) or _is_turned(base) or of_ones_own):
         kinds = "linear layers (networks.dequantize makes some of quantised ones), embeddings and convolutions"
-        raise ValueError(f"model: {name} adapts a {type(base).__name__}; only {kinds} can be judged")
+        raise ValueError(
+            f"model: {name} adapts a {type(base).__name__}; only {kinds} can be judged, and be a monitor's base"
+        )
+
+
+def _refuse_odd(name: str, base: Any) -> None:
     nn = require_torch().nn
     if isinstance(base, nn.Conv1d | nn.Conv2d | nn.Conv3d) and base.groups > 1:
         raise ValueError(f"model: {name} adapts a grouped convolution ({base.groups} groups), no matrix times inputs")
     odd = [key for key in _ODD_LOOKUPS if isinstance(base, nn.Embedding) and getattr(base, key) not in (None, False)]
     if odd:
         raise ValueError(f"model: {name} adapts an embedding with {' and '.join(odd)}, without which it can be judged")
-    return base
 
 
 def _plain() -> tuple[type, ...]:

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 from torch_networks import LAM, Net, data  # noqa: E402
 
-from lorasolve.networks import CrossEntropy, dequantize, judge  # noqa: E402
+from lorasolve.networks import CrossEntropy, LoRAMonitor, dequantize, judge  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -101,6 +101,26 @@ def test_the_verdict_is_that_of_the_network_over_the_numbers(kind):
     after = model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert made.first.lora_A is not model.first.lora_A
+
+
+def test_layers_without_a_weight_are_watched():
+    """The factors and their gradients are those of the network over the numbers."""
+    readings = []
+    for model in coded(Packed):
+        rng = torch.Generator().manual_seed(0)
+        for layer in (model.first, model.second):
+            layer.lora_B.data.normal_(generator=rng)
+        monitor = LoRAMonitor(LAM)
+        torch.stack([CrossEntropy()(model, batch).mean() for batch in data()]).mean().backward()
+        assert monitor.step(model) is None
+        readings.append(monitor.history[0][1])
+    assert list(readings[0]) == list(readings[1]) == ["first", "second"]
+    for packed, plain in zip(*(each.values() for each in readings)):
+        assert packed.spectral == plain.spectral > 0.0
+        assert packed.grad == pytest.approx(plain.grad, rel=1e-5) and packed.grad > 0.0
+        assert packed.mismatch < 1e-5
+    with pytest.raises(ValueError, match=r"first adapts a Packed; only .* and be a monitor's base"):
+        LoRAMonitor(LAM, base=coded(Packed)[0])
 
 
 def test_a_layer_that_computes_in_half_precision_gives_the_numbers_that_it_multiplies():

@@ -445,6 +445,34 @@ def test_experts_that_have_no_operation_in_float64_are_judged_one_by_one():
         assert found == pytest.approx(float(model.double().eval()(**batches[0]).loss), rel=1e-6)
 
 
+def test_both_factors_of_an_attention_in_one_piece_are_watched_and_not_judged():
+    """Its own projection of inputs has no layer, and that of outputs has one."""
+    torch.manual_seed(0)
+
+    class Attending(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention = torch.nn.MultiheadAttention(8, 2, batch_first=True)
+
+        def forward(self, x):
+            return self.attention(x, x, x)[0].mean(1)
+
+    model = peft.get_peft_model(Attending(), peft.LoraConfig(r=2, target_modules=["attention"]))
+    for name, part in model.named_parameters():
+        if "lora_" in name:
+            part.data.normal_()
+    model(torch.randn(6, 5, 8)).square().sum().backward()
+    monitor = LoRAMonitor(LAM)
+    assert monitor.step(model) is None
+    inputs, outputs = monitor.history[0][1].values()
+    updates = [module.get_delta_weight("default") for module in model.modules() if hasattr(module, "lora_A")]
+    for reading, X in zip((inputs, outputs), updates):
+        assert reading.spectral == pytest.approx(float(torch.linalg.matrix_norm(X, 2)), rel=1e-5)
+        assert reading.mismatch < 1e-4 and reading.grad > 0.0
+    with pytest.raises(ValueError, match="attention adapts a MultiheadAttention; only linear layers"):
+        judge(model, lambda m, x: m(x).square().sum(1), [torch.randn(6, 5, 8)], LAM)
+
+
 class Experts(torch.nn.Module):
     """Three experts, each of two weights of a stack; sample i is that of expert i modulo 2, so that one has none."""
 
