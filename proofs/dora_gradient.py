@@ -127,7 +127,8 @@ def _literal(per_column: bool) -> tuple[bool, str]:
             factor = sum(x * y for x, y in zip(other, g)) / scale**2
             projected = [x - factor * y for x, y in zip(projected, other)]
         value += sum(x * y for x, y in zip(projected, direction)) / s
-    return value == true, f"formula {value}, derivative {true}"
+    normalized = all(sum(x * x for x in col) == s**2 for col, s in zip(columns, lengths))
+    return value == true and normalized, f"formula {value}, derivative {true}"
 
 
 def _negated(run: bool) -> tuple[bool, str]:
