@@ -15,6 +15,7 @@ from typing import Any
 import sympy
 
 from lorasolve.symbolic import expression as ex
+from lorasolve.symbolic.normal import is_zero, normal_form
 from lorasolve.symbolic.positivity import provably_nonnegative
 
 # What texts of expressions can be told apart by.
@@ -94,6 +95,8 @@ def fault_of_value(value: Any) -> str | None:
             return f"{value} is not real"
         if node.is_Pow and not node.exp.is_integer and not provably_nonnegative(node.base):
             return f"{node} need not be real: {node.base} is not provably non-negative"
+        if isinstance(node, sympy.Subs) and len(node.variables) > 1 and node.point.free_symbols & {*node.variables}:
+            return f"{node} does not say which is put first"
         bound = node.bound_symbols if isinstance(node, sympy.Integral | sympy.Subs) else ()
         signed = [symbol for symbol in bound if symbol.is_nonnegative or symbol.is_nonzero or symbol.is_integer]
         if signed:
@@ -156,29 +159,39 @@ def fault_of_named_sign(left: Any, right: Any) -> str | None:
 def fault_of_motion(exprs: Iterable[ex.Expr], equations: Iterable[tuple[Any, Any]]) -> str | None:
     """Refuse a derivative of what the assumptions tie to a symbol that moves, because it would be held fixed.
 
-    The gradient of ``||A||^2`` in ``T`` where ``A = P T`` is one.
+    The gradient of ``||A||^2`` in ``T`` where ``A = P T`` is one. An integral of ``x y`` over ``x`` where ``y = x``
+    means a fixed ``y``, which SymPy would take for the variable as soon as it is put there.
     """
     ties = [_tie(ex.as_expr(left), ex.as_expr(right)) for left, right in equations]
     for moving, names in (motion for expr in exprs for motion in _motions(expr)):
         held = sorted(names & _tied(moving, ties) - moving)
         if held:
             return (
-                f"a derivative along {', '.join(sorted(moving))} would hold {', '.join(held)} fixed, which the "
-                "assumptions tie to it: write out what it stands for"
+                f"a derivative or an integral along {', '.join(sorted(moving))} would hold {', '.join(held)} fixed, "
+                "which the assumptions tie to it: write out what it stands for"
             )
     return None
 
 
+def fault_of_directions(exprs: Iterable[ex.Expr]) -> str | None:
+    """Refuse that a symmetric symbol moves along what is not: ``H^T``, which is read as ``H``, would move as that."""
+    for node in (node for expr in exprs for node in expr.walk()):
+        for symbol, by in node.along.items() if isinstance(node, ex.MatrixDerivative | ex.ScalarDerivative) else ():
+            if symbol.symmetric and not is_zero(normal_form(by - by.T)):
+                return f"{symbol.name} is symmetric, and a derivative moves it along what is not shown to be"
+    return None
+
+
 def _motions(expr: ex.Expr) -> Iterator[tuple[set[str], set[str]]]:
-    """Yield for each derivative in an expression the names of what moves, and those in what is differentiated."""
+    """Yield for each derivative and integral in an expression the names of what moves, and those in its argument."""
     for node in expr.walk():
         if isinstance(node, ex.Gradient):
             yield {node.symbol.name}, _names(node.children[0])
         elif isinstance(node, ex.MatrixDerivative | ex.ScalarDerivative):
             yield {symbol.name for symbol in node.along}, _names(node.children[0])
         elif isinstance(node, ex.Constant):
-            for part in node.value.atoms(sympy.Derivative):
-                yield {str(symbol) for symbol in part.variables}, _names(ex.as_expr(part.expr))
+            for part in node.value.atoms(sympy.Derivative, sympy.Integral, sympy.Subs):
+                yield {str(symbol) for symbol in part.variables}, _names(ex.as_expr(part.args[0]))
 
 
 def _tie(left: ex.Expr, right: ex.Expr) -> tuple[set[str], set[str]]:

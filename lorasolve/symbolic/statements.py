@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from lorasolve.symbolic import expression as ex
 from lorasolve.symbolic.assumptions import Assumption
 from lorasolve.symbolic.soundness import (
+    fault_of_directions,
     fault_of_motion,
     fault_of_named_sign,
     fault_of_symbols,
@@ -34,7 +35,7 @@ def fault_of_statement(
             return f"assumption {assumption.name} states no equation, so nothing compares it with its sampler"
     pairs = [pair for assumption in given for pair in assumption.equations]
     parts = [left, right, *others, *(ex.as_expr(part) for pair in pairs for part in pair)]
-    fault = fault_of_symbols(parts) or fault_of_motion(parts, (*pairs, *equal))
+    fault = fault_of_symbols(parts) or fault_of_motion(parts, (*pairs, *equal)) or fault_of_directions(parts)
     for pair in pairs:
         fault = fault or fault_of_named_sign(*pair)
     for value in dict.fromkeys(values_in(parts)):

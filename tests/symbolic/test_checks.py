@@ -22,6 +22,7 @@ from lorasolve.symbolic import (
     SumOfSquares,
     assume,
     define,
+    derivative,
     dims,
     dropped,
     equation,
@@ -361,3 +362,28 @@ def test_the_witness_of_an_inequality_leaves_its_sides_defined(top):
     between = hypothesis("0 <= t", 0, t) * hypothesis("t <= top", t, top)
     check = Inequality("quotient", "", 0, t * s**2 / (t + t**3), proof=[between])
     assert (check.witness(rng()) is None) == (top == 0)
+
+
+@pytest.mark.parametrize("bound", [sympy.Integral(t * s, (t, 0, 1)), sympy.Subs(t * s, t, 2)], ids=["t/2", "2 t"])
+def test_what_is_defined_by_a_bound_variable_is_not_taken_for_it(bound):
+    """Under s = t these are t/2 and 2 t; with t in the place of s inside they would be 1/3 and 4."""
+    captured = bound.func(t * t, *bound.args[1:])
+    wrong = Identity("captured", "", bound * square(A), captured * square(A), given=[define(s, t)])
+    assert bound.doit().subs(s, t) != captured.doit()
+    assert "would hold s fixed, which the assumptions tie to it" in wrong.prove().detail
+
+
+@pytest.mark.parametrize("value", [0, s - t], ids=["t, then s", "both at once"])
+def test_values_that_contain_each_others_variables_are_not_put_one_after_the_other(value):
+    """SymPy puts s for t and then t for s in t - s, which makes 0 of it; at once it becomes s - t."""
+    claim = ScalarCheck("swapped", "", sympy.Subs(t - s, (t, s), (s, t)), sympy.sympify(value))
+    assert "does not say which is put first" in claim.prove().detail
+
+
+def test_a_symmetric_symbol_moves_along_symmetric_matrices():
+    """H^T is read as H: along D it would move by D, and moves by D^T."""
+    H, D, E = matrix("H", n, n, symmetric=True), matrix("D", n, n), matrix("E", n, n, symmetric=True)
+    wrong = Identity("transposed", "", derivative(H.T, {H: D}), D)
+    assert "H is symmetric" in wrong.prove().detail and not wrong.test(rng()).holds
+    for moved in (E, D + D.T, D @ E @ D.T):
+        assert Identity("transposed", "", derivative(H.T @ A.T, {H: moved}), moved @ A.T).prove().holds
