@@ -11,7 +11,7 @@ import numpy as np
 
 from ._support.keywords import names_settings
 from ._support.text import component_text, marked_parts, parse_value, value_text
-from ._support.validate import as_instance, as_iterable, as_number, as_refusal, shown
+from ._support.validate import as_instance, as_iterable, as_number, as_refusal, as_text, shown
 from .adapters import registry as adapter_registry
 from .adapters.base import Adapter
 from .inits import Init
@@ -93,6 +93,7 @@ class Method:
             For unknown names, settings and values; the message says which part is wrong, the nearest accepted name
             and the grammar.
         """
+        as_text(text, "text")
         try:
             return cls(**_read_parts(text))
         except (ValueError, TypeError) as error:
@@ -261,8 +262,6 @@ def _listed(text: str) -> list[str]:
 
 def _read_parts(text: str) -> dict[str, Any]:
     """Return the arguments of :class:`Method` that a text stands for."""
-    if not isinstance(text, str):
-        raise TypeError(f"expected a text, got {type(text).__name__}")
     schedules: list[str] = []
     arguments: dict[str, Any] = {"schedules": schedules}
     for mark, part in marked_parts(text, "+@~/"):

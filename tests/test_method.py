@@ -132,6 +132,9 @@ def test_a_plus_in_an_exponent_begins_no_schedule() -> None:
     assert ls.Method.parse(f"gd:step_size={1e20}+cosine") == ls.Method(GD(1e20), Cosine())
     with pytest.raises(TypeError, match=r"step_size: expected a finite number in .*, got '1e'"):
         ls.Method.parse("gd:step_size=1e+cosine")
+    for given in (None, 3, b"gd", GD()):
+        with pytest.raises(TypeError, match="text: expected a text, got "):
+            ls.Method.parse(given)
 
 
 def test_defaults_are_left_out_and_numpy_numbers_are_plain() -> None:
