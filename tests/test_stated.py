@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
-from lorasolve.adapters import Adapter
+from lorasolve.adapters import Adapter, LoRA
 from lorasolve.attacks import Attack
 from lorasolve.convex import ConvexRoute
 from lorasolve.executors import Executor
@@ -110,6 +110,27 @@ def test_a_refusal_is_none_or_a_reason(answer: object) -> None:
     adapter = type("Mine", (Adapter,), {"name": "mine", "refusal": lambda self, objective: answer})()
     with pytest.raises(TypeError, match="adapter: refusal returned "):
         ls.Problem(ls.objectives.Denoising(np.eye(3)), 1, 0.1, adapter=adapter)
+
+
+@pytest.mark.parametrize(
+    ("method", "answer", "words"),
+    [
+        ("scale_at", -1.0, r"scale_at returns: expected a finite number in \(0, inf\), got -1.0"),
+        ("scale_at", None, r"scale_at returns: expected a finite number in \(0, inf\), got None"),
+        ("nuclear_weight", -0.5, r"nuclear_weight returns: expected a finite number in \[0, inf\), got -0.5"),
+        ("n_extra", 1.5, "n_extra returns: expected an integer >= 0, got 1.5"),
+        ("initial_extra", np.ones(2), r"initial_extra returns: expected shape \(0,\), got \(2,\)"),
+        ("trainable", np.ones(12), "trainable returns: expected None or 7 truth values, got an array of shape"),
+        ("update", None, "update returns: expected real numbers, got None"),
+        ("update", np.ones((3, 4)), r"update returns: expected shape \(4, 3\), got \(3, 4\)"),
+    ],
+)
+def test_what_an_own_adapter_answers_is_of_its_kind(method: str, answer: object, words: str) -> None:
+    """With a scaling of -1 the weight of ||X||_* is negative: runs grew to 1e155, and a certificate was about that."""
+    given = {"name": "mine", "update": LoRA.update, method: lambda self, *arguments: answer}
+    mine = type("Mine", (LoRA,), given)()
+    with pytest.raises((TypeError, ValueError), match=rf"adapter: what mine\.{words}"):
+        ls.Problem(ls.objectives.Denoising(np.eye(4, 3)), 1 if method == "trainable" else 2, 0.1, adapter=mine)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from .._support.origin import is_shipped
-from .._support.validate import Array
+from .._support.validate import Array, as_array, as_float_array, as_integer, as_number, as_shape, shown
 from ..objectives.base import Objective
 
 if TYPE_CHECKING:
@@ -118,15 +118,33 @@ class Adapter:
 def contradiction(adapter: Adapter, objective: Objective, rank: int) -> str | None:
     """Return how far the update of a user's adapter is from the ``s A B^T`` that it states, or None where it is that.
 
-    Certificates are about the product of the factors, and results hand out the update.
+    Certificates are about the product of the factors, and results hand out the update. What the adapter answers is of
+    the kind that is asked for, or refused by name: with a scaling of -1 a run grew without end.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For answers of another kind.
     """
-    if not adapter.low_rank or is_shipped(type(adapter)):
+    if is_shipped(type(adapter)):
         return None
+    shape, name = objective.shape, f"adapter: what {adapter.name or type(adapter).__name__}"
+    scale = as_number(adapter.scale_at(rank), f"{name}.scale_at returns", 0.0, open_low=True)
+    as_number(adapter.nuclear_weight(1.0, rank), f"{name}.nuclear_weight returns", 0.0)
+    count = as_integer(adapter.n_extra(shape, rank), f"{name}.n_extra returns", 0)
     rng = np.random.default_rng(0)
-    A, B = (rng.standard_normal((k, rank)) for k in objective.shape)
-    theta = np.concatenate([A.ravel(), B.ravel(), adapter.initial_extra(objective, A, B)])
-    stated = adapter.scale_at(rank) * (A @ B.T)
-    off = float(np.linalg.norm(adapter.update(objective, theta, rank) - stated) / np.linalg.norm(stated))
+    A, B = (rng.standard_normal((k, rank)) for k in shape)
+    given = adapter.initial_extra(objective, A, B)
+    extra = as_shape(as_array(given, f"{name}.initial_extra returns"), f"{name}.initial_extra returns", (count,))
+    theta = np.concatenate([A.ravel(), B.ravel(), extra])
+    mask = adapter.trainable(shape, rank)
+    if mask is not None and not (isinstance(mask, np.ndarray) and mask.shape == theta.shape and mask.dtype == bool):
+        raise TypeError(f"{name}.trainable returns: expected None or {theta.size} truth values, got {shown(mask)}")
+    if not adapter.low_rank:
+        return None
+    update = as_float_array(adapter.update(objective, theta, rank), f"{name}.update returns", 2)
+    stated = scale * (A @ B.T)
+    off = float(np.linalg.norm(as_shape(update, f"{name}.update returns", shape) - stated) / np.linalg.norm(stated))
     if off <= PRODUCT_TOL:
         return None
     return (
