@@ -208,7 +208,12 @@ class _Digest:
     def _attributes(self, value: Any, state: dict[str, Any], where: str) -> None:
         """Add the class of a value and what its attributes hold."""
         kind = type(value)
-        left_out = {*getattr(value, "not_data", ()), *noted(kind)}
+        stated = getattr(value, "not_data", ())
+        if isinstance(stated, str):  # a tuple without its comma, of which each letter would be a name
+            raise TypeError(
+                f"{kind.__name__}.not_data: expected a tuple of names, got {stated!r}; ({stated!r},) is one"
+            )
+        left_out = {*stated, *noted(kind)}
         self._code(kind, where)
         for name in sorted(state):
             cached = isinstance(_class_attribute(kind, name), functools.cached_property)

@@ -196,6 +196,13 @@ def test_a_digest_sees_the_plain_data_of_code_and_not_what_it_writes():
     assert len({before, *map(digest, changed)}) == 5
 
 
+def test_names_without_the_comma_of_a_tuple_are_refused():
+    """Each letter was a name: an attribute ``m`` that holds data was left out, and its change kept the old runs."""
+    loss = types.SimpleNamespace(m=1.0, memory=[], not_data=("memory"))
+    with pytest.raises(TypeError, match=r"not_data: expected a tuple of names, got 'memory'; \('memory',\) is one"):
+        digest(loss)
+
+
 def tells_apart(code, **names):
     """Whether what code calls ``g`` has one digest for one slope and another for another."""
     made = []
