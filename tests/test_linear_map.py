@@ -53,6 +53,9 @@ def test_the_residual_bounds_the_error_of_a_rough_run(tol):
     for value in top.values:
         assert np.min(np.abs(truth - value)) <= top.residual + 1e-14
     assert top.values[0] + top.residual >= truth[0] - 1e-14
+    sides = (M @ top.V - top.U * top.values, M.T @ top.U - top.V * top.values)
+    lengths = np.hypot(*(np.linalg.norm(side, axis=0) for side in sides))
+    assert top.residual <= lengths.max() * (1.0 + 1e-6) + 1e-14
 
 
 @pytest.mark.parametrize("shape", [LARGE, LARGE[::-1], (3000, 90)])
