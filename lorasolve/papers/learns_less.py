@@ -57,24 +57,32 @@ _MATCHED = "full at the same loss"
 _REGIMES = {"A": (24, 400, 0.0), "B": (3, 60, 1.0), "C": (24, 60, 1.0)}
 
 
+def _drawn(name: str, seed: int, noise: float | None = None) -> tuple[Pair, LinearFineTuning]:
+    """Return the tasks of a regime and the loss of its samples, with its own noise unless another is given."""
+    rank, count, own_noise = _REGIMES[name]
+    rng = np.random.default_rng(seed)
+    pair = isotropic_pair(24, 32, rank, 1.5, rng)
+    return pair, pair.sample(count, own_noise if noise is None else noise, rng)
+
+
+def _path_of_full(pair: Pair, label: str, loss: LinearFineTuning, max_iter: int) -> Course:
+    """Return the course of full fine-tuning by short steps, so that its path is seen at every target loss."""
+    full, start = full_fine_tuning(loss)
+    assert loss.facts.smoothness is not None
+    slow = GD(0.05 / loss.facts.smoothness)
+    return run_course(pair, label, full, slow, max_iter=max_iter, points=100, init=start)
+
+
 def regime(name: str, seeds: int, max_iter: int) -> dict[str, dict[str, list[float]]]:
     """Return, by method, final and best target loss, forgetting, and r90 of the update over the seeds.
 
     Beside them the least target loss that any update of the rank has, and the forgetting of full fine-tuning at the
     final loss, nan where it never learns as much.
     """
-    rank, count, noise = _REGIMES[name]
     rows: dict[str, list[list[float]]] = {}
     for seed in range(seeds):
-        rng = np.random.default_rng(seed)
-        pair = isotropic_pair(24, 32, rank, 1.5, rng)
-        objective = pair.sample(count, noise, rng)
-        full, start = full_fine_tuning(objective)
-        # short steps, so that its path is seen at every target loss
-        smoothness = objective.facts.smoothness
-        assert smoothness is not None
-        slow = GD(0.05 / smoothness)
-        courses = [run_course(pair, "full", full, slow, max_iter=max_iter, points=100, init=start)]
+        pair, objective = _drawn(name, seed)
+        courses = [_path_of_full(pair, "full", objective, max_iter)]
         for r in _RANKS:
             problem = Problem(objective, r)
             courses.append(run_course(pair, f"LoRA r={r}", problem, max_iter=max_iter, seed=seed))
@@ -89,12 +97,10 @@ def regime(name: str, seeds: int, max_iter: int) -> dict[str, dict[str, list[flo
 
 def without_noise(seeds: int, max_iter: int) -> list[float]:
     """Return r90 of the change of full fine-tuning in regime B, had its samples no noise, by seed."""
-    rank, count, _ = _REGIMES["B"]
     found = []
     for seed in range(seeds):
-        rng = np.random.default_rng(seed)
-        pair = isotropic_pair(24, 32, rank, 1.5, rng)
-        full, start = full_fine_tuning(pair.sample(count, 0.0, rng))
+        pair, objective = _drawn("B", seed, noise=0.0)
+        full, start = full_fine_tuning(objective)
         found.append(float(run_course(pair, "full", full, max_iter=max_iter, init=start).end.r90))
     return found
 
@@ -122,21 +128,13 @@ def rivals(seeds: int, max_iter: int) -> dict[str, dict[str, list[float]]]:
     Regime A (full-rank change, many samples). Rivals are paths of full fine-tuning: plain, with weight decay, and with
     dropout of the inputs; nan where a rival never learns as much.
     """
-    rank, count, noise = _REGIMES["A"]
     found: dict[str, dict[str, list[float]]] = {f"LoRA r={r}": {} for r in _RANKS}
     for seed in range(seeds):
-        rng = np.random.default_rng(seed)
-        pair = isotropic_pair(24, 32, rank, 1.5, rng)
-        objective = pair.sample(count, noise, rng)
+        pair, objective = _drawn("A", seed)
         losses = {"full": objective}
         losses |= {f"decay {q:g}": shrunk(objective, q, np.ones(32)) for q in _DECAYS}
         losses |= {f"dropout {p:g}": shrunk(objective, p / (1.0 - p), np.diag(objective.S)) for p in _DROPOUTS}
-        paths = {}
-        for name, loss in losses.items():
-            full, start = full_fine_tuning(loss)
-            assert loss.facts.smoothness is not None
-            slow = GD(0.05 / loss.facts.smoothness)
-            paths[name] = run_course(pair, name, full, slow, max_iter=max_iter, points=100, init=start)
+        paths = {name: _path_of_full(pair, name, loss, max_iter) for name, loss in losses.items()}
         for r in _RANKS:
             end = run_course(pair, "LoRA", Problem(objective, r), max_iter=max_iter, seed=seed).end
             row = found[f"LoRA r={r}"]
@@ -156,7 +154,6 @@ def sweeps(seeds: int, max_iter: int) -> dict[str, Any]:
 
     Beside them, as ``least``, the least loss that any update of the rank has.
     """
-    rank, count, noise = _REGIMES["A"]
     stop = StoppingRule(max_iter=max_iter, grad_tol=0.0)
     rules = {
         "alpha = 8": lambda r: LoRA(alpha=8.0),
@@ -166,9 +163,7 @@ def sweeps(seeds: int, max_iter: int) -> dict[str, Any]:
     losses: dict[str, dict[str, list[list[float]]]] = {name: {f"{step:g}": [] for step in _SWEPT} for name in rules}
     best = []
     for seed in range(seeds):
-        rng = np.random.default_rng(seed)
-        pair = isotropic_pair(24, 32, rank, 1.5, rng)
-        objective = pair.sample(count, noise, rng)
+        pair, objective = _drawn("A", seed)
         best.append([pair.best_of_rank(r)[1] for r in _RANKS])
         for name, adapter in rules.items():
             problems = [Problem(objective, r, adapter=adapter(r)) for r in _RANKS]
