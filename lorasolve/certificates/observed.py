@@ -54,12 +54,11 @@ class Observed:
 
     def point(self, given: Any) -> Any:
         """Return this part of a point that is given by its factors."""
+        A, B = given if isinstance(given, tuple) else (given.A, given.B)
+        A, B = np.asarray(A)[self.rows], np.asarray(B)[self.cols]
         if isinstance(given, tuple):
-            A, B = map(np.asarray, given)
-            return A[self.rows], B[self.cols]
-        if isinstance(given, Result):
-            return replace(given, A=given.A[self.rows], B=given.B[self.cols])
-        return Product(given.A[self.rows], given.B[self.cols])
+            return A, B
+        return replace(given, A=A, B=B) if isinstance(given, Result) else Product(A, B)
 
 
 def observed(problem: Problem) -> Observed | None:
