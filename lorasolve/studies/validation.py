@@ -114,12 +114,14 @@ class Validation(Tabular):
                 f"{begin}the {self.error_name} is infinite at every lam, as where the optimum of a fold is outside of "
                 f"the domain of the loss on what is held out: no lam is best, and all data are fitted at {self.best:g}"
             )
-        at_end = self.best in (min(self.lams), max(self.lams))
-        wider = "; that is an end of the values tried: the least may lie beyond it" if at_end else ""
+        equal = [lam for lam, error in zip(self.lams, self.mean) if error == self.mean.min()]
+        zero = self.fit.nuclear_norm == 0.0
+        wider = "; X = 0 is the fit there, as at every larger lam" if zero else ""
+        if min(equal) == min(self.lams) or (self.best == max(self.lams) and not zero):
+            wider = "; that is an end of the values tried: the least may lie beyond it"
         left = len(self.untried)
         risen = f"; {left} smaller not tried, as the error rose in every fold at the last {RISES}" if left else ""
-        others = int(np.count_nonzero(self.mean == self.mean.min())) - 1
-        alike = f" and {others} smaller" if others else ""
+        alike = f" and {len(equal) - 1} smaller" if len(equal) > 1 else ""
         return (
             f"{begin}least {self.error_name} at lam = {self.best:g}{alike}; there the optimum is found to a relative "
             f"gap of {gap_text(self.fit.relative_gap)} ({self.fit.certificate.level}), with rank {self.fit.rank}"

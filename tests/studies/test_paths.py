@@ -153,6 +153,20 @@ def test_of_equal_errors_the_largest_lam_is_best_in_whatever_order_they_are_give
         assert "an end of the values tried" in found.conclusion
 
 
+def test_nothing_lies_beyond_a_lam_at_which_all_data_are_fitted_by_zero():
+    """Noise: the largest lam is best, and a larger one changes the errors of folds and no model."""
+    rng = np.random.default_rng(0)
+    rows, cols = np.nonzero(rng.random((60, 40)) < 0.4)
+    problem = ls.Problem(MatrixCompletion(rows, cols, rng.standard_normal(rows.size), (60, 40)), 1, 1.0)
+    found = ls.cross_validate(problem, 4, folds=4)
+    assert found.best == found.lams[0] and found.fit.nuclear_norm == 0.0
+    assert found.conclusion.endswith("; X = 0 is the fit there, as at every larger lam")
+    assert ls.solve_convex(problem.replace(lam=2.0 * found.best)).nuclear_norm == 0.0
+    # Below, where the fit is another matrix, an end is an end.
+    lower = ls.cross_validate(problem, found.lams[1:3], folds=4)
+    assert lower.best == lower.lams[0] and "the least may lie beyond it" in lower.conclusion
+
+
 def test_neighbouring_values_of_lam_may_have_equal_shares():
     rng = np.random.default_rng(4)
     objective = MatrixCompletion(*np.divmod(np.arange(10), 5), rng.standard_normal(10), (2, 5))
