@@ -19,7 +19,7 @@ from .._support.progress import Progress
 from .._support.time_limit import is_over
 from .._support.validate import Array, as_flag, as_instance, as_number
 from ..linear_map import LinearMap
-from ..objectives import POWER_STEPS
+from ..objectives import POWER_STEPS, output_losses
 from ..problem.blocks import Matrices, MultiObjective, Pairs, as_finite_pairs, joint_inner, joint_norm
 from ._torch import backward, processes, require_torch, twice_differentiable
 from .gradients import Network
@@ -67,13 +67,18 @@ def linearize(network: Network, factors: Pairs, memory: float = MEMORY, *, progr
     normalized = [layer.name for layer in network.layers if layer.magnitude is not None]
     if normalized:
         raise NoTokenForm(f"model: {normalized[0]} uses DoRA, so that its outputs are not linear in its update")
+    if loss.kind is None:
+        raise NoTokenForm(
+            f"loss: expected CrossEntropy or SquareLoss, whose token form is known, got {type(loss).__name__}; "
+            "LinearizedNetwork(network, factors) takes others"
+        )
     memory = as_number(memory, "memory", 0.0)
     collected = _Collected(network, memory)
     leaves = [weight.requires_grad_() for weight in network.weights(factors)]
     with network.evaluating(network.with_weights(leaves)):
         for batch in _shown(network, network.moved_batches(), progress):
             collected.add(batch, loss, leaves)
-    ntk = collected.linear_part(loss)
+    ntk = collected.linear_part(loss.kind)
     ntk = ntk.tangent_at(factors, np.concatenate(collected.outputs))
     _check(network, ntk, factors, collected)
     return ntk
@@ -207,7 +212,7 @@ class _Collected:
             )
         self.tokens[index].append(part)
 
-    def linear_part(self, loss: OutputLoss) -> TokenNTK:
+    def linear_part(self, kind: output_losses.Loss) -> TokenNTK:
         """Return the linearisation with offset 0."""
         layers = []
         for layer, parts in zip(self.network.layers, self.tokens):
@@ -223,9 +228,9 @@ class _Collected:
             layers.append(LayerTokens(*(column[order] for column in joined)))
         offset = np.zeros((self.samples, self.outputs[0].shape[1]))
         targets = np.concatenate(self.targets)
-        if loss.kind == "square":
+        if kind == "square":
             targets = targets.astype(np.float64).reshape(offset.shape)
-        return TokenNTK(layers, offset, targets, loss.kind, exact_to=self.network.precision)
+        return TokenNTK(layers, offset, targets, kind, exact_to=self.network.precision)
 
 
 @contextlib.contextmanager

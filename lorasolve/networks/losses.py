@@ -28,6 +28,8 @@ SAME = 1e-4, 1e-6
 class OutputLoss:
     """Base class: ``loss(model, batch)`` is a convex loss ``>= 0`` of outputs (n, K) and targets.
 
+    A subclass gives ``of_outputs(z, targets)``, the loss of each row, and so has a tangent problem.
+
     Parameters
     ----------
     outputs : callable, optional
@@ -45,7 +47,8 @@ class OutputLoss:
     :attr:`form` says where another form than the plain one is meant. A subclass is its own objective.
     """
 
-    kind: ClassVar[output_losses.Loss]
+    # Which loss of lorasolve it is, in whose token form a network can be linearised; None for another.
+    kind: ClassVar[output_losses.Loss | None] = None
     # Outputs, targets and words of the form that a model's own loss has where it is not the plain one.
     other: ClassVar[tuple[Outputs, Targets, str]]
 

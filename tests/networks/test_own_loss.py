@@ -13,7 +13,15 @@ from lora_layers import LoRALinear  # noqa: E402
 from torch_networks import LAM, Net, Regression, data, factors  # noqa: E402
 
 import lorasolve as ls  # noqa: E402
-from lorasolve.networks import CrossEntropy, Network, SquareLoss, fine_tune, judge, linearize  # noqa: E402
+from lorasolve.networks import (  # noqa: E402
+    CrossEntropy,
+    Network,
+    OutputLoss,
+    SquareLoss,
+    fine_tune,
+    judge,
+    linearize,
+)
 
 torch.set_num_threads(1)
 
@@ -198,3 +206,39 @@ def test_a_regression_is_judged_by_the_mean_of_squares_of_the_model(outputs):
     assert ntk.factor_value(at) == pytest.approx(network.value(at), rel=1e-12)
     pairs = Network(model, SquareLoss(), [(x, y)])
     assert pairs.value(at) == pytest.approx(float(residual.square().sum().detach()) / 24, rel=1e-12)
+
+
+class Signs(OutputLoss):
+    """``sum_k log(1 + exp(-y_k z_k))`` of labels -1 and 1, one of the losses that have a token form."""
+
+    kind = "logistic"
+
+    def of_outputs(self, z, targets):
+        return torch.nn.functional.softplus(-targets * z).sum(1)
+
+
+class Binary(OutputLoss):
+    """The same of labels 0 and 1, as torch has it, of which nothing is known but that it is convex."""
+
+    def of_outputs(self, z, targets):
+        each = torch.nn.functional.binary_cross_entropy_with_logits(z, targets, reduction="none")
+        return each.sum(1)
+
+
+def test_a_class_of_ones_own_has_the_tangent_problem_of_its_loss():
+    """Against the token form of the same loss in other labels."""
+    torch.manual_seed(0)
+    labels = [torch.randint(0, 2, (len(x), 3)).double() for x, _ in data()]
+    binary = [(x, y) for (x, _), y in zip(data(), labels)]
+    end = fine_tune(Net(), Binary(), binary, LAM, max_calls=60, tangent_solve=True)
+    signs = [(x, 2.0 * y - 1.0) for x, y in binary]
+    expected = judge(Net(), Signs(), signs, LAM, factors=end.factors, tangent_solve=True)
+    assert end.verdict.kind == expected.kind
+    assert end.verdict.certificate.f == pytest.approx(expected.certificate.f, rel=1e-9)
+    assert end.verdict.solved.value == pytest.approx(expected.solved.value, rel=1e-3)
+    assert "stated by the caller: the loss is convex in the outputs" in str(end.verdict)
+    network = Network(Net(), Binary(), binary)
+    with pytest.raises(
+        ValueError, match=r"whose token form is known, got Binary; LinearizedNetwork\(network, factors\)"
+    ):
+        linearize(network, end.factors)
