@@ -69,7 +69,8 @@ def _larger_stationary_points(sigma: Array, weight: float, above: float) -> Arra
     x = np.zeros_like(sigma)
     large = sigma > above
     s = sigma[large]
-    angle = np.arccos(0.25 * weight * (s / 3.0) ** -1.5)
+    # At the least value that has a stationary point the quotient is 1, and by rounding more.
+    angle = np.arccos(np.minimum(3.0 * (0.25 * weight) ** (2.0 / 3.0) / s, 1.0) ** 1.5)
     x[large] = (2.0 / 3.0) * s * (1.0 + np.cos(2.0 * np.pi / 3.0 - 2.0 * angle / 3.0))
     return x
 

@@ -248,3 +248,12 @@ def test_memorisation_is_told_from_the_distance_to_what_is_clean():
     _, (_, gates, training, test) = sora.memorisation([1.0, 1e6], 7)
     assert gates == 0
     assert (training, test) == pytest.approx((0.5 * np.sum(noisy**2), 0.5 * np.sum(clean**2)), rel=1e-6)
+
+
+def test_half_thresholds_are_numbers_at_the_edge_and_at_any_size():
+    """From its edge on there is a stationary point, a third of the edge there, and none is moved without a penalty."""
+    for weight in np.random.default_rng(0).uniform(0.0, 5.0, 2000):
+        edge = 3.0 * (0.25 * weight) ** (2 / 3)
+        above = np.nextafter(edge, np.inf)
+        assert sora.local_minimisers([above], weight)[0] == pytest.approx(edge / 3, rel=1e-6)
+    np.testing.assert_allclose(sora.half_threshold([1e-250, 1e-100, 1.0], 0.0), [1e-250, 1e-100, 1.0], rtol=1e-15)
