@@ -18,11 +18,12 @@ from ..certificates import Certificate, certify
 from ..landscape import SecondOrder, second_order
 from ..multi import MultiProblem
 from ..problem.blocks import Pairs, as_finite_pairs, as_pairs
-from ._torch import REPEATABLE, differentiating, processes
+from ._torch import REPEATABLE, differentiating, processes, require_torch
 from .adapted import narrowed
 from .affine_outputs import outputs_are_affine
 from .gradients import Network
 from .linearize import require_outputs, tangent_problem
+from .losses import OutputLoss, as_outputs, bend_of
 from .tangent import TangentCertificate, ratio, tangent_certificate
 from .token_ntk import TangentSolution, solve_tangent
 from .training_objective import DECAYS, Decay, TrainingObjective, as_convexity, half_frozen
@@ -266,6 +267,8 @@ class _Case:
         """Why there is no lower bound of the objective; empty if there is one."""
         if self._fault or not self.objective.has_bound:
             return self._fault or "the loss is not stated to be convex in the outputs (convex_loss=True)"
+        if not self.objective.known_loss and self._bend:
+            return f"the loss is stated to be convex in the outputs, but {self._bend}"
         least, most = self.network.extremes
         # What is known of a loss needs no test, and rounding may take a little off.
         stated = not self.objective.known_loss or self.objective.lower_bound > 0.0
@@ -274,6 +277,19 @@ class _Case:
             return ""
         loss = f"a loss of the data is {least:.6g}" if below else "one is in another process"
         return f"no loss is below lower_bound = {self.objective.lower_bound:g}, it is stated, but {loss}"
+
+    @cached_property
+    def _bend(self) -> str:
+        """Where a loss whose outputs are seen is found not to be convex, on the first batch; empty if nowhere."""
+        loss, found = self.network.loss_of_samples, ""
+        if isinstance(loss, OutputLoss):
+            with require_torch().no_grad(), self.network.evaluating(self.network.tensors(self.point)):
+                batch = next(self.network.moved_batches())
+                found = bend_of(loss, as_outputs(loss.outputs(self.network.model, batch)), loss.targets(batch))
+        # All processes have to go the same way from here.
+        if not self.network.over_processes(np.array([float(bool(found))])).any():
+            return ""
+        return found or "that of a sample is not, in another process"
 
     def _base_norms(self) -> list[float | None]:
         norms = [(layer.base_norm, abs(layer.scale)) for layer in self.network.layers]

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from inspect import signature
 from typing import Any, ClassVar
 
+import numpy as np
+
 from .._support.validate import as_callable, shown
 from ..objectives import output_losses
 from ._torch import require_torch
@@ -20,6 +22,11 @@ Targets = Callable[[Any], Any]
 
 # The label of what a cross-entropy leaves out.
 NO_LABEL = -100
+# A loss is searched for bends at these distances from the outputs, in units of their size, along so many lines each or
+# as many as need so many numbers; what rounding explains of a bend, in last places.
+AWAY = (1e-2, 1.0, 1e2)
+DRAWS, DRAWN = 32, 1e6
+BENT = 1e4
 # What rounding explains between a model's own loss and the mean of ours, and between their derivatives in the logits:
 # a share of them, and an absolute part. Models may compute their loss in float32.
 SAME = 1e-4, 1e-6
@@ -228,6 +235,31 @@ class SquareLoss(OutputLoss):
         """Return half of the squared distance of each row."""
         z, targets = as_regressed(z, targets)
         return 0.5 * (z - targets.to(z.dtype)).square().sum(1)
+
+
+def bend_of(loss: OutputLoss, z: Any, targets: Any) -> str:
+    """Return where the loss of a row is above a chord, as no convex one is, on random lines through outputs.
+
+    Empty if nowhere: that is a search, and no proof.
+    """
+    torch = require_torch()
+    rng = np.random.default_rng()  # a verdict rests on it
+    share = BENT * torch.finfo(z.dtype).eps
+    here = loss.of_outputs(z, targets).double()
+    size = float(z.square().mean()) ** 0.5 or 1.0
+    draws = max(1, min(DRAWS, int(DRAWN / max(1, z.numel()))))
+    for length in (length for length in AWAY for _ in range(draws)):
+        step = length * size * torch.as_tensor(rng.standard_normal(tuple(z.shape)), dtype=z.dtype, device=z.device)
+        ahead, behind = (loss.of_outputs(z + t * step, targets).double() for t in (1.0, -1.0))
+        above = here - (ahead + behind) / 2.0
+        rounding = share * (here.abs() + ahead.abs() + behind.abs() + (1.0 + length) * size)
+        if bool((above > rounding).any()):
+            worst = int((above - rounding).argmax())
+            return (
+                f"that of a sample is {float(here[worst]):.6g} at its outputs and {float(ahead[worst]):.6g} and "
+                f"{float(behind[worst]):.6g} as far from them on either side"
+            )
+    return ""
 
 
 def as_the_model_means(loss: Any, model: Any, batch: Any) -> Any:

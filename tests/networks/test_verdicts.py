@@ -523,8 +523,38 @@ def test_a_subclass_that_is_said_not_to_be_convex_has_no_bound():
     assert refuted.kind == "refuted" and refuted.better == pytest.approx(0.1, rel=1e-12)
     with pytest.raises(ValueError, match="tangent_solve: expected a loss that is convex"):
         judge(model, Capped(), batches, convex_loss=False, tangent_solve=True, **where)
-    assert "stated by the caller: the loss is convex" in str(judge(model, Capped(), batches, **where))
+    unsaid = judge(model, Capped(), batches, **where)
+    assert "stated by the caller: the loss is convex" in str(unsaid)
+    # ... and found not to be, on lines through its outputs.
+    assert unsaid.kind == "inconclusive" and unsaid.relative_gap == math.inf and "CERTIFIED" not in str(unsaid)
+    assert "stated to be convex in the outputs, but that of a sample is" in unsaid.reason
     assert "SquareLoss is convex" in str(judge(model, SquareLoss(), batches, **where))
+
+
+class Own(SquareLoss):
+    """A convex loss of one's own, which rounding bends: by cancellation, by a kink, or by numbers of any size."""
+
+    def __init__(self, which, size):
+        super().__init__()
+        self.which, self.size = which, size
+
+    def of_outputs(self, z, targets):
+        z, y = self.size * z, self.size * targets
+        if self.which == "softmax":
+            return torch.logsumexp(z, 1) - z[:, 0]
+        if self.which == "hinge":
+            return (1.0 - z[:, 0]).clamp_min(0.0)
+        return (z - y).norm(dim=1) ** (1.0 if self.which == "length" else 4.0)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("which", ["softmax", "hinge", "length", "power"])
+def test_rounding_makes_no_bend_of_a_convex_loss(which, size, dtype):
+    batches = [(x, torch.randn(len(x), 3)) for x, _ in data()]
+    for _ in range(5):  # the lines are drawn anew
+        verdict = judge(Net(), Own(which, size), batches, LAM, dtype=dtype)
+        assert "stated to be convex in the outputs, but" not in verdict.certificate.formula
 
 
 def test_a_plain_function_is_not_taken_to_be_convex():
