@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._support.text import component_text
-from .._support.validate import as_instance, as_text
+from .._support.validate import as_instance
 from ..convex import solve_convex
 from ..engine import solve
 from ..method import Method
@@ -51,9 +51,8 @@ def target_of(method: Method, problem: Problem, given: Any = None) -> Target:
     own = method.problem(as_instance(problem, "problem", Problem))
     adapter = own.adapter
     merges = any(schedule.merges for schedule in method.schedules)
-    own_aim = as_text(method.optimizer.own_aim, f"optimizer {method.optimizer.name!r}: own_aim")
-    if own_aim:
-        return Target(own_aim)
+    if method.optimizer.own_aim:
+        return Target(method.optimizer.own_aim)
     weight = adapter.nuclear_weight(own.lam, own.rank)
     if merges:
         return Target("f", 0.0) if not own.lam else Target("f, with decay of each merged block")
