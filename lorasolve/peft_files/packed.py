@@ -102,6 +102,10 @@ def _of_gptq(
 
 def _format(settings: Mapping[str, object], method: str, known: Sequence[str]) -> str:
     """Return the format that the configuration of a model names, the first that is known where it names none."""
+    rules = settings.get("dynamic")
+    own = rules.values() if isinstance(rules, Mapping) else ()
+    if any(isinstance(rule, Mapping) and not rule.keys().isdisjoint(_FORMATS) for rule in own):
+        raise UnreadableError("the base weight is quantized, in formats that differ from module to module")
     stated = settings.get("quant_method", method)
     found = next((settings[key] for key in _FORMATS if key in settings), known[0])
     if stated != method or str(found).lower() not in known:

@@ -325,7 +325,9 @@ def test_codes_of_gptq(tmp_path, make, bits, version, order):
     agree(make, tmp_path, base_of(make, tmp_path / "base", tensors, config), W)
 
 
-@pytest.mark.parametrize("config", [{"bits": 4, "group_size": 16}, {"quant_method": "gptq", "format": "gptq"}])
+@pytest.mark.parametrize(
+    "config", [{"bits": 4, "group_size": 16, "dynamic": {"-:h.1": {}}}, {"quant_method": "gptq", "format": "gptq"}]
+)
 def test_codes_of_gptq_beside_a_configuration_of_their_own(tmp_path, make, config):
     tensors, W = of_gptq()
     (tmp_path / "base").mkdir()
@@ -384,6 +386,11 @@ GPTQ = {"quantization_config": {"quant_method": "gptq"}}
             "in the format ['gptq']",
         ),
         ({}, {"quantization_config": {"quant_method": "auto-round"}}, "by auto-round in the format gptq"),
+        (
+            {},
+            {"quantization_config": {"quant_method": "gptq", "dynamic": {"h.0.*": {"format": "gptq_v2"}}}},
+            "in formats that differ from module to module",
+        ),
         ({"h.0.q.qweight": np.ones((9, 32), "i4")}, GPTQ, "in (9, 32) words of 32 bits for a weight of (32, 64)"),
         ({"h.0.q.qweight": np.ones((), "i4")}, GPTQ, "in (0,) words"),
         ({"h.0.q.scales": np.ones((3, 32), "f2")}, GPTQ, "qzeros has 16 entries of I32; expected 12 codes of I32"),
