@@ -40,6 +40,9 @@ DENSE_ENTRIES = 4_000_000
 MODERATE_SIDE, FEW_BLOCKS = 2000, 40
 # Values below have lost digits to underflow.
 SMALLEST = float(np.finfo(np.float64).tiny / np.finfo(np.float64).eps)
+# Without a lower bound of f all depends on ||G||_2 <= lam: a bound that is looked for at lam is above it by rounding.
+BELOW = 1.0 - 1e-10
+NO_BOUND = "none: f has no known lower bound, and ||G||_2 <= lam is not known"
 # Far from stationarity the bound through blocks is loose and the gradient is looked at as a whole.
 COUPLING_LIMIT = 1e-2
 
@@ -162,7 +165,7 @@ def duality_gap(
     most = lam / norm if norm > 0.0 else math.inf
     if low is None:
         if most < 1.0:
-            return Bound(math.inf, "none: ||G||_2 > lam and f has no known lower bound", scale)
+            return Bound(math.inf, NO_BOUND, scale)
         c, lost, formula = 1.0, 0.0, "Fenchel, c = 1"
     elif facts.least_squares:
         c = 0.0 if above == 0.0 else min(max(1.0 - inner / (2.0 * above), 0.0), most)
@@ -314,10 +317,11 @@ def evaluate(
     inner = sum(float(np.vdot(GB, A)) for (GB, _), (A, _) in zip(products, factors))
     noise, radius = loss.rounding_noise(factors)
     one = len(factors) == 1
+    level = lam * BELOW if loss.facts.lower_bound is None else lam
     # The rank is bounded for one matrix; the Gram matrices of several would be kept together for nothing.
     norms = tuple(
         found if one else found._replace(gram=None)
-        for found in (gradient_norm(G, P, Q, lam, radius) for G, (P, Q) in zip(operators, spans))
+        for found in (gradient_norm(G, P, Q, level, radius) for G, (P, Q) in zip(operators, spans))
     )
     norm = max(found.most for found in norms)
     noise += _noise_of_product(loss, lam + norm, factors, nuclear)

@@ -11,13 +11,12 @@ from .._known import Known
 from .._support.text import at_least, at_most
 from ._rounding import fraction_down, fraction_up
 from .balls import BallOracle
-from .duality import Parts, scale_of
+from .duality import NO_BOUND, Parts, scale_of
 
 # Which formula a bound is by, or why there is none.
 FENCHEL = {True: "Fenchel, least squares", False: "Fenchel, convex f"}
 ABOVE_BOUND = "F above a lower bound of f"
 CONTRADICTION = "none: f(X) is below the lower bound that the ball oracle states"
-NO_BOUND = "none: ||G||_2 > lam and f has no known lower bound"
 
 
 @dataclass(frozen=True)

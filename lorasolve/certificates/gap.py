@@ -261,8 +261,9 @@ def certify(
 
     For ``lam = 0`` or an ``f`` not known to be convex ``is_global`` is None, except where the optimum has a closed
     form that is known accurately enough, or ``f`` is at its lower bound. Without a known lower bound of ``f`` the gap
-    is infinite unless ``||G||_2 <= lam`` to the last digit. Source: main paper, section 2, and the Fenchel duality of
-    ``f`` and the nuclear norm (proofs/certificate, proofs/stationary_structure, proofs/rank_certificate).
+    is infinite unless ``||G||_2 <= lam`` is known, for which it should be less than ``lam`` by 1e-10 of it. Source:
+    main paper, section 2, and the Fenchel duality of ``f`` and the nuclear norm (proofs/certificate,
+    proofs/stationary_structure, proofs/rank_certificate).
     """
     as_instance(problem, "problem", Problem)
     tol = as_number(tol, "tol", 0.0, 1.0, open_high=True)

@@ -203,8 +203,9 @@ def _run(problem: Problem, route: ConvexRoute, tol: float, progress: bool | Prog
 def _certified_run(problem: Problem, route: ConvexRoute, tol: float, progress: bool | Progress) -> ConvexResult:
     latest = _Latest(problem, route, tol, progress)
     before, started = compile_seconds(), time.perf_counter()
+    solved, enough = _certifiable(problem, tol)
     try:
-        found = as_instance(route.run(problem, tol, latest), f"route {route.name!r}", Solution)
+        found = as_instance(route.run(solved, enough, latest), f"route {route.name!r}", Solution)
         interrupted = False
     except KeyboardInterrupt:
         found = replace(latest.solution, remark="interrupted, the last point is kept")
@@ -225,7 +226,7 @@ def _certified_run(problem: Problem, route: ConvexRoute, tol: float, progress: b
         # What it hands on may be about other factors than it returns: those before it cut or scaled them.
         names = (f"route {route.name!r}: A", f"route {route.name!r}: B")
         blocks, known = problem.checked_factors(found.A, found.B, np.float64, names, any_rank=True), None
-    if known is None:
+    if known is None or solved is not problem:
         blocks = [_without_dropped(A, B) for A, B in blocks]
         known = evidence(problem, blocks, [factor_svd(A, B) for A, B in blocks])
     A, B = problem.unpaired(blocks)
@@ -248,6 +249,18 @@ def _certified_run(problem: Problem, route: ConvexRoute, tol: float, progress: b
         seconds=seconds - compiled,
         compile_seconds=compiled,
     )
+
+
+def _certifiable(problem: Problem, tol: float) -> tuple[Problem, float]:
+    """Return the problem that a route is given, and its tolerance: without a lower bound of ``f`` of a smaller ``lam``.
+
+    A gap is known there only where ``||G||_2 <= lam`` is, and at an optimum both are equal, so that rounding decides.
+    The optimum of a weight ``less`` has the gap ``(lam - less) ||X||_*``, at most half of what is asked for, and ``F``
+    is above its least value by about the square of that.
+    """
+    if problem.lam <= 0.0 or problem.loss.facts.lower_bound is not None or problem.loss.states_conjugate:
+        return problem, tol
+    return problem.replace(lam=problem.lam * (1.0 - 0.5 * tol)), 0.5 * tol
 
 
 def _without_dropped(A: Array, B: Array) -> tuple[Array, Array]:

@@ -618,6 +618,34 @@ def test_a_point_that_is_not_zero_where_no_entry_is_is_judged_as_a_whole():
     assert certify(problem, wide).sigma_r == 0.0 and certify(problem, wide).is_global is True
 
 
+class Unbounded:
+    """Denoising of a user who states no lower bound."""
+
+    convex = True
+
+    def __init__(self, M):
+        self.M, self.shape = M, M.shape
+
+    def value_and_grad(self, X):
+        return 0.5 * float(np.vdot(X - self.M, X - self.M)), X - self.M
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (60, 80), (400, 300)])
+@pytest.mark.parametrize("share", [1e-3, 1e-6, 1e-9])
+def test_without_a_lower_bound_a_gradient_below_lam_is_a_certificate(shape, share):
+    """The optimum of a weight below lam has a gradient of that norm: its gap is what is between, times its norm."""
+    M = np.random.default_rng(18).standard_normal(shape)
+    P, s, Qt = np.linalg.svd(M, full_matrices=False)
+    for lam in (0.3 * s[0], 1.001 * s[0]):
+        less = lam * (1.0 - share)
+        kept = np.maximum(s - less, 0.0)
+        problem = ls.Problem(Unbounded(M), 1, lam)
+        found = certify(problem, (P * np.sqrt(kept), Qt.T * np.sqrt(kept)), tol=1e-2)
+        gap = (lam - less) * kept.sum()
+        assert found.is_global is True and found.dual_norm <= 1.0
+        assert gap - ROUNDING * found.value <= found.gap <= gap + 1e3 * ROUNDING * found.value
+
+
 def nuclear(factors):
     """||A B^T||_*, from the small matrix between orthonormal bases."""
     R, S = (np.linalg.qr(factor)[1] for factor in factors)

@@ -664,3 +664,33 @@ def test_a_loss_that_is_flat_at_zero_is_solved_in_any_units(route, c, unit):
     found = ls.solve_convex(ls.Problem(Tails(M, delta, c), 1, c * off), route, tol=1e-6)
     assert found.success
     assert found.fun == pytest.approx(0.5 * c * off**2 + c * off * (length - off), rel=1e-6)
+
+
+class NoBound:
+    """Denoising of a user who states no lower bound."""
+
+    convex = True
+
+    def __init__(self, M, c):
+        self.M, self.c, self.shape = M, c, M.shape
+
+    def value_and_grad(self, X):
+        return 0.5 * self.c * float(np.vdot(X - self.M, X - self.M)), self.c * (X - self.M)
+
+
+@pytest.mark.parametrize("c", [1e-20, 1.0, 1e20])
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("tol", [1e-4, 1e-7])
+def test_without_a_lower_bound_the_optimum_is_certified_and_no_matter_of_luck(c, seed, tol):
+    """At an optimum the norm of the gradient is lam, and whether it is above by rounding had decided."""
+    M = np.random.default_rng(seed).standard_normal((7, 5))
+    values = np.linalg.svd(M, compute_uv=False)
+    t = 0.4 * values[0]
+    problem = ls.Problem(NoBound(M, c), 2, c * t)
+    kept = np.maximum(values - t, 0.0)
+    best = c * (0.5 * np.sum(np.minimum(values, t) ** 2) + t * kept.sum())
+    for route in ("factored", "prox"):
+        found = ls.solve_convex(problem, route, tol=tol)
+        assert found.success and found.certificate.problem.lam == c * t
+        assert best * (1.0 - 1e-12) <= found.fun <= best + found.gap
+        assert found.fun == pytest.approx(best, rel=max(tol**2, 1e-11)) or route == "prox"
