@@ -40,7 +40,8 @@ DENSE_ENTRIES = 4_000_000
 MODERATE_SIDE, FEW_BLOCKS = 2000, 40
 # Values below have lost digits to underflow.
 SMALLEST = float(np.finfo(np.float64).tiny / np.finfo(np.float64).eps)
-# Without a lower bound of f all depends on ||G||_2 <= lam: a bound that is looked for at lam is above it by rounding.
+# Without a lower bound or a conjugate of f all depends on ||G||_2 <= lam, and a bound that is looked for at lam itself
+# is above it by rounding.
 BELOW = 1.0 - 1e-10
 NO_BOUND = "none: f has no known lower bound, and ||G||_2 <= lam is not known"
 # Far from stationarity the bound through blocks is loose and the gradient is looked at as a whole.
@@ -176,6 +177,11 @@ def duality_gap(
     gap = max(lost * above + lam * nuclear + c * inner, 0.0)
     gap += (1.0 + c) * noise + eps * (lam * nuclear + c * abs(inner))
     return Bound(gap if math.isfinite(gap) else math.inf, formula, scale, scaling=c)
+
+
+def has_bounds(loss: MultiObjective) -> bool:
+    """Return whether a gap may be known where ``||G||_2`` exceeds ``lam``: from a lower bound, or a conjugate."""
+    return loss.facts.lower_bound is not None or loss.states_conjugate
 
 
 def conjugate_gap(
@@ -317,7 +323,7 @@ def evaluate(
     inner = sum(float(np.vdot(GB, A)) for (GB, _), (A, _) in zip(products, factors))
     noise, radius = loss.rounding_noise(factors)
     one = len(factors) == 1
-    level = lam * BELOW if loss.facts.lower_bound is None else lam
+    level = lam if has_bounds(loss) else lam * BELOW
     # The rank is bounded for one matrix; the Gram matrices of several would be kept together for nothing.
     norms = tuple(
         found if one else found._replace(gram=None)

@@ -19,6 +19,7 @@ from .._support.registry import Registry
 from .._support.threads import solver_pools
 from .._support.validate import Array, as_flag, as_instance, as_number
 from ..certificates import Bound, Certificate
+from ..certificates.duality import has_bounds
 from ..certificates.evidence import Product, evidence
 from ..certificates.gap import as_factors, conclude, refuse_changed_data
 from ..certificates.observed import observed
@@ -258,7 +259,7 @@ def _certifiable(problem: Problem, tol: float) -> tuple[Problem, float]:
     The optimum of a weight ``less`` has the gap ``(lam - less) ||X||_*``, at most half of what is asked for, and ``F``
     is above its least value by about the square of that.
     """
-    if problem.lam <= 0.0 or problem.loss.facts.lower_bound is not None or problem.loss.states_conjugate:
+    if problem.lam <= 0.0 or has_bounds(problem.loss):
         return problem, tol
     return problem.replace(lam=problem.lam * (1.0 - 0.5 * tol)), 0.5 * tol
 
