@@ -28,6 +28,8 @@ from lorasolve.symbolic.taken import Taken
 from lorasolve.symbolic.terms import Fact, Premise
 from lorasolve.symbolic.written import text
 
+from .._support.validate import as_iterable
+
 # Expressions put into a conclusion that its name tells.
 MANY = 4
 # Of the search for a witness.
@@ -70,6 +72,12 @@ class Check(ABC):
 
     kind: ClassVar[str]
     known: ClassVar[Known] = Known.PROVED
+    several: ClassVar[tuple[str, ...]] = ("mutants",)
+
+    def __post_init__(self) -> None:
+        """Keep the parts of what is `several`: they are gone through more than once, as a generator cannot be."""
+        for name in self.several:
+            object.__setattr__(self, name, tuple(as_iterable(getattr(self, name), name)))
 
     @property
     def facts(self) -> tuple[Fact, ...]:

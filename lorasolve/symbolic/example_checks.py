@@ -22,6 +22,7 @@ class Exact(Check):
     cases: Sequence[tuple[Any, ...]]
 
     kind: ClassVar[str] = "exact"
+    several: ClassVar[tuple[str, ...]] = (*Check.several, "cases")
     known: ClassVar[Known] = Known.VERIFIED
 
     def fault(self) -> str | None:

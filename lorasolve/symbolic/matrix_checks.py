@@ -24,8 +24,6 @@ from lorasolve.symbolic.statements import fault_of_statement
 from lorasolve.symbolic.taken import Taken
 from lorasolve.symbolic.terms import Fact, Premise, Side, Square, Term, as_term
 
-from .._support.validate import as_iterable
-
 
 @dataclass(frozen=True)
 class Identity(TwoSided):
@@ -37,6 +35,7 @@ class Identity(TwoSided):
     without: str = field(default="", kw_only=True)
 
     kind: ClassVar[str] = "identity"
+    several: ClassVar[tuple[str, ...]] = (*Check.several, "given")
     relation: ClassVar[str] = "=="
 
     @property
@@ -108,12 +107,8 @@ class Inequality(TwoSided):
     without: str = field(default="", kw_only=True)
 
     kind: ClassVar[str] = "implies"
+    several: ClassVar[tuple[str, ...]] = (*Check.several, "proof", "given", "under")
     relation: ClassVar[str] = "<="
-
-    def __post_init__(self) -> None:
-        """Keep what is given as it is."""
-        for name in ("proof", "given", "under"):
-            object.__setattr__(self, name, tuple(as_iterable(getattr(self, name), name)))
 
     @property
     def terms(self) -> list[Term]:

@@ -387,3 +387,19 @@ def test_a_symmetric_symbol_moves_along_symmetric_matrices():
     assert "H is symmetric" in wrong.prove().detail and not wrong.test(rng()).holds
     for moved in (E, D + D.T, D @ E @ D.T):
         assert Identity("transposed", "", derivative(H.T @ A.T, {H: moved}), moved @ A.T).prove().holds
+
+
+def test_parts_given_by_a_generator_are_gone_through_each_time():
+    """Cases that are gone were all verified, and mutants that are gone all refuted."""
+    odd = Exact("even", "", lambda size: (size % 2 == 0, str(size)), ((size,) for size in (2, 3, 4)))
+    assert [odd.prove().holds for _ in range(3)] == [False] * 3
+    true = Identity("given", "", tr(A.T @ A), x, given=iter([named(x, tr(A.T @ A))]))
+    assert [true.prove().holds for _ in range(3)] == [True] * 3 and true.assumed == ("x is named",)
+    twins = (mutant("sign", "", rhs=-square(A)), mutant("constant", "", rhs=square(A) / 2))
+    check = cauchy(mutants=iter(twins))
+    assert [len(list(check.mutants)) for _ in range(2)] == [2, 2]
+
+
+def test_a_mutant_alone_is_no_list_of_mutants():
+    with pytest.raises(TypeError, match="mutants: expected a list of one value or several, got Mutant"):
+        cauchy(mutants=mutant("sign", "", rhs=-square(A)))
