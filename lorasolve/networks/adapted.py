@@ -55,6 +55,8 @@ class AdaptedLayer:
         The factor that the initialization of PEFT leaves as it starts, ``"lora_B"`` of MiCA; None for the others.
     magnitude : torch.Tensor or None
         The lengths, ``out`` of them, that DoRA gives the rows of ``W + scale A B^T``; None without it.
+    invoked : bool
+        Whether the update acts after invocation tokens alone, as aLoRA's does.
     stacked : bool
         Whether the weight is a parameter that ``target_parameters`` of PEFT adapts, or an expert's part of one. The
         module is one that holds it, and no part of the model.
@@ -70,6 +72,7 @@ class AdaptedLayer:
     moved_by: str | None = None
     kept: str | None = None
     magnitude: Any = field(default=None, repr=False)
+    invoked: bool = False
     stacked: bool = False
 
     @property
@@ -204,7 +207,7 @@ def adapted_layers(
     Raises
     ------
     ValueError
-        For no layers, and for those whose update is not ``s A B^T`` of a weight of its own: AdaLoRA, DoRA over
+        For no layers, and for those whose update is not ``s A B^T`` of a weight of its own: AdaLoRA, aLoRA, DoRA over
         embeddings with a padding index, grouped convolutions, embeddings that shorten their rows or have no plain
         gradient, quantised or merged weights, those of plain layers that are tied, tied factors, disabled adapters;
         with the name of the layer.
@@ -212,6 +215,7 @@ def adapted_layers(
     found, owners = _found(as_model(model), layers, adapter)
     for layer in found:
         _refuse_stacked(layer)
+        _refuse_invoked(layer)
         _check_factors(layer, owners)
         _check_weight(layer)
         _check_whole(layer)
@@ -312,6 +316,14 @@ def _refuse_stacked(layer: AdaptedLayer) -> None:
         raise ValueError(
             f"model: {layer.name} is a parameter that target_parameters of PEFT adapts, and no layer: a monitor can "
             "watch it, and it cannot be judged"
+        )
+
+
+def _refuse_invoked(layer: AdaptedLayer) -> None:
+    if layer.invoked:
+        raise ValueError(
+            f"model: {layer.name} uses aLoRA, whose update acts after its invocation tokens alone, so that there is no "
+            "one weight (a monitor can watch it)"
         )
 
 
@@ -447,7 +459,7 @@ def _lora(model: Any, adapter: str | None) -> list[AdaptedLayer]:
         if active:
             config = configs.get(chosen) if isinstance(configs, Mapping) else None
             read = _of_parameter if hasattr(module, "parameter_name") else _of_peft
-            found += read(name, module, chosen, getattr(config, "init_lora_weights", None))
+            found += read(name, module, chosen, config)
     return found
 
 
@@ -473,7 +485,7 @@ def _check_active(name: str, module: Any) -> None:
         raise ValueError(f"model: the adapters of {name} are disabled; enable_adapter_layers() first")
 
 
-def _of_parameter(name: str, module: Any, adapter: str, initialization: Any) -> list[AdaptedLayer]:
+def _of_parameter(name: str, module: Any, adapter: str, config: Any) -> list[AdaptedLayer]:
     """Return the layers in a parameter that ``target_parameters`` of PEFT adapts: a matrix, or one for each expert.
 
     PEFT groups the rows of ``lora_A`` by expert, and of ``lora_B`` every so many columns are those of one.
@@ -483,6 +495,7 @@ def _of_parameter(name: str, module: Any, adapter: str, initialization: Any) -> 
     stack, A, B = module.get_param(), module.lora_A[adapter].weight, module.lora_B[adapter].weight
     experts = stack.shape[0] if stack.ndim == 3 else 1
     rank = len(A) // experts
+    initialization = getattr(config, "init_lora_weights", None)
     found = []
     for e in range(experts):
         W = stack.detach()[e] if stack.ndim == 3 else stack.detach()
@@ -511,8 +524,9 @@ def _part(parameter: Any, chosen: tuple[slice, slice]) -> Any:
     return part
 
 
-def _of_peft(name: str, module: Any, adapter: str, initialization: Any) -> list[AdaptedLayer]:
+def _of_peft(name: str, module: Any, adapter: str, config: Any) -> list[AdaptedLayer]:
     _check_active(name, module)
+    initialization = getattr(config, "init_lora_weights", None)
     magnitudes = getattr(module, "lora_magnitude_vector", {})
     of_embedding = adapter in getattr(module, "lora_embedding_A", ())
     base = module.get_base_layer()
@@ -535,6 +549,7 @@ def _of_peft(name: str, module: Any, adapter: str, initialization: Any) -> list[
         initialization if linear and moves_base(initialization) else None,
         "lora_B" if linear and keeps_lora_B(initialization) else None,
         magnitudes[adapter].weight if adapter in magnitudes else None,
+        getattr(config, "alora_invocation_tokens", None) is not None,
     )
     return [found]
 

@@ -445,6 +445,36 @@ def test_experts_that_have_no_operation_in_float64_are_judged_one_by_one():
         assert found == pytest.approx(float(model.double().eval()(**batches[0]).loss), rel=1e-6)
 
 
+def test_an_update_that_acts_after_invocation_tokens_is_no_update_of_a_weight():
+    """Where a batch begins with them it seems to be one: there alone merged factors compute the same."""
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 30, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 16}
+    settings = {"r": 2, "target_modules": ["q_proj", "v_proj"], "task_type": "CAUSAL_LM"}
+    inner = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes, **heads))
+    model = peft.get_peft_model(inner, peft.LoraConfig(alora_invocation_tokens=[3], **settings)).eval()
+    for name, part in model.named_parameters():
+        if "lora_" in name:
+            part.data.normal_()
+    first = torch.randint(4, 30, (4, 6))
+    later = first.clone()
+    first[:, 0], later[:, 4] = 3, 3
+    batches = [{"input_ids": tokens, "labels": tokens} for tokens in (first, later)]
+    with torch.no_grad():
+        own = [float(model(**batch).loss) for batch in batches]
+    with pytest.raises(ValueError, match="q_proj uses aLoRA, whose update acts after its invocation tokens alone"):
+        judge(model, CrossEntropy(), batches, LAM)
+    monitor = LoRAMonitor(LAM)
+    model(**batches[1]).loss.backward()
+    assert monitor.step(model) is None and all(r.mismatch < 1e-4 for r in monitor.history[0][1].values())
+    for module in (part for part in model.modules() if hasattr(part, "lora_A")):
+        module.get_base_layer().weight.data += module.get_delta_weight("default")
+        module.lora_B["default"].weight.data.zero_()
+    with torch.no_grad():
+        merged = [float(model(**batch).loss) for batch in batches]
+    assert merged[0] == pytest.approx(own[0], rel=1e-5) and abs(merged[1] - own[1]) > 1e-3
+
+
 def test_both_factors_of_an_attention_in_one_piece_are_watched_and_not_judged():
     """Its own projection of inputs has no layer, and that of outputs has one."""
     torch.manual_seed(0)
