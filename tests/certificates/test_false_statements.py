@@ -241,6 +241,36 @@ def test_answers_at_factors_that_value_and_grad_contradicts_prove_nothing(severa
         assert certificate.is_global is True and certificate.gap < 1e-12
 
 
+class ShortTails:
+    """A Huber loss in float32 that answers at matrices only, so that what is asked at factors is made of that."""
+
+    convex, lower_bound, dtype = True, 0.0, np.float32
+
+    def __init__(self, M, delta):
+        self.M, self.delta, self.shape = M, delta, M.shape
+
+    def value_and_grad(self, X):
+        E = np.asarray(X, np.float64) - self.M
+        clipped = np.clip(E, -self.delta, self.delta)
+        return float(np.sum(clipped * (E - 0.5 * clipped))), clipped.astype(np.float32)
+
+
+@pytest.mark.parametrize("delta", [1e-4, 1e-5, 1e-6])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_loss_of_no_answers_at_factors_is_not_contradicted_by_them(delta, seed):
+    """Rounding of ``X`` moves a gradient that is short beside it by more than 8 units in its last place."""
+    rng = np.random.default_rng(seed)
+    A, B = rng.standard_normal((8, 2)), rng.standard_normal((6, 2))
+    M = A @ B.T
+    problem = ls.Problem(ShortTails(M, delta), 2, 1e-2 * delta)
+    P, s, Qt = np.linalg.svd(M, full_matrices=False)
+    root = np.sqrt(s[:2])
+    certificate = certify(problem, (P[:, :2] * root + 1e-3 * delta, Qt[:2].T * root))
+    # At M itself F is lam ||M||_*.
+    excess = certificate.value - problem.lam * s.sum()
+    assert excess <= certificate.gap < math.inf and "your f" not in certificate.reason
+
+
 class SingleDistance(Distance):
     """The same in float32; in float64 it may be another one."""
 
