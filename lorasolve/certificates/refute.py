@@ -4,41 +4,83 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from .._support.validate import Array
-from ..linear_map import outside, top_above
+from ..linear_map import LinearMap, outside, top_above
 from ..low_rank import Svd, balanced
 from ..problem.blocks import MultiObjective, Pairs
 from ..problem.natural_units import with_needed
 
 # The longest step, over the curvature, and how many are tried.
 LONGEST, STEPS = 8.0, 16
+# The share of lam ||X||_* from which on it is not paid for by <G, X>: at a stationary point all of it is.
+UNPAID = 1e-2
 # Entries up to which the top pair comes from a full SVD: it only steers.
 DENSE = 10_000
+
+
+class _Span(NamedTuple):
+    """Bases of what steps from an update are restricted to, and the update and its gradient between them."""
+
+    left: Array
+    right: Array
+    X: Array
+    core: Array
 
 
 def better_point(
     loss: MultiObjective, lam: float, factors: Pairs, spectra: Sequence[Svd]
 ) -> tuple[float, float, Pairs]:
-    """Return ``f``, ``||X||_*`` and the factors of the best point that proximal gradient steps ``prox(X - t G)`` find.
+    """Return ``f``, ``||X||_*`` and the factors of the best point that is found by a few steps.
 
-    The steps are restricted to the singular spaces of ``X = P diag(s) Q^T``, their images under ``G`` and the top
-    singular pair of ``G`` outside of these spaces: at a point that is not optimal ``F`` falls along one of these. ``t``
-    falls from ``8/beta`` until ``F`` rises; where ``beta`` is a curvature near ``X``, and a much larger one is met on a
-    step, from that. Each of several matrices has a ``beta`` of its own.
+    Proximal gradient steps ``prox(X - t G)`` are restricted to the singular spaces of ``X = P diag(s) Q^T``, their
+    images under ``G`` and the top singular pair of ``G`` outside of these spaces: at a point that is not optimal ``F``
+    falls along one of these. Where ``G`` does not pay for ``lam ||X||_*``, as far out in a loss that levels off, they
+    are short beside ``X``, and shares of it are tried.
     """
-    spans = []
-    for G, (P, s, Q) in zip(loss.gradient_operators(factors), spectra):
-        GQ, GtP = G.matmat(Q), G.rmatmat(P)
-        top = top_above(outside(G, P, Q, (GQ, GtP)), 1, 1, lam, np.random.default_rng(), DENSE)
-        left = np.linalg.qr(np.hstack([P, GQ, top.U]))[0]
-        right = np.linalg.qr(np.hstack([Q, GtP, top.V]))[0]
-        spans.append((left, right, (left.T @ P * s) @ (Q.T @ right), left.T @ G.matmat(right)))
+    spans = [_span(G, svd, lam) for G, svd in zip(loss.gradient_operators(factors), spectra)]
+    found = _by_steps(loss, lam, factors, spans)
+    cost = lam * sum(float(s.sum()) for _, s, _ in spectra)
+    if sum(float(np.vdot(span.core, span.X)) for span in spans) + cost > UNPAID * cost:
+        found = min(found, _by_shares(loss, lam, spectra), key=lambda point: point[0] + lam * point[1])
+    return found
+
+
+def _span(G: LinearMap, svd: Svd, lam: float) -> _Span:
+    P, s, Q = svd
+    GQ, GtP = G.matmat(Q), G.rmatmat(P)
+    top = top_above(outside(G, P, Q, (GQ, GtP)), 1, 1, lam, np.random.default_rng(), DENSE)
+    left = np.linalg.qr(np.hstack([P, GQ, top.U]))[0]
+    right = np.linalg.qr(np.hstack([Q, GtP, top.V]))[0]
+    return _Span(left, right, (left.T @ P * s) @ (Q.T @ right), left.T @ G.matmat(right))
+
+
+def _by_shares(loss: MultiObjective, lam: float, spectra: Sequence[Svd]) -> tuple[float, float, Pairs]:
+    """Return the best of the points ``(1 - 2^-k) X``, from ``X = 0`` on as long as ``F`` falls."""
+    best: tuple[float, float, Pairs] = (math.inf, 0.0, [])
+    lowest = math.inf
+    for k in range(STEPS):
+        kept = 1.0 - 0.5**k
+        tried = [balanced(P, kept * s, Q) for P, s, Q in spectra]
+        f, nuclear = float(loss.factor_value(tried)), kept * sum(float(s.sum()) for _, s, _ in spectra)
+        if not f + lam * nuclear <= lowest:
+            break
+        lowest, best = f + lam * nuclear, (f, nuclear, tried)
+    return best
+
+
+def _by_steps(loss: MultiObjective, lam: float, factors: Pairs, spans: Sequence[_Span]) -> tuple[float, float, Pairs]:
+    """Return the best point of proximal gradient steps.
+
+    ``t`` falls from ``8/beta`` until ``F`` rises; where ``beta`` is a curvature near ``X``, and a much larger one is
+    met on a step, from that. Each of several matrices has a ``beta`` of its own.
+    """
     lowest, best = math.inf, (math.inf, 0.0, factors)
     here = float(loss.factor_value(factors))
-    betas = _curvatures(loss, factors, [(left, right, core) for left, right, _, core in spans], here)
+    betas = _curvatures(loss, factors, spans, here)
     share = LONGEST
     for _ in range(STEPS):
         tried, nuclear, slope, square = [], 0.0, 0.0, 0.0
@@ -60,15 +102,14 @@ def better_point(
     return best
 
 
-def _curvatures(
-    loss: MultiObjective, factors: Pairs, slopes: Sequence[tuple[Array, Array, Array]], value: float
-) -> list[float]:
-    """Return a curvature of ``f`` for each update, of several that along its own slope ``U C V^T`` (``slopes``)."""
-    found = _own_curvatures(loss, factors, slopes)
-    return [with_needed(own, loss, float(np.vdot(core, core)), value) for own, (*_, core) in zip(found, slopes)]
+def _curvatures(loss: MultiObjective, factors: Pairs, spans: Sequence[_Span], value: float) -> list[float]:
+    """Return a curvature of ``f`` for each update, of several that along its own slope."""
+    found = _own_curvatures(loss, factors, spans)
+    squares = (float(np.vdot(span.core, span.core)) for span in spans)
+    return [with_needed(own, loss, square, value) for own, square in zip(found, squares)]
 
 
-def _own_curvatures(loss: MultiObjective, factors: Pairs, slopes: Sequence[tuple[Array, Array, Array]]) -> list[float]:
+def _own_curvatures(loss: MultiObjective, factors: Pairs, spans: Sequence[_Span]) -> list[float]:
     """Return the curvature that is stated or sampled at the point, of several matrices that along each slope.
 
     One matrix may be less curved than another by any factor, as data of other units make it: at the other's steps it
@@ -77,9 +118,9 @@ def _own_curvatures(loss: MultiObjective, factors: Pairs, slopes: Sequence[tuple
     largest = loss.facts.smoothness or loss.sampled_smoothness(factors)
     if len(factors) == 1:
         return [largest]
-    # Columns for V, so that the derivative of G_l B_l holds that of G_l V; the updates stay what they are.
-    moves = [U @ core for U, _, core in slopes]
-    wide = [(np.hstack([A, 0.0 * D]), np.hstack([B, V])) for (A, B), D, (_, V, _) in zip(factors, moves, slopes)]
+    # Columns for V on the right, so that the derivative of G_l B_l holds that of G_l V; the updates stay what they are.
+    moves = [span.left @ span.core for span in spans]
+    wide = [(np.hstack([A, 0.0 * D]), np.hstack([B, span.right])) for (A, B), D, span in zip(factors, moves, spans)]
     still = [(np.zeros_like(A), np.zeros_like(B)) for A, B in wide]
     found = []
     for k, D in enumerate(moves):

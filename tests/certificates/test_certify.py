@@ -646,6 +646,28 @@ def test_without_a_lower_bound_a_gradient_below_lam_is_a_certificate(shape, shar
         assert gap - ROUNDING * found.value <= found.gap <= gap + 1e3 * ROUNDING * found.value
 
 
+@pytest.mark.parametrize("length", [1e3, 1e4, 1e5])
+@pytest.mark.parametrize("name", ["logistic", "softmax"])
+def test_a_point_far_out_in_a_loss_that_levels_off_is_refuted(name, length):
+    """The samples can be separated, so ``F`` is its penalty alone, of which half is saved by half of the point."""
+    rng = np.random.default_rng(19)
+    Z, W = rng.standard_normal((5, 30)), rng.standard_normal((4, 5))
+    scores = W @ Z
+    if name == "softmax":
+        loss, at_zero = Softmax(np.zeros((4, 5)), Z, scores.argmax(axis=0)), math.log(4.0)
+        margins = np.diff(np.sort(scores, axis=0)[-2:], axis=0)
+    else:
+        loss, at_zero = Logistic(np.zeros((4, 5)), Z, np.sign(scores)), 4.0 * math.log(2.0)
+        margins = np.abs(scores)
+    P, s, Qt = np.linalg.svd(W * (length / margins.min()), full_matrices=False)
+    point = P * np.sqrt(s), Qt.T * np.sqrt(s)
+    # Each sample adds less than exp(-length), and at half of the point less than exp(-length / 2).
+    for cost in (0.1, 10.0):
+        found = certify(ls.Problem(loss, 4, cost / s.sum()), point)
+        assert found.value == pytest.approx(cost, rel=1e-12) and found.is_global is False
+        assert found.gap_at_least >= max(0.5 * cost, cost - at_zero) * (1.0 - 1e-9)
+
+
 def nuclear(factors):
     """||A B^T||_*, from the small matrix between orthonormal bases."""
     R, S = (np.linalg.qr(factor)[1] for factor in factors)
