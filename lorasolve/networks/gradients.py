@@ -19,6 +19,7 @@ import numpy as np
 from .._support.validate import Array, as_array, as_callable, as_flag, as_iterable, as_number, shown
 from ..problem.blocks import Matrices, MultiObjective, Pairs, as_pairs, joint_norm
 from ._affine import floating_types
+from ._passes import in_turn
 from ._torch import (
     REPEATABLE,
     as_model,
@@ -434,7 +435,9 @@ class Network(MultiObjective):
         """Return the same at updates ``A_l B_l^T``."""
         return self._pass(factors, lambda batch, losses, leaves: None)
 
-    def tested_value_and_gradients(self, factors: Pairs) -> tuple[float, tuple[Array, ...], str | None]:
+    def tested_value_and_gradients(
+        self, factors: Pairs, *, progress: bool = False
+    ) -> tuple[float, tuple[Array, ...], str | None]:
         """Return the same, and how the losses of a batch contradict their gradient, None if no batch was found to.
 
         Where a part is detached, rounded or differentiated by hand, what comes back is not the derivative. Two values
@@ -443,7 +446,7 @@ class Network(MultiObjective):
         with probability ``TRIED / k``.
         """
         if self.precision != "float64":  # differences would be too rough
-            return *self.value_and_gradients(factors), None
+            return *self._pass(factors, lambda batch, losses, leaves: None, progress), None
         rng = np.random.default_rng()
         tried, fault = 0, None
 
@@ -454,17 +457,19 @@ class Network(MultiObjective):
                 if rng.random() * tried < TRIED:
                     fault = fault_of_gradient(self._losses_at(batch), losses, leaves, AGREEING if tried == 1 else 1)
 
-        return *self._pass(factors, attempt), fault
+        return *self._pass(factors, attempt, progress), fault
 
     @_advising()
-    def _pass(self, factors: Pairs, look: Callable[[Any, Any, Sequence[Any]], None]) -> tuple[float, tuple[Array, ...]]:
+    def _pass(
+        self, factors: Pairs, look: Callable[[Any, Any, Sequence[Any]], None], progress: bool = False
+    ) -> tuple[float, tuple[Array, ...]]:
         """Return the mean loss and its gradients; ``look`` sees each batch, its losses, and leaves that hold theirs."""
         leaves = [weight.requires_grad_() for weight in self.weights(factors)]
         sums = [np.zeros(shape) for shape in self.shapes]
         total = np.zeros(2)
         self.extremes = math.inf, -math.inf
         with self.evaluating(self.with_weights(leaves)):
-            for batch in self.batches:
+            for batch in in_turn(self.batches, self.batches, "gradient", progress):
                 losses = self.sample_losses(batch)
                 if len(losses):
                     least, most = (float(end) for end in losses.detach().aminmax())

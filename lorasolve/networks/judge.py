@@ -113,7 +113,8 @@ def judge(
     tol : float
         Relative gap, below 1, up to which a point is called optimal in the tangent problem, or is global.
     progress : bool
-        Show a progress line while the network is linearised, its tangent problem solved and its curvature searched.
+        Show a progress line while the data are gone through, the network is linearised, its tangent problem solved and
+        its curvature searched.
 
     Returns
     -------
@@ -194,7 +195,7 @@ class _Case:
         bad = self._non_finite()
         if bad is not None:
             return NetworkVerdict("non_finite", bad, None, self.objective.premises(), self.lam, None)
-        f, G, self.own_fault = self.network.tested_value_and_gradients(self.point)
+        f, G, self.own_fault = self.network.tested_value_and_gradients(self.point, progress=self.progress)
         if not math.isfinite(f) or not all(np.isfinite(g).all() for g in G):
             reason = "the loss or its gradient is not finite at the trained weights"
             return NetworkVerdict("non_finite", reason, None, self.objective.premises(), self.lam, None)

@@ -8,25 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import math
-import operator
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
-from .._support.progress import Progress
 from .._support.time_limit import is_over
-from .._support.validate import Array, as_flag, as_instance, as_number
+from .._support.validate import Array, as_instance, as_number
 from ..linear_map import LinearMap
 from ..objectives import POWER_STEPS, output_losses
 from ..problem.blocks import Matrices, MultiObjective, Pairs, as_finite_pairs, joint_inner, joint_norm
+from ._passes import in_turn
 from ._torch import backward, processes, require_torch, twice_differentiable
 from .gradients import Network
 from .losses import NO_LABEL, CrossEntropy, OutputLoss, SquareLoss, as_classified, as_outputs, as_regressed
 from .token_ntk import LayerTokens, TokenNTK, solve_tangent
-
-T = TypeVar("T")
 
 # Bytes that the tokens may take, or what backward passes need of forward ones.
 MEMORY = 2e9
@@ -76,7 +73,7 @@ def linearize(network: Network, factors: Pairs, memory: float = MEMORY, *, progr
     collected = _Collected(network, memory)
     leaves = [weight.requires_grad_() for weight in network.weights(factors)]
     with network.evaluating(network.with_weights(leaves)):
-        for batch in _shown(network, network.moved_batches(), progress):
+        for batch in in_turn(network.moved_batches(), network.batches, "linearised", progress):
             collected.add(batch, loss, leaves)
     ntk = collected.linear_part(loss.kind)
     ntk = ntk.tangent_at(factors, np.concatenate(collected.outputs))
@@ -93,18 +90,6 @@ def tangent_problem(network: Network, factors: Pairs, *, progress: bool = False)
         with contextlib.suppress(NoTokenForm):
             return linearize(network, factors, MEMORY, progress=progress)
     return LinearizedNetwork(network, factors, progress=progress)
-
-
-def _shown(network: Network, batches: Iterable[T], progress: bool) -> Iterator[T]:
-    """Yield batches, and show which it is."""
-    display = Progress("linearised", as_flag(progress, "progress"))
-    expected = operator.length_hint(network.batches)
-    try:
-        for k, batch in enumerate(batches, start=1):
-            yield batch
-            display.show(k / max(expected, k), f"{k} batches of {expected}" if expected else f"{k} batches")
-    finally:
-        display.close()
 
 
 def require_outputs(network: Network) -> OutputLoss:
@@ -353,7 +338,7 @@ class LinearizedNetwork(MultiObjective):
         self._kept_for: list[tuple[int, int]] = []
         if self._require_adjoint(progress) <= MEMORY:
             self._kept_for = self._versions()
-            self._kept = list(_shown(network, self._derivatives(), progress))
+            self._kept = list(in_turn(self._derivatives(), network.batches, "linearised", progress))
             self.by_formula = type(self.loss) in (CrossEntropy, SquareLoss)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -456,7 +441,7 @@ class LinearizedNetwork(MultiObjective):
         steps = self.network.steps([rng.standard_normal(shape) for shape in self.shapes])
         most, saved = 0.0, 0
         with _saved_bytes() as storages:
-            for _, at in _shown(self.network, self._derivatives(), progress):
+            for _, at in in_turn(self._derivatives(), self.network.batches, "linearised", progress):
                 w = torch.as_tensor(rng.standard_normal(at.z.shape), dtype=at.z.dtype, device=at.z.device)
                 dz = at.ahead(steps)
                 slopes = [

@@ -689,7 +689,8 @@ def test_what_takes_long_shows_its_progress(trained, capsys, monkeypatch):
     assert capsys.readouterr().err == ""
     judge(trained[0], CrossEntropy(), data(), LAM, tangent_solve=True, second=True, progress=True)
     told = capsys.readouterr().err
-    assert "linearised: 100 %, 2 batches of 2" in told and "relative gap" in told
+    assert "gradient: 50 %, batch 1 of 2" in told and "linearised: 100 %, batch 2 of 2" in told
+    assert "relative gap" in told
     assert "curvature: " in told and " products with the Hessian" in told
 
     class Stream:
@@ -700,7 +701,7 @@ def test_what_takes_long_shows_its_progress(trained, capsys, monkeypatch):
 
     network = Network(trained[0], CrossEntropy(), Stream())
     LinearizedNetwork(network, network.point, progress=True)
-    assert "linearised: 100 %, 2 batches\n" in capsys.readouterr().err
+    assert "linearised: 100 %, batch 2\n" in capsys.readouterr().err
     with pytest.raises(TypeError, match="progress: expected True or False"):
         judge(trained[0], CrossEntropy(), data(), LAM, progress="yes")
 
