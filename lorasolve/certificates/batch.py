@@ -19,8 +19,9 @@ from ..problem.blocks import Pairs
 from ..result import seen_from
 from ..tables import Column, Record, Tabular
 from . import _oracles, spot_checks, stacks
+from .certificate import Certificate
 from .evidence import Product, evidence, from_proof, use_proof
-from .gap import Certificate, as_factors, certify, conclude, refuse_changed_data
+from .gap import as_factors, certify, conclude, refuse_changed_data
 from .norms import Trust
 from .rigorous import arithmetic, balanced_columns, given_factors, weight
 

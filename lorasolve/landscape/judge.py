@@ -14,8 +14,8 @@ from .._support.keywords import names_keywords
 from .._support.text import at_least, at_most
 from .._support.validate import Array, as_flag, as_integer, as_iterable, as_number, shown
 from ..certificates import certify
+from ..certificates.answers import CLOSED_FORM, out_of_range
 from ..certificates.duality import product_errors, scale_of
-from ..certificates.gap import CLOSED_FORM, out_of_range
 from ..convex import ConvexResult
 from ..dense import frobenius_norm
 from ..problem import Problem, nuclear_norm
