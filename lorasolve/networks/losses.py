@@ -250,7 +250,10 @@ def bend_of(loss: OutputLoss, z: Any, targets: Any) -> str:
     draws = max(1, min(DRAWS, int(DRAWN / max(1, z.numel()))))
     for length in (length for length in AWAY for _ in range(draws)):
         step = length * size * torch.as_tensor(rng.standard_normal(tuple(z.shape)), dtype=z.dtype, device=z.device)
-        ahead, behind = (loss.of_outputs(z + t * step, targets).double() for t in (1.0, -1.0))
+        try:
+            ahead, behind = (loss.of_outputs(z + t * step, targets).double() for t in (1.0, -1.0))
+        except (RuntimeError, ValueError):  # not defined there, as of probabilities beyond 0 and 1
+            continue
         above = here - (ahead + behind) / 2.0
         rounding = share * (here.abs() + ahead.abs() + behind.abs() + (1.0 + length) * size)
         if bool((above > rounding).any()):

@@ -242,3 +242,20 @@ def test_a_class_of_ones_own_has_the_tangent_problem_of_its_loss():
         ValueError, match=r"whose token form is known, got Binary; LinearizedNetwork\(network, factors\)"
     ):
         linearize(network, end.factors)
+
+
+class OfProbabilities(OutputLoss):
+    """A cross-entropy of outputs between 0 and 1, which torch refuses to form of others."""
+
+    def of_outputs(self, z, targets):
+        return torch.nn.functional.binary_cross_entropy(z, targets, reduction="none").sum(1)
+
+
+def test_a_loss_that_is_not_defined_far_away_is_judged():
+    inner = Net()
+    model = torch.nn.Sequential(inner, torch.nn.Sigmoid())
+    batches = [(x, (y[:, None] == torch.arange(3)).double()) for x, y in data()]
+    verdict = judge(model, OfProbabilities(), batches, LAM)
+    expected = judge(Net(), Binary(), batches, LAM)
+    assert verdict.certificate.f == pytest.approx(expected.certificate.f, rel=1e-9)
+    assert np.isfinite(verdict.relative_gap) and verdict.kind == expected.kind
