@@ -42,6 +42,8 @@ def is_plain(value: Any, within: frozenset[int] = frozenset()) -> bool:
             return False
         parts = itertools.chain(value, value.values()) if isinstance(value, dict) else value
         return all(is_plain(part, within | {id(value)}) for part in parts)
+    if isinstance(value, slice):
+        return all(is_plain(part, within) for part in (value.start, value.stop, value.step))
     if isinstance(value, np.ndarray):
         return not value.dtype.hasobject
     if isinstance(value, enum.Enum):

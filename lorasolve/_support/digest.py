@@ -168,6 +168,9 @@ class _Digest:
             self._tag("list", str(len(value)).encode())
             for k, entry in enumerate(value):
                 self.add(entry, f"{where}[{k}]")
+        elif isinstance(value, slice):
+            self._tag("slice")
+            self.add([value.start, value.stop, value.step], where)
         elif isinstance(value, (set, frozenset)):
             self._tag("set", *sorted(digest(entry).encode() for entry in value))
         elif isinstance(value, np.ndarray):
@@ -291,6 +294,8 @@ class _Digest:
         for key, entry in sorted(vars(value).items()):
             if any(vars(base).get(key, value) is entry for base in value.__mro__[1:]):
                 continue  # as inherited, and a class that was sent to another process is without it
+            if key == "__annotate_func__":
+                continue  # what Python 3.14 makes of annotations, which compute nothing
             entry = entry.__func__ if isinstance(entry, (classmethod, staticmethod)) else entry
             if isinstance(entry, (functools.partial, functools.partialmethod)):
                 given = [entry.args, entry.keywords]

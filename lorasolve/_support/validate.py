@@ -34,6 +34,8 @@ def shown(value: object) -> str:
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape} and dtype {value.dtype}"
     try:
+        if isinstance(value, int):
+            repr(value)  # refused where it is too long, of which Python 3.14 would show the place in memory
         text = _short.repr(value)
     except Exception:  # an integer too long to be written, or an object that cannot show itself
         text = ""

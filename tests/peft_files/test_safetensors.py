@@ -132,7 +132,11 @@ MALFORMED = {
     "not utf-8": (raw(b"{\xff\xfe}"), "not valid JSON"),
     "a list": (raw([]), "expected a JSON object"),
     "deep": (raw(b"[" * 100_000), "nested too deeply|not valid JSON"),
-    "deep objects": (raw(b'{"a":' * 50_000 + b"1" + b"}" * 50_000), "nested too deeply|not valid JSON"),
+    # From Python 3.14 on they are read.
+    "deep objects": (
+        raw(b'{"a":' * 50_000 + b"1" + b"}" * 50_000),
+        "nested too deeply|not valid JSON|expected dtype, shape",
+    ),
     "many entries": (raw(b"[" + b"[]," * 600_000 + b"[]]"), "more entries"),
     "long number": (
         raw(b'{"x":{"dtype":"F32","shape":[' + b"9" * 5000 + b'],"data_offsets":[0,8]}}'),

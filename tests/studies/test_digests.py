@@ -25,7 +25,7 @@ from grids import Point, Shifted, Slotted, objectives, remembering
 from harness import python
 
 import lorasolve as ls
-from lorasolve._support.digest import digest
+from lorasolve._support.digest import digest, digest_of_code
 from lorasolve.studies.descriptions import method_text
 
 
@@ -84,6 +84,31 @@ def test_a_digest_sees_neither_what_a_class_repeats_of_its_base_nor_constants_th
         return types.FunctionType(code.replace(co_consts=(*code.co_consts, *unused)), other.__globals__)
 
     assert digest(code_with()) == digest(code_with("a", "b")) == digest(code_with("b", "a"))
+
+
+def test_slices_are_known_by_their_ends_in_data_and_in_code():
+    """Python 3.14 makes constants of those in code, of which earlier ones read the ends."""
+    assert digest(slice(1, 3)) == digest(slice(1.0, 3)) != digest(slice(1, 3, 1))
+    assert digest(slice(0, np.array([2]))) != digest(slice(0, np.array([3])))
+    for known in (digest, digest_of_code):
+        one, same, other, both = (known(code) for code in SLICED)
+        assert one == same
+        assert len({one, other, both}) == 3
+
+
+SLICED = (lambda X: X[1:3], lambda X: X[1:3], lambda X: X[1:4], lambda X: X[1:3, ::2])
+
+
+def test_annotations_are_no_code():
+    """Python 3.14 makes a function of them, whose variables are all that the class holds."""
+
+    def made(text):
+        scope = {"__name__": "elsewhere"}
+        code = f"class Loss:\n    {text}\n    def value(self): return self.slope"
+        exec(compile(code, "elsewhere.py", "exec", dont_inherit=True), scope)
+        return digest(scope["Loss"])
+
+    assert made("slope = 2.0") == made("slope: float = 2.0") != made("slope: float = 3.0")
 
 
 def test_equal_content_has_equal_digests_whatever_of_it_is_one_object():

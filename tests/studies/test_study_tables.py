@@ -246,7 +246,7 @@ def test_tables_and_phase_diagrams_keep_little_of_a_run(tmp_path):
     """Of many runs whose measure says much; a store in which each line stands once more under many keys."""
 
     def much(problem, result):
-        return {"rank": 1} | {f"entry{k}": f"a text of some length, number {k}" for k in range(200)}
+        return {"rank": 1} | {f"entry{k}": f"a text of some length, number {k}" for k in range(400)}
 
     study = ls.Study(ls.Problem(Shifted(), 1, 0.1), {"seed": [0]}, "lbfgs", measure=much)
     runs = study.run(tmp_path, "serial")
