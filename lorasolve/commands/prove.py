@@ -80,7 +80,8 @@ class ProveCommand(Command):
         if args.latex:
             from ..symbolic.latex import document as latex_document
 
-            write_atomically(args.latex, text_writer(latex_document(chosen)))
+            verdicts = {report.name: [check.verdict for check in report.checks] for report in reports}
+            write_atomically(args.latex, text_writer(latex_document(chosen, verdicts)))
         if args.page:
             from proofs._page import page
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sympy
@@ -10,6 +10,7 @@ import sympy
 from lorasolve.symbolic import expression as ex
 from lorasolve.symbolic.checks import Check, TwoSided
 from lorasolve.symbolic.matrix_checks import Inequality
+from lorasolve.symbolic.taken import declared
 from lorasolve.symbolic.terms import Premise, Square, Term
 from lorasolve.symbolic.theorem import Theorem
 
@@ -58,28 +59,41 @@ def steps(check: Check) -> list[str]:
     return [_step(term) for term in check.terms] if isinstance(check, Inequality) else []
 
 
-def document(theorems: Mapping[str, Theorem]) -> str:
-    """Return a LaTeX document with the statements and the steps of the theorems."""
-    body = "".join(_section(name, theorem) for name, theorem in theorems.items())
+def document(theorems: Mapping[str, Theorem], verdicts: Mapping[str, Sequence[str]]) -> str:
+    """Return a LaTeX document with the statements and the steps of theorems.
+
+    Parameters
+    ----------
+    theorems
+        The theorems by name.
+    verdicts
+        For each of them what became of its checks, in their order: how they are known, REFUTED, or NOT SHOWN.
+    """
+    body = "".join(_section(name, theorem, verdicts[name]) for name, theorem in theorems.items())
     return PREAMBLE + body + "\\end{document}\n"
 
 
-def _section(name: str, theorem: Theorem) -> str:
+def _section(name: str, theorem: Theorem, verdicts: Sequence[str]) -> str:
     sections = theorem.sections
     lines = [rf"\section{{{text(theorem.title)}}}", rf"Module \texttt{{{text(name)}}}. {text(sections['Source'])}"]
     for part in ("Statement", "Assumptions", "Idea"):
         lines += [rf"\paragraph{{{part}}}", r"\begin{verbatim}", sections[part], r"\end{verbatim}"]
-    for check in theorem.checks:
+    for check, verdict in zip(theorem.checks, verdicts, strict=True):
         lines += [
-            rf"\subsection*{{{text(check.name)} ({text(check.kind)}): {text(check.strength)}}}",
+            rf"\subsection*{{{text(check.name)} ({text(check.kind)}): {text(verdict)}}}",
             text(check.says),
             statement(check),
         ]
-        if found := steps(check):
-            lines += [r"The difference of the two sides is the sum of:", r"\begin{itemize}"]
-            lines += [rf"\item {step}" for step in found]
-            lines += [r"\end{itemize}"]
+        if where := declared(check):
+            lines.append(f"Where {text(where)}.")
+        lines += _list("Assuming:", [text(part.in_full) for part in check.taken])
+        lines += _list("The difference of the two sides is the sum of:", steps(check))
     return "\n".join(line for line in lines if line) + "\n\n"
+
+
+def _list(title: str, items: Sequence[str]) -> list[str]:
+    """Return the lines of a list with a title, none if it is empty."""
+    return [title, r"\begin{itemize}", *(rf"\item {item}" for item in items), r"\end{itemize}"] if items else []
 
 
 def text(words: str) -> str:

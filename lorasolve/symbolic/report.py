@@ -10,8 +10,7 @@ from random import Random
 from typing import Any
 
 from lorasolve._known import Known
-from lorasolve.symbolic.checks import Check, Outcome, TwoSided, fault_of_sources, in_words
-from lorasolve.symbolic.expression import ShapeError
+from lorasolve.symbolic.checks import Check, Outcome, fault_of_sources, in_words
 from lorasolve.symbolic.mutants import Mutant
 from lorasolve.symbolic.taken import declared
 from lorasolve.symbolic.theorem import KINDS, Theorem, foreign
@@ -182,7 +181,7 @@ def _run_check(check: Check, listed: Sequence[Check], shown: Shown) -> Statement
         known=check.known,
         facts=[fact.name for fact in check.unproved_facts],
         paper=check.paper,
-        where=_where(check),
+        where=declared(check),
         assumed=[part.in_full for part in check.taken],
         holds=holds,
         detail=f"the proof and the example disagree: {test.detail}" if proof.holds and not test.holds else proof.detail,
@@ -191,14 +190,6 @@ def _run_check(check: Check, listed: Sequence[Check], shown: Shown) -> Statement
         mutants=mutants,
         counterexample=None if holds else _counterexample(check),
     )
-
-
-def _where(check: Check) -> str:
-    """Return what the symbols of a check with two sides declare, if each name is that of one symbol."""
-    try:
-        return declared(check) if isinstance(check, TwoSided) else ""
-    except ShapeError:
-        return ""
 
 
 def _counterexample(check: Check) -> str | None:

@@ -71,7 +71,10 @@ def test_the_checker_of_the_structure_notices_errors():
 
 @pytest.fixture(scope="module")
 def source():
-    return document(discover(proofs))
+    theorems = discover(proofs)
+    return document(
+        theorems, {name: [check.strength for check in theorem.checks] for name, theorem in theorems.items()}
+    )
 
 
 def test_the_document_is_well_formed(source):

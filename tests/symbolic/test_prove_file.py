@@ -152,3 +152,18 @@ def test_a_claim_under_hypotheses_that_contradict_each_other_is_refused_for_want
     code, shown = run(TEMPLATE + CONTRADICTORY.replace("GIVEN", "{a: 0, b: 0, v: 0}"))
     assert code == 1 and "second checker: REFUSES: ValueError: no witness" in shown.out
     assert "projection (implies): NOT SHOWN" in shown.out and "1 check: 1 NOT SHOWN" in shown.out
+
+
+def test_the_latex_document_says_what_became_of_a_lemma_and_what_it_assumes(tmp_path, capsys):
+    """It called every lemma PROVED, and showed the sides alone."""
+    false = TEMPLATE.replace("square(A),\n        proof", "square(A) / 3,\n        proof")
+    for source, verdict in ((TEMPLATE, "PROVED"), (false, "REFUTED"), (TEMPLATE.replace("[1 *", "[2 *"), "NOT SHOWN")):
+        (tmp_path / "mine.py").write_text(source, encoding="utf-8")
+        main(["prove", str(tmp_path / "mine.py"), "--latex", str(tmp_path / "mine.tex")])
+        assert f"projection (sos): {verdict}\n" in capsys.readouterr().out
+        written = (tmp_path / "mine.tex").read_text(encoding="utf-8")
+        assert rf"\subsection*{{projection (sos): {verdict}}}" in written
+        assert (
+            "Assuming:\n" + r"\begin{itemize}" + "\n" + r"\item P orthonormal: P\textasciicircum{}T*P == id(k)"
+            in written
+        )
