@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
-from lorasolve.dense import DENSE_LIMIT, largest_singular_value, top_eigenvalue
+from lorasolve.dense import DENSE_LIMIT, gram_inverse, largest_singular_value, polar, top_eigenvalue
 
 
 @pytest.mark.parametrize("size", [0.0, 1.0, 1e-170, 1e-101, 1e100, 1e170])
@@ -42,3 +42,22 @@ def test_the_smoothness_of_many_measurements_is_that_of_their_closed_form(scale)
     M = (np.eye(600) + 9.0 * np.outer(u, u)) * scale
     objective = ls.objectives.MatrixSensing(M.reshape(600, 24, 25), np.ones(600))
     assert objective.smoothness == pytest.approx(100.0 * scale * scale / 600, rel=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_inverse_of_a_gram_matrix_leaves_out_what_rounding_has_made(dtype):
+    """A column is the sum of two others but for errors as large as those of rounding to ``dtype`` may be."""
+    first = np.array([[3.0, -1.0], [2.0, 4.0], [-1.0, 2.0]])
+    exact = np.column_stack([first, first.sum(axis=1)])
+    rounded = exact * (1.0 + 0.5 * np.finfo(dtype).eps * np.array([[-1, 1, 1], [1, 1, -1], [1, -1, 1]]))
+    inverse = np.linalg.pinv(exact, rcond=1e-9)
+    np.testing.assert_allclose(gram_inverse(rounded.T @ rounded, dtype, 3), inverse @ inverse.T, rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", [1e-150, 1.0, 1e150])
+def test_a_polar_factor_has_no_direction_that_rounding_has_made(size):
+    U, V = (np.linalg.qr(np.random.default_rng(7).standard_normal((side, 2)))[0] for side in (7, 5))
+    np.testing.assert_allclose(polar(size * (U * [3.0, 1e-9]) @ V.T), U @ V.T, atol=1e-6)
+    one = np.outer(U[:, 0], V[:, 0])
+    np.testing.assert_allclose(polar(size * one), one, atol=1e-14)
+    assert np.isnan(polar(size * np.where(one == one[0, 0], np.nan, one))).all()
