@@ -23,6 +23,7 @@ import numpy as np
 
 from .._support.validate import Array
 from ..low_rank import factor_svd
+from ..multi import Separable
 from ..objectives import ULPS, difference_step, length_of
 from ..problem.blocks import (
     Matrices,
@@ -125,7 +126,10 @@ def violation(loss: MultiObjective, X: Matrices, better: Matrices | None) -> str
 
     Of a sum of losses of one matrix each every part is asked by itself, in its own units.
     """
-    for k, part in enumerate(map(OneBlock, getattr(speaker(loss), "parts", ()))):
+    whose = speaker(loss)
+    # What a user calls the parts of a loss may be anything.
+    for k, own in enumerate(whose.parts if isinstance(whose, Separable) else ()):
+        part = OneBlock(own)
         found = violation(part, [X[k]], None if better is None else [better[k]]) if needed(part) else None
         if found is not None:
             return f"{found} in matrix {k + 1}"

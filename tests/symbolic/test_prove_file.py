@@ -167,3 +167,10 @@ def test_the_latex_document_says_what_became_of_a_lemma_and_what_it_assumes(tmp_
             "Assuming:\n" + r"\begin{itemize}" + "\n" + r"\item P orthonormal: P\textasciicircum{}T*P == id(k)"
             in written
         )
+
+
+def test_a_lemma_without_sections_is_refused_for_latex_before_it_is_checked(tmp_path, capsys):
+    (tmp_path / "mine.py").write_text(BARE + "THEOREM = Theorem(__doc__, ())\n", encoding="utf-8")
+    assert main(["prove", str(tmp_path / "mine.py"), "--latex", str(tmp_path / "mine.tex")]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and "--latex: mine: the sections must be Statement, Assumptions" in shown.err
