@@ -241,6 +241,20 @@ def test_answers_at_factors_that_value_and_grad_contradicts_prove_nothing(severa
         assert certificate.is_global is True and certificate.gap < 1e-12
 
 
+@pytest.mark.parametrize("parts", [[np.eye(3), 2.0], 3, ["fidelity"], None])
+@pytest.mark.parametrize("several", [False, True])
+def test_what_a_user_calls_the_parts_of_a_loss_may_be_anything(parts, several):
+    """They had been taken for losses of one matrix each, as those of a sum of losses are."""
+    M = np.diag([3.0, 2.0, 1.0])
+    loss, A = Distance(M), np.diag(np.sqrt([2.5, 1.5, 0.5]))
+    problem, point = ls.Problem(loss, 3, 0.5), (A, A)
+    if several:
+        loss = BothDistances(OwnDistance(M))
+        problem, point = MultiProblem(loss, (3, 3), 0.5), ((A, A), (A, A))
+    loss.parts = parts
+    assert certify(problem, point).is_global is True
+
+
 class ShortTails:
     """A Huber loss in float32 that answers at matrices only, so that what is asked at factors is made of that."""
 
