@@ -110,6 +110,11 @@ def _refuse_unwritable(args: argparse.Namespace, chosen: Mapping[str, Theorem]) 
         raise ValueError(
             f"--page: {silent[0]}: Theorem(..., prose=...) has to say what no check shows, {{}} if there is nothing"
         )
+    for name, theorem in chosen.items() if args.latex else ():
+        try:
+            _ = theorem.sections
+        except ValueError as error:
+            raise ValueError(f"--latex: {name}: {error}") from error
     written = {"--latex": args.latex, "--page": args.page, "--export": args.export}
     keep_inputs([name for name in args.names if name.endswith(".py")], written)
     if args.coq:
