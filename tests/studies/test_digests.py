@@ -319,6 +319,28 @@ def test_a_digest_sees_the_code_and_the_settings_of_objects_that_code_reads_by_n
     assert made[0] == made[1] != made[2]
 
 
+def test_what_functions_of_a_module_set_of_an_object_is_none_of_its_settings():
+    """But what those of other modules set, of objects of theirs, says nothing about it."""
+    made = []
+    for slope, calls in ((1, 0), (1, 5), (3, 0)):
+        scope = {"__name__": "__main__", "other": others_slope}
+        code = (
+            "class C:\n"
+            "    def __init__(self, slope): self.slope, self.calls = slope, 0\n"
+            f"c = C({slope})\n"
+            "def done(): c.calls = 1\n"
+            "def g(x): return c.slope * x"
+        )
+        exec(code, scope)
+        scope["c"].calls = calls
+        made.append(digest(scope["g"]))
+    assert made[0] == made[1] != made[2]
+
+
+def others_slope(thing):
+    thing.slope = 0
+
+
 def test_of_an_object_that_answers_to_any_name_count_its_own_attributes():
     made = []
     for slope, memory in ((1, 1), (1, 2), (3, 1)):
