@@ -238,7 +238,7 @@ def fault_of(taken: Sequence[Taken], rules: Rules) -> str | None:
 
 
 def declared(check: Any) -> str:
-    """Return what the symbols of a check declare, in words: signs, symmetry, and whole numbers that are no sizes.
+    """Return in words what the symbols of a check declare: signs, symmetry, forms, whole numbers that are no sizes.
 
     An equation may make a hypothesis of it: ``tr X = x`` with ``x > 0`` is one about X. Nothing is said of a check
     without sides, and of one that is refused since a name in it is that of two symbols.
@@ -247,12 +247,13 @@ def declared(check: Any) -> str:
     parts = [*sides, *(part for each in check.taken for part in each.expressions)]
     exprs = [part if isinstance(part, ex.Expr) else ex.scalar(part) for part in parts]
     try:
-        matrices, numbers, _ = symbols_of(*exprs)
+        matrices, numbers, forms = symbols_of(*exprs)
     except ex.ShapeError:
         return ""
     sizes = set().union(*(sympy.sympify(d).free_symbols for s in matrices.values() for d in (s.rows, s.cols)))
     said = [(str(number), _sign_in_words(number)) for number in sorted(numbers - sizes, key=str)]
     said += [(name, "symmetric") for name, symbol in matrices.items() if symbol.symmetric]
+    said += [(name, "symmetric bilinear") for name in forms]
     alike = {words: ", ".join(name for name, other in said if other == words) for _, words in said if words}
     return "; ".join(f"{names} {words}" for words, names in alike.items())
 

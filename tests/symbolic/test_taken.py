@@ -263,6 +263,7 @@ def sign_of_trace(value):
         (Inequality("", "", -1, x, proof=[beta], given=[define(x, beta - 1)]), "beta > 0"),
         (Identity("", "", A, W, given=[define(signed, x - y)]), "signed > 0"),
         (ScalarCheck("", "", beta, beta + k, relation="<="), "beta > 0; k whole > 0"),
+        (Identity("", "", Form("hess", m, n)(A, B), Form("hess", m, n)(B, A)), "hess symmetric bilinear"),
         (Identity("", "", x * square(A), square(A) * y), ""),
     ],
 )
