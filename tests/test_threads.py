@@ -1,5 +1,10 @@
 """Threads beside other programs: when one is kept to, and that results do not depend on it."""
 
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -72,3 +77,47 @@ def test_results_do_not_depend_on_company(monkeypatch, case):
             results[-1] += (objective.minimize_over_A(run.B, 0.1).tobytes(),)
             results[-1] += (objective.gradient_operator(run.A, run.B).matmat(run.B).tobytes(),)
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("case", range(4))
+def test_runs_in_several_threads_are_those_in_one(case, monkeypatch):
+    """Loops that are divided among threads let other calls run: completions mixed the residuals of two points."""
+    monkeypatch.setattr(_threads._company, "look", lambda threads: False)
+    monkeypatch.setattr(_threads, "_setting", 2)
+    loss, rank = list(problems())[case]
+    problem, stop = ls.Problem(loss, rank, 2.0), ls.StoppingRule(max_iter=30)
+
+    def run(k):
+        return ls.solve(problem, ("gd", "lbfgs")[k % 2], "gaussian", seed=k // 2, stop=stop).fun
+
+    alone = list(map(run, range(8)))
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(3):
+            assert list(pool.map(run, range(8))) == pytest.approx(alone, rel=1e-9)
+
+
+LIMITED = """
+import sys
+import numpy as np
+import lorasolve as ls
+from threadpoolctl import threadpool_info
+
+assert "scipy.linalg" not in sys.modules
+problem = ls.Problem(ls.objectives.Denoising(np.eye(4, 3)), 2, 0.1)
+for _ in range(2):
+    seen = set()
+    blas = lambda: (each for each in threadpool_info() if each["user_api"] == "blas")
+    look = lambda record: seen.add(tuple(sorted((each["filepath"], each["num_threads"]) for each in blas())))
+    ls.solve(problem, "METHOD", init="gaussian", seed=0, callback=look)
+    print(seen)
+"""
+
+
+@pytest.mark.parametrize("method", ["lbfgs", "trust_ncg"])
+def test_the_first_run_of_a_process_is_limited_as_the_next(method):
+    """SciPy was loaded within the limit, which it escaped: the same run a second time had other last digits."""
+    environment = {**os.environ, "LORASOLVE_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "1"}
+    program = LIMITED.replace("METHOD", method)
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    first, second = done.stdout.splitlines()
+    assert first == second != "set()"

@@ -19,7 +19,8 @@ class Kernels:
     """
 
     threaded: bool = False
-    _kept: Any = None
+    # Data that no call is using, each with the rank and the threads that it is for.
+    _kept: list[tuple[tuple[int, int], Any]] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is kept: in a copy its arrays would no longer be views of the same scratch memory."""
@@ -41,17 +42,23 @@ class Kernels:
         """Return the data of an oracle by increments, at any rank, that is faster than ``factor_oracle``, or None."""
         return None
 
-    def kept(self, rank: int) -> Any:
-        """Return the data for single calls, kept from call to call.
+    def take(self, rank: int) -> tuple[tuple[int, int], Any]:
+        """Return the data for a single call, made or left by another, and what they are for.
 
-        Its scratch memory is in use only while a kernel runs, so that calls can share it.
+        Loops that are divided among threads let other calls run meanwhile, and would write to the same scratch memory.
         """
         key = (rank, kernel_threads())
-        kept = self._kept
-        if kept is None or kept[0] != key:
-            # Another thread may keep those of another rank meanwhile.
-            kept = self._kept = (key, self.data(*key))
-        return kept[1]
+        try:
+            kept = self._kept.pop() if self._kept else None
+        except IndexError:  # another thread was faster
+            kept = None
+        return (key, self.data(*key)) if kept is None or kept[0] != key else kept
+
+    def put_back(self, taken: tuple[tuple[int, int], Any]) -> None:
+        """Leave to later calls what :meth:`take` has returned; what an error has held up is made anew."""
+        if self._kept is None:
+            self._kept = []
+        self._kept.append(taken)
 
     def quadratic(self) -> Any:
         """Return the coefficients of a quadratic ``f`` for batched runs (``lorasolve/kernels/batch.py``), or None."""

@@ -219,10 +219,13 @@ class MatrixCompletion(Objective):
         """Write ``G B`` and ``G^T A``; return ``f``."""
         from ..kernels.evaluate import evaluate
 
-        own_type = A.dtype == self.dtype
         rank = A.shape[1]
-        data = self.kernels.kept(rank) if own_type else self.kernels.entries(rank, kernel_threads(), A.dtype)
-        return evaluate(data, A, B, GB, GtA)
+        if A.dtype != self.dtype:
+            return evaluate(self.kernels.entries(rank, kernel_threads(), A.dtype), A, B, GB, GtA)
+        taken = self.kernels.take(rank)
+        f = evaluate(taken[1], A, B, GB, GtA)
+        self.kernels.put_back(taken)
+        return f
 
     def factor_value(self, A: Array, B: Array) -> float:
         """Return ``f``, a third of the work of the oracle."""

@@ -99,7 +99,10 @@ class MatrixSensing(Objective):
             return self._map.factor_oracle(A, B, self.y, GB, GtA)
         from ..kernels.evaluate import evaluate
 
-        return evaluate(self.kernels.kept(A.shape[1]), A, B, GB, GtA)
+        taken = self.kernels.take(A.shape[1])
+        f = evaluate(taken[1], A, B, GB, GtA)
+        self.kernels.put_back(taken)
+        return f
 
     def factor_value(self, A: Array, B: Array) -> float:
         """Return ``f(A B^T)``; at zero from the observations alone."""
@@ -158,9 +161,12 @@ class MatrixSensing(Objective):
         """Return ``sum_i (<M_i, X> - y_i)^2 / (2 N)`` and its gradient, from one pass over dense measurements."""
         from ..kernels import sensing
 
-        G, data = np.empty(X.size, self.dtype), self.kernels.kept(1)
+        G, taken = np.empty(X.size, self.dtype), self.kernels.take(1)
+        data = taken[1]
         sensing.gradient(data.M, X.ravel(), y, data.w, data.g, G)
-        return 0.5 * float(np.vdot(data.w, data.w)) / y.size, G.reshape(self.shape)
+        f = 0.5 * float(np.vdot(data.w, data.w)) / y.size
+        self.kernels.put_back(taken)
+        return f, G.reshape(self.shape)
 
     @cached_property
     def kernels(self) -> Kernels:

@@ -117,7 +117,7 @@ def test_what_a_user_calls_kernels_is_none_of_compiled_loops(own):
 def test_nothing_is_claimed_for_a_plain_user_object(quartic):
     assert quartic.facts == Facts() == Facts(None, False, None, None, True, None, False)
     assert quartic.W0 is quartic.minimizer(0.0, 1) is None
-    assert quartic.kernels.data(1, 1) is quartic.kernels.mixed(1, 1) is quartic.kernels.kept(1) is None
+    assert quartic.kernels.data(1, 1) is quartic.kernels.mixed(1, 1) is quartic.kernels.take(1)[1] is None
     assert quartic.kernels.quadratic() is None and not quartic.kernels.threaded
     for missing in (
         lambda: quartic.minimize_over_A(np.ones((2, 1)), 0.1),

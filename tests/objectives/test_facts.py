@@ -601,7 +601,10 @@ def test_other_attributes_are_the_writers_own():
 @pytest.mark.parametrize("cls", [Denoising, LinearFineTuning, MatrixCompletion, MatrixSensing])
 def test_kernels_do_not_keep_their_objective_alive(cls):
     objective = cls.example(np.random.default_rng(0))
-    assert objective.kernels.kept(2) is objective.kernels.kept(2) is not None
+    taken, other = objective.kernels.take(2), objective.kernels.take(2)
+    assert taken[1] is not other[1]
+    objective.kernels.put_back(taken)
+    assert objective.kernels.take(2) is taken
     assert objective.kernels.quadratic() is not None
     gone = weakref.ref(objective)
     gc.disable()
