@@ -28,7 +28,7 @@ from lorasolve.symbolic.taken import Taken
 from lorasolve.symbolic.terms import Fact, Premise
 from lorasolve.symbolic.written import text
 
-from .._support.validate import as_iterable
+from .._support.validate import as_iterable, as_text
 
 # Expressions put into a conclusion that its name tells.
 MANY = 4
@@ -76,6 +76,8 @@ class Check(ABC):
 
     def __post_init__(self) -> None:
         """Keep the parts of what is `several`: they are gone through more than once, as a generator cannot be."""
+        for name in ("name", "says", "paper"):
+            as_text(getattr(self, name), name)
         for name in self.several:
             object.__setattr__(self, name, tuple(as_iterable(getattr(self, name), name)))
 

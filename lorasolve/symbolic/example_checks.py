@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 from lorasolve._known import Known
 from lorasolve.symbolic.checks import Check, Outcome
 
+from .._support.validate import as_callable, as_integer, as_number
+
 
 @dataclass(frozen=True)
 class Exact(Check):
@@ -63,6 +65,13 @@ class Sampled(Check):
 
     kind: ClassVar[str] = "numeric"
     known: ClassVar[Known] = Known.SAMPLED
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be drawn with."""
+        super().__post_init__()
+        as_callable(self.margin, "margin")
+        as_integer(self.draws, "draws", 0)
+        as_number(self.tolerance, "tolerance", 0.0)
 
     def _worst(self) -> tuple[float, int]:
         import numpy as np

@@ -403,3 +403,20 @@ def test_parts_given_by_a_generator_are_gone_through_each_time():
 def test_a_mutant_alone_is_no_list_of_mutants():
     with pytest.raises(TypeError, match="mutants: expected a list of one value or several, got Mutant"):
         cauchy(mutants=mutant("sign", "", rhs=-square(A)))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"name": 1j}, "name: expected a text, got 1j"),
+        ({"says": ["x"]}, "says: expected a text, got"),
+        ({"paper": 3}, "paper: expected a text, got 3"),
+        ({"margin": -1.0}, "margin: expected"),
+        ({"draws": {"a": 1}}, "draws: expected"),
+        ({"tolerance": -1.0}, "tolerance: expected"),
+    ],
+)
+def test_parts_of_another_kind_are_refused_as_a_check_is_made(wrong, message):
+    """The report would say it later, and of a negative tolerance nothing."""
+    with pytest.raises((TypeError, ValueError), match=message):
+        Sampled(**{"name": "a", "says": "b", "margin": lambda rng: 1.0} | wrong)
