@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 from distance import Distance
+from tails import Tails
 
 import lorasolve as ls
 from lorasolve.certificates import certify
@@ -194,20 +195,6 @@ def test_a_matrix_in_units_of_its_own_refutes_a_point_too(unit, share):
     found = certify(problem, point)
     assert found.is_global is False
     assert 0.1 * excess < found.gap_at_least <= excess * (1.0 + 1e-9)
-
-
-class Tails:
-    """A Huber loss of a user, ``c sum_ij h(X_ij - M_ij)``, whose tails have no curvature at all."""
-
-    convex, lower_bound = True, 0.0
-
-    def __init__(self, M, delta, c):
-        self.M, self.delta, self.c, self.shape = M, delta, c, M.shape
-
-    def value_and_grad(self, X):
-        E = X - self.M
-        clipped = np.clip(E, -self.delta, self.delta)
-        return self.c * float(np.sum(clipped * (E - 0.5 * clipped))), self.c * clipped
 
 
 @pytest.mark.parametrize("unit", [1e-60, 1e-12, 1.0, 1e3, 1e60])

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from tails import Tails
 
 import lorasolve as ls
 from lorasolve.adapters import DoRA, LoRA
@@ -638,20 +639,6 @@ def test_a_loss_of_the_wrong_sign_has_no_certified_optimum(route):
 
     found = ls.solve_convex(ls.Problem(Upside(), 6, 1.0), route)
     assert not found.success and np.isinf(found.gap) and found.certificate.is_global is None
-
-
-class Tails:
-    """A Huber loss of a user, ``c sum_ij h(X_ij - M_ij)``, whose tails have no curvature at all."""
-
-    convex, lower_bound = True, 0.0
-
-    def __init__(self, M, delta, c):
-        self.M, self.delta, self.c, self.shape = M, delta, c, M.shape
-
-    def value_and_grad(self, X):
-        E = X - self.M
-        clipped = np.clip(E, -self.delta, self.delta)
-        return self.c * float(np.sum(clipped * (E - 0.5 * clipped))), self.c * clipped
 
 
 @pytest.mark.parametrize("unit", [1e-30, 1.0, 1e30])

@@ -976,6 +976,14 @@ def test_the_trainer_says_at_which_steps_it_clips_gradients(tmp_path):
     assert monitor.clipped == [] and all("lora/lam_hat" in e for e in made.state.log_history if "loss" in e)
 
 
+def warned(monitor, words, tmp_path, **settings):
+    """Return the warnings with some words in them that a run of two steps gives."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer(adapted(), monitor, tmp_path, max_steps=2, **settings)
+    return [str(each.message) for each in caught if words in str(each.message)]
+
+
 @pytest.mark.parametrize(
     ("lam", "decay", "optimizer", "told"),
     [
@@ -989,10 +997,7 @@ def test_the_trainer_says_at_which_steps_it_clips_gradients(tmp_path):
 def test_a_decay_of_the_optimizer_that_is_no_penalty_is_told(lam, decay, optimizer, told, tmp_path):
     """Stationarity and ``lam_hat`` are those of a penalty, whose gradient AdamW and Adafactor do not step along."""
     monitor = LoRAMonitor(lam)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        trainer(adapted(), monitor, tmp_path, max_steps=2, weight_decay=decay, optim=optimizer)
-    texts = [str(each.message) for each in caught if "decoupled" in str(each.message)]
+    texts = warned(monitor, "decoupled", tmp_path, weight_decay=decay, optim=optimizer)
     assert len(texts) == told and all("stationarity" in text and "lam_hat" in text for text in texts)
     assert sum("decoupled" in text for text in monitor.warnings) == told
 
@@ -1009,11 +1014,7 @@ def test_a_decay_of_the_optimizer_that_is_no_penalty_is_told(lam, decay, optimiz
 )
 def test_a_decay_of_the_optimizer_that_is_not_lam_is_told(lam, decay, optimizer, told, tmp_path):
     """The Trainer's own is 0: a ``lam`` is in no step then, unless the loss has the penalty."""
-    monitor = LoRAMonitor(lam)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        trainer(adapted(), monitor, tmp_path, max_steps=2, weight_decay=decay, optim=optimizer)
-    texts = [str(each.message) for each in caught if "LoRAMonitor: lam is" in str(each.message)]
+    texts = warned(LoRAMonitor(lam), "LoRAMonitor: lam is", tmp_path, weight_decay=decay, optim=optimizer)
     assert [f"lam is 0.02, and the weight decay of the optimizer on the factors is {decay:g}:" in t for t in texts] == (
         [True] * told
     )
