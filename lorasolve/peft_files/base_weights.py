@@ -138,7 +138,8 @@ class BaseWeights:
         turned = self.is_turned(layer)
         name = self._name(layer.module)
         codes = coded(self._files, name, layer.shape, self._settings)
-        W = self._files[name].read(name, np.float32) if codes is None else codes.numbers()
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite then is said of the numbers
+            W = self._files[name].read(name, np.float32) if codes is None else codes.numbers()
         W = W.reshape(len(W), -1)
         return W.T if turned or (turned is None and fan_in_fan_out) else W
 

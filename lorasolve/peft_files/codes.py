@@ -11,6 +11,8 @@ from .._support.validate import Array
 from .folder import UnreadableError, printable
 from .safetensors import ROUNDOFF, TensorFile
 
+# Returns what the configuration of a model says of its codes.
+Settings = Callable[[], Mapping[str, object]]
 # Bits of the words into which codes are packed.
 WORD = 32
 

@@ -10,16 +10,14 @@ many bits a code has, the numbers of inputs and words tell.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from .._support.validate import Array
-from .codes import WORD, Coded, beside, check, numbers_of, unpacked, words_for, words_of
+from .codes import WORD, Coded, Settings, beside, check, numbers_of, unpacked, words_for, words_of
 from .folder import UnreadableError, printable
 from .safetensors import TensorFile
-
-Settings = Callable[[], Mapping[str, object]]
 
 _QWEIGHT, _PACKED = "qweight", "weight_packed"
 _MLX_BITS, _GPTQ_BITS = (2, 3, 4, 5, 6, 8), (2, 3, 4, 8)

@@ -3,7 +3,8 @@
 Beside the codes that bitsandbytes makes of a weight ``name`` lies what they mean. In four bits: ``name.absmax``, the
 largest size in each block of entries, ``name.quant_map``, a table of 16 numbers, and
 ``name.quant_state.bitsandbytes__KIND``, a JSON text with the shape; with double quantisation ``absmax`` is stored as
-codes of eight bits itself. In eight bits: ``SCB``, the largest size in each row. ``packed`` has the others.
+codes of eight bits itself. In eight bits: ``SCB``, the largest size in each row. ``packed`` and ``scaled`` have the
+others.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from .._support.validate import Array
-from .codes import Coded, beside, check, numbers_of
+from .codes import Coded, Settings, beside, check, numbers_of
 from .folder import UnreadableError, parse_object, printable
-from .packed import Settings, by_columns, of_compressed, of_mlx
+from .packed import by_columns, of_compressed, of_mlx
 from .safetensors import TensorFile
+from .scaled import NUMBERS, of_scaled, scales_of
 
 # By what name a module's weight or its codes are stored.
 NAMES = ("weight", "qweight", "weight_packed")
@@ -41,7 +43,7 @@ def coded(
     shape : tuple of int
         Of the weight, or of its transpose.
     settings : callable
-        Returns what the configuration of the model says of the codes; only GPTQ and AWQ ask.
+        Returns what the configuration of the model says of the codes; GPTQ and AWQ ask, and scales of blocks.
 
     Raises
     ------
@@ -60,7 +62,8 @@ def coded(
         return _in_eight_bits(files, name)
     if kind == "U32" and all(beside(name, "weight", part) in files for part in ("scales", "biases")):
         return of_mlx(files, name, shape)
-    return None
+    scales = scales_of(files, name) if kind in NUMBERS else None
+    return None if scales is None else of_scaled(files, name, scales, settings)
 
 
 def _in_eight_bits(files: Mapping[str, TensorFile], name: str) -> Coded:

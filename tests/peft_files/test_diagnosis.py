@@ -526,7 +526,11 @@ def test_the_size_of_a_weight_whose_squares_overflow_in_float32_is_known(tmp_pat
         ({"a.h.0.q.weight": np.ones((20, 16)), "b.h.0.q.weight": np.ones((20, 16))}, {}, "several base weights"),
         ({"h.0.q.weight": np.ones((20, 16), "i4")}, {}, "quantized"),
         ({"h.0.q.weight": ("U32", np.ones((20, 2), "u4")), "h.0.q.scales": np.ones(20)}, {}, "quantized"),
-        ({"h.0.q.weight": EIGHT, "h.0.q.weight_scale_inv": np.ones((1, 1))}, {}, "times its weight_scale_inv"),
+        (
+            {"h.0.q.weight": EIGHT, "h.0.q.weight_scale": np.ones(()), "h.0.q.weight_scale_2": np.ones(())},
+            {},
+            "times its weight_scale",
+        ),
         ({"h.0.q.weight": EIGHT, "h.0.q.scale_weight": np.ones(())}, {}, "times its scale_weight"),
         ({"h.0.q.weight": np.zeros((20, 16))}, {}, "zero or has non-finite"),
         ({"h.0.q.weight": np.full((20, 16), np.nan)}, {}, "zero or has non-finite"),

@@ -472,6 +472,148 @@ def test_a_few_inputs_do_not_tell_how_many_bits_codes_have(tmp_path, make):
     assert layer.base is None and "in (20, 1) words of 32 bits for a weight of (20, 4)" in layer.no_base
 
 
+def e4m3(code):
+    """Return the number of a code: a sign, four bits of an exponent less 7, three after the point."""
+    exponent, fraction = code >> 3 & 15, (code & 7) / 8
+    size = fraction * 2.0**-6 if exponent == 0 else (1 + fraction) * 2.0 ** (exponent - 7)
+    return -size if code & 128 else size
+
+
+def of_scaled(block=(8, 16), scales="F32", kind="F8_E4M3", name="weight_scale_inv", zero=False, m=20, n=40, seed=0):
+    """Return the tensors of a weight (m, n), its numbers times the scale of their block, and the weight."""
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, 127, (m, n)) + 128 * rng.integers(0, 2, (m, n))  # 127 and 255 are no numbers
+    value = e4m3
+    if kind == "I8":
+        codes, value = rng.integers(-128, 128, (m, n)), int
+    grid = (-(-m // block[0]), -(-n // block[1]))
+    exponents = rng.integers(117, 134, grid)
+    sizes = rng.uniform(0.1, 3.0, grid).astype("f4") if scales == "F32" else 2.0 ** (exponents - 127)
+    zeros = rng.integers(-9, 9, grid) if zero else np.zeros(grid, int)
+    W = [[(value(int(codes[i, j])) - zeros[i // block[0], j // block[1]]) * float(sizes[i // block[0], j // block[1]])
+          for j in range(n)] for i in range(m)]  # fmt: skip
+    tensors = {NAME: (kind, codes.astype("i1" if kind == "I8" else "u1"))}
+    tensors[f"h.0.q.{name}"] = sizes if scales == "F32" else (scales, exponents.astype("u1"))
+    if zero:
+        tensors["h.0.q.weight_zero_point"] = ("I8", zeros.astype("i1"))
+    return tensors, np.array(W)
+
+
+BLOCKS = {"quantization_config": {"quant_method": "fp8", "weight_block_size": [8, 16]}}
+GROUPS = {
+    "quantization_config": {
+        "quant_method": "compressed-tensors",
+        "config_groups": {
+            "group_0": {"weights": {"strategy": "block", "block_structure": [8, 16], "group_size": None}},
+            "group_1": {"weights": {"strategy": "group", "group_size": 32}},
+        },
+    }
+}
+
+
+@pytest.mark.parametrize("scales", ["F32", "F8_E8M0", "U8"])
+@pytest.mark.parametrize(("config", "name"), [(BLOCKS, "weight_scale_inv"), (GROUPS, "weight_scale")])
+def test_scales_of_blocks(tmp_path, make, config, name, scales):
+    tensors, W = of_scaled(scales=scales, name=name)
+    agree(make, tmp_path, base_of(make, tmp_path / "base", tensors, config), W)
+
+
+def test_scales_of_groups(tmp_path, make):
+    tensors, W = of_scaled(block=(1, 32), name="weight_scale")
+    agree(make, tmp_path, base_of(make, tmp_path / "base", tensors, GROUPS), W)
+
+
+@pytest.mark.parametrize("kind", ["F8_E4M3", "I8"])
+@pytest.mark.parametrize("block", [(1, 40), (20, 40), (20, 1), (1, 1)])
+def test_scales_whose_shape_tells_all(tmp_path, make, block, kind):
+    tensors, W = of_scaled(block, kind=kind, name="weight_scale", zero=kind == "I8")
+    agree(make, tmp_path, base_of(make, tmp_path / "base", tensors), W)
+
+
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_one_scale(tmp_path, make, shape):
+    tensors, W = of_scaled((20, 40), name="weight_scale")
+    tensors["h.0.q.weight_scale"] = tensors["h.0.q.weight_scale"].reshape(shape)
+    agree(make, tmp_path, base_of(make, tmp_path / "base", tensors), W)
+
+
+@pytest.mark.parametrize("make_tensors", [of_gptq, of_awq, of_compressed, of_scaled])
+def test_numbers_beyond_float32_are_said(tmp_path, make, make_tensors):
+    tensors, W = make_tensors()
+    (scales,) = (name for name in tensors if "scale" in name)
+    tensors[scales] = np.full(tensors[scales].shape, 3e38, "f4")
+    method = {of_gptq: "gptq", of_awq: "awq"}.get(make_tensors, "fp8")
+    config = {"quantization_config": {"quant_method": method, "weight_block_size": [8, 16]}}
+    layer = layer_over(make, tmp_path, base_of(make, tmp_path / "base", tensors, config), W.shape)
+    assert layer.base is None and "non-finite" in layer.no_base
+
+
+def test_an_exponent_that_is_no_number(tmp_path, make):
+    tensors = of_scaled()[0]
+    tensors["h.0.q.weight_scale_inv"] = ("F8_E8M0", np.full((3, 3), 255, "u1"))
+    layer = layer_over(make, tmp_path, base_of(make, tmp_path / "base", tensors, BLOCKS), (20, 40))
+    assert layer.base is None and "non-finite" in layer.no_base
+
+
+@pytest.mark.parametrize(
+    ("change", "config", "message"),
+    [
+        ({}, {}, "no configuration says how"),
+        ({}, {"quantization_config": {"weight_block_size": None}}, "says blocks of unknown size"),
+        ({}, {"quantization_config": {"weight_block_size": [8, 15.0]}}, "says blocks of unknown size"),
+        ({}, {"quantization_config": {"weight_block_size": [8, -16]}}, "says blocks of unknown size"),
+        ({}, {"quantization_config": {"config_groups": [8]}}, "says blocks of unknown size"),
+        ({}, {"quantization_config": {"config_groups": {"a": 8, "b": {"weights": 8}}}}, "says blocks of unknown size"),
+        (
+            {},
+            {"quantization_config": {"weight_block_size": [128, 128]}},
+            "with scales of the shape (3, 3) for one of (20, 40), and the configuration says blocks of 128 x 128",
+        ),
+        ({"h.0.q.weight_scale_inv": np.ones((3, 3, 1))}, BLOCKS, "with scales of the shape (3, 3, 1)"),
+        ({"h.0.q.weight_scale_inv": np.ones((3, 3), "i4")}, BLOCKS, "has 9 entries of I32; expected 9 floats"),
+        ({"h.0.q.weight_scale_inv": np.ones((0, 3))}, BLOCKS, "with scales of the shape (0, 3)"),
+        ({NAME: ("F8_E4M3", np.ones((20, 40, 1), "u1"))}, BLOCKS, "quantized, of the shape (20, 40, 1)"),
+        ({NAME: ("F8_E4M3", np.ones((0, 40), "u1"))}, BLOCKS, "quantized, of the shape (0, 40)"),
+        ({NAME: ("I8", np.ones((20, 40), "i1"))}, BLOCKS, "is stored as I8 (quantized?)"),
+        ({"h.0.q.weight_zero_point": np.ones(9)}, BLOCKS, "weight_zero_point has 9 entries of F64; expected 9 codes"),
+    ],
+)
+def test_what_does_not_fit_scales(tmp_path, make, change, config, message):
+    base = base_of(make, tmp_path / "base", of_scaled()[0] | change, config)
+    layer = layer_over(make, tmp_path, base, (20, 40))
+    assert layer.base is None and message in layer.no_base
+
+
+def test_blocks_of_two_sizes_that_both_fit_are_refused(tmp_path, make):
+    config = {"quantization_config": {"config_groups": {
+        str(size): {"weights": {"block_structure": [8, size]}} for size in (15, 16)
+    }}}  # fmt: skip
+    layer = layer_over(make, tmp_path, base_of(make, tmp_path / "base", of_scaled()[0], config), (20, 40))
+    assert layer.base is None and "says blocks of 8 x 15 or 8 x 16" in layer.no_base
+
+
+def test_scales_of_blocks_need_the_folder(tmp_path, make):
+    base = base_of(make, tmp_path / "base", of_scaled()[0], BLOCKS) / "model.safetensors"
+    layer = layer_over(make, tmp_path, base, (20, 40))
+    assert layer.base is None and "only the configuration beside it says how; give its folder" in layer.no_base
+
+
+@pytest.mark.parametrize("exponents", [False, True])
+def test_what_transformers_makes_of_blocks_of_eight_bits(tmp_path, exponents):
+    torch, fp8 = pytest.importorskip("torch"), pytest.importorskip("transformers.integrations.finegrained_fp8")
+    save_file = pytest.importorskip("safetensors.torch").save_file
+    torch.manual_seed(0)
+    W, scales = torch.randn(32, 48).to(torch.float8_e4m3fn), torch.rand(2, 3)
+    if exponents:
+        scales = (scales * 20 + 110).to(torch.uint8).view(torch.float8_e8m0fnu)
+    (tmp_path / "config.json").write_text(json.dumps({"quantization_config": {"weight_block_size": [16, 16]}}))
+    save_file({NAME: W, "h.0.q.weight_scale_inv": scales}, tmp_path / "model.safetensors")
+    base = BaseWeights(tmp_path)
+    found = coded(base._files, NAME, (32, 48), base._settings).numbers()
+    expected = fp8.Fp8Dequantize(None)._dequantize_one(W, scales, torch.float32)
+    np.testing.assert_array_equal(found, expected.numpy())
+
+
 @pytest.mark.parametrize("double", [False, True])
 @pytest.mark.parametrize("kind", ["nf4", "fp4"])
 def test_what_bitsandbytes_writes(tmp_path, kind, double):
