@@ -429,9 +429,17 @@ class _Case:
         # A little above it is a run that has just begun: what it will gain is paid for first.
         if not value - base > LOUD_GAP * abs(base):
             return ""
+        above = f"{name} is above the f = {base:.6g} of the model without any update"
+        if found.f < base:
+            return (
+                f"{above}, though f itself is lower: the penalty of these updates is more than they gain. The learning "
+                "rate or the start was large, or the run had another penalty than lam (none, a decoupled decay, one on "
+                "one factor). Begin again with a smaller learning rate or start, and with lam in the loss, rather than "
+                "go on from here"
+            )
         return (
-            f"{name} is above the f = {base:.6g} of the model without any update: the run diverged, or its start was "
-            "large. Begin again with a smaller learning rate or start, rather than go on from here"
+            f"{above}: the run diverged, or its start was large. Begin again with a smaller learning rate or start, "
+            "rather than go on from here"
         )
 
     def _next(self, found: TangentCertificate) -> str:

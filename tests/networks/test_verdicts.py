@@ -388,6 +388,28 @@ def test_a_layer_that_is_compiled_is_one_layer():
     assert F[0] == pytest.approx(F[1], rel=1e-12)
 
 
+def test_a_run_with_another_penalty_than_is_stated_is_not_told_that_it_diverged():
+    """It lowered the loss, and one of its factors had no decay."""
+    model = Net()
+    halves = [[getattr(layer, key) for layer in (model.first, model.second)] for key in ("lora_A", "lora_B")]
+    groups = [{"params": halves[0], "weight_decay": LAM}, {"params": halves[1]}]
+    optimizer = torch.optim.SGD(groups, lr=1.0)
+    model.eval()
+    for _ in range(1000):
+        optimizer.zero_grad()
+        losses = torch.cat([CrossEntropy()(model, batch) for batch in data()])
+        losses.mean().backward()
+        optimizer.step()
+    reason = judge(model, CrossEntropy(), data(), LAM).reason
+    last = float(losses.detach().mean())
+    with torch.no_grad():
+        for factor in halves[1]:
+            factor.zero_()
+        base = float(torch.cat([CrossEntropy()(model, batch) for batch in data()]).mean())
+    assert last < base and f"above the f = {base:.6g} of the model without any update, though f itself" in reason
+    assert "the run had another penalty than lam" in reason and "diverged" not in reason
+
+
 @pytest.mark.parametrize(
     ("start", "moved"),
     [(True, False), (False, False), ("gaussian", False), ("pissa_niter_4", True), ("OLoRA", True), ("loftq", True)],
