@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import dataclasses
 import functools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
@@ -93,7 +95,17 @@ def moved(batch: Any, dtype: Any, device: Any) -> Any:
         return type(batch)(*(moved(value, dtype, device) for value in batch))
     if isinstance(batch, list | tuple):
         return type(batch)(moved(value, dtype, device) for value in batch)
+    if dataclasses.is_dataclass(batch):
+        there = copy.copy(batch)
+        for name, value in fields_of(batch).items():
+            object.__setattr__(there, name, moved(value, dtype, device))  # frozen ones too
+        return there
     return batch
+
+
+def fields_of(batch: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass by name."""
+    return {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
 
 
 def refuse_coded(tensor: Any, name: str) -> None:

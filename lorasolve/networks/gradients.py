@@ -8,6 +8,7 @@ pass through the first, exact to rounding.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ from ._torch import (
     as_torch_dtype,
     backward,
     evaluating,
+    fields_of,
     gathered,
     gradients_kept,
     moved,
@@ -621,18 +623,27 @@ class Network(MultiObjective):
 
 def _lengths(batch: Any) -> set[int]:
     """Return the first dimensions of all tensors and arrays in a batch."""
-    if isinstance(batch, Mapping | list | tuple):
-        parts = batch.values() if isinstance(batch, Mapping) else batch
-        return set().union(*map(_lengths, parts))
+    parts = _parts(batch)
+    if parts is not None:
+        return set().union(*map(_lengths, parts.values()))
     shape = getattr(batch, "shape", ())
     return {int(shape[0])} if shape else set()
 
 
 def _shapes(batch: Any) -> str:
     """Return the shapes of the tensors and arrays of a batch, by their names where they have some."""
-    table = batch if isinstance(batch, Mapping) else dict(enumerate(batch)) if isinstance(batch, list | tuple) else {}
-    shapes = [f"{name} {tuple(part.shape)}" for name, part in table.items() if hasattr(part, "shape")]
+    parts = _parts(batch) or {}
+    shapes = [f"{name} {tuple(part.shape)}" for name, part in parts.items() if hasattr(part, "shape")]
     return ", ".join(shapes) or shown(batch)
+
+
+def _parts(batch: Any) -> Mapping[Any, Any] | None:
+    """Return what is in a batch by its name or place, None for what holds no others."""
+    if isinstance(batch, Mapping):
+        return batch
+    if isinstance(batch, list | tuple):
+        return dict(enumerate(batch))
+    return fields_of(batch) if dataclasses.is_dataclass(batch) else None
 
 
 def _name(dtype: Any) -> str:

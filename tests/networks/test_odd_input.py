@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import copy
+import dataclasses
 import json
 import math
 import types
@@ -563,6 +564,24 @@ def test_integers_of_every_width_are_labels_and_arrays_of_every_layout_inputs():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         judge(Net(), CrossEntropy(), [(still, data()[0][1])], LAM)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """A batch with names that attributes read."""
+
+    x: torch.Tensor
+    y: torch.Tensor
+
+
+def test_batches_may_be_dataclasses():
+    batches = [Sample(*batch) for batch in data()]
+    loss = CrossEntropy(lambda model, batch: model(batch.x), lambda batch: batch.y)
+    assert judge(Net(), loss, batches, LAM).F == judge(Net(), CrossEntropy(), data(), LAM).F
+    assert batches[0].x.dtype == torch.float32  # those of the caller are as they were
+    least, most = sorted(len(batch.x) for batch in batches)
+    with pytest.raises(ValueError, match=f"one number for each batch, of {least} to {most} rows"):
+        judge(Net(), lambda model, batch: loss(model, batch).mean()[None], batches, LAM)
 
 
 def test_losses_that_are_none_are_refused():
