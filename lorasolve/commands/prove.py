@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .._support.files import require_writable, text_writer, write_atomically
 from .._support.keywords import suggest
 from .._support.threads import available_threads
-from .._support.validate import as_instance, as_iterable, as_path
+from .._support.validate import as_path
 from ..executors.base import Pool, outcomes
 from ..executors.loky import Loky
 from ..io import envelope
@@ -205,23 +205,10 @@ def _theorem(name: str, theorems: Mapping[str, Theorem]) -> Theorem:
     if name.endswith(".py"):
         from ..symbolic.theorem import load
 
-        theorem = load(Path(name))
-        _require_parts(theorem, f"{name}: THEOREM")
-        return theorem
+        return load(Path(name))
     if name not in theorems:
         raise ValueError(f"NAME: unknown theorem {name!r}.{suggest(name, list(theorems))}")
     return theorems[name]
-
-
-def _require_parts(theorem: Theorem, where: str) -> None:
-    """Refuse the theorem of a file that has no docstring, or checks or other theorems that are none."""
-    from ..symbolic import Check
-
-    if not isinstance(theorem.doc, str) or not theorem.doc.strip():
-        raise ValueError(f"{where}: doc: expected the docstring of the file, a title and sections, got {theorem.doc!r}")
-    for name, kind in (("checks", Check), ("uses", type(theorem))):
-        for k, part in enumerate(as_iterable(getattr(theorem, name), f"{where}: {name}")):
-            as_instance(part, f"{where}: {name}[{k}]", kind)
 
 
 def _with_those_used(chosen: Mapping[str, Theorem], theorems: Mapping[str, Theorem]) -> dict[str, Theorem]:

@@ -20,7 +20,7 @@ from lorasolve.symbolic import rational as ra
 from lorasolve.symbolic.evaluate import Irrational, Values, evaluate, number, symbols_of
 from lorasolve.symbolic.rational import Unfit
 
-from .._support.validate import as_callable, as_instance, as_iterable, as_text
+from .._support.validate import as_callable, as_instance, as_iterable, as_text, shown
 
 MAX_DRAWS = 600
 
@@ -54,6 +54,11 @@ def _nothing(values: Values, rng: Random) -> None:
 
 def assume(name: str, *equations: tuple[Any, Any], impose: Callable[[Values, Random], None] = _nothing) -> Assumption:
     """Return an assumption with an own way of satisfying it; by default it must follow from those before it."""
+    for k, pair in enumerate(equations):
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise TypeError(f"equations[{k}]: expected a pair (left, right), got {shown(pair)}")
+        for side in pair:
+            ex.as_expr(side, f"equations[{k}]")
     return Assumption(as_text(name, "name"), equations, as_callable(impose, "impose"))
 
 
@@ -73,6 +78,9 @@ def define(symbol: Any, by: Any) -> Assumption:
     as_instance(symbol, "symbol", (ex.Symbol, sympy.Symbol))
     if not isinstance(symbol, ex.Symbol) and isinstance(by, ex.Expr):
         raise TypeError(f"define: the scalar {symbol} needs a SymPy expression, got {type(by).__name__}")
+    if isinstance(symbol, ex.Symbol):
+        as_instance(by, "by", ex.MatrixExpr)
+    ex.as_expr(by, "by")
 
     def impose(values: Values, rng: Random) -> None:
         values[_key(symbol)] = evaluate(ex.as_expr(by), values)
@@ -83,6 +91,8 @@ def define(symbol: Any, by: Any) -> Assumption:
 def orthonormal(*symbols: ex.Symbol) -> Assumption:
     """Assume orthonormal columns, and that different symbols have mutually orthogonal columns."""
     equations: list[tuple[Any, Any]] = []
+    for symbol in symbols:
+        as_instance(symbol, "symbols", ex.Symbol)
     for i, left in enumerate(symbols):
         equations.append((left.T @ left, ex.eye(left.cols)))
         equations.extend((left.T @ right, ex.zeros(left.cols, right.cols)) for right in symbols[i + 1 :])

@@ -21,6 +21,7 @@ from random import Random
 from typing import Any, ClassVar
 
 from lorasolve._known import Known
+from lorasolve.symbolic import expression as ex
 from lorasolve.symbolic.evaluate import Values
 from lorasolve.symbolic.mutants import Mutant
 from lorasolve.symbolic.substitution import substituted
@@ -28,7 +29,7 @@ from lorasolve.symbolic.taken import Taken
 from lorasolve.symbolic.terms import Fact, Premise
 from lorasolve.symbolic.written import text
 
-from .._support.validate import as_iterable, as_text
+from .._support.validate import as_instance, as_iterable, as_text
 
 # Expressions put into a conclusion that its name tells.
 MANY = 4
@@ -80,6 +81,8 @@ class Check(ABC):
             as_text(getattr(self, name), name)
         for name in self.several:
             object.__setattr__(self, name, tuple(as_iterable(getattr(self, name), name)))
+        for k, twin in enumerate(self.mutants):
+            as_instance(twin, f"mutants[{k}]", Mutant)
 
     @property
     def facts(self) -> tuple[Fact, ...]:
@@ -142,13 +145,14 @@ class Check(ABC):
         """
         if not isinstance(self, TwoSided):
             raise TypeError(f"check {self.name}: a conclusion has two sides, which {type(self).__name__} has not")
-        put = put or {}
+        put = as_instance(put or {}, "put", Mapping)
+        where = as_instance(where or {}, "where", Mapping)
         left = substituted(self.lhs, put) if lhs is None and put else self.lhs if lhs is None else lhs
         right = substituted(self.rhs, put) if rhs is None and put else self.rhs if rhs is None else rhs
         name = f"check {self.name}" + (f" in {', '.join(map(text, where))}" if where else "")
         at = list(map(text, put.values()))
         name += f" at {', '.join(at if len(at) <= MANY else [*at[:MANY], '...'])}" if put else ""
-        return Premise(name, left, right, self.facts, self.relation == "==", self, where=where or {}, put=put)
+        return Premise(name, left, right, self.facts, self.relation == "==", self, where=where, put=put)
 
     def prove(self) -> Outcome:
         """Try to prove the statement, and all checks that it rests on."""
@@ -218,6 +222,12 @@ class TwoSided(Check):
 
     lhs: Any
     rhs: Any
+
+    def __post_init__(self) -> None:
+        """Refuse sides that are neither matrices nor numbers."""
+        super().__post_init__()
+        for name in ("lhs", "rhs"):
+            ex.as_expr(getattr(self, name), name)
 
     @property
     @abstractmethod

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from lorasolve._known import Known
 from lorasolve.symbolic.checks import Check, Outcome
 
-from .._support.validate import as_callable, as_integer, as_number
+from .._support.validate import as_callable, as_flag, as_integer, as_iterable, as_number, shown
 
 
 @dataclass(frozen=True)
@@ -27,17 +27,38 @@ class Exact(Check):
     several: ClassVar[tuple[str, ...]] = (*Check.several, "cases")
     known: ClassVar[Known] = Known.VERIFIED
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run case by case."""
+        super().__post_init__()
+        as_callable(self.run, "run")
+        for k, case in enumerate(self.cases):
+            as_iterable(case, f"cases[{k}]")
+
     def fault(self) -> str | None:
         """Refuse a check without cases."""
         return None if self.cases else "no cases are listed"
 
+    def _failure(self) -> tuple[tuple[Any, ...], str] | None:
+        """Return the first case that fails, and the numbers that show it."""
+        for case in self.cases:
+            holds, numbers = self._answer(case)
+            if not holds:
+                return case, numbers
+        return None
+
+    def _answer(self, case: tuple[Any, ...]) -> tuple[bool, str]:
+        """Return what `run` says of a case; the pair the other way round would hold for its text."""
+        answer = self.run(*case)
+        if not isinstance(answer, tuple) or len(answer) != 2:
+            raise TypeError(f"run: expected a pair (True or False, text) for the case {case}, got {shown(answer)}")
+        return as_flag(answer[0], f"run: the first of the pair for the case {case}"), answer[1]
+
     def _prove(self) -> Outcome:
         """Run all cases."""
-        for case in self.cases:
-            holds, shown = self.run(*case)
-            if not holds:
-                return Outcome(False, f"fails for {case}: {shown}")
-        return Outcome(True, f"exact at {', '.join(str(case) for case in self.cases)}")
+        failure = self._failure()
+        if failure is None:
+            return Outcome(True, f"exact at {', '.join(str(case) for case in self.cases)}")
+        return Outcome(False, "fails for {}: {}".format(*failure))
 
     def test(self, rng: Random) -> Outcome:
         """Return at once: the cases are exact computations already."""
@@ -45,11 +66,8 @@ class Exact(Check):
 
     def counterexample(self, given: Mapping[Any, Any] | None, rng: Random) -> str | None:
         """Return the first case that fails."""
-        for case in self.cases:
-            holds, shown = self.run(*case)
-            if not holds:
-                return f"{shown} for case {case}"
-        return None
+        failure = self._failure()
+        return None if failure is None else "{1} for case {0}".format(*failure)
 
 
 @dataclass(frozen=True)

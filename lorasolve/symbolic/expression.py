@@ -222,6 +222,8 @@ class Constant(ScalarExpr):
     def __init__(self, value: Any) -> None:
         self.value = sympy.Rational(value.numerator, value.denominator) if isinstance(value, Fraction) else value
         self.value = sympy.sympify(self.value)
+        if not isinstance(self.value, sympy.Expr):
+            raise TypeError(f"{shown(value)} is no number")
 
 
 class ScalarTrace(ScalarExpr):
@@ -329,19 +331,19 @@ def zeros(rows: Dim, cols: Dim) -> MatrixExpr:
     return Zero(_dim(rows, "rows"), _dim(cols, "cols"))
 
 
-def as_expr(value: Any) -> Any:
+def as_expr(value: Any, argument: str = "value") -> Any:
     """Return an expression as it is, and a number as a constant."""
-    return value if isinstance(value, Expr) else Constant(value)
+    return value if isinstance(value, Expr) else scalar(value, argument)
 
 
-def scalar(value: ScalarLike) -> ScalarExpr:
+def scalar(value: ScalarLike, argument: str = "value") -> ScalarExpr:
     """Return `value` as a scalar expression."""
     if isinstance(value, ScalarExpr):
         return value
     try:
         return Constant(value)
     except (TypeError, ValueError, AttributeError) as error:
-        raise TypeError(f"value: expected a number or a scalar expression, got {shown(value)}") from error
+        raise TypeError(f"{argument}: expected a number or a scalar expression, got {shown(value)}") from error
 
 
 def tr(of: MatrixExpr) -> ScalarExpr:
@@ -362,10 +364,7 @@ def square(of: MatrixExpr | ScalarLike) -> ScalarExpr:
     """Return the squared Frobenius norm of a matrix, or the square of a scalar."""
     if isinstance(of, MatrixExpr):
         return inner(of, of)
-    try:
-        return scalar(of) * scalar(of)
-    except TypeError as error:
-        raise TypeError(f"of: {error}") from error
+    return scalar(of, "of") * scalar(of, "of")
 
 
 def gradient(of: ScalarExpr, symbol: Symbol) -> MatrixExpr:

@@ -24,6 +24,8 @@ from lorasolve.symbolic.statements import fault_of_statement
 from lorasolve.symbolic.taken import Taken
 from lorasolve.symbolic.terms import Fact, Premise, Side, Square, Term, as_term
 
+from .._support.validate import as_instance
+
 
 @dataclass(frozen=True)
 class Identity(TwoSided):
@@ -109,6 +111,17 @@ class Inequality(TwoSided):
     kind: ClassVar[str] = "implies"
     several: ClassVar[tuple[str, ...]] = (*Check.several, "proof", "given", "under")
     relation: ClassVar[str] = "<="
+
+    def __post_init__(self) -> None:
+        """Refuse to rest on what is no check, and sides and parts of a proof that are no numbers."""
+        super().__post_init__()
+        ex.scalar(self.lhs, "lhs")
+        ex.scalar(self.rhs, "rhs")
+        for k, check in enumerate(self.under):
+            as_instance(check, f"under[{k}]", Check)
+        for k, part in enumerate(self.proof):
+            if not isinstance(part, (Term, Premise, Square)):
+                ex.scalar(part, f"proof[{k}]")
 
     @property
     def terms(self) -> list[Term]:

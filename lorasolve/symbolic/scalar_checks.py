@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 import mpmath
 import sympy
@@ -19,6 +19,9 @@ from lorasolve.symbolic.positivity import provably_nonnegative
 from lorasolve.symbolic.soundness import fault_of_quotients
 from lorasolve.symbolic.statements import fault_of_statement
 
+from .._support.validate import as_choice, shown
+
+Comparison: TypeAlias = Literal["==", "<="]
 # Random points at which a false twin of a scalar check is tried.
 SEARCH = 600
 # Of an interval, and the relative error up to which numbers are taken for one integral.
@@ -35,19 +38,25 @@ class ScalarCheck(TwoSided):
 
     lhs: Any
     rhs: Any
-    relation: Literal["==", "<="] = field(default="==", kw_only=True)
+    relation: Comparison = field(default="==", kw_only=True)
 
     kind: ClassVar[str] = "scalar"
     given: ClassVar[Sequence[Assumption]] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a relation that is none of the two, and sides that SymPy does not know."""
+        super().__post_init__()
+        as_choice(self.relation, "relation", get_args(Comparison))
+        for name in ("lhs", "rhs"):
+            if isinstance(getattr(self, name), ex.Expr):
+                raise TypeError(f"{name}: expected a SymPy expression, got {shown(getattr(self, name))}; see Identity")
 
     @property
     def _difference(self) -> Any:
         return (sympy.sympify(self.rhs) - sympy.sympify(self.lhs)).doit()
 
     def fault(self) -> str | None:
-        """Return what is wrong with the symbols, the numbers or the relation, or None."""
-        if self.relation not in ("==", "<="):
-            return f"the relation is {self.relation!r}; accepted: '==' and '<='"
+        """Return what is wrong with the symbols or the numbers, or None."""
         fault = fault_of_statement(ex.as_expr(self.lhs), ex.as_expr(self.rhs))
         if fault is None and self.relation == "<=":
             fault = fault_of_quotients(self._difference)

@@ -227,6 +227,15 @@ class Premise(_Factor):
     where: Mapping[Any, Any] = field(default_factory=dict)
     put: Mapping[Any, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Refuse sides that are no numbers, and what stands for nothing."""
+        ex.scalar(self.lhs, "lhs")
+        ex.scalar(self.rhs, "rhs")
+        for name in ("where", "put"):
+            for symbol, value in getattr(self, name).items():
+                if not isinstance(value, ex.Form):
+                    ex.as_expr(value, f"{name}[{symbol}]")
+
     @property
     def is_hypothesis(self) -> bool:
         """Whether the theorem assumes it, rather than deriving it from a fact or from an earlier check."""

@@ -17,7 +17,7 @@ from lorasolve.symbolic.example_checks import Exact, Sampled
 from lorasolve.symbolic.matrix_checks import Identity, Inequality, SumOfSquares, idle
 from lorasolve.symbolic.scalar_checks import ScalarCheck
 
-from .._support.validate import as_instance
+from .._support.validate import as_instance, as_iterable, shown
 
 SECTIONS = ("Statement", "Assumptions", "Source", "Idea", "Checks", "Used by")
 
@@ -56,6 +56,16 @@ class Theorem:
     checks: Sequence[Check]
     uses: Sequence[Theorem] = ()
     prose: Mapping[str, Sequence[str]] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse parts that are of another kind, and keep them: they are gone through more than once."""
+        for name, kind in (("checks", Check), ("uses", Theorem)):
+            parts = tuple(as_iterable(getattr(self, name), name))
+            for k, part in enumerate(parts):
+                as_instance(part, f"{name}[{k}]", kind)
+            object.__setattr__(self, name, parts)
+        for says, beside in as_instance({} if self.prose is None else self.prose, "prose", Mapping).items():
+            as_iterable(beside, f"prose[{says!r}]")
 
     @property
     def known_checks(self) -> list[Check]:
@@ -114,7 +124,7 @@ class Theorem:
         if not self.checks:
             found.append("the theorem has no checks")
         for says, beside in (self.prose or {}).items():
-            if isinstance(beside, str) or not beside or not set(beside) <= actual.keys():
+            if not beside or not set(beside) <= actual.keys():
                 found.append(f"prose {says!r}: needs the names of checks of this theorem beside which it stands")
         for check in self.checks:
             if type(check) not in KINDS:
@@ -148,6 +158,9 @@ def load(path: Path) -> Theorem:
         raise ValueError(f"{path}: does not run: {type(error).__name__}: {error}") from error
     if not isinstance(found, Theorem):
         raise ValueError(f"{path}: defines no THEOREM; {_TEMPLATE} does")
+    if not isinstance(found.doc, str) or not found.doc.strip():
+        wanted = "the docstring of the file, a title and sections"
+        raise ValueError(f"{path}: THEOREM: doc: expected {wanted}, got {shown(found.doc)}")
     return found
 
 

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import proofs
 from lorasolve.symbolic import discover
 from lorasolve.symbolic.report import run
@@ -35,9 +37,11 @@ def test_each_statement_of_the_paper_shows_the_prose_beside_its_checks():
 
 def test_prose_stands_beside_checks_that_exist():
     theorem = discover(proofs)["weyl"]
-    for beside in ((), ("wyel",), "weyl"):
+    for beside in ((), ("wyel",)):
         wrong = dataclasses.replace(theorem, prose={"w exists": beside})
         assert [fault for fault in wrong.inconsistencies() if "prose 'w exists'" in fault]
+    with pytest.raises(TypeError, match="'w exists'"):
+        dataclasses.replace(theorem, prose={"w exists": "weyl"})
 
 
 def test_the_template_on_the_page_is_a_theorem_of_few_lines(tmp_path):

@@ -20,6 +20,7 @@ from lorasolve.symbolic import (
     Schema,
     Square,
     SumOfSquares,
+    Theorem,
     assume,
     define,
     derivative,
@@ -420,3 +421,45 @@ def test_parts_of_another_kind_are_refused_as_a_check_is_made(wrong, message):
     """The report would say it later, and of a negative tolerance nothing."""
     with pytest.raises((TypeError, ValueError), match=message):
         Sampled(**{"name": "a", "says": "b", "margin": lambda rng: 1.0} | wrong)
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda: ScalarCheck("a", "b", x, y, relation="x"), "relation: expected '==' or '<=', got 'x'"),
+        (lambda: ScalarCheck("a", "b", x, A), "rhs: expected a SymPy expression, got"),
+        (lambda: Identity("a", "b", None, A), "lhs: expected a number or a scalar expression, got None"),
+        (lambda: Inequality("a", "b", A, 2 * A, proof=[x]), "lhs: expected a number or a scalar expression, got"),
+        (lambda: cauchy(proof=[None]), r"proof\[0\]: expected a number or a scalar expression, got None"),
+        (lambda: cauchy(mutants=(3,)), r"mutants\[0\]: expected a Mutant, got 3"),
+        (lambda: cauchy(under=(3,)), r"under\[0\]: expected a Check, got 3"),
+        (lambda: cauchy().conclusion(put=3), "put: expected a Mapping, got 3"),
+        (lambda: cauchy().conclusion(where={x: None}), r"where\[x\]: expected a number or a scalar expression"),
+        (lambda: hypothesis("h", None, x), "lhs: expected a number or a scalar expression, got None"),
+        (lambda: assume("a", (A, None)), r"equations\[0\]: expected a number or a scalar expression, got None"),
+        (lambda: assume("a", A), r"equations\[0\]: expected a pair \(left, right\), got"),
+        (lambda: define(A, x), "by: expected a MatrixExpr, got x"),
+        (lambda: orthonormal(A @ B.T), "symbols: expected a Symbol, got"),
+        (lambda: Exact("a", "b", 3, ((1,),)), "run: expected a function, got 3"),
+        (lambda: Exact("a", "b", divmod, (1,)), r"cases\[0\]: expected a list of one value or several, got 1"),
+        (lambda: Theorem("", (3,)), r"checks\[0\]: expected a Check, got 3"),
+        (lambda: Theorem("", (), uses=(cauchy(),)), r"uses\[0\]: expected a Theorem, got"),
+        (lambda: Theorem("", (), prose=["a limit"]), "prose: expected a Mapping, got"),
+        (lambda: Theorem("", (), prose={"a limit": 3}), r"prose\['a limit'\]: expected a list of one value or several"),
+    ],
+)
+def test_what_a_theorem_cannot_be_made_of_is_refused_by_its_name(made, message):
+    """Most of it ended a proof in an error about an attribute, called a defect of the package."""
+    with pytest.raises((TypeError, ValueError), match=message):
+        made()
+
+
+def test_the_answer_of_an_exact_check_is_a_truth_value_first():
+    """The pair the other way round was VERIFIED, whatever it said."""
+    check = Exact("order", "", lambda a, b: (f"{a} > {b}", a > b), ((1, 2),))
+    with pytest.raises(TypeError, match=r"for the case \(1, 2\): expected True or False, got '1 > 2'"):
+        check.prove()
+    with pytest.raises(
+        TypeError, match=r"run: expected a pair \(True or False, text\) for the case \(1, 2\), got False"
+    ):
+        Exact("order", "", lambda a, b: a > b, ((1, 2),)).prove()

@@ -45,6 +45,11 @@ def test_a_true_theorem_is_proved_and_the_second_checker_asked(run):
     assert "projection (sos): PROVED" in shown.out and "second checker: agrees" in shown.out
 
 
+def test_checks_may_come_from_a_generator(run):
+    code, shown = run(TEMPLATE.replace("Theorem(__doc__, CHECKS,", "Theorem(__doc__, (check for check in CHECKS),"))
+    assert code == 0 and "1 theorem, 1 check: 1 PROVED" in shown.out
+
+
 def test_a_false_lemma_is_refuted_with_a_counterexample(run):
     code, shown = run(TEMPLATE.replace("square(A),\n        proof", "square(A) / 3,\n        proof"))
     assert code == 1
@@ -64,8 +69,11 @@ def test_a_true_lemma_with_a_wrong_proof_is_only_not_shown(run):
         ("import nothing_of_this_name\n", "does not run: ModuleNotFoundError"),
         ("import sys\nsys.exit(0)\n", "does not run: SystemExit: 0"),
         (TEMPLATE.split('"""', 2)[2], "THEOREM: doc: expected the docstring of the file, a title and sections"),
-        (BARE + "THEOREM = Theorem(__doc__, None)\n", "THEOREM: checks: expected a list of one value or several"),
-        (BARE + "THEOREM = Theorem(__doc__, (3,))\n", "THEOREM: checks[0]: expected a Check, got 3"),
+        (
+            BARE + "THEOREM = Theorem(__doc__, None)\n",
+            "does not run: TypeError: checks: expected a list of one value or several",
+        ),
+        (BARE + "THEOREM = Theorem(__doc__, (3,))\n", "does not run: TypeError: checks[0]: expected a Check, got 3"),
     ],
 )
 def test_a_file_without_a_theorem_is_named(run, source, message):
