@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ._support.interruptions import patience
-from ._support.validate import Array, as_flag, as_instance, as_number, shown
+from ._support.validate import Array, as_flag, as_instance, as_number, is_floating, shown
 from .monitor import STALL_WINDOW, Monitor, Stop
 from .optimizers.base import DrivenOptimizer, Optimizer, State
 from .problem import Problem
@@ -133,7 +133,7 @@ class Trials:
 
     def _refuse_wrong_parameters(self, name: str, given: object) -> None:
         """Refuse what cannot be evaluated, an array of another size or of integers for example."""
-        if not _is_vector(given, self.grad.size):
+        if not is_floating(given, self.grad.shape):
             raise ValueError(
                 f"method: {self.optimizer.name} has set state.{name} to {shown(given)}, expected a vector of "
                 f"{self.grad.size} parameters in floating point"
@@ -249,7 +249,7 @@ class Stages:
             self._at_start = False
             grad_norm = trials.grad_norm
             if self._monitor.is_stationary(trials.state.theta, trials.value, grad_norm):
-                grad_norm = max(grad_norm, *(part.unseen_gradient(self.current) for part in self._staged))
+                grad_norm = max(grad_norm, *(_unseen_gradient(part, self.current) for part in self._staged))
             return self._monitor.new_stage(trials.state.theta, trials.value, grad_norm)
         state = trials.state
         staged = bool(self._staged)
@@ -262,6 +262,10 @@ def _is_boundary(part: Schedule, taken: int, most: int) -> bool:
     """Return whether a stage ends; refuse what is neither True nor False, as any text would be true."""
     ends = part.is_boundary(taken, most)
     return ends is not False and as_flag(ends, f"schedule: is_boundary of {part.name!r}")
+
+
+def _unseen_gradient(part: Schedule, stage: Stage) -> float:
+    return as_number(part.unseen_gradient(stage), f"schedule: unseen_gradient of {part.name!r}", 0.0)
 
 
 @dataclass(frozen=True)
@@ -374,18 +378,12 @@ def _same_aim(schedule: Schedule, before: Stage, after: Stage) -> Stage:
             f"schedule: the transition of {schedule.name!r} has changed lam from {given:g} to {got:g}, which makes "
             "another problem of it; continue there by solve(problem.replace(lam=...), init=result)"
         )
-    theta, size = after.theta, after.problem.size
-    if not _is_vector(theta, size) or not np.isfinite(theta).all():
+    if not np.isfinite(after.theta).all():
         raise ValueError(
-            f"schedule: the transition of {schedule.name!r} has returned the parameters {shown(theta)}, expected a "
-            f"vector of {size} finite numbers"
+            f"schedule: the transition of {schedule.name!r} has returned the parameters {shown(after.theta)}, expected "
+            f"a vector of {after.problem.size} finite numbers"
         )
     return after
-
-
-def _is_vector(theta: object, size: int) -> bool:
-    """Return whether parameters are a vector of so many real numbers in floating point."""
-    return isinstance(theta, np.ndarray) and theta.shape == (size,) and theta.dtype.kind == "f"
 
 
 def _at(stage: Stage, theta: Array) -> Stage:

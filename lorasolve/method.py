@@ -187,7 +187,8 @@ class Method:
             )
         if schedule.has_stages and problem.several:
             return f"its stages are those of one matrix: it {problem.one_matrix_refusal()}"
-        reason = self.optimizer.stage_refusal() if schedule.has_stages else None
+        given = self.optimizer.stage_refusal() if schedule.has_stages else None
+        reason = as_refusal(given, f"optimizer {self.optimizer.name!r}, stages")
         if reason is not None:
             return f"each stage starts the optimizer {self.optimizer.name!r} anew, and {reason}"
         return schedule.refusal(problem)

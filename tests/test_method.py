@@ -410,6 +410,58 @@ def test_a_schedule_of_yours_that_returns_no_stage_is_named(given):
         ls.solve(problem, ls.Method("gd", schedules=(MySchedule(),)))
 
 
+@pytest.mark.parametrize("when", ["start", "transition"])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"problem": None}, "stage.problem: expected a Problem, got None"),
+        ({"theta": [1.0] * 22}, "stage.theta: expected a vector of 22 parameters in floating point, got [1.0, "),
+        ({"theta": np.ones(3)}, "stage.theta: expected a vector of 22 parameters in floating point, got an array of"),
+        ({"merged": np.ones((2, 2))}, "stage.merged: expected None or an array of shape (6, 5) in floating point, got"),
+        ({"memory": None}, "stage.memory: expected a dict, got None"),
+    ],
+)
+def test_a_stage_of_a_users_schedule_that_is_none_is_named_where_it_is_made(when, wrong, message):
+    """From a start there were errors about an attribute of None; a wrong update ended when the result was stored."""
+
+    @dataclass(frozen=True)
+    class Own(Schedule):
+        name = "own"
+        has_stages = True
+
+        def is_boundary(self, stage_iteration, max_iter):
+            return True
+
+    def made(self, stage, rng):
+        return dataclasses.replace(stage, **wrong)
+
+    setattr(Own, when, made)
+    problem = ls.Problem(ls.objectives.Denoising(np.eye(6, 5)), 2, 0.5)
+    with pytest.raises((TypeError, ValueError)) as caught:
+        ls.solve(problem, ls.Method("gd", Own()), stop=ls.StoppingRule(max_iter=5))
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(("name", "given"), [("unseen_gradient", "x"), ("unseen_gradient", None), ("stage_refusal", 1)])
+def test_what_a_users_part_says_of_stages_is_named_where_it_is_no_answer(name, given):
+    @dataclass(frozen=True)
+    class Own(Schedule):
+        name = "own"
+        has_stages = True
+
+        def transition(self, stage, rng):
+            return dataclasses.replace(stage, theta=stage.theta * 1.0)
+
+    @dataclass(frozen=True)
+    class Mine(GD):
+        name = "mine"
+
+    setattr(Own if name == "unseen_gradient" else Mine, name, lambda *_: given)
+    problem = ls.Problem(ls.objectives.Denoising(np.eye(4)), 2, 0.5)
+    with pytest.raises(TypeError, match=f"^(schedule|optimizer).*: ({name} of 'own'|refusal returned 1)"):
+        ls.solve(problem, ls.Method(Mine(), Own()), stop=ls.StoppingRule(max_iter=2000))
+
+
 @pytest.mark.parametrize("last", [lambda z: None, lambda z: z[:3], lambda z: (z, 0.0), list])
 def test_a_descent_of_yours_that_returns_no_iterate_is_named(last):
     """What was said was that a float cannot be multiplied by None."""

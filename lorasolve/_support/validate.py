@@ -239,6 +239,11 @@ def as_shape(value: Array, argument: str, shape: tuple[int, ...]) -> Array:
     return value
 
 
+def is_floating(value: object, shape: tuple[int, ...]) -> bool:
+    """Return whether ``value`` is an array of exactly ``shape`` of real numbers in floating point."""
+    return isinstance(value, np.ndarray) and value.shape == shape and value.dtype.kind == "f"
+
+
 def as_matrix_shape(value: Any, argument: str) -> tuple[int, int]:
     """Return ``value`` as a pair of positive integers ``(m, n)``; numbers with a fraction are not cut."""
     accepted = f"a tuple (m, n) of integers from 1 to {MOST_ROWS}"

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .._support.validate import Array
+from .._support.validate import Array, as_instance, is_floating, shown
 from ..problem import Problem
 
 
@@ -16,12 +16,31 @@ class Stage:
     """The problem and parameters of a stage, and what has been merged into the frozen weight before it.
 
     ``memory`` holds what a schedule keeps for its later transitions (a snapshot, a first sketch), by name.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For what is no problem, parameters that are not those of it, and an update that is none of its shape.
     """
 
     problem: Problem
     theta: Array
     merged: Array | None = None
     memory: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        problem = as_instance(self.problem, "stage.problem", Problem)
+        if not is_floating(self.theta, (problem.size,)):
+            raise ValueError(
+                f"stage.theta: expected a vector of {problem.size} parameters in floating point, got "
+                f"{shown(self.theta)}"
+            )
+        if self.merged is not None and not is_floating(self.merged, problem.shape):
+            raise ValueError(
+                f"stage.merged: expected None or an array of shape {problem.shape} in floating point, got "
+                f"{shown(self.merged)}"
+            )
+        as_instance(self.memory, "stage.memory", dict)
 
     def remember(self, **entries: Any) -> Stage:
         """Return the same stage with entries added to its memory; problem and parameters are left alone."""
