@@ -111,9 +111,11 @@ def own_operator(given: Any, label: str, shape: tuple[int, int]) -> LinearMap:
     return given
 
 
-def real_value(given: Any, label: str) -> float:
-    """Return the value that ``value_and_grad`` of a loss has returned, checked."""
-    returned = f"objective: {label}.value_and_grad returned the value {shown(given)}, expected a real number"
+def real_value(given: Any, label: str, method: str = "value_and_grad") -> float:
+    """Return the value that a method of a loss has returned, checked."""
+    if isinstance(given, float):
+        return float(given)
+    returned = f"objective: {label}.{method} returned the value {shown(given)}, expected a real number"
     try:
         fits = np.ndim(given) == 0 and given is not np.ma.masked and np.asarray(given).dtype.kind in "fiub"
     except RuntimeError as error:  # of tensors that require gradients

@@ -16,7 +16,7 @@ import numpy as np
 from .._support.origin import is_shipped
 from .._support.validate import Array
 from ..linear_map import LinearMap
-from ._answers import ShownPrecision
+from ._answers import ShownPrecision, real_value
 from ._description import Description
 from ._differences import difference_product, factored, natural_length
 from ._facts import Facts, no_batches
@@ -147,7 +147,7 @@ class Objective(ShownPrecision):
             # A user may write every gradient into one array.
             G = np.array(G)
         self._note([X], f, [G])
-        return f, G
+        return real_value(f, self.label), G
 
     def factor_oracle(self, A: Array, B: Array, GB: Array, GtA: Array) -> float:
         """Write ``G B`` (m, r) and ``G^T A`` (n, r) at ``X = A B^T`` into the two arrays and return ``f``."""
@@ -158,7 +158,7 @@ class Objective(ShownPrecision):
 
     def factor_value(self, A: Array, B: Array) -> float:
         """Return ``f(A B^T)``."""
-        return self.factor_oracle(A, B, np.empty_like(A), np.empty_like(B))
+        return real_value(self.factor_oracle(A, B, np.empty_like(A), np.empty_like(B)), self.label, "factor_oracle")
 
     def factor_hvp(self, A: Array, B: Array, U: Array, V: Array) -> tuple[Array, Array]:
         """Derivative of ``(G B, G^T A)`` in direction ``(U, V)``.
@@ -200,7 +200,7 @@ class Objective(ShownPrecision):
             f, G = self._dense_oracle(A, B)
             return f, G @ B, G.T @ A, LinearMap.from_dense(G.astype(np.float64, copy=False))
         GB, GtA = np.empty_like(A), np.empty_like(B)
-        f = self.factor_oracle(A, B, GB, GtA)
+        f = real_value(self.factor_oracle(A, B, GB, GtA), self.label, "factor_oracle")
         return f, GB, GtA, self.gradient_operator(A, B)
 
     @property
@@ -286,7 +286,7 @@ class Objective(ShownPrecision):
         """
         m, n = self.shape
         at_zero = self.factor_value(np.zeros((m, 1), self.dtype), np.zeros((n, 1), self.dtype))
-        return Rounding(allowance(self.precision) * abs(at_zero), 0.0)
+        return Rounding(allowance(self.precision) * abs(real_value(at_zero, self.label, "factor_value")), 0.0)
 
     def in_float32(self) -> Objective | None:
         """Return the same ``f`` in float32 for rough descents, where its factor oracle is faster; None by default."""

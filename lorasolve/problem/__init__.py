@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from .._support.files import PathLike
 from .._support.keywords import names_settings
+from .._support.origin import is_shipped
 from .._support.text import component_text
 from .._support.validate import (
     Array,
@@ -31,7 +32,7 @@ from ..adapters.lora import LoRA
 from ..dense import SQUARED, frobenius_norm
 from ..linear_map import LinearMap, top_singular
 from ..low_rank import factor_singular_values
-from ..objectives import DenseReference, as_objective
+from ..objectives import DenseReference, as_objective, real_value
 from ..objectives.base import Objective
 from . import sdpa
 from .blocks import MultiObjective, OneBlock, Pairs
@@ -233,11 +234,17 @@ class Problem:
         self._all_parameters(grad, "grad")
         f = self.adapter.value_and_grad(self.objective, theta, self.rank, grad)
         if not isinstance(f, (float, Real)):  # of a float that is known five times as soon
-            raise TypeError(f"adapter: {self.adapter.name}.value_and_grad returned {shown(f)}, expected the value of f")
+            f = self._value_of(f)
         value = f + self.add_decay(theta, grad)
         if self.adapter.proximal:
             value += self.adapter.penalty(theta, self.shape, self.rank)
         return value
+
+    def _value_of(self, given: Any) -> float:
+        """Return what the adapter has returned as a number, or say whose answer it is that is none."""
+        if is_shipped(type(self.adapter)):
+            return real_value(given, self.objective.label, "factor_oracle")
+        raise TypeError(f"adapter: {self.adapter.name}.value_and_grad returned {shown(given)}, expected the value of f")
 
     def stationarity(self, theta: Array, grad: Array) -> float:
         """Return ``||grad L||_2`` from the gradient at ``theta``.

@@ -347,7 +347,7 @@ class OneBlock(Wrapper, MultiObjective):
 
     def factor_oracle(self, factors: Pairs, grads: Pairs) -> float:
         """Ask the objective's factor oracle."""
-        return self.objective.factor_oracle(*factors[0], *grads[0])
+        return real_value(self.objective.factor_oracle(*factors[0], *grads[0]), self.label, "factor_oracle")
 
     def rounding_noise(self, factors: Pairs) -> Rounding:
         """Ask the objective."""
@@ -355,7 +355,7 @@ class OneBlock(Wrapper, MultiObjective):
 
     def factor_value(self, factors: Pairs) -> float:
         """Ask the objective."""
-        return self.objective.factor_value(*factors[0])
+        return real_value(self.objective.factor_value(*factors[0]), self.label, "factor_value")
 
     def factor_hvp(self, factors: Pairs, directions: Pairs) -> tuple[tuple[Array, Array], ...]:
         """Ask the objective."""
@@ -372,7 +372,7 @@ class OneBlock(Wrapper, MultiObjective):
     def oracle_and_operators(self, factors: Pairs) -> tuple[float, Pairs, tuple[LinearMap, ...]]:
         """Ask the objective."""
         f, GB, GtA, G = self.objective.oracle_and_operator(*factors[0])
-        return f, [(GB, GtA)], (G,)
+        return real_value(f, self.label, "oracle_and_operator"), [(GB, GtA)], (G,)
 
     def in_float64(self) -> MultiObjective:
         """Ask the objective."""

@@ -228,6 +228,29 @@ def test_a_wrong_answer_of_a_user_object_is_named(answer, error, words):
         UserObjective(Wrong()).value_and_grad(np.zeros((3, 2)))
 
 
+@pytest.mark.parametrize("base", [object, Objective])
+@pytest.mark.parametrize("answer", [None, "x", 1j, np.ones(2)])
+@pytest.mark.parametrize("method", ["factor_value", "factor_oracle"])
+def test_an_answer_at_factors_that_is_no_number_is_named(method, answer, base):
+    """It had ended in an error of Python, or one that named the adapter."""
+
+    class Mine(base):
+        shape, convex, lower_bound = (3, 2), True, 0.0
+
+        def value_and_grad(self, X):
+            return 0.5 * float(np.sum((X - 1.0) ** 2)), X - 1.0
+
+    setattr(Mine, method, lambda self, *factors: answer)
+    problem, ones = ls.Problem(Mine(), 1, 0.1), (np.ones((3, 1)), np.ones((2, 1)))
+    asked = [ls.certify, ls.landscape.verdict, lambda problem, _: ls.solve_convex(problem)]
+    if method == "factor_oracle":
+        asked.append(lambda problem, start: ls.solve(problem, "gd", init=start))
+    said = rf"objective: Mine\.{method} returned the value .*, expected a real number"
+    for ask in asked:
+        with pytest.raises(TypeError, match=said):
+            ask(problem, ones)
+
+
 def test_a_user_object_may_write_every_gradient_into_one_array():
     """Differences of its gradients were zero, and bounds came from the gradient at another point."""
 
