@@ -312,11 +312,13 @@ def _candidates(W: Array, levels: list[float], gram: float) -> Iterator[float]:
         attempts = LEVEL_ATTEMPTS if n <= LARGE and k == len(squares) else 1
         yield from itertools.islice(_shifts(square, n, gram), attempts)
     square = max(squares, default=0.0)
-    top = _largest_eigenvalue(W, LEVEL_ACCURACY if square > 0.0 else LANCZOS_ACCURACY)
-    excess = top - square if square > 0.0 else 0.0
+    # Up to the limit the estimate is the eigenvalue: accuracy costs nothing there.
+    rough = square > 0.0 and n > EIGENVALUE_LIMIT
+    top = _largest_eigenvalue(W, LEVEL_ACCURACY if rough else LANCZOS_ACCURACY)
+    excess = top - square if rough else 0.0
     if excess > CLUSTER * square:
         top, excess = _largest_eigenvalue(W, LANCZOS_ACCURACY), 0.0
-    elif excess < RESOLVED * LEVEL_ACCURACY * square and n > EIGENVALUE_LIMIT:
+    elif rough and excess < RESOLVED * LEVEL_ACCURACY * square:
         # So near the level that the estimate may be another eigenvalue, even one below it. In a cluster ever larger
         # steps meet a bound in a fraction of a second, where Lanczos takes 30 s to tell its values apart. None is a
         # bound that is below the estimate.
@@ -324,7 +326,7 @@ def _candidates(W: Array, levels: list[float], gram: float) -> Iterator[float]:
         steps = itertools.takewhile(lambda tau: tau < near, _shifts(square, n, gram, STEP))
         yield from itertools.dropwhile(lambda tau: tau < top, steps)
         excess = max(excess, 0.0)
-    # Just above a level a twentieth of the excess is accuracy enough.
+    # Just above a level a twentieth of the excess is accuracy enough for a rough estimate.
     margin = max(16.0 * U * math.sqrt(n) * top, 0.25 * gram, 0.05 * excess)
     for k in range(ATTEMPTS):
         yield top + margin * 8.0**k
