@@ -17,7 +17,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._support.validate import Array, as_float_array, as_integer, as_number, as_shape
+from .._support.validate import (
+    Array,
+    as_float_array,
+    as_instance,
+    as_integer,
+    as_iterable,
+    as_number,
+    as_shape,
+    shown,
+)
 
 CONDITION_LIMIT = 1e10
 
@@ -106,7 +115,8 @@ def adapt_linear(target: Array, layers: Sequence[Array], ranks: Sequence[int], r
     D = target.shape[0]
     if not weights or any(W.shape != (D, D) for W in [target, *weights]):
         raise ValueError(f"layers: expected at least one layer, all of shape {(D, D)} like the target")
-    sizes = [as_integer(R, "ranks", 0, D) for R in ranks]
+    sizes = [as_integer(R, "ranks", 0, D) for R in as_iterable(ranks, "ranks")]
+    as_integer(rotations, "rotations", 0)
     if len(sizes) != len(weights):
         raise ValueError(f"ranks: expected {len(weights)} numbers, one for each layer, got {len(sizes)}")
     total = min(sum(sizes), D)
@@ -207,6 +217,8 @@ class ReLUAdaptation:
 
     def __call__(self, x: Array) -> Array:
         """Return the outputs (D, N) of inputs (D, N)."""
+        x = as_float_array(x, "x", 2)
+        as_shape(x, "x", (len(self.biases[0]), x.shape[1]))
         for W, b in zip(self.weights, self.biases):
             x = np.maximum(W @ x + b[:, None], 0.0)
         return x
@@ -214,6 +226,7 @@ class ReLUAdaptation:
 
 def uniform_partition(depth: int, blocks: int) -> list[int]:
     """Return how many of ``depth`` layers each block gets: ``depth // blocks``, the last one the remainder too."""
+    as_integer(depth, "depth", 1)
     as_integer(blocks, "blocks", 1, depth)
     size = depth // blocks
     return [size] * (blocks - 1) + [depth - size * (blocks - 1)]
@@ -252,24 +265,41 @@ def adapt_relu(
     is false. The biases must be trainable.
     """
     radius = as_number(radius, "radius", 0.0, open_low=True)
-    depths = list(uniform_partition(len(layers), len(targets)) if partition is None else partition)
-    if len(depths) != len(targets) or sum(depths) != len(layers) or min(depths) < 1:
-        raise ValueError(f"partition: expected {len(targets)} counts >= 1 with sum {len(layers)}, got {depths}")
+    wanted = [_target_layer(layer, k) for k, layer in enumerate(as_iterable(targets, "targets"))]
+    frozen = [as_float_array(W, "layers", 2) for W in as_iterable(layers, "layers")]
+    ranks = list(as_iterable(ranks, "ranks"))
+    if len(ranks) != len(frozen):
+        raise ValueError(f"ranks: expected {len(frozen)} numbers, one for each layer, got {len(ranks)}")
+    if partition is None:
+        depths = uniform_partition(len(frozen), len(wanted))
+    else:
+        depths = [as_integer(depth, "partition", 1) for depth in as_iterable(partition, "partition")]
+    if len(depths) != len(wanted) or sum(depths) != len(frozen):
+        raise ValueError(f"partition: expected {len(wanted)} counts >= 1 with sum {len(frozen)}, got {depths}")
     weights: list[Array] = []
     biases: list[Array] = []
     blocks: list[LinearAdaptation] = []
     rho = radius
     first = 0
-    for (W_bar, b_bar), depth in zip(targets, depths):
+    for (W_bar, b_bar), depth in zip(wanted, depths):
         part = slice(first, first + depth)
-        block = adapt_linear(W_bar, layers[part], ranks[part])
-        new_weights = [W + A @ B.T for W, (A, B) in zip(layers[part], block.adapters)]
-        biases += _block_biases(new_weights, np.asarray(b_bar, dtype=float), rho)
+        block = adapt_linear(W_bar, frozen[part], ranks[part])
+        new_weights = [W + A @ B.T for W, (A, B) in zip(frozen[part], block.adapters)]
+        biases += _block_biases(new_weights, b_bar, rho)
         weights += new_weights
         blocks.append(block)
         rho = float(np.linalg.norm(block.product, 2)) * rho + float(np.linalg.norm(b_bar))
         first += depth
-    return ReLUAdaptation(weights, biases, blocks, radius, _error_bound(targets, blocks))
+    return ReLUAdaptation(weights, biases, blocks, radius, _error_bound(wanted, blocks))
+
+
+def _target_layer(layer: tuple[Array, Array], index: int) -> tuple[Array, Array]:
+    """Return weight (D, D) and bias (D,) of a target layer."""
+    argument = f"targets[{index}]"
+    if not isinstance(layer, tuple | list) or len(layer) != 2:
+        raise TypeError(f"{argument}: expected a pair (weight, bias), got {shown(layer)}")
+    W, b = as_float_array(layer[0], f"{argument}[0]", 2), as_float_array(layer[1], f"{argument}[1]", 1)
+    return W, as_shape(b, f"{argument}[1]", (len(W),))
 
 
 def _block_biases(weights: list[Array], b_bar: Array, rho: float) -> list[Array]:
@@ -304,6 +334,13 @@ def mean_squared_error_bounds(residual: Array, second_moment: Array) -> tuple[fl
     """
     residual, second_moment = as_float_array(residual, "residual", 2), as_float_array(second_moment, "second_moment", 2)
     as_shape(second_moment, "second_moment", (residual.shape[1], residual.shape[1]))
+    spread = np.linalg.eigvalsh(0.5 * (second_moment + second_moment.T))
+    asymmetry = float(np.abs(second_moment - second_moment.T).max())
+    if max(asymmetry, -float(spread[0])) > 1e-10 * max(float(spread[-1]), 0.0):
+        raise ValueError(
+            f"second_moment: expected a symmetric matrix E[x x^T] without negative eigenvalues, got one of least "
+            f"eigenvalue {spread[0]:.3g} and asymmetry {asymmetry:.3g}"
+        )
     top = float(np.linalg.norm(residual, 2)) ** 2
     exact = float(np.trace(residual @ second_moment @ residual.T))
     return exact, float(np.trace(second_moment)) * top, float(np.linalg.norm(second_moment)) * top
@@ -333,8 +370,12 @@ def adapt_attention(frozen: dict[str, Array], target: dict[str, Array], rank: in
         Of each of the four adapters.
     """
     for name, weights in (("frozen", frozen), ("target", target)):
-        if set(weights) != {"Q", "K", "V", "O"}:
+        if set(as_instance(weights, name, dict)) != {"Q", "K", "V", "O"}:
             raise ValueError(f"{name}: expected the keys Q, K, V, O, got {sorted(weights)}")
+    frozen, target = (
+        {key: as_float_array(W, f"{name}[{key!r}]", 2) for key, W in weights.items()}
+        for name, weights in (("frozen", frozen), ("target", target))
+    )
     pair = [rank, rank]
     query_key = adapt_linear(target["K"].T @ target["Q"], [frozen["Q"], frozen["K"].T], pair)
     value_output = adapt_linear(target["O"] @ target["V"], [frozen["V"], frozen["O"]], pair)

@@ -171,6 +171,40 @@ def test_partition_and_refusals():
         expressive_power.adapt_relu([(target, np.zeros(4))], weights, [1, 1], 1.0, partition=[1])
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        # These three gave an answer: of the first two ranks, and of shape (4, 4).
+        (lambda W, F: expressive_power.adapt_relu([(W, np.zeros(4))], F, [1, 1, 2], 1.0), "ranks: expected 2 numbers"),
+        (lambda W, F: expressive_power.adapt_relu([(W, np.zeros((4, 1)))], F, [1, 1], 1.0), r"targets\[0\]\[1\]"),
+        (lambda W, F: expressive_power.adapt_relu([(W, np.zeros(4))], F, [1, 1], 1.0)(np.ones(4)), "x: expected"),
+        (lambda W, F: expressive_power.adapt_relu([(W, np.full(4, np.nan))], F, [1, 1], 1.0), r"targets\[0\]\[1\]"),
+        (lambda W, F: expressive_power.adapt_relu([W], F, [1, 1], 1.0), r"targets\[0\]: expected a pair"),
+        (lambda W, F: expressive_power.adapt_relu([(W, np.zeros(4))], F, [1, 1], 1.0, [1.5]), "partition: expected"),
+        (lambda W, F: expressive_power.adapt_linear(W, F, 1), "ranks: expected a list"),
+        (lambda W, F: expressive_power.adapt_linear(W, F, [1, 1], "2"), "rotations: expected"),
+        (lambda W, F: expressive_power.uniform_partition("3", 1), "depth: expected"),
+        # A bound below 0 on a mean square.
+        (lambda W, F: expressive_power.mean_squared_error_bounds(W, -np.eye(4)), "second_moment: expected a symmetric"),
+        (lambda W, F: expressive_power.mean_squared_error_bounds(W, np.triu(np.ones((4, 4)))), "second_moment"),
+    ],
+)
+def test_what_no_network_is_made_of_is_refused_by_its_name(call, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        call(*layers(4, 2))
+
+
+def test_layers_may_be_lists():
+    target, frozen = layers(4, 2)
+    bias = np.arange(4.0)
+    arrays = expressive_power.adapt_relu([(target, bias)], frozen, [1, 2], 3.0)
+    lists = expressive_power.adapt_relu([(target.tolist(), bias.tolist())], [W.tolist() for W in frozen], [1, 2], 3.0)
+    x = np.random.default_rng(0).standard_normal((4, 5))
+    np.testing.assert_array_equal(lists(x), arrays(x))
+    head = {key: (2.0 * np.eye(3)).tolist() for key in "QKVO"}
+    assert expressive_power.adapt_attention(head, {key: np.eye(3) for key in "QKVO"}, 2).query_key.error < 1e-14
+
+
 def found(**changed):
     """Return numbers that fulfil every claim, with some of them changed."""
     rows = {"1": (0.06, 0.05), "2": (0.02, 0.021), "3": (0.001, 0.002), "4": (1e-28, 1e-4)}
