@@ -187,7 +187,51 @@ def lora_plus_adam(network, steps, lr, ratio, b1, b2, eps):
     return factors
 
 
+def mgpo(network, steps, lr, rho, mu, beta, sign, clamp):
+    """Equation 3 of the published version, with plain steps; ``clamp`` says that the trainer's form is meant."""
+    A, B = network.A.copy(), network.B.copy()
+    vA, vB, mean = None, None, None
+    for _ in range(steps):
+        eA, eB, E = np.zeros_like(A), np.zeros_like(B), np.zeros_like(network.W0)
+        if vA is not None and clamp is None:
+            length = np.sqrt(np.sum(vA**2) + np.sum(vB**2))
+            eA, eB = sign * rho * vA / length / mean, sign * rho * vB / length / mean
+        elif vA is not None:
+            M = S * (vB @ A + B @ vA)
+            E = sign * rho * M / np.linalg.norm(M) * min(1.0 / mean, clamp)
+        gA, gB = network.gradients(A + eA, B + eB, network.lam, network.W0 + E)
+        velocity = S * (gB @ A + B @ gA)
+        length = np.sqrt(np.sum(gA**2) + np.sum(gB**2)) if clamp is None else np.linalg.norm(velocity)
+        mean = length if mean is None else beta * mean + (1 - beta) * length
+        vA, vB = (gA, gB) if vA is None else (mu * vA + gA, mu * vB + gB)
+        A, B = A - lr * gA, B - lr * gB
+    return A, B
+
+
+def ggpo(network, steps, lr, sigma, beta, seed=0):
+    """Equations 6 to 8 of version 1 as its implementations cite them, with plain steps and row by row."""
+    A, B, rng = network.A.copy(), network.B.copy(), np.random.default_rng(seed)
+    last = None
+    for _ in range(steps):
+        W = network.W0 + S * B @ A
+        if last is not None:
+            noise = rng.standard_normal(W.shape)
+            for i, (row, slope) in enumerate(zip(network.W0 + S * B @ A, last)):
+                W[i] += np.sqrt(sigma**2 / len(row) * (row @ row + beta * slope @ slope)) * noise[i]
+        last = (W @ network.Z - network.Y) @ network.Z.T / network.Z.shape[1]
+        gA, gB = network.gradients(A, B, network.lam, W - S * B @ A)
+        A, B = A - lr * gA, B - lr * gB
+    return A, B
+
+
 CASES = {
+    "mgpo": (mgpo, optimizers.MGPO(0.01, "gd", rho=0.3, mu=0.7, beta=0.6), (0.01, 0.3, 0.7, 0.6, 1, None)),
+    "mgpo_trainer": (
+        mgpo,
+        optimizers.MGPOTrainer(0.01, "gd", rho=0.3, mu=0.7, beta=0.6, clamp=0.1),
+        (0.01, 0.3, 0.7, 0.6, -1, 0.1),
+    ),
+    "ggpo": (ggpo, optimizers.GGPO(0.01, "gd", sigma=0.3, beta=0.2), (0.01, 0.3, 0.2)),
     "lora_plus_adam": (
         lora_plus_adam,
         optimizers.LoRAPlusAdam(0.01, 0.8, 0.9, ratio=5.0),

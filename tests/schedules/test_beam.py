@@ -152,6 +152,52 @@ def test_each_snapshot_is_followed_by_an_event_that_keeps_more_than_the_one_befo
     assert boundaries[:8] == [100, 200, 300, 400, 500, 600, 700, 800]
 
 
+def released(T, theta, r, steps, lr, tau, events, first):
+    """The released method with plain steps on ``||X - T||^2/2``, in numbers; returns the counts of pruned terms too."""
+    m, n = T.shape
+    A, B, z = theta[: m * r].reshape(m, r), theta[m * r : (m + n) * r].reshape(n, r), theta[(m + n) * r :]
+    A, B, z, rng = A.copy(), B.copy(), z.copy(), np.random.default_rng(0)
+    half, pruned = steps // (3 * events), []
+    for t in range(steps):
+        w = r * np.exp(z / tau) / np.sum(np.exp(z / tau))
+        if t and t % half == 0 and t < 2 * events * half and (t // half) % 2:
+            old_A, old_B = A.copy(), B.copy()
+        elif t and t % half == 0 and t <= 2 * events * half:
+            p = 1 - (1 - first) * (1 + np.cos(np.pi * (t // half) / 2 / events)) / 2
+            order, total, worst = sorted(range(r), key=lambda k: -w[k]), 0.0, []
+            for k in order:
+                total += w[k]
+                if p < 1 and total > p * r:
+                    worst.insert(0, k)
+            worst = worst[: r // 2]
+            pruned.append(len(worst))
+            for k, at in zip(worst, rng.permutation(len(worst)) if worst else ()):
+                best = order[at]
+                A[:, k], B[:, k] = old_A[:, best], old_B[:, best]
+                z[k] = z[best] = (z[k] + z[best]) / 2
+            w = r * np.exp(z / tau) / np.sum(np.exp(z / tau))
+        G = A @ np.diag(w) @ B.T - T
+        c = np.array([A[:, k] @ G @ B[:, k] for k in range(r)])
+        slopes = w / tau * (c - w @ c / r)
+        A, B, z = A - lr * G @ B @ np.diag(w), B - lr * G.T @ A @ np.diag(w), z - lr * slopes
+    return np.concatenate([A.ravel(), B.ravel(), z]), pruned
+
+
+@pytest.mark.parametrize(("first", "steps"), [(0.95, 48), (0.5, 48), (0.5, 61)])
+def test_a_run_is_the_released_one_with_its_events_in_the_first_two_thirds(first, steps):
+    T = np.random.default_rng(2).standard_normal((5, 4))
+    p = ls.Problem(Denoising(T), 4, 0.0, SoftmaxGates(0.5))
+    A, B = (np.random.default_rng(k).standard_normal((size, 4)) for k, size in enumerate(T.shape))
+    method = ls.Method(ls.optimizers.GD(0.02), Beam(events=4, kept=first))
+    end = ls.solve(p, method, (A, B), stop=ls.StoppingRule(steps, grad_tol=0.0))
+    expected, pruned = released(T, p.join(A, B), 4, steps, 0.02, 0.5, 4, first)
+    assert pruned == ([1, 1, 1, 0] if first == 0.95 else [2, 2, 1, 0])
+    A, B, z = p.split(expected)
+    np.testing.assert_allclose(end.A, A, atol=1e-12)
+    np.testing.assert_allclose(end.B, B, atol=1e-12)
+    np.testing.assert_allclose(end.X, A @ np.diag(p.adapter.weights(z)) @ B.T, atol=1e-12)
+
+
 @pytest.mark.parametrize("expand", ["paper", "preserving", "reseed", "none"])
 @pytest.mark.parametrize("kind", ["gate", "norm", "svd"])
 def test_runs_with_every_option_and_stops_changing_after_the_last_event(expand, kind):

@@ -73,6 +73,32 @@ def test_an_unload_leaves_the_weight_and_the_loss_alone(adapter, fraction):
         stage = after
 
 
+@pytest.mark.parametrize("fraction", [0.3, 0.9])
+def test_a_run_of_adam_is_that_of_the_trainer_whose_moments_start_anew(fraction):
+    problem = linear(0.05, adapter=LoRA(alpha=3.0))
+    f, s, rng = problem.objective, 1.5, np.random.default_rng(3)
+    A, B = (rng.standard_normal((size, 2)) for size in problem.shape)
+    method = ls.Method(ls.optimizers.Adam(0.01), Periodic(5, fraction))
+    end = ls.solve(problem, method, (A, B), stop=ls.StoppingRule(17, grad_tol=0.0))
+    merged = np.zeros(problem.shape)
+    for t in range(17):
+        if t % 5 == 0:
+            moments = [[0.0, 0.0], [0.0, 0.0]]
+            if t:
+                merged += fraction * s * A @ B.T
+                A, B = np.sqrt(1 - fraction) * A, np.sqrt(1 - fraction) * B
+        G = f.value_and_grad(merged + s * A @ B.T)[1]
+        moved = []
+        for k, (p, g) in enumerate(((A, s * G @ B + 0.05 * A), (B, s * G.T @ A + 0.05 * B))):
+            moments[k] = [0.9 * moments[k][0] + 0.1 * g, 0.999 * moments[k][1] + 0.001 * g * g]
+            first, second = moments[k][0] / (1 - 0.9 ** (t % 5 + 1)), moments[k][1] / (1 - 0.999 ** (t % 5 + 1))
+            moved.append(p - 0.01 * first / (np.sqrt(second) + 1e-8))
+        A, B = moved
+    assert_allclose(end.A, A, atol=1e-12)
+    assert_allclose(end.B, B, atol=1e-12)
+    assert_allclose(end.X, merged + s * A @ B.T, atol=1e-12)
+
+
 def test_full_unload_restarts_from_the_lora_start():
     stage = random_stage(linear())
     after = Periodic().transition(stage, np.random.default_rng(2))
