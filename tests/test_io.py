@@ -406,13 +406,16 @@ def test_what_is_wrong_with_compressed_ratings_names_the_file(tmp_path, content,
         (b"\x1f\x8b\x08\0\xa1\x30", "is compressed by gzip, which a name that ends in .gz says"),
         (b"PK\x03\x04\x14\0\x06\0\x08\0\0\0!\0\xdd\xff", "or a spreadsheet, to be exported as .csv"),
         (b"PAR1\x15\x04\x15\xd0\xff", "is a Parquet table, to be exported as .csv"),
+        (b"ARROW1\0\0\xff\xff\xff\xff", "is a table of Arrow, to be exported as .csv"),
     ],
 )
 def test_what_is_no_text_is_told_by_its_beginning(tmp_path: pathlib.Path, content: bytes, message: str) -> None:
-    """They were called text in another encoding, and iconv makes nothing of them."""
-    (tmp_path / "r.csv").write_bytes(content)
-    with pytest.raises(ValueError, match=rf"r\.csv: .*{message}"):
-        read_ratings(tmp_path / "r.csv")
+    """They were called text in another encoding, and iconv makes nothing of them; or asked for their delimiter."""
+    for name in ("r.csv", "r.parquet"):
+        (tmp_path / name).write_bytes(content)
+        for read in (read_ratings, read_pairs):
+            with pytest.raises(ValueError, match=rf"{name}: .*{message}"):
+                read(tmp_path / name)
 
 
 def test_ratings_that_are_no_text(tmp_path: pathlib.Path) -> None:

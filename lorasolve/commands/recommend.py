@@ -49,6 +49,12 @@ class RecommendCommand(Command):
                 labels = (part.astype(str).tolist() for part in (seen.row_labels, seen.col_labels))
                 remark_otherwise_written(args, model, *labels)
                 remark_exchanged(args, model, *(part.astype(str).tolist() for part in without))
+        if model.means in ("columns", "both"):
+            remark(
+                args,
+                f"means {model.means}: columns of few ratings may lead by an average of their own; "
+                "a model with --means rows ranks them lower",
+            )
         rows = model.row_labels if args.rows is None else args.rows
         with as_options(rows="--rows", count="--count"):
             found = model.best_columns(rows, args.count, without=without)

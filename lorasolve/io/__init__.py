@@ -17,6 +17,8 @@ from .labels import label_places as label_places
 from .labels import plain_labels as plain_labels
 from .ratings import Pairs as Pairs
 from .ratings import Ratings as Ratings
+from .ratings import as_values as as_values
+from .ratings import labelled as labelled
 from .ratings import read_pairs as read_pairs
 from .ratings import read_ratings as read_ratings
 from .reading import readable as readable

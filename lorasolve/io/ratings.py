@@ -6,14 +6,18 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .._support.files import PathLike
-from .._support.validate import Array, as_instance, as_path
+from .._support.validate import Array, as_array, as_float_array, as_instance, as_path
 from ._doubts import Doubts
-from .labels import given_twice, is_integer_label
+from .labels import given_twice, is_integer_label, plain_labels
 from .matrix_market import is_matrix_market, read_matrix_market
 from .reading import open_text, readable
 from .text_tables import DELIMITERS, MISSING, PLAIN, WHOLE_MATRIX, Table, TextFormat, delimiter_of
+
+# What to do about an entry that is given twice.
+ONCE = "keep the last, or the mean, of those of one pair"
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +31,7 @@ class Ratings:
     values : ndarray of float, shape (N,)
         The entries.
     row_labels, col_labels : ndarray, shapes (m,) and (n,)
-        What the file calls the rows and columns.
+        What the file, or who made them, calls the rows and columns, in ascending order.
     skipped : int
         Lines of the file that had no value and were left out.
     """
@@ -42,6 +46,33 @@ class Ratings:
     def __repr__(self) -> str:
         m, n = self.shape
         return f"Ratings({m} x {n}, {len(self.values)} entries)"
+
+    @classmethod
+    def from_labels(cls, rows: ArrayLike, cols: ArrayLike, values: ArrayLike) -> Ratings:
+        """Return entries from the columns of a table.
+
+        Of a data frame with a rating a line: ``Ratings.from_labels(frame["user"], frame["item"], frame["stars"])``.
+
+        Parameters
+        ----------
+        rows, cols : array_like of labels, shape (N,)
+            What row and column of each entry are called: numbers, texts or dates, of one kind each.
+        values : array_like of float, shape (N,)
+            The entries.
+
+        Returns
+        -------
+        Ratings
+
+        Raises
+        ------
+        ValueError
+            For columns of different lengths or none, labels that are missing or of several kinds, values that are not
+            finite, and an entry given twice.
+        TypeError
+            For labels without an order, and values that are no real numbers.
+        """
+        return labelled(rows, cols, values, ("rows", "cols", "values"))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -64,6 +95,29 @@ class Pairs:
     rows: list[str]
     cols: list[str]
     names: tuple[str, str]
+
+
+def labelled(rows: ArrayLike, cols: ArrayLike, values: ArrayLike, names: tuple[str, str, str]) -> Ratings:
+    """Return entries with their labels in order; errors call the three columns by ``names``."""
+    entries = as_values(values, names[2])
+    row_labels, i = np.unique(plain_labels(rows, names[0], "row"), return_inverse=True)
+    col_labels, j = np.unique(plain_labels(cols, names[1], "column"), return_inverse=True)
+    together = ", ".join(dict.fromkeys(names))
+    if not i.size == j.size == entries.size:
+        lengths = f"{i.size}, {j.size} and {entries.size}"
+        raise ValueError(f"{together}: expected three arrays of one length, got {lengths}")
+    i, j = i.ravel(), j.ravel()
+    twice = given_twice(i, j) if i.size else None
+    if twice is not None:
+        row, col = row_labels[i[twice[1]]].item(), col_labels[j[twice[1]]].item()
+        raise ValueError(f"{together}: the entry of row {row!r} and column {col!r} is given more than once; {ONCE}")
+    return Ratings(i, j, entries, row_labels, col_labels)
+
+
+def as_values(values: ArrayLike, argument: str) -> Array:
+    """Return entries as finite numbers; columns of several types come as objects, and are of the type they hold."""
+    array = as_array(values, argument)
+    return as_float_array(array.tolist() if array.dtype.kind == "O" else array, argument, 1, np.float64)
 
 
 def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
@@ -147,7 +201,7 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
         before, after = twice
         raise ValueError(
             f"{path}, line {lines[after]}: row {rows[after]!r}, column {cols[after]!r} has a value already "
-            f"(line {lines[before]}); each entry may occur once: keep the last, or the mean, of those of one pair"
+            f"(line {lines[before]}); each entry may occur once: {ONCE}"
             f"{'' if table.has_header else WHOLE_MATRIX}"
         )
     return Ratings(row_index, col_index, np.asarray(values), row_labels, col_labels, skipped)

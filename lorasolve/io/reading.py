@@ -25,6 +25,7 @@ _NO_TEXT = {
     b"\x1f\x8b": "compressed by gzip, which a name that ends in .gz says",
     b"PK\x03\x04": "a zip archive, which has to be unpacked, or a spreadsheet, to be exported as .csv",
     b"PAR1": "a Parquet table, to be exported as .csv",
+    b"ARROW1": "a table of Arrow, to be exported as .csv",
 }
 
 _BROKEN = (
@@ -47,6 +48,22 @@ def _check_file(path: PathLike) -> None:
         raise ValueError(f"is {facts.st_size} bytes long, and at most {LARGEST_BYTES} are read")
 
 
+def _told(content: bytes) -> str | None:
+    """Return what content is that begins as no text does, in words, or None."""
+    found = next((text for start, text in _NO_TEXT.items() if content.startswith(start)), None)
+    return None if found is None else f"is {found}, and no text file"
+
+
+def what_else(path: PathLike) -> str | None:
+    """Return what a file is that is there and begins as no text does, in words, or None."""
+    try:
+        _check_file(path)  # a pipe would be waited for
+        with open(path, "rb") as file:
+            return _told(file.read(max(map(len, _NO_TEXT))))
+    except (OSError, ValueError):
+        return None
+
+
 @contextlib.contextmanager
 def readable(path: PathLike) -> Iterator[None]:
     """Turn the many ways in which a file can be broken into one error that names it; ask for its size first."""
@@ -54,9 +71,9 @@ def readable(path: PathLike) -> Iterator[None]:
         _check_file(path)
         yield
     except UnicodeDecodeError as error:
-        found = next((text for start, text in _NO_TEXT.items() if error.object.startswith(start)), None)
+        found = _told(error.object)
         if found is not None:
-            raise ValueError(f"{path}: is {found}, and no text file") from error
+            raise ValueError(f"{path}: {found}") from error
         encoding = "UTF-16" if error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "LATIN1"
         raise ValueError(
             f"{path}: is not a UTF-8 text file ({error.reason} at byte {error.start}); text in another encoding is "

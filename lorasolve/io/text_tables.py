@@ -13,6 +13,7 @@ from typing import IO
 from .._support.files import PathLike
 from .._support.keywords import suggest
 from .._support.validate import as_flag, as_iterable, as_text
+from .reading import what_else
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".data": "\t", ".inter": "\t"}
 # What headers call the row, the column and the value of an entry, without capitals, spaces, hyphens and underscores.
@@ -79,10 +80,11 @@ def delimiter_of(path: PathLike, form: TextFormat, known: list[str], kind: str) 
     packed = ".gz" if name.suffix == ".gz" else ""
     suffix = name.with_suffix("").suffix if packed else name.suffix
     if form.delimiter is None and suffix not in DELIMITERS:
-        raise ValueError(
-            f"{path}: unknown kind of {kind} {suffix + packed!r}; accepted: {', '.join(sorted(known))}, .csv.gz and "
+        unknown = (
+            f"unknown kind of {kind} {suffix + packed!r}; accepted: {', '.join(sorted(known))}, .csv.gz and "
             "the like, or any text file with a delimiter (delimiter, or --delimiter)"
         )
+        raise ValueError(f"{path}: {what_else(path) or unknown}")
     return form.delimiter or (None if suffix == ".csv" else DELIMITERS[suffix])
 
 

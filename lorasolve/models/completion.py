@@ -19,7 +19,6 @@ from .._support.validate import (
     as_flag,
     as_float_array,
     as_index_array,
-    as_instance,
     as_integer,
     as_number,
     as_partial_matrix,
@@ -143,6 +142,9 @@ class CompletionModel:
         self, rows: ArrayLike, count: int = 10, *, without: tuple[ArrayLike, ArrayLike] | None = None
     ) -> tuple[Array, Array, Array]:
         """Return the columns of the largest predictions in each row, such as what to recommend to each user.
+
+        Effects of columns are plain averages: one that was rated once, and well, leads the lists of all rows. With
+        ``means="rows"`` what the entries of a column have in common is left to the update, where few weigh little.
 
         Parameters
         ----------
@@ -431,7 +433,9 @@ class _Centred:
     """Ratings less their means: what is left is completed by a low-rank update."""
 
     def __init__(self, ratings: Ratings, means: str, clip: tuple[float, float] | None) -> None:
-        as_instance(ratings, "ratings", Ratings)
+        if not isinstance(ratings, Ratings):
+            remedy = "Ratings.from_labels(rows, cols, values) of lorasolve.io makes one of the columns of a table"
+            raise TypeError(f"ratings: expected a Ratings, got {shown(ratings)}; {remedy}")
         self.kind = as_choice(means, "means", MEANS)
         self.clip = None if clip is None else _as_range(clip)
         # Before the solve, and not after it.

@@ -12,8 +12,8 @@ from sklearn.metrics import r2_score
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .._support.validate import Array, as_array, as_float_array, shown
-from ..io import Ratings, given_twice, label_places, plain_labels
+from .._support.validate import Array, shown
+from ..io import Ratings, as_values, given_twice, label_places, labelled
 from ..models import CompletionModel, fit_completion
 from ._interruptions import end_if_interrupted
 
@@ -244,23 +244,11 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
             raise ValueError(f"X: expected entries with their values, got none; they belong in {where}, y is not read")
         rows, cols, values = triples
         name = "values" if self.entries is None else f"X[{self.entries[2]!r}]"
-        array = as_array(values, name)
-        # Columns of several types come as objects; as a list they are of the type that they hold.
-        return rows, cols, as_float_array(array.tolist() if array.dtype.kind == "O" else array, name, 1, np.float64)
+        return rows, cols, as_values(values, name)
 
     def _labelled(self, X: Any) -> Ratings:
         """Return entries with their labels in order."""
-        rows, cols, values = self._valued(X)
-        row_labels, i = np.unique(plain_labels(rows, "X", "row"), return_inverse=True)
-        col_labels, j = np.unique(plain_labels(cols, "X", "column"), return_inverse=True)
-        if not i.size == j.size == values.size:
-            raise ValueError(f"X: expected three arrays of one length, got {i.size}, {j.size} and {values.size}")
-        i, j = i.ravel(), j.ravel()
-        twice = given_twice(i, j)
-        if twice is not None:
-            row, col = row_labels[i[twice[1]]].item(), col_labels[j[twice[1]]].item()
-            raise ValueError(f"X: the entry of row {row!r} and column {col!r} is given more than once")
-        return Ratings(i, j, values, row_labels, col_labels)
+        return labelled(*self._valued(X), ("X", "X", "X"))
 
     def _matrix(self, X: Any, reset: bool) -> Array:
         """Return a matrix with NaN for what is not observed."""

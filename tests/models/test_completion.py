@@ -16,7 +16,7 @@ import scipy.sparse
 
 import lorasolve as ls
 from lorasolve.cli import main
-from lorasolve.io import Ratings
+from lorasolve.io import Ratings, read_ratings
 from lorasolve.models import CompletionModel, choose_completion, fit_completion
 
 
@@ -121,6 +121,49 @@ def test_positions_of_ratings_are_checked_before_they_are_counted(means) -> None
     for rows in (np.array([0, 7]), np.array([0.0, 1.0]), np.array([0, -1])):
         with pytest.raises((ValueError, TypeError), match=r"ratings\.rows: expected integers"):
             fit_completion(Ratings(rows, np.array([0, 1]), np.ones(2), np.arange(2), np.arange(2)), 0.1, means)
+
+
+@pytest.mark.parametrize("form", [list, np.asarray, tuple])
+def test_ratings_of_labels_are_those_of_a_file(tmp_path, form) -> None:
+    rng = np.random.default_rng(3)
+    places = rng.permutation(60)[:30]
+    rows, cols, values = [f"u{k // 6}" for k in places], [int(k % 6) for k in places], rng.integers(1, 6, 30) / 2
+    path = tmp_path / "ratings.csv"
+    path.write_text("".join(f"{i},{j},{v}\n" for i, j, v in zip(rows, cols, values)))
+    read, made = read_ratings(path), Ratings.from_labels(form(rows), form(cols), form(values))
+    for name in ("rows", "cols", "values", "row_labels", "col_labels"):
+        np.testing.assert_array_equal(getattr(made, name), getattr(read, name))
+    model = fit_completion(made, 0.5, "both").model
+    np.testing.assert_array_equal(
+        model.predict(rows, cols), fit_completion(read, 0.5, "both").model.predict(rows, cols)
+    )
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ((["a"], ["b", "c"], [1.0, 2.0]), "rows, cols, values: expected three arrays of one length, got 1, 2 and 2"),
+        ((["a", "a"], ["b", "b"], [1.0, 2.0]), "rows, cols, values: the entry of row 'a' and column 'b' is given more"),
+        ((["a", None], ["b", "b"], [1.0, 2.0]), "rows: expected a row label for each entry, got None"),
+        ((["a", 1], ["b", "b"], [1.0, 2.0]), "rows: expected row labels of one kind, got 'a' and 1"),
+        ((["a", "b"], ["b", "b"], [1.0, np.nan]), "values: has non-finite entries, the first at [1]"),
+        ((["a", "b"], ["b", "b"], ["x", "y"]), "values: expected real numbers, got an array of dtype <U1"),
+        (([], [], []), "values: is empty"),
+    ],
+)
+def test_columns_that_make_no_ratings_are_named(columns, message) -> None:
+    with pytest.raises((TypeError, ValueError)) as caught:
+        Ratings.from_labels(*columns)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_table_in_place_of_ratings_is_told_how_to_make_them() -> None:
+    """It was told that ratings are Ratings, which only a file or indices of one's own made."""
+    for table in (np.ones((3, 3)), ([1, 2], [1, 2], [3.0, 4.0])):
+        with pytest.raises(
+            TypeError, match=r"^ratings: expected a Ratings, .*; Ratings\.from_labels\(rows, cols, values\)"
+        ):
+            fit_completion(table)
 
 
 def test_default_lam_is_a_tenth_of_the_critical_one() -> None:
@@ -442,6 +485,26 @@ def test_a_format_without_its_file_is_refused(tmp_path, monkeypatch, capsys) -> 
     told = "--delimiter, --skip-missing: expected beside --without, the file whose format it is"
     assert capsys.readouterr().err == f"lorasolve recommend: {told}\n"
     assert main(["recommend", "m.npz", *form, "--without", "r.csv"]) == 0
+
+
+def test_an_item_that_one_user_praised_leads_the_lists_of_all_only_where_means_of_columns_are_taken_off(
+    tmp_path, monkeypatch, capsys
+) -> None:
+    """Means by hand: 3 in each row, item "odd" 2 above that by its one rating, "good" 0.8 by twenty."""
+    rows = [f"u{k:02}" for k in range(20)]
+    lines = [f"{row},good,{4 if k % 5 else 3}\n{row},bad,{2 if k % 5 else 3}\n" for k, row in enumerate(rows)]
+    text = "".join(lines) + "u20,odd,5\nu20,bad,1\n"
+    (tmp_path / "ratings.csv").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    first = {}
+    for means in ("both", "rows"):
+        assert main(["complete", "ratings.csv", "--means", means, "--lam", "1", "--out", means]) == 0
+        capsys.readouterr()
+        assert main(["recommend", f"{means}.npz", "--rows", "u01", "--count", "1"]) == 0
+        out, err = capsys.readouterr()
+        first[means] = out.splitlines()[1].split(",")[1]
+        assert ("columns of few ratings may lead" in err) == (means == "both")
+    assert first == {"both": "odd", "rows": "good"}
 
 
 def test_recommendations_leave_out_what_was_rated(tmp_path, monkeypatch, capsys) -> None:
