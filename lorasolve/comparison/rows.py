@@ -43,8 +43,9 @@ class Row:
         ``(objective - reference) / |reference|``, the difference itself where the reference is 0; below 0 only by the
         reference's own gap.
     missing : list of float or None
-        Per start, the share of the decrease from ``f(0)`` to ``reference`` that is missing: 0 at the optimum, 1 at the
-        frozen weight, infinite for a diverged run.
+        Per start, the share of the decrease from the frozen weight, where ``L`` is ``f(0)`` but for the penalty of what
+        was merged, to ``reference`` that is missing: 0 at the optimum, 1 at the frozen weight, infinite for a diverged
+        run.
     gap : float or None
         Bound on ``(F(X) - min F) / |F(X)|`` for the problem's own ``F``, without decay relative to ``|f(0)|`` where
         that is larger: the largest of all starts, None where one has none.
@@ -146,7 +147,7 @@ def row_of(
         objective=shown.fun,
         reference=optimum,
         suboptimality=None if optimum is None or not finite else (shown.fun - optimum) / (abs(optimum) or 1.0),
-        missing=None if optimum is None else _missing_shares(problem, ended, optimum),
+        missing=None if optimum is None else _missing_shares(_at_frozen_weight(problem, target, ended), ended, optimum),
         gap=gap,
         level=level,
         is_global=_all_global([None if c is None else c.is_global for c in certificates]),
@@ -188,8 +189,16 @@ def _all_global(answers: list[bool | None]) -> bool | None:
     return True if answers and all(answers) else None
 
 
-def _missing_shares(problem: Problem, ended: list[Result], optimum: float) -> list[float]:
-    decrease = problem.value_at_zero - optimum
+def _at_frozen_weight(problem: Problem, target: Target, ended: list[Result]) -> float:
+    """Return what the target is at ``X = 0``: ``f(0)``, and the penalty of ``-M`` where ``M`` was merged."""
+    merged = target.merged(ended)
+    if merged is None or target.weight is None:
+        return problem.value_at_zero
+    return problem.value_at_zero + target.weight * float(np.linalg.svd(merged, compute_uv=False).sum())
+
+
+def _missing_shares(at_frozen_weight: float, ended: list[Result], optimum: float) -> list[float]:
+    decrease = at_frozen_weight - optimum
     # Where the optimum is X = 0 there is none, but for rounding.
     unit = decrease if decrease > _ROUNDING * abs(optimum) else abs(optimum) or 1.0
     return [(objective_of(result) - optimum) / unit for result in ended]

@@ -266,7 +266,7 @@ def compare(
                     ended = kept.ends(names, numbers, tune)
                 for tuned, results in ended:
                     target = _target(tuned.method, problem, init)
-                    rows.append(row_of(problem, tuned, results, target, optima.of(target), tol, held_out))
+                    rows.append(row_of(problem, tuned, results, target, optima.of(target, results), tol, held_out))
                     runs.append(results)
                 interrupted = kept.interrupted
     except KeyboardInterrupt:

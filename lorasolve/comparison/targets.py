@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from .._support.text import component_text
-from .._support.validate import as_instance
+from .._support.validate import Array, as_instance
 from ..convex import solve_convex
 from ..engine import solve
 from ..method import Method
@@ -31,12 +32,22 @@ class Target:
         ``w`` where the method minimises ``f(X) + w ||X||_*``, 0 for ``f`` itself over all updates; None for other
         penalties and for ``f`` over the updates of rank at most ``r``.
     rank : int or None
-        ``r`` in the last case; None where the start has merged something, which comes on top of rank ``r``.
+        ``r`` in the last case.
+    beside : bool
+        Whether the start has merged an ``M`` into the frozen weight, so that weight and rank are those of ``X - M``.
     """
 
     text: str
     weight: float | None = None
     rank: int | None = None
+    beside: bool = False
+
+    def merged(self, ended: Sequence[Result]) -> Array | None:
+        """Return ``M`` as the runs have merged it; None where nothing is, and where it differs between them."""
+        updates = [result.merged for result in ended] if self.beside else []
+        if any(update is None or not np.array_equal(update, updates[0]) for update in updates):
+            return None
+        return None if not updates or updates[0] is None else updates[0].astype(np.float64)
 
 
 def target_of(method: Method, problem: Problem, given: Any = None) -> Target:
@@ -61,8 +72,9 @@ def target_of(method: Method, problem: Problem, given: Any = None) -> Target:
         frozen = ", a factor frozen" if own.trainable is not None else ""
         return Target(f"f with the penalty of {adapter.name}{frozen}{f' beside M, merged by {by}' if by else ''}")
     if by:
-        decayed = f"f + {weight:g} ||X - M||_*" if weight > 0.0 else f"f over rank <= {own.rank} beside M"
-        return Target(f"{decayed}, M merged by {by}")
+        if weight > 0.0:
+            return Target(f"f + {weight:g} ||X - M||_*, M merged by {by}", weight, beside=True)
+        return Target(f"f over rank <= {own.rank} beside M, M merged by {by}", rank=own.rank, beside=True)
     if weight > 0.0:
         return Target(f"f + {weight:g} ||X||_*", weight)
     return Target(f"f over rank <= {own.rank}", rank=own.rank)
@@ -85,20 +97,24 @@ class Optima:
     """The least values of the targets on one problem, each computed once."""
 
     problem: Problem
-    _known: dict[Target, float | None] = field(default_factory=dict)
+    _known: dict[tuple[Target, bytes], float | None] = field(default_factory=dict)
 
-    def of(self, target: Target) -> float | None:
-        """Return the least value of a target, None where it is not known."""
-        if target not in self._known:
-            self._known[target] = self._compute(target)
-        return self._known[target]
+    def of(self, target: Target, ended: Sequence[Result] = ()) -> float | None:
+        """Return the least value of the target of some runs, None where it is not known."""
+        merged = target.merged(ended)
+        key = (target, b"" if merged is None else merged.tobytes())
+        if key not in self._known:
+            self._known[key] = None if target.beside and merged is None else self._compute(target, merged)
+        return self._known[key]
 
     def learn(self, target: Target, value: float) -> None:
-        """Take a least value that is known already."""
-        self._known[target] = value
+        """Take a least value that is known already, of a target where nothing is merged."""
+        self._known[target, b""] = value
 
-    def _compute(self, target: Target) -> float | None:
+    def _compute(self, target: Target, merged: Array | None) -> float | None:
         objective = self.problem.objective.in_float64()
+        if merged is not None:
+            objective = objective.merged(merged)
         if target.rank is not None:
             found = objective.minimizer(0.0, target.rank)
             return None if found is None else _above_bound(objective, objective.factor_value(*found))

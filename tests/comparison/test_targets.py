@@ -53,7 +53,7 @@ def test_every_component_takes_part(problem):
         ("gd+periodic/lam=0", 0.0),
         ("gd/lam=0", None),
         ("gd+periodic", None),
-        ("gd~pissa", None),
+        ("gd~pissa", 0.05),
         ("gd~lora_ga/lam=0", None),
         (Method("gd", adapter=SoftmaxGates()), None),
         (Method("gd", adapter=DoRA()), None),
@@ -62,7 +62,8 @@ def test_every_component_takes_part(problem):
     ],
 )
 def test_what_a_method_minimises(problem, method, weight):
-    assert target_of(Method.of(method), problem).weight == weight
+    target = target_of(Method.of(method), problem)
+    assert target.weight == weight and target.beside == ("pissa" in str(method) or "lora_ga" in str(method))
 
 
 def test_a_start_within_the_weight_is_not_held_against_the_nuclear_norm_of_the_update(problem):
@@ -77,13 +78,56 @@ def test_a_start_within_the_weight_is_not_held_against_the_nuclear_norm_of_the_u
         least = whole.objective.value_and_grad(X)[0] + 0.05 * np.linalg.svd(X - M, compute_uv=False).sum()
         assert row.objective == pytest.approx(least, rel=1e-6)
         assert row.minimises.startswith("f + 0.05 ||X - M||_*, M merged by ") and row.minimises != named.minimises
-        assert row.reference is row.suboptimality is row.missing is None and row.is_global is False
+        # Of full rank it ends at the optimum of what it minimises.
+        assert abs(row.suboptimality) < 1e-9 and abs(row.missing[0]) < 1e-9 and row.is_global is False
     assert named.best() == 0 and given.best() is None
     # From factors that are given nothing is merged, and a problem that holds what was merged is its own.
-    assert target_of(Method.parse("gd~pissa/lam=0"), whole).rank is None
+    assert target_of(Method.parse("gd~pissa/lam=0"), whole).beside
     A, B = named.results[0].A, named.results[0].B
     assert ls.compare(whole, "lbfgs~pissa", init=(A, B)).best() == 0
     assert ls.compare(given.results[0].problem, "lbfgs", init=given.results[0]).best() == 0
+
+
+@pytest.fixture(scope="module")
+def isotropic():
+    """``f = ||W0 + X - T||^2/2``, as the samples are orthonormal directions: optima are soft-thresholded by hand."""
+    rng = np.random.default_rng(5)
+    W0, T = rng.standard_normal((7, 5)), rng.standard_normal((7, 5))
+    Z = np.sqrt(40) * np.linalg.qr(rng.standard_normal((40, 5)))[0].T
+    return ls.Problem(LinearFineTuning(W0, Z, T @ Z), 5, 0.4), W0, T
+
+
+@pytest.mark.parametrize("method", ["lbfgs~pissa", "lbfgs~milora", "lbfgs~pissa@lora:alpha=10"])
+@pytest.mark.parametrize("lam", [0.4, 0.0])
+def test_a_start_within_the_weight_is_held_against_the_optimum_beside_what_it_merged(isotropic, method, lam, tmp_path):
+    """Whether PiSSA had ended at the optimum of what it minimises, nothing said."""
+    problem, W0, T = isotropic
+    if lam == 0.0:
+        problem = problem.replace(rank=2)
+    problem = problem.replace(lam=lam)
+    # Well before the optimum, so that some of the decrease is missing.
+    found = ls.compare(problem, method, 2, stop=ls.StoppingRule(max_iter=2), store=tmp_path / "runs")
+    (row,), (result,) = found.rows, found.results
+    U, values, Vt = np.linalg.svd(W0, full_matrices=False)
+    moved = slice(problem.rank) if "pissa" in method else slice(-problem.rank, None)
+    M = -(U[:, moved] * values[moved]) @ Vt[moved]
+    np.testing.assert_allclose(result.merged, M, atol=1e-9)
+    # The update beside M is soft-thresholded, and cut off at the rank where there is no decay.
+    s = np.linalg.svd(T - W0 - M, compute_uv=False)
+    weight = lam / result.problem.scale
+    kept = np.maximum(s - weight, 0.0) if lam else np.where(np.arange(5) < problem.rank, s, 0.0)
+    least = 0.5 * ((s - kept) ** 2).sum() + weight * kept.sum()
+    assert row.reference == pytest.approx(least, rel=1e-6)
+    at_frozen_weight = 0.5 * ((T - W0) ** 2).sum() + weight * values[moved].sum()
+    missing = [(run.fun - least) / (at_frozen_weight - least) for run in found.runs[0]]
+    assert row.missing == pytest.approx(missing, rel=1e-4) and max(missing) > 1e-3
+
+
+def test_no_least_value_is_known_beside_updates_that_differ_between_starts(problem):
+    (row,) = ls.compare(problem, "lbfgs~lora_ga:direction='random'", 2).rows
+    assert row.minimises.startswith("f + 0.05 ||X - M||_*") and row.reference is row.missing is None
+    (row,) = ls.compare(problem, "lbfgs~lora_ga:direction='random'", 1).rows
+    assert row.reference is not None
 
 
 @pytest.mark.parametrize(
