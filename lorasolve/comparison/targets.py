@@ -44,10 +44,9 @@ class Target:
 
     def merged(self, ended: Sequence[Result]) -> Array | None:
         """Return ``M`` as the runs have merged it; None where nothing is, and where it differs between them."""
-        updates = [result.merged for result in ended] if self.beside else []
-        if any(update is None or not np.array_equal(update, updates[0]) for update in updates):
-            return None
-        return None if not updates or updates[0] is None else updates[0].astype(np.float64)
+        updates = [result.merged for result in ended if result.merged is not None] if self.beside else []
+        same = all(np.array_equal(update, updates[0]) for update in updates)
+        return updates[0].astype(np.float64) if updates and same else None
 
 
 def target_of(method: Method, problem: Problem, given: Any = None) -> Target:
