@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -203,17 +204,22 @@ def test_the_suites_that_read_the_registries_pass_with_them(copy: pathlib.Path) 
     )
 
 
-def test_what_an_unfinished_one_lacks_comes_as_one_failure_that_names_it_all(copy: pathlib.Path) -> None:
-    unfinished = copy / "lorasolve" / "objectives" / "unfinished.py"
-    unfinished.write_text(
+@pytest.fixture
+def unfinished(copy: pathlib.Path) -> Iterator[None]:
+    """Have an objective in the copy that is not finished."""
+    path = copy / "lorasolve" / "objectives" / "unfinished.py"
+    path.write_text(
         '"""Unfinished."""\n\nfrom lorasolve.objectives import Objective\n\n\nclass Unfinished(Objective):\n'
         '    """Nothing but a name."""\n\n    name = "unfinished"\n\n'
         "    def __init__(self, *parts):\n        self.shape = (3, 2)\n"
     )
-    try:
-        shown = pytest_in(copy, "-k", "unfinished", *(str(ROOT / suite) for suite in SUITES))
-    finally:
-        unfinished.unlink()
+    yield
+    path.unlink()
+
+
+@pytest.mark.usefixtures("unfinished")
+def test_what_an_unfinished_one_lacks_comes_as_one_failure_that_names_it_all(copy: pathlib.Path) -> None:
+    shown = pytest_in(copy, "-k", "unfinished", *(str(ROOT / suite) for suite in SUITES))
     assert "1 failed" in shown.splitlines()[-1], shown
     for words in (
         "WRONG  listed",
@@ -223,3 +229,13 @@ def test_what_an_unfinished_one_lacks_comes_as_one_failure_that_names_it_all(cop
         "write a classmethod example",
     ):
         assert words in shown
+
+
+@pytest.mark.usefixtures("unfinished")
+def test_they_are_compiled_ahead_without_those_that_offer_no_example(copy: pathlib.Path) -> None:
+    program = """
+from lorasolve.commands import warm
+pairs = {(problem.objective.name, optimizer.name) for problem, optimizer in warm._pairs()}
+print(("log_cosh", "normalized_gd") in pairs, any(name == "unfinished" for name, _ in pairs))
+"""
+    assert python(copy, "-c", program).stdout == "True False\n"
