@@ -169,6 +169,11 @@ def _overrides(cls: type, base: type, method: str) -> bool:
     return getattr(cls, method) is not getattr(base, method)
 
 
+def _own(cls: type, name: str, base: type, method: str, signature: str) -> Checked:
+    """Return whether a component has its own of a method that each of its kind needs."""
+    return _required(name, _overrides(cls, base, method), method, f"write {method}{signature}")
+
+
 def _serves_float32(cls: Any) -> bool:
     """Return whether the example is to be had in float32, with a twin in float64."""
     if "float32" not in cls.dtypes:
@@ -221,6 +226,8 @@ def _adapter(cls: Any) -> Iterator[Checked]:
     yield _required(
         "saved", again == adapter, "settings survive JSON", "settings must survive JSON: numbers, texts, None"
     )
+    yield _own(cls, "evaluated", Adapter, "value_and_grad", "(objective, theta, rank, grad) -> float")
+    yield _own(cls, "its update", Adapter, "update", "(objective, theta, rank) -> X")
     certified = adapter.low_rank or adapter.nuclear_weight(1.0, 1) > 0.0
     yield _able(
         "certified", certified, "low_rank or nuclear_weight", "state low_rank if X = s A B^T, or write nuclear_weight"
@@ -237,6 +244,10 @@ def _optimizer(cls: Any) -> Iterator[Checked]:
         yield Checked("tested", True, f"on {problem!r}")
     except ValueError as reason:
         yield Checked("tested", False, f"give check_optimizer a problem: {reason}")
+    if issubclass(cls, DrivenOptimizer):
+        yield _own(cls, "runs", DrivenOptimizer, "descend", "(function, z, product, accept) -> z")
+    else:
+        yield _own(cls, "runs", Optimizer, "update", "(problem, state, value, grad)")
     yield _documented(cls, "fixed points")
     yield _able(
         "schedules", optimizer.takes_step_factor, "takes_step_factor", "scale the step by state.step_factor and set it"
@@ -271,6 +282,7 @@ def _schedule(cls: Any) -> Iterator[Checked]:
 def _init(cls: Any) -> Iterator[Checked]:
     yield from _settings(cls)
     yield _documented(cls)
+    yield _own(cls, "starts", Init, "start", "(problem, rng) -> Start")
     problem = Problem(LinearFineTuning.example(np.random.default_rng(0)), 2)
     reason = cls().refusal(problem)
     yield _required("tested", reason is None, f"on {problem!r}", f"give check_init a problem: {reason}")
@@ -279,20 +291,19 @@ def _init(cls: Any) -> Iterator[Checked]:
 def _convex(cls: Any) -> Iterator[Checked]:
     yield from _settings(cls)
     yield _documented(cls)
-    yield _required("tested", _overrides(cls, ConvexRoute, "run"), "run", "write run(problem, tol, report) -> Solution")
+    yield _own(cls, "tested", ConvexRoute, "run", "(problem, tol, report) -> Solution")
 
 
 def _executor(cls: Any) -> Iterator[Checked]:
     yield from _settings(cls)
     yield _documented(cls)
-    opens = _overrides(cls, Executor, "open")
-    yield _required("opens", opens, "open", "write open(start, n_workers, threads, results) -> Pool")
+    yield _own(cls, "opens", Executor, "open", "(start, n_workers, threads, results) -> Pool")
 
 
 def _attack(cls: Any) -> Iterator[Checked]:
     yield from _settings(cls)
     yield _documented(cls)
-    yield _required("searched", _overrides(cls, Attack, "families"), "families", "write families() -> tuple of Family")
+    yield _own(cls, "searched", Attack, "families", "() -> tuple of Family")
     of_all = re.match(rf"{cls.name}\b", cls.summary) is not None
     yield _required("in the help", of_all, "summary", f"begin summary with {cls.name!r}: it is all that the help shows")
 

@@ -229,7 +229,7 @@ class DrivenOptimizer(Optimizer):
         ``product(z, direction)`` multiplies by the Hessian. ``accept(z)`` announces each iterate, and ends the run by
         an exception when a rule says so.
         """
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not define descend(function, z, product, accept)")
 
     def minimize(self, theta: Array, oracle: Oracle, accept: Callable[[Array], None]) -> None:
         """Run on ``L``, then on its changes until the gradient no longer shrinks."""

@@ -1,5 +1,8 @@
 """Every component of the package passes the checks of its kind, and can be listed, tested and saved."""
 
+import dataclasses
+import inspect
+
 import numpy as np
 import pytest
 
@@ -16,6 +19,7 @@ from lorasolve.checks import (
     readiness,
 )
 from lorasolve.objectives import LinearFineTuning
+from lorasolve.optimizers.base import DrivenOptimizer
 from lorasolve.schedules import Beam, ChainOfLoRA, Periodic, RACChain
 
 REGISTRIES = (objectives, adapters, optimizers, schedules, inits, convex, executors, attacks)
@@ -31,6 +35,31 @@ def of(package):
 def test_ready(cls):
     report = readiness(cls)
     assert report.ok, str(report)
+
+
+@pytest.mark.parametrize(
+    ("base", "methods"),
+    [
+        (adapters.Adapter, ["value_and_grad", "update"]),
+        (optimizers.Optimizer, ["update"]),
+        (DrivenOptimizer, ["descend"]),
+        (inits.Init, ["start"]),
+        (convex.ConvexRoute, ["run"]),
+        (executors.Executor, ["open"]),
+        (attacks.Attack, ["families"]),
+    ],
+)
+def test_what_lacks_the_method_that_its_kind_calls_is_not_ready(base, methods):
+    named = {"name": "unwritten", "summary": "unwritten and empty", "__doc__": "Nothing. Fixed points: none."}
+    cls = dataclasses.dataclass(frozen=True)(type("Unwritten", (base,), named))
+    asked = [
+        f"write {name}({', '.join(list(inspect.signature(getattr(base, name)).parameters)[1:])})" for name in methods
+    ]
+    assert [check.detail.partition(" ->")[0] for check in readiness(cls).failures] == asked
+    for name in methods:  # what says so where it is called all the same
+        arguments = [None] * (len(inspect.signature(getattr(base, name)).parameters) - 1)
+        with pytest.raises(TypeError, match=rf"Unwritten does not define {name}\("):
+            getattr(cls(), name)(*arguments)
 
 
 @pytest.mark.parametrize("cls", of(adapters), ids=lambda cls: cls.name)
