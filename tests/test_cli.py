@@ -523,6 +523,12 @@ def test_errors_name_the_option_that_was_typed(data, capsys, arguments, message)
     assert capsys.readouterr().err.startswith(f"lorasolve {arguments[0]}: {message}")
 
 
+def test_only_what_an_error_begins_with_is_named_by_its_option(data, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(ls.convex.Prox, "run", ls.convex.ConvexRoute.run)
+    assert main(["convex", "--objective", "denoising", data, "--route", "prox", "--lam", "1"]) == 2
+    assert capsys.readouterr().err == "lorasolve convex: Prox does not define run(problem, tol, report)\n"
+
+
 @pytest.mark.parametrize(
     "command",
     [

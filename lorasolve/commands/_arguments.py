@@ -29,7 +29,7 @@ def as_options(**named: str) -> Iterator[None]:
         yield
     except (ValueError, TypeError) as error:
         names, colon, rest = str(error).partition(": ")
-        if any(name in named for name in names.split(", ")):
+        if colon and any(name in named for name in names.split(", ")):
             error.args = (", ".join(named.get(name, name) for name in names.split(", ")) + colon + rest,)
         raise
 

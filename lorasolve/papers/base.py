@@ -226,6 +226,8 @@ class PaperClaims(Experiment):
 
     def cells(self, axes: Mapping[str, Any]) -> list[Cell]:
         """Return one cell a part."""
+        if not self.parts:
+            raise self._lacks("parts")
         settings = self._settings(False)
         for key, value in axes.items():
             part, _, name = key.partition(".")

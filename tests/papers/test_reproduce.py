@@ -207,6 +207,7 @@ def test_claims_may_be_anything_that_lists_them(tmp_path):
             r"doubled: expected settings\(True\) and settings\(False\) with the same names, got \['one.n'\] and",
         ),
         ({"parts": [len]}, "doubled: parts: expected a dict, got"),
+        ({"parts": {}, "settings": PaperClaims.settings}, "Faulty does not define parts"),
     ],
 )
 def test_what_is_wrong_with_an_experiment_is_told_by_its_name(tmp_path, faults, message):
@@ -413,7 +414,7 @@ def test_all_experiments_are_found_and_state_cells_seeds_summary_and_paper():
         assert 0 < len(quick) <= len(full)
         assert all(judged(experiment, experiment.axes(which)) for which in (True, False))
         assert experiment.summary and experiment.seeds
-        assert "arXiv" in experiment.paper
+        assert re.search(r"\(.+\)", experiment.paper), "where it was published"
 
 
 def counted(experiment):
