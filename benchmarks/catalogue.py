@@ -8,13 +8,28 @@ import re
 
 from peers import Item
 
+_NUMBER = re.compile(r"\d+")
 # What a quick run takes, unless items are named: one of each kind, in less than three minutes from a cold cache.
 QUICK = ("S1", "S1t", "S2", "S3", "S3a", "S3t", "S5 n=20", "S8 n=10", "S12 linear", "S16 softmax 64")
 
 
 def items() -> dict[str, Item]:
-    """Return the items by key."""
+    """Return the items by key.
+
+    Raises
+    ------
+    ValueError
+        If a module lists none, or the key of one has no number, by which they are sorted, or is that of another one.
+    """
     found: dict[str, Item] = {}
     for path in sorted(pathlib.Path(__file__).parent.glob("item_*.py")):
-        found |= {item.key: item for item in importlib.import_module(path.stem).ITEMS}
-    return dict(sorted(found.items(), key=lambda pair: (int(re.findall(r"\d+", pair[0])[0]), pair[0])))
+        listed = getattr(importlib.import_module(path.stem), "ITEMS", None)
+        if listed is None:
+            raise ValueError(f"{path.name}: expected a list ITEMS of its items")
+        for item in listed:
+            if not _NUMBER.search(item.key):
+                raise ValueError(f"{path.name}: expected a key with a number, such as S14, got {item.key!r}")
+            if item.key in found:
+                raise ValueError(f"{path.name}: the key {item.key!r} is taken, by {found[item.key].title!r}")
+            found[item.key] = item
+    return dict(sorted(found.items(), key=lambda pair: (int(_NUMBER.findall(pair[0])[0]), pair[0])))

@@ -231,7 +231,10 @@ def positive(text: str) -> int:
 def main() -> None:
     """Run the items named on the command line, or all, and make the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    known = catalogue.items()
+    try:
+        known = catalogue.items()
+    except ValueError as error:
+        parser.error(str(error))
     accepted = ", ".join([*known, growth.KEY])
     parser.add_argument("items", nargs="*", help=f"any of {accepted}, or a prefix such as S5")
     parser.add_argument("--quick", action="store_true", help="two samples, no slow peers; ten items if none is named")

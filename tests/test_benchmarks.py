@@ -104,6 +104,21 @@ def line(page: str, name: str) -> list[str]:
     return [cell.strip() for cell in re.findall(rf"^\| {name} \|(.*)\|$", page, re.M)[-1].split("|")]
 
 
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ('ITEMS = [Item("S2", "Mine")]', "item_more.py: the key 'S2' is taken, by 'Alone'"),
+        ('ITEMS = [Item("mine", "Mine")]', "item_more.py: expected a key with a number, such as S14, got 'mine'"),
+        ('mine = Item("S4", "Mine")', "item_more.py: expected a list ITEMS of its items"),
+    ],
+)
+def test_an_item_that_cannot_be_listed_is_refused_by_its_file(copy, more, words) -> None:
+    """Of two items with one key the first was lost."""
+    (copy / "item_more.py").write_text(f"from peers import Item\n\n{more}\n")
+    refused = run(copy, "S2", "--quick")
+    assert refused.returncode == 2 and refused.stderr.splitlines()[-1].endswith(words)
+
+
 def test_a_full_run(copy: pathlib.Path) -> None:
     pytest.importorskip("matplotlib")
     done = run(copy, "S1", "S2", "--threads", "1")
