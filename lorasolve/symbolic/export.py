@@ -108,7 +108,7 @@ def differences(pinned: Mapping[str, Any], current: Mapping[str, Any]) -> dict[s
     for name, said in _statements(current).items():
         other = before.get(name)
         if other is None:
-            found[name] = ["is not in the pinned document"]
+            found[name] = ["is not in proofs.json; the command at the top of proofs/README.md puts it there"]
         else:
             keys = [key for key in {**said, **other} if key != "witness" and said.get(key) != other.get(key)]
             found[name] = [part for key in keys for part in _changes(key, other.get(key), said.get(key))]

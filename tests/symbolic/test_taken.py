@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pathlib
 
 import pytest
 import sympy
@@ -209,6 +210,15 @@ def test_the_pinned_document_holds_theorems_in_words(change, found):
     assert not differences(pinned, content)
     change(content["theorems"]["theorem1"])
     assert found in differences(pinned, content)["theorem1"][0]
+
+
+def test_a_theorem_that_is_not_pinned_yet_says_how_it_is():
+    content = document({"theorem1": theorem1.THEOREM})
+    told = differences({**content, "theorems": {}}, content)
+    command = "the command at the top of proofs/README.md"
+    assert list(told) == ["theorem1"] and command in told["theorem1"][0]
+    page = pathlib.Path(theorem1.__file__).with_name("README.md").read_text()
+    assert "--export proofs/proofs.json" in page.split("\n\n")[1]
 
 
 def test_the_pinned_document_holds_computations():
