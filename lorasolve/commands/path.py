@@ -39,7 +39,10 @@ class PathCommand(Command):
             help="the values (default: --count values down from the least one for which X = 0 is optimal)",
         )
         group.add_argument(
-            "--count", type=int, metavar="N", help="how many values (default 20; with --folds at most that)"
+            "--count",
+            type=int,
+            metavar="N",
+            help="how many values (default 20; with held-out data or --folds at most that)",
         )
         parser.add_argument(
             "--tol", type=float, default=1e-6, help="certified relative gap at every lam (default 1e-6)"

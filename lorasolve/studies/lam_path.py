@@ -131,11 +131,7 @@ def path(problem: Problem, lams: int | Iterable[float] = 20, tol: float = 1e-6, 
     Source of the bounds on the rank: proofs/rank_certificate.
     """
     as_instance(problem, "problem", Problem)
-    return path_at(problem, chosen_lams(problem, lams), tol, Progress("path", as_flag(progress, "progress")))
-
-
-def path_at(problem: Problem, values: list[float], tol: float, line: Progress) -> Path:
-    """Return the path at checked values; the line of progress says which is at work."""
+    values, line = chosen_lams(problem, lams), Progress("path", as_flag(progress, "progress"))
     problem = in_float64(problem)
     order = sorted(range(len(values)), key=lambda k: -values[k])
     found: dict[int, ConvexResult] = {}

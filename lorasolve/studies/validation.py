@@ -21,12 +21,12 @@ from ..objectives.completion import MatrixCompletion
 from ..problem import Problem
 from ..result import loss_of
 from ..tables import Column, Record, Tabular
-from .lam_path import Path, chosen_lams, descent, in_float64, path_at, rank_text
+from .lam_path import Path, chosen_lams, descent, in_float64, rank_text
 
 # The loss to train on, that to test on, and the share of a sum that is trained on.
 Fold = tuple[Objective, Objective, float]
-# A search over a number of values ends where in every fold the error has risen at so many of them in a row, and over
-# so large a quotient of lam.
+# A search over a number of values ends where in every fold, or on the data held out, the error has risen at so many of
+# them in a row, and over so large a quotient of lam.
 RISES, QUOTIENT = 3, 2.0
 # What to do where no part of the data can be held out.
 _HELD_OUT = "give held_out (in an archive: keys that end in '_test')"
@@ -120,7 +120,8 @@ class Validation(Tabular):
         if min(equal) == min(self.lams) or (self.best == max(self.lams) and not zero):
             wider = "; that is an end of the values tried: the least may lie beyond it"
         left = len(self.untried)
-        risen = f"; {left} smaller not tried, as the error rose in every fold at the last {RISES}" if left else ""
+        everywhere = "" if len(self.paths) == 1 else " in every fold"
+        risen = f"; {left} smaller not tried, as the error rose{everywhere} at the last {RISES}" if left else ""
         alike = f" and {len(equal) - 1} smaller" if len(equal) > 1 else ""
         return (
             f"{begin}least {self.error_name} at lam = {self.best:g}{alike}; there the optimum is found to a relative "
@@ -171,8 +172,8 @@ def cross_validate(
         Convex, and a completion problem or a mean over samples (sensing, NTK, linear fine-tuning, softmax, logistic).
     lams : int or iterable of float
         As for :func:`path`, for the fit on all data. Of a number of values the smallest are not tried once, after it
-        had fallen, the error of every fold has risen at three in a row and over half of ``lam``; given values are all
-        tried.
+        had fallen, the error of every fold, or on ``held_out``, has risen at three in a row and over half of ``lam``;
+        given values are all tried.
     folds : int
         Number of parts; each is held out once. Of no use with ``held_out``.
     tol : float
@@ -218,52 +219,79 @@ def cross_validate(
             raise ValueError(f"{name}: expected completion, as means of entries are taken off, got {data.label}")
     problem = problem.replace(objective=_less_means(observed, observed, means))
     values = chosen_lams(problem, lams)
+    whole = not isinstance(lams, (int, np.integer))
     if held_out is None:
-        whole = not isinstance(lams, (int, np.integer))
-        return _over_folds(problem, values, _folds(observed, folds, seed, means), tol, line, whole=whole)
-    test = _less_means(observed, held_out, means)
-    found = path_at(problem, values, tol, line)
-    if not found.points:
+        search = _search(problem, values, _folds(observed, folds, seed, means), tol, line, whole=whole)
+        if search.interrupted:  # all data are not fitted then
+            raise KeyboardInterrupt
+        line.label = "fit of all data"
+        return search.validation(solve_convex(problem.replace(lam=search.best), "factored", tol, progress=line))
+    fold = problem.objective, _less_means(observed, held_out, means), 1.0
+    search = _search(problem, values, [fold], tol, line, whole=whole)
+    if not search.points:
         raise KeyboardInterrupt
-    errors = np.array([_error(test, point) for point in found.points])
-    # What the path has finished, where it was interrupted.
-    best = _best(found.lams, errors)
-    return Validation(
-        found.lams, errors[:, None], found.lams[best], found.points[best], [found], _error_name(test), found.interrupted
-    )
+    (fit,) = search.points[search.lams.index(search.best)]
+    return search.validation(fit)
 
 
-def _over_folds(
+@dataclass(frozen=True)
+class _Search:
+    """The fits and errors of all folds at the values of ``lam`` that were tried, in the order given."""
+
+    problems: list[Problem]
+    folds: Sequence[Fold]
+    tol: float
+    lams: list[float]
+    points: list[list[ConvexResult]]
+    errors: Array
+    untried: list[float]
+    interrupted: bool
+
+    @property
+    def best(self) -> float:
+        return self.lams[_best(self.lams, self.errors.mean(axis=1))]
+
+    def validation(self, fit: ConvexResult) -> Validation:
+        """Return what was found, with the fit of all data at the best."""
+        paths = [
+            Path(fold, [share * lam for lam in self.lams], [row[i] for row in self.points], self.tol, self.interrupted)
+            for i, (fold, (_, _, share)) in enumerate(zip(self.problems, self.folds))
+        ]
+        name = _error_name(self.folds[0][1])
+        return Validation(self.lams, self.errors, self.best, fit, paths, name, self.interrupted, self.untried)
+
+
+def _search(
     problem: Problem, lams: list[float], folds: Sequence[Fold], tol: float, line: Progress, *, whole: bool
-) -> Validation:
-    """Return the errors of given folds at each ``lam``, and the optimum of ``problem`` itself at the best.
+) -> _Search:
+    """Return the errors of given folds at each ``lam``, of those that are finished before Ctrl-C.
 
     All folds are at one value before the next, so that the search may end where the error rises; ``whole`` tries all.
     """
     order = sorted(range(len(lams)), key=lambda k: -lams[k])
     problems = [in_float64(problem.replace(objective=train)) for train, _, _ in folds]
+    part = "" if len(folds) == 1 else ", fold {} of " + str(len(folds))
     fits = [
         # Shares of neighbouring values may be equal.
-        descent(fold, [share * lams[k] for k in order], tol, line, f", fold {i + 1} of {len(folds)}")
+        descent(fold, [share * lams[k] for k in order], tol, line, part.format(i + 1))
         for i, (fold, (_, _, share)) in enumerate(zip(problems, folds))
     ]
     points: dict[int, list[ConvexResult]] = {}
     errors: dict[int, list[float]] = {}
-    for k, row in zip(order, zip(*fits)):
-        points[k], errors[k] = list(row), [_error(test, point) for (_, test, _), point in zip(folds, row)]
-        if not whole and _has_risen([lams[k] for k in errors], np.array(list(errors.values()))):
-            break
-    done = sorted(errors)
-    tried, untried = [lams[k] for k in done], [lams[k] for k in order if k not in errors]
+    interrupted = False
+    try:
+        for k, row in zip(order, zip(*fits)):
+            points[k], errors[k] = list(row), [_error(test, point) for (_, test, _), point in zip(folds, row)]
+            if not whole and _has_risen([lams[k] for k in errors], np.array(list(errors.values()))):
+                break
+    except KeyboardInterrupt:
+        interrupted = True
+    done = sorted(points.keys() & errors.keys())
+    untried = [] if interrupted else [lams[k] for k in order if k not in errors]
     table = np.array([errors[k] for k in done])
-    best = tried[_best(tried, table.mean(axis=1))]
-    line.label = "fit of all data"
-    fit = solve_convex(problem.replace(lam=best), "factored", tol, progress=line)
-    paths = [
-        Path(fold, [share * lam for lam in tried], [points[k][i] for k in done], tol)
-        for i, (fold, (_, _, share)) in enumerate(zip(problems, folds))
-    ]
-    return Validation(tried, table, best, fit, paths, _error_name(folds[0][1]), untried=untried)
+    return _Search(
+        problems, folds, tol, [lams[k] for k in done], [points[k] for k in done], table, untried, interrupted
+    )
 
 
 def _has_risen(lams: Sequence[float], errors: Array) -> bool:

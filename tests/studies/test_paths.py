@@ -215,6 +215,28 @@ def test_a_search_ends_once_the_error_of_every_fold_has_risen_three_times():
     assert near.untried and near.lams[-1] <= 0.5 * near.best
 
 
+def test_a_search_on_data_held_out_for_good_ends_by_the_same_rule():
+    """Of twenty values the eight smallest took most of the time, where folds did not try them."""
+    observed = planted()
+    seen = np.random.default_rng(2).random(observed.values.size) < 0.7
+    train, test = (
+        MatrixCompletion(observed.rows[part], observed.cols[part], observed.values[part], observed.shape)
+        for part in (seen, ~seen)
+    )
+    problem = ls.Problem(train, 2, 1.0)
+    lams = np.geomspace(problem.critical_lam(), 0.01 * problem.critical_lam(), 12).tolist()
+    found, whole = (ls.cross_validate(problem, given, held_out=test) for given in (12, lams))
+    count = len(found.lams)
+    assert 4 < count < 12 and found.lams == lams[:count] and found.untried == lams[count:]
+    assert whole.lams == lams and not whole.untried and found.best == whole.best
+    np.testing.assert_array_equal(found.errors, whole.errors[:count])
+    rose = (np.diff(whole.errors[:, 0]) > 0.0).tolist()
+    assert count == next(k for k in range(4, 13) if all(rose[k - 4 : k - 1]))
+    assert f"; {12 - count} smaller not tried, as the error rose at the last 3" in found.conclusion
+    # All data are fitted on the way.
+    assert found.fit is found.paths[0].points[found.lams.index(found.best)]
+
+
 def test_a_search_goes_on_where_the_error_has_not_fallen_yet():
     """Entries far off come first in the spectrum, and fitting them helps no other: what they hide comes later."""
     objective = planted()
