@@ -66,6 +66,38 @@ class Packed:
         trial[self._order] = self.arrays.trial
 
 
+class RotatedPacked(Packed):
+    """The same for a loop in other orthonormal bases, in which ``A`` is ``U^T A`` and ``B`` is ``V^T B``.
+
+    A point that was written last is here as it was, without the rounding of two rotations.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], dtype: Any, U: Any, V: Any) -> None:
+        super().__init__(shape, dtype)
+        self._shape, self._U, self._V = shape, U, V
+        self._written = np.empty(0)
+
+    def read(self, theta: Any, trial: Any) -> None:
+        """Rotate both points from where they lie as ``(A, B)``."""
+        if not np.array_equal(trial, self._written):
+            super().read(*self._rotated(self._U.T, self._V.T, theta, trial))
+
+    def write(self, theta: Any, trial: Any) -> None:
+        """Rotate both points back."""
+        super().write(theta, trial)
+        theta[:], trial[:] = self._rotated(self._U, self._V, theta, trial)
+        self._written = trial.copy()
+
+    def _rotated(self, P: Any, Q: Any, theta: Any, trial: Any) -> Any:
+        """Return both points with ``P A`` and ``Q B``, in one product each: it takes as long as to read ``P``."""
+        m, n, r = self._shape
+        both = np.stack([theta, trial])
+        with np.errstate(over="ignore", invalid="ignore"):
+            for M, part in ((P, both[:, : m * r].reshape(2, m, r)), (Q, both[:, m * r :].reshape(2, n, r))):
+                part[:] = np.hsplit(M @ np.hstack(tuple(part)), 2)
+        return both
+
+
 @kernel()
 def advance(data, arrays, lam, step, ceiling, rounding, history, rules, values, norms):
     """Accept trial points of ``theta <- theta - step grad L(theta)`` while nothing has to be decided.

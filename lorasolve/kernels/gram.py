@@ -2,9 +2,10 @@
 
 Three products of an n-wide matrix with a skinny one, ``2 r (n^2 + 2 m n)`` flops. Each number of ``C`` is read once
 for its two products, and of the symmetric ``S`` only the upper triangle is read, each number for two products as
-well: ``m n + n^2 / 2`` numbers of traffic. All factors are held transposed and flat, ranks padded with zero rows to
-whole tiles (``tiles.py``). ``MixedGramData`` advances the three products, which are linear in the factors, by
-float32 increments between exact products by BLAS.
+well: ``m n + n^2 / 2`` numbers of traffic. Zeros at the end of rows of ``S`` and at the start of rows of ``C`` are not
+read: a third of the flops are left in bases in which ``S`` is diagonal and ``C`` upper triangular. All factors are held
+transposed and flat, ranks padded with zero rows to whole tiles (``tiles.py``). ``MixedGramData`` advances the three
+products, which are linear in the factors, by float32 increments between exact products by BLAS.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ COLUMNS = 256
 # Exact products are this many calls apart: after 3000 iterations on 180 x 180 and 512 x 512 points are then off by
 # 6e-9 to 3e-8 relative, with 100 by 3e-9 to 3e-8, without any by 5e-7.
 REFRESH = 200
-# The diagonal of S is left to dot products in blocks of this many rows, so that the rest starts at whole registers.
+# The diagonal of S is left to dot products in blocks of this many rows, so that the rest starts at whole registers; so
+# does what is left of rows that begin with zeros.
 DIAGONAL = 16
 
 
@@ -35,7 +37,8 @@ class Products(NamedTuple):
 
     All are flat: ``S`` (n n), ``C`` (m n), ``At``, ``CBt`` (r' m), ``Bt``, ``SBt``, ``CtAt`` (r' n); ``share``
     (threads, 2, r' n) holds what each thread has of the last two, and is (2, r' n) for one, for which no parallel loop
-    is compiled then; ``S_cut``, ``C_cut`` are the bounds of each thread's rows.
+    is compiled then; ``S_cut``, ``C_cut`` are the bounds of each thread's rows. ``S_ends`` and ``C_starts`` say of each
+    four rows where their numbers end in ``S`` and start in ``C``.
     """
 
     m: Any
@@ -50,6 +53,8 @@ class Products(NamedTuple):
     share: Any
     S_cut: Any
     C_cut: Any
+    S_ends: Any
+    C_starts: Any
 
 
 class GramData(NamedTuple):
@@ -101,6 +106,10 @@ class MixedGramData(NamedTuple):
         """How many calls may follow before products are refreshed from outside."""
         return REFRESH - int(self.calls[0])
 
+    def expire(self) -> None:
+        """Have the products refreshed before the next call."""
+        self.calls[0] = REFRESH
+
 
 def _products(S: Any, C: Any, padded: int, threads: int) -> Products:
     m, n = C.shape
@@ -109,12 +118,27 @@ def _products(S: Any, C: Any, padded: int, threads: int) -> Products:
     At, Bt, SBt, CBt, CtAt = (aligned(padded * k, C.dtype) for k in (m, n, n, m, n))
     for factor in (At, Bt):
         factor[:] = 0
-    # Equal areas of the upper triangle, and equally many rows.
-    parts = np.arange(threads + 1) / threads
-    S_cut = (n * (1 - np.sqrt(1 - parts))).astype(np.int64) // DIAGONAL * DIAGONAL
-    C_cut = (m * parts).astype(np.int64) // SIDE * SIDE
-    S_cut[-1], C_cut[-1] = n, m
-    return Products(m, n, S.ravel(), C.ravel(), At, Bt, SBt, CBt, CtAt, share, S_cut, C_cut)
+    # Rows and columns of a tile begin at whole registers.
+    S_ends = np.array([DIAGONAL * -(-_used(S[i : i + SIDE])[1] // DIAGONAL) for i in range(0, n, SIDE)])
+    C_starts = np.array([_used(C[i : i + SIDE])[0] // DIAGONAL * DIAGONAL for i in range(0, m, SIDE)])
+    np.minimum(S_ends, n, out=S_ends)
+    S_cut = _equal_parts(S_ends - np.arange(0, n, SIDE), threads, DIAGONAL, n)
+    C_cut = _equal_parts(n - C_starts, threads, SIDE, m)
+    return Products(m, n, S.ravel(), C.ravel(), At, Bt, SBt, CBt, CtAt, share, S_cut, C_cut, S_ends, C_starts)
+
+
+def _used(rows: Any) -> tuple[int, int]:
+    """Return the bounds of the columns in which any of these rows is not zero."""
+    columns = np.flatnonzero(rows.any(axis=0))
+    return (int(columns[0]), int(columns[-1]) + 1) if columns.size else (rows.shape[1], 0)
+
+
+def _equal_parts(lengths: Any, threads: int, unit: int, rows: int) -> Any:
+    """Return the bounds, multiples of ``unit``, of as many parts of the rows that are as long, four at a time."""
+    done = np.cumsum(np.maximum(lengths, 1))
+    cut = SIDE * np.searchsorted(done, done[-1] * np.arange(threads + 1) / threads) // unit * unit
+    cut[0], cut[-1] = 0, rows
+    return cut
 
 
 def data(S: Any, C: Any, f0: float, rank: int, threads: int) -> GramData:
@@ -132,19 +156,19 @@ def mixed_data(exact: GramData, S32: Any, C32: Any) -> MixedGramData:
     given = exact.products
     threads, length = len(given.C_cut) - 1, given.share.shape[-1]
     increments = _products(S32, C32, length // S32.shape[0], threads)
-    return MixedGramData(exact, increments, np.zeros(1, np.int64))
+    return MixedGramData(exact, increments, np.full(1, REFRESH))
 
 
 @kernel(inner=True, symbol=True, fastmath=FAST)
-def _symmetric_rows(S, n, Bt, rank, lo, hi, P):
+def _symmetric_rows(S, ends, n, Bt, rank, lo, hi, P):
     """Add to ``P`` what rows ``lo..hi`` of the upper triangle of ``S`` contribute to ``(S B)^T``."""
     for left in range(0, n, COLUMNS):
-        right = min(n, left + COLUMNS)
         for i in range(lo, hi - SIDE + 1, SIDE):
+            right = min(ends[i // SIDE], left + COLUMNS)
             block = i // DIAGONAL * DIAGONAL
             first = max(block, left)
             if first >= right:
-                break
+                continue
             beyond = max(block + DIAGONAL, left)
             for q in range(0, rank, SIDE):
                 dots(S, i * n + first, n, Bt, q * n + first, n, right - first, P, q * n + i, n)
@@ -161,17 +185,20 @@ def _symmetric_rows(S, n, Bt, rank, lo, hi, P):
 
 
 @kernel(inner=True, symbol=True, fastmath=FAST)
-def _rows(C, m, n, At, Bt, rank, lo, hi, CBt, P):
+def _rows(C, starts, m, n, At, Bt, rank, lo, hi, CBt, P):
     """Write columns ``lo..hi`` of ``(C B)^T``; add to ``P`` what rows ``lo..hi`` contribute to ``(C^T A)^T``."""
     for q in range(rank):
         CBt[q * m + lo : q * m + hi] = 0
     for left in range(0, n, COLUMNS):
-        length = min(n, left + COLUMNS) - left
+        right = min(n, left + COLUMNS)
         for i in range(lo, hi - SIDE + 1, SIDE):
-            at = i * n + left
+            first = max(left, starts[i // SIDE])
+            if first >= right:
+                continue
+            at, length = i * n + first, right - first
             for q in range(0, rank, SIDE):
-                dots(C, at, n, Bt, q * n + left, n, length, CBt, q * m + i, m)
-                axpys(C, at, n, At, q * m + i, m, length, P, q * n + left, n)
+                dots(C, at, n, Bt, q * n + first, n, length, CBt, q * m + i, m)
+                axpys(C, at, n, At, q * m + i, m, length, P, q * n + first, n)
     for i in range(lo + (hi - lo) // SIDE * SIDE, hi):
         for q in range(rank):
             a = At[q * m + i]
@@ -186,11 +213,12 @@ def _rows(C, m, n, At, Bt, rank, lo, hi, CBt, P):
 def _part(products, share, t):
     """Do the part of thread ``t``, whose share (2, r' n) is given."""
     m, n = products.m, products.n
-    At, Bt = products.At, products.Bt
+    At, Bt, CBt = products.At, products.Bt, products.CBt
+    S_cut, C_cut = products.S_cut, products.C_cut
     share[:] = 0
     rank = Bt.size // n
-    _symmetric_rows(products.S, n, Bt, rank, products.S_cut[t], products.S_cut[t + 1], share[0])
-    _rows(products.C, m, n, At, Bt, rank, products.C_cut[t], products.C_cut[t + 1], products.CBt, share[1])
+    _symmetric_rows(products.S, products.S_ends, n, Bt, rank, S_cut[t], S_cut[t + 1], share[0])
+    _rows(products.C, products.C_starts, m, n, At, Bt, rank, C_cut[t], C_cut[t + 1], CBt, share[1])
 
 
 @kernel(inner=True, symbol=True)

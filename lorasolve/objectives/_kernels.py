@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 from .._support.threads import kernel_threads
+from .._support.validate import Array
 
 
 class Kernels:
@@ -42,6 +44,15 @@ class Kernels:
         """Return the data of an oracle by increments, at any rank, that is faster than ``factor_oracle``, or None."""
         return None
 
+    def rotates_after(self, rank: int) -> float:
+        """Return how many iterations of a run take as long as to make :attr:`rotated`; infinite where it never pays."""
+        return math.inf
+
+    @property
+    def rotated(self) -> Rotated:
+        """The same in other bases, where products take less; kept for further runs."""
+        raise NotImplementedError
+
     def take(self, rank: int) -> tuple[tuple[int, int], Any]:
         """Return the data for a single call, made or left by another, and what they are for.
 
@@ -63,3 +74,14 @@ class Kernels:
     def quadratic(self) -> Any:
         """Return the coefficients of a quadratic ``f`` for batched runs (``lorasolve/kernels/batch.py``), or None."""
         return None
+
+
+class Rotated(NamedTuple):
+    """The kernels of ``X -> f(U X V^T)`` with orthogonal ``U`` (m, m) and ``V`` (n, n).
+
+    Gradient descent from ``(U^T A, V^T B)`` makes the iterates of that from ``(A, B)``, rotated.
+    """
+
+    kernels: Kernels
+    U: Array
+    V: Array

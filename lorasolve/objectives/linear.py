@@ -15,7 +15,7 @@ from ..dense import gram_errors, gram_inverse, top_eigenvalue
 from ..linear_map import LinearMap
 from ..low_rank import Svd, balanced, factor_svd
 from ._description import Description, Matrix
-from ._kernels import Kernels
+from ._kernels import Kernels, Rotated
 from ._relations import rank_at_most
 from .base import Objective, Rounding, allowance
 
@@ -24,6 +24,10 @@ BATCH_LIMIT = 4096
 # Numbers of the Gram matrices from which float32 increments pay: 128 x 128 takes 24.6 in place of 26.8 us, 256 x 256 50
 # in place of 69, 32 x 32 6.0 in place of 5.4.
 SINGLE_FROM = 30_000
+# Other bases take as long as ROTATION * (longer side) / (rank, in fours) iterations save, by a factor of two either
+# way (180 x 180 to 768 x 768, ranks 2 to 32), and are worked out up to this side.
+ROTATION = 16
+LARGEST_ROTATED = 2048
 # Rows of C that are solved for at a time, where given Gram matrices are checked.
 ROWS = 256
 # The size of a row of Y - W0 Z, relative to the norms of the row of W0 and of Z, below which its product is split.
@@ -453,11 +457,16 @@ class _Kernels(Kernels):
 
     def mixed(self, rank: int, threads: int) -> Any:
         """Return the data for float32 increments of a float64 problem."""
-        if self.S.dtype != np.float64 or self.S.size + self.C.size < SINGLE_FROM:
+        if not self._is_large:
             return None
         from ..kernels import gram
 
         return gram.mixed_data(self.data(rank, threads), *self._single)
+
+    @cached_property
+    def _is_large(self) -> bool:
+        numbers = np.count_nonzero(self.S) + np.count_nonzero(self.C)
+        return self.S.dtype == np.float64 and bool(numbers >= SINGLE_FROM)
 
     @cached_property
     def _single(self) -> tuple[Array, Array]:
@@ -465,6 +474,22 @@ class _Kernels(Kernels):
         from ..kernels.simd import in_single
 
         return in_single(self.S), in_single(self.C)
+
+    def rotates_after(self, rank: int) -> float:
+        """Return about the iterations that take as long as working out the bases, in float64 alone."""
+        from ..kernels.tiles import SIDE
+
+        side = max(self.C.shape)
+        return ROTATION * side / (SIDE * -(-rank // SIDE)) if self._is_large and side <= LARGEST_ROTATED else math.inf
+
+    @cached_property
+    def rotated(self) -> Rotated:
+        """The kernels in the eigenbasis of ``S``, and the basis in which ``C`` is upper triangular then."""
+        from scipy.linalg import qr
+
+        s, V = np.linalg.eigh(self.S)
+        U, C = qr(self.C @ V, check_finite=False)
+        return Rotated(_Kernels(np.diag(s), C, self.f0), U, V)
 
     def quadratic(self) -> Any:
         """Return the coefficients for batched runs up to ``BATCH_LIMIT`` entries; ``S`` acts from the right."""

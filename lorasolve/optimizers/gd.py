@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from .._support.threads import get_threads, kernel_threads
 from .._support.validate import Array
+from ..objectives import Kernels
 from ..problem import Problem
 from ._descent import Descent
 from ._steps import StepState
@@ -17,10 +19,11 @@ from .base import Limits
 
 @dataclass
 class GDState(StepState):
-    """State with the data and the scratch of the compiled loop, where there is one."""
+    """State with the data and the scratch of the compiled loop, where there is one; whether it runs in other bases."""
 
     kernel_data: Any = None
     packed: Any = None
+    rotated: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,10 @@ class GD(Descent):
     Notes
     -----
     Fixed points: the stationary points of ``L``.
+
+    On linear fine-tuning in float64 (30,000 numbers of Gram matrices or more, sides up to 2048) a run that has lasted
+    about as long as it takes to find bases in which ``S`` is diagonal and ``C`` upper triangular goes on in those: the
+    same iterates, rotated, in about half of the time. The bases stay with the objective.
     """
 
     name = "gd"
@@ -50,7 +57,11 @@ class GD(Descent):
 
     def kernel_data(self, problem: Problem) -> Any:
         """Return the data of the compiled oracle, or None; it knows ``X = A B^T`` with both factors trained."""
-        return problem.objective.kernels.data(problem.rank, get_threads()) if _is_plain(problem) else None
+        return self.loop_data(problem.objective.kernels, problem.rank) if _is_plain(problem) else None
+
+    def loop_data(self, kernels: Kernels, rank: int) -> Any:
+        """Return the data that the compiled loop takes from an objective, or None."""
+        return kernels.data(rank, get_threads())
 
     def runs_compiled(self, problem: Problem) -> bool:
         """Return whether there is a compiled oracle."""
@@ -66,12 +77,11 @@ class GD(Descent):
             return None
         from ..kernels import gd
 
+        limits = self.prepare(problem, state, limits)
         steps = state.rule.unchanged(state, limits.steps)
         values, norms = np.empty((2, max(steps, 0)))
         kernel_threads()
         number = problem.dtype.type
-        if state.packed is None:
-            state.packed = gd.Packed((*problem.shape, problem.rank), state.trial.dtype)
         state.packed.read(state.theta, state.trial)
         count = gd.advance(
             state.kernel_data,
@@ -91,6 +101,24 @@ class GD(Descent):
             state.scale = max(state.scale, float(np.abs(values[:count]).max()))
             state.accepted_steps += count
         return values[:count], norms[:count], count < max(limits.steps, 1)
+
+    def prepare(self, problem: Problem, state: Any, limits: Limits) -> Limits:
+        """Go over to other bases once that pays; return the limits of the steps that can be taken together."""
+        from ..kernels import gd
+
+        shape = (*problem.shape, problem.rank)
+        if state.packed is None:
+            state.packed = gd.Packed(shape, state.trial.dtype)
+        if state.rotated:
+            return limits
+        kernels = problem.objective.kernels
+        left = kernels.rotates_after(problem.rank) - state.accepted_steps
+        if left > 0:
+            return limits._replace(steps=min(limits.steps, math.ceil(left))) if left < limits.steps else limits
+        kernels, U, V = kernels.rotated
+        state.kernel_data, state.rotated = self.loop_data(kernels, problem.rank), True
+        state.packed = gd.RotatedPacked(shape, state.trial.dtype, U, V)
+        return limits
 
 
 def _is_plain(problem: Problem) -> bool:

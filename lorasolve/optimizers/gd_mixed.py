@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from .._support.threads import get_threads
 from .._support.validate import Array
-from ..objectives import Increments
+from ..objectives import Increments, Kernels
 from ..problem import Problem
 from .base import Limits
 from .gd import GD
@@ -47,17 +47,20 @@ class MixedGD(GD):
         """Return None: the batched kernels have no float32 increments."""
         return None
 
-    def kernel_data(self, problem: Problem) -> Any:
+    def loop_data(self, kernels: Kernels, rank: int) -> Any:
         """Return data for float32 increments where the objective has them."""
-        exact = super().kernel_data(problem)
+        exact = super().loop_data(kernels, rank)
         if exact is None:
             return None
-        mixed = problem.objective.kernels.mixed(problem.rank, get_threads())
+        mixed = kernels.mixed(rank, get_threads())
         return exact if mixed is None else mixed
 
     def evaluate(self, problem: Problem, state: Any, grad: Array) -> float:
         """Evaluate the trial exactly; increments go on from there, so that its products need not be made again."""
         if not _has_increments(state.kernel_data):
+            return super().evaluate(problem, state, grad)
+        if state.rotated:
+            state.kernel_data.expire()
             return super().evaluate(problem, state, grad)
         (A, B, _), (GB, GtA, _) = problem.split(state.trial), problem.split(grad)
         value = Increments(state.kernel_data).exact(A, B, GB, GtA)
@@ -71,14 +74,16 @@ class MixedGD(GD):
         f, GB[:], GtA[:], _ = problem.objective.oracle_and_operator(A, B)
         return f + problem.add_decay(theta, grad)
 
-    def fast_forward(self, problem: Problem, state: Any, limits: Limits) -> tuple[Array, Array, bool] | None:
-        """Take plain steps in one compiled call, from one exact evaluation to the next."""
-        if _has_increments(state.kernel_data):
-            data = state.kernel_data
-            if data.ahead == 0:
-                data.refresh(*problem.split(state.trial)[:2])
-            limits = limits._replace(steps=min(limits.steps, data.ahead))
-        return super().fast_forward(problem, state, limits)
+    def prepare(self, problem: Problem, state: Any, limits: Limits) -> Limits:
+        """Go from one exact evaluation to the next."""
+        limits = super().prepare(problem, state, limits)
+        data = state.kernel_data
+        if not _has_increments(data):
+            return limits
+        if data.ahead == 0:
+            state.packed.read(state.theta, state.trial)
+            data.refresh(state.packed.arrays.A, state.packed.arrays.Bt.T)
+        return limits._replace(steps=min(limits.steps, data.ahead))
 
 
 def _has_increments(kernel_data: Any) -> bool:

@@ -127,6 +127,69 @@ def test_mixed_precision_ends_at_the_float64_stationary_point(name):
     assert not np.array_equal(mixed.theta, exact.theta)
 
 
+def layer(m, n):
+    rng = np.random.default_rng(m)
+    W0, Z = rng.standard_normal((m, n)) / n**0.5, rng.standard_normal((n, n // 2))
+    Y = W0 @ Z + rng.standard_normal((m, 3)) @ rng.standard_normal((3, n)) @ Z / n
+    return LinearFineTuning(W0, Z, Y)
+
+
+@pytest.mark.parametrize(("m", "n"), [(160, 120), (110, 140), (150, 150)])
+@pytest.mark.parametrize("step_size", [None, 0.05])
+def test_long_runs_go_over_to_other_bases_and_stay_gradient_descent(m, n, step_size):
+    """The inputs span half of the space, so that half of the eigenvalues of S are 0 or rounding errors."""
+    problem = ls.Problem(layer(m, n), 3, 0.01)
+    rule = ls.StoppingRule(max_iter=4 * max(m, n) + 300, grad_tol=0.0)
+    assert "rotated" not in vars(problem.objective.kernels)
+    compiled, plain = both(problem, ls.optimizers.GD(step_size), stop=rule)
+    assert "rotated" in vars(problem.objective.kernels)
+    assert compiled.nit == plain.nit == rule.max_iter
+    assert_allclose(compiled.theta, plain.theta, atol=1e-11 * np.abs(plain.theta).max())
+    assert_allclose(compiled.trace.value, plain.trace.value, rtol=1e-11)
+    again = ls.solve(problem, ls.optimizers.GD(step_size), stop=rule)
+    assert np.array_equal(again.theta, compiled.theta)
+
+
+@pytest.mark.parametrize("step_size", [None, 0.05])
+@pytest.mark.parametrize("after", [1, 2, 7, 8, 250])
+def test_increments_go_on_in_other_bases(step_size, after, monkeypatch):
+    """Whether or not the step is derived anew there; without other bases they are off by 2e-7 and 4e-9."""
+    problem = ls.Problem(layer(300, 250), 3, 0.01)
+    monkeypatch.setattr(type(problem.objective.kernels), "rotates_after", lambda self, rank: after)
+    rule = ls.StoppingRule(max_iter=500, grad_tol=0.0)
+    mixed = ls.solve(problem, ls.optimizers.MixedGD(step_size), stop=rule)
+    plain = ls.solve(problem, ls.optimizers.GD(step_size), stop=rule, engine="interpreted")
+    assert problem.objective.kernels.rotated.kernels.mixed(3, 1) is not None
+    assert_allclose(mixed.theta, plain.theta, atol=1e-6 * np.abs(plain.theta).max())
+    assert_allclose(mixed.fun, plain.fun, rtol=2e-8)
+
+
+def test_increments_in_other_bases_end_at_the_float64_stationary_point():
+    objective = layer(250, 260)
+    S, C = objective.S, objective.C
+    result = ls.solve(ls.Problem(objective, 3, 0.05), "gd_mixed", stop=ls.StoppingRule(max_iter=50_000, grad_tol=1e-10))
+    assert "rotated" in vars(objective.kernels) and result.status.name == "CONVERGED"
+    A, B = result.A, result.B
+    on_A = A @ (B.T @ S @ B) - C @ B + 0.05 * A
+    on_B = S @ B @ (A.T @ A) - C.T @ A + 0.05 * B
+    assert max(np.linalg.norm(on_A), np.linalg.norm(on_B)) < 1e-9
+
+
+@pytest.mark.parametrize("optimizer", [ls.optimizers.GD, ls.optimizers.MixedGD])
+def test_a_run_that_diverges_in_other_bases_does_so_like_the_plain_loop(optimizer, monkeypatch):
+    problem = ls.Problem(layer(300, 250), 3, 0.01)
+    monkeypatch.setattr(type(problem.objective.kernels), "rotates_after", lambda self, rank: 3)
+    compiled, plain = both(problem, optimizer(step_size=2.0))
+    assert compiled.status == plain.status == ls.Status.DIVERGED
+    assert compiled.nit == plain.nit > 3
+
+
+def test_short_runs_stay_in_their_bases():
+    problem = ls.Problem(layer(150, 150), 3, 0.01)
+    ls.solve(problem, "gd", stop=ls.StoppingRule(max_iter=500, grad_tol=0.0))
+    assert "rotated" not in vars(problem.objective.kernels)
+
+
 @pytest.mark.parametrize(("name", "step"), [("sensing", 0.1), ("linear", 0.01)])
 def test_increments_are_refreshed(name, step):
     """Without, points were off by 6e-7 (linear) after so many iterations: errors of increments add up."""

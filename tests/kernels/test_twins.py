@@ -277,6 +277,26 @@ def test_gram_and_sensing_kernels_at_sizes_that_fill_no_block(m, n, r, threads):
         assert_allclose(GtA, G.T @ A, atol=1e-10)
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize(("m", "n"), [(1, 1), (38, 259), (259, 38), (90, 90), (300, 281)])
+@pytest.mark.parametrize("width", [0, 3, 40])
+def test_gram_kernels_leave_out_zeros_alone(m, n, width, threads):
+    """A band and a trapezoid, a matrix of zeros, and rows of zeros between others."""
+    rng = np.random.default_rng(n)
+    A, B = rng.standard_normal((m, 5)), rng.standard_normal((n, 5))
+    i, j = np.arange(n)[:, None], np.arange(n)
+    band = np.where(abs(i - j) <= width, rng.standard_normal((n, n)), 0.0)
+    gaps = np.triu(rng.standard_normal((m, n)), width)
+    gaps[rng.random(m) < 0.5] = 0.0
+    for S, C in ((band + band.T, np.triu(rng.standard_normal((m, n)), -width)), (np.zeros((n, n)), gaps)):
+        data = gram.data(S, C, 0.5, 5, 1)._replace(products=gram._products(S, C, 8, threads))
+        X, GB, GtA = A @ B.T, np.empty_like(A), np.empty_like(B)
+        f = 0.5 + 0.5 * np.sum((X @ S) * X) - np.sum(C * X)
+        assert_allclose(evaluate.evaluate(data, A, B, GB, GtA), f, rtol=1e-11)
+        assert_allclose(GB, (X @ S - C) @ B, atol=1e-9)
+        assert_allclose(GtA, (X @ S - C).T @ A, atol=1e-9)
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("columns", [1, 3, 8, 19])
 @pytest.mark.parametrize("threads", [1, 2])
