@@ -366,11 +366,14 @@ class _Case:
         self, found: TangentCertificate, norms: Sequence[float | None], relative_gap: float
     ) -> tuple[str, str, Known | None]:
         """Return what the numbers of the point decide, and the gap in its tangent problem."""
-        size = math.sqrt(2.0 * self.lam * (found.L - found.f))  # lam ||theta||
+        squares = sum(float(np.vdot(A, A) + np.vdot(B, B)) for A, B in self.point)
+        size, unit = self.lam * math.sqrt(squares), abs(found.F) or 1.0  # lam ||theta||
         worst = max(found.layers, key=lambda layer: layer.stationarity)
-        # What the certificate bounds is not taken back by a gradient: near X = 0 both sides of the ratio vanish.
-        done = max(relative_gap, (found.L - found.F) / (abs(found.F) or 1.0)) <= self.tol
-        stationary = done or ratio(worst.stationarity, size) <= STATIONARY
+        # What the certificate bounds is not taken back by a gradient: near X = 0 both sides of the ratio vanish. Where
+        # nothing is bounded, factors as small as that have come to rest if no direction is worth its penalty.
+        done = max(relative_gap, (found.L - found.F) / unit) <= self.tol
+        vanished = 0.5 * self.lam * squares <= self.tol * unit and found.dual_norm <= 1.0
+        stationary = done or vanished or ratio(worst.stationarity, size) <= STATIONARY
         loud = _loud(found, norms)
         if loud and not (self.objective.has_penalty and stationary):
             known = self.objective.has_penalty and math.isfinite(relative_gap)

@@ -388,6 +388,23 @@ def test_a_layer_that_is_compiled_is_one_layer():
     assert F[0] == pytest.approx(F[1], rel=1e-12)
 
 
+@pytest.mark.parametrize(("share", "rests"), [(1.1, True), (0.9, False)])
+@pytest.mark.parametrize("size", [1e-9, 1e-4])
+def test_factors_that_have_vanished_are_at_rest_where_no_direction_is_worth_its_penalty(size, share, rests):
+    """From 0 F falls along a rank-one direction exactly where ||G||_2 is above lam, whatever the loss is."""
+    model = Net()
+
+    def loss(model, batch):  # of which nobody says that it is convex
+        return CrossEntropy()(model, batch)
+
+    network = Network(model, loss, data())
+    G = network.value_and_gradients(network.zeros())[1]
+    point = factors(network, size=size)
+    lam = share * max(np.linalg.norm(g, 2) for g in G)
+    verdict = judge(model, loss, data(), lam, factors=point)
+    assert verdict.kind == ("inconclusive" if rests else "not_converged")
+
+
 def test_a_run_with_another_penalty_than_is_stated_is_not_told_that_it_diverged():
     """It lowered the loss, and one of its factors had no decay."""
     model = Net()
