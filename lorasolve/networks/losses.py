@@ -6,6 +6,8 @@ The tangent problem, and the word "global", need to see the outputs themselves, 
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from inspect import signature
@@ -22,8 +24,8 @@ Targets = Callable[[Any], Any]
 
 # The label of what a cross-entropy leaves out.
 NO_LABEL = -100
-# A loss is searched for bends at these distances from the outputs, in units of their size, along so many lines each or
-# as many as need so many numbers; what rounding explains of a bend, in last places.
+# A loss is searched for bends at these distances from the outputs, in units of their size, along so many lines or as
+# many as need so many numbers; what rounding explains of a bend, in last places.
 AWAY = (1e-2, 1.0, 1e2)
 DRAWS, DRAWN = 32, 1e6
 BENT = 1e4
@@ -240,28 +242,28 @@ class SquareLoss(OutputLoss):
 def bend_of(loss: OutputLoss, z: Any, targets: Any) -> str:
     """Return where the loss of a row is above a chord, as no convex one is, on random lines through outputs.
 
-    Empty if nowhere: that is a search, and no proof.
+    Empty if nowhere: that is a search, and no proof. Chords lie between points at unlike distances too: a loss that
+    levels off far away is below a tangent there, and above no chord that has its outputs in the middle.
     """
     torch = require_torch()
     rng = np.random.default_rng()  # a verdict rests on it
     share = BENT * torch.finfo(z.dtype).eps
     here = loss.of_outputs(z, targets).double()
     size = float(z.square().mean()) ** 0.5 or 1.0
-    draws = max(1, min(DRAWS, int(DRAWN / max(1, z.numel()))))
-    for length in (length for length in AWAY for _ in range(draws)):
-        step = length * size * torch.as_tensor(rng.standard_normal(tuple(z.shape)), dtype=z.dtype, device=z.device)
-        try:
-            ahead, behind = (loss.of_outputs(z + t * step, targets).double() for t in (1.0, -1.0))
-        except (RuntimeError, ValueError):  # not defined there, as of probabilities beyond 0 and 1
-            continue
-        above = here - (ahead + behind) / 2.0
-        rounding = share * (here.abs() + ahead.abs() + behind.abs() + (1.0 + length) * size)
-        if bool((above > rounding).any()):
-            worst = int((above - rounding).argmax())
-            return (
-                f"that of a sample is {float(here[worst]):.6g} at its outputs and {float(ahead[worst]):.6g} and "
-                f"{float(behind[worst]):.6g} as far from them on either side"
-            )
+    for _ in range(max(1, min(DRAWS, int(DRAWN / max(1, z.numel()))))):
+        step = size * torch.as_tensor(rng.standard_normal(tuple(z.shape)), dtype=z.dtype, device=z.device)
+        seen = [(0.0, here)]
+        for t in (sign * length for sign in (-1.0, 1.0) for length in AWAY):
+            with contextlib.suppress(RuntimeError, ValueError):  # not defined there, as of probabilities beyond 0 and 1
+                seen.append((t, loss.of_outputs(z + t * step, targets).double()))
+        seen.sort(key=lambda point: point[0])
+        for (a, left), (b, middle), (c, right) in itertools.combinations(seen, 3):
+            above = middle - ((c - b) * left + (b - a) * right) / (c - a)
+            rounding = share * (left.abs() + middle.abs() + right.abs() + (1.0 + max(-a, c)) * size)
+            if bool((above > rounding).any()):
+                worst = int((above - rounding).nan_to_num(-math.inf).argmax())
+                values = ", ".join(f"{float(each[worst]):.6g}" for each in (left, middle, right))
+                return f"that of a sample is {values} at {a:g}, {b:g} and {c:g} times a step from its outputs"
     return ""
 
 

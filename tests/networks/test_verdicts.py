@@ -596,6 +596,27 @@ def test_rounding_makes_no_bend_of_a_convex_loss(which, size, dtype):
         assert "stated to be convex in the outputs, but" not in verdict.certificate.formula
 
 
+class Clipped(CrossEntropy):
+    """A cross-entropy that outliers cannot raise: of small outputs it bends far away alone, where it is flat."""
+
+    def of_outputs(self, z, targets):
+        return super().of_outputs(z, targets).clamp(max=3.0)
+
+
+def test_a_loss_that_levels_off_far_away_is_not_taken_to_be_convex():
+    model = Net()
+    model.head.weight *= 0.1
+    model.head.bias *= 0.1
+    z = torch.cat([CrossEntropy().outputs(model.eval(), batch) for batch in data()])
+    # Far from 0 on either side it is 3 and 0, of which the mean is above its value at 0. Between points at unlike
+    # distances it is above their chord.
+    far, near = Clipped().of_outputs(torch.tensor([[-30.0, 0.0, 0.0], [1.0, 0.0, 0.0]]), torch.tensor([0, 0]))
+    assert z.abs().max() < 0.2 and (far + 30.0 * near) / 31.0 < math.log(3.0) < far / 2.0
+    for _ in range(5):  # the lines are drawn anew
+        verdict = judge(model, Clipped(), data(), LAM)
+        assert "stated to be convex in the outputs, but that of a sample is" in verdict.certificate.formula
+
+
 def test_a_plain_function_is_not_taken_to_be_convex():
     """Of outputs that are linear in the update the tangent problem is that of the network: X = 100 has F = 100 lam."""
     x = torch.linspace(1.0, 2.0, 30, dtype=torch.float64)[:, None]
