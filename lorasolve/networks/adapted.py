@@ -207,8 +207,8 @@ def adapted_layers(
     Raises
     ------
     ValueError
-        For no layers, and for those whose update is not ``s A B^T`` of a weight of its own: AdaLoRA, aLoRA, DoRA over
-        embeddings with a padding index, grouped convolutions, embeddings that shorten their rows or have no plain
+        For no layers, and for those whose update is not ``s A B^T`` of a weight of its own: AdaLoRA, KaSA, aLoRA, DoRA
+        over embeddings with a padding index, grouped convolutions, embeddings that shorten their rows or have no plain
         gradient, quantised or merged weights, those of plain layers that are tied, tied factors, disabled adapters;
         with the name of the layer.
     """
@@ -528,6 +528,8 @@ def _of_peft(name: str, module: Any, adapter: str, config: Any) -> list[AdaptedL
     _check_active(name, module)
     initialization = getattr(config, "init_lora_weights", None)
     magnitudes = getattr(module, "lora_magnitude_vector", {})
+    if adapter in getattr(module, "lora_diag", ()):
+        raise ValueError(f"model: {name} uses KaSA, whose update has a third factor and is not s A B^T")
     of_embedding = adapter in getattr(module, "lora_embedding_A", ())
     base = module.get_base_layer()
     _refuse_odd(name, base)

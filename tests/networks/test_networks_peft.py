@@ -136,6 +136,18 @@ def test_what_cannot_be_judged_is_refused_by_name():
         adapted_layers(peft.get_peft_model(bert(), settings))
 
 
+def test_an_update_with_a_third_factor_is_neither_watched_nor_judged():
+    """KaSA has diag(lora_diag) between the two; a monitor had read the norms of the product without it."""
+    kind = pytest.importorskip("peft.tuners.lora.config")
+    if not hasattr(kind, "KasaConfig"):
+        pytest.skip("this version of peft has no KaSA")
+    model = adapted(kasa_config=kind.KasaConfig())
+    model(**tokens()).loss.backward()
+    for ask in (LoRAMonitor().step, lambda model: judge(model, CrossEntropy(), batches(), LAM)):
+        with pytest.raises(ValueError, match="query uses KaSA, whose update has a third factor"):
+            ask(model)
+
+
 @pytest.mark.parametrize("kind", ["Vera", "LoHa", "LoKr"])
 def test_adapters_of_other_kinds_are_named(kind):
     model = peft.get_peft_model(bert(), getattr(peft, f"{kind}Config")(r=2, target_modules=["query"]))
