@@ -1,3 +1,5 @@
+"""Softmax gates: gradients against differences, and what gradient descent keeps of weights, logits and copies."""
+
 import numpy as np
 import pytest
 

@@ -1,3 +1,5 @@
+"""SoRA: gradients against differences, the threshold of each variant, closed gates, and the schedule of penalties."""
+
 import itertools
 
 import numpy as np

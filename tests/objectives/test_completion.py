@@ -1,3 +1,5 @@
+"""Matrix completion against its dense definition, the ridge regressions of its half epochs, and input of any kind."""
+
 import cvxpy
 import numpy as np
 import pytest

@@ -1,3 +1,5 @@
+"""Linear fine-tuning: samples and Gram matrices against the definition, its constants, merging and batches."""
+
 import cvxpy
 import numpy as np
 import pytest

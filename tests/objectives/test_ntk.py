@@ -1,3 +1,5 @@
+"""Losses of a linearised network: features against the Jacobian of a real one, values by hand, small numbers."""
+
 import mpmath
 import numpy as np
 import pytest

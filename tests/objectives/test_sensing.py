@@ -1,3 +1,5 @@
+"""Matrix sensing against its dense definition: each kind of measurements, its constants, increments and float32."""
+
 import cvxpy
 import numpy as np
 import pytest

@@ -1,3 +1,5 @@
+"""Methods that perturb the weight: their rules by hand, what they leave alone, and what they are without noise."""
+
 import numpy as np
 import pytest
 

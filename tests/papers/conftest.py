@@ -1,3 +1,5 @@
+"""What the tests of papers share: the quick run of an experiment, once."""
+
 import pytest
 
 from lorasolve.commands._reproduction import reproduce

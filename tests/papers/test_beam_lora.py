@@ -1,3 +1,5 @@
+"""BeamLoRA: importances, gauges and gated decay in closed form, and how its claims are judged."""
+
 import numpy as np
 import pytest
 

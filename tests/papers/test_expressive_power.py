@@ -1,3 +1,5 @@
+"""The expressive power of LoRA: the constructions against their bounds, refusals, and how claims are judged."""
+
 import warnings
 from types import SimpleNamespace
 

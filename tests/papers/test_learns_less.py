@@ -1,3 +1,5 @@
+"""LoRA learns less: the front in closed form, ranks and step sizes by hand, and how its claims are judged."""
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize

@@ -1,3 +1,5 @@
+"""LoRA-GGPO: curvature, excess risk and noise in closed form, and how its claims are judged."""
+
 from types import SimpleNamespace
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""LoRA in the NTK regime: rank bounds, the spurious minimum below them, certificates, and how claims are judged."""
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize

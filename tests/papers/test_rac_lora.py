@@ -1,3 +1,5 @@
+"""RAC-LoRA: contractions, bounds and noise floors against runs, and the facts of the paper's example."""
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize

@@ -1,3 +1,5 @@
+"""SoRA: optima of gates in closed form and on grids, where training ends beside them, and how claims are judged."""
+
 import numpy as np
 import pytest
 

@@ -1,3 +1,5 @@
+"""BeamLoRA's events: what pruning and each expansion do to the update and the loss, and the released run."""
+
 from itertools import pairwise
 
 import numpy as np

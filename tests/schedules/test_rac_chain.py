@@ -1,3 +1,5 @@
+"""The randomized chain: its sketches, one block by hand, and where it ends beside chains of repeated factors."""
+
 import numpy as np
 import pytest
 
