@@ -129,18 +129,7 @@ def solve(
                 else:
                     end = iterate(stage, optimizer, schedules, monitor, rng, attended)
             monitor.finish()
-            denied = _denial(end, optimizer, monitor)
-            if denied is not None:
-                end = replace(end, status=Status.INCONSISTENT)
-            total = monitor.seconds()
-            compiled = compile_seconds() - compiled_before
-            message = end_message(optimizer, stage, end.status, end.step, monitor.nit, monitor.trace.value)
-            if denied is not None:
-                message = f"{optimizer.name}: {denied}"
-            origin = start_name(method, given)
-            result = _result(end, method, origin, seed, message, monitor, total - compiled, compiled)
-            result.message += zero_advice(result, stage) + unbounded_advice(result)
-            result.message += "".join(f"; {left}" for part in schedules if (left := part.unfinished(end.stage)))
+            result = _result(end, stage, method, start_name(method, given), seed, monitor, compiled_before)
             if monitor.raised is not None:
                 raise _with_result(monitor.raised, result)
             return result
@@ -239,23 +228,28 @@ def _last_value(optimizer: Optimizer, problem: Problem, theta: Array, grad: Arra
 
 def _result(
     end: End,
+    start: Stage,
     method: Method,
     started_from: str,
     seed: int | None,
-    message: str,
     monitor: Monitor,
-    seconds: float,
-    compile_seconds: float,
+    compiled_before: float,
 ) -> Result:
-    """Recompute value and gradient at the last point and put everything together."""
-    problem, theta = end.stage.problem, end.stage.theta
+    """Recompute value and gradient at the last point, and say why the run has ended and what to do next."""
+    optimizer, problem, theta, status = method.optimizer, end.stage.problem, end.stage.theta, end.status
+    denied = _denial(end, optimizer, monitor)
+    seconds, compiled = monitor.seconds(), compile_seconds() - compiled_before
+    if denied is None:
+        message = end_message(optimizer, start, status, end.step, monitor.nit, monitor.trace.value)
+    else:
+        status, message = Status.INCONSISTENT, f"{optimizer.name}: {denied}"
     grad = np.empty_like(theta)
-    fun = _last_value(method.optimizer, problem, theta, grad)
+    fun = _last_value(optimizer, problem, theta, grad)
     grad_norm = problem.stationarity(theta, grad)
     if not len(monitor.trace):  # of a run that has ended before its first oracle call
-        monitor.trace.record(0, fun, grad_norm, seconds, math.nan)
+        monitor.trace.record(0, fun, grad_norm, seconds - compiled, math.nan)
     A, B, _ = problem.split(theta.copy())
-    return Result(
+    result = Result(
         A=A,
         B=B,
         theta=theta,
@@ -263,14 +257,17 @@ def _result(
         grad_norm=grad_norm,
         nit=max(monitor.nit, 0),
         nfev=monitor.nfev,
-        status=end.status,
+        status=status,
         message=message,
         trace=monitor.trace,
-        seconds=seconds,
-        compile_seconds=compile_seconds,
+        seconds=seconds - compiled,
+        compile_seconds=compiled,
         seed=seed,
         method=method,
         started_from=started_from,
         problem=problem,
         merged=end.stage.merged,
     )
+    result.message += zero_advice(result, start) + unbounded_advice(result)
+    result.message += "".join(f"; {left}" for part in method.schedules if (left := part.unfinished(end.stage)))
+    return result
