@@ -15,7 +15,7 @@ operator, and one largest singular value.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ import numpy as np
 
 from .._known import Known
 from .._support.validate import Array
-from ..dense import DENSE_LIMIT
+from ..dense import DENSE_LIMIT, largest_singular_value
 from ..linear_map import LinearMap, outside
 from ..objectives.base import allowance
 from ..problem.blocks import MultiObjective, Pairs
@@ -44,6 +44,9 @@ SMALLEST = float(np.finfo(np.float64).tiny / np.finfo(np.float64).eps)
 # is above it by rounding.
 BELOW = 1.0 - 1e-10
 NO_BOUND = "none: f has no known lower bound, and ||G||_2 <= lam is not known"
+# A norm below lam is looked for where least squares have a gap of more than this share of lam ||X||_*, and with it may
+# have at most that share of it.
+WORTH, GAINED = 1e-9, 0.5
 # Far from stationarity the bound through blocks is loose and the gradient is looked at as a whole.
 COUPLING_LIMIT = 1e-2
 
@@ -315,6 +318,29 @@ def _noise_of_product(loss: MultiObjective, slope: float, factors: Pairs, nuclea
     return errors * (slope + 0.5 * errors * (loss.facts.smoothness or loss.sampled_smoothness(factors)))
 
 
+def _norm_worth_knowing(
+    loss: MultiObjective, lam: float, f: float, nuclear: float, inner: float, norm: float, attained: Callable[[], float]
+) -> float | None:
+    """Return the least that ``||G||_2`` may be where the gap of least squares would be much smaller then.
+
+    Where they want ``c > 1``, a norm below ``lam`` is worth knowing. It is at least ``|<G, X>| / ||X||_*``, and what
+    it is in the spaces of the updates, which is ``attained()``.
+    """
+    low = loss.facts.lower_bound
+    if low is None or not loss.facts.least_squares or not (inner < 0.0 < nuclear and low < f and norm <= 1.5 * lam):
+        return None
+
+    def gap(value: float) -> float:
+        return duality_gap(loss, lam, f, nuclear, inner, value).gap
+
+    found = gap(norm)
+    least = max(-inner / nuclear, lam / (1.0 - inner / (2.0 * (f - low))))
+    if not WORTH * lam * nuclear < found < math.inf or gap(least) > GAINED * found:
+        return None
+    least = max(least, attained())
+    return least if gap(least) <= GAINED * found else None
+
+
 def evaluate(
     loss: MultiObjective, lam: float, factors: Pairs, spans: Sequence[tuple[Array, Array]], nuclear: float
 ) -> Evaluation:
@@ -324,11 +350,21 @@ def evaluate(
     noise, radius = loss.rounding_noise(factors)
     one = len(factors) == 1
     level = lam if has_bounds(loss) else lam * BELOW
-    # The rank is bounded for one matrix; the Gram matrices of several would be kept together for nothing.
-    norms = tuple(
-        found if one else found._replace(gram=None)
-        for found in (gradient_norm(G, P, Q, level, radius) for G, (P, Q) in zip(operators, spans))
-    )
+
+    def at(value: float, G: LinearMap, P: Array, Q: Array) -> Norm:
+        found = gradient_norm(G, P, Q, value, radius)
+        # The rank is bounded for one matrix; the Gram matrices of several would be kept together for nothing.
+        return found if one else found._replace(gram=None)
+
+    norms = tuple(at(level, G, P, Q) for G, (P, Q) in zip(operators, spans))
+
+    def attained() -> float:
+        return max(largest_singular_value(G.matmat(Q)) for G, (_, Q) in zip(operators, spans))
+
+    least = _norm_worth_knowing(loss, lam, f, nuclear, inner, max(found.most for found in norms), attained)
+    if least is not None:
+        each = zip(norms, operators, spans)
+        norms = tuple(at(least, G, P, Q) if is_formed(G.core.shape) else found for found, G, (P, Q) in each)
     norm = max(found.most for found in norms)
     noise += _noise_of_product(loss, lam + norm, factors, nuclear)
     bound = best_gap(loss, lam, f, nuclear, inner, norm, operators, noise)

@@ -36,18 +36,20 @@ from ..result import Result, seen_from
 from . import _oracles, ranks, spot_checks
 from ._rounding import environment_refusal, fraction_down
 from .balls import BallOracle, inner_product
+from .duality import GAINED, WORTH
 from .formula import (
     RigorousBound,
     ScaledNorm,
     bound_of,
     difference_down,
+    gap_at,
     gap_for,
     no_bound,
     scaling,
     value_bounds,
     wanted_scaling,
 )
-from .norms import Gram, Trust
+from .norms import EIGENVALUE_LIMIT, Gram, Trust
 from .nuclear_norms import nuclear_norm, nuclear_norm_by_columns
 
 ARITHMETIC = (
@@ -330,8 +332,9 @@ def _near_optimum(
 ) -> tuple[ScaledNorm, Apart | None]:
     """Bound ``||G||_2`` as closely as the gap needs it, and with it what is outside the row space ``Q`` of ``X``.
 
-    The norm matters from ``lam`` upwards, and a large gradient attains some of it in ``Q``: a bound at which the gap is
-    ``LOST`` above that at the norm attained needs no eigenvalue. How large the gradient may be outside for ``Q`` to
+    The norm matters from ``lam`` upwards, of least squares at points that are too long also below, and a large gradient
+    attains some of it in ``Q``: a bound at which the gap is ``LOST`` above that at the norm attained needs no
+    eigenvalue. How large the gradient may be outside for ``Q`` to
     bound the rank of the optimum follows from that gap, and where it is thought to be smaller one factorisation says
     both.
     """
@@ -339,19 +342,21 @@ def _near_optimum(
     if oracle.lower_bound is None or seen.Q.shape[1] == 0 or not G.norm < math.inf or not nuclear * level > 0.0:
         return _at_level(lam, oracle, inner, nuclear, level, gram), None
     values, vectors = gram.within(seen.Q, seen.GQ)
-    attained = max(float(values[-1]), level)
     wanted = wanted_scaling(oracle, inner)
 
     def gap(norm: float) -> float:
         return gap_for(norm, lam, oracle, nuclear, inner)
 
+    attained = max(float(values[-1]), min(seen.outside or 0.0, level), level / max(wanted, 1.0))
+    if attained < level and not _is_worth_less(attained, gap(level), lam, oracle, inner, nuclear):
+        attained = level
     # How fast the gap grows with the logarithm of the norm.
     slope = level * nuclear + (0.0 if oracle.least_squares else max(oracle.high - oracle.lower_bound, 0.0))
     room = min(LOST * gap(attained) / slope, LOST)
     near, loss = attained * (1.0 + room), ROUNDED * room
     if seen.norm is not None and seen.norm > near:
         # Directions that are partly outside of the space have a part in it: the first attempt would fail.
-        near = min(seen.norm * (1.0 + loss), level + BEYOND[0] * (near - level))
+        near = min(seen.norm * (1.0 + loss), level + BEYOND[0] * max(near - level, 0.0))
     apart = None
     if seen.outside is not None:
         below = level - ranks.reach(gap(near * (1.0 + ranks.ROUNDED)), beta)
@@ -364,7 +369,9 @@ def _near_optimum(
             if norm < math.inf:
                 return ScaledNorm(norm, scaling(lam, oracle, norm, wanted)), Apart(V.shape[1], rest)
     beyond = [level + factor * (near - level) for factor in BEYOND if near > level]
-    return _at_level(lam, oracle, inner, nuclear, near, gram, beyond, loss), apart
+    if near < level:
+        beyond = [near + math.sqrt(room) * (level - near), level]
+    return _at_level(lam, oracle, inner, nuclear, near, gram, beyond, loss, float(values[-1])), apart
 
 
 def _at_level(
@@ -376,17 +383,29 @@ def _at_level(
     gram: Gram,
     beyond: Sequence[float] = (),
     loss: float = 0.0,
+    attained: float = 0.0,
 ) -> ScaledNorm:
     """Bound ``||G||_2``, near a level if it is below it; ``loss`` is what rounding may add (:meth:`Gram.norm`).
 
-    Least squares may want a larger ``c``, for which a norm well below ``lam`` is worth knowing: it is at least
-    ``|<G, X>| / ||X||_*``.
+    Least squares may want a larger ``c``, for which a norm below ``lam`` is worth knowing: it is at least
+    ``|<G, X>| / ||X||_*`` and what is known to be attained. An eigenvalue is cheap up to a size, and far from the
+    optimum.
     """
     norm = gram.norm(level, beyond, loss)
     wanted = wanted_scaling(oracle, inner)
     c = scaling(lam, oracle, norm, wanted)
-    below = abs(inner) < 0.999 * float(lam) * nuclear
-    if lam > 0 and below and wanted > 1.0 + 1e-9 and c is not None and c < wanted and norm <= 1.5 * float(lam):
-        norm = min(norm, gram.norm())
-        c = scaling(lam, oracle, norm, wanted)
+    if lam > 0 and wanted > 1.0 + 1e-9 and c is not None and c < wanted and norm <= 1.5 * float(lam):
+        small = min(gram.ball.shape) <= EIGENVALUE_LIMIT and norm <= (1.0 + WORTH) * float(lam)
+        affordable = small or abs(inner) < 0.999 * float(lam) * nuclear
+        least = max(attained, abs(inner) / nuclear, float(lam) / wanted)
+        found = gap_at(c, lam, oracle, nuclear, inner)
+        if affordable and _is_worth_less(least, found, lam, oracle, inner, nuclear):
+            norm = min(norm, gram.norm())
+            c = scaling(lam, oracle, norm, wanted)
     return ScaledNorm(norm, c)
+
+
+def _is_worth_less(norm: float, gap: float, lam: Fraction, oracle: BallOracle, inner: float, nuclear: float) -> bool:
+    """Return whether a gap would be much smaller if ``||G||_2`` were known to be no larger than a number."""
+    worth = gap > WORTH * float(lam) * nuclear
+    return worth and gap_for(norm, lam, oracle, nuclear, inner) <= GAINED * gap

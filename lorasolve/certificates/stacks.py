@@ -15,6 +15,7 @@ from ..objectives.base import Objective
 from . import ranks
 from ._rounding import fraction_down, fraction_up
 from .balls import BallOracle
+from .duality import GAINED, WORTH
 from .formula import (
     ABOVE_BOUND,
     CONTRADICTION,
@@ -108,7 +109,7 @@ def prove(
     GQ = G.mid @ svd[2]
     squares, right = np.linalg.eigh(GQ.mT @ GQ)
     values = np.sqrt(np.maximum(squares, 0.0))
-    attained = np.maximum(values.max(axis=1), weight)
+    attained = _attained(weight, oracles, high, inner, wanted, values.max(axis=1))
     # At an optimum known to more digits than the gradient the radius is more than the gap leaves room for.
     level = np.maximum(attained * (1.0 + _room(weight, oracles, high, inner, wanted, attained)), attained + G.radius)
     grams = Grams(G, trust)
@@ -138,14 +139,37 @@ def prove(
     ], svd
 
 
+def _attained(
+    weight: float, oracles: list[BallOracle], nuclear: Array, inner: Array, wanted: Array, within: Array
+) -> Array:
+    """Return the norms that bounds are looked for at: those within the spaces of ``X``, or ``lam`` where that will do.
+
+    As for a single point a norm below ``lam`` is looked for where least squares want one.
+    """
+    least = np.maximum(within, weight / np.maximum(wanted, 1.0))
+    at_lam, at_least = (_gaps(weight, oracles, nuclear, inner, wanted, norm) for norm in (weight, least))
+    worth = (at_lam > WORTH * weight * nuclear) & (at_least <= GAINED * at_lam)
+    return np.where(worth & (least < weight), least, np.maximum(within, weight))
+
+
+def _gaps(
+    weight: float, oracles: list[BallOracle], nuclear: Array, inner: Array, wanted: Array, norms: Array | float
+) -> Array:
+    """Return the right side of the formula, but for rounding, at norms of the gradients."""
+    c = np.minimum(wanted, weight / norms)
+    lost = np.square(1.0 - c) if oracles[0].least_squares else 1.0 - c
+    return lost * _above(oracles) + weight * nuclear + c * inner
+
+
+def _above(oracles: list[BallOracle]) -> Array:
+    return np.array([oracle.high - (oracle.lower_bound or 0.0) for oracle in oracles])
+
+
 def _room(
     weight: float, oracles: list[BallOracle], nuclear: Array, inner: Array, wanted: Array, attained: Array
 ) -> Array:
     """Return by what share of itself a norm may be above the one attained, so that the gap is above by ``LOST``."""
-    c = np.minimum(wanted, weight / attained)
-    above = np.array([oracle.high - (oracle.lower_bound or 0.0) for oracle in oracles])
-    squares = oracles[0].least_squares
-    gap = (np.square(1.0 - c) if squares else 1.0 - c) * above + weight * nuclear + c * inner
+    gap = _gaps(weight, oracles, nuclear, inner, wanted, attained)
     # How fast the gap grows with the logarithm of the norm.
-    share = LOST * gap / (weight * nuclear + (0.0 if squares else above))
+    share = LOST * gap / (weight * nuclear + (0.0 if oracles[0].least_squares else _above(oracles)))
     return np.where(share > 0.0, np.minimum(share, LOST), 0.0)

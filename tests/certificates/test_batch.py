@@ -358,6 +358,19 @@ def test_each_says_what_certify_says(name):
         assert ours.gap <= 1.06 * alone.gap + 1e-11 * abs(alone.value)
 
 
+@pytest.mark.parametrize("short", [1e-3, 1e-5, -1e-3, -1e-5])
+def test_gaps_beside_an_optimum_of_rank_one_are_those_of_single_points(short):
+    """Below ``lam`` the norm is looked for too: gaps of points that are too long had been of first order."""
+    rng = np.random.default_rng(8)
+    P, Q = (np.linalg.qr(rng.standard_normal((size, 2)))[0] for size in (6, 4))
+    root = np.sqrt(2.0 * (1.0 - short)) * np.array([1.0, 0.0])
+    problem, point = ls.Problem(Denoising((P * [3.0, 0.5]) @ Q.T), 2, 1.0), (P * root, Q * root)
+    found = ls.certify_batch(problem, [point, point], tol=0.1)
+    true = 0.5 * (2.0 * short) ** 2
+    assert found.stacked.all() and true - 1e-14 <= found[1].gap <= 1.33 * true + 1e-12
+    assert found[1].gap <= 1.06 * ls.certify(problem, point).gap + 1e-12
+
+
 @pytest.mark.parametrize("name", sorted(objectives()))
 def test_optima_to_more_digits_than_their_gradients_are_proved_together(name):
     """There the bound of the gradient's errors exceeds what the gap leaves room for."""

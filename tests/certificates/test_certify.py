@@ -978,19 +978,21 @@ def test_samples_that_are_changed_in_place_after_the_objective_was_made_are_refu
     assert ls.certify(again, ls.solve(again, "lbfgs")).is_global is True
 
 
+@pytest.mark.parametrize("shape", [(6, 4), (260, 250)])
 @pytest.mark.parametrize(("copies", "rigorous"), [(1, True), (1, False), (2, False)])
-@pytest.mark.parametrize("short", [1e-3, 1e-4, 1e-5, 1e-6])
-def test_beside_an_optimum_of_rank_one_the_gap_is_of_second_order(short, copies, rigorous):
+@pytest.mark.parametrize("short", [1e-3, 1e-4, 1e-5, 1e-6, -1e-3, -1e-4, -1e-5, -1e-6])
+def test_beside_an_optimum_of_rank_one_the_gap_is_of_second_order(short, copies, rigorous, shape):
     """At ``(1 - short) X*`` and the norm ``lam + g`` of G the bound is ``(g/(lam + g))^2 f``: 1.25 times the true gap.
 
-    A norm that is larger by a share of ``g`` had added as much to it: 1e-6 of ``F`` for 1e-10.
+    A norm that is larger by a share of ``g`` adds as much to it, and one of ``lam`` where ``g < 0`` all of ``g``: gaps
+    had been 1e-6 of ``F`` for 1e-12.
     """
     rng = np.random.default_rng(8)
-    P, Q = (np.linalg.qr(rng.standard_normal((size, 2)))[0] for size in (6, 4))
+    P, Q = (np.linalg.qr(rng.standard_normal((size, 2)))[0] for size in shape)
     loss, root = Denoising((P * [3.0, 0.5]) @ Q.T), math.sqrt(2.0 * (1.0 - short)) * np.array([1.0, 0.0])
     A, B = P * root, Q * root
     problem, point = ls.Problem(loss, 2, 1.0), (A, B)
     if copies == 2:
         problem, point = MultiProblem(Separable([loss, loss]), 2, 1.0), ([A, A], [B, B])
     true = copies * 0.5 * (2.0 * short) ** 2
-    assert true - 1e-14 <= certify(problem, point, rigorous=rigorous).gap <= 1.26 * true + 1e-12
+    assert true - 1e-14 <= certify(problem, point, rigorous=rigorous).gap <= 1.33 * true + 2e-12

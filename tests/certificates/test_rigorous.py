@@ -195,7 +195,7 @@ def test_one_factorisation_bounds_the_norm_and_the_rank(shape, monkeypatch):
     rng = np.random.default_rng(1)
     U, V = (np.linalg.qr(rng.standard_normal((n, 50)))[0] for n in shape)
     problem = ls.Problem(Denoising((U * np.r_[9.0, 7.0, 5.0, 1.6 * np.linspace(1.0, 0.1, 47)]) @ V.T), 3, 2.0)
-    P, s, Q = U[:, :3], np.array([7.0, 5.0, 3.0]) * (1.0 + 1e-4), V[:, :3]
+    P, s, Q = U[:, :3], np.array([7.0, 5.0, 3.0]) * (1.0 - 1e-4), V[:, :3]
     point = P * np.sqrt(s), Q * np.sqrt(s)
     asked, defect = [], norms.semidefinite_defect
     monkeypatch.setattr(rigorous, "SMALL", 0)
