@@ -5,20 +5,24 @@ Statement
 W = W0 + gamma A B^T, G = grad f(W), E a random matrix with independent entries of mean 0 and variance s_i^2 in row i.
 
 F1. S = gamma (grad_A B^T + A grad_B^T) = gamma^2 (G B B^T + A A^T G) is minus the velocity of the weight under gradient
-flow, with <S, G> = ||grad_A||^2 + ||grad_B||^2; it is not G. F2. ||W_i||^2 has a cross term of W0 and the update.
-F3. For f = ||W Z - Y||^2/(2 N) and C = Z Z^T/N: E f(W + E) = f(W) + (tr C/2) sum s_i^2, which for s_i^2 =
-(sigma^2/n)(||W_i||^2 + beta ||G_i||^2) is f(W) + (sigma^2 tr C/(2 n))(||W||^2 + beta ||G||^2). F4. The mean gradient
-is unchanged for quadratic f, hence the mean step of A and B; beyond, it changes by f'''[E, E, .]/2 in the mean.
-F5. For inputs x with independent entries of mean mu and variance v, Var[(W_i + E_i) x] = ||W_i||^2 v + n s_i^2 (v +
-mu^2). F6. With radius rho/gbar, minus sign: a fixed point at |grad| = sqrt(rho h); plus sign: a cycle of two points
-with |grad| = h sqrt(eta rho/(2 - eta h)), for curvature h. F7. Under f -> c f that radius becomes 1/c as large.
-F8. At zero residual of ||gamma A B^T - T||^2/2 the largest Hessian eigenvalue in (A, B) is gamma^2 (||A||_2^2 +
-||B||_2^2), which is 2 gamma ||X||_2 for balanced factors, X = gamma A B^T; a step eta raises the loss along that
-direction exactly if eta lambda_max > 2.
+flow, with <S, G> = ||grad_A||^2 + ||grad_B||^2; it is not G. F2. ||W_i||^2 has a cross term of W0 and the update. F3.
+For f = ||W Z - Y||^2/(2 N) and C = Z Z^T/N: E f(W + E) = f(W) + (tr C/2) sum s_i^2, which for s_i^2 =
+(sigma^2/n)(||W_i||^2 + beta ||G_i||^2) is f(W) + (sigma^2 tr C/(2 n))(||W||^2 + beta ||G||^2). F4. The mean gradient is
+unchanged for quadratic f, hence the mean step of A and B; beyond, it changes by f'''[E, E, .]/2 in the mean. F5. For
+inputs x with independent entries of mean mu and variance v, Var[(W_i + E_i) x] = ||W_i||^2 v + n s_i^2 (v + mu^2). F6.
+On a quadratic, plain steps of MGPO from a start c times as far, with c^2 rho in the place of rho, have points and
+gradients c times as large: what they hover at is proportional to sqrt(rho). For curvature h and step eta, eta h < 2,
+with the minus sign they can go to and fro between eta g/2 and -eta g/2, where g^2 = 2 rho h/(2 - eta h) and g, -g are
+the gradients at the perturbed points; with the plus sign there is no cycle of two points. F7. Under f -> c f the radius
+becomes 1/c as large. F8. At zero residual of ||gamma A B^T - T||^2/2 the largest Hessian eigenvalue in (A, B) is
+gamma^2 (||A||_2^2 + ||B||_2^2), which is 2 gamma ||X||_2 for balanced factors, X = gamma A B^T; a step eta raises the
+loss along that direction exactly if eta lambda_max > 2.
 
 Assumptions
 -----------
-E is independent of A, B, and its scale is not differentiated. F6: one dimension, no memory (mu = beta = 0).
+E is independent of A, B, and its scale is not differentiated. In F6 and F7 the radius is rho/gbar along
+the momentum of earlier gradients, as published, without clamp; the cycles of F6 are in one dimension and without memory
+(mu = beta = 0), where both are the gradient before.
 
 Source
 ------
@@ -50,8 +54,9 @@ logistic_third_derivative : PROVED
 activation_variance : PROVED
 activation_variance_flat : PROVED
 activation_moments : VERIFIED
-floor_of_descent_sign : PROVED
-cycle_of_ascent_sign : PROVED
+floor_scales : PROVED
+cycle_of_descent_sign : PROVED
+no_cycle_of_ascent_sign : PROVED
 radius_not_scale_invariant : PROVED
 second_derivative : PROVED
 sharpness_bound : PROVED
@@ -259,14 +264,18 @@ def _activation(size: int, noise_scale: str, shift: int = 0, with_mean: bool = T
 
 
 position = sympy.Symbol("x", positive=True)
-FIXED = sympy.sqrt(rho / h)
-room = sympy.Symbol("d", positive=True)  # 2 - eta h > 0
-CYCLE = sympy.sqrt(eta * rho / (2 - eta * h))
+gbar, length, g = scalars("gbar l g")
+SPREAD, POINT, MOMENTUM = matrix("H", m, m, symmetric=True), matrix("X", m, n), matrix("V", m, n)
 
 
-def stepped(point: sympy.Expr, sign: int, curvature: sympy.Expr = h) -> sympy.Expr:
-    """Return the step from a positive point with the gradient of h x^2/2 at x + sign rho/|h x|."""
-    return point - eta * curvature * (point + sign * rho / (curvature * point))
+def perturbed(point: sympy.Expr, before: sympy.Expr, sign: int) -> sympy.Expr:
+    """Return the gradient of h x^2/2 at x + sign (rho/|p|) p/|p|, p the gradient before."""
+    return h * (point + sign * rho / before)
+
+
+def along_momentum(scale: sympy.Expr, radius: sympy.Expr) -> MatrixExpr:
+    """Return the gradient of <X, H X>/2 at X + rho V/(||V|| gbar), all but H and rho `scale` times as large."""
+    return SPREAD @ (scale * POINT + radius / (scale * length * scale * gbar) * scale * MOMENTUM)
 
 
 CHECKS = (
@@ -449,35 +458,45 @@ CHECKS = (
         ),
     ),
     Identity(
-        "floor_of_descent_sign",
-        "F6: with the minus sign, x = sqrt(rho/h) is a fixed point: rho = h x^2, so that h x = sqrt(rho h).",
-        stepped(position, -1),
-        position,
-        given=(define(rho, h * position**2),),
+        "floor_scales",
+        "F6: c X, c V, c ||V||, c gbar and c^2 rho give c times the gradient, on <X, H X>/2 in any dimension.",
+        along_momentum(c, c**2 * rho),
+        c * along_momentum(sympy.Integer(1), rho),
         mutants=(
-            mutant("constant", "x goes to x/2", rhs=position / 2),
-            mutant("sign", "the plus sign", lhs=stepped(position, 1)),
-            mutant("constant", "rho = 2 h x^2", given=(define(rho, 2 * h * position**2),)),
+            mutant("constant", "c rho", lhs=along_momentum(c, c * rho)),
+            mutant("swapped symbols", "c^2 times", rhs=c**2 * along_momentum(sympy.Integer(1), rho)),
         ),
     ),
-    ScalarCheck(
-        "cycle_of_ascent_sign",
-        "F6: with the plus sign, x = sqrt(eta rho/(2 - eta h)) goes to -x and back (d = 2 - eta h).",
-        stepped(CYCLE, 1).subs(h, (2 - room) / eta),
-        -CYCLE.subs(h, (2 - room) / eta),
+    Identity(
+        "cycle_of_descent_sign",
+        "F6: with the minus sign eta g/2 after the gradient -g goes to -eta g/2: the gradient there is g.",
+        eta * g / 2 - eta * perturbed(eta * g / 2, -g, -1),
+        -eta * g / 2,
+        given=(define(rho, g**2 * (2 - eta * h) / (2 * h)),),
         mutants=(
-            mutant("sign", "a fixed point", rhs=CYCLE.subs(h, (2 - room) / eta)),
-            mutant("constant", "the minus sign's point", lhs=stepped(FIXED, 1), rhs=-FIXED),
+            mutant("sign", "the plus sign", lhs=eta * g / 2 - eta * perturbed(eta * g / 2, -g, 1)),
+            mutant("constant", "it goes to 0", rhs=0),
+            mutant("constant", "rho = g^2/h", given=(define(rho, g**2 / h),)),
         ),
     ),
-    ScalarCheck(
+    Identity(
+        "no_cycle_of_ascent_sign",
+        "F6: with the plus sign the gradient there is g - (2 - eta h) g/2 - h rho/g, less than g for eta h <= 2.",
+        perturbed(eta * g / 2, -g, 1),
+        g - (2 - eta * h) * g / 2 - h * rho / g,
+        mutants=(
+            mutant("sign", "the minus sign", lhs=perturbed(eta * g / 2, -g, -1)),
+            mutant("constant", "the gradient is g", rhs=g),
+        ),
+    ),
+    Identity(
         "radius_not_scale_invariant",
-        "F7: h -> c h divides the perturbation rho/|h x| by c: the step with the gradient c h (x + rho/(c h x)).",
-        stepped(position, 1, c * h),
-        position - eta * c * h * position - eta * rho / position,
+        "F7: h -> c h and g -> c g divide the perturbation rho/g by c: the gradient is c h x + h rho/g.",
+        c * perturbed(position, c * g, 1),
+        c * h * position + h * rho / g,
         mutants=(
-            mutant("constant", "the same perturbation", rhs=position - eta * c * (h * position + rho / position)),
-            mutant("sign", "minus rho", rhs=position - eta * c * h * position + eta * rho / position),
+            mutant("constant", "the same perturbation", rhs=c * (h * position + h * rho / g)),
+            mutant("sign", "minus rho", rhs=c * h * position - h * rho / g),
         ),
     ),
     Identity(
@@ -557,6 +576,8 @@ CHECKS = (
 )
 
 PROSE = {
+    "in a cycle of two points the gradients add up to 0, and so do the points": ("no_cycle_of_ascent_sign",),
+    "the induction over the steps, the first of which is not perturbed": ("floor_scales",),
     "E and -E are equally likely, and second moments of independent entries are those of signs: the mean over all E": (
         "mean_loss_in_pairs",
         "mean_loss",

@@ -188,6 +188,20 @@ def test_mgpo_floor_is_proportional_to_the_root_of_rho_and_the_sign_matters():
     assert without < 0.2 * plus[1]  # a floor of order rho
 
 
+@pytest.mark.parametrize(("h", "step", "rho"), [(2.0, 0.05, 1e-3), (0.5, 1.0, 1e-2)])
+def test_without_memory_mgpo_against_the_gradients_goes_to_and_fro(h, step, rho):
+    """Not to ``|grad| = sqrt(rho h)``, where it would stand still if the perturbation were along its own gradient."""
+    f = LinearFineTuning(np.zeros((1, 1)), np.full((1, 1), np.sqrt(h)), np.zeros((1, 1)))
+    p = ls.Problem(f, 1, adapter=ls.adapters.LoRA(frozen="B"))
+    slopes = []
+    optimizer = MGPO(step, "gd", rho=rho, mu=0.0, beta=0.0, sign=-1)
+    stop = ls.StoppingRule(max_iter=3000, grad_tol=0.0)
+    ls.solve(p, optimizer, (np.ones((1, 1)), np.ones((1, 1))), stop=stop, callback=lambda now: slopes.append(h * now.A))
+    g = np.sqrt(2 * rho * h / (2 - step * h))
+    np.testing.assert_allclose(np.abs(slopes[-10:]), 0.5 * step * h * g, rtol=1e-6)
+    np.testing.assert_allclose(slopes[-1], -slopes[-2], rtol=1e-6)
+
+
 def test_radius_of_mgpo_is_not_scale_invariant():
     assert MGPO(rho=0.1).radius(4.0) == pytest.approx(0.025)
     assert MGPO(rho=0.1).radius(0.04) == pytest.approx(2.5)  # f divided by 100: radius times 100
