@@ -55,7 +55,7 @@ from ._support.progress import Progress
 from ._support.time_limit import limited_by
 from ._support.validate import Array, as_instance, as_integer, as_number, shown
 from .kernels.stopping_rules import CONVERGED, DIVERGED, LIMIT, RUNNING, STALLED, TARGET, decide, slope_at_start
-from .optimizers.base import ROUNDING, Limits, Optimizer
+from .optimizers.base import ROUNDING, Limits, Optimizer, history_after
 from .problem import Problem
 from .problem.natural_units import HIDDEN, hides_gradient, least_length, may_hide_gradient
 from .result import Trace
@@ -371,10 +371,7 @@ class Monitor:
             self._unattended = int(count * min(max(UNATTENDED_SECONDS / elapsed, 0.5), 8.0)) + 1
         self.trace.extend(self.nit + 1, values, norms, began + elapsed * np.arange(1, count + 1) / count, step)
         self._last = (float(values[-1]), float(norms[-1]), step)
-        lowest = int(np.argmin(values))
-        if values[lowest] < self._best:
-            self._best, self._best_at = float(values[lowest]), self.nit + 1 + lowest
-        self.nit += count
+        self.nit, self._best, self._best_at = history_after((self.nit, self._best, self._best_at), values)
         self.nfev += count
         self._show(self._last[0], self._last[1])
 

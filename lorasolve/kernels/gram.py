@@ -37,8 +37,8 @@ class Products(NamedTuple):
 
     All are flat: ``S`` (n n), ``C`` (m n), ``At``, ``CBt`` (r' m), ``Bt``, ``SBt``, ``CtAt`` (r' n); ``share``
     (threads, 2, r' n) holds what each thread has of the last two, and is (2, r' n) for one, for which no parallel loop
-    is compiled then; ``S_cut``, ``C_cut`` are the bounds of each thread's rows. ``S_ends`` and ``C_starts`` say of each
-    four rows where their numbers end in ``S`` and start in ``C``.
+    is compiled then; ``S_cut``, ``C_cut`` are the bounds of each thread's rows; ``S_ends`` and ``C_starts`` those of
+    :class:`Outline`.
     """
 
     m: Any
@@ -111,51 +111,60 @@ class MixedGramData(NamedTuple):
         self.calls[0] = REFRESH
 
 
-def _products(S: Any, C: Any, padded: int, threads: int) -> Products:
+def _products(S: Any, C: Any, outline: Outline, padded: int, threads: int) -> Products:
     m, n = C.shape
     S, C = (np.require(part, requirements=["C", "W"]) for part in (S, C))
     share = aligned(threads * 2 * padded * n, C.dtype).reshape(*([threads] if threads > 1 else []), 2, padded * n)
     At, Bt, SBt, CBt, CtAt = (aligned(padded * k, C.dtype) for k in (m, n, n, m, n))
     for factor in (At, Bt):
         factor[:] = 0
-    # Rows and columns of a tile begin at whole registers.
-    S_ends = np.array([DIAGONAL * -(-_used(S[i : i + SIDE])[1] // DIAGONAL) for i in range(0, n, SIDE)])
-    C_starts = np.array([_used(C[i : i + SIDE])[0] // DIAGONAL * DIAGONAL for i in range(0, m, SIDE)])
-    np.minimum(S_ends, n, out=S_ends)
-    S_cut = _equal_parts(S_ends - np.arange(0, n, SIDE), threads, DIAGONAL, n)
-    C_cut = _equal_parts(n - C_starts, threads, SIDE, m)
-    return Products(m, n, S.ravel(), C.ravel(), At, Bt, SBt, CBt, CtAt, share, S_cut, C_cut, S_ends, C_starts)
-
-
-def _used(rows: Any) -> tuple[int, int]:
-    """Return the bounds of the columns in which any of these rows is not zero."""
-    columns = np.flatnonzero(rows.any(axis=0))
-    return (int(columns[0]), int(columns[-1]) + 1) if columns.size else (rows.shape[1], 0)
+    S_cut = _equal_parts(outline.S_ends - np.arange(0, n, SIDE), threads, DIAGONAL, n)
+    C_cut = _equal_parts(n - outline.C_starts, threads, SIDE, m)
+    return Products(m, n, S.ravel(), C.ravel(), At, Bt, SBt, CBt, CtAt, share, S_cut, C_cut, *outline)
 
 
 def _equal_parts(lengths: Any, threads: int, unit: int, rows: int) -> Any:
     """Return the bounds, multiples of ``unit``, of as many parts of the rows that are as long, four at a time."""
+    if threads == 1:
+        return np.array([0, rows])
     done = np.cumsum(np.maximum(lengths, 1))
     cut = SIDE * np.searchsorted(done, done[-1] * np.arange(threads + 1) / threads) // unit * unit
     cut[0], cut[-1] = 0, rows
     return cut
 
 
-def data(S: Any, C: Any, f0: float, rank: int, threads: int) -> GramData:
+class Outline(NamedTuple):
+    """For each four rows, where their numbers end in ``S`` and start in ``C``, rounded to whole registers."""
+
+    S_ends: Any
+    C_starts: Any
+
+
+def outline(S: Any, C: Any) -> Outline:
+    """Return where the zeros are that need not be read."""
+    n = len(S)
+    used = S[:, ::-1] != 0, C != 0
+    before = [np.where(part.any(axis=1), part.argmax(axis=1), n) for part in used]
+    before = [np.minimum.reduceat(part, np.arange(0, part.size, SIDE)) // DIAGONAL * DIAGONAL for part in before]
+    return Outline(n - before[0], before[1])
+
+
+def data(S: Any, C: Any, outline: Outline, f0: float, rank: int, threads: int) -> GramData:
     """Return kernel data with fresh scratch; small problems get one thread."""
     m, n = C.shape
     if n * (n + 2 * m) * rank < 200_000:
         threads = 1
     padded = SIDE * -(-rank // SIDE)
     K, L, GBt, GtAt = (aligned(padded * k, C.dtype) for k in (padded, padded, m, n))
-    return GramData(_products(S, C, padded, threads), C.dtype.type(f0), K, L, GBt, GtAt)
+    return GramData(_products(S, C, outline, padded, threads), C.dtype.type(f0), K, L, GBt, GtAt)
 
 
 def mixed_data(exact: GramData, S32: Any, C32: Any) -> MixedGramData:
     """Return kernel data for float32 increments of a float64 problem, from its Gram matrices in float32."""
     given = exact.products
     threads, length = len(given.C_cut) - 1, given.share.shape[-1]
-    increments = _products(S32, C32, length // S32.shape[0], threads)
+    outline = Outline(given.S_ends, given.C_starts)
+    increments = _products(S32, C32, outline, length // S32.shape[0], threads)
     return MixedGramData(exact, increments, np.full(1, REFRESH))
 
 

@@ -453,7 +453,13 @@ class _Kernels(Kernels):
         """Return the data of the compiled oracle."""
         from ..kernels import gram
 
-        return gram.data(self.S, self.C, self.f0, rank, threads)
+        return gram.data(self.S, self.C, self._outline, self.f0, rank, threads)
+
+    @cached_property
+    def _outline(self) -> Any:
+        from ..kernels import gram
+
+        return gram.outline(self.S, self.C)
 
     def mixed(self, rank: int, threads: int) -> Any:
         """Return the data for float32 increments of a float64 problem."""

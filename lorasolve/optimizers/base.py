@@ -76,6 +76,19 @@ class Limits(NamedTuple):
     history: tuple[int, float, int]
     rules: tuple[float, float, float, int, int]
 
+    def after(self, values: Array) -> Limits:
+        """Return what is left of them after iterations with these values."""
+        return self._replace(steps=self.steps - values.size, history=history_after(self.history, values))
+
+
+def history_after(history: tuple[int, float, int], values: Array) -> tuple[int, float, int]:
+    """Return a history, as in :class:`Limits`, after further iterations with these values."""
+    nit, best, best_at = history
+    lowest = int(np.argmin(values)) if values.size else 0
+    if values.size and values[lowest] < best:
+        best, best_at = float(values[lowest]), nit + 1 + lowest
+    return nit + values.size, best, best_at
+
 
 @dataclass(frozen=True)
 class Optimizer:

@@ -75,14 +75,35 @@ class GD(Descent):
         """Take plain steps in one compiled call, up to the next derivation of the step."""
         if state.kernel_data is None:
             return None
+        self.prepare(problem, state)
+        if not state.rotated:
+            left = problem.objective.kernels.rotates_after(problem.rank) - state.accepted_steps
+            limits = limits._replace(steps=math.ceil(min(limits.steps, left)))
+        state.packed.read(state.theta, state.trial)
+        values, norms = self.plain_steps(problem, state, limits)
+        state.packed.write(state.theta, state.trial)
+        return values, norms, values.size < max(limits.steps, 1)
+
+    def prepare(self, problem: Problem, state: Any) -> None:
+        """Make the scratch of the compiled loop, and go over to other bases once that pays."""
         from ..kernels import gd
 
-        limits = self.prepare(problem, state, limits)
-        steps = state.rule.unchanged(state, limits.steps)
-        values, norms = np.empty((2, max(steps, 0)))
+        shape = (*problem.shape, problem.rank)
+        kernels = problem.objective.kernels
+        if state.packed is None:
+            state.packed = gd.Packed(shape, state.trial.dtype)
+        if not state.rotated and state.accepted_steps >= kernels.rotates_after(problem.rank):
+            kernels, U, V = kernels.rotated
+            state.kernel_data, state.rotated = self.loop_data(kernels, problem.rank), True
+            state.packed = gd.RotatedPacked(shape, state.trial.dtype, U, V)
+
+    def plain_steps(self, problem: Problem, state: Any, limits: Limits) -> tuple[Array, Array]:
+        """Take plain steps of what is packed, up to the next derivation of the step; return values and norms."""
+        from ..kernels import gd
+
+        values, norms = np.empty((2, max(state.rule.unchanged(state, limits.steps), 0)))
         kernel_threads()
         number = problem.dtype.type
-        state.packed.read(state.theta, state.trial)
         count = gd.advance(
             state.kernel_data,
             state.packed.arrays,
@@ -95,30 +116,11 @@ class GD(Descent):
             values,
             norms,
         )
-        state.packed.write(state.theta, state.trial)
         if count:
             state.value = float(values[count - 1])
             state.scale = max(state.scale, float(np.abs(values[:count]).max()))
             state.accepted_steps += count
-        return values[:count], norms[:count], count < max(limits.steps, 1)
-
-    def prepare(self, problem: Problem, state: Any, limits: Limits) -> Limits:
-        """Go over to other bases once that pays; return the limits of the steps that can be taken together."""
-        from ..kernels import gd
-
-        shape = (*problem.shape, problem.rank)
-        if state.packed is None:
-            state.packed = gd.Packed(shape, state.trial.dtype)
-        if state.rotated:
-            return limits
-        kernels = problem.objective.kernels
-        left = kernels.rotates_after(problem.rank) - state.accepted_steps
-        if left > 0:
-            return limits._replace(steps=min(limits.steps, math.ceil(left))) if left < limits.steps else limits
-        kernels, U, V = kernels.rotated
-        state.kernel_data, state.rotated = self.loop_data(kernels, problem.rank), True
-        state.packed = gd.RotatedPacked(shape, state.trial.dtype, U, V)
-        return limits
+        return values[:count], norms[:count]
 
 
 def _is_plain(problem: Problem) -> bool:

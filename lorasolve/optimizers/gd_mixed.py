@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from .._support.threads import get_threads
 from .._support.validate import Array
 from ..objectives import Increments, Kernels
@@ -74,16 +76,22 @@ class MixedGD(GD):
         f, GB[:], GtA[:], _ = problem.objective.oracle_and_operator(A, B)
         return f + problem.add_decay(theta, grad)
 
-    def prepare(self, problem: Problem, state: Any, limits: Limits) -> Limits:
-        """Go from one exact evaluation to the next."""
-        limits = super().prepare(problem, state, limits)
-        data = state.kernel_data
+    def plain_steps(self, problem: Problem, state: Any, limits: Limits) -> tuple[Array, Array]:
+        """Take plain steps from one exact evaluation to the next."""
+        data, arrays = state.kernel_data, state.packed.arrays
         if not _has_increments(data):
-            return limits
-        if data.ahead == 0:
-            state.packed.read(state.theta, state.trial)
-            data.refresh(state.packed.arrays.A, state.packed.arrays.Bt.T)
-        return limits._replace(steps=min(limits.steps, data.ahead))
+            return super().plain_steps(problem, state, limits)
+        values, norms = [], []
+        while True:
+            if data.ahead == 0:
+                data.refresh(arrays.A, arrays.Bt.T)
+            few = limits._replace(steps=min(limits.steps, data.ahead))
+            part, lengths = super().plain_steps(problem, state, few)
+            values.append(part)
+            norms.append(lengths)
+            limits = limits.after(part)
+            if part.size < few.steps or limits.steps <= 0:
+                return np.concatenate(values), np.concatenate(norms)
 
 
 def _has_increments(kernel_data: Any) -> bool:
