@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import pathlib
+import re
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -14,6 +16,8 @@ from .._support.validate import Array, as_path
 from ..dense import DENSE_LIMIT
 from ..linear_map import LinearMap, spectral_norm_estimate
 from ..low_rank import factor_svd
+from .codes import Coded
+from .experts import of_expert
 from .folder import UnreadableError, inside, printable, read_json
 from .layers import LayerFactors
 from .quantised import NAMES, coded
@@ -113,16 +117,15 @@ class BaseWeights:
         UnreadableError
             If there is none under that name, or of another shape or kind.
         """
-        name = self._name(layer.module)
-        codes = coded(self._files, name, layer.shape, self._settings)
-        shape = self._shape(name) if codes is None else codes.shape
+        stored, one_way = self._stored(layer)
+        shape = stored.shape
         if math.prod(shape) > _WEIGHT_LIMIT or len(shape) < 2:
             raise UnreadableError(f"the base weight has the shape {shape}")
         flat = (shape[0], math.prod(shape[1:]))
         if layer.shape not in (flat, flat[::-1]):
             raise UnreadableError(f"the base weight has the shape {shape}, the update {layer.shape}")
         if flat[0] == flat[1]:
-            return False if layer.kind in STORED_ONE_WAY or codes is not None else None
+            return False if one_way else None
         return layer.shape != flat
 
     def weight_of(self, layer: LayerFactors, fan_in_fan_out: bool) -> Array:
@@ -136,12 +139,33 @@ class BaseWeights:
             If there is none under that name, or of another shape or kind.
         """
         turned = self.is_turned(layer)
-        name = self._name(layer.module)
-        codes = coded(self._files, name, layer.shape, self._settings)
+        stored, _ = self._stored(layer)
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite then is said of the numbers
-            W = self._files[name].read(name, np.float32) if codes is None else codes.numbers()
+            W = stored.numbers()
         W = W.reshape(len(W), -1)
         return W.T if turned or (turned is None and fan_in_fan_out) else W
+
+    def _stored(self, layer: LayerFactors) -> tuple[Coded, bool]:
+        """Return the weight of a layer as it is stored, and whether its rows are known to be outputs."""
+        if layer.kind == "expert":
+            module, _, number = layer.module.rpartition("[")
+            names = self._tensors_of(re.sub(r"(\.base_layer)+$", "", module))
+            return of_expert(self._files, names, layer.shape, int(number.removesuffix("]")))
+        name = self._name(layer.module)
+        codes = coded(self._files, name, layer.shape, self._settings)
+        if codes is not None:
+            return codes, True
+        numbers = partial(self._files[name].read, name, np.float32)
+        return Coded(self._shape(name), numbers), layer.kind in STORED_ONE_WAY
+
+    def _tensors_of(self, module: str) -> list[str]:
+        """Return the tensors right in a module; one of the two names may have more words in front."""
+        words = module.split(".")
+        for first in range(len(words)):
+            found = [name for name in self._files if name.rpartition(".")[0] == ".".join(words[first:])]
+            if found:
+                return found
+        return [name for name in self._files if name.rpartition(".")[0].endswith(f".{module}")]
 
     def _shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a weight that is stored as numbers."""

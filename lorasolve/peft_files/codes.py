@@ -53,6 +53,13 @@ def numbers_of(files: Mapping[str, TensorFile], name: str) -> Array:
     return files[name].read(name, np.float32)
 
 
+def powers(exponents: Array) -> Array:
+    """Return the numbers of bytes that are exponents alone (E8M0): ``2^(e - 127)``, and no number for 255."""
+    found = np.ldexp(1.0, exponents.astype(np.int32) - 127)
+    found[exponents == 255] = np.nan
+    return found.astype(np.float32)
+
+
 def words_of(files: Mapping[str, TensorFile], name: str) -> Array:
     """Return the words of 32 bits of a tensor, in its shape."""
     return files[name].stored(name).decoded().view(np.uint32)

@@ -289,6 +289,7 @@ def _measured(
     said = adapter.config is not None and adapter.config.fan_in_fan_out
     ways = set() if weights is None else weights.turned()
     square: list[int] = []
+    unknown: list[int] = []  # experts, which linear layers say nothing of
     # The matrices are thin: threads of BLAS would cost more than they bring.
     with blas_threads(1):
         for layer in adapter.layers():
@@ -306,18 +307,17 @@ def _measured(
                         raise UnreadableError("layer_replication counts the layers anew, so the base has other numbers")
                     turned = weights.is_turned(layer)
                     if turned is None:
-                        square.append(len(layers))
-                    elif layer.kind not in STORED_ONE_WAY:
+                        (unknown if layer.kind == "expert" else square).append(len(layers))
+                    elif layer.kind not in (*STORED_ONE_WAY, "expert"):
                         ways.add(turned)
                     report = replace(report, base=base_facts(layer, weights.weight_of(layer, said)))
                 except UnreadableError as error:
                     report = replace(report, no_base=str(error))
             layers.append(report)
-    if not ways <= {said}:
-        for k in square:
-            base = layers[k].base
-            if base is not None:
-                layers[k] = replace(layers[k], base=replace(base, alignment_left=None, alignment_right=None))
+    for k in unknown + ([] if ways <= {said} else square):
+        base = layers[k].base
+        if base is not None:
+            layers[k] = replace(layers[k], base=replace(base, alignment_left=None, alignment_right=None))
     return layers, unusable
 
 

@@ -213,15 +213,28 @@ class TensorFile:
 
     def stored(self, name: str) -> StoredTensor:
         """Return a tensor's bytes."""
+        info = self._known(name)
+        return StoredTensor(info.dtype, info.shape, self._bytes(info.start, info.stop))
+
+    def part(self, name: str, k: int) -> StoredTensor:
+        """Return the bytes of the ``k``-th part along a tensor's first axis, without reading the others."""
+        info = self._known(name)
+        size = (info.stop - info.start) // info.shape[0]
+        start = info.start + k * size
+        return StoredTensor(info.dtype, info.shape[1:], self._bytes(start, start + size))
+
+    def _known(self, name: str) -> TensorInfo:
         if as_text(name, "name") not in self.tensors:
             raise ValueError(f"name: {self.path} holds no tensor {shown(name)}.{suggest(name, list(self.tensors))}")
-        info = self.tensors[name]
+        return self.tensors[name]
+
+    def _bytes(self, start: int, stop: int) -> Array:
         with open_regular(self.path) as file:
-            file.seek(self._offset + info.start)
-            data = np.fromfile(file, np.uint8, info.stop - info.start)
-        if data.size != info.stop - info.start:
+            file.seek(self._offset + start)
+            data = np.fromfile(file, np.uint8, stop - start)
+        if data.size != stop - start:
             raise UnreadableError(f"{self.path}: became shorter while it was read")
-        return StoredTensor(info.dtype, info.shape, data)
+        return data
 
     def read(self, name: str, dtype: DTypeLike = np.float64) -> Array:
         """Return a tensor's values in a floating dtype of NumPy; what it cannot hold becomes infinite."""

@@ -14,14 +14,13 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from .._support.validate import Array
-from .codes import Coded, Settings, beside, check, numbers_of
+from .codes import Coded, Settings, beside, check, numbers_of, powers
 from .folder import UnreadableError, printable
 from .safetensors import TensorFile
 
 NUMBERS = ("F8_E4M3", "F8_E5M2", "I8")
 _SCALES = ("weight_scale", "weight_scale_inv")
 _EXPONENTS = ("F8_E8M0", "U8")
-_BIAS = 127
 
 
 def scales_of(files: Mapping[str, TensorFile], name: str) -> str | None:
@@ -66,10 +65,7 @@ def of_scaled(files: Mapping[str, TensorFile], name: str, scales: str, settings:
 def _numbers_of_scales(files: Mapping[str, TensorFile], scales: str) -> Array:
     if files[scales].tensors[scales].dtype not in _EXPONENTS:
         return numbers_of(files, scales)
-    exponents = files[scales].stored(scales).data
-    found = np.ldexp(1.0, exponents.astype(np.int32) - _BIAS)
-    found[exponents == 2 * _BIAS + 1] = np.nan
-    return found.astype(np.float32)
+    return powers(files[scales].stored(scales).data)
 
 
 def _block(grid: tuple[int, ...], shape: tuple[int, int], settings: Settings) -> tuple[int, int]:
