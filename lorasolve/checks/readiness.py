@@ -7,7 +7,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -184,6 +184,11 @@ def _serves_float32(cls: Any) -> bool:
 
 # ---------------------------------------------------------------------- components with settings
 def _settings(cls: Any) -> Iterator[Checked]:
+    lost = _lost_settings(cls)
+    if lost:
+        undecorated = f"write @dataclass(frozen=True) above the class: without it {', '.join(lost)} cannot be set"
+        yield Checked("made by name", False, undecorated)
+        return
     try:
         made = cls()
     except TypeError as error:
@@ -194,6 +199,15 @@ def _settings(cls: Any) -> Iterator[Checked]:
     yield _required(
         "made by name", not odd, shown, f"settings must be numbers, texts, None or tuples: {', '.join(odd)}"
     )
+
+
+def _lost_settings(cls: Any) -> list[str]:
+    """Return the attributes that would be settings if the class were made a dataclass of its own."""
+    if "__dataclass_fields__" in vars(cls):
+        return []
+    own = {name: value for name, value in vars(cls).items() if name not in ("__dict__", "__weakref__")}
+    twin: Any = dataclass(frozen=True)(type(cls.__name__, cls.__bases__, own))
+    return [entry.name for entry in fields(twin) if entry.name not in cls.__dataclass_fields__]
 
 
 def _documented(cls: type, *also: str) -> Checked:

@@ -237,6 +237,7 @@ def as_objective(objective: Any, argument: str = "objective") -> Objective:
     if not as_text(argument, "argument"):
         raise ValueError("argument: expected a name, got ''")
     made = objective if isinstance(objective, Objective) else UserObjective(objective, argument)
+    as_matrix_shape(getattr(made, "shape", None), f"{argument}: {made.label}.shape")
     Facts.refuse_misspelt(objective)
     _ = made.facts  # refuses what is no fact
     return made

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -60,6 +61,31 @@ def test_what_lacks_the_method_that_its_kind_calls_is_not_ready(base, methods):
         arguments = [None] * (len(inspect.signature(getattr(base, name)).parameters) - 1)
         with pytest.raises(TypeError, match=rf"Unwritten does not define {name}\("):
             getattr(cls(), name)(*arguments)
+
+
+def test_settings_that_cannot_be_set_are_named():
+    class Halved(schedules.Schedule):
+        """Halves the step.
+
+        Parameters
+        ----------
+        after : int
+            When.
+        """
+
+        name, summary, scales_steps = "halved", "half the step", True
+        after: int = 3
+        kept: ClassVar[int] = 1
+
+        def step_factor(self, k, k_stage, most):
+            return 0.5 if k > self.after else 1.0
+
+    with pytest.raises(TypeError, match="after"):
+        Halved(after=4)
+    (failure,) = readiness(Halved).failures
+    assert failure.name == "made by name" and "@dataclass(frozen=True)" in failure.detail
+    assert "without it after cannot be set" in failure.detail
+    assert readiness(dataclasses.dataclass(frozen=True)(Halved)).ok
 
 
 @pytest.mark.parametrize("cls", of(adapters), ids=lambda cls: cls.name)

@@ -189,6 +189,19 @@ def test_a_user_object_without_a_shape_is_refused(shape):
         as_objective(user)
 
 
+@pytest.mark.parametrize("shape", [None, (3,), (0, 2), [3, 2], (3, 2, 1), (3.0, 2), np.array([3, 2])])
+def test_a_subclass_without_a_shape_is_refused_by_its_name(shape):
+    class Shapeless(Objective):
+        def value_and_grad(self, X):
+            return 0.0, 0.0 * X
+
+    objective = Shapeless()
+    if shape is not None:
+        objective.shape = shape
+    with pytest.raises((TypeError, ValueError), match=r"^objective: Shapeless.shape: expected a"):
+        ls.Problem(objective, 1)
+
+
 def test_a_user_object_without_an_oracle_is_refused():
     class Empty:
         shape = (2, 2)
