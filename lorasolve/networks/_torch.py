@@ -137,6 +137,16 @@ def refuse_scaled(module: Any, path: str) -> None:
             )
 
 
+def held(model: Any) -> list[tuple[str, Any]]:
+    """Return all parameters and buffers by name, tied ones of several modules each, of a module once.
+
+    A block that stands in several places of a list is one module, and its weights are not tied to others.
+    """
+    tables = [(path, module._parameters, module._buffers) for path, module in model.named_modules()]
+    places = ((path, key, tensor) for path, *both in tables for table in both for key, tensor in table.items())
+    return [(f"{path}.{key}" if path else key, tensor) for path, key, tensor in places if tensor is not None]
+
+
 def stand_ins(model: Any, dtype: Any, without: Collection[str] = ()) -> dict[str, Any]:
     """Return all parameters and buffers by name, but some, detached and those of real numbers in a dtype.
 
@@ -152,10 +162,7 @@ def stand_ins(model: Any, dtype: Any, without: Collection[str] = ()) -> dict[str
     written = {id(tensor) for tensor in (*shortened, *model.buffers())}
     found: dict[str, Any] = {}
     made: dict[int, Any] = {}
-    for name, tensor in (
-        *model.named_parameters(remove_duplicate=False),
-        *model.named_buffers(remove_duplicate=False),
-    ):
+    for name, tensor in held(model):
         if name in without:
             continue
         refuse_coded(tensor, name)

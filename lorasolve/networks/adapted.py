@@ -22,7 +22,7 @@ from .._support.validate import Array, as_iterable, as_text
 from ..linear_map import DENSE_LIMIT, LinearMap, top_singular
 from ..peft_files.config import keeps_lora_B, moves_base
 from ..problem.blocks import Pairs
-from ._torch import as_model, is_sharded, refuse_scaled, require_torch, whole
+from ._torch import as_model, held, is_sharded, refuse_scaled, require_torch, whole
 
 _BASES = ("base_layer", "linear", "embedding", "conv", "base", "original")
 # Residual, relative to the value, to which the norm of a large weight is found.
@@ -257,10 +257,11 @@ def _found(
 
 
 def _owners(model: Any) -> dict[int, list[str]]:
-    """Return the names of each parameter."""
+    """Return the names of each parameter, by which module it is: a block may stand in several places of a list."""
     owners: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        owners.setdefault(_place(parameter), []).append(name)
+    for name, parameter in held(model):
+        if isinstance(parameter, require_torch().nn.Parameter):
+            owners.setdefault(_place(parameter), []).append(name)
     return owners
 
 

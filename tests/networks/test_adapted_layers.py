@@ -37,6 +37,55 @@ def test_plain_layers_are_found_by_name_and_others_refused():
         adapted_layers(model, "0")
 
 
+class Block(torch.nn.Module):
+    """A layer and a buffer of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = LoRALinear(6, 6, 2, 0.5)
+        self.register_buffer("shift", torch.full((6,), 0.1))
+
+    def forward(self, x):
+        return torch.tanh(self.layer(x) + self.shift)
+
+
+class Deep(torch.nn.Module):
+    """One block that is passed three times: it stands in three places of a list, or is called so often."""
+
+    def __init__(self, listed):
+        super().__init__()
+        torch.manual_seed(0)
+        block = Block()
+        torch.nn.init.normal_(block.layer.lora_B)
+        self.blocks = torch.nn.ModuleList([block] * 3 if listed else [block])
+        self.passes = 1 if listed else 3
+        self.head = torch.nn.Linear(6, 3).requires_grad_(False)
+
+    def forward(self, x):
+        for block in [*self.blocks] * self.passes:
+            x = block(x)
+        return self.head(x.mean(1))
+
+
+def test_a_block_that_stands_in_several_places_is_one_and_no_tie():
+    listed, called = (judge(Deep(listed), CrossEntropy(), data(), LAM) for listed in (True, False))
+    assert len(listed.certificate.layers) == 1 and pytest.approx(called.F, rel=1e-12) == listed.F
+    assert listed.certificate.grad_norm == pytest.approx(called.certificate.grad_norm, rel=1e-10)
+    # The objective itself, and its gradient in the factors, by torch alone.
+    model = Deep(True).double()
+    factors = [model.blocks[0].layer.lora_A, model.blocks[0].layer.lora_B]
+    losses = torch.cat([torch.nn.functional.cross_entropy(model(x.double()), y, reduction="none") for x, y in data()])
+    L = losses.mean() + 0.5 * LAM * sum(factor.square().sum() for factor in factors)
+    slopes = torch.autograd.grad(L, factors, retain_graph=True)
+    assert pytest.approx(float(L.detach()), rel=1e-12) == listed.certificate.L
+    lengths = sum(float(slope.square().sum()) for slope in slopes)
+    assert listed.certificate.grad_norm == pytest.approx(lengths**0.5, rel=1e-9)
+    L.backward()
+    monitor = LoRAMonitor()
+    monitor.step(model)
+    assert list(monitor.history[0][1]) == ["blocks.0.layer"]
+
+
 def test_layers_within_an_encoder_of_torch_are_called_as_in_training():
     """In evaluation mode it asked them for a weight, which layers of one's own need not have."""
     torch.manual_seed(0)
