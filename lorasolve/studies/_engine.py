@@ -42,6 +42,8 @@ COMMIT_SECONDS = 10.0
 LARGEST_CHUNK = 20_000
 # After which silence of an executor of the user's own it is said that it may have lost what it was given.
 SILENCE_SECONDS = 60.0
+# Parts of what is left, for each worker, that are done in an order of their own where several calls share the work.
+PARTS = 64
 # Cells of which a worker has to make the same runs; it makes their problems for that.
 COMPARED = 2
 # Shown before there is a rate; with a million runs it takes a minute.
@@ -58,9 +60,9 @@ class Done(NamedTuple):
     store : Store
         Where the runs are.
     keys : frozenset of bytes or None
-        Those of all cells; None if the store held nothing before.
+        Those of all cells; None if the store held nothing before and no other call has shared the work.
     shards : frozenset of str or None
-        The files that the call has written, if the store held nothing before.
+        The files that the call has written, where there are no keys.
     interrupted : bool
         Whether it was asked to stop.
     """
@@ -102,8 +104,9 @@ def do(
     # A folder that can only be read is enough where all is there.
     with nullcontext() if len(pending) else suppress(StoreError):
         store.describe(asked=len(work), axes=work.axes_asked())
+    at_work = worker.shard.calling() if len(pending) else nullcontext()
     try:
-        with _stoppable(work.label) as asked:
+        with _stoppable(work.label) as asked, at_work:
             run = _Run(work, store, executor, worker, Pace(work.label, len(work), len(pending), progress))
             run.do(pending, partial(Watched, executor, start, workers, share, results), workers)
     except (OSError, ValueError):
@@ -113,6 +116,8 @@ def do(
         if is_part():
             raise
         raise KeyboardInterrupt from None
+    if keys is None and run.shared:
+        keys = frozenset(bytes.fromhex(worker.describe(index).key) for index in range(len(work)))
     # Not all that are there now: another call may have begun on the same new store.
     return Done(store, keys, frozenset(run.shards) if keys is None else None, asked.is_set())
 
@@ -214,6 +219,11 @@ class _Run:
     shards: set[str] = field(default_factory=set)
     # When something came back last; infinite once it is said that nothing does.
     heard: float = math.inf
+    # Whether another call was seen at work on the same store.
+    shared: bool = False
+    # The keys of what is done, and how far the files of lines were read for them.
+    known: set[str] = field(default_factory=set)
+    read: dict[str, int] = field(default_factory=dict)
 
     def do(self, pending: Array, open_pool: Callable[[], Pool], workers: int) -> None:
         """Do the pending cells."""
@@ -226,7 +236,8 @@ class _Run:
                 self.heard = time.monotonic()
                 while self._goes_on():
                     self._submit(pool, workers)
-                    self._collect(pool)
+                    if self.out:
+                        self._collect(pool)
         self.store.require_there(self.shards)
         if not asked_to_stop():
             self.store.forget_tried({self.work.label: self.work.axes_asked()})
@@ -286,7 +297,9 @@ class _Run:
                 cells = self.suspects.popleft()
                 self.doubted.add(self.tasks + 1)
             elif self.waiting and (whole or len(self.out) < AHEAD * workers):
-                cells = self._next(workers)
+                cells = self._not_done_elsewhere(self._next(workers))
+                if not len(cells):
+                    continue
             else:
                 return
             self.tasks += 1
@@ -296,15 +309,37 @@ class _Run:
 
     def _next(self, workers: int) -> Array:
         """Return cells for about the time of a chunk, or a worker's share of the last ones."""
-        cells = self.waiting.popleft()
         if self.executor.whole_shares:
-            return cells
+            return self.waiting.popleft()
+        self._look_for_others(workers)
+        cells = self.waiting.popleft()
         left = len(cells) + sum(map(len, self.waiting))
         size = int(self.pace.rate_of_a_worker * CHUNK_SECONDS)
         size = max(1, min(size, -(-left // workers), LARGEST_CHUNK))
         if len(cells) > size:
             self.waiting.appendleft(cells[size:])
         return cells[:size]
+
+    def _look_for_others(self, workers: int) -> None:
+        """Go on in an order of one's own where another call is at work on the store, as both would do the same runs.
+
+        Nothing is locked: at worst what both have in hand is done twice.
+        """
+        if self.shared or self.store.callers() <= {self.worker.shard.name}:
+            return
+        self.shared = True
+        self.pace.tell("another call seems to be at work on the same store: the runs that are left are shared with it")
+        cells = np.concatenate(list(self.waiting))
+        parts = np.array_split(cells, min(len(cells), PARTS * workers))
+        self.waiting = deque(parts[k] for k in np.random.default_rng().permutation(len(parts)))
+
+    def _not_done_elsewhere(self, cells: Array) -> Array:
+        """Return those of a chunk's cells that no other call has done."""
+        if not self.shared:
+            return cells
+        left = self._left(cells)
+        self.pace.add(Report(len(cells) - len(left), 0, 0.0, left))
+        return left
 
     def _chunk(self, cells: Array, seconds: float) -> Chunk:
         return Chunk(f"{self.worker.shard.name}-{self.tasks}", cells, seconds, COMMIT_SECONDS, self.began)
@@ -348,8 +383,8 @@ class _Run:
 
     def _left(self, cells: Array) -> Array:
         """Return those of a chunk's cells that the store does not hold."""
-        done = set(self.store.new_keys(self.began, {}))
-        left = [index for index in cells.tolist() if self.worker.describe(index).key not in done]
+        self.known.update(self.store.new_keys(self.began, self.read))
+        left = [index for index in cells.tolist() if self.worker.describe(index).key not in self.known]
         return np.array(left, np.int64)
 
     def _lost(self, cells: Array, suspect: bool, doubted: bool) -> None:

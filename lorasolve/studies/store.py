@@ -4,6 +4,7 @@
     HOST-PID-TOKEN.runs        one shard a worker, one line a run: CHECKSUM KEY ok|error FACTORS JSON
     factors/SHARD-N.npy        the parameters of the runs of one commit, end to end, in place before their lines are
     .HOST-PID-TOKEN.trying     the cells that a caller does itself, while it does: they may end it
+    .HOST-PID-TOKEN.calling    a caller is at work, whose runs others need not do; one that is killed leaves it behind
 
 Several processes on several machines may write at once, each to a shard of its own. A run is done if and only if its
 line verifies, so whatever is killed loses only what it had not committed.
@@ -41,6 +42,7 @@ _SUFFIX = ".runs"
 _HEAD_LOST = f"runs are in the files beside it, which the {_HEAD} of any new store of this version makes readable again"
 _FACTORS = "factors"
 _TRYING = ".trying"
+_CALLING = ".calling"
 _UNFINISHED_HEAD = re.compile(rf"\.{re.escape(_HEAD)}\..+")
 # HOST-PID-TOKEN-N.npy, and the hidden names under which it is written where there are no files without a name.
 _PARAMETERS = re.compile(r"(\.)?[^.].*-\d+-[0-9a-f]{8}-\d+\.npy(?(1)\..+)")
@@ -309,9 +311,15 @@ class Store:
                 if note["asked"] == asked:
                     yield path, note["cells"]
 
+    # ------------------------------------------------------------------ others at work
+    def callers(self) -> frozenset[str]:
+        """Return the names of the shards of callers that are at work; of one killed elsewhere for a day after."""
+        notes = (path for path in self.path.glob(f".*{_CALLING}") if not _is_abandoned(path))
+        return frozenset(path.name.removeprefix(".").removesuffix(_CALLING) for path in notes)
+
     # ------------------------------------------------------------------ tidying
     def tidy(self) -> list[str]:
-        """Remove what killed processes left behind: temporary files, and parameters without lines; return the names.
+        """Remove what killed processes left behind: notes, temporary files, parameters without lines; return the names.
 
         Only files that are called as a store calls its own are touched.
         """
@@ -320,7 +328,7 @@ class Store:
         # Copies without empty folders, and stores without parameters, have none of them.
         factors = [path for path in (self.path / _FACTORS).glob("*") if _PARAMETERS.fullmatch(path.name)]
         removed = []
-        for path in [*heads, *factors]:
+        for path in [*heads, *factors, *self.path.glob(f".*{_CALLING}")]:
             if path.name not in referenced and path.is_file() and _is_abandoned(path):
                 with contextlib.suppress(OSError):  # gone already, or in a folder that can only be read
                     path.unlink()
@@ -368,10 +376,22 @@ class Shard:
     @contextlib.contextmanager
     def trying(self, asked: Any, cells: list[int]) -> Iterator[None]:
         """Say which cells of what was asked for are tried in the block, for the case that they end the process."""
-        note = self.path.with_name(f".{self.name}{_TRYING}")
+        # A full disk is complained of where it costs a run.
+        with self._noted(_TRYING, json_text({"asked": asked, "cells": cells})):
+            yield
+
+    @contextlib.contextmanager
+    def calling(self) -> Iterator[None]:
+        """Let other callers see that this one is at work in the block."""
+        with self._noted(_CALLING, ""):
+            yield
+
+    @contextlib.contextmanager
+    def _noted(self, kind: str, text: str) -> Iterator[None]:
+        note = self.path.with_name(f".{self.name}{kind}")
         try:
-            with contextlib.suppress(OSError):  # A full disk is complained of where it costs a run.
-                note.write_text(json_text({"asked": asked, "cells": cells}))
+            with contextlib.suppress(OSError):
+                note.write_text(text)
             yield
         finally:
             with contextlib.suppress(OSError):
