@@ -52,7 +52,7 @@ def without_roots(check: Mapping[str, Any]) -> dict[str, Any]:
         result["scalars"][f"root_{name}"] = result["scalars"][name]
         result["assumptions"].append({"name": f"root of {name}", "equations": [[name, f"root_{name}^2"]]})
         written = json.dumps(result, ensure_ascii=False)
-    return json.loads(written)  # type: ignore[no-any-return]
+    return json.loads(written)
 
 
 def identifier(kind: str, name: str) -> str:

@@ -57,7 +57,7 @@ def differences(text: str, check: Mapping[str, Any]) -> list[str]:
         found.append(f"signs {read.scalars}")
     if read.matrices != check["matrices"]:
         found.append(f"matrices {read.matrices}")
-    plain = verify.Algebra({**check, "assumptions": []})  # type: ignore[no-untyped-call]
+    plain = verify.Algebra({**check, "assumptions": []})
     wanted = [(f"H{i}", left, "=", right) for i, (left, right) in enumerate(_equations(check))]
     premises = list(check.get("premises", {}).values())
     wanted += [(f"P{i}", p["lhs"], _sign(p["relation"]), p["rhs"]) for i, p in enumerate(premises)]
@@ -83,11 +83,11 @@ def _sign(relation: str) -> str:
 
 def _same(algebra: Any, shown: Any, written: str) -> bool:
     shape: Any
-    shape, value = algebra.value(verify.read(written))  # type: ignore[no-untyped-call]
+    shape, value = algebra.value(verify.read(written))
     other, read = algebra.value(shown)
     if shape and other is None:  # a 1 x 1 matrix that equals a scalar is printed as its trace
         shape, value = other, algebra.trace(shape[0], value)
-    return shape == other and not algebra.cleared(verify.plus(value, read, -1))  # type: ignore[no-untyped-call]
+    return shape == other and not algebra.cleared(verify.plus(value, read, -1))
 
 
 def _plain(name: str) -> str:

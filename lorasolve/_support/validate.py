@@ -71,9 +71,9 @@ def _nullable_numbers(value: Any, array: Array) -> Array:
     if not types or any(getattr(kind, "kind", "O") not in "iufb" for kind in types):
         return array
     if value.isna().to_numpy().any():
-        return value.to_numpy(dtype=np.float64, na_value=np.nan)  # type: ignore[no-any-return]
+        return value.to_numpy(dtype=np.float64, na_value=np.nan)
     common = np.result_type(*(getattr(kind, "numpy_dtype", kind) for kind in types))
-    return value.to_numpy(dtype=common)  # type: ignore[no-any-return]
+    return value.to_numpy(dtype=common)
 
 
 def _shown_type(value: object, array: Array) -> str:

@@ -210,7 +210,7 @@ def _pickler() -> Any:
 
     by_value = {"__main__", *cloudpickle.list_registry_pickle_by_value()}
 
-    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    class Pickler(cloudpickle.Pickler):
         """Collects the user's modules, and their classes and functions, that it writes by name."""
 
         def __init__(self) -> None:

@@ -180,7 +180,7 @@ _one_at_a_time = threading.Lock()
 def _plugin(token: str, payload: bytes) -> Any:
     from distributed import WorkerPlugin
 
-    class Sent(WorkerPlugin):  # type: ignore[misc]
+    class Sent(WorkerPlugin):
         """Leaves a study with a worker."""
 
         name = f"lorasolve-{token}"

@@ -32,7 +32,7 @@ class _Deferred:
         value = record.__dict__[self.name]
         if callable(value):
             value = record.__dict__[self.name] = _CHECKS[self.name](value(), self.name)
-        return value  # type: ignore[no-any-return]
+        return value
 
     def __set__(self, record: Any, value: float | Callable[[], float | None] | None) -> None:
         record.__dict__[self.name] = value if callable(value) else _CHECKS[self.name](value, self.name)

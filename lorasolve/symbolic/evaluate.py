@@ -59,7 +59,7 @@ def _dim(dim: Any, values: Values) -> int:
 def _matrix(expr: Any, values: Values) -> ra.RationalMatrix:
     match expr:
         case ex.Symbol():
-            return values[expr.name]  # type: ignore[no-any-return]
+            return values[expr.name]
         case ex.IdentityMatrix():
             return ra.identity(_dim(expr.rows, values))
         case ex.Zero():
