@@ -28,6 +28,8 @@ from .rigorous import value_high, weight_down
 # with Gaussian measurements, 8 to 30 for each row.
 CLOSER = 1.0 / 3.0
 CLOSED_FORM = "the closed form of the optimum"
+# How a reason begins where a loss contradicts what it states.
+DENIED = "your f "
 
 
 def out_of_range(problem: Problem, size: float) -> str | None:
@@ -103,7 +105,7 @@ class Case:
             amount = answer.gap_at_least
         if text is None:
             return answer
-        reason = f"your f {text}: run {spot_checks.test_of(loss)}"
+        reason = f"{DENIED}{text}: run {spot_checks.test_of(loss)}"
         return Answer(None, math.inf, amount, reason, bound.level, f"none: f {text}")
 
     def _minimised(self) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 
 from .._known import weakest
 from ..certificates import Certificate, certify
+from ..certificates.answers import DENIED
+from ..convex import ConvexResult
 from ..low_rank import factor_singular_values, numerical_rank
 from ..objectives.base import Objective
 from ..problem import Problem
@@ -53,6 +56,8 @@ class Row:
         How the gap is known: the weakest level of all starts; empty where there is no gap.
     is_global : bool or None
         The certificate's answer for all starts: True if each is global, False if one is refuted.
+    denied : str
+        What was seen to contradict what the loss states, where one of the runs ended; empty where nothing was.
     rank, sigma_r, nuclear_norm : int, float and float, or None
         Of the whole update ``X``; None for a diverged run.
     step_size : float or None
@@ -85,6 +90,7 @@ class Row:
     gap: float | None
     level: str
     is_global: bool | None
+    denied: str
     rank: int | None
     sigma_r: float | None
     nuclear_norm: float | None
@@ -151,6 +157,7 @@ def row_of(
         gap=gap,
         level=level,
         is_global=_all_global([None if c is None else c.is_global for c in certificates]),
+        denied=next((c.reason for c in certificates if c is not None and c.reason.startswith(DENIED)), ""),
         rank=None if values is None else numerical_rank(values),
         sigma_r=None if values is None else float(values[problem.rank - 1]),
         nuclear_norm=None if values is None else float(values.sum()),
@@ -166,6 +173,24 @@ def row_of(
         quality=metrics_of(problem.objective if held_out is None else held_out, shown) if finite else {},
         quality_on="training" if held_out is None else "test",
     )
+
+
+def denial(rows: Sequence[Row], reference: ConvexResult | None) -> str:
+    """Return what was seen to contradict what the loss states, at any of the points, or an empty text."""
+    if reference is not None and reference.certificate.reason.startswith(DENIED):
+        return reference.certificate.reason
+    return next((row.denied for row in rows if row.denied), "")
+
+
+def believed(rows: list[Row], reference: ConvexResult | None) -> list[Row]:
+    """Return the rows without what certificates say that rest on what another one has seen contradicted.
+
+    Each looks at other points, and may miss it.
+    """
+    if not denial(rows, reference):
+        return rows
+    nothing: dict[str, Any] = dict(gap=None, level="", predicted_rate=None, measured_rate=None)
+    return [replace(row, is_global=False if row.is_global is False else None, **nothing) for row in rows]
 
 
 def _certificates(problem: Problem, ended: list[Result], tol: float) -> list[Certificate | None]:

@@ -34,7 +34,7 @@ from ..studies.descriptions import method_text
 from ..studies.store import Store
 from ..tables import Column, Record, Tabular
 from ._kept import Cells, StoredRuns, folder_of
-from .rows import Row, median_run, objective_of, row_of, singular_values
+from .rows import Row, believed, median_run, objective_of, row_of, singular_values
 from .showcase import all_methods
 from .table import columns_of, sentence, table
 from .targets import Optima, Target, target_of
@@ -275,7 +275,7 @@ def compare(
         order = sorted(range(len(rows)), key=lambda k: objective_of(runs[k][median_run(runs[k])]))
         rows, runs = [rows[k] for k in order], [runs[k] for k in order]
     results = [ended[median_run(ended)] for ended in runs]
-    return Comparison(problem, reference, rows, results, runs, numbers, budget, interrupted)
+    return Comparison(problem, reference, believed(rows, reference), results, runs, numbers, budget, interrupted)
 
 
 def has_convex_counterpart(problem: Problem) -> bool:

@@ -13,10 +13,10 @@ from ..method import Method
 from ..problem import Problem
 from ..status import Status
 from ..tables import Column, aligned
+from .rows import Row, denial
 from .targets import target_of
 
 if TYPE_CHECKING:
-    from .rows import Row
     from .runs import Comparison
 
 
@@ -132,7 +132,10 @@ def _lines(rows: Sequence[Row], own: str, reference: ConvexResult | None, rank: 
     for row in rows:
         if row.minimises != own:
             blocks.setdefault(row.minimises, []).append(row)
-    lines: list[dict[str, Any] | str] = [] if reference is None else [_reference(reference, rank)]
+    lines: list[dict[str, Any] | str] = []
+    if reference is not None:
+        unknown = dict.fromkeys(("suboptimality", "missing", "gap", "is_global")) if denial(rows, reference) else {}
+        lines.append(_reference(reference, rank) | unknown)
     for text, members in blocks.items():
         if text != own:
             optimum = members[0].reference
@@ -195,6 +198,9 @@ def sentence(comparison: Comparison) -> str:
         if rows:
             return "Every run diverged: try a smaller step size, or 'gd_backtracking'."
         return f"No method here minimises {comparison.minimises}; nothing is judged against its optimum."
+    denied = denial(comparison.rows, comparison.reference)
+    if denied:
+        return f"Inconclusive: {denied}; {_lowest(rows, comparison, best)}"
     reference = comparison.reference if comparison.problem.adapter.low_rank else None
     if reference is None and not _is_judged_by_rank(comparison, rows):
         return f"Inconclusive: without a convex counterpart there is no certificate; {_lowest(rows, comparison, best)}"

@@ -14,7 +14,7 @@ from .._support.keywords import names_keywords
 from .._support.text import at_least, at_most
 from .._support.validate import Array, as_flag, as_integer, as_iterable, as_number, shown
 from ..certificates import certify
-from ..certificates.answers import CLOSED_FORM, out_of_range
+from ..certificates.answers import CLOSED_FORM, DENIED, out_of_range
 from ..certificates.duality import product_errors, scale_of
 from ..convex import ConvexResult
 from ..dense import frobenius_norm
@@ -183,9 +183,11 @@ class _Judge:
         self.onward = onward
         self.witness: Witness | None = None
         self.approximate: TheoremFinding | None = None
-        self.convexity = StrongConvexity(point, constants, joint)
         self.first = stationarity_at(point, tol)
         self.certificate = certify(problem, problem.unpaired(given), tol=tol)
+        # Another look may miss what one has found: nothing rests on a convexity that is denied.
+        self.denied = self.certificate.reason if self.certificate.reason.startswith(DENIED) else None
+        self.convexity = StrongConvexity(point, constants, joint, denied=self.denied is not None)
         self.value = self.certificate.value
         size = max(abs(self.value), abs(problem.value_at_zero))
         terms = size + problem.lam * self.certificate.nuclear_norm
@@ -316,10 +318,12 @@ class _Judge:
         if self.star.X is None and problem.objective.facts.convex and problem.lam > 0.0:
             self.star.compute(self.tol)
         if self.star.X is None:
-            unknown = "second-order stationary; no certificate applies and X* is not known"
+            unknown = self.denied or "second-order stationary; no certificate applies and X* is not known"
             return self._best_of_ranks() or ("inconclusive", unknown, "nothing")
         difference, excess = self.star.above(self.star.X), max(self.certificate.factor_gap, 0.0)
         if difference <= self.tolerance:
+            if self.denied is not None and not self.star.is_given:
+                return "inconclusive", self.denied, "nothing"
             text = f"F(X) - F(X*) = {difference:.2e}, X* {self.star.source}"
             if difference + excess <= self.tolerance:
                 return "global", text, "comparison"

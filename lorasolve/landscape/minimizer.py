@@ -46,6 +46,8 @@ class Minimizer:
         The minimizer; None where it is not known, or was refuted.
     source : str
         Where it is from.
+    is_given : bool
+        Whether that is the user.
     refutation : str or None
         What shows that the given one is no minimizer.
     """
@@ -55,7 +57,8 @@ class Minimizer:
     ) -> None:
         self.point, self.problem, self.value, self.tolerance = point, point.problem, value, tolerance
         self.X = X
-        self.source = "given" if X is not None else "not given"
+        self.is_given = X is not None
+        self.source = "given" if self.is_given else "not given"
         self._counted: _Ranks | None = None
         self.refutation = self._refutation(X) if X is not None and readable else None
         if self.refutation is not None:

@@ -34,21 +34,15 @@ class StrongConvexity:
         Constants about ``X*``. Without them, those of the whole space that cost nothing, where there are any.
     stated : bool
         Whether the joint inequality of several matrices is stated with them.
+    denied : bool
+        Whether the loss was seen to contradict the convexity that it states: then none are known.
     """
 
-    def __init__(self, point: Point, given: tuple[Constants, ...] | None, stated: bool) -> None:
+    def __init__(self, point: Point, given: tuple[Constants, ...] | None, stated: bool, denied: bool) -> None:
         self.point, self.problem = point, point.problem
-        self.constants = given or self._known()
+        self.constants = given or (None if denied else known_block_constants(self.problem.loss, self.problem.ranks))
         self.given = given is not None
         self.joint = self._joint_inequality(stated)
-
-    def _known(self) -> tuple[Constants, ...] | None:
-        """Return constants that cost nothing, none of a loss that contradicts the convexity that it states."""
-        loss = self.problem.loss
-        found = known_block_constants(loss, self.problem.ranks)
-        if found is None or loss.facts.convex is not True or not spot_checks.needed(loss):
-            return found
-        return None if spot_checks.violation(loss.in_float64(), self.point.updates, None) else found
 
     def _joint_inequality(self, stated: bool) -> Premise | None:
         """Return the premise that couples the constants of several matrices, if there are any."""

@@ -14,6 +14,7 @@ import pytest
 
 import lorasolve as ls
 from lorasolve import comparison
+from lorasolve.certificates import spot_checks
 from lorasolve.cli import main
 from lorasolve.comparison import all_methods, compare
 from lorasolve.io import to_json
@@ -673,3 +674,33 @@ def test_factors_of_fewer_columns_than_the_optimum_are_not_said_to_have_its_rank
     text = ls.compare(problem, ["lbfgs"]).conclusion()
     assert text.startswith("Global optimum reached by 1 of 1 methods (lbfgs), ")
     assert "; found with factors of rank 1, where the reference has rank 2." in text and "it has rank" not in text
+
+
+class Plain:
+    """Denoising as a user writes it."""
+
+    shape, convex, lower_bound, smoothness = (3, 2), True, 0.0, 1.0
+
+    def value_and_grad(self, X):
+        G = X - np.arange(6.0).reshape(3, 2)
+        return 0.5 * float(np.sum(G**2)), G
+
+
+def test_where_one_look_contradicts_a_loss_no_row_is_global(monkeypatch) -> None:
+    """What was seen beside the last row is so of the loss, which the certificates of all others rest on."""
+    problem, looks, last = ls.Problem(Plain(), 2, 0.5), [], 0
+
+    def look(*_):
+        looks.append(1)
+        return "violates convexity" if len(looks) == last else None
+
+    monkeypatch.setattr(spot_checks, "violation", look)
+    methods = ["gd_backtracking", "lbfgs"]
+    assert all(row.is_global and not row.denied for row in compare(problem, methods).rows)
+    last = len(looks)
+    looks.clear()
+    found = compare(problem, methods)
+    assert [row.is_global for row in found.rows] == [None, None] and all(row.gap is None for row in found.rows)
+    assert [row.denied.startswith("your f violates convexity") for row in found.rows] == [False, True]
+    assert found.conclusion().startswith("Inconclusive: your f violates convexity: run check_objective; the lowest")
+    assert " yes " not in str(found)

@@ -5,6 +5,7 @@ import pytest
 
 import lorasolve as ls
 from lorasolve import landscape
+from lorasolve.certificates import spot_checks
 from lorasolve.landscape.known_constants import known_block_constants, known_constants
 from lorasolve.multi import MultiProblem, Separable
 from lorasolve.objectives import as_objective
@@ -63,6 +64,28 @@ def test_no_strong_convexity_is_taken_from_a_loss_that_is_not_convex():
     found = landscape.verdict(ls.Problem(loss, 1, 0.0), (root, root))
     assert found.kind != "global" and found.constants is None
     assert "convexity" in found.certificate.reason
+
+
+class Dented:
+    """``||X - M||^2/2 - 8 max(<W, X - M> - 2, 0)``, ``||W|| = 1``, a minimum at ``X = M``, lower beyond the bend."""
+
+    shape, convex, lower_bound, smoothness = (2, 2), True, -32.0, 1.0
+    M, W = np.diag([3.0, 2.0]), np.eye(2)[::-1] / 2**0.5
+
+    def value_and_grad(self, X):
+        beyond = max(float(np.vdot(self.W, X - self.M)) - 2.0, 0.0)
+        G = X - self.M - 8.0 * (beyond > 0.0) * self.W
+        return 0.5 * float(np.sum((X - self.M) ** 2)) - 8.0 * beyond, G
+
+
+def test_what_one_look_has_contradicted_is_not_taken_from_another(monkeypatch):
+    """The optimum is computed as that of a convex loss, and certified by looks from there, which may miss a bend."""
+    problem, root = ls.Problem(Dented(), 2, 0.5), np.sqrt(np.diag([2.5, 1.5]))
+    assert problem.convex_value(Dented.M + 8.0 * Dented.W) < problem.convex_value(root @ root.T) - 10.0
+    looks = iter(["violates convexity"])
+    monkeypatch.setattr(spot_checks, "violation", lambda *_: next(looks, None))
+    found = landscape.verdict(problem, (root, root))
+    assert found.kind == "inconclusive" and found.reason.startswith("your f violates convexity")
 
 
 def test_one_hessian_says_nothing_of_losses_that_are_not_quadratic():
