@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._support.validate import as_iterable
+from .._support.keywords import suggest
+from .._support.validate import as_iterable, as_text
 from ..status import Status
 from ._cells import label_texts, order
-from .records import COUNTS, DONE, Record, check_axes, measured, number_of
+from .records import COLUMNS, COUNTS, DONE, Record, check_axes, measured, number_of, row_of
 
 # Of a measure that says more than this, tables show the headlines, where it has any.
 _MANY = 4
@@ -32,31 +33,41 @@ class _Group:
     # The runs that came to each measure.
     asked: Counter[str] = field(default_factory=Counter)
 
-    def add(self, result: Record) -> None:
-        """Count a result and keep its values."""
+    def add(self, record: Record, wanted: Collection[str] | None) -> None:
+        """Count a run and keep its values: those of wanted columns, by default of the headlines."""
+        result = record["result"]
         self.runs += 1
         self.failed += "error" in result
         if result.get("status", DONE) != DONE:
             self.ended += 1
             self.converged += result["status"] in _SUCCESSES
-        shown = {name: result[name] for name in _VALUES if name in result}
-        for measure, entries in measured(result).items():
-            self.asked[measure] += 1
-            shown |= {name: entries[name] for name in _headlines(entries)}
-        for name, value in shown.items():
-            self.values.setdefault(name, []).append(value)
+        said = measured(result)
+        self.asked.update(said.keys())
+        shown = [*_VALUES, *(name for entries in said.values() for name in _headlines(entries))]
+        for name, value in row_of(record).items():
+            if name in (shown if wanted is None else wanted):
+                self.values.setdefault(name, []).append(value)
 
     def text(self, name: str, measure: str | None) -> str:
-        """Return the values of a column as one; a run that came to its measure and has no such entry has no value."""
+        """Return a count, or the values of a column as one.
+
+        A run that came to its measure and has no such entry has no value.
+        """
+        if name in COUNTS:
+            share = f"{self.converged / self.ended:.2f}" if self.ended else "-"
+            return {"runs": str(self.runs), "failed": str(self.failed), "converged": share}[name]
         values = self.values.get(name, [])
         missing = 0 if measure is None else self.asked[measure] - len(values)
         return _together(values + [None] * missing)
 
 
-def in_groups(records: Iterable[Record], by: Sequence[str] | None) -> tuple[list[str], list[list[str]], list[bool]]:
+def in_groups(
+    records: Iterable[Record], by: Sequence[str] | None, wanted: Sequence[str] | None = None
+) -> tuple[list[str], list[list[str]], list[bool]]:
     """Return runs in groups, a line for each: the headings, the cells, and which columns go to the left.
 
-    ``by`` are the axes to keep apart, by default all but ``seed``.
+    ``by`` are the axes to keep apart, by default all but ``seed``; ``wanted`` the columns beside them, by default the
+    counts and the headlines of what was found.
     """
     groups: dict[tuple[Any, ...], _Group] = {}
     places: dict[tuple[Any, ...], Record] = {}
@@ -64,13 +75,14 @@ def in_groups(records: Iterable[Record], by: Sequence[str] | None) -> tuple[list
     axes: dict[str, None] = {}
     asked: dict[str, dict[str, None]] = {}
     kept = None if by is None else list(as_iterable(by, "by"))
+    chosen = None if wanted is None else [as_text(name, "columns") for name in as_iterable(wanted, "columns")]
     for record in records:
         cell = record["run"]["cell"]
         axes |= dict.fromkeys(cell)
         place = {name: label for name, label in cell.items() if (name != "seed" if kept is None else name in kept)}
         key = tuple((name, order(label)) for name, label in sorted(place.items()))
         places.setdefault(key, place)
-        groups.setdefault(key, _Group()).add(record["result"])
+        groups.setdefault(key, _Group()).add(record, chosen)
         for name, entries in measured(record["result"]).items():
             asked.setdefault(name, {}).update(dict.fromkeys(entries))
     if kept is None:
@@ -78,13 +90,28 @@ def in_groups(records: Iterable[Record], by: Sequence[str] | None) -> tuple[list
     elif axes:
         check_axes(kept, axes, "by")
         kept = list(dict.fromkeys(kept))
-    columns: dict[str, str | None] = dict.fromkeys(_VALUES)
-    columns |= {name: measure for measure, names in asked.items() for name in _headlines(names)}
+    columns = _columns(asked, chosen)
     keys = sorted(groups, key=lambda key: [order(places[key].get(name)) for name in kept])
     texts = [_axis_texts([places[key] for key in keys], name) for name in kept]
-    heads = [*kept, *COUNTS, *columns]
-    rows = [_line([text[k] for text in texts], groups[key], columns) for k, key in enumerate(keys)]
+    heads = [*kept, *columns]
+    rows = [
+        [*(text[k] for text in texts), *(groups[key].text(name, measure) for name, measure in columns.items())]
+        for k, key in enumerate(keys)
+    ]
     return heads, rows, [True] + [False] * (len(heads) - 1)
+
+
+def _columns(asked: dict[str, dict[str, None]], chosen: list[str] | None) -> dict[str, str | None]:
+    """Return the columns beside the axes, each with the measure that it is an entry of; refuse what there is not."""
+    if chosen is None:
+        said = {name: measure for measure, names in asked.items() for name in _headlines(names)}
+        return dict.fromkeys((*COUNTS, *_VALUES)) | said
+    known = {name: measure for measure, names in asked.items() for name in names}
+    there = [*COUNTS, *COLUMNS[1:], *known]
+    for name in chosen:
+        if asked and name not in there:
+            raise ValueError(f"columns: no column is called {name!r}.{suggest(name, there)}")
+    return {name: known.get(name) for name in chosen}
 
 
 def noting_globals(records: Iterable[Record], notes: set[str]) -> Iterator[Record]:
@@ -103,12 +130,6 @@ def noting_globals(records: Iterable[Record], notes: set[str]) -> Iterator[Recor
             for answer in answers
         }
         yield record
-
-
-def _line(labels: list[str], group: _Group, columns: dict[str, str | None]) -> list[str]:
-    share = f"{group.converged / group.ended:.2f}" if group.ended else "-"
-    found = [group.text(name, measure) for name, measure in columns.items()]
-    return [*labels, str(group.runs), str(group.failed), share, *found]
 
 
 def _axis_texts(places: list[Record], name: str) -> list[str]:

@@ -178,13 +178,16 @@ class Runs:
         placed = ((_place(record), row_of(record)) for record in self)
         return [row for _, row in sorted(placed, key=itemgetter(0))]
 
-    def table(self, by: Sequence[str] | None = None) -> str:
+    def table(self, by: Sequence[str] | None = None, columns: Sequence[str] | None = None) -> str:
         """Return a summary as text, a line for each cell without its seed.
 
         Parameters
         ----------
         by : sequence of str, optional
             The axes to keep apart; by default all but ``seed``.
+        columns : sequence of str, optional
+            What stands beside them: ``runs``, ``failed``, ``converged`` and columns of :meth:`to_csv`; by default these
+            three, ``fun``, ``nit`` and the headlines of measures.
 
         Returns
         -------
@@ -196,33 +199,37 @@ class Runs:
             certificate does not, a line below says what each is about.
         """
         notes: set[str] = set()
-        heads, rows, left = in_groups(noting_globals(self._of_different_cells(), notes), by)
+        heads, rows, left = in_groups(noting_globals(self._of_different_cells(), notes), by, columns)
         return "\n".join([aligned([heads, *rows], left), *sorted(f"({note})" for note in notes)])
 
-    def to_latex(self, path: PathLike | None = None, by: Sequence[str] | None = None) -> str:
+    def to_latex(
+        self, path: PathLike | None = None, by: Sequence[str] | None = None, columns: Sequence[str] | None = None
+    ) -> str:
         """Return the table as a LaTeX tabular (booktabs), and write it to a file if there is a path.
 
         Parameters
         ----------
         path : path, optional
             The file.
-        by : sequence of str, optional
+        by, columns : sequence of str, optional
             As for :meth:`table`.
         """
-        heads, rows, left = in_groups(self._of_different_cells(), by)
+        heads, rows, left = in_groups(self._of_different_cells(), by, columns)
         return latex_tabular([latex_text(name) for name in heads], rows, left, path)
 
-    def to_markdown(self, path: PathLike | None = None, by: Sequence[str] | None = None) -> str:
+    def to_markdown(
+        self, path: PathLike | None = None, by: Sequence[str] | None = None, columns: Sequence[str] | None = None
+    ) -> str:
         """Return the table in Markdown, and write it to a file if there is a path.
 
         Parameters
         ----------
         path : path, optional
             The file.
-        by : sequence of str, optional
+        by, columns : sequence of str, optional
             As for :meth:`table`.
         """
-        return markdown_table(*in_groups(self._of_different_cells(), by), path)
+        return markdown_table(*in_groups(self._of_different_cells(), by, columns), path)
 
     def _repr_html_(self) -> str:
         """Return the table that notebooks show."""
