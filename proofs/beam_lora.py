@@ -11,11 +11,11 @@ T1. Ungated, (A Q, B Q) with Q orthogonal has the same X, and a gradient step co
 become diag(Q^T S Q) in the balanced gauge: any j of them sum to at most the j largest singular values, all to ||X||_*,
 and they are all equal in a Hadamard gauge. Pruning is optimal in the SVD gauge. T2. Averaging two logits multiplies the
 pair's unnormalised weight e^(z_i/tau) + e^(z_j/tau) by 1/cosh((z_i - z_j)/(2 tau)) <= 1. T3. Two equal ranks with equal
-gates have equal gradients: they stay equal, and X has lost a rank. T4. A balanced copy (a, b)/sqrt(2), twice, is an
-orthogonal mixing of (a, 0), so plain gradient descent moves X as if rank j had only been pruned; a sign step (as Adam's
-first) does not commute with Q. T5. Copying with logits lowered by tau log 2 and A times (1 - w_j/r) keeps the pruned W,
-and +d, -d on the two copies keeps it too. Gated decay: (1/2)(||A||^2 + ||B||^2) >= (1/r)(sum_k sqrt(w_k ||a_k||
-||b_k||))^2.
+gates have equal gradients: they stay equal, and X has lost a rank. T4. Ungated, a balanced copy (a, b)/sqrt(2), twice,
+is an orthogonal mixing of (a, 0), so plain gradient descent moves X as if rank j had only been pruned; a sign step (as
+Adam's first) does not commute with Q. T5. Copying with logits lowered by tau log 2 and A times (1 - w_j/r) keeps the
+pruned W, and +d, -d on the two copies keeps it too. Gated decay: (1/2)(||A||^2 + ||B||^2) >= (1/r)(sum_k sqrt(w_k
+||a_k|| ||b_k||))^2.
 
 Assumptions
 -----------

@@ -8,9 +8,9 @@ F1. S = gamma (grad_A B^T + A grad_B^T) = gamma^2 (G B B^T + A A^T G) is minus t
 flow, with <S, G> = ||grad_A||^2 + ||grad_B||^2; it is not G. F2. ||W_i||^2 has a cross term of W0 and the update. F3.
 For f = ||W Z - Y||^2/(2 N) and C = Z Z^T/N: E f(W + E) = f(W) + (tr C/2) sum s_i^2, which for s_i^2 =
 (sigma^2/n)(||W_i||^2 + beta ||G_i||^2) is f(W) + (sigma^2 tr C/(2 n))(||W||^2 + beta ||G||^2). F4. The mean gradient is
-unchanged for quadratic f, hence the mean step of A and B; beyond, it changes by f'''[E, E, .]/2 in the mean. F5. For
-inputs x with independent entries of mean mu and variance v, Var[(W_i + E_i) x] = ||W_i||^2 v + n s_i^2 (v + mu^2). F6.
-On a quadratic, plain steps of MGPO from a start c times as far, with c^2 rho in the place of rho, have points and
+unchanged for quadratic f, hence the mean plain step of A and B; beyond, it changes by f'''[E, E, .]/2 in the mean. F5.
+For inputs x with independent entries of mean mu and variance v, Var[(W_i + E_i) x] = ||W_i||^2 v + n s_i^2 (v + mu^2).
+F6. On a quadratic, plain steps of MGPO from a start c times as far, with c^2 rho in the place of rho, have points and
 gradients c times as large: what they hover at is proportional to sqrt(rho). For curvature h and step eta, eta h < 2,
 with the minus sign they can go to and fro between eta g/2 and -eta g/2, where g^2 = 2 rho h/(2 - eta h) and g, -g are
 the gradients at the perturbed points; with the plus sign there is no cycle of two points. F7. Under f -> c f the radius

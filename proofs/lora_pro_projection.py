@@ -7,10 +7,11 @@ K_A = (A^T A)^{-1}, K_B = (B^T B)^{-1}, P_A = A K_A A^T, P_B = B K_B B^T. For an
     dA = (1/s)(I - P_A) G B K_B - A X,    dB = (1/s) G^T A K_A + B X^T
 
 minimize ||s dA B^T + s A dB^T - G||_F, and s dA B^T + s A dB^T = g = P_A G + G P_B - P_A G P_B, with <G, g> =
-||g||_F^2. The X nearest to the LoRA gradients is the one of least norm, solves A^T A X + X B^T B = -(1/s) K_A A^T G
-B, and is the horizontal lift A^T dA = dB^T B, along which A^T A - B^T B is conserved. In balanced factors A = U
-S^{1/2}, B = V S^{1/2} it is entrywise. With s = 1, balanced factors and step t <= min(1/(2 L), sigma_r/(2 ||G||_F)),
-f falls by at least (t/3) ||g||_F^2. For f = ||X - M||_F^2/2 and M of rank r, two steps from B = 0 reach M.
+||g||_F^2. The X nearest to the LoRA gradients is the one of least norm, solves A^T A X + X B^T B = -(1/s) K_A A^T G B,
+and is the horizontal lift A^T dA = dB^T B, along which A^T A - B^T B is conserved. In balanced factors A = U S^{1/2}, B
+= V S^{1/2} it is entrywise. With this X, s = 1, balanced factors and step t <= min(1/(2 L), sigma_r/(2 ||G||_F)), f
+falls by at least (t/3) ||g||_F^2. For f = ||A B^T - M||_F^2/2 and M of rank r, two steps of size 1 with it, the first
+with dA = 0, lead from B = 0 to M. With other X f may rise, and the second step miss M.
 
 Assumptions
 -----------
@@ -52,17 +53,20 @@ first_step : PROVED
 second_gradient : PROVED
 rows_of_target : PROVED
 second_step : PROVED
+other_lifts : VERIFIED
 
 Used by
 -------
 lorasolve/optimizers/lora_pro.py, lorasolve/papers/lora_pro.py
 """
 
+from fractions import Fraction
 from random import Random
 
 from sympy import Rational, sqrt
 
 from lorasolve.symbolic import (
+    Exact,
     Identity,
     Inequality,
     ScalarCheck,
@@ -210,6 +214,15 @@ C, N, CoreInv = matrix("C", m, r), matrix("N", n, r), matrix("CoreInv", r, r)
 CORE_INVERSE = inverse(CoreInv, KA @ A.T @ C)
 ROWS = define(M, C @ B.T)
 AT_X1 = A @ B.T - M
+
+
+def _other_lift(lift: str, target: str, step: str, reaches: bool = False) -> tuple[bool, str]:
+    """Step from A = B = 1 on (a b - M)^2/2 with X = lift, where L = sigma_r = 1 and g = G; return whether f rises."""
+    x, t, slope = Fraction(lift), Fraction(step), 1 - Fraction(target)
+    residual = (1 + t * x) * (1 - t * (slope + x)) - Fraction(target)
+    before, after = slope**2 / 2, residual**2 / 2
+    return after == 0 if reaches else after > before, f"f goes from {before} to {after}"
+
 
 CHECKS = (
     Identity(
@@ -485,6 +498,18 @@ CHECKS = (
             mutant("sign", "X_1 + g", lhs=A @ B.T + AT_X1 @ PB),
             mutant("constant", "half a step", lhs=A @ B.T - AT_X1 @ PB / 2),
             dropped(ROWS, {A: [[1], [0]], B: [[1], [0]], M: [[1, 0], [0, 1]], KB: [[1]]}),
+        ),
+    ),
+    Exact(
+        "other_lifts",
+        "A = B = 1: f rises with X = 4 or -6 for t = 1/2, M = 0 or 1/2, and from 0 at M = 1 with X = 1/2, t = 1.",
+        _other_lift,
+        (("4", "0", "1/2"), ("-6", "0", "1/2"), ("4", "1/2", "1/2"), ("1/2", "1", "1")),
+        mutants=(
+            mutant("constant", "X = -G/2, the least norm", run=lambda _, target, step: _other_lift("-1/2", "0", step)),
+            mutant(
+                "sign", "it reaches M", run=lambda lift, target, step: _other_lift(lift, target, step, reaches=True)
+            ),
         ),
     ),
 )

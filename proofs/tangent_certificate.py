@@ -44,6 +44,8 @@ Used by
 lorasolve/networks/judge.py, lorasolve/networks/tangent.py, lorasolve/networks/token_ntk.py
 """
 
+from typing import Any
+
 import sympy
 
 from lorasolve.symbolic import (
@@ -136,6 +138,11 @@ def value(at: sympy.Expr) -> sympy.Expr:
     return residual(at) ** 2 / 2
 
 
+def bound(paired: Any) -> Any:
+    """Return the bound on F(X^) - T(X*), given <G, X^>."""
+    return (1 - c) * (f - f_low) + lam * nuc + c * paired
+
+
 CHECKS = (
     Identity(
         "chain_rule",
@@ -163,7 +170,7 @@ CHECKS = (
         "tangent_gap",
         "F(X^) - T(X*) <= (1 - c)(f(X^) - f_low) + lam ||X^||_* + c <G, X^>.",
         GAP,
-        (1 - c) * (f - f_low) + lam * nuc + c * PAIR,
+        bound(PAIR),
         proof=[c * CONVEX, C_BELOW_ONE * LOW, c * DUAL, c * AS_VECTORS, nuc_star * C_FEASIBLE],
         given=(AT,),
         mutants=(
@@ -193,7 +200,7 @@ CHECKS = (
     Identity(
         "zero_gap",
         "With <G, X^> = -lam ||X^||_* and c = 1, allowed for ||G||_2 <= lam, the bound is 0.",
-        (1 - c) * (f - f_low) + lam * nuc + c * rate,
+        bound(rate),
         0,
         given=(PAIRED_LAM, FULL),
         mutants=(
