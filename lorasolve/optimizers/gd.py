@@ -75,7 +75,7 @@ class GD(Descent):
         """Take plain steps in one compiled call, up to the next derivation of the step."""
         if state.kernel_data is None:
             return None
-        self.prepare(problem, state)
+        self._prepare(problem, state)
         if not state.rotated:
             left = problem.objective.kernels.rotates_after(problem.rank) - state.accepted_steps
             limits = limits._replace(steps=math.ceil(min(limits.steps, left)))
@@ -84,7 +84,7 @@ class GD(Descent):
         state.packed.write(state.theta, state.trial)
         return values, norms, values.size < max(limits.steps, 1)
 
-    def prepare(self, problem: Problem, state: Any) -> None:
+    def _prepare(self, problem: Problem, state: Any) -> None:
         """Make the scratch of the compiled loop, and go over to other bases once that pays."""
         from ..kernels import gd
 
