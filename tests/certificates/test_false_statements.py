@@ -358,6 +358,7 @@ def test_a_point_below_a_stated_closed_form_refutes_it(taken):
     else:
         # f = 2.5 here and 5 at the matrix that the formula gives.
         assert best.is_global is None and best.gap == math.inf and "check_objective" in best.reason
+        assert best.gap_at_least == 0.0
     own = certify(problem.replace(objective=Denoising(problem.objective.user.M)), np.diag([3.0, 0.0, 0.0]))
     assert own.is_global is True and not any("closed form" in text for text in own.assumptions)
 
