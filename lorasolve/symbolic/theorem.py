@@ -6,7 +6,9 @@ import importlib
 import pkgutil
 import re
 import runpy
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
@@ -145,6 +147,8 @@ def foreign(check: Check) -> str:
 def load(path: Path) -> Theorem:
     """Return the theorem that a Python file defines as ``THEOREM``, wherever the file is.
 
+    It may import files beside it, of theorems that it uses, say, as one that Python runs.
+
     Raises
     ------
     ValueError
@@ -153,7 +157,8 @@ def load(path: Path) -> Theorem:
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     try:
-        found = runpy.run_path(str(path)).get("THEOREM")
+        with _beside(path.resolve().parent):
+            found = runpy.run_path(str(path)).get("THEOREM")
     except (Exception, SystemExit) as error:
         raise ValueError(f"{path}: does not run: {type(error).__name__}: {error}") from error
     if not isinstance(found, Theorem):
@@ -162,6 +167,23 @@ def load(path: Path) -> Theorem:
         wanted = "the docstring of the file, a title and sections"
         raise ValueError(f"{path}: THEOREM: doc: expected {wanted}, got {shown(found.doc)}")
     return found
+
+
+@contextmanager
+def _beside(folder: Path) -> Iterator[None]:
+    """Let files of a folder be imported, and forget them afterwards: those of another folder may have their names."""
+    known, path = set(sys.modules), [*sys.path]
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path[:] = path
+        for name in set(sys.modules) - known:
+            top = name.partition(".")[0]
+            file = getattr(sys.modules[name], "__file__", None)
+            # Not what is installed in a folder of this folder.
+            if top not in known and file and folder / top in (Path(file).with_suffix(""), *Path(file).parents):
+                del sys.modules[name]
 
 
 def discover(package: ModuleType) -> dict[str, Theorem]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,35 @@ def test_a_file_may_have_the_name_of_a_theorem_that_it_uses(tmp_path, capsys):
     assert "2 theorems, 4 checks: 4 PROVED" in capsys.readouterr().out
     (lemmas,) = written.glob("*_weyl_checks.v")  # of the file, by its path
     assert "Lemma" in lemmas.read_text(encoding="utf-8")
+
+
+# The template with its bound for 2 A, from the theorem of the file beside it.
+USES_NEIGHBOUR = """
+from lorasolve.symbolic import Inequality
+import neighbour
+
+SHOWN = neighbour.CHECKS[0]
+A, P = neighbour.A, neighbour.P
+TWICE = 2 * square(P.T @ A), 2 * square(A)
+TWINS = (mutant("sign", "-2 ||A||^2", rhs=-2 * square(A)), mutant("constant", "||A||^2", rhs=square(A)))
+CHECKS = (Inequality("projection", "doubled", *TWICE, proof=[2 * SHOWN.conclusion()], under=(SHOWN,), mutants=TWINS),)
+THEOREM = Theorem(__doc__, CHECKS, uses=(neighbour.THEOREM,), prose={})
+"""
+
+
+def test_a_file_may_use_the_theorem_of_one_beside_it(tmp_path, monkeypatch, capsys):
+    """Of each folder its own, though they have one name; a false one is not taken for the one before it."""
+    monkeypatch.chdir(tmp_path)
+    paths, modules = [*sys.path], {*sys.modules}
+    for folder, source in (("first", TEMPLATE), ("second", FALSE)):
+        Path(folder).mkdir()
+        Path(folder, "neighbour.py").write_text(source, encoding="utf-8")
+        Path(folder, "mine.py").write_text(TEMPLATE + USES_NEIGHBOUR, encoding="utf-8")
+    assert main(["prove", "first/mine.py", "--brief"]) == 0
+    assert main(["prove", "first/mine.py", "second/mine.py"]) == 1
+    shown = capsys.readouterr().out
+    assert "check projection is not shown" in shown and shown.rstrip().endswith("FAILED: second/mine")
+    assert sys.path == paths and not {"neighbour"} & {*sys.modules} - modules
 
 
 def test_a_missing_file_is_named(capsys):
