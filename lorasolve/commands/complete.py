@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .._means import MEANS
 from ..io import Ratings, envelope, read_ratings
 from ._arguments import FORMAT, add_answer_arguments, add_format_arguments, as_options, format_from
 from ._output import certificate_text, certified, emit, keep_inputs, named_file, remark, without_suffix
+from ._predictions import remark_exchanged, remark_otherwise_written
 from .base import Command, ExitCode
 
 if TYPE_CHECKING:
-    from ..models.completion import CompletionFit
+    from ..models.completion import CompletionFit, CompletionModel
     from ..studies.validation import Validation
 
 
@@ -35,9 +37,10 @@ class CompleteCommand(Command):
             help="what --folds chooses from (default: 20 below the critical, until the error has risen)",
         )
         parser.add_argument("--means", choices=MEANS, default="global", help="means taken off first (default global)")
+        parser.add_argument("--test", metavar="FILE", help="ratings that are not fitted, to tell the error on them")
         parser.add_argument("--clip", type=float, nargs=2, metavar=("LOW", "HIGH"), help="range of predictions")
         parser.add_argument("--tol", type=float, default=1e-4, help="certified relative gap (default 1e-4)")
-        add_format_arguments(parser.add_argument_group("format of the file"))
+        add_format_arguments(parser.add_argument_group("format of the files"))
         group = parser.add_argument_group("output")
         group.add_argument("--out", metavar="NAME", help="write the model to NAME.npz, for 'lorasolve predict'")
         add_answer_arguments(group)
@@ -48,16 +51,18 @@ class CompleteCommand(Command):
             raise ValueError("--lams: are what --folds K chooses from; --lam is one weight")
         if args.folds is not None and args.lam is not None:
             raise ValueError("--lam: --folds K chooses it; --lams are the values to choose from")
-        out = None if args.out is None else _named_archive(args.out, args.file)
+        read = [args.file, *([] if args.test is None else [args.test])]
+        out = None if args.out is None else _named_archive(args.out, read)
         with as_options(**FORMAT):
-            ratings = read_ratings(args.file, format_from(args))
-        if ratings.skipped:
-            remark(args, f"lines without a value, left out: {ratings.skipped}")
+            ratings, *others = (read_ratings(path, format_from(args)) for path in read)
+        for given in (ratings, *others):
+            if given.skipped:
+                remark(args, f"lines without a value, left out: {given.skipped}")
         fitted, chosen = _fit(args, ratings)
         model, certificate = fitted.model, fitted.optimum.certificate
         m, n = ratings.shape
-        error = model.predict(model.row_labels[ratings.rows], model.col_labels[ratings.cols]) - ratings.values
-        rmse = float((error**2).mean() ** 0.5)
+        rmse = _rmse(model, ratings)
+        test = {"entries": len(others[0].values), **_tested(args, model, others[0])} if others else None
         document = {
             "shape": [m, n],
             "entries": len(ratings.values),
@@ -66,6 +71,7 @@ class CompleteCommand(Command):
             "means": model.means,
             "rank": model.rank,
             "training_rmse": rmse,
+            "test": test,
             "validation": None if chosen is None else chosen.to_dict(),
             "certificate": certificate.to_dict(),
             "interrupted": fitted.optimum.interrupted,
@@ -74,8 +80,11 @@ class CompleteCommand(Command):
         text = "" if chosen is None else f"{chosen.table()}\n\n{chosen.conclusion}\n\n"
         text += (
             f"{m} x {n}, {len(ratings.values)} entries, means {model.means}, lam = {model.lam:.6g}\n"
-            f"rank {model.rank}, training rmse {rmse:.4g}\n\n"
+            f"rank {model.rank}, training rmse {rmse:.4g}\n"
         )
+        if test is not None:
+            text += "test rmse {rmse:.4g}, by means alone {rmse_of_means:.4g}, {entries} entries\n".format(**test)
+        text += "\n"
         if not fitted.optimum.success:  # as after Ctrl-C
             text += f"{fitted.optimum.status}: {fitted.optimum.message}\n"
         text += certificate_text(certificate)
@@ -88,6 +97,24 @@ class CompleteCommand(Command):
         if fitted.optimum.interrupted:
             return ExitCode.INCONCLUSIVE
         return certified(fitted.optimum.success or None, fitted.optimum.gap, args.require_certificate)
+
+
+def _rmse(model: CompletionModel, ratings: Ratings) -> float:
+    error = model.predict(ratings.row_labels[ratings.rows], ratings.col_labels[ratings.cols]) - ratings.values
+    return float((error**2).mean() ** 0.5)
+
+
+def _tested(args: argparse.Namespace, model: CompletionModel, ratings: Ratings) -> dict[str, Any]:
+    """Return the errors of a model, and of its means alone, on other ratings; say which labels it does not know."""
+    rows, cols = ratings.row_labels[ratings.rows], ratings.col_labels[ratings.cols]
+    unknown = int((~(model.knows_rows(rows) & model.knows_cols(cols))).sum())
+    if unknown:
+        remark(args, f"{unknown} of {len(rows)} test entries have a label that was not in the data: means only")
+        texts = rows.astype(str).tolist(), cols.astype(str).tolist()
+        if not remark_otherwise_written(args, model, *texts):
+            remark_exchanged(args, model, *texts)
+    means = replace(model, A=0.0 * model.A)
+    return {"unknown": unknown, "rmse": _rmse(model, ratings), "rmse_of_means": _rmse(means, ratings)}
 
 
 def _fit(args: argparse.Namespace, ratings: Ratings) -> tuple[CompletionFit, Validation | None]:
@@ -109,13 +136,13 @@ def _fit(args: argparse.Namespace, ratings: Ratings) -> tuple[CompletionFit, Val
     return fitted, None
 
 
-def _named_archive(out: str, read: str) -> str:
+def _named_archive(out: str, read: list[str]) -> str:
     """Return the name of a model's file, with the suffix of an archive where that is not there; not what is read."""
     path = str(named_file(out))
-    keep_inputs([read], {"--out": path})
+    keep_inputs(read, {"--out": path})
     if path.lower().endswith(".npz"):
         return path
     remedy = "; `lorasolve predict MODEL PAIRS --out FILE.csv` writes predictions as a table"
     path = f"{without_suffix(out, '.npz', remedy=remedy)}.npz"
-    keep_inputs([read], {"--out": path})
+    keep_inputs(read, {"--out": path})
     return path

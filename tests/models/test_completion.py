@@ -487,6 +487,42 @@ def test_a_format_without_its_file_is_refused(tmp_path, monkeypatch, capsys) -> 
     assert main(["recommend", "m.npz", *form, "--without", "r.csv"]) == 0
 
 
+def test_the_error_on_ratings_that_are_not_fitted_is_told_beside_that_of_the_means(
+    tmp_path, monkeypatch, capsys
+) -> None:
+    """Predictions and ratings were two files, to be held against each other by hand."""
+    rng = np.random.default_rng(4)
+    T = 3.0 + np.outer(rng.standard_normal(12), rng.standard_normal(9))
+    lines = [f"{i},{j},{T[i, j]:.6f}\n" for i in range(12) for j in range(9) if rng.random() < 0.7]
+    held_out = [*lines[::5], "99,3,2.5\n"]
+    (tmp_path / "train.csv").write_text("".join(line for line in lines if line not in held_out))
+    (tmp_path / "test.csv").write_text("".join(held_out))
+    monkeypatch.chdir(tmp_path)
+    command = ["complete", "train.csv", "--test", "test.csv", "--means", "both", "--lam", "0.3", "--out", "m"]
+    assert main([*command, "--json"]) == 0
+    out, err = capsys.readouterr()
+    told = json.loads(out)["test"]
+    model, squares, squares_of_means = CompletionModel.load("m.npz"), [], []
+    for line in held_out:
+        row, col, value = line.split(",")
+        i = [k for k, label in enumerate(model.row_labels) if label == int(row)]
+        j = list(model.col_labels).index(int(col))
+        means = model.mean + model.col_effects[j] + sum(model.row_effects[k] for k in i)
+        update = sum(model.A[k] @ model.B[j] for k in i)
+        squares_of_means.append((means - float(value)) ** 2)
+        squares.append((means + update - float(value)) ** 2)
+    assert told["rmse"] == pytest.approx(np.sqrt(np.mean(squares)))
+    assert told["rmse_of_means"] == pytest.approx(np.sqrt(np.mean(squares_of_means)))
+    assert told["entries"] == len(held_out) and told["unknown"] == 1 and told["rmse"] < 0.7 * told["rmse_of_means"]
+    assert f"1 of {len(held_out)} test entries have a label that was not in the data" in err
+    assert main(command) == 0
+    line = f"test rmse {told['rmse']:.4g}, by means alone {told['rmse_of_means']:.4g}, {len(held_out)} entries"
+    assert line in capsys.readouterr().out.splitlines()
+    # Without it nothing is said of a test, and neither file is written over.
+    assert main([*command[:2], *command[4:]]) == 0 and "test rmse" not in capsys.readouterr().out
+    assert main([*command[:-1], "test.csv"]) == 2 and (tmp_path / "test.csv").read_text() == "".join(held_out)
+
+
 def test_an_item_that_one_user_praised_leads_the_lists_of_all_only_where_means_of_columns_are_taken_off(
     tmp_path, monkeypatch, capsys
 ) -> None:
