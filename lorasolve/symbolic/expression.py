@@ -333,11 +333,16 @@ def zeros(rows: Dim, cols: Dim) -> MatrixExpr:
 
 def as_expr(value: Any, argument: str = "value") -> Any:
     """Return an expression as it is, and a number as a constant."""
-    return value if isinstance(value, Expr) else scalar(value, argument)
+    return value if isinstance(value, Expr) else as_scalar(value, argument)
 
 
-def scalar(value: ScalarLike, argument: str = "value") -> ScalarExpr:
+def scalar(value: ScalarLike) -> ScalarExpr:
     """Return `value` as a scalar expression."""
+    return as_scalar(value, "value")
+
+
+def as_scalar(value: ScalarLike, argument: str) -> ScalarExpr:
+    """Return a value as a scalar expression; errors call it `argument`."""
     if isinstance(value, ScalarExpr):
         return value
     try:
@@ -364,7 +369,7 @@ def square(of: MatrixExpr | ScalarLike) -> ScalarExpr:
     """Return the squared Frobenius norm of a matrix, or the square of a scalar."""
     if isinstance(of, MatrixExpr):
         return inner(of, of)
-    return scalar(of, "of") * scalar(of, "of")
+    return as_scalar(of, "of") * as_scalar(of, "of")
 
 
 def gradient(of: ScalarExpr, symbol: Symbol) -> MatrixExpr:

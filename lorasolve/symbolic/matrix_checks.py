@@ -115,13 +115,13 @@ class Inequality(TwoSided):
     def __post_init__(self) -> None:
         """Refuse to rest on what is no check, and sides and parts of a proof that are no numbers."""
         super().__post_init__()
-        ex.scalar(self.lhs, "lhs")
-        ex.scalar(self.rhs, "rhs")
+        ex.as_scalar(self.lhs, "lhs")
+        ex.as_scalar(self.rhs, "rhs")
         for k, check in enumerate(self.under):
             as_instance(check, f"under[{k}]", Check)
         for k, part in enumerate(self.proof):
             if not isinstance(part, (Term, Premise, Square)):
-                ex.scalar(part, f"proof[{k}]")
+                ex.as_scalar(part, f"proof[{k}]")
 
     @property
     def terms(self) -> list[Term]:

@@ -14,7 +14,7 @@ from lorasolve.symbolic.positivity import provably_nonnegative
 from lorasolve.symbolic.substitution import substituted
 from lorasolve.symbolic.written import text
 
-from .._support.validate import as_text
+from .._support.validate import as_flag, as_text
 
 
 @dataclass(frozen=True)
@@ -228,9 +228,11 @@ class Premise(_Factor):
     put: Mapping[Any, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse sides that are no numbers, and what stands for nothing."""
-        ex.scalar(self.lhs, "lhs")
-        ex.scalar(self.rhs, "rhs")
+        """Refuse sides that are no numbers, what stands for nothing, and other parts of another kind."""
+        as_text(self.name, "name")
+        as_flag(self.equal, "equal")
+        ex.as_scalar(self.lhs, "lhs")
+        ex.as_scalar(self.rhs, "rhs")
         for name in ("where", "put"):
             for symbol, value in getattr(self, name).items():
                 if not isinstance(value, ex.Form):
@@ -249,12 +251,12 @@ class Premise(_Factor):
 
 def hypothesis(name: str, lhs: Any, rhs: Any) -> Premise:
     """Return an inequality ``lhs <= rhs`` that the theorem assumes."""
-    return Premise(as_text(name, "name"), lhs, rhs)
+    return Premise(name, lhs, rhs)
 
 
 def equation(name: str, lhs: Any, rhs: Any) -> Premise:
     """Return an equation between scalars that the theorem assumes or has derived."""
-    return Premise(as_text(name, "name"), lhs, rhs, equal=True)
+    return Premise(name, lhs, rhs, equal=True)
 
 
 @dataclass(frozen=True)
