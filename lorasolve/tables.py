@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._support.files import PathLike, text_writer, write_atomically
+from ._support.text import for_json
 from ._support.validate import as_flag, as_instance, as_iterable, as_path, as_text
 
 if TYPE_CHECKING:
@@ -224,7 +225,7 @@ def csv_value(value: Any) -> Any:
     if value is None:
         return ""
     if isinstance(value, (dict, list, tuple)):
-        return json.dumps(value)
+        return json.dumps(for_json(value))
     return repr(float(value)) if isinstance(value, float) else value
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html.parser
 import io
+import json
 import os
 import re
 
@@ -187,6 +188,12 @@ def test_every_line_break_in_csv_is_in_quotes(tmp_path):
     assert csv_line(["a", 1.5, None, [1]]) == "a,1.5,,[1]\n"
     table = _one("50%\rdone").to_csv()
     assert list(csv.reader(io.StringIO(table, newline=""))) == [["x"], ["50%\rdone"]]
+
+
+def test_lists_in_csv_are_json():
+    """Which knows no numbers of NumPy, and none that are not finite."""
+    (cell,) = next(csv.reader([csv_line([[np.int64(3), np.inf, np.ma.array([1.5, 2.0], mask=[False, True])]])]))
+    assert json.loads(cell, parse_constant=pytest.fail) == [3, None, [1.5, None]]
 
 
 def test_names_of_files_in_other_encodings_do_not_keep_a_table_from_being_written(tmp_path):
