@@ -355,7 +355,10 @@ class LinearizedNetwork(MultiObjective):
         return self._pass(X)
 
     def hessian_product(self, X: Matrices, D: Matrices) -> tuple[Array, ...]:
-        """Return the Hessian times ``D``: the derivatives of the outputs are constant, that of the loss is exact."""
+        """Return the Hessian times ``D``: the derivatives of the outputs are constant.
+
+        That of the loss is exact, or a difference of its gradients where torch has no second derivative of it.
+        """
         return self._pass(X, self.network.steps(self.network.as_updates(D, "D")))[1]
 
     def oracle_and_operators(self, factors: Pairs) -> tuple[float, Pairs, tuple[LinearMap, ...]]:
@@ -389,10 +392,12 @@ class LinearizedNetwork(MultiObjective):
         total = np.zeros(2)
         for batch, at in self._derivatives():
             z = (at.z.detach() + at.ahead(step)).requires_grad_()
-            losses = self.loss.of_outputs(z, self.loss.targets(batch))
-            (w,) = backward(losses.sum(), [z], twice=along is not None)
-            if along is not None:
-                (w,) = backward((w * at.ahead(along)).sum(), [z])
+            targets = self.loss.targets(batch)
+            losses = self.loss.of_outputs(z, targets)
+            if along is None:
+                (w,) = backward(losses.sum(), [z])
+            else:
+                w = _curvature(self.loss, z, targets, at.ahead(along))
             total += float(losses.detach().double().sum()), len(losses)
             for layer, part, so_far in zip(network.layers, at.back(w), sums):
                 if part is not None:
@@ -456,6 +461,23 @@ class LinearizedNetwork(MultiObjective):
                 saved += sum(storages.values())
                 storages.clear()
         return most, saved
+
+
+def _curvature(loss: OutputLoss, z: Any, targets: Any, step: Any) -> Any:
+    """Return the Hessian of a loss at outputs times a step of these."""
+
+    def slope(outputs: Any, twice: bool = False) -> Any:
+        return backward(loss.of_outputs(outputs, targets).sum(), [outputs], twice=twice)[0]
+
+    try:
+        return backward((slope(z, twice=True) * step).sum(), [z])[0]
+    except RuntimeError:  # torch lacks it, as of multi_margin_loss and ctc_loss
+        z, step = z.detach(), step.detach()
+        length = float(step.norm())
+        # Not shorter: of a loss with kinks that would be the height of one over nothing.
+        h = 0.1 * (float(z.norm()) or 1.0) / length if length > 0.0 else 1.0
+        ahead, behind = (slope((z + t * step).requires_grad_()) for t in (h, -h))
+        return (ahead - behind) / (2.0 * h)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from lorasolve.networks import (  # noqa: E402
     LinearizedNetwork,
     LoRAMonitor,
     Network,
+    OutputLoss,
     SquareLoss,
     TokenNTK,
     adapted_layers,
@@ -594,6 +595,24 @@ def test_rounding_makes_no_bend_of_a_convex_loss(which, size, dtype):
     for _ in range(5):  # the lines are drawn anew
         verdict = judge(Net(), Own(which, size), batches, LAM, dtype=dtype)
         assert "stated to be convex in the outputs, but" not in verdict.certificate.formula
+
+
+class OfOneFrame(OutputLoss):
+    """The loss of one label of a sequence of one frame, of which torch has no second derivative: a cross-entropy."""
+
+    def of_outputs(self, z, targets):
+        log_probabilities, one = z.log_softmax(1)[None], torch.ones(len(z), dtype=torch.long)
+        return torch.nn.functional.ctc_loss(log_probabilities, targets[:, None], one, one, reduction="none")
+
+
+def test_a_loss_without_a_second_derivative_has_the_tangent_problem_of_its_values():
+    batches = [(x, y.clamp(min=1)) for x, y in data()]  # 0 is the blank
+    found, expected = (judge(Net(), loss, batches, LAM, tangent_solve=True) for loss in (OfOneFrame(), CrossEntropy()))
+    assert pytest.approx(expected.F, rel=1e-12) == found.F
+    # One optimum: each lower bound is below what the other attains, and the bounds are as sharp as was asked.
+    for one, other in ((found.solved, expected.solved), (expected.solved, found.solved)):
+        assert one.F - one.gap <= other.value + 1e-12 * one.F
+        assert one.own_gap <= 1e-3 * one.F
 
 
 class Clipped(CrossEntropy):
