@@ -19,6 +19,7 @@ from .._support.registry import Registry
 from .._support.threads import solver_pools
 from .._support.validate import Array, as_flag, as_instance, as_number
 from ..certificates import Bound, Certificate
+from ..certificates.answers import DENIED
 from ..certificates.duality import has_bounds
 from ..certificates.evidence import Product, evidence
 from ..certificates.gap import as_factors, conclude, refuse_changed_data
@@ -296,6 +297,8 @@ def _cross_checked(problem: Problem, result: ConvexResult, tol: float, progress:
         except (RuntimeError, MemoryError) as error:
             failed.append(f"{name}: {error}")
             continue
+        if other.certificate.reason.startswith(DENIED):
+            result = _without_certificate(result, other.certificate)
         mine, theirs = (x if isinstance(x, tuple) else (x,) for x in (result.X, other.X))
         distance = math.hypot(*(float(np.linalg.norm(x - y)) for x, y in zip(mine, theirs)))
         report = {
@@ -313,6 +316,13 @@ def _cross_checked(problem: Problem, result: ConvexResult, tol: float, progress:
     if failed:
         return replace(result, message=f"{result.message}; no cross-check: {'; '.join(failed)}")
     raise ValueError(f"cross_check: no second route can solve this problem ({result.route!r} was the first)")
+
+
+def _without_certificate(result: ConvexResult, seen: Certificate) -> ConvexResult:
+    """Return a result that is not certified, as another certificate has seen the loss contradict what it states."""
+    nothing = ("is_global", "gap", "relative_gap", "dual_value", "rank_at_least", "rank_at_most", "formula", "reason")
+    certificate = replace(result.certificate, **{name: getattr(seen, name) for name in nothing})
+    return replace(result, certificate=certificate, success=False, message=f"{result.route}: {seen.reason}")
 
 
 def _is_too_large_for_cones(problem: Problem) -> bool:

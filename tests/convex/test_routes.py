@@ -1,6 +1,7 @@
 """Independent routes to one optimum: closed form, cvxpy, proximal gradient, factors."""
 
 import json
+import math
 import re
 from dataclasses import dataclass, replace
 
@@ -10,6 +11,7 @@ from tails import Tails
 
 import lorasolve as ls
 from lorasolve.adapters import DoRA, LoRA
+from lorasolve.certificates import spot_checks
 from lorasolve.checks import readiness
 from lorasolve.convex import ConvexRoute, Solution, registry
 from lorasolve.convex.cvxpy import Cvxpy
@@ -324,6 +326,33 @@ def test_an_expression_that_is_no_convex_function_is_named_and_no_witness(stated
     checked = ls.solve_convex(problem, cross_check=True)
     assert checked.cross_check["route"] == "prox"
     assert checked.cross_check["relative_difference"] == pytest.approx(0.0, abs=1e-8)
+
+
+def test_what_a_second_route_has_seen_contradicted_certifies_no_first_one(monkeypatch):
+    """Both end at the optimum; beside that of the second a look has found a bend of the loss that the first missed."""
+
+    class Plain:
+        shape, convex, lower_bound, smoothness = (3, 2), True, 0.0, 1.0
+
+        def value_and_grad(self, X):
+            G = X - np.arange(6.0).reshape(3, 2)
+            return 0.5 * float(np.sum(G**2)), G
+
+    problem, looks, last = ls.Problem(Plain(), 2, 0.5), [], 0
+
+    def look(*_):
+        looks.append(1)
+        return "violates convexity" if len(looks) == last else None
+
+    monkeypatch.setattr(spot_checks, "violation", look)
+    honest = ls.solve_convex(problem, cross_check=True)
+    assert honest.success and honest.certificate.is_global is True
+    last = len(looks)
+    looks.clear()
+    found = ls.solve_convex(problem, cross_check=True)
+    assert not found.success and found.certificate.is_global is None and found.gap == math.inf
+    assert found.certificate.rank_at_most is None and "your f violates convexity" in found.message
+    assert found.cross_check["route"] == honest.cross_check["route"] and found.fun == honest.fun
 
 
 def test_a_cross_check_reports_a_second_route():
