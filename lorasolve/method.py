@@ -11,7 +11,7 @@ import numpy as np
 
 from ._support.keywords import names_settings
 from ._support.text import component_text, marked_parts, parse_value, value_text
-from ._support.validate import as_instance, as_iterable, as_number, as_refusal, as_text, shown
+from ._support.validate import as_float_array, as_instance, as_iterable, as_number, as_refusal, as_shape, as_text, shown
 from .adapters import registry as adapter_registry
 from .adapters.base import Adapter
 from .inits import Init
@@ -225,7 +225,12 @@ class Method:
         return Stage(problem, problem.join(start.A, start.B), start.merged)
 
     def _start_of(self, problem: Problem, rng: np.random.Generator) -> Start:
-        return as_instance(self.init.start(problem, rng), f"init: start of {self.init.name!r}", Start)
+        place = f"init: start of {self.init.name!r}"
+        start = as_instance(self.init.start(problem, rng), place, Start)
+        problem.checked_factors(start.A, start.B, names=(f"{place}: A", f"{place}: B"))
+        if start.merged is not None:
+            as_shape(as_float_array(start.merged, f"{place}: merged", 2), f"{place}: merged", problem.shape)
+        return start
 
     # ------------------------------------------------------------------ the step size
     @property

@@ -280,6 +280,32 @@ def test_an_init_that_returns_no_start_is_refused_by_name(made: object) -> None:
         ls.solve(problem(), ls.Method("gd", init=Own()))
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"A": None}, "A: expected real numbers, got None"),
+        ({"B": np.ones((5, 3))}, "B: expected shape (5, 2), got (5, 3)"),
+        ({"A": np.full((6, 2), np.nan)}, "A: has non-finite entries"),
+        ({"merged": np.ones((2, 2))}, "merged: expected shape (6, 5), got (2, 2)"),
+        ({"merged": "x"}, "merged: expected real numbers, got 'x'"),
+    ],
+)
+def test_a_start_that_does_not_fit_is_refused_by_the_name_of_its_init(wrong, message) -> None:
+    """The errors named A and B, which the caller had not given, or an update."""
+
+    @dataclass(frozen=True)
+    class Own(ls.inits.Init):
+        name, summary = "own", "planted"
+
+        def start(self, problem, rng):
+            return ls.inits.Start(**({"A": np.ones((6, 2)), "B": np.ones((5, 2))} | wrong))
+
+    given = ls.Problem(Denoising(np.eye(6, 5)), 2, 0.1)
+    with pytest.raises((TypeError, ValueError)) as caught:
+        ls.solve(given, ls.Method("gd", init=Own()))
+    assert str(caught.value).startswith(f"init: start of 'own': {message}")
+
+
 def test_the_init_is_not_asked_where_factors_are_given() -> None:
     method, start = ls.Method.parse("gd@lora:frozen=B"), (np.zeros((6, 2)), np.ones((5, 2)))
     assert method.refusal(problem()) is not None
