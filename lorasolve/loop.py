@@ -265,7 +265,10 @@ def _is_boundary(part: Schedule, taken: int, most: int) -> bool:
 
 
 def _unseen_gradient(part: Schedule, stage: Stage) -> float:
-    return as_number(part.unseen_gradient(stage), f"schedule: unseen_gradient of {part.name!r}", 0.0)
+    size = part.unseen_gradient(stage)
+    if isinstance(size, float) and size == math.inf:
+        return size
+    return as_number(size, f"schedule: unseen_gradient of {part.name!r}", 0.0)
 
 
 @dataclass(frozen=True)

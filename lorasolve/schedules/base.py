@@ -97,7 +97,8 @@ class Schedule:
     def unseen_gradient(self, stage: Stage) -> float:
         """Return the size of gradients that the start of a stage, stationary by its own, does not show.
 
-        A run ends where a stage starts at a stationary point, unless this is above the tolerance.
+        A run ends where a stage starts at a stationary point, unless this is above the tolerance; infinity says that
+        more is to come in any case.
         """
         return 0.0
 
