@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose
 
 import lorasolve as ls
 from lorasolve._support.progress import Progress
-from lorasolve.kernels import sensing
+from lorasolve.kernels import gd, sensing
 from lorasolve.kernels.evaluate import evaluate
 from lorasolve.monitor import STALL_WINDOW, Monitor
 from lorasolve.objectives import Denoising, Increments, LinearFineTuning, MatrixCompletion, MatrixSensing
@@ -173,6 +173,28 @@ def test_increments_in_other_bases_end_at_the_float64_stationary_point():
     on_A = A @ (B.T @ S @ B) - C @ B + 0.05 * A
     on_B = S @ B @ (A.T @ A) - C.T @ A + 0.05 * B
     assert max(np.linalg.norm(on_A), np.linalg.norm(on_B)) < 1e-9
+
+
+def test_both_points_are_rotated_there_and_back():
+    """The last accepted one too, to which a rejected step goes back."""
+    m, n, r = shape = 5, 4, 2
+    rng = np.random.default_rng(0)
+    U, V = (np.linalg.qr(rng.standard_normal((side, side)))[0] for side in (m, n))
+    theta, trial = rng.standard_normal((2, (m + n) * r))
+    packed = gd.RotatedPacked(shape, np.float64, U, V)
+    packed.read(theta, trial)
+    for inside, point in ((packed.arrays.theta, theta), (packed.arrays.trial, trial)):
+        A, B = point[: m * r].reshape(m, r), point[m * r :].reshape(n, r)
+        assert_allclose(inside[: m * r].reshape(m, r), U.T @ A, atol=1e-14)
+        assert_allclose(inside[m * r :].reshape(r, n), (V.T @ B).T, atol=1e-14)
+    packed.arrays.theta[:] *= 2.0
+    packed.arrays.trial[:] *= 3.0
+    written = np.empty((2, theta.size))
+    packed.write(*written)
+    assert_allclose(written, [2.0 * theta, 3.0 * trial], atol=1e-14)
+    # A point that is another one by now is read again.
+    packed.read(theta, trial)
+    assert_allclose(packed.arrays.A, U.T @ trial[: m * r].reshape(m, r), atol=1e-14)
 
 
 @pytest.mark.parametrize("optimizer", [ls.optimizers.GD, ls.optimizers.MixedGD])
