@@ -88,8 +88,8 @@ def _ours(optimizer, iterations):
             return time.perf_counter() - started, result
 
         def sample():
-            # An objective with its copies in float32, and no bases yet; the threads of BLAS, which has checked it, go on
-            # spinning for a while.
+            # An objective with its copies in float32, and no bases yet. The threads of BLAS, which has checked it, go
+            # on spinning for a while.
             objective = ls.objectives.LinearFineTuning.from_gram(W0, given.S, given.C, given.f0)
             problem = ls.Problem(objective, RANK, LAM)
             run(problem, EARLY)
