@@ -32,6 +32,22 @@ REFRESH = 200
 DIAGONAL = 16
 
 
+class Outline(NamedTuple):
+    """For each four rows, where their numbers end in ``S`` and start in ``C``, rounded to whole registers."""
+
+    S_ends: Any
+    C_starts: Any
+
+
+def outline_of(S: Any, C: Any) -> Outline:
+    """Return where the zeros are that need not be read."""
+    n = len(S)
+    used = S[:, ::-1] != 0, C != 0
+    before = [np.where(part.any(axis=1), part.argmax(axis=1), n) for part in used]
+    before = [np.minimum.reduceat(part, np.arange(0, part.size, SIDE)) // DIAGONAL * DIAGONAL for part in before]
+    return Outline(n - before[0], before[1])
+
+
 class Products(NamedTuple):
     """The sizes, the matrices, the three products in one type, and how threads divide the work.
 
@@ -131,22 +147,6 @@ def _equal_parts(lengths: Any, threads: int, unit: int, rows: int) -> Any:
     cut = SIDE * np.searchsorted(done, done[-1] * np.arange(threads + 1) / threads) // unit * unit
     cut[0], cut[-1] = 0, rows
     return cut
-
-
-class Outline(NamedTuple):
-    """For each four rows, where their numbers end in ``S`` and start in ``C``, rounded to whole registers."""
-
-    S_ends: Any
-    C_starts: Any
-
-
-def outline(S: Any, C: Any) -> Outline:
-    """Return where the zeros are that need not be read."""
-    n = len(S)
-    used = S[:, ::-1] != 0, C != 0
-    before = [np.where(part.any(axis=1), part.argmax(axis=1), n) for part in used]
-    before = [np.minimum.reduceat(part, np.arange(0, part.size, SIDE)) // DIAGONAL * DIAGONAL for part in before]
-    return Outline(n - before[0], before[1])
 
 
 def data(S: Any, C: Any, outline: Outline, f0: float, rank: int, threads: int) -> GramData:

@@ -459,7 +459,7 @@ class _Kernels(Kernels):
     def _outline(self) -> Any:
         from ..kernels import gram
 
-        return gram.outline(self.S, self.C)
+        return gram.outline_of(self.S, self.C)
 
     def mixed(self, rank: int, threads: int) -> Any:
         """Return the data for float32 increments of a float64 problem."""

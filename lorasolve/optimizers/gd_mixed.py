@@ -32,7 +32,7 @@ class MixedGD(GD):
     for Gaussian measurements, changes below ``0.004 ||X||``.
 
     The copies in float32 and integers, half and a quarter of the size of the data, stay with the objective for
-    further runs.
+    further runs. Long runs on linear fine-tuning go over to the bases of those of ``gd``.
 
     Parameters
     ----------

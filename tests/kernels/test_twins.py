@@ -261,7 +261,7 @@ def test_gram_and_sensing_kernels_at_sizes_that_fill_no_block(m, n, r, threads):
     Z, C = rng.standard_normal((n, 30)), rng.standard_normal((m, n))
     S = Z @ Z.T
     padded = 4 * ((r + 3) // 4)
-    outline = gram.outline(S, C)
+    outline = gram.outline_of(S, C)
     linear = gram.data(S, C, outline, 0.5, r, 1)._replace(products=gram._products(S, C, outline, padded, threads))
     M, y = rng.standard_normal((11, m * n)), rng.standard_normal(11)
     dense = sensing.data(M, y, (m, n), threads)._replace(g=np.empty((threads, m * n)))
@@ -290,7 +290,7 @@ def test_gram_kernels_leave_out_zeros_alone(m, n, width, threads):
     gaps = np.triu(rng.standard_normal((m, n)), width)
     gaps[rng.random(m) < 0.5] = 0.0
     for S, C in ((band + band.T, np.triu(rng.standard_normal((m, n)), -width)), (np.zeros((n, n)), gaps)):
-        outline = gram.outline(S, C)
+        outline = gram.outline_of(S, C)
         data = gram.data(S, C, outline, 0.5, 5, 1)._replace(products=gram._products(S, C, outline, 8, threads))
         X, GB, GtA = A @ B.T, np.empty_like(A), np.empty_like(B)
         f = 0.5 + 0.5 * np.sum((X @ S) * X) - np.sum(C * X)
