@@ -18,11 +18,13 @@ from ..objectives.base import allowance
 from ..problem import Problem
 from ..problem.blocks import Pairs, is_of_a_user
 from . import ranks, spot_checks
+from .contradictions import contradicted_factors
 from .duality import SMALLEST
 from .evidence import Evidence, cut
 from .formula import difference_down
 from .refute import better_point
 from .rigorous import value_high, weight_down
+from .stated_bounds import exceeds_curvature, falls_below
 
 # What is taken to be left of a distance with the smoothness in place of a bound along matrices of rank one: 0.3 to 0.5
 # with Gaussian measurements, 8 to 30 for each row.
@@ -99,7 +101,7 @@ class Case:
             return answer
         X = [A @ B.T for A, B in self.factors]
         # Where columns cancel the two have rounding errors of their own.
-        text, amount = spot_checks.contradicted_factors(loss, [balanced(*svd) for svd in self.found.svds]), 0.0
+        text, amount = contradicted_factors(loss, [balanced(*svd) for svd in self.found.svds]), 0.0
         if text is None:
             text = spot_checks.violation(loss, X, None if better is None else [A @ B.T for A, B in better])
             amount = answer.gap_at_least
@@ -224,7 +226,7 @@ class Case:
         if not is_of_a_user(loss):
             return None
         ((A, B),) = self.factors
-        return spot_checks.falls_below(loss, A @ B.T, self.problem.rank, stated)
+        return falls_below(loss, A @ B.T, self.problem.rank, stated)
 
     def ranks(self) -> tuple[int | None, int | None, list[str]]:
         """Return bounds on the rank of the optimum, None for what is not known, and what that from above assumes."""
@@ -240,7 +242,7 @@ class Case:
         high, beta, claim = self._highest_rank(gap)
         if high is None or high >= full:
             return low, None, []
-        if spot_checks.needed(problem.loss) and spot_checks.exceeds_curvature(problem.loss, A @ B.T, beta):
+        if spot_checks.needed(problem.loss) and exceeds_curvature(problem.loss, A @ B.T, beta):
             return low, None, []
         return low, high, [f"for the rank: {claim} {beta:.6g}"]
 

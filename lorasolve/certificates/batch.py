@@ -18,8 +18,9 @@ from ..problem import Problem
 from ..problem.blocks import Pairs
 from ..result import seen_from
 from ..tables import Column, Record, Tabular
-from . import _oracles, spot_checks, stacks
+from . import _oracles, stacks
 from .certificate import Certificate
+from .contradictions import refuse_another_loss
 from .evidence import Product, evidence, from_proof, use_proof
 from .gap import as_factors, certify, conclude, refuse_changed_data
 from .norms import Trust
@@ -191,7 +192,7 @@ def _together(problem: Problem, points: dict[int, Any], tol: float, trust: Trust
     with np.errstate(all="ignore"):
         for k, point in points.items():
             factors = _located(k, lambda point=point: as_factors(problem, point))
-            _located(k, lambda factors=factors: spot_checks.refuse_another_loss(loss, problem.loss, factors))
+            _located(k, lambda factors=factors: refuse_another_loss(loss, problem.loss, factors))
             A, B, rounded = given_factors(problem, point)
             kinds.setdefault((A.shape[1], rounded), []).append((k, factors, A, B))
         made: dict[int, Certificate] = {}

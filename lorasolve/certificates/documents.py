@@ -22,9 +22,9 @@ from ..low_rank import balanced, factor_svd
 from ..objectives import Description, described
 from ..problem import Problem
 from ..result import seen_from
-from . import spot_checks
 from ._rounding import fraction_up
 from .check_certificate import Refused, binary64, check, exact, proved
+from .contradictions import refuse_another_loss
 from .exact import coefficients, exact_point, exact_problem
 from .exact import refusal as exact_refusal
 from .floating import floating_point, floating_problem
@@ -75,7 +75,7 @@ def document(problem: Problem, point: Any, *, arithmetic: Arithmetic = "auto", b
     point = seen_from(problem, point)
     loss, problem = problem.loss, problem.replace(objective=problem.objective.in_float64())
     A, B = _balanced(*point_factors(problem, point)[:2])
-    spot_checks.refuse_another_loss(loss, problem.loss, [(A, B)])
+    refuse_another_loss(loss, problem.loss, [(A, B)])
     X = A @ B.T
     description = described(problem.objective, X)
     if arithmetic == "auto":

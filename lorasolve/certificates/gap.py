@@ -24,9 +24,9 @@ from ..objectives.base import allowance
 from ..problem import Problem
 from ..problem.blocks import Pairs, is_of_a_user
 from ..result import Result, seen_from
-from . import spot_checks
 from .answers import CLOSED_FORM, Case
 from .certificate import Certificate
+from .contradictions import refuse_another_loss
 from .duality import factor_answer, product_errors, scale_of
 from .evidence import FLOATING, Evidence, evidence
 from .norms import Trust
@@ -99,7 +99,7 @@ def certify(
     point = seen_from(problem, point)
     factors = as_factors(problem, point)
     loss, problem = problem.loss, problem.replace(objective=problem.objective.in_float64())
-    spot_checks.refuse_another_loss(loss, problem.loss, factors)
+    refuse_another_loss(loss, problem.loss, factors)
     part = observed(problem)
     if part is None or not part.holds(point, factors):
         return _judged(problem, point, factors, tol, rigorous, trust)

@@ -33,9 +33,10 @@ from ..objectives.base import Objective
 from ..problem import Problem
 from ..problem.blocks import is_of_a_user
 from ..result import Result, seen_from
-from . import _oracles, ranks, spot_checks
+from . import _oracles, ranks
 from ._rounding import environment_refusal, fraction_down
 from .balls import BallOracle, inner_product
+from .contradictions import refuse_another_loss
 from .duality import GAINED, WORTH
 from .formula import (
     RigorousBound,
@@ -102,7 +103,7 @@ def rigorous_bound(problem: Problem, point: Any, trust: Trust = "lapack") -> Rig
     point = seen_from(as_instance(problem, "problem", Problem), point)
     if refusal(problem) is None and is_of_a_user(problem.loss):
         double = problem.replace(objective=problem.objective.in_float64())
-        spot_checks.refuse_another_loss(problem.loss, double.loss, [point_factors(problem, point)[:2]])
+        refuse_another_loss(problem.loss, double.loss, [point_factors(problem, point)[:2]])
     return prove(problem, point, trust).bound
 
 

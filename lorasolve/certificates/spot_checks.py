@@ -7,9 +7,9 @@ two difference quotients for every step, so a gradient that is off by a factor v
 between these points too, and where ``f`` is least curved near ``X``, away from it and near 0: a run ends where ``f`` is
 bent upwards, convex or not. Kinks downwards, as in a network of rectified units, which is bent upwards between them,
 are looked for by bisection of a few lines. A stated lower bound is looked for where a convex ``f`` is least, by a short
-descent of ``f`` alone from ``X``. A violation voids the certificate; a stated smoothness that is too small, only the
-bound of the rank that rests on it. That no violation was found proves nothing, and the certificate goes on naming what
-it assumes.
+descent of ``f`` alone from ``X``. A violation voids the certificate. That none was found proves nothing, and the
+certificate goes on naming what it assumes. What else a loss may answer and state is tested in ``contradictions`` and
+``stated_bounds``.
 """
 
 from __future__ import annotations
@@ -22,21 +22,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._support.validate import Array
-from ..low_rank import factor_svd
 from ..multi import Separable
-from ..objectives import ULPS, difference_step, length_of
+from ..objectives import difference_step, length_of
 from ..problem.blocks import (
     Matrices,
     MultiObjective,
     OneBlock,
     OnLine,
-    Pairs,
     is_of_a_user,
     joint_inner,
     joint_norm,
     speaker,
 )
 from . import _oracles
+from .probes import Evaluated, length_at, of_length, random_direction, share_lost
 
 # Steps to both sides of a point, small and large, as shares of its length.
 STEPS = (10.0, 1.0, 0.1, 1e-2, 1e-4, 1e-6)
@@ -58,15 +57,6 @@ BISECTED, HALVINGS = 2, 14
 FALLEN = 1e-8
 # Gradients that the descent below a stated lower bound may ask for: about as many as the other points together.
 DESCENT = 20
-# Those that a descent beside a stated optimum may ask for, and how far beside it that begins, as a share of its length.
-LEAVING, BESIDE = 60, 0.1
-# Random points that such descents begin at too: at rank one, every second one leads to the spurious minima of the main
-# paper.
-FAR = 6
-# Steps of the iteration that looks for large curvature, two gradients each, and by how much it must be above a bound.
-CURVED_STEPS, CURVED = 16, 1e-6
-# Share by which a product with the Hessian may differ from a difference of gradients, which a bend nearby may change.
-HESSIAN = 0.1
 
 # By identity, because a user's object need not be hashable; entries go with their objects.
 _passed: dict[int, weakref.ref[Any]] = {}
@@ -137,18 +127,18 @@ def violation(loss: MultiObjective, X: Matrices, better: Matrices | None) -> str
     found = claims.at("0", claims.zero)
     if found is None and better is not None:
         found = claims.at_point("a better point", [np.asarray(y, dtype=np.float64) for y in better])
-    length = _length(loss, claims.X, claims.here.G, better)
+    length = length_at(loss, claims.X, claims.here.G, better)
     natural = length_of(claims.zero.f, joint_norm(claims.zero.G))
     if length < VANISHED * natural:  # the end of a run to 0, within which nothing is seen
         length = natural
     found = found or claims.on_line("G", claims.here.G, length)
-    found = found or claims.on_line("a random direction", _random(claims.X), length)
+    found = found or claims.on_line("a random direction", random_direction(claims.X), length)
     for _ in range(ENTRIES):
         found = found or claims.on_line(*_entry(claims.X), length, ENTRY_STEPS)
     found = found or claims.on_bisection("0 - X", [-x for x in claims.X], (0.0, 1.0))
     for _ in range(BISECTED):
         ends = (-1.0, 1.0)
-        found = found or claims.on_bisection("a random direction", _of_length(length, _random(claims.X)), ends)
+        found = found or claims.on_bisection("a random direction", of_length(length, random_direction(claims.X)), ends)
     if sum(x.size for x in X) <= MOST_PARAMETERS:
         for name, base, share in (("X", claims.X, NEAR), ("X", claims.X, 1.0), ("0", claims.zero.X, NEAR)):
             found = found or claims.on_curvature(name, base, share * length, length)
@@ -160,205 +150,9 @@ def violation(loss: MultiObjective, X: Matrices, better: Matrices | None) -> str
     return found
 
 
-def exceeds_curvature(loss: MultiObjective, X: Array, beta: float) -> bool:
-    """Return whether a loss of one matrix is seen to have more curvature than ``beta`` along a matrix of rank one.
-
-    At ``X`` the direction ``u v^T`` is turned into that of the Hessian's products ``H``, ``u`` into ``H v`` and ``v``
-    into ``H^T u`` in turn. For a true ``beta`` no difference of gradients exceeds it but by rounding.
-    """
-    (D,) = _random([X])
-    u, v = D[:, 0], D[0]
-    here, zero = _Evaluated(loss, [X]), _Evaluated(loss, [0.0 * X])
-    h = difference_step(_length(loss, [X], here.G, None), float(np.linalg.norm(X)), 1.0, loss.precision)
-    rounding = _share_lost(loss) * max(joint_norm(here.G), joint_norm(zero.G))
-    noise = (rounding + loss.rounding_noise([(X, np.eye(X.shape[1]))]).gradient) / h
-    for k in range(CURVED_STEPS):
-        if not (u.any() and v.any()):
-            return False
-        u, v = u / np.linalg.norm(u), v / np.linalg.norm(v)
-        ends = [_Evaluated(loss, [X + t * np.outer(u, v)]) for t in (h, -h)]
-        if not all(math.isfinite(end.f) for end in ends):  # outside of the domain
-            return False
-        H = (ends[0].G[0] - ends[1].G[0]) / (2.0 * h)
-        if float(u @ H @ v) > beta * (1.0 + CURVED) + noise:
-            return True
-        u, v = (H @ v, v) if k % 2 else (u, H.T @ u)
-    return False
-
-
-def refuse_another_loss(loss: MultiObjective, double: MultiObjective, factors: Pairs) -> None:
-    """Refuse what a user's ``in_float64`` has returned where its value is that of another loss."""
-    if not is_of_a_user(loss) or speaker(double) is speaker(loss):
-        return
-    X = [A @ B.T for A, B in factors]
-    here, there, zero = _Evaluated(loss, X), _Evaluated(double, X), _Evaluated(loss, [0.0 * x for x in X])
-    off = abs(here.f - there.f)
-    noise = _share_lost(loss) * max(abs(here.f), abs(zero.f))
-    if noise < off < math.inf:
-        name = f"objective: {loss.label}.in_float64"
-        raise ValueError(f"{name}: expected the same loss, got one whose value at this point differs by {off:.3g}")
-
-
-def contradicted_factors(loss: MultiObjective, factors: Pairs) -> str | None:
-    """Return how a user's answers at the level of factors differ from those of ``value_and_grad``, or None."""
-    if not is_of_a_user(loss):
-        return None
-    X = [A @ B.T for A, B in factors]
-    here, zero = _Evaluated(loss, X), _Evaluated(loss, [0.0 * x for x in X])
-    f, products, operators = loss.oracle_and_operators(factors)
-    eps, rounding = _share_lost(loss), loss.rounding_noise(factors)
-    off = max(abs(f - here.f), abs(loss.factor_value(factors) - here.f))
-    if off > eps * max(abs(here.f), abs(zero.f)) + rounding.value:
-        return f"differs by {off:.2g} between its value at factors and value_and_grad"
-    noise = eps * max(joint_norm(here.G), joint_norm(zero.G)) + rounding.gradient
-    columns = _random([B[:, :1] for _, B in factors])
-    for G, M, (GB, GtA), (A, B), v in zip(here.G, operators, products, factors, columns):
-        for found, exact, right in ((GB, G @ B, B), (GtA, G.T @ A, A), (M.matmat(v), G @ v, v)):
-            off, length = float(np.linalg.norm(found - exact)), float(np.linalg.norm(right))
-            if off > noise * length and off > (noise + _rounded_in_X(loss, here)) * length:
-                return f"differs by {off:.2g} between a product with its gradient at factors and value_and_grad"
-    return None
-
-
-def _rounded_in_X(loss: MultiObjective, at: _Evaluated) -> float:
-    """Return by how much a gradient changes as rounding of ``X`` may change it: in float32, say, and of short tails."""
-    rng, eps = np.random.default_rng(), _share_lost(loss)
-    beside = _Evaluated(loss, [x * (1.0 + eps * rng.choice([-1.0, 1.0], x.shape)) for x in at.X])
-    return joint_norm([g - h for g, h in zip(beside.G, at.G)])
-
-
-def falls_below(loss: MultiObjective, X: Array, rank: int, stated: float) -> float | None:
-    """Return a value of ``f`` at a matrix of at most a rank that is lower than the stated least one, if one is found.
-
-    Short descents on balanced factors: from beside ``X``, as a strict saddle is left from nearly all points beside it,
-    at which a formula of a user is stationary as it is where ``f`` is least; and, as that may be a local minimum, from
-    the best approximation of where one of full rank ends, and from random points as large as ``X``.
-    """
-    P, s, Qt = np.linalg.svd(X, full_matrices=False)
-    m, n = X.shape
-    zero, rng = _Evaluated(loss, [0.0 * X]), np.random.default_rng()
-    at_X = _balanced(P, s, Qt.T, rank)
-    length = float(np.linalg.norm(at_X)) or math.sqrt(length_of(zero.f, joint_norm(zero.G))) or 1.0
-    size = max(abs(stated), abs(zero.f)) or 1.0
-    noise = _share_lost(loss) * size
-
-    def somewhere(columns: int) -> Array:
-        step = rng.standard_normal((m + n) * columns)
-        return length / float(np.linalg.norm(step)) * step
-
-    def from_full_rank() -> Array:
-        pair = _descended(loss, somewhere(s.size), m * s.size, s.size, length, size)
-        return _balanced(*factor_svd(*pair), rank)
-
-    far = [lambda: somewhere(rank)] * FAR
-    for start in (lambda: at_X + BESIDE * somewhere(rank), from_full_rank, *far):
-        pair = _descended(loss, start(), m * rank, rank, length, size)
-        value = float(loss.factor_value([pair]))
-        if value < stated - noise - loss.rounding_noise([pair]).value:
-            return value
-    return None
-
-
-def _balanced(P: Array, s: Array, Q: Array, rank: int) -> Array:
-    """Return balanced factors of so many columns of the best approximation, one after the other."""
-    padded = []
-    for side in (P, Q):
-        factor = np.zeros((len(side), rank))
-        factor[:, : s.size] = (side * np.sqrt(s))[:, :rank]
-        padded.append(factor.ravel())
-    return np.concatenate(padded)
-
-
-def _descended(
-    loss: MultiObjective, start: Array, split: int, rank: int, length: float, size: float
-) -> tuple[Array, Array]:
-    """Return the factors where a short descent of ``f`` on them ends, which are the first ``split`` and the others.
-
-    In units of a length and of a value, as SciPy stops by absolute numbers.
-    """
-    from scipy.optimize import minimize
-
-    def pair(theta: Array) -> tuple[Array, Array]:
-        return theta[:split].reshape(-1, rank), theta[split:].reshape(-1, rank)
-
-    def value_and_grad(theta: Array) -> tuple[float, Array]:
-        gradient = np.empty_like(theta)
-        value = float(loss.factor_oracle([pair(length * theta)], [pair(gradient)]))
-        return value / size, length / size * gradient
-
-    options = {"maxfun": LEAVING, "ftol": 0.0, "gtol": 0.0}
-    found = minimize(value_and_grad, start / length, jac=True, method="L-BFGS-B", options=options)
-    # Where a loss has no lower bound the descent may have left the finite numbers.
-    return pair(length * found.x if np.isfinite(found.x).all() else start)
-
-
-def contradicted_hessian(loss: MultiObjective, factors: Pairs, directions: Pairs) -> str | None:
-    """Return how the Hessian products that a user states differ from differences of gradients, or None.
-
-    Those at factors are compared, which are made of the dense ones or stated too, along given directions and along
-    random ones, in float64: differences in float32 take steps over which the Hessian changes. Steps are small beside
-    the factors of every matrix that they move.
-    """
-    if loss.differenced or loss.precision != "float64" or not is_of_a_user(loss):
-        return None
-    here, zero = (_Evaluated(loss, [t * A @ B.T for A, B in factors]) for t in (1.0, 0.0))
-    sizes = [joint_norm(pair) for pair in factors]
-    lengths = [math.sqrt(length_of(zero.f, float(np.linalg.norm(g)))) for g in zero.G]
-    error = _share_lost(loss) * max(joint_norm(here.G), joint_norm(zero.G))
-    random = []
-    for own, pair in zip(zip(lengths, sizes), factors):
-        U, V = _of_length(max(own) or 1.0, _random(pair))
-        random.append((U, V))
-    for pairs in (directions, random):
-        moves = [joint_norm(pair) for pair in pairs]
-        of_matrices = zip(lengths, sizes, moves)
-        h = min(difference_step(own, size, move, loss.precision) for own, size, move in of_matrices if move > 0.0)
-        stated = _flat(loss.factor_hvp(factors, pairs))
-        found = _difference_of_gradients(loss, factors, pairs, h)
-        if found is None:
-            return None
-        off, most = _apart(stated, found), max(joint_norm(stated), joint_norm(found))
-        noise = error * (math.hypot(*sizes) + h * math.hypot(*moves)) / h
-        if off <= HESSIAN * most + noise:
-            continue
-        # Where the Hessian vanishes the difference is made of terms of higher order, which a shorter step changes.
-        nearer = _difference_of_gradients(loss, factors, pairs, 0.5 * h)
-        if nearer is not None and off > HESSIAN * most + 3.0 * noise + 2.0 * _apart(found, nearer):
-            return f"states Hessian products that differ from its gradients by {off / most:.2g} of their size"
-    return None
-
-
-def _difference_of_gradients(loss: MultiObjective, factors: Pairs, directions: Pairs, h: float) -> list[Array] | None:
-    """Return the derivative of the gradients in factors by a central difference, or None outside of the domain."""
-    ends = []
-    for t in (h, -h):
-        moved = [(A + t * U, B + t * V) for (A, B), (U, V) in zip(factors, directions)]
-        there = _Evaluated(loss, [A @ B.T for A, B in moved])
-        if not math.isfinite(there.f):
-            return None
-        ends.append(_flat([(g @ B, g.T @ A) for g, (A, B) in zip(there.G, moved)]))
-    return [(p - q) / (2.0 * h) for p, q in zip(*ends)]
-
-
-def _apart(first: list[Array], second: list[Array]) -> float:
-    """Return the distance of two lists of matrices."""
-    return joint_norm([p - q for p, q in zip(first, second)])
-
-
-def _of_length(length: float, D: Sequence[Array]) -> list[Array]:
-    """Return a direction of this length."""
-    share = length / joint_norm(D)
-    return [share * d for d in D]
-
-
 def _in_line(D: Sequence[Array]) -> Array:
     """Return the entries of all matrices one after the other."""
     return np.concatenate([d.ravel() for d in D])
-
-
-def _flat(pairs: Pairs) -> list[Array]:
-    """Return the factors of pairs one after the other."""
-    return [factor for pair in pairs for factor in pair]
 
 
 class _Claims:
@@ -366,16 +160,16 @@ class _Claims:
 
     def __init__(self, loss: MultiObjective, X: list[Array]) -> None:
         self.loss, self.X = loss, X
-        self.eps = _share_lost(loss)
-        self.here, self.zero = _Evaluated(loss, X), _Evaluated(loss, [0.0 * x for x in X])
+        self.eps = share_lost(loss)
+        self.here, self.zero = Evaluated(loss, X), Evaluated(loss, [0.0 * x for x in X])
         self.made_of = max(abs(self.here.f), abs(self.zero.f))
         self.slope, self.length = joint_norm(self.here.G), joint_norm(X)
 
     def at_point(self, name: str, Y: Sequence[Array]) -> str | None:
         """Return a contradiction at a point."""
-        return self.at(name, _Evaluated(self.loss, Y))
+        return self.at(name, Evaluated(self.loss, Y))
 
-    def at(self, name: str, there: _Evaluated) -> str | None:
+    def at(self, name: str, there: Evaluated) -> str | None:
         """Return a contradiction at a point that has been evaluated."""
         if not math.isfinite(there.f):
             return None
@@ -440,12 +234,12 @@ class _Claims:
 
     def _on_line(self, t: float, D: Sequence[Array], size: float) -> OnLine:
         """Return what the loss answers at ``X + t D``."""
-        there = _Evaluated(self.loss, [x + t * d for x, d in zip(self.X, D)])
+        there = Evaluated(self.loss, [x + t * d for x, d in zip(self.X, D)])
         return OnLine(there.f, joint_inner(there.G, D), joint_norm(there.G) * size)
 
     def _visit(self, name: str, t: float, D: Sequence[Array], size: float) -> tuple[OnLine, str | None]:
         """Return the answer at a point of a line, and a contradiction between it and that at ``X``."""
-        there = _Evaluated(self.loss, [x + t * d for x, d in zip(self.X, D)])
+        there = Evaluated(self.loss, [x + t * d for x, d in zip(self.X, D)])
         return OnLine(there.f, joint_inner(there.G, D), joint_norm(there.G) * size), self.at(name, there)
 
     def _look(self, name: str, t: float, D: Sequence[Array], size: float, there: OnLine) -> tuple[OnLine, str | None]:
@@ -474,8 +268,8 @@ class _Claims:
         That line is looked for with the steps of Lanczos from a random one. Where gradients jump they find another one,
         and on any line those of a convex loss do not turn back.
         """
-        Y = [x + step for x, step in zip(base, _of_length(distance, _random(base)))]
-        d = _in_line(_random(Y))
+        Y = [x + step for x, step in zip(base, of_length(distance, random_direction(base)))]
+        d = _in_line(random_direction(Y))
         basis, core = np.empty((0, d.size)), np.zeros((LEAST_STEPS, LEAST_STEPS))
         size = float(np.linalg.norm(d))
         while len(basis) < LEAST_STEPS and float(np.linalg.norm(d)) > SPANNED * size:
@@ -502,7 +296,7 @@ class _Claims:
         h = difference_step(length, joint_norm(Y), 1.0, self.loss.precision)
         change, largest = np.zeros_like(d), max(self.slope, joint_norm(self.zero.G))
         for t in (h, -h):
-            end = _Evaluated(self.loss, [y + t * u for y, u in zip(Y, D)])
+            end = Evaluated(self.loss, [y + t * u for y, u in zip(Y, D)])
             if not math.isfinite(end.f):  # outside of the domain
                 return change, math.inf
             largest = max(largest, joint_norm(end.G))
@@ -522,7 +316,7 @@ class _Claims:
         for _ in range(DESCENT):
             if not 0.0 < step < math.inf:
                 break
-            there = _Evaluated(self.loss, [x - step * g for x, g in zip(at.X, at.G)])
+            there = Evaluated(self.loss, [x - step * g for x, g in zip(at.X, at.G)])
             if not math.isfinite(there.f):  # outside of the domain
                 step *= 0.1
                 continue
@@ -580,23 +374,6 @@ def _not_convex(where: str) -> str:
     return f"violates convexity at Y = {where}, or {other}"
 
 
-class _Evaluated:
-    """Value and gradient at a point."""
-
-    def __init__(self, loss: MultiObjective, X: Sequence[Array]) -> None:
-        self.X = X
-        try:
-            self.f, G = loss.checked_value_and_grad([x.astype(loss.dtype, copy=False) for x in X])
-        except ArithmeticError:  # as of math.exp, where NumPy's functions are infinite
-            self.f, G = math.inf, tuple(np.zeros(x.shape) for x in X)
-        self.G = [np.asarray(g, dtype=np.float64) for g in G]
-
-
-def _random(X: Sequence[Array]) -> list[Array]:
-    rng = np.random.default_rng()
-    return [rng.standard_normal(x.shape) for x in X]
-
-
 def _entry(X: Sequence[Array]) -> tuple[str, list[Array]]:
     """Return the direction of a random entry, with its name."""
     rng = np.random.default_rng()
@@ -607,37 +384,23 @@ def _entry(X: Sequence[Array]) -> tuple[str, list[Array]]:
     return f"entry ({i}, {j}){f' of matrix {k + 1}' if len(X) > 1 else ''}", D
 
 
-def _length(loss: MultiObjective, X: Sequence[Array], G: Sequence[Array], better: Matrices | None) -> float:
-    """Return a distance that means something for this loss, in its own unit."""
-    far = 0.0 if better is None else joint_norm([y - x for x, y in zip(X, better)])
-    if max(joint_norm(X), far) > 0.0:
-        return max(joint_norm(X), far)
-    beta = loss.facts.rank_one_curvature
-    return joint_norm(G) / beta if beta and joint_norm(G) > 0.0 else 1.0
-
-
-def _share_lost(loss: MultiObjective) -> float:
-    """Return the rounding errors that a plainly written loss may make, relative to what its value is made of."""
-    return ULPS * float(np.finfo(loss.precision).eps)
-
-
-def _fenchel(loss: MultiObjective, at: _Evaluated, noise: float) -> float | None:
+def _fenchel(loss: MultiObjective, at: Evaluated, noise: float) -> float | None:
     """Return by how much Fenchel's equality is violated at a point where that is more than rounding."""
     dual = loss.conjugate(at.G)
     if dual is None:
         return None
     inner = joint_inner(at.G, at.X)
     off = abs(at.f + dual - inner)
-    rounding = _share_lost(loss) * (abs(dual) + abs(inner))
+    rounding = share_lost(loss) * (abs(dual) + abs(inner))
     return None if off <= noise + rounding else off
 
 
-def _not_quadratic(loss: MultiObjective, X: Sequence[Array], at: _Evaluated, noise: float) -> str | None:
+def _not_quadratic(loss: MultiObjective, X: Sequence[Array], at: Evaluated, noise: float) -> str | None:
     """Return the text of a violation if third differences of ``f`` do not vanish."""
-    D = _random(X)
-    t = _length(loss, X, at.G, None) / joint_norm(D)
-    values = [_Evaluated(loss, [x + k * t * d for x, d in zip(X, D)]).f for k in (-1, 1, 2)]
+    D = random_direction(X)
+    t = length_at(loss, X, at.G, None) / joint_norm(D)
+    values = [Evaluated(loss, [x + k * t * d for x, d in zip(X, D)]).f for k in (-1, 1, 2)]
     third = values[2] - 3.0 * values[1] + 3.0 * at.f - values[0]
-    if abs(third) > 8.0 * (noise + _share_lost(loss) * max(map(abs, values))):
+    if abs(third) > 8.0 * (noise + share_lost(loss) * max(map(abs, values))):
         return f"states least_squares but its third difference along a random direction is {third:.2g}"
     return None

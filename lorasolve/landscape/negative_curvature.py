@@ -8,7 +8,8 @@ from functools import cached_property
 import numpy as np
 
 from .._support.validate import Array
-from ..certificates import spot_checks
+from ..certificates.contradictions import contradicted_hessian
+from ..certificates.spot_checks import test_of
 from ..dense import frobenius_norm
 from ..problem import flat
 from .canonical import Point
@@ -34,8 +35,8 @@ class LowestCurvature:
     def contradiction(self) -> str | None:
         """Return how a user's Hessian products contradict the gradients, along the lowest curvature too."""
         loss, directions = self.problem.loss, self.problem.split_blocks(self.direction)
-        text = spot_checks.contradicted_hessian(loss, self.point.factors, directions)
-        return None if text is None else f"{loss.label} {text}: run {spot_checks.test_of(loss)}"
+        text = contradicted_hessian(loss, self.point.factors, directions)
+        return None if text is None else f"{loss.label} {text}: run {test_of(loss)}"
 
     def leads_lower(self) -> bool:
         """Whether a curvature within the tolerance of the largest leads to a value that is lower by more than ``tol``.

@@ -8,9 +8,10 @@ import numpy as np
 
 from .._known import Known
 from .._support.validate import Array
-from ..certificates import Certificate, spot_checks
+from ..certificates import Certificate
 from ..linear_map import LinearMap, top_singular
 from ..problem import flat
+from ..problem.blocks import is_of_a_user
 from .canonical import Point
 from .constants import Constants
 from .first_order import Stationarity
@@ -78,7 +79,7 @@ class StrongConvexity:
         if self.joint is not None and not self.joint.holds:
             return math.inf
         stated = any(c.how["rsc_low"].source in (STATED, STATED_JOINTLY) for c in constants)
-        if stated and spot_checks.is_of_a_user(problem.loss):
+        if stated and is_of_a_user(problem.loss):
             return math.inf  # nobody has looked at what it states
         gap = 0.0
         for (A, B), (G, terms), c, r in zip(self.point.factors, self._gradients(), constants, problem.ranks):

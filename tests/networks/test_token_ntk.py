@@ -226,7 +226,7 @@ def test_claims_that_are_false_on_a_line_void_the_certificate(ntk, wrong):
     assert spot_checks.violation(ntk, X, None) is None
     loss = wrong(ntk.layers, ntk.offset, ntk.targets, ntk.loss)
     claims = spot_checks._Claims(loss, X)
-    assert claims.on_line("a random direction", spot_checks._random(X), 1.0) is not None
+    assert claims.on_line("a random direction", [rng.standard_normal(x.shape) for x in X], 1.0) is not None
     assert spot_checks.violation(loss, X, None) is not None
 
 

@@ -1,0 +1,50 @@
+"""What the tests of a user's loss are made of: its answers at a point, directions, lengths, and rounding."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from .._support.validate import Array
+from ..objectives import ULPS
+from ..problem.blocks import Matrices, MultiObjective, joint_norm
+
+
+class Evaluated:
+    """Value and gradient at a point."""
+
+    def __init__(self, loss: MultiObjective, X: Sequence[Array]) -> None:
+        self.X = X
+        try:
+            self.f, G = loss.checked_value_and_grad([x.astype(loss.dtype, copy=False) for x in X])
+        except ArithmeticError:  # as of math.exp, where NumPy's functions are infinite
+            self.f, G = math.inf, tuple(np.zeros(x.shape) for x in X)
+        self.G = [np.asarray(g, dtype=np.float64) for g in G]
+
+
+def random_direction(X: Sequence[Array]) -> list[Array]:
+    """Return a random matrix of the shape of each given one."""
+    rng = np.random.default_rng()
+    return [rng.standard_normal(x.shape) for x in X]
+
+
+def length_at(loss: MultiObjective, X: Sequence[Array], G: Sequence[Array], better: Matrices | None) -> float:
+    """Return a distance that means something for this loss, in its own unit."""
+    far = 0.0 if better is None else joint_norm([y - x for x, y in zip(X, better)])
+    if max(joint_norm(X), far) > 0.0:
+        return max(joint_norm(X), far)
+    beta = loss.facts.rank_one_curvature
+    return joint_norm(G) / beta if beta and joint_norm(G) > 0.0 else 1.0
+
+
+def share_lost(loss: MultiObjective) -> float:
+    """Return the rounding errors that a plainly written loss may make, relative to what its value is made of."""
+    return ULPS * float(np.finfo(loss.precision).eps)
+
+
+def of_length(length: float, D: Sequence[Array]) -> list[Array]:
+    """Return a direction of this length."""
+    share = length / joint_norm(D)
+    return [share * d for d in D]
