@@ -56,7 +56,7 @@ repeated_sketch_stalls : PROVED
 
 Used by
 -------
-lorasolve/papers/rac_lora.py, lorasolve/schedules/cola.py, lorasolve/schedules/rac_chain.py
+lorasolve/papers/_rac_lora.py, lorasolve/schedules/cola.py, lorasolve/schedules/rac_chain.py
 """
 
 from fractions import Fraction
