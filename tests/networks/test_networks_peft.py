@@ -1032,6 +1032,55 @@ def test_a_decay_of_the_optimizer_that_is_not_lam_is_told(lam, decay, optimizer,
     )
 
 
+def causal():
+    """Return a tiny GPT-2 without dropout, and what of it is adapted."""
+    torch.manual_seed(0)
+    off = dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), 0.0)
+    config = transformers.GPT2Config(vocab_size=60, n_positions=LENGTH, n_embd=16, n_layer=1, n_head=2, **off)
+    return peft.get_peft_model(transformers.GPT2LMHeadModel(config), peft.LoraConfig(r=2, target_modules=["c_attn"]))
+
+
+ACCUMULATED = 3
+
+
+@pytest.mark.parametrize(
+    ("make", "label", "times"),
+    [
+        (lambda: adapted(dropout=0.0), lambda row: row["labels"], float(ACCUMULATED)),
+        (causal, lambda row: row["input_ids"], (LENGTH - 1) / LENGTH),
+    ],
+    ids=["classification of BERT", "causal language model"],
+)
+def test_what_the_trainer_makes_of_accumulated_gradients_is_what_the_docs_say(make, label, times, tmp_path):
+    """docs/networks.md says which ``lam`` a decay is: that rests on what transformers divides by, which may change."""
+    model = make()
+    data = [row | {"labels": label(row)} for row in rows(2 * ACCUMULATED)]
+    whole = {key: torch.stack([row[key] for row in data]) for key in data[0]}
+    model.eval()
+    model(**whole).loss.backward()
+    mean = {name: part.grad.clone() for name, part in model.named_parameters() if part.grad is not None}
+    before = {name: part.detach().clone() for name, part in model.named_parameters()}
+    model.zero_grad()
+    arguments = transformers.TrainingArguments(
+        str(tmp_path),
+        per_device_train_batch_size=2,
+        gradient_accumulation_steps=ACCUMULATED,
+        max_steps=1,
+        learning_rate=1.0,
+        lr_scheduler_type="constant",
+        optim="sgd",
+        max_grad_norm=0.0,
+        save_strategy="no",
+        report_to="none",
+        use_cpu=True,
+        disable_tqdm=True,
+    )
+    transformers.Trainer(model, arguments, train_dataset=data).train()
+    after = dict(model.named_parameters())
+    along = sum(float((grad * (before[name] - after[name].detach())).sum()) for name, grad in mean.items())
+    assert along / sum(float(grad.square().sum()) for grad in mean.values()) == pytest.approx(times, rel=1e-4)
+
+
 def test_a_step_that_is_too_large_stops_and_names_the_layer(tmp_path, capsys):
     model = adapted()
     monitor = LoRAMonitor(base=model)
