@@ -37,6 +37,9 @@ FULL = 1e-3
 LOUD_GAP = 0.1
 # Of lam ||theta||: a longer gradient in some layer means that steps remain.
 STATIONARY = 1e-2
+# Another lam that leaves less than this share of the gradient, and of its own penalty's, is told as what a run may have
+# had.
+EXPLAINED = 0.1
 # ||G||_2/lam outside the spaces of X above 1 by more than this is a direction downhill.
 OUTSIDE = 1e-3
 # A curvature below 0 by more than this share of the largest is negative.
@@ -415,7 +418,7 @@ class _Case:
         """Return whether a loud point failed, or stands on its way."""
         worse = self._worse_than_no_update(found)
         if worse:
-            return f"failed loudly: {loud}. {worse}"
+            return f"failed loudly: {loud}. {worse}{self._of_another_lam(found)}"
         if self.objective.has_penalty:
             return f"loud so far: {loud}. {self._next(found)}"
         return (
@@ -447,12 +450,26 @@ class _Case:
 
     def _next(self, found: TangentCertificate) -> str:
         """Return what to do at a point that is not stationary."""
-        worse = self._worse_than_no_update(found)
-        if worse:
-            return worse
+        steps = "More steps of full-batch training remain"
         if half_frozen(self.network):
-            return "With one factor frozen, more steps need not end that"
-        return "More steps of full-batch training remain"
+            steps = "With one factor frozen, more steps need not end that"
+        return (self._worse_than_no_update(found) or steps) + self._of_another_lam(found)
+
+    def _of_another_lam(self, found: TangentCertificate) -> str:
+        """Return for which other lam the point is nearly stationary; empty if for none, or without a penalty."""
+        lam, square = found.lam_hat, sum(float(np.vdot(A, A) + np.vdot(B, B)) for A, B in self.point)
+        if not self.objective.has_penalty or lam == 0.0:
+            return ""
+        size, given = lam * math.sqrt(square), max(layer.stationarity for layer in found.layers)
+        left = max(found.gradient_lengths(lam))
+        if left > EXPLAINED * min(size, given):
+            return ""
+        return (
+            f". For lam = {lam:.3g} in place of {self.lam:.3g} the factors are all but stationary (the gradient is "
+            f"{left / size:.2g} of lam ||theta||): judge with that if the run had it. A penalty without its 1/2 is "
+            "twice the lam, and a decay d beside k times the mean loss (summed, or accumulated without a division) is "
+            "lam = d/k"
+        )
 
     def _along_negative_curvature(self, searched: SecondOrder) -> tuple[str, str, Known | None]:
         """Return what a direction of negative curvature decides, held against values."""

@@ -96,7 +96,10 @@ def require_outputs(network: Network) -> OutputLoss:
     """Return the loss of a network whose outputs can be seen; others are refused, and data shared among processes."""
     loss = network.loss_of_samples
     if not isinstance(loss, OutputLoss):
-        raise ValueError("loss: the tangent problem needs the outputs: use networks.CrossEntropy or SquareLoss")
+        raise ValueError(
+            "loss: the tangent problem needs the outputs: use networks.CrossEntropy, SquareLoss, or for another loss "
+            "that is convex in them a class of networks.OutputLoss with its of_outputs(z, targets)"
+        )
     if processes() > 1:
         raise ValueError("tangent_solve: runs in one process, and the data are shared among several")
     return loss

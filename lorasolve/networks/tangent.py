@@ -150,6 +150,17 @@ class TangentCertificate:
         """The largest ``||G_l||_2 / lam``."""
         return max(layer.dual_norm for layer in self.layers)
 
+    @property
+    def lam_hat(self) -> float:
+        """The weight decay for which the factors are closest to stationary; 0 where none but a negative one is."""
+        squares = sum(float(np.vdot(A, A) + np.vdot(B, B)) for A, B in self.factors)
+        inner = sum(float(np.vdot(G @ B, A)) for G, (A, B) in zip(self.gradients, self.factors))
+        return max(-2.0 * inner / squares, 0.0) if squares > 0.0 else 0.0
+
+    def gradient_lengths(self, lam: float) -> tuple[float, ...]:
+        """Return the length of the gradient in the factors of each layer with another weight decay."""
+        return tuple(_gradient_length(G, pair, lam) for G, pair in zip(self.gradients, self.factors))
+
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers as plain JSON-ready values."""
         names = ("f", "F", "L", "lam", "gap", "relative_gap", "formula", "failure_probability", "grad_norm")
@@ -293,10 +304,15 @@ def _layer(
         dual_norm=ratio(_norm(G, seen.norm(float(rest.values[0]) + rest.residual)), lam),
         outside=ratio(float(rest.values[0]), lam),
         inside=ratio(inside, lam),
-        stationarity=math.hypot(float(np.linalg.norm(G @ B + lam * A)), float(np.linalg.norm(G.T @ A + lam * B))),
+        stationarity=_gradient_length(G, pair, lam),
         balance=float(np.linalg.norm(A.T @ A - B.T @ B)) / size if rank else None,
         direction=(rest.U[:, 0], rest.V[:, 0]),
     )
+
+
+def _gradient_length(G: Array, pair: tuple[Array, Array], lam: float) -> float:
+    A, B = pair
+    return math.hypot(float(np.linalg.norm(G @ B + lam * A)), float(np.linalg.norm(G.T @ A + lam * B)))
 
 
 def _norm(G: Array, estimate: float) -> float:

@@ -72,6 +72,7 @@ class TrainingObjective:
             self._about_the_loss(),
             "the outputs are differentiable in the weights at this point (not at the kink of a ReLU)",
             f"weights stored in {network.stored}, network evaluated in {evaluated}, sums in float64",
+            *_about_the_loader(network),
             *_about_the_weights(network),
             *_normalized_by_batch(network),
             *_about_the_factors(network),
@@ -120,6 +121,17 @@ class TrainingObjective:
             return f"stated by the caller: the loss is {convex} in the outputs and {bound}"
         known = f"{type(self.network.loss_of_samples).__name__} is convex in the outputs and >= 0"
         return known if self.lower_bound <= 0.0 else f"{known}; stated by the caller: every loss is {bound}"
+
+
+def _about_the_loader(network: Network) -> list[str]:
+    """Return what is said of samples that a DataLoader leaves out of each pass, the same ones in all."""
+    sampler = getattr(network.batches, "batch_sampler", None)
+    if not isinstance(sampler, require_torch().utils.data.BatchSampler) or not sampler.drop_last:
+        return []
+    there = len(sampler.sampler)
+    left = there % sampler.batch_size
+    text = f"left out of the objective, as the DataLoader drops them (drop_last): the last {left} of {there} samples"
+    return [text] if left else []
 
 
 def _about_the_weights(network: Network) -> list[str]:

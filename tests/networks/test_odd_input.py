@@ -362,6 +362,19 @@ def test_data_that_each_pass_brings_others_of_are_refused_before_the_training():
     assert judge(Net(), CrossEntropy(), list(shuffled), 1.0, factors=found.factors).kind == found.verdict.kind
 
 
+def test_samples_that_a_loader_leaves_out_are_among_the_premises():
+    """In the order of the data set the same ones are dropped in each pass, which shows in no value."""
+    whole = torch.utils.data.TensorDataset(*(torch.cat(parts) for parts in zip(*data(42))))
+
+    def left_out(size, **options):
+        batches = torch.utils.data.DataLoader(whole, batch_size=size, **options)
+        return [line for line in judge(Net(), CrossEntropy(), batches, LAM).premises if "left out" in line]
+
+    (line,) = left_out(8, drop_last=True)
+    assert line.endswith("the last 2 of 42 samples")
+    assert not left_out(7, drop_last=True) and not left_out(8)
+
+
 def test_points_are_not_compared_on_data_that_differ():
     whole = torch.utils.data.TensorDataset(*(torch.cat(parts) for parts in zip(*data(42))))
     model = Net()

@@ -428,6 +428,25 @@ def test_a_run_with_another_penalty_than_is_stated_is_not_told_that_it_diverged(
     assert "the run had another penalty than lam" in reason and "diverged" not in reason
 
 
+def test_the_lam_that_a_run_had_is_told_where_another_is_given():
+    """A decay ``d`` beside the sum of ``k`` losses is ``lam = d/k``: judged with ``d``, more steps were all it told."""
+    model = Net()
+    k = sum(len(batch[1]) for batch in data())
+    trained = [part for part in model.parameters() if part.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=1.0 / k, weight_decay=k * LAM)
+    model.eval()
+    for _ in range(1000):
+        optimizer.zero_grad()
+        torch.cat([CrossEntropy()(model, batch) for batch in data()]).sum().backward()
+        optimizer.step()
+    reason = judge(model, CrossEntropy(), data(), k * LAM).reason
+    told = re.search(r"For lam = (\S+) in place of 0.48 the factors are all but stationary", reason)
+    assert told and float(told[1]) == pytest.approx(LAM, rel=0.01)
+    assert "For lam =" not in judge(model, CrossEntropy(), data(), LAM).reason
+    elsewhere = factors(Network(model, CrossEntropy(), data()))
+    assert "For lam =" not in judge(model, CrossEntropy(), data(), LAM, factors=elsewhere).reason
+
+
 @pytest.mark.parametrize(
     ("start", "moved"),
     [(True, False), (False, False), ("gaussian", False), ("pissa_niter_4", True), ("OLoRA", True), ("loftq", True)],
