@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from ._support.interruptions import patience
-from ._support.validate import Array, as_flag, as_instance, as_number, is_floating, shown
+from ._support.validate import Array, as_flag, as_instance, as_number, is_flag, is_floating, shown
 from .monitor import STALL_WINDOW, Monitor, Stop
-from .optimizers.base import DrivenOptimizer, Optimizer, State
+from .optimizers.base import DrivenOptimizer, Limits, Optimizer, State
 from .problem import Problem
 from .schedules import Schedule, Stage
 from .status import Status
@@ -177,7 +178,7 @@ class Trials:
             taken = self.optimizer.fast_forward(self.problem, self.state, limits)
             if taken is None:
                 return
-            values, norms, to_decide = taken
+            values, norms, to_decide = _as_iterations(taken, f"method: what {self.optimizer.name}.fast_forward", limits)
             self.monitor.absorb(values, norms, self.state.step, began)
             if to_decide:
                 return
@@ -256,6 +257,23 @@ class Stages:
         return self._monitor.accept(
             trials.problem, state.theta, trials.value, trials.grad_norm, state.step, staged=staged
         )
+
+
+def _as_iterations(taken: Any, source: str, limits: Limits) -> tuple[Array, Array, bool]:
+    """Return iterations that a method has taken; refuse what is none, and what would be asked for again without end."""
+    parts = taken if isinstance(taken, tuple) else ()
+    vectors = [part for part in parts[:2] if isinstance(part, np.ndarray) and is_floating(part, (part.size,))]
+    if len(parts) != 3 or len({part.size for part in vectors}) != 1 or len(vectors) != 2 or not is_flag(parts[2]):
+        raise TypeError(
+            f"{source} returns: expected None or a tuple (values, norms, to_decide) of two vectors of one length in "
+            f"floating point and True or False, got {shown(taken)}"
+        )
+    values, norms, to_decide = parts
+    if values.size > limits.steps:
+        raise ValueError(f"{source} returns: expected at most limits.steps = {limits.steps} values, got {values.size}")
+    if not (values.size or to_decide):
+        raise ValueError(f"{source} returns: expected to_decide = True where it took no iteration, got False")
+    return values, norms, bool(to_decide)
 
 
 def _is_boundary(part: Schedule, taken: int, most: int) -> bool:

@@ -4,6 +4,7 @@ import itertools
 import math
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -761,6 +762,59 @@ def test_parameters_of_another_kind_are_named(attribute, kind):
     """Cut to integers they ended in NumPy's words about casting, or were taken for a point."""
     with pytest.raises(ValueError, match=rf"method: casts has set state\.{attribute} to .*expected a vector of 22 "):
         ls.solve(ls.Problem(OBJECTIVES["denoising"], 2, 0.1), Casts(attribute, kind), "gaussian")
+
+
+@dataclass(frozen=True)
+class TakesItsOwnIterations(GD):
+    """Gradient descent whose ``fast_forward`` answers what ``answer`` makes of the loop's limits."""
+
+    answer: Callable[[object], object] = lambda limits: None
+
+    name = "own_iterations"
+
+    def fast_forward(self, problem, state, limits):
+        return self.answer(limits)
+
+
+def few(limits, kind=float):
+    return np.ones(min(limits.steps, 2), kind)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        few,
+        lambda limits: (few(limits), few(limits)),
+        lambda limits: [few(limits), few(limits), True],
+        lambda limits: (few(limits), few(limits)[:1], True),
+        lambda limits: (few(limits, int), few(limits), True),
+        lambda limits: (1.0, 1.0, True),
+        lambda limits: (few(limits), few(limits), None),
+    ],
+)
+def test_iterations_of_a_method_that_are_none_are_named(answer):
+    """They ended in Python's words about unpacking, in the trace, or never."""
+    with pytest.raises(TypeError, match=r"method: what own_iterations\.fast_forward returns: expected None or a tuple"):
+        ls.solve(ls.Problem(OBJECTIVES["denoising"], 2, 0.1), TakesItsOwnIterations(answer=answer), "gaussian")
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda limits: (np.ones(limits.steps + 1), np.ones(limits.steps + 1), True), "at most limits.steps"),
+        (lambda limits: (np.empty(0), np.empty(0), False), "to_decide = True where it took no iteration"),
+    ],
+)
+def test_more_iterations_than_are_left_and_a_call_without_end_are_named(answer, words):
+    """A run was longer than ``max_iter``, or never ended."""
+    method = TakesItsOwnIterations(answer=answer)
+    with pytest.raises(ValueError, match=rf"own_iterations\.fast_forward returns: expected {words}"):
+        ls.solve(
+            ls.Problem(OBJECTIVES["denoising"], 2, 0.1),
+            method,
+            "gaussian",
+            stop=ls.StoppingRule(max_iter=50, time_limit=20),
+        )
 
 
 @pytest.mark.parametrize("name", ["lbfgs", "trust_ncg"])

@@ -311,9 +311,14 @@ def as_plain(value: Any) -> Any:
     return {"b": bool, "f": float}.get(value.dtype.kind, int)(value)
 
 
+def is_flag(value: object) -> bool:
+    """Return whether a value is True or False, of Python or of NumPy."""
+    return isinstance(value, (bool, np.bool_))
+
+
 def as_flag(value: Any, argument: str) -> bool:
     """Return ``value`` if it is True or False, of Python or of NumPy."""
-    if not isinstance(value, (bool, np.bool_)):
+    if not is_flag(value):
         raise TypeError(f"{argument}: expected True or False, got {shown(value)}")
     return bool(value)
 
