@@ -37,7 +37,8 @@ swapped transpose or symbol); for each of them the proof must fail *and* a concr
 that satisfies all remaining assumptions.
 
 In algebra every size means 0 too, of matrices without rows or columns: the rest of X beyond its r* largest singular
-values where r = r*, say. Only a size in a denominator is at least 1.
+values where r = r*, say. Only a size in a denominator is at least 1, or one whose coefficient is non-negative for that
+reason, such as m - 1, which no proof of this folder needs.
 
 ## The second checker, and what has to be trusted
 

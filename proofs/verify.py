@@ -4,7 +4,6 @@ A check is accepted if what must vanish does; if each coefficient of its proof i
 symbols and divides by nothing that may vanish; if each conclusion that it uses is another accepted check, without a
 circle, whose assumptions it makes, or prints and lists in `under`, or a fact that one shows, whose side conditions say
 all that this assumes; if its label names the other facts; and if its assumptions and hypotheses hold at its witness.
-To trust it, read this file and the statements in the other.
 """
 import json
 import sys
@@ -80,20 +79,24 @@ class Algebra:
         if isinstance(tree, tuple): return tree[0] in ("+", "*") and all(map(self.is_size, tree[1:]))
         return self.signs.get(tree) == "dimension" or (isinstance(tree, Fraction) and SIGNS["dimension"](tree))
     def sign_of(self, what, exponent):  # 1 for positive, 0 for non-negative, -9 for not known
-        declared = self.signs[what[1]] if what[0] == "s" else None
+        declared = {"s": self.signs.get(what[1]), "more": "nonnegative"}.get(what[0])
         above = declared in ("positive", "dimension") or (what[0] == "inv" and self.sign(self.quotients[what[1]]) == 1)
         return 1 if above else 0 if (declared == "nonnegative" and exponent > 0) or exponent % 2 == 0 else -9
     def sign(self, polynomial):
         signs = [min([1 if value > 0 else -9, *(self.sign_of(*p) for p in key)]) for key, value in polynomial.items()]
-        return -9 if -9 in signs else max(signs, default=0)
+        if -9 not in signs: return max(signs, default=0)
+        return self.sign(counted) if (counted := self.from_one(polynomial)) != polynomial else -9
+    def from_one(self, p):  # put 1 + what is not negative in the place of each size
+        for size in [("s", name) for name, sign in self.signs.items() if sign == "dimension"]:
+            if not any(e % 1 for e, _ in split(p, size)): p = self.put(p, size, plus(ONE, unknown("more", *size)), 1)
+        return p
     def nonnegative(self, tree):  # by its structure, or expanded over a positive denominator
         operation, *parts = tree if isinstance(tree, tuple) else ("",)
         square = operation == "^" and parts[1] == 2
         square |= parts[:1] == ["tr"] and parts[1] == ("*", ("T", parts[1][-1]), parts[1][-1])
         if square or (operation in ("*", "+", "/") and all(map(self.nonnegative, parts))): return True
-        polynomial = self.reduced(self.scalar(tree))
-        cleared = self.cleared(polynomial) if all(self.sign(q) == 1 for q in self.quotients) else polynomial
-        return self.sign(cleared) >= 0
+        p = self.reduced(self.scalar(tree))
+        return self.sign(self.cleared(p) if all(self.sign(q) == 1 for q in self.quotients) else p) >= 0
     def fits(self, tree, sign):  # whether what stands in the place of a symbol is what that is declared to be
         if sign == "symmetric": return bool(self.matrices.get(tree, "")[2:]) if isinstance(tree, str) else False
         v, at = self.reduced(self.scalar(tree)), lambda u, e: e > 0 == e % 1 and self.signs.get(u[1]) == "dimension"
@@ -111,11 +114,12 @@ class Algebra:
     def raised(self, polynomial, exponent):
         if exponent < 0: polynomial, exponent = self.inverse(polynomial), -exponent
         return times(polynomial, self.raised(polynomial, exponent - 1)) if exponent else ONE
+    def put(self, polynomial, what, by, power):  # put by^power for an unknown, and multiply by what that divides by
+        parts = [(power * exponent, rest) for exponent, rest in split(polynomial, what)]
+        least = min([0, *(exponent for exponent, _ in parts)])
+        return added(times(rest, self.raised(by, exponent - least)) for exponent, rest in parts)
     def cleared(self, polynomial):  # multiply by the denominators: zero exactly if the polynomial is
-        for i, divisor in reversed(list(enumerate(self.quotients))):
-            parts = list(split(polynomial, ("inv", i)))
-            top = max((exponent for exponent, _ in parts), default=0)
-            polynomial = added(times(rest, self.raised(divisor, top - exponent)) for exponent, rest in parts)
+        for i, by in reversed(list(enumerate(self.quotients))): polynomial = self.put(polynomial, ("inv", i), by, -1)
         return polynomial
     def flip(self, word): return tuple((name, t if self.matrices[name][2:] else not t) for name, t in reversed(word))
     def turns(self, word): return [w[i:] + w[:i] for w in (word, self.flip(word)) for i in range(len(word))]
@@ -140,8 +144,7 @@ class Algebra:
         return added(times(times(c, d), unknown("form", of, *sorted((v, w)))) for v, c in words(a) for w, d in words(b))
     def scalar(self, tree, shape=None):
         found, polynomial = self.value(tree)
-        require(found == shape, "a matrix of another shape, or in the place of a scalar")
-        return polynomial
+        return polynomial if found == shape else require(False, "a matrix of another shape, or in place of a scalar")
     def value(self, tree):  # return (shape, polynomial) of a tree; the shape of a scalar is None
         if isinstance(tree, Fraction): return None, plus({}, {(): tree if tree % 1 else int(tree)})
         if isinstance(tree, str):
@@ -218,8 +221,7 @@ class Algebra:
                 return self.form(what[1], new, unknown("word", what[3 - i]))
         for left, (rows, _), right in self.rules if what[0] in ("word", "tr") else ():
             word, size = what[1], len(left)
-            for i in range(len(word)):
-                turned = word[i:] + word[:i]
+            for i, turned in enumerate(word[i:] + word[:i] for i in range(len(word))):
                 if what[0] == "tr" and turned[:size] == left:
                     return self.trace(rows, self.product(rows, right, unknown("word", turned[size:])))
                 if what[0] == "word" and word[i : i + size] == left:
@@ -249,14 +251,11 @@ class Algebra:
     def at(self, polynomial, values):
         total = 0
         for key, value in polynomial.items():
-            for what, exponent in key:
-                x = self.number(what, values)
-                value *= root(x) ** int(2 * exponent) if exponent % 1 else x**exponent
+            for what, exponent in key: value *= power(self.number(what, values), exponent)
             total += value
         return total
     def witness(self, values, premises):  # require that declarations, assumptions and hypotheses hold at given values
-        for name, sign in self.signs.items():
-            require(SIGNS[sign](values[name]) and self.at(self.scalar(name), values) == values[name], name)
+        for n, s in self.signs.items(): require(SIGNS[s](values[n]) and self.at(self.scalar(n), values) == values[n], n)
         for name, shape in self.matrices.items():
             flipped = [list(column) for column in zip(*values[name])]
             fits = [len(flipped[0]), len(flipped)] == [self.at(dim, values) for dim in self.shapes[name]]
@@ -268,6 +267,7 @@ class Algebra:
 def root(x):
     y = Fraction(round(x.numerator**0.5), round(x.denominator**0.5))
     return y if y * y == x else require(False, f"the root of {x} at the witness is not rational")
+def power(x, exponent): return root(x) ** int(2 * exponent) if exponent % 1 else x**exponent
 def inner(a, b): return sum(x * y for p, q in zip(a, b) for x, y in zip(p, q))
 def exact(value): return list(map(exact, value)) if isinstance(value, list) else Fraction(value)
 def shown(check):  # require that a check follows from its own assumptions and premises

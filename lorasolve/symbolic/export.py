@@ -283,7 +283,7 @@ def _declarations(parts: Sequence[ex.Expr], others: Sequence[ex.Form] = ()) -> d
 
 
 def _sign(symbol: Any) -> str:
-    if symbol.is_integer:
+    if symbol.is_integer and symbol.is_positive:
         return "dimension"
     return "positive" if symbol.is_positive else "nonnegative" if symbol.is_nonnegative else "real"
 

@@ -11,10 +11,17 @@ import sympy
 def provably_nonnegative(value: Any) -> bool:
     """Whether `value` is non-negative for all admissible values of its symbols.
 
-    Only SymPy's sign rules are used, on the expression as given, factored, and expanded over its denominator: True is
-    a proof, False means "not shown".
+    Only SymPy's sign rules are used, on the expression as given, factored, and expanded over its denominator, also with
+    each size counted from 1: True is a proof, False means "not shown".
     """
-    return _nonnegative(sympy.sympify(value))
+    value = sympy.sympify(value)
+    return _nonnegative(value) or _nonnegative(from_one(value))
+
+
+def from_one(value: Any) -> Any:
+    """Return a value with 1 plus a non-negative number in the place of each size."""
+    sizes = [symbol for symbol in value.free_symbols if symbol.is_integer and symbol.is_positive]
+    return value.xreplace({size: 1 + sympy.Symbol(f"{size} - 1", nonnegative=True) for size in sizes})
 
 
 @cache

@@ -16,7 +16,7 @@ import sympy
 
 from lorasolve.symbolic import expression as ex
 from lorasolve.symbolic.normal import is_zero, normal_form
-from lorasolve.symbolic.positivity import provably_nonnegative
+from lorasolve.symbolic.positivity import from_one, provably_nonnegative
 
 # What texts of expressions can be told apart by.
 NAME = re.compile(r"[^\s()*+\-/^,]+")
@@ -226,5 +226,6 @@ def is_square(value: ex.Expr) -> bool:
 
 @cache
 def _never_zero(value: Any) -> bool:
-    forms = (form(value) for form in (lambda same: same, sympy.factor, sympy.expand))
+    ways = (lambda same: same, sympy.factor, sympy.expand, lambda same: sympy.expand(from_one(same)))
+    forms = (way(value) for way in ways)
     return any(form.is_positive or form.is_negative or form.is_nonzero for form in forms)

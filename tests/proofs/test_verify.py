@@ -15,9 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import sympy
 
 import proofs
-from lorasolve.symbolic import Identity, Inequality, ScalarCheck, discover
+from lorasolve.symbolic import Identity, Inequality, ScalarCheck, Square, dims, discover, matrix, scalars, square
 from lorasolve.symbolic.export import ExportError, differences, record
 from proofs import verify
 
@@ -58,6 +59,7 @@ def test_a_size_may_be_0_wherever_nothing_is_divided_by_it(pinned, monkeypatch):
         return (0 if exponent > 0 else -9) if is_size else sign_of(self, what, exponent)
 
     monkeypatch.setattr(verify.Algebra, "sign_of", sign_with_sizes_of_0)
+    monkeypatch.setattr(verify.Algebra, "from_one", lambda self, polynomial: polynomial)
     for check in pinned["checks"]:
         try:
             verify.shown(check)
@@ -67,6 +69,64 @@ def test_a_size_may_be_0_wherever_nothing_is_divided_by_it(pinned, monkeypatch):
     empty = {"theorem1", "theorem2", "theorem2_joint", "theorem3", "theorem_b", "eckart_young", "stationary_structure"}
     assert empty & {name.split(".")[0] for name in refused} == set()
     assert {name for name in refused if name.startswith("lemma_a.")} == {"lemma_a.lower_mean"}  # the mean of no values
+
+
+m, n = dims("m n")
+t, A = scalars("t"), matrix("A", m, n)
+
+
+def both_show(check):
+    """Return what the engine and the second checker say of a check."""
+    try:
+        second = verify.shown(json.loads(json.dumps(record("t.c", check, {})))) is None
+    except (ExportError, ValueError):
+        second = False
+    return check.prove().holds, second
+
+
+@pytest.mark.parametrize(
+    ("lhs", "rhs"),
+    [
+        (1, m),
+        (2, m + n),
+        (m, m * n),
+        (m + n, m * n + 1),  # (m - 1) (n - 1) >= 0
+        (m + n, 2 * m * n),  # m (n - 1) + n (m - 1) >= 0
+        (1 / m, 1),
+        (1 / m**2, 1 / m),
+        (1 / (m + n - 1), 1),
+        (1 / (m + n), sympy.Rational(1, 2)),
+        (t, t * m),
+        (1, m + t),
+    ],
+)
+def test_sizes_are_at_least_1_for_both_checkers(lhs, rhs):
+    assert both_show(ScalarCheck("c", "", lhs, rhs, relation="<=")) == (True, True)
+
+
+def test_a_coefficient_may_need_that_a_size_is_at_least_1():
+    for factor in (m - 1, m + n - 2, 1 - 1 / m):
+        larger = Inequality("c", "", square(A), (1 + factor) * square(A), proof=[factor * Square(A)])
+        assert both_show(larger) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("lhs", "rhs"),
+    [
+        (2, m),  # fails at m = 1
+        (m, 1),
+        (m * n, m + n - 1),  # fails at m = n = 2
+        (m, n),
+        (1, t),  # t > 0 is no size
+        (m, t * m),
+        (1, t * m),
+        (1, 1 / m),
+        (sympy.sqrt(m), 1),
+        (2 * m, m**2),
+    ],
+)
+def test_neither_checker_takes_a_size_for_more_than_1_or_a_number_for_a_size(lhs, rhs):
+    assert both_show(ScalarCheck("c", "", lhs, rhs, relation="<=")) == (False, False)
 
 
 def test_no_check_is_accepted_without_an_assumption_that_it_makes(pinned):

@@ -75,3 +75,9 @@ def test_sizes_that_became_equal_are_seen_in_the_comparison():
         return document({"t": Theorem("", [Identity("c", "", square(2 * C), 4 * square(C))])})
 
     assert "matrices, C was" in differences(statement(n), statement(m))["t.c"][1]
+
+
+@pytest.mark.parametrize(("sign", "written"), [("positive", "dimension"), ("nonnegative", "nonnegative")])
+def test_a_whole_number_is_a_size_only_if_it_is_at_least_1(sign, written):
+    k = scalars("k", integer=True, **{sign: True})
+    assert record("t.c", ScalarCheck("c", "", 0, k, relation="<="), {})["scalars"] == {"k": written}
