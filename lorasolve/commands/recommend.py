@@ -58,5 +58,5 @@ class RecommendCommand(Command):
         rows = model.row_labels if args.rows is None else args.rows
         with as_options(rows="--rows", count="--count"):
             found = model.best_columns(rows, args.count, without=without)
-        tell(args, "recommend", ("row", "column"), list(zip(*(part.tolist() for part in found))))
+        tell(args, "recommend", model.names, list(zip(*(part.tolist() for part in found))))
         return ExitCode.FINE

@@ -15,6 +15,7 @@ from .documents import write_json as write_json
 from .labels import given_twice as given_twice
 from .labels import label_places as label_places
 from .labels import plain_labels as plain_labels
+from .ratings import UNNAMED as UNNAMED
 from .ratings import Pairs as Pairs
 from .ratings import Ratings as Ratings
 from .ratings import as_values as as_values

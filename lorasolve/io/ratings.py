@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,6 +18,8 @@ from .text_tables import DELIMITERS, MISSING, PLAIN, WHOLE_MATRIX, Table, TextFo
 
 # What to do about an entry that is given twice.
 ONCE = "keep the last, or the mean, of those of one pair"
+# What rows and columns are called where the data do not say it.
+UNNAMED = ("row", "column")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +36,8 @@ class Ratings:
         What the file, or who made them, calls the rows and columns, in ascending order.
     skipped : int
         Lines of the file that had no value and were left out.
+    names : (str, str)
+        What the header of the file, or the table, calls rows and columns; ``row`` and ``column`` where nothing does.
     """
 
     rows: Array
@@ -42,6 +46,7 @@ class Ratings:
     row_labels: Array
     col_labels: Array
     skipped: int = 0
+    names: tuple[str, str] = UNNAMED
 
     def __repr__(self) -> str:
         m, n = self.shape
@@ -56,7 +61,8 @@ class Ratings:
         Parameters
         ----------
         rows, cols : array_like of labels, shape (N,)
-            What row and column of each entry are called: numbers, texts or dates, of one kind each.
+            What row and column of each entry are called: numbers, texts or dates, of one kind each. Columns of a data
+            frame bring their names along.
         values : array_like of float, shape (N,)
             The entries.
 
@@ -72,7 +78,8 @@ class Ratings:
         TypeError
             For labels without an order, and values that are no real numbers.
         """
-        return labelled(rows, cols, values, ("rows", "cols", "values"))
+        called = (_series_name(rows, UNNAMED[0]), _series_name(cols, UNNAMED[1]))
+        return replace(labelled(rows, cols, values, ("rows", "cols", "values")), names=called)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -112,6 +119,12 @@ def labelled(rows: ArrayLike, cols: ArrayLike, values: ArrayLike, names: tuple[s
         row, col = row_labels[i[twice[1]]].item(), col_labels[j[twice[1]]].item()
         raise ValueError(f"{together}: the entry of row {row!r} and column {col!r} is given more than once; {ONCE}")
     return Ratings(i, j, entries, row_labels, col_labels)
+
+
+def _series_name(column: object, otherwise: str) -> str:
+    """Return what a data frame calls a column that was taken out of it."""
+    name = getattr(column, "name", None)
+    return name if isinstance(name, str) and name else otherwise
 
 
 def as_values(values: ArrayLike, argument: str) -> Array:
@@ -204,7 +217,8 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
             f"(line {lines[before]}); each entry may occur once: {ONCE}"
             f"{'' if table.has_header else WHOLE_MATRIX}"
         )
-    return Ratings(row_index, col_index, np.asarray(values), row_labels, col_labels, skipped)
+    called = (table.names[0], table.names[1])
+    return Ratings(row_index, col_index, np.asarray(values), row_labels, col_labels, skipped, called)
 
 
 def read_pairs(path: PathLike, form: TextFormat = PLAIN) -> Pairs:

@@ -23,10 +23,11 @@ from .._support.validate import (
     as_number,
     as_partial_matrix,
     as_shape,
+    as_text,
     shown,
 )
 from ..convex import ConvexResult, solve_convex
-from ..io import Ratings, label_places, plain_labels, read_arrays, write_arrays
+from ..io import UNNAMED, Ratings, label_places, plain_labels, read_arrays, write_arrays
 from ..low_rank import factor_singular_values, numerical_rank
 from ..objectives import MatrixCompletion
 from ..problem import Problem
@@ -60,6 +61,8 @@ class CompletionModel:
         Which means were taken off: a member of ``MEANS``.
     clip : (float, float) or None
         Predictions stay in this range.
+    names : (str, str)
+        What the data call rows and columns, for the heads of tables.
 
     Raises
     ------
@@ -78,6 +81,7 @@ class CompletionModel:
     lam: float
     means: str = "global"
     clip: tuple[float, float] | None = None
+    names: tuple[str, str] = UNNAMED
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "row_labels", _ascending(self.row_labels, "row_labels", "row"))
@@ -98,6 +102,7 @@ class CompletionModel:
         as_choice(self.means, "means", MEANS)
         if self.clip is not None:
             object.__setattr__(self, "clip", _as_range(self.clip))
+        object.__setattr__(self, "names", _as_names(self.names, "names"))
 
     def __repr__(self) -> str:
         m, n = len(self.row_labels), len(self.col_labels)
@@ -266,6 +271,7 @@ class CompletionModel:
             "lam": np.array(self.lam),
             "means": np.array(self.means),
             "clip": np.array([] if self.clip is None else self.clip, dtype=float),
+            "names": np.array(self.names),
         }
         write_arrays(path, arrays)
 
@@ -295,6 +301,7 @@ class CompletionModel:
                 lam=as_number(float(arrays["lam"]), "lam", 0.0, open_low=True),
                 means=as_choice(str(arrays["means"]), "means", MEANS),
                 clip=(float(arrays["clip"][0]), float(arrays["clip"][1])) if arrays["clip"].size else None,
+                names=arrays["names"].tolist() if "names" in arrays else UNNAMED,  # older models have none
             )
         except (KeyError, TypeError, IndexError, ValueError) as error:
             raise ValueError(f"{path}: the model is incomplete or damaged ({error})") from error
@@ -439,6 +446,7 @@ class _Centred:
         self.kind = as_choice(means, "means", MEANS)
         self.clip = None if clip is None else _as_range(clip)
         # Before the solve, and not after it.
+        self.names = _as_names(ratings.names, "ratings.names")
         self.row_labels = _ascending(ratings.row_labels, "ratings.row_labels", "row")
         self.col_labels = _ascending(ratings.col_labels, "ratings.col_labels", "column")
         m, n = len(self.row_labels), len(self.col_labels)
@@ -463,6 +471,7 @@ class _Centred:
             lam=lam,
             means=self.kind,
             clip=self.clip,
+            names=self.names,
         )
         return CompletionFit(model, optimum)
 
@@ -481,6 +490,12 @@ def _as_range(given: object) -> tuple[float, float]:
     if low > high:
         raise ValueError(f"clip: expected a range (low, high), got {given!r}")
     return low, high
+
+
+def _as_names(given: object, argument: str) -> tuple[str, str]:
+    if not isinstance(given, (tuple, list)) or len(given) != 2:
+        raise TypeError(f"{argument}: expected the names of rows and columns, two texts, got {shown(given)}")
+    return as_text(given[0], argument), as_text(given[1], argument)
 
 
 def _ascending(labels: ArrayLike, name: str, which: str) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -248,7 +249,11 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
 
     def _labelled(self, X: Any) -> Ratings:
         """Return entries with their labels in order."""
-        return labelled(*self._valued(X), ("X", "X", "X"))
+        ratings = labelled(*self._valued(X), ("X", "X", "X"))
+        if self.entries is None:
+            return ratings
+        row, col, _ = self.entries
+        return replace(ratings, names=(str(row), str(col)))
 
     def _matrix(self, X: Any, reset: bool) -> Array:
         """Return a matrix with NaN for what is not observed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import datetime
 import io
 import json
@@ -562,6 +563,42 @@ def test_recommendations_leave_out_what_was_rated(tmp_path, monkeypatch, capsys)
     assert "--rows: expected labels of the data, got 'c'" in capsys.readouterr().err
 
 
+def test_tables_are_headed_by_the_names_that_the_data_came_with(tmp_path, monkeypatch, capsys) -> None:
+    """Tables of recommendations had the heads ``row,column`` whatever the data called them."""
+    monkeypatch.chdir(tmp_path)
+    lines = [f"{stars};k{user};{article}" for user in range(4) for article in range(3) for stars in [user + article]]
+    (tmp_path / "r.csv").write_text("\n".join(["Sterne;Käufer;Artikel Nr", *lines]), encoding="utf-8")
+    form = ["--delimiter", ";", "--columns", "käufer", "Artikel Nr", "Sterne"]
+    assert main(["complete", "r.csv", *form, "--out", "m.npz", "--quiet"]) == 0
+    capsys.readouterr()
+    assert main(["recommend", "m.npz", "--rows", "k0", "--count", "1"]) == 0
+    assert capsys.readouterr().out.startswith("Käufer,Artikel Nr,prediction\nk0,2,")
+    # Names of the data are a header of pairs, and none that have no header change what they are called.
+    for number, text in enumerate(("k0,2\n", "Käufer,Artikel Nr\nk0,2\n")):
+        (tmp_path / "pairs.csv").write_text(text, encoding="utf-8")
+        assert main(["predict", "m.npz", "pairs.csv"]) == 0
+        out, err = capsys.readouterr()
+        assert out.splitlines()[0] == "Käufer,Artikel Nr,prediction" and len(out.splitlines()) == 2
+        assert ("is taken for a header, as the data call rows and columns so" in err) == bool(number)
+
+
+def test_names_come_from_data_frames_and_are_none_in_models_of_before(tmp_path) -> None:
+    class Series(np.ndarray):
+        """A column of a data frame: an array with a name."""
+
+    rows, cols = (np.array([0, 0, 1]).view(Series), np.array([0, 1, 0]).view(Series))
+    rows.name, cols.name = "customer", 7
+    assert Ratings.from_labels(rows, cols, [1.0, 2.0, 3.0]).names == ("customer", "column")
+    model = fit_completion(Ratings.from_labels(rows, cols, [1.0, 2.0, 3.0])).model
+    model.save(tmp_path / "m.npz")
+    assert CompletionModel.load(tmp_path / "m.npz").names == ("customer", "column")
+    with np.load(tmp_path / "m.npz") as arrays:
+        np.savez(tmp_path / "old.npz", **{key: value for key, value in arrays.items() if key != "names"})
+    assert CompletionModel.load(tmp_path / "old.npz").names == ("row", "column")
+    with pytest.raises(TypeError, match="names: expected the names of rows and columns, two texts, got 'ab'"):
+        dataclasses.replace(model, names="ab")
+
+
 def test_the_same_data_in_another_format_give_the_same_predictions(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     entries = [(i, j, 1.5 + (i * j) % 3) for i in range(6) for j in range(5) if (i + j) % 4]
@@ -821,14 +858,14 @@ def test_an_encoding_without_a_label_is_named(tmp_path, encoding) -> None:
 def test_a_header_among_the_pairs_is_told(tmp_path, capsys) -> None:
     """The names of columns that ``complete`` had read as a header were predicted as if they were labels."""
     (tmp_path / "r.csv").write_text("customer,article,stars\nu,a,1\nu,b,2\nv,a,3\n")
-    (tmp_path / "p.csv").write_text("customer,article\nv,b\n")
+    (tmp_path / "p.csv").write_text("client,article\nv,b\n")
     (tmp_path / "known.csv").write_text("u,b\nnew,other\n")
     model = str(tmp_path / "m.npz")
     assert main(["complete", str(tmp_path / "r.csv"), "--lam", "1", "--out", model]) == 0
     capsys.readouterr()
     assert main(["predict", model, str(tmp_path / "p.csv")]) == 0
-    assert "if that is a header, --columns customer article says so" in capsys.readouterr().err
-    assert main(["predict", model, str(tmp_path / "p.csv"), "--columns", "customer", "article"]) == 0
+    assert "if that is a header, --columns client article says so" in capsys.readouterr().err
+    assert main(["predict", model, str(tmp_path / "p.csv"), "--columns", "client", "article"]) == 0
     assert capsys.readouterr().err == ""
     assert main(["predict", model, str(tmp_path / "known.csv")]) == 0
     assert "header" not in capsys.readouterr().err
@@ -838,7 +875,7 @@ def test_a_header_among_the_pairs_is_told(tmp_path, capsys) -> None:
 def test_names_are_no_pair_of_numbers(tmp_path, capsys, film) -> None:
     """The names of columns were predicted as if they were labels, though labels of the data are numbers."""
     entries = [(i, film.format(j), i + j) for i in range(4) for j in range(5)]
-    (tmp_path / "r.csv").write_text("Kundin;Film;Sterne\n" + "".join(f"{i};{j};{v}\n" for i, j, v in entries))
+    (tmp_path / "r.csv").write_text("Person;Film;Sterne\n" + "".join(f"{i};{j};{v}\n" for i, j, v in entries))
     pairs = f"3;{film.format(4)}\n2;{film.format(1)}\n"
     (tmp_path / "named.csv").write_text("Kundin;Film\n" + pairs)
     (tmp_path / "plain.csv").write_text(pairs)

@@ -173,6 +173,7 @@ def test_data_in_another_form_than_was_fitted_are_named() -> None:
     frame = pandas.DataFrame({"u": [0, 0, 1, 1], "i": [4, 7, 4, 7], "x": [1.0, 2.0, 3.0, 5.0]})
     triple = tuple(frame[name].to_numpy() for name in frame)
     plain, long = LowRankCompletion(0.5).fit(triple), LowRankCompletion(0.5, entries=("u", "i", "x")).fit(frame)
+    assert long.model_.names == ("u", "i") and plain.model_.names == ("row", "column")
     for names in (("u", "i"), "uix", 3):
         with pytest.raises(TypeError, match=r"entries: expected three names \(row, column, value\), got "):
             LowRankCompletion(0.5, entries=names).fit(frame)
