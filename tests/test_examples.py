@@ -12,6 +12,9 @@ import matplotlib
 import numpy as np
 import pytest
 
+from lorasolve.io import Ratings
+from lorasolve.models import fit_completion
+
 matplotlib.use("Agg")
 
 FOLDER = pathlib.Path(__file__).parent.parent / "examples"
@@ -24,7 +27,7 @@ def run(name: str) -> Any:
 OWN_TEST = {
     "quickstart", "own_objective", "convex_certificate", "ratings", "adapters", "sora_gates", "rac_lora",
     "expressive_power", "rank_reduction", "forgetting", "beam_lora", "lora_pro", "dora",
-    "periodic_lora", "inpainting", "panel", "language_model",
+    "periodic_lora", "inpainting", "panel", "language_model", "recommendations",
 }  # fmt: skip
 ALL = {path.stem for path in FOLDER.glob("*.py")}
 
@@ -70,6 +73,26 @@ def test_ratings() -> None:
     assert shown["optimum"].success
     before, after = shown["rmse"]
     assert after < 0.9 * before
+
+
+def test_recommendations() -> None:
+    """Means of columns spoil the lists; shares of hits are those of a sorted table of all predictions."""
+    module = runpy.run_path(str(FOLDER / "recommendations.py"))
+    shares = {name: share for name, (_, share) in module["run"](quick=True).items()}
+    assert 2.0 * shares["--means both"] < min(shares["--means rows"], shares["--means global"])
+    train, held = module["hold_out"](module["synthetic"](200, 300))
+    model = fit_completion(Ratings.from_labels(train.users, train.items, train.stars), 4.0, "rows").model
+    users, items = ({label: k for k, label in enumerate(labels)} for labels in (model.row_labels, model.col_labels))
+    table = model.mean + model.row_effects[:, None] + model.col_effects + model.A @ model.B.T
+    counts = np.zeros(table.shape) + [np.sum(train.items == item) for item in items]
+    for scores, name in ((table, "--means rows"), (counts, "the items rated most")):
+        scores[[users[user] for user in train.users], [items[item] for item in train.items]] = -np.inf
+        chosen = np.argsort(-scores, axis=1, kind="stable")[:, :10]
+        found = sum(
+            stars >= 4 and user in users and item in items and items[item] in chosen[users[user]]
+            for user, item, stars in zip(held.users, held.items, held.stars)
+        )
+        assert shares[name] == pytest.approx(found / chosen.size, rel=1e-12)
 
 
 def test_adapters() -> None:
