@@ -258,9 +258,18 @@ class _Case:
                 return f"the factors of {layer.name} are not finite"
         return None
 
+    @property
+    def _rounded(self) -> str:
+        """Types below float32 through which the network goes, as far as none was put in their place; empty for none."""
+        return ", ".join(name for name in self.network.below if name != "float32")
+
     @cached_property
     def _fault(self) -> str:
-        """How the loss contradicts its own gradient at the point; empty if it does not."""
+        """Why nothing rests on the numbers of the point; empty if that is so of none of them."""
+        if self._rounded:
+            return (
+                f"parts of the network are computed in {self._rounded}, by casts of its own, and no bound counts that"
+            )
         # All processes have to go the same way from here.
         if not self.network.over_processes(np.array([float(self.own_fault is not None)])).any():
             return ""
@@ -493,7 +502,7 @@ class _Case:
         """Return what further evidence decides about a point that no number of its own decides about."""
         if searched is not None and not searched.is_sosp:
             return self._along_negative_curvature(searched)
-        if found.F - best > REFUTES[self.network.precision] * abs(found.F):
+        if not self._rounded and found.F - best > REFUTES[self.network.precision] * abs(found.F):
             reason = (
                 f"not global: another point has F = {best:.8g}, lower by {at_least(found.F - best, '.3g')}. The "
                 f"tangent gap here is at most {at_most(found.relative_gap, '.1e')} of F, which says nothing about "

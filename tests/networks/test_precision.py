@@ -202,6 +202,34 @@ def test_casts_within_a_model_do_not_lower_the_precision_or_are_told(cast):
     assert network.differences is None
 
 
+class Coarse(Net):
+    """A network with a part in half precision, by a cast that no evaluation in float64 takes out."""
+
+    kind = None
+
+    def forward(self, x):
+        h = torch.tanh(self.first(x)) + 16.0
+        h = h if self.kind is None else h.type(self.kind).to(h.dtype)
+        return self.head(torch.tanh(self.second(h - 16.0)).mean(1))
+
+
+@pytest.mark.parametrize("kind", ["BFloat16", "Half"])
+def test_what_half_precision_rounds_off_is_not_certified(kind):
+    """Its values were told to be within 1e-5 of an optimum, and were off from the network's own by more."""
+    model = Coarse()
+    best = fine_tune(model, CrossEntropy(), data(), LAM, max_calls=400)
+    assert best.verdict.kind == "tangent_optimal"
+    model.kind = f"torch.{kind}Tensor"
+    start = Network(Coarse(), CrossEntropy(), data()).point
+    worse = [(2.0 * A, 2.0 * B) for A, B in best.factors]
+    for point, others in ((best.factors, []), (start, []), (worse, [best.factors])):
+        verdict = judge(model, CrossEntropy(), data(), LAM, factors=point, others=others)
+        assert verdict.kind == "inconclusive" and verdict.level is None and math.isinf(verdict.relative_gap)
+        assert {"BFloat16": "bfloat16", "Half": "float16"}[kind] in verdict.reason
+    off = abs(judge(model, CrossEntropy(), data(), LAM, factors=best.factors).F - best.verdict.F)
+    assert off > 1e-5 * best.verdict.F
+
+
 def test_casts_in_the_backward_pass_do_not_lower_the_precision():
     class Net(Casting):
         def __init__(self, norm):
