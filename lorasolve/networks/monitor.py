@@ -281,7 +281,8 @@ class LoRAMonitor:
         factors = {id(part) for layer in layers for part in (layer.lora_A, layer.lora_B)}
         own = [group for group in groups if any(id(part) in factors for part in group["params"])]
         decays = sorted({float(group.get("weight_decay") or 0.0) for group in own})
-        if decays_beside_the_gradient(groups):
+        beside = decays_beside_the_gradient(groups)
+        if beside:
             self._warn(
                 "the weight decay of the optimizer is decoupled, as AdamW's is, and no penalty in the loss: the run "
                 "does not come to rest where stationarity vanishes and lam_hat is lam (one with a penalty in the loss "
@@ -292,6 +293,11 @@ class LoRAMonitor:
             self._warn(
                 f"lam is {self.lam:g}, and the weight decay of the optimizer on the factors is {found}: unless the "
                 "loss has the rest of the penalty, the run does not come to rest where stationarity vanishes"
+            )
+        elif beside is None:
+            self._warn(
+                "whether the weight decay of the optimizer is a part of the gradient, so a penalty of weight lam, "
+                "or decoupled, as Lion's is, its settings do not say: stationarity and lam_hat are those of a penalty"
             )
 
     def _reason(self, name: str, reading: LayerReading) -> str | None:

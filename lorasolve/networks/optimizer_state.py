@@ -305,9 +305,10 @@ def _momentum(group: dict[str, Any]) -> tuple[float, float] | None:
     return momentum, (1.0 - dampening) / (1.0 - momentum) if momentum > 0.0 else 1.0
 
 
-def decays_beside_the_gradient(groups: Iterable[dict[str, Any]]) -> bool:
-    """Return whether some of an optimizer's groups have a decay that is known to be decoupled from the gradient."""
-    return any(group.get("weight_decay") and _decoupled(group) for group in groups)
+def decays_beside_the_gradient(groups: Iterable[dict[str, Any]]) -> bool | None:
+    """Return whether a decay of an optimizer's groups is decoupled from the gradient; None where that is not known."""
+    kinds = {_decoupled(group) for group in groups if group.get("weight_decay")}
+    return True if True in kinds else None if None in kinds else False
 
 
 def _decoupled(group: dict[str, Any]) -> bool | None:

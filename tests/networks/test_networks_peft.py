@@ -1032,6 +1032,38 @@ def test_a_decay_of_the_optimizer_that_is_not_lam_is_told(lam, decay, optimizer,
     )
 
 
+class Lion(torch.optim.Optimizer):
+    """Steps by signs, and shrinks beside them; its settings do not say so."""
+
+    def __init__(self, params, lr, weight_decay):
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for part in (part for part in group["params"] if part.grad is not None):
+                part.mul_(1.0 - group["lr"] * group["weight_decay"]).sub_(group["lr"] * part.grad.sign())
+
+
+@pytest.mark.parametrize(("decay", "told"), [(LAM, True), (0.0, False)])
+def test_a_decay_of_which_nobody_knows_what_it_is_added_to_is_told(decay, told):
+    """Of a decay that was lam nothing was said, and a run that decouples it rests where no penalty of lam does."""
+    model = adapted()
+    monitor = LoRAMonitor(LAM)
+    optimizer = Lion([part for part in model.parameters() if part.requires_grad], 1e-2, decay)
+    model(**tokens()).loss.backward()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        callback(monitor).on_pre_optimizer_step(
+            types.SimpleNamespace(max_grad_norm=0.0),
+            transformers.TrainerState(),
+            transformers.TrainerControl(),
+            model=model,
+            optimizer=optimizer,
+        )
+    assert sum("its settings do not say" in str(each.message) for each in caught) == told
+
+
 def causal():
     """Return a tiny GPT-2 without dropout, and what of it is adapted."""
     torch.manual_seed(0)
