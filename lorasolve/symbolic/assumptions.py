@@ -200,7 +200,13 @@ class Sampler:
                     return dict(values)
             except (Unfit, Irrational, ZeroDivisionError):
                 continue
-        raise Unfit(f"no values satisfying {[a.name for a in self.assumptions]} in {MAX_DRAWS} draws")
+        names = ", ".join(a.name for a in self.assumptions)
+        raise Unfit(f"no values that satisfy {names} were drawn in {MAX_DRAWS} attempts{self._advice()}")
+
+    def _advice(self) -> str:
+        """Return what to write where only luck makes values satisfy an assumption."""
+        left = [a.name for a in self.assumptions if a.impose is _nothing]
+        return f"; assume({left[0]!r}, ..., impose=...) makes values satisfy it" if left else ""
 
     def allows(self, values: Values) -> bool:
         """Whether all assumptions hold, and scalars and matrices have the signs, shapes and symmetry they declare."""

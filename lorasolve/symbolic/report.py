@@ -184,7 +184,7 @@ def _run_check(check: Check, listed: Sequence[Check], shown: Shown) -> Statement
         where=declared(check),
         assumed=[part.in_full for part in check.taken],
         holds=holds,
-        detail=f"the proof and the example disagree: {test.detail}" if proof.holds and not test.holds else proof.detail,
+        detail=f"proved, and not seen at examples: {test.detail}" if proof.holds and not test.holds else proof.detail,
         tested=test.detail,
         seconds=time.process_time() - start,
         mutants=mutants,

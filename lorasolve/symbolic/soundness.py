@@ -25,7 +25,8 @@ SIGNS = frozenset({"real", "positive", "nonnegative", "nonzero", "integer"})
 # add, SymPy takes terms away, which no example shows.
 ACCEPTED = (
     *(sympy.Symbol, sympy.Number, sympy.NumberSymbol, sympy.Add, sympy.Mul, sympy.Pow, sympy.Tuple),
-    *(sympy.exp, sympy.cos, sympy.sin, sympy.Abs, sympy.Min, sympy.Derivative, sympy.Integral, sympy.Subs),
+    *(sympy.exp, sympy.log, sympy.cos, sympy.sin, sympy.Abs, sympy.Min),
+    *(sympy.Derivative, sympy.Integral, sympy.Subs),
 )
 INFINITE = (sympy.nan, sympy.zoo, sympy.oo, -sympy.oo)
 
@@ -95,6 +96,8 @@ def fault_of_value(value: Any) -> str | None:
             return f"{value} is not real"
         if node.is_Pow and not node.exp.is_integer and not provably_nonnegative(node.base):
             return f"{node} need not be real: {node.base} is not provably non-negative"
+        if isinstance(node, sympy.log) and not node.args[0].is_positive:
+            return f"{node} need not be real: {node.args[0]} is not provably positive"
         if isinstance(node, sympy.Subs) and len(node.variables) > 1 and node.point.free_symbols & {*node.variables}:
             return f"{node} does not say which is put first"
         bound = node.bound_symbols if isinstance(node, sympy.Integral | sympy.Subs) else ()

@@ -228,6 +228,33 @@ def test_what_sympy_is_to_work_out_is_worked_out_by_the_proof(lhs, rhs, holds):
     assert (check.counterexample(None, rng()) is None) == holds
 
 
+CROSS_ENTROPY = sympy.log(1 + sympy.exp(-t))
+
+
+@pytest.mark.parametrize(
+    ("lhs", "rhs", "relation", "holds"),
+    [
+        (0, sympy.Derivative(CROSS_ENTROPY, t, 2), "<=", True),  # s (1 - s), s = 1/(1 + exp(-t))
+        (sympy.Derivative(CROSS_ENTROPY, t, 2), 0, "<=", False),
+        (sympy.Derivative(CROSS_ENTROPY, t), -1 / (1 + sympy.exp(t)), "==", True),
+        (sympy.Derivative(CROSS_ENTROPY, t), 1 / (1 + sympy.exp(t)), "==", False),
+        (0, sympy.Derivative(x * sympy.log(x), x, 2), "<=", True),
+        (1, sympy.log(1 + x), "<=", False),
+    ],
+)
+def test_losses_with_logarithms_can_be_said(lhs, rhs, relation, holds):
+    check = ScalarCheck("name", "", lhs, rhs, relation=relation)
+    assert check.prove().holds == check.test(rng()).holds == holds
+    assert (check.counterexample(None, rng()) is None) == holds
+
+
+@pytest.mark.parametrize(
+    "value", [sympy.log(t), sympy.log(t**2), sympy.log(1 - x), sympy.Integral(sympy.log(t), (t, 0, 1))]
+)
+def test_the_logarithm_of_what_may_be_zero_or_negative_is_refused(value):
+    assert "is not provably positive" in ScalarCheck("name", "", value, value + x, relation="<=").prove().detail
+
+
 def test_an_integral_that_sympy_gets_wrong_is_refuted_by_quadrature(monkeypatch):
     check = ScalarCheck("name", "", sympy.Integral(s * sympy.cos(t), (t, 0, 1)), s * sympy.sin(1))
     assert check.prove().holds and check.test(rng()).holds

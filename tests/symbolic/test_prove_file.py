@@ -57,6 +57,26 @@ def test_a_false_lemma_is_refuted_with_a_counterexample(run):
     assert "projection (sos): REFUTED" in shown.out and "counterexample: lhs = " in shown.out
 
 
+EIGENVECTOR = """
+from lorasolve.symbolic import assume, inner, scalars, vector
+
+H, x, y = matrix("H", 3, 3, symmetric=True), vector("x", 3), vector("y", 3)
+b = scalars("b", real=True)
+EIGEN = assume("y^T H = b y^T", (y.T @ H, b * y.T))
+TWINS = (mutant("constant", "2 b", lhs=2 * b * inner(x, y)), dropped(EIGEN))
+LEFT, RIGHT = b * inner(x, y), inner(H @ x, y)
+CHECKS = (Identity("projection", "b <x, y> = <H x, y>.", LEFT, RIGHT, given=(EIGEN,), mutants=TWINS),)
+THEOREM = Theorem(__doc__, CHECKS, prose={})
+"""
+
+
+def test_what_no_random_values_satisfy_is_not_said_to_contradict_the_proof(run):
+    code, shown = run(TEMPLATE.replace("import (", "import (\n    Identity,", 1) + EIGENVECTOR)
+    assert code == 1 and "projection (identity): NOT SHOWN" in shown.out
+    assert "proved, and not seen at examples: Unfit: no values that satisfy y^T H = b y^T were drawn" in shown.out
+    assert "assume('y^T H = b y^T', ..., impose=...) makes values satisfy it" in shown.out
+
+
 def test_a_true_lemma_with_a_wrong_proof_is_only_not_shown(run):
     code, shown = run(TEMPLATE.replace("proof=[1 *", "proof=[2 *"))
     assert code == 1
