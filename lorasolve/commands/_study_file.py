@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import pathlib
-import sys
 import tomllib
-import types
 from collections.abc import Callable
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
@@ -14,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._support.keywords import suggest
-from .._support.validate import as_text
+from .._support.validate import as_text, shown
 from ..adapters import registry as adapter_registry
 from ..io import TextFormat, read_task, readable
 from ..monitor import StoppingRule
 from ..problem import Problem
 from ..tasks import digits_task
 from ._arguments import as_options
+from ._own_python import OwnPython, file_of, is_name_in_file
 
 if TYPE_CHECKING:
     from ..studies import Study
@@ -48,6 +47,8 @@ the file (TOML):
   measure = ["certify", "verdict"]
   max_iter = 1000           # and grad_tol, target, time_limit, max_calls;
                             # others are the method's own
+  # parts of your own: "mine.py:NAME" in method, init and measure, also on
+  # the axes method and init; as ls.Study takes them
 """
 
 _SPANS: dict[str, Callable[..., np.ndarray[Any, Any]]] = {
@@ -57,9 +58,10 @@ _SPANS: dict[str, Callable[..., np.ndarray[Any, Any]]] = {
 }
 # Values of one axis.
 LARGEST_SPAN = 1_000_000
-# What the user's file of Python is called while it is run.
-_MODULE = "__study__"
 _STOPPING = tuple(entry.name for entry in fields(StoppingRule))
+# Settings, and axes, that may be something of a file of Python.
+_PARTS = ("method", "init", "measure")
+_PART_AXES = ("method", "init")
 
 
 def read_study(path: str) -> Study:
@@ -79,14 +81,17 @@ def read_study(path: str) -> Study:
         _known(document, ("problem", "axes", "run"), "")
         axes = {name: _axis(name, values) for name, values in _table(document, "axes").items()}
         run = _table(document, "run")
-        _known(run, ("method", "measure", "init", "keep_parameters", *_STOPPING), "run: ")
+        own = OwnPython(pathlib.Path(path).parent)
+        _known(run, (*_PARTS, "keep_parameters", *_STOPPING), "run: ")
         for where in ("problem", "run"):
             twice = next((name for name in _table(document, where) if name in axes), None)
             if twice is not None:
                 raise ValueError(f"{where}: {twice}: is an axis too, whose values would count; give it once")
         limits = {name: run.pop(name) for name in _STOPPING if name in run}
-        problem = _problem(_table(document, "problem"), pathlib.Path(path).parent, axes)
-        return Study(problem, axes, stop=limits, **run)
+        problem = _problem(_table(document, "problem"), pathlib.Path(path).parent, axes, own)
+        parts = {name: own.named(run.pop(name), f"run: {name}") for name in _PARTS if name in run}
+        axes |= {name: _labelled(axes[name], name, own) for name in _PART_AXES if name in axes}
+        return Study(problem, axes, stop=limits, **parts, **run)
     except (ValueError, TypeError) as error:
         raise type(error)(f"{path}: {error}") from error
 
@@ -102,10 +107,20 @@ def _document(path: str) -> dict[str, Any]:
 
 
 def sources(path: str) -> list[pathlib.Path]:
-    """Return the other files that a study reads: its data, or its Python."""
-    problem = _document(path).get("problem", {})
-    names = (problem.get("data", ""), problem.get("python", "").rpartition(":")[0])
-    return [pathlib.Path(path).parent / name for name in names if name]
+    """Return the other files that a study reads: its data, and its Python."""
+    document = _document(path)
+    problem, run, axes = (document.get(name, {}) for name in ("problem", "run", "axes"))
+    names = [problem.get("data", ""), file_of(problem.get("python", ""))]
+    names += [file_of(text) for text in _texts([run, axes]) if is_name_in_file(text)]
+    return [pathlib.Path(path).parent / name for name in dict.fromkeys(names) if name]
+
+
+def _texts(given: Any) -> list[str]:
+    """Return all texts in tables and lists."""
+    if isinstance(given, str):
+        return [given]
+    parts = given.values() if isinstance(given, dict) else given if isinstance(given, list) else ()
+    return [text for part in parts for text in _texts(part)]
 
 
 def _table(document: dict[str, Any], name: str) -> dict[str, Any]:
@@ -149,6 +164,16 @@ def _axis(name: str, values: Any) -> Any:
     return [int(value) for value in found] if whole else found
 
 
+def _labelled(values: list[Any], name: str, own: OwnPython) -> Any:
+    """Return an axis with what its texts name in files of Python, labelled by these texts; others as they are."""
+    if not any(map(is_name_in_file, values)):
+        return values
+    twice = next((value for k, value in enumerate(values) if value in values[:k]), None)
+    if twice is not None:  # a table of labels would hold it once
+        raise ValueError(f"axes: {name}: holds {twice!r} twice")
+    return {value: own.named(value, f"axes: {name}") for value in values}
+
+
 def _span_length(span: str, arguments: list[float]) -> float:
     """Return about how many values a span has; 0 for arguments that NumPy refuses."""
     if span != "range":
@@ -157,11 +182,14 @@ def _span_length(span: str, arguments: list[float]) -> float:
     return (stop - start) / step if step else 0.0
 
 
-def _problem(table: dict[str, Any], folder: pathlib.Path, axes: dict[str, Any]) -> Any:
+def _problem(table: dict[str, Any], folder: pathlib.Path, axes: dict[str, Any], own: OwnPython) -> Any:
     """Return the problem, or the function of axes that makes it."""
     if "python" in table:
         _known(table, ("python",), "problem: ")
-        return _function(as_text(table["python"], "problem: python"), folder)
+        found = own.find(as_text(table["python"], "problem: python"), "problem: python")
+        if not callable(found):
+            raise ValueError(f"problem: python: expected a function of axes, got {shown(found)}")
+        return found
     form = ("delimiter", "columns", "skip_missing")
     data = ("objective", "data", "center", "test_fraction", "split_seed", *form)
     _known(table, (*data, "rank", "lam", "adapter"), "problem: ")
@@ -188,32 +216,3 @@ def _problem(table: dict[str, Any], folder: pathlib.Path, axes: dict[str, Any]) 
         lam = 0.0  # of no cell
     adapter = adapter_registry.make(table.get("adapter", "lora"), "problem: adapter")
     return Problem(task.objective, table.get("rank", task.rank), lam, adapter)
-
-
-def _function(text: str, folder: pathlib.Path) -> Any:
-    """Return a function of a Python file, whose source workers get with it."""
-    import cloudpickle
-
-    name, colon, function = text.rpartition(":")
-    path = folder / name
-    if not colon:
-        raise ValueError(f"problem: python: expected FILE.py:FUNCTION, got {text!r}")
-    # No main program: what that does, under its usual condition, is not asked for. Some libraries look the module up.
-    module = sys.modules[_MODULE] = types.ModuleType(_MODULE)
-    module.__file__ = str(path)
-    cloudpickle.register_pickle_by_value(module)
-    # As Python does with a script: what it imports may lie beside it. Workers get the same folders.
-    if (beside := str(path.resolve().parent)) not in sys.path:
-        sys.path.insert(0, beside)
-    with readable(path):
-        source = path.read_bytes()  # as Python reads it: with whatever encoding it names
-    try:
-        exec(compile(source, str(path), "exec"), vars(module))
-    except (Exception, SystemExit) as error:
-        raise ValueError(f"problem: python: {path} cannot be run: {type(error).__name__}: {error}") from error
-    found = getattr(module, function, None)
-    if not callable(found):
-        defined = [key for key, value in vars(module).items() if getattr(value, "__module__", None) == _MODULE]
-        hint = f".{suggest(function, defined)}" if defined else ""
-        raise ValueError(f"problem: python: {path} defines no function {function!r}{hint}")
-    return found

@@ -673,7 +673,7 @@ def test_study_on_the_command_line(tmp_path, capsys, monkeypatch):
         assert main(words) == 2 and message in capsys.readouterr().err
     (tmp_path / "other.toml").write_text('[problem]\npython = "mine.py:problm"\n[axes]\nkappa = [2.0]\n')
     assert main(["study", "other.toml", "--store", "runs"]) == 2
-    assert "mine.py defines no function 'problm'. Did you mean 'problem'?" in capsys.readouterr().err
+    assert "mine.py defines no 'problm'. Did you mean 'problem'?" in capsys.readouterr().err
     (tmp_path / "grid.toml").write_text("[axes]\nlam = {geomspce = [1, 2, 3]}\n")
     assert main(command) == 2 and "grid.toml: axes: lam: expected a list or one of geomspace" in capsys.readouterr().err
 
@@ -884,6 +884,83 @@ def test_files_of_studies_in_the_encodings_that_editors_write(tmp_path, capsys, 
     rows = json.loads(capsys.readouterr().out)["rows"]
     # One of two equal singular values c is soft-thresholded by 1/2: c^2/2 + 1/8 + (c - 1/2)/2.
     assert {row["size"]: row["fun"] for row in rows} == pytest.approx({"klein": 0.875, "groß": 2.875})
+
+
+OWN_PARTS = """
+import numpy as np
+import lorasolve as ls
+from dataclasses import dataclass
+from lorasolve.optimizers import Optimizer
+
+
+@dataclass(frozen=True)
+class Plain(Optimizer):
+    step_size: float = 0.1
+    name = "plain"
+
+    def update(self, problem, state, value, grad):
+        state.theta = state.trial
+        state.trial = state.theta - self.step_size * grad
+
+
+small = Plain(0.05)
+
+
+def tenth():
+    return Plain()
+
+
+def size(problem, result):
+    return float(np.linalg.norm(result.X))
+
+
+def start(lam):
+    return f"gaussian:std={lam}"
+"""
+
+
+@pytest.mark.parametrize("backend", ["serial", "loky"])
+def test_files_of_studies_take_methods_starts_and_measures_of_files_of_python(tmp_path, capsys, monkeypatch, backend):
+    """Runs are those of gd with the same steps; what is no name of the file is refused, and so is writing over it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "own.py").write_text(OWN_PARTS)
+    (tmp_path / "other.py").write_text("def entries(problem, result):\n    return result.X.size\n")
+    np.savez("d.npz", M=np.diag([3.0, 2.0, 1.0]))
+    text = '[problem]\nobjective = "denoising"\ndata = "d.npz"\nrank = 2\n[axes]\nlam = [0.5, 1.0]\n{axis}\n[run]\n'
+    text += 'init = "own.py:start"\nmeasure = ["certify", "own.py:size", "other.py:entries"]\nmax_iter = 25\n{run}'
+    command = ["study", "grid.toml", "--store", "runs", "--backend", backend, "--json", "--quiet"]
+
+    def rows(axis="", run=""):
+        (tmp_path / "grid.toml").write_text(text.format(axis=axis, run=run))
+        assert main(command) == 0
+        return json.loads(capsys.readouterr().out)["rows"]
+
+    found = rows('method = ["own.py:small", "gd:step_size=0.05"]')
+    assert {row["method"] for row in found} == {"own.py:small", "gd:step_size=0.05"}
+    ends = [{row["lam"]: row["size"] for row in found if row["method"].startswith(name)} for name in ("own", "gd")]
+    assert ends[0] == pytest.approx(ends[1], rel=1e-12) and len(found) == 4
+    assert {row["entries"] for row in found} == {9} and all("certify.gap" in row for row in found)
+    by_function, by_name = rows(run='method = "own.py:tenth"'), rows(run='method = "gd:step_size=0.1"')
+    assert [row["fun"] for row in by_function] == pytest.approx([row["fun"] for row in by_name], rel=1e-12)
+    (tmp_path / "own.py").write_text(OWN_PARTS.replace("linalg.norm(result.X)", "linalg.norm(result.X, 2)"))
+    again = rows(run='method = "own.py:tenth"')  # another measure: other runs
+    assert {row["key"] for row in again}.isdisjoint(row["key"] for row in by_function)
+    for given, message in (
+        (
+            "own.py:Plain",
+            "Optimizer or a function of axes, got the class Plain",
+        ),
+        ("own.py:smal", "run: method: own.py defines no 'smal'. Did you mean 'small'?"),
+        ("own.py:size", "method: its argument 'problem' is no axis"),
+        ("absent.py:small", "absent.py: No such file"),
+    ):
+        (tmp_path / "grid.toml").write_text(text.format(axis="", run=f'method = "{given}"'))
+        assert main(command) == 2
+        assert message in capsys.readouterr().err
+    (tmp_path / "grid.toml").write_text(text.format(axis="", run='method = "own.py:small"'))
+    assert main([*command, "--csv", "other.py"]) == 2
+    assert "--csv: expected another file than other.py, which is read" in capsys.readouterr().err
 
 
 def test_a_file_of_python_imports_what_lies_beside_it(tmp_path, capsys, monkeypatch):
