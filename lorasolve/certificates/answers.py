@@ -102,6 +102,8 @@ class Case:
         X = [A @ B.T for A, B in self.factors]
         # Where columns cancel the two have rounding errors of their own.
         text, amount = contradicted_factors(loss, [balanced(*svd) for svd in self.found.svds]), 0.0
+        if text is None and better is not None:
+            text = contradicted_factors(loss, better)
         if text is None:
             text = spot_checks.violation(loss, X, None if better is None else [A @ B.T for A, B in better])
             amount = answer.gap_at_least

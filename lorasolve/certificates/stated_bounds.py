@@ -77,7 +77,7 @@ def falls_below(loss: MultiObjective, X: Array, rank: int, stated: float) -> flo
     far = [lambda: somewhere(rank)] * FAR
     for start in (lambda: at_X + BESIDE * somewhere(rank), from_full_rank, *far):
         pair = _descended(loss, start(), m * rank, rank, length, size)
-        value = float(loss.factor_value([pair]))
+        value = Evaluated(loss, [pair[0] @ pair[1].T]).f
         if value < stated - noise - loss.rounding_noise([pair]).value:
             return value
     return None

@@ -15,7 +15,9 @@ from .._support.text import at_least, at_most
 from .._support.validate import Array, as_flag, as_integer, as_iterable, as_number, shown
 from ..certificates import certify
 from ..certificates.answers import CLOSED_FORM, DENIED, out_of_range
+from ..certificates.contradictions import contradicted_factors
 from ..certificates.duality import product_errors, scale_of
+from ..certificates.spot_checks import test_of
 from ..convex import ConvexResult
 from ..dense import frobenius_norm
 from ..problem import Problem, nuclear_norm
@@ -320,6 +322,9 @@ class _Judge:
         if self.star.X is None:
             unknown = self.denied or "second-order stationary; no certificate applies and X* is not known"
             return self._best_of_ranks() or ("inconclusive", unknown, "nothing")
+        denied = self._denied_at_factors()
+        if denied is not None:
+            return denied
         difference, excess = self.star.above(self.star.X), max(self.certificate.factor_gap, 0.0)
         if difference <= self.tolerance:
             if self.denied is not None and not self.star.is_given:
@@ -344,6 +349,14 @@ class _Judge:
             return "not_converged", self._falling(difference), "gradient"
         return "spurious", f"second-order stationary, and {known}", "comparison"
 
+    def _denied_at_factors(self) -> tuple[Kind, str, str] | None:
+        """Return that nothing is decided where the value at factors, which others are compared with, is another one."""
+        problem = self.problem
+        denied = contradicted_factors(problem.loss.in_float64(), self.point.balanced().factors)
+        if denied is None:
+            return None
+        return "inconclusive", f"{problem.loss.label} {denied}: run {test_of(problem.loss)}", "nothing"
+
     def _best_of_ranks(self) -> tuple[Kind, str, str] | None:
         """Return that no point of these ranks is better, where strong convexity shows it."""
         gap = self.convexity.gap_of_ranks() + max(self.certificate.factor_gap, 0.0)
@@ -366,6 +379,9 @@ class _Judge:
         )
 
     def _searched(self, direction: Array, undecided: str) -> tuple[Kind, str, str]:
+        denied = self._denied_at_factors()
+        if denied is not None:
+            return denied
         self.witness = found = find_better(self.point, self.tolerance, self.starts, direction, self.adapter_scale)
         if found is None:
             text = f"{undecided}; the search from {self.starts} Gaussian and other starts found no better point"

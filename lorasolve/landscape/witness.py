@@ -15,6 +15,7 @@ import numpy as np
 
 from .._support.text import for_json
 from .._support.validate import Array
+from ..certificates.contradictions import contradicted_factors
 from ..engine import StoppingRule, solve
 from ..linear_map import LinearMap, top_singular
 from ..low_rank import truncated_svd
@@ -103,10 +104,11 @@ def find_better(point: Point, least: float, starts: int, direction: Array, scale
     for found_by, factors in _starts(point, starts, direction):
         end = Point(problem, _descend(problem, factors)).balanced().factors
         better, its_noise = value_and_noise(problem, end)
-        if value - better - noise - its_noise > least:
+        lower = value - better - noise - its_noise
+        if lower > least and contradicted_factors(problem.loss.in_float64(), end) is None:
             A, B = problem.unpaired([(A / math.sqrt(scale), B / math.sqrt(scale)) for A, B in end])
             rank = sum(truncated_svd(*pair)[1].size for pair in end)
-            return Witness(A, B, better, value - better - noise - its_noise, rank, found_by)
+            return Witness(A, B, better, lower, rank, found_by)
     return None
 
 

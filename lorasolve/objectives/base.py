@@ -243,7 +243,8 @@ class Objective(ShownPrecision):
         found = self.minimizer(0.0, rank)
         if found is None:
             return None
-        f, noise = self.factor_value(*found), self.rounding_noise(*found).value
+        # What it says of itself at factors is another answer, which nobody has looked at there.
+        f, noise = self._dense_oracle(*found)[0], self.rounding_noise(*found).value
         return f - noise, f + noise
 
     def conjugate(self, Y: Array) -> float | None:

@@ -241,6 +241,43 @@ def test_answers_at_factors_that_value_and_grad_contradicts_prove_nothing(severa
         assert certificate.is_global is True and certificate.gap < 1e-12
 
 
+class RightHereOnly(OwnDistance):
+    """Its value at factors of more columns than the point has is half of what it is."""
+
+    columns = 3
+
+    def factor_value(self, A, B):
+        f = self.value_and_grad(A @ B.T)[0]
+        return f if A.shape[1] <= self.columns else 0.5 * f
+
+
+class BothRightHereOnly(BothDistances):
+    def factor_value(self, factors):
+        return sum(self.part.factor_value(*pair) for pair in factors)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_better_point_is_none_where_the_value_at_its_factors_is_another_one(several):
+    """At 1.02 times the optimum the certificate had said that a point is better by more than half of the value."""
+    rng = np.random.default_rng(0)
+    P, s, Qt = np.linalg.svd(rng.standard_normal((6, 5)), full_matrices=False)
+    best = np.maximum(s - 1.0, 0.0)
+    assert np.count_nonzero(best) == 3
+    # In closed form: with all singular values 0.02 of their size beyond the optimum F is 0.0002 ||X*||^2 larger.
+    true = 0.0002 * float(best @ best) * (2 if several else 1)
+    loss, root = RightHereOnly((P * s) @ Qt), np.sqrt(1.02 * best[:3])
+    A, B = P[:, :3] * root, Qt[:3].T * root
+    problem, point = ls.Problem(loss, 3, 1.0), (A, B)
+    if several:
+        problem, point = MultiProblem(BothRightHereOnly(loss), (3, 3), 1.0), ((A, A), (B, B))
+    certificate = certify(problem, point)
+    assert certificate.is_global is None and certificate.gap == math.inf and certificate.gap_at_least == 0.0
+    assert "at factors and value_and_grad" in certificate.reason and "check_objective" in certificate.reason
+    loss.columns = 99
+    certificate = certify(problem, point)
+    assert certificate.is_global is False and 0.9 * true < certificate.gap_at_least <= true * (1.0 + 1e-9)
+
+
 @pytest.mark.parametrize("parts", [[np.eye(3), 2.0], 3, ["fidelity"], None])
 @pytest.mark.parametrize("several", [False, True])
 def test_what_a_user_calls_the_parts_of_a_loss_may_be_anything(parts, several):
@@ -406,6 +443,18 @@ def test_a_stated_closed_form_that_is_a_local_minimum_is_not_believed(r, m, n):
         certificate = certify(problem, (A, B))
         assert certificate.is_global is False and "below the closed form" in certificate.reason
         assert certificate.gap_at_least == pytest.approx(r * 6 / 7, rel=1e-6)
+
+
+def test_what_refutes_a_closed_form_is_the_value_of_the_loss():
+    """A value at factors that is less than the loss where a descent ends had denied a closed form that is right."""
+
+    class LowInBetween(SaysWhereItIsLeast):
+        def factor_value(self, A, B):
+            X = A @ B.T
+            return self.value_and_grad(X)[0] - (1.0 if np.linalg.norm(X - np.diag([3.0, 0.0, 0.0])) > 0.0 else 0.0)
+
+    certificate = certify(ls.Problem(LowInBetween(np.diag([3.0, 2.0, 1.0]), 0), 1, 0.0), np.diag([3.0, 0.0, 0.0]))
+    assert certificate.is_global is not False and certificate.gap_at_least == 0.0
 
 
 @pytest.mark.parametrize("rank", [1, 3, 5])

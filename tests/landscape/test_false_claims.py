@@ -179,3 +179,30 @@ def test_a_point_where_a_false_gradient_vanishes_is_no_second_order_point(k, kin
     root = np.sqrt(2.0) * np.eye(2)[:, :1]
     found = landscape.verdict(ls.Problem(Doubled(k), 1, 2.0), (root, root), X_star=np.diag([1.0, 0.0]))
     assert found.kind == kind and ("check_objective" in found.reason) is (k == 2.0)
+
+
+class ValueOfItsOwn:
+    """A user's ``||X - M||_F^2 / 2``, the value of which at factors is less from a length of ``X`` on."""
+
+    def __init__(self, M, share, length):
+        self.M, self.shape, self.share, self.length = M, M.shape, share, length
+
+    def value_and_grad(self, X):
+        return 0.5 * float(np.vdot(X - self.M, X - self.M)), X - self.M
+
+    def factor_value(self, A, B):
+        X = A @ B.T
+        square = float(np.vdot(X, X))
+        return self.value_and_grad(X)[0] - (self.share * square if square > self.length**2 else 0.0)
+
+
+@pytest.mark.parametrize(("share", "length"), [(0.0, 0.0), (0.6, 0.0), (0.6, 5.0)])
+def test_values_at_factors_that_the_loss_contradicts_make_no_point_spurious(share, length):
+    """At the optimum of denoising, a shrunken SVD, a search had found "a better point", by false values here or there.
+
+    The loss does not state that it is convex, so that there is no certificate.
+    """
+    M, A = np.diag([3.0, 2.0, 1.0]), np.diag(np.sqrt([2.5, 1.5, 0.5]))
+    found = landscape.verdict(ls.Problem(ValueOfItsOwn(M, share, length), 3, 0.5), (A, A), search=3)
+    assert found.kind == "inconclusive" and found.witness is None
+    assert ("value_and_grad" in found.reason) == (share > 0.0 and length == 0.0)
