@@ -204,6 +204,22 @@ def test_a_run_that_began_in_the_frozen_weight_is_sent_to_the_command_that_judge
     assert json.loads(capsys.readouterr().out)["certificate"]["rank"] > 8
 
 
+def test_the_last_stage_of_a_run_that_began_in_the_frozen_weight_is_judged_on_request(capsys) -> None:
+    """It is a problem of its own, with the residual as its frozen weight, and has an optimum of its own."""
+    assert main(["solve", "--method", "lbfgs~pissa", "--out", "r", "--quiet"]) == 0
+    capsys.readouterr()
+    main(["verdict", "r.npz"])
+    assert "'lorasolve verdict --last-stage'" in capsys.readouterr().err
+    assert main(["verdict", "r.npz", "--last-stage"]) == 0
+    assert "from pissa, its last stage alone: converged\nverdict: global" in capsys.readouterr().out
+    assert main(["verdict", "r.npz", "--last-stage", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["last_stage"] is True and told["verdict"]["kind"] == "global"
+    problem, result = load_result("r.npz")
+    assert result.fun == pytest.approx(ls.solve_convex(result.problem).fun, rel=1e-6)
+    assert result.fun < 0.999 * ls.solve_convex(problem).fun
+
+
 def test_json_is_the_only_thing_on_stdout(capsys, data) -> None:
     assert main(["solve", "--objective", "denoising", data, "--json"]) == 0
     text, remarks = capsys.readouterr()

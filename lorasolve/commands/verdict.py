@@ -34,6 +34,12 @@ class VerdictCommand(Command):
             metavar="STARTS",
             help="where nothing else decides, look for a better point, from STARTS >= 1 random starts and others (10)",
         )
+        parser.add_argument(
+            "--last-stage",
+            action="store_true",
+            help="of a run that merged updates into the frozen weight, as PiSSA's start does: judge what its factors "
+            "minimised since, the merged weight held",
+        )
         add_json_argument(parser)
 
     def run(self, args: argparse.Namespace) -> int:
@@ -41,6 +47,8 @@ class VerdictCommand(Command):
         from ..landscape import DivergedError, verdict
 
         problem, result = load_result(args.file)
+        if args.last_stage:
+            problem = result.problem
         try:
             with as_options(tol="--tol", search="--search"):
                 found = verdict(problem, result, tol=args.tol, search=args.search)
@@ -49,9 +57,10 @@ class VerdictCommand(Command):
             told, words = error.to_dict(), f"verdict: not_converged ({error.reason})"
         diverged = result.status is Status.DIVERGED
         good = _GOOD.get(told["kind"], False if diverged else None)
-        text = f"{problem_line(problem)}, {result.method} from {result.started_from}: {result.status.label}\n"
+        part = ", its last stage alone" if args.last_stage else ""
+        text = f"{problem_line(problem)}, {result.method} from {result.started_from}{part}: {result.status.label}\n"
         # Of the result what the text says of it, under the keys that it has in the document of 'solve'.
         run = {key: value for key, value in result.to_dict().items() if key in ("method", "started_from", "status")}
-        document = {"problem": problem_line(problem), "result": run, "verdict": told}
+        document = {"problem": problem_line(problem), "last_stage": args.last_stage, "result": run, "verdict": told}
         emit(args, envelope("verdict", document), text + emphasis(words, good))
         return {True: ExitCode.FINE, False: ExitCode.FALSE, None: ExitCode.INCONCLUSIVE}[good]

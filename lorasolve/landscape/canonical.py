@@ -164,8 +164,8 @@ def canonical_result(problem: Problem, result: Result | ConvexResult | tuple[Any
     if isinstance(result, Result) and result.merged is not None:
         raise ValueError(
             "result: this run merged updates into the frozen weight, so its factors are a point of its last stage "
-            "alone: 'lorasolve certify' or ls.certify(problem, result) judges the whole update, and in Python "
-            "verdict(result.problem, result) that stage"
+            "alone: 'lorasolve certify' or ls.certify(problem, result) judges the whole update, and 'lorasolve verdict "
+            "--last-stage' or verdict(result.problem, result) that stage"
         )
     if isinstance(result, Result):
         ran = result.problem
