@@ -7,8 +7,9 @@ import math
 import numpy as np
 
 from .._support.validate import Array
+from ..multi import Separable
 from ..objectives import difference_step, length_of
-from ..problem.blocks import MultiObjective, Pairs, is_of_a_user, joint_norm, speaker
+from ..problem.blocks import MultiObjective, OneBlock, Pairs, is_of_a_user, joint_norm, speaker
 from .probes import Evaluated, of_length, random_direction, share_lost
 
 # Share by which a product with the Hessian may differ from a difference of gradients, which a bend nearby may change.
@@ -61,8 +62,16 @@ def contradicted_hessian(loss: MultiObjective, factors: Pairs, directions: Pairs
 
     Those at factors are compared, which are made of the dense ones or stated too, along given directions and along
     random ones, in float64: differences in float32 take steps over which the Hessian changes. Steps are small beside
-    the factors of every matrix that they move.
+    the factors of every matrix that they move. Of a sum of losses of one matrix each every part is asked by itself:
+    one may state its Hessian where another does not, or be in other units.
     """
+    whose = speaker(loss)
+    if type(whose) is Separable:
+        for k, (part, pair, direction) in enumerate(zip(whose.parts, factors, directions)):
+            text = contradicted_hessian(OneBlock(part), [pair], [direction])
+            if text is not None:
+                return f"{text} in matrix {k + 1}"
+        return None
     if loss.differenced or loss.precision != "float64" or not is_of_a_user(loss):
         return None
     here, zero = (Evaluated(loss, [t * A @ B.T for A, B in factors]) for t in (1.0, 0.0))
@@ -75,6 +84,8 @@ def contradicted_hessian(loss: MultiObjective, factors: Pairs, directions: Pairs
         random.append((U, V))
     for pairs in (directions, random):
         moves = [joint_norm(pair) for pair in pairs]
+        if not any(moves):  # a direction in other parts of a sum
+            continue
         of_matrices = zip(lengths, sizes, moves)
         h = min(difference_step(own, size, move, loss.precision) for own, size, move in of_matrices if move > 0.0)
         stated = _flat(loss.factor_hvp(factors, pairs))

@@ -206,3 +206,28 @@ def test_values_at_factors_that_the_loss_contradicts_make_no_point_spurious(shar
     found = landscape.verdict(ls.Problem(ValueOfItsOwn(M, share, length), 3, 0.5), (A, A), search=3)
     assert found.kind == "inconclusive" and found.witness is None
     assert ("value_and_grad" in found.reason) == (share > 0.0 and length == 0.0)
+
+
+class Waves:
+    """``sum 1 - cos(X - M)``, of a user who has taken the sign of its second derivative from elsewhere."""
+
+    def __init__(self, M):
+        self.M, self.shape = M, M.shape
+
+    def value_and_grad(self, X):
+        return float(np.sum(1.0 - np.cos(X - self.M))), np.sin(X - self.M)
+
+    def hessian_product(self, X, D):
+        return np.abs(np.cos(X - self.M)) * D
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_wrong_hessian_beside_a_loss_without_one_is_seen_too(beside):
+    """A maximum of a part had been a spurious minimum where another part of the sum states no Hessian."""
+    M = np.ones((2, 2))
+    A, B = np.ones((2, 1)), np.ones((2, 1))
+    parts = [Waves(M - np.pi), *([ValueOfItsOwn(M, 0.0, 0.0)] if beside else [])]
+    problem = MultiProblem(Separable(parts), 1, 0.0)
+    X_star = [M - np.pi, M][: len(parts)]
+    found = landscape.verdict(problem, ([A] * len(parts), [B] * len(parts)), X_star=X_star)
+    assert found.kind == "inconclusive" and "Hessian products that differ" in found.reason
