@@ -10,6 +10,7 @@ products, which are linear in the factors, by float32 increments between exact p
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +31,8 @@ REFRESH = 200
 # The diagonal of S is left to dot products in blocks of this many rows, so that the rest starts at whole registers; so
 # does what is left of rows that begin with zeros.
 DIAGONAL = 16
+# Rows that exact products take at a time: 0.44 ms in place of 0.87 where zeros are left out, 4 % more elsewhere.
+ROWS = 128
 
 
 class Outline(NamedTuple):
@@ -110,11 +113,18 @@ class MixedGramData(NamedTuple):
         S, C = given.S.reshape(n, n), given.C.reshape(m, n)
         At, CBt = (flat.reshape(-1, m) for flat in (given.At, given.CBt))
         Bt, SBt, CtAt = (flat.reshape(-1, n) for flat in (given.Bt, given.SBt, given.CtAt))
-        for padded in (CBt, SBt, CtAt):
+        for padded in (CBt, SBt):
             padded[rank:] = 0
+        CtAt[:] = 0
         At[:rank], Bt[:rank] = A.T, B.T
         # BLAS takes half as long with the large matrix on the left.
-        SBt[:rank], CBt[:rank], CtAt[:rank] = (S @ B).T, (C @ B).T, (C.T @ A).T
+        for rows, fours in _row_blocks(n):
+            columns = slice(SIDE * int(np.argmax(given.S_ends > rows.start)), int(given.S_ends[fours].max()))
+            SBt[:rank, rows] = (S[rows, columns] @ B[columns]).T
+        for rows, fours in _row_blocks(m):
+            columns = slice(int(given.C_starts[fours].min()), n)
+            CBt[:rank, rows] = (C[rows, columns] @ B[columns]).T
+            CtAt[:rank, columns] += (C[rows, columns].T @ A[rows]).T
         self.calls[0] = 0
 
     @property
@@ -125,6 +135,12 @@ class MixedGramData(NamedTuple):
     def expire(self) -> None:
         """Have the products refreshed before the next call."""
         self.calls[0] = REFRESH
+
+
+def _row_blocks(size: int) -> Iterator[tuple[slice, slice]]:
+    """Yield blocks of rows, and which fours of an :class:`Outline` they are."""
+    for first in range(0, size, ROWS):
+        yield slice(first, first + ROWS), slice(first // SIDE, (first + ROWS) // SIDE)
 
 
 def _products(S: Any, C: Any, outline: Outline, padded: int, threads: int) -> Products:

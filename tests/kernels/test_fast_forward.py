@@ -262,6 +262,20 @@ def test_exact_answers_between_increments_are_those_of_the_loss(shape, rank):
         evaluate(data, A + U, B + V, *out)
 
 
+@pytest.mark.parametrize(("m", "n"), [(330, 250), (140, 400), (270, 270)])
+def test_exact_answers_in_other_bases_are_those_of_the_loss(m, n):
+    """``f`` stays, and the gradients are rotated like the factors; no row of ``C`` is empty here."""
+    rng = np.random.default_rng(6)
+    objective = LinearFineTuning(*(rng.standard_normal(s) for s in ((m, n), (n, 500), (m, 500))))
+    kernels, P, Q = objective.kernels.rotated
+    A, B = (rng.standard_normal((k, 3)) for k in (m, n))
+    (GB, GtA), expected = ((np.empty((m, 3)), np.empty((n, 3))) for _ in range(2))
+    f = Increments(kernels.mixed(3, 2)).exact(P.T @ A, Q.T @ B, GB, GtA)
+    assert_allclose(f, objective.factor_oracle(A, B, *expected), rtol=1e-13)
+    for found, true in zip((P @ GB, Q @ GtA), expected, strict=True):
+        assert_allclose(found, true, atol=1e-12 * np.abs(true).max())
+
+
 def many_measurements(largest=None):
     """Measurements from which increments of 16-bit integers pay; one number may be far larger than all others."""
     rng = np.random.default_rng(3)
