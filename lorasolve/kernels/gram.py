@@ -332,15 +332,17 @@ def _take(products, A, Bt):
 
 
 @kernel(inner=True, fastmath=FAST)
-def _take_increments(A, Bt, At, own_Bt, dAt, dBt):
-    """Copy the factors like :func:`_take`, and write in float32 how they have changed."""
+def _take_increments(A, Bt, At, own_Bt, dAt, dBt, new_At):
+    """Copy the factors like :func:`_take`, and write in float32 how they have changed; ``new_At`` is scratch."""
     m, r = A.shape
     n = Bt.shape[1]
+    # Transposed by itself: in one loop with the rest it takes twice as long.
     for i in range(m):
         for q in range(r):
-            k = q * m + i
-            dAt[k] = np.float32(A[i, q] - At[k])
-            At[k] = A[i, q]
+            new_At[q * m + i] = A[i, q]
+    for k in range(m * r):
+        dAt[k] = np.float32(new_At[k] - At[k])
+        At[k] = new_At[k]
     for q in range(r):
         for j in range(n):
             k = q * n + j
@@ -362,7 +364,7 @@ def _gram_oracle(data, A, Bt, GB, GtAt):
 def _mixed_gram_oracle(data, A, Bt, GB, GtAt):
     exact, increments = data.exact.products, data.increments
     if data.calls[0] > 0:
-        _take_increments(A, Bt, exact.At, exact.Bt, increments.At, increments.Bt)
+        _take_increments(A, Bt, exact.At, exact.Bt, increments.At, increments.Bt, data.exact.GBt)
         _multiply(increments, increments.share, exact.SBt, exact.CtAt)
         _add(increments.CBt, exact.CBt)
     data.calls[0] += 1
