@@ -1,6 +1,6 @@
-"""Two bounds that a user may state: the curvature of ``f``, and its least value at a rank. Both are searched beyond.
+"""Bounds that a user may state: of the curvature of ``f``, and its least value at a rank. All are searched beyond.
 
-A curvature that is too small voids only the bound of the rank that rests on it.
+A smoothness that is too small voids only the bound of the rank that rests on it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import numpy as np
 from .._support.validate import Array
 from ..low_rank import factor_svd
 from ..objectives import difference_step, length_of
-from ..problem.blocks import MultiObjective, joint_norm
+from ..objectives.base import Rounding, allowance
+from ..problem.blocks import Matrices, MultiObjective, Pairs, joint_inner, joint_norm
+from . import spot_checks
 from .probes import Evaluated, length_at, random_direction, share_lost
 
 # Steps of the iteration that looks for large curvature, two gradients each, and by how much it must be above a bound.
@@ -23,6 +25,47 @@ LEAVING, BESIDE = 60, 0.1
 # Random points that such descents begin at too: at rank one, every second one leads to the spurious minima of the main
 # paper.
 FAR = 6
+
+
+class _Bent(MultiObjective):
+    """``sign (f(X) - (c/2) ||X||_F^2)``: convex exactly where all curvature of ``f`` is ``sign`` times above ``c``."""
+
+    convex = True
+
+    def __init__(self, loss: MultiObjective, sign: float, c: float) -> None:
+        self.loss, self.sign, self.c = loss, sign, c
+        self.shapes, self.dtype = loss.shapes, loss.dtype
+
+    @property
+    def precision(self) -> str:
+        """That of the loss."""
+        return self.loss.precision
+
+    def value_and_grad(self, X: Matrices) -> tuple[float, tuple[Array, ...]]:
+        """Return the value and the gradients."""
+        f, G = self.loss.checked_value_and_grad(X)
+        return self.sign * (f - 0.5 * self.c * joint_inner(X, X)), tuple(
+            self.sign * (g - self.c * x) for g, x in zip(G, X)
+        )
+
+    def rounding_noise(self, factors: Pairs) -> Rounding:
+        """Return the errors of the two terms, which may cancel."""
+        X = [A @ B.T for A, B in factors]
+        at, noise, eps = Evaluated(self.loss, X), self.loss.rounding_noise(factors), allowance(self.precision)
+        value, gradient = 0.5 * self.c * joint_inner(X, X), self.c * joint_norm(X)
+        return Rounding(
+            noise.value + eps * (abs(at.f) + abs(value)), noise.gradient + eps * (joint_norm(at.G) + abs(gradient))
+        )
+
+
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
+def contradicted_curvature(loss: MultiObjective, X: Matrices, low: float, high: float) -> str | None:
+    """Return how ``f`` is seen not to have all its curvature from ``low`` to ``high``, by the tests of convexity."""
+    for sign, c, convex in ((1.0, low, f"f - {low:.6g} ||X||^2/2"), (-1.0, high, f"{high:.6g} ||X||^2/2 - f")):
+        text = spot_checks.violation(_Bent(loss, sign, c), X, None) if math.isfinite(c) else None
+        if text is not None:
+            return f"states a curvature from {low:.6g} to {high:.6g}, but {convex} {text}"
+    return None
 
 
 def exceeds_curvature(loss: MultiObjective, X: Array, beta: float) -> bool:

@@ -321,6 +321,8 @@ class _Judge:
             self.star.compute(self.tol)
         if self.star.X is None:
             unknown = self.denied or "second-order stationary; no certificate applies and X* is not known"
+            if self.convexity.contradiction is not None:
+                unknown = f"{problem.loss.label} {self.convexity.contradiction}"
             return self._best_of_ranks() or ("inconclusive", unknown, "nothing")
         denied = self._denied_at_factors()
         if denied is not None:

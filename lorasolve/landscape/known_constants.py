@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from .._known import Known
 from .._support.validate import Array, as_number
+from ..certificates.stated_bounds import contradicted_curvature
 from ..dense import refuse_non_finite
 from ..objectives import length_of
 from ..objectives.base import Objective
-from ..problem.blocks import MultiObjective, OneBlock, joint_norm
+from ..problem.blocks import MultiObjective, OneBlock, Pairs, is_of_a_user, joint_norm
 from .constants import Constants, of_curvature
 
 # Up to this many entries of X the Hessian of a quadratic is formed and decomposed.
@@ -54,8 +56,7 @@ def known_block_constants(loss: MultiObjective, ranks: Sequence[int]) -> tuple[C
     ``rsm`` jointly has these constants in each matrix: stated by it, or from the spectrum of a small quadratic.
     """
     if loss.decoupled or len(ranks) == 1:
-        zeros = [np.broadcast_to(0.0, shape) for shape in loss.shapes]  # the others do not matter: no memory for them
-        found = [known_constants(loss.block(k, zeros), r) for k, r in enumerate(ranks)]
+        found = [known_constants(part, r) for part, r in zip(_blocks(loss), ranks)]
         return None if None in found else tuple(found)  # type: ignore[arg-type]
     rsc, rsm = _stated(loss, "rsc"), _stated(loss, "rsm")
     if rsc is not None and rsm is not None:
@@ -63,6 +64,30 @@ def known_block_constants(loss: MultiObjective, ranks: Sequence[int]) -> tuple[C
     if not _has_small_hessian(loss):
         return None
     return tuple(_of_spectrum(loss, r, "extreme eigenvalues of the joint Hessian, whole space") for r in ranks)
+
+
+def contradicted_constants(loss: MultiObjective, factors: Pairs) -> str | None:
+    """Return how a user's loss contradicts the constants that it states of itself, or a part of a sum does, or None.
+
+    They are looked at where they are used, like its other claims.
+    """
+    parts: list[tuple[Any, MultiObjective, Pairs]] = [(loss, loss, factors)]
+    if loss.decoupled or len(factors) == 1:
+        parts = [(part, OneBlock(part), [pair]) for part, pair in zip(_blocks(loss), factors)]
+    for k, (states, part, pairs) in enumerate(parts):
+        rsc, rsm = _stated(states, "rsc"), _stated(states, "rsm")
+        if not is_of_a_user(part) or rsc is None:
+            continue
+        found = contradicted_curvature(part, [A @ B.T for A, B in pairs], rsc, math.inf if rsm is None else rsm)
+        if found is not None:
+            return f"{found}{f' in matrix {k + 1}' if len(parts) > 1 else ''}"
+    return None
+
+
+def _blocks(loss: MultiObjective) -> list[Objective]:
+    """Return the loss of each matrix where the others do not matter, for which no memory is taken."""
+    zeros = [np.broadcast_to(0.0, shape) for shape in loss.shapes]
+    return [loss.block(k, zeros) for k in range(len(zeros))]
 
 
 def joint_inequality(loss: MultiObjective, constants: Sequence[Constants]) -> tuple[bool | None, str]:

@@ -11,11 +11,10 @@ from .._support.validate import Array
 from ..certificates import Certificate
 from ..linear_map import LinearMap, top_singular
 from ..problem import flat
-from ..problem.blocks import is_of_a_user
 from .canonical import Point
 from .constants import Constants
 from .first_order import Stationarity
-from .known_constants import STATED, STATED_JOINTLY, joint_inequality, known_block_constants
+from .known_constants import contradicted_constants, joint_inequality, known_block_constants
 from .minimizer import Minimizer
 from .rank_bound import gap_of_rank
 from .report import Premise
@@ -37,11 +36,20 @@ class StrongConvexity:
         Whether the joint inequality of several matrices is stated with them.
     denied : bool
         Whether the loss was seen to contradict the convexity that it states: then none are known.
+
+    Attributes
+    ----------
+    contradiction : str or None
+        How the loss contradicts constants that it states of itself: then none of these are known either.
     """
 
     def __init__(self, point: Point, given: tuple[Constants, ...] | None, stated: bool, denied: bool) -> None:
         self.point, self.problem = point, point.problem
-        self.constants = given or (None if denied else known_block_constants(self.problem.loss, self.problem.ranks))
+        loss, self.contradiction = self.problem.loss, None
+        if not denied:
+            self.contradiction = contradicted_constants(loss, point.factors)
+        unknown = denied or self.contradiction is not None
+        self.constants = given or (None if unknown else known_block_constants(loss, self.problem.ranks))
         self.given = given is not None
         self.joint = self._joint_inequality(stated)
 
@@ -49,6 +57,8 @@ class StrongConvexity:
         """Return the premise that couples the constants of several matrices, if there are any."""
         if self.constants is None or not self.problem.several:
             return None
+        if self.contradiction is not None:
+            return Premise("joint_inequality", None, self.contradiction)
         if stated:
             return Premise("joint_inequality", True, "stated with the constants")
         return Premise("joint_inequality", *joint_inequality(self.problem.loss, self.constants))
@@ -78,9 +88,6 @@ class StrongConvexity:
             return math.inf
         if self.joint is not None and not self.joint.holds:
             return math.inf
-        stated = any(c.how["rsc_low"].source in (STATED, STATED_JOINTLY) for c in constants)
-        if stated and is_of_a_user(problem.loss):
-            return math.inf  # nobody has looked at what it states
         gap = 0.0
         for (A, B), (G, terms), c, r in zip(self.point.factors, self._gradients(), constants, problem.ranks):
             lengths = (terms, float(np.linalg.norm(G)), c.rsm_high * float(np.linalg.norm(A @ B.T)))

@@ -6,10 +6,11 @@ import pytest
 import lorasolve as ls
 from lorasolve import landscape
 from lorasolve.certificates import spot_checks
-from lorasolve.landscape.known_constants import known_block_constants, known_constants
-from lorasolve.multi import MultiProblem, Separable
+from lorasolve.landscape.known_constants import contradicted_constants, known_block_constants, known_constants
+from lorasolve.multi import MultiObjective, MultiProblem, Separable
 from lorasolve.objectives import as_objective
 from lorasolve.objectives.base import Objective
+from lorasolve.problem.blocks import OneBlock
 
 
 class TwoValleys:
@@ -231,3 +232,73 @@ def test_a_wrong_hessian_beside_a_loss_without_one_is_seen_too(beside):
     X_star = [M - np.pi, M][: len(parts)]
     found = landscape.verdict(problem, ([A] * len(parts), [B] * len(parts)), X_star=X_star)
     assert found.kind == "inconclusive" and "Hessian products that differ" in found.reason
+
+
+class StatesItsCurvature(Objective):
+    """``TwoValleys`` that says how curved it is; between the valleys it is bent downwards."""
+
+    shape, lower_bound = (3, 2), -50.0
+
+    def __init__(self, rsc, rsm):
+        self.rsc, self.rsm, self.smoothness = rsc, rsm, rsm
+
+    def value_and_grad(self, X):
+        return TwoValleys.value_and_grad(self, X)
+
+
+class BothStateTheirCurvature(MultiObjective):
+    lower_bound, shapes = -100.0, ((3, 2), (3, 2))
+
+    def __init__(self, part):
+        self.part = part
+        self.rsc, self.rsm, self.smoothness = part.rsc, part.rsm, part.rsm
+
+    def value_and_grad(self, X):
+        answers = [self.part.value_and_grad(x) for x in X]
+        return sum(f for f, _ in answers), tuple(G for _, G in answers)
+
+
+@pytest.mark.parametrize("several", [None, BothStateTheirCurvature, lambda part: Separable([part, part])])
+def test_constants_of_curvature_that_the_loss_contradicts_make_no_valley_global(several):
+    """The higher valley had been "global, CERTIFIED: L - F* <= .." by the gap at approximate points."""
+    loss, lam = StatesItsCurvature(0.5, 2.0), 0.1
+    A, B = VALLEY[0] * 0.98, VALLEY[1] * 0.98
+    problem, start = ls.Problem(loss, 1, lam), (A, B)
+    if several is not None:
+        problem, start = MultiProblem(several(loss), 1, lam), ((A, A), (B, B))
+    run = ls.solve(problem, "lbfgs", init=start, stop=ls.StoppingRule(grad_tol=1e-10))
+    lower = np.full((3, 2), 6.3)
+    assert problem.convex_value(lower if several is None else [lower, lower]) < run.fun - 10.0
+    found = landscape.verdict(problem, run)
+    assert found.kind == "inconclusive" and found.constants is None
+    assert "states a curvature from 0.5 to 2" in found.reason
+
+
+class Stretched(Objective):
+    """``sum W (X - M)^2 / 2``, whose curvature is from the least to the largest of the weights."""
+
+    lower_bound = 0.0
+
+    def __init__(self, W, M):
+        self.W, self.M, self.shape = W, M, M.shape
+        self.rsc, self.rsm, self.smoothness = float(W.min()), float(W.max()), float(W.max())
+
+    def value_and_grad(self, X):
+        E = X - self.M
+        return 0.5 * float(np.sum(self.W * E * E)), self.W * E
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+@pytest.mark.parametrize("condition", [1.0, 10.0, 1e6])
+def test_true_constants_of_curvature_are_not_suspected(unit, condition):
+    rng = np.random.default_rng(0)
+    W = unit * np.geomspace(1.0, condition, 30).reshape(6, 5)
+    M = rng.standard_normal((6, 5))
+    for X in (M, 0.0 * M, 3.0 * rng.standard_normal((6, 5))):
+        assert contradicted_constants(OneBlock(Stretched(W, M)), [(X, np.eye(5))]) is None
+        assert (
+            contradicted_constants(Separable([Stretched(W, M), Stretched(1e-3 * W, M)]), [(X, np.eye(5))] * 2) is None
+        )
+        too_large = Stretched(W, M)
+        too_large.rsc *= 2.0
+        assert contradicted_constants(OneBlock(too_large), [(X, np.eye(5))]) is not None or condition > 10.0
