@@ -13,7 +13,17 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
-from lorasolve.tables import Column, Tabular, aligned, csv_line, latex_tabular, markdown_table, plain, written
+from lorasolve.tables import (
+    Column,
+    Tabular,
+    aligned,
+    csv_line,
+    html_table,
+    latex_tabular,
+    markdown_table,
+    plain,
+    written,
+)
 
 
 class Odd(Tabular):
@@ -152,6 +162,16 @@ def test_batch_reads_short(batch) -> None:
 def test_what_is_no_table_is_refused(call, words):
     with pytest.raises((ValueError, TypeError), match=words):
         call()
+
+
+def test_every_form_has_each_column_on_its_own_side():
+    """In LaTeX l and r, in Markdown (GFM 4.10) a colon, in CSS text-align."""
+    heads, rows, left = ["name", "value"], [["a", "1"]], [True, False]
+    assert aligned([heads, *rows], left).splitlines() == ["name  value", "a         1"]
+    assert latex_tabular(heads, rows, left).startswith("\\begin{tabular}{lr}\n")
+    assert markdown_table(heads, rows, left).splitlines()[1] == "| :-- | --: |"
+    shown = html_table(heads, rows, left)
+    assert re.findall(r'text-align:(\w+)">([^<]+)<', shown) == list(zip(["left", "right"] * 2, [*heads, *rows[0]]))
 
 
 def test_a_cell_of_several_lines_does_not_end_its_row():
