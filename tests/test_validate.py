@@ -23,6 +23,7 @@ HUGE = 10**400
         (lambda x: v.as_float_array(x, "M", 1), [HUGE], "M: expected real numbers, got an array of dtype object"),
         (lambda x: v.as_float_array(x, "M", 1), [1 + 2j], "M: expected real numbers"),
         (lambda x: v.as_float_array(x, "M", 1, np.float32), [1e300], "M: has non-finite entries"),
+        (lambda x: v.as_float_array(x, "M", 2), np.ones((0, 3)), r"M: is empty \(shape \(0, 3\)\)"),
         (lambda x: v.as_index_array(x, "rows", 3), [True, False], "rows: expected integers"),
         (lambda x: v.as_index_array(x, "rows", 3), [0, -1], r"rows: expected integers from 0 to 2, got -1 at \[1\]"),
         (lambda x: v.as_float_array(x, "M", 1), [decimal.Decimal(1), 2], r"M: .* numpy.asarray\(..., dtype=float"),
@@ -36,10 +37,13 @@ HUGE = 10**400
         (lambda x: v.as_index_array(x, "labels", 3), np.array(["a", "b"]), "labels: expected integers.*numpy.unique"),
         (lambda x: v.as_index_array(x, "labels", 3), np.array([0.5, 2.0]), "labels: .* array of dtype float64$"),
         (lambda x: v.as_signs(x, "labels", (1, 2), float), [[1, 0]], r"labels: expected -1 or \+1, got 0 .*2\*y - 1"),
+        (lambda x: v.as_signs(x, "labels", (1, 2), float), [[1, 2]], r"labels: expected -1 or \+1, got 2 at \[0, 1\]$"),
         (lambda x: v.as_matrix_shape(x, "shape"), (4.7, 3.2), "shape: expected an integer"),
         (lambda x: v.as_matrix_shape(x, "shape"), (10**12, 3), "shape: expected an integer from 1 to 100000000"),
         (lambda x: v.as_partial_matrix(x, "M"), [["1.0"]], "M: expected real numbers, got an array of dtype <U3"),
         (lambda x: v.as_partial_matrix(x, "M"), [["1.0", 2]], "M: expected real numbers"),
+        (lambda x: v.as_partial_matrix(x, "M"), np.array([["1.0", None]], object), "M: expected real numbers"),
+        (lambda x: v.as_partial_matrix(x, "M"), np.array([[True, None]], object), "M: expected real numbers"),
         (lambda x: v.as_partial_matrix(x, "M"), np.zeros((2, 2), "M8[s]"), "M: expected real numbers"),
         (lambda x: v.as_partial_matrix(x, "M"), np.zeros((2, 2), [("a", float)]), "M: expected real numbers"),
         (lambda x: v.as_partial_matrix(x, "M"), [[1.0, HUGE]], "M: has a number beyond the range of float64"),
@@ -64,6 +68,7 @@ HUGE = 10**400
         (lambda x: v.as_matrix_shape(x, "shape"), [4, 3], r"shape: expected a tuple \(m, n\) of .*, got \[4, 3\]"),
         (lambda x: v.as_iterable(x, "seeds"), np.array(3), "seeds: expected a list of one value or several, got"),
         (lambda x: v.as_generator(x, "rng"), "abc", "rng: expected a seed"),
+        (lambda x: v.as_generator(x, "rng"), -1, r"rng: expected a seed \(an integer >= 0\)"),
         (lambda x: v.as_path(x, "path"), "a\0b", "path: expected a path"),
         (lambda x: v.as_instance(x, "problem", ls.Problem), object(), "problem: expected a Problem, got an object of"),
     ],
@@ -98,8 +103,47 @@ def test_what_is_valid_is_not_changed() -> None:
         found = v.as_float_array(given, "M", 2)
         assert found.flags.c_contiguous and found.dtype == np.float64
         assert np.array_equal(found, plain)
+    for given, kept in ((np.float16, np.float64), (np.float32, np.float32), (np.longdouble, np.float64)):
+        assert v.as_float_array(plain.astype(given), "M", 2).dtype == kept
+    every_second = np.arange(6, dtype=np.int32)[::2]
+    index = v.as_index_array(every_second, "rows", 5)
+    assert index.dtype == np.int64 and index.flags.c_contiguous and index.tolist() == [0, 2, 4]
+    weight = v.as_frozen_weight(plain, np.float64)
+    plain[0, 0] = 9.0
+    assert weight[0, 0] == 0.0
+    with pytest.raises(ValueError, match="read-only"):
+        weight[0, 0] = 1.0
     assert v.as_flag(np.True_, "tune") is True
     assert v.as_integer(np.int64(3), "n", 1) == 3
+
+
+@pytest.mark.parametrize("open_low", [False, True])
+@pytest.mark.parametrize("open_high", [False, True])
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-2.0, np.inf), (-np.inf, 3.0), (-np.inf, np.inf)])
+def test_a_number_is_accepted_where_it_lies_in_the_interval_that_is_stated(low, high, open_low, open_high) -> None:
+    with pytest.raises(ValueError) as caught:
+        v.as_number(np.nan, "lam", low, high, open_low=open_low, open_high=open_high)
+    stated = str(caught.value).removeprefix("lam: expected a finite number").removesuffix(", got nan")
+    left, right = (stated[4], stated[-1]) if stated else "()"
+    assert stated in ("", f" in {left}{low:g}, {high:g}{right}")
+    assert bool(stated) == np.isfinite([low, high]).any()
+    assert left == ("(" if open_low or np.isinf(low) else "[")
+    assert right == (")" if open_high or np.isinf(high) else "]")
+    for number in (-np.inf, -9.0, 9.0, np.inf, low, high, np.nextafter(low, 9.0), np.nextafter(high, -9.0)):
+        inside = (low < number or (left == "[" and number == low)) and (
+            number < high or (right == "]" and number == high)
+        )
+        if inside and np.isfinite(number):
+            assert v.as_number(number, "lam", low, high, open_low=open_low, open_high=open_high) == number
+        else:
+            with pytest.raises(ValueError, match="lam: expected a finite number"):
+                v.as_number(number, "lam", low, high, open_low=open_low, open_high=open_high)
+
+
+def test_a_generator_is_kept_and_a_seed_makes_one() -> None:
+    given = np.random.default_rng(3)
+    assert v.as_generator(given, "rng") is given
+    assert v.as_generator(3, "rng").random() == given.random()
 
 
 def test_what_is_not_observed_becomes_nan() -> None:
