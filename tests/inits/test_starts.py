@@ -151,6 +151,32 @@ def test_lora_ga_takes_no_noise_for_a_direction_of_the_gradient(dtype):
     assert result.fun < problem.value(A, B) < 10.0
 
 
+@pytest.mark.parametrize("unit", [2.0**-40, 1.0, 2.0**40])
+@pytest.mark.parametrize("scale", ["stable", "weight_svd"])
+def test_lora_ga_tells_noise_from_directions_in_every_unit(unit, scale):
+    """In another unit of the inputs the gradient has that unit; the second direction of one of rank 1 is noise."""
+    rng = np.random.default_rng(0)
+    W0, Z = rng.standard_normal((2, 6)) / unit, unit * rng.standard_normal((6, 15))
+    objective = ls.objectives.Softmax(W0, Z, rng.integers(0, 2, 15))
+    for direction, zero in (("ArB2r", True), ("A2rBr", False)):
+        start = inits.LoRAGA(direction, scale).start(ls.Problem(objective, 1), rng)
+        assert np.isfinite(start.A).all()
+        assert start.A.any() != zero
+
+
+def test_lora_ga_draws_among_the_leading_directions():
+    """Of denoising the gradient at 0 is ``-M``: ``r`` of its first ``2r`` triplets, the same in both factors."""
+    M = np.diag([6.0, 5.0, 4.0, 3.0, 2.0, 1.0])
+    chosen = set()
+    for seed in range(40):
+        start = inits.LoRAGA("random", "unit").start(ls.Problem(Denoising(M), 2), np.random.default_rng(seed))
+        places = np.flatnonzero(start.B.any(axis=1))
+        assert places.size == 2
+        assert_allclose(start.A @ start.B.T, np.where(np.isin(np.arange(6), places), -M, 0.0), atol=1e-12)
+        chosen |= set(places.tolist())
+    assert chosen == {0, 1, 2, 3}
+
+
 def test_eva_needs_inputs_that_vary_in_as_many_directions_as_the_rank_and_their_mean_is_none():
     rng = np.random.default_rng(1)
     Z = 5.0 * rng.standard_normal((6, 1)) + rng.standard_normal((6, 2)) @ rng.standard_normal((2, 30))
