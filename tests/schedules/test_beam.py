@@ -136,6 +136,27 @@ def test_svd_gauge_keeps_the_update_and_prunes_optimally():
     assert error == pytest.approx(np.linalg.norm(values[2:]), rel=1e-12)  # Eckart-Young
 
 
+def test_pruning_by_singular_values_leaves_the_best_update_of_a_lower_rank():
+    p, settings = problem(r=4), Beam(importance="svd", expand="none")
+    theta, snapshot = parameters(p), parameters(p, seed=2)
+    P, s, Qt = np.linalg.svd(p.update(theta), full_matrices=False)
+    kept = 1.0 - 0.5 * s[3] / s[:4].sum()  # the last one crosses it
+    after = prune_and_expand(p, theta, snapshot, kept, settings, np.random.default_rng(0))
+    np.testing.assert_allclose(p.update(after), (P[:, :3] * s[:3]) @ Qt[:3], atol=1e-12)
+    assert prune_and_expand(p, theta, snapshot, 1.0, settings, np.random.default_rng(0)) is None
+
+
+def test_reseeded_columns_have_the_lengths_of_the_best_ones():
+    p = problem()
+    theta = parameters(p)
+    after = prune_and_expand(p, theta, theta, 0.3, Beam(expand="reseed", importance="norm"), np.random.default_rng(0))
+    order = np.argsort(-importance(p, theta, "norm"))
+    best, worst = order[:3], order[3:]  # half of them at most
+    B = p.split(after)[1]
+    lengths = [sorted(np.linalg.norm(B[:, columns], axis=0)) for columns in (best, worst)]
+    np.testing.assert_allclose(*lengths, rtol=1e-12)
+
+
 def test_each_snapshot_is_followed_by_an_event_that_keeps_more_than_the_one_before(monkeypatch):
     shares = []
 
