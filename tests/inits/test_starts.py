@@ -48,6 +48,24 @@ def test_every_start_on_every_adapter(name, adapter):
 
 
 @pytest.mark.parametrize("name", list(inits.registry.classes()))
+def test_what_an_init_states_about_the_weight(name):
+    problem, init = linear(adapter=LoRA(alpha=3.0)), inits.registry.make(name, "init")
+    start = init.start(problem, np.random.default_rng(0))
+    merged = np.zeros(problem.shape) if start.merged is None else start.merged
+    assert init.merges == merged.any()
+    assert init.keeps_weight == np.allclose(merged + problem.scale * start.A @ start.B.T, 0.0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "zero", "other"), [("lora", "B", "A"), ("eva", "A", "B")])
+def test_a_factor_that_is_zero_has_to_be_able_to_leave_zero(name, zero, other):
+    init = inits.registry.make(name, "init")
+    assert f"it starts at {zero} = 0, and 'polar' needs nonzero columns" in init.refusal(linear(adapter="polar"))
+    assert f"the factor {zero} is frozen" in init.refusal(linear(adapter=LoRA(frozen=zero)))
+    result = ls.solve(linear(adapter=LoRA(frozen=other)), "gd", name, stop=ls.StoppingRule(max_iter=5))
+    assert result.fun < result.trace.value[0]
+
+
+@pytest.mark.parametrize("name", list(inits.registry.classes()))
 def test_float32(name):
     problem = linear(dtype=np.float32)
     assert start_of(problem, name)[1].dtype == np.float32
@@ -92,6 +110,12 @@ def test_spectral_solves_denoising_without_decay():
     assert_allclose(result.X, U[:, :3] * sigma[:3] @ Vt[:3], atol=1e-12)
 
 
+def test_spectral_takes_a_gradient_of_lower_rank_than_the_factors():
+    M = np.diag([3.0, 0.0, 0.0])
+    start = inits.Spectral().start(ls.Problem(Denoising(M), 2), np.random.default_rng(0))
+    assert_allclose(start.A @ start.B.T, M, atol=1e-12)
+
+
 def test_spectral_refuses_a_stationary_weight():
     with pytest.raises(ValueError, match="the gradient at X = 0 is zero"):
         ls.solve(ls.Problem(Denoising(np.zeros((4, 3))), 2), "gd", "spectral")
@@ -132,6 +156,8 @@ def test_pissa_refuses_objectives_without_a_weight():
         ("Gaussian", {"std": -1.0}, "std"),
         ("Balanced", {"scale": 0.0}, "scale"),
         ("Spectral", {"step": np.inf}, "step"),
+        ("Spectral", {"step": 0.0}, "step"),
+        ("LoRAGA", {"gamma": 0.0}, "gamma"),
     ],
 )
 def test_settings_that_make_no_sense(name, settings, word):
