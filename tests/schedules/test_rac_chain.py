@@ -62,6 +62,9 @@ def test_auto_sketches_the_smaller_side_and_mixed_uses_both():
     assert after(1, RACChain(side="auto"), problem(5, 7)).problem.adapter.frozen == "A"
     seen = {after(1, RACChain(side="mixed"), problem(), seed=s).problem.adapter.frozen for s in range(12)}
     assert seen == {"A", "B"}
+    for probability, frozen in ((0.0, "B"), (1.0, "A")):
+        chains = (after(1, RACChain(side="mixed", probability=probability), problem(), seed=s) for s in range(8))
+        assert {chain.problem.adapter.frozen for chain in chains} == {frozen}
 
 
 def test_chain_reaches_the_full_rank_optimum_and_a_repeated_sketch_stalls():
@@ -129,5 +132,9 @@ def test_chains_refuse_what_makes_no_sense():
         ls.solve(problem().replace(lam=0.1), "gd+cola")
     with pytest.raises(ValueError, match="side"):
         RACChain(side="top")
+    with pytest.raises(ValueError, match="inner: expected an integer >= 1, got 0"):
+        RACChain(inner=0)
+    with pytest.raises(ValueError, match=r"probability: expected a finite number in \[0, 1\], got 1.5"):
+        RACChain(probability=1.5)
     with pytest.raises(ValueError, match=r"sketch.*Did you mean 'haar'"):
         RACChain(sketch="har")
