@@ -254,6 +254,10 @@ def test_refusals():
         Periodic(restart="warm")
     with pytest.raises(ValueError, match="not of this form"):
         ls.solve(linear(adapter="dora"), ls.Method("gd", Periodic(restart="gradient")))
+    with pytest.raises(ValueError, match="it restarts at B = 0, and 'polar' needs nonzero columns"):
+        ls.solve(linear(adapter="polar"), "gd+periodic")
+    with pytest.raises(ValueError, match="unload_fraction"):
+        Periodic(unload_fraction=1.5)
     with pytest.raises(ValueError, match="restarts both factors"):
         ls.solve(linear(adapter=LoRA(frozen="A")), "gd+periodic")
     for name in ("lbfgs", "trust_ncg"):
