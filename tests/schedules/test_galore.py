@@ -8,7 +8,7 @@ import lorasolve as ls
 from lorasolve.adapters import LoRA
 from lorasolve.objectives import Denoising, LinearFineTuning
 from lorasolve.optimizers import GD, Adam
-from lorasolve.schedules import GaLore, GoLore, RACChain
+from lorasolve.schedules import GaLore, GoLore, RACChain, Stage
 
 RANK, PERIOD, STEP = 2, 4, 0.1
 
@@ -133,6 +133,17 @@ def test_with_all_samples_both_reach_the_optimum_of_full_rank():
         assert end.fun == pytest.approx(least, rel=1e-6)
 
 
+@pytest.mark.parametrize(("batch_size", "seen"), [(1, {0, 1, 2}), (2, {1, 2}), (3, {2}), (7, {2}), (None, {2})])
+def test_a_projector_sees_the_samples_of_its_batch(batch_size, seen):
+    """Sample ``k`` has the gradient ``-(k + 1) e_k e_k^T``: of those drawn, each once, the last one leads."""
+    problem = ls.Problem(LinearFineTuning(np.zeros((3, 4)), np.eye(4)[:, :3], np.diag([1.0, 2.0, 3.0])), 1)
+    stage = Stage(problem, np.zeros(problem.size))
+    for side in ("left", "right"):
+        frames = [GaLore(batch_size=batch_size).frame(stage, side, np.random.default_rng(seed)) for seed in range(60)]
+        assert_allclose([np.abs(Q).max() for Q in frames], 1.0, rtol=1e-12)
+        assert {int(np.abs(Q).argmax()) for Q in frames} == seen
+
+
 def test_what_makes_no_sense_is_refused():
     objective = LinearFineTuning(*network(4, 7))
     for problem, words in (
@@ -143,7 +154,8 @@ def test_what_makes_no_sense_is_refused():
             ls.solve(problem, "gd+galore")
     with pytest.raises(ValueError, match="batch_size"):
         ls.solve(ls.Problem(Denoising(np.ones((3, 2))), 1), "gd+galore:batch_size=2")
-    for cls, settings in ((GaLore, {"period": 0}), (GaLore, {"side": "up"}), (GoLore, {"leading": -1})):
+    wrong = ((GaLore, {"period": 0}), (GaLore, {"side": "up"}), (GaLore, {"batch_size": 0}), (GoLore, {"leading": -1}))
+    for cls, settings in wrong:
         with pytest.raises(ValueError, match=next(iter(settings))):
             cls(**settings)
     assert ls.solve(ls.Problem(objective, RANK, adapter=LoRA(alpha=2.0)), "gd+golore").fun > 0.0
