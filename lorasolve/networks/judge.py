@@ -26,7 +26,7 @@ from .linearize import require_outputs, tangent_problem
 from .losses import OutputLoss, as_outputs, bend_of
 from .tangent import TangentCertificate, ratio, tangent_certificate
 from .token_ntk import TangentSolution, solve_tangent
-from .training_objective import DECAYS, Decay, TrainingObjective, as_convexity, half_frozen
+from .training_objective import DECAYS, Decay, TrainingObjective, as_convexity, dropout_of, half_frozen
 from .verdict import NetworkVerdict
 
 T = TypeVar("T")
@@ -460,6 +460,9 @@ class _Case:
     def _next(self, found: TangentCertificate) -> str:
         """Return what to do at a point that is not stationary."""
         steps = "More steps of full-batch training remain"
+        dropped = dropout_of(self.network)
+        if dropped:
+            steps += f", in evaluation mode: with the dropout of training mode ({dropped}) the objective is another"
         if half_frozen(self.network):
             steps = "With one factor frozen, more steps need not end that"
         return (self._worse_than_no_update(found) or steps) + self._of_another_lam(found)

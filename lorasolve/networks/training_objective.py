@@ -221,6 +221,12 @@ def half_frozen(network: Network) -> str:
     return in_short(names)
 
 
+def dropout_of(network: Network) -> str:
+    """Return which modules drop entries in training mode, in short."""
+    kind = require_torch().nn.modules.dropout._DropoutNd
+    return in_short([name for name, module in network.model.named_modules() if isinstance(module, kind) and module.p])
+
+
 def in_short(names: Sequence[str]) -> str:
     """Return the first three names, and how many more there are."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
