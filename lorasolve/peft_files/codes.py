@@ -15,6 +15,9 @@ from .safetensors import ROUNDOFF, TensorFile
 Settings = Callable[[], Mapping[str, object]]
 # Bits of the words into which codes are packed.
 WORD = 32
+# What codes of four bits stand for as floats (E2M1): a sign, two bits of an exponent less 1, and one after the point.
+_HALF = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0]
+_E2M1 = np.array([*_HALF, *(-number for number in _HALF)], np.float32)
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,11 @@ def powers(exponents: Array) -> Array:
     found = np.ldexp(1.0, exponents.astype(np.int32) - 127)
     found[exponents == 255] = np.nan
     return found.astype(np.float32)
+
+
+def e2m1(codes: Array) -> Array:
+    """Return the floats of four bits in bytes, two each along another last axis, that of the lower bits first."""
+    return _E2M1[np.stack([codes & 15, codes >> 4], axis=-1)]
 
 
 def words_of(files: Mapping[str, TensorFile], name: str) -> Array:

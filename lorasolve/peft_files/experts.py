@@ -13,15 +13,12 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from .._support.validate import Array
-from .codes import Coded, powers
+from .codes import Coded, e2m1, powers
 from .folder import UnreadableError, printable
 from .safetensors import ROUNDOFF, TensorFile
 
 _BLOCKS, _SCALES = "_blocks", "_scales"
 _BYTES = 16
-# A sign, two bits of an exponent less 1, and one after the point.
-_HALF = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0]
-_NUMBERS = np.array([*_HALF, *(-number for number in _HALF)], np.float32)
 
 
 def of_expert(
@@ -86,7 +83,7 @@ def _in_mxfp4(files: Mapping[str, TensorFile], name: str, expert: int) -> Coded:
 
     def numbers() -> Array:
         codes = files[name].part(name, expert).decoded()
-        found = _NUMBERS[np.stack([codes & 15, codes >> 4], axis=-1)].reshape(*shape[1:3], 2 * _BYTES)
+        found = e2m1(codes).reshape(*shape[1:3], 2 * _BYTES)
         found *= powers(files[scales].part(scales, expert).decoded())[:, :, None]
         return found.reshape(shape[1], -1)
 

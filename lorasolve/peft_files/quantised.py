@@ -3,8 +3,8 @@
 Beside the codes that bitsandbytes makes of a weight ``name`` lies what they mean. In four bits: ``name.absmax``, the
 largest size in each block of entries, ``name.quant_map``, a table of 16 numbers, and
 ``name.quant_state.bitsandbytes__KIND``, a JSON text with the shape; with double quantisation ``absmax`` is stored as
-codes of eight bits itself. In eight bits: ``SCB``, the largest size in each row. ``packed`` and ``scaled`` have the
-others.
+codes of eight bits itself. In eight bits: ``SCB``, the largest size in each row. ``packed``, ``scaled`` and
+``four_bits`` have the others.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from .._support.validate import Array
 from .codes import Coded, Settings, beside, check, numbers_of
 from .folder import UnreadableError, parse_object, printable
+from .four_bits import is_in_pairs, of_pairs
 from .packed import by_columns, of_compressed, of_mlx
 from .safetensors import TensorFile
 from .scaled import NUMBERS, of_scaled, scales_of
@@ -43,7 +44,8 @@ def coded(
     shape : tuple of int
         Of the weight, or of its transpose.
     settings : callable
-        Returns what the configuration of the model says of the codes; GPTQ and AWQ ask, and scales of blocks.
+        Returns what the configuration of the model says of the codes; GPTQ, AWQ and ModelOpt ask, and scales
+        of blocks.
 
     Raises
     ------
@@ -58,6 +60,8 @@ def coded(
     state = next((other for other in files if other.startswith(f"{name}.quant_state.bitsandbytes__")), None)
     if kind == "U8" and state is not None:
         return _in_four_bits(files, name, state)
+    if kind == "U8" and is_in_pairs(files, name):
+        return of_pairs(files, name, settings)
     if kind == "I8" and beside(name, "weight", _ROW) in files:
         return _in_eight_bits(files, name)
     if kind == "U32" and all(beside(name, "weight", part) in files for part in ("scales", "biases")):

@@ -447,13 +447,83 @@ def test_what_does_not_fit_codes_of_awq(tmp_path, make, change, method, message)
             {"h.0.q.weight_zero_point": np.ones((2, 4), "i4")},
             "weight_zero_point has 8 entries of I32; expected 12 codes",
         ),
-        ({"h.0.q.weight_packed": ("U8", np.ones((20, 24), "u1"))}, "is stored as U8 (quantized?)"),
+        (
+            {"h.0.q.weight_packed": ("U8", np.ones((20, 24), "u1"))},
+            "weight_scale has the shape (20, 4); expected a scale for each 16 of 48 inputs of 20 outputs",
+        ),
     ],
 )
 def test_what_does_not_fit_codes_of_compressed_tensors(tmp_path, make, change, message):
     base = base_of(make, tmp_path / "base", of_compressed()[0] | change)
     layer = layer_over(make, tmp_path, base, (20, 48))
     assert layer.base is None and message in layer.no_base
+
+
+def in_pairs(kind, m=20, n=64, seed=0):
+    """Return the tensors of a weight (m, n) of floats of four bits, and the weight, from the words of each format."""
+    rng = np.random.default_rng(seed)
+    block = 32 if kind == "mxfp4" else 16
+    codes, whole = rng.integers(0, 16, (m, n)), np.float32(rng.uniform(0.5, 300.0))
+    exponents, eights = rng.integers(117, 135, (m, n // block)), rng.integers(0x10, 0x7F, (m, n // block))
+    W = np.empty((m, n))
+    for i in range(m):
+        for j in range(n):
+            sign, exponent, fraction = codes[i, j] >> 3, codes[i, j] >> 1 & 3, (codes[i, j] & 1) / 2
+            W[i, j] = (-1) ** sign * (fraction if exponent == 0 else (1 + fraction) * 2.0 ** (exponent - 1))
+            eight = int(eights[i, j // block])  # 4 bits of an exponent and 3 after the point
+            scale = (1 + (eight & 7) / 8) * 2.0 ** ((eight >> 3) - 7)
+            W[i, j] *= {
+                "nvfp4": scale / float(whole),
+                "modelopt": scale * float(whole),
+                "mxfp4": 2.0 ** (int(exponents[i, j // block]) - 127),
+            }[kind]
+    packed = ("U8", (codes[:, 0::2] + 16 * codes[:, 1::2]).astype("u1"))
+    floats, one = ("F8_E4M3", eights.astype("u1")), np.array([whole])
+    if kind == "nvfp4":
+        return {
+            "h.0.q.weight_packed": packed,
+            "h.0.q.weight_scale": floats,
+            "h.0.q.weight_global_scale": one,
+            "h.0.q.input_global_scale": one,
+        }, W
+    if kind == "modelopt":
+        two = np.array(whole)
+        return {"h.0.q.weight": packed, "h.0.q.weight_scale": floats, "h.0.q.weight_scale_2": two}, W
+    return {"h.0.q.weight_packed": packed, "h.0.q.weight_scale": ("U8", exponents.astype("u1"))}, W
+
+
+@pytest.mark.parametrize("kind", ["nvfp4", "modelopt", "mxfp4"])
+def test_floats_of_four_bits(tmp_path, make, kind):
+    tensors, W = in_pairs(kind)
+    config = {"quantization_config": {"quant_method": "modelopt", "quant_algo": "NVFP4"}}
+    agree(make, tmp_path, base_of(make, tmp_path / "base", tensors, config if kind == "modelopt" else None), W)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "message"),
+    [
+        (
+            "nvfp4",
+            {"h.0.q.weight_global_scale": np.ones(2, "f4")},
+            "weight_global_scale has 2 entries of F32; expected",
+        ),
+        ("nvfp4", {"h.0.q.weight_scale": np.ones((20, 2), "f4")}, "expected a scale for each 16 of 64 inputs"),
+        ("mxfp4", {"h.0.q.weight_scale": ("U8", np.ones((20, 4), "u1"))}, "expected a scale for each 32 of 64 inputs"),
+        ("mxfp4", {"h.0.q.weight_packed": ("U8", np.ones(640, "u1"))}, "is quantized, of the shape (640,)"),
+        ("modelopt", {}, "only the configuration beside it says how"),
+    ],
+)
+def test_what_does_not_fit_floats_of_four_bits(tmp_path, make, kind, change, message):
+    base = base_of(make, tmp_path / "base", in_pairs(kind)[0] | change)
+    layer = layer_over(make, tmp_path, base / "model.safetensors" if kind == "modelopt" else base, (20, 64))
+    assert layer.base is None and message in layer.no_base
+
+
+def test_scales_in_an_order_of_their_own_are_not_read_as_those_of_modelopt(tmp_path, make):
+    config = {"quantization_config": {"quant_method": "other"}}
+    base = base_of(make, tmp_path / "base", in_pairs("modelopt")[0], config)
+    layer = layer_over(make, tmp_path, base, (20, 64))
+    assert layer.base is None and "by other; two codes a byte beside a weight_scale_2" in layer.no_base
 
 
 @pytest.mark.parametrize("version", ["gemv", "GEMV_fast", "llm-awq"])
