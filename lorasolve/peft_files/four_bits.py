@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from .._support.validate import Array
 from .codes import Coded, Settings, beside, check, e2m1, numbers_of, powers
 from .folder import UnreadableError, printable
