@@ -43,7 +43,8 @@ def unsettled(point: Point, as_given: Point, first: Stationarity, tol: float, on
     ``as_given`` is the point before its factors were balanced, and ``onward`` is said where more of the run may help.
     """
     problem, convex = point.problem, point.problem.objective.facts.convex is True
-    if convex and problem.units.slope <= point.lam:
+    # Beside a far larger decay a slope is lost in the sum with it, not in its share.
+    if convex and problem.units.slope <= point.lam and problem.units.share == 0.0:
         return (
             f"||grad L|| = {first.grad_norm:.2e}, but the gradient of f at X = 0 is 0, so nothing says what is "
             "small; X = 0 is optimal: ask there, at factors of 0"

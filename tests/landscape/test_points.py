@@ -851,3 +851,14 @@ def test_a_right_hessian_is_not_accused_where_it_vanishes(right, unit):
     x = unit * (9.0 + 17.0**0.5) / 4.0
     there = ls.verdict(problem, ([[x**0.5]], [[x**0.5]]), search=True)
     assert there.second_order.smallest > 0.0 and ("Hessian products that differ" in there.reason) == (not right)
+
+
+@pytest.mark.parametrize("lam", [1e3, 1e17, 1e100])
+def test_a_gradient_at_zero_that_is_lost_beside_the_decay_is_not_called_zero(lam):
+    """``G(0) = -M``, also where ``lam + ||M||_2 == lam`` in floating point."""
+    M = np.diag([3.0, 2.0, 1.0])
+    point = np.full((3, 2), 1e-3), np.full((3, 2), 1e-3)
+    lost = landscape.verdict(ls.Problem(ls.objectives.Denoising(M), 2, lam), point)
+    assert lost.kind == "not_converged" and lost.reason.endswith("continue the run")
+    none = landscape.verdict(ls.Problem(ls.objectives.Denoising(0.0 * M), 2, lam), point)
+    assert none.kind == "not_converged" and "the gradient of f at X = 0 is 0" in none.reason
