@@ -54,6 +54,26 @@ def test_what_was_waited_while_nothing_was_asked_means_nothing(world):
     assert not company.look(2)
 
 
+@pytest.mark.parametrize(("given", "threads"), [("1", 1), ("3", 3), ("4096", 4096), ("007", 7)])
+def test_the_environment_sets_threads_where_nothing_else_has(monkeypatch, given, threads):
+    monkeypatch.setattr(_threads, "_setting", None)
+    monkeypatch.setenv("LORASOLVE_NUM_THREADS", given)
+    assert _threads.get_threads() == threads
+    _threads.set_threads(2)
+    assert _threads.get_threads() == 2
+    monkeypatch.setattr(_threads, "_setting", None)
+    monkeypatch.delenv("LORASOLVE_NUM_THREADS")
+    assert _threads.get_threads() == _threads.available_threads() >= 1
+
+
+@pytest.mark.parametrize("given", ["0", "4097", "-1", "two", "", "1.0", "\u00b2", "9" * 30, " 2"])
+def test_what_is_no_number_of_threads_is_refused_by_the_name_of_the_variable(monkeypatch, given):
+    monkeypatch.setattr(_threads, "_setting", None)
+    monkeypatch.setenv("LORASOLVE_NUM_THREADS", given)
+    with pytest.raises(ValueError, match="LORASOLVE_NUM_THREADS: expected an integer from 1 to 4096, got"):
+        _threads.get_threads()
+
+
 def problems():
     rng = np.random.default_rng(0)
     rows, cols = np.divmod(rng.choice(400 * 300, 30_000, replace=False), 300)

@@ -1,5 +1,7 @@
 """Periodic merging: what an unload leaves alone, exact stages, rank accounting, weight decay, combinations."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -243,6 +245,30 @@ def test_continuing_a_merged_run():
     assert second.trace.value[0] == pytest.approx(first.fun, rel=1e-12)
     f = problem.objective.value_and_grad(second.X)[0]
     assert f == pytest.approx(second.fun, rel=1e-10) and f < first.fun
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"problem": None}, TypeError, "stage.problem: expected a Problem, got None"),
+        ({"theta": np.zeros(3)}, ValueError, "stage.theta: expected a vector of 22 parameters"),
+        ({"theta": [0.0] * 22}, ValueError, "stage.theta: expected a vector of 22 parameters"),
+        ({"merged": np.zeros((5, 6))}, ValueError, r"stage.merged: expected None or an array of shape \(6, 5\)"),
+        ({"merged": np.zeros((6, 5), int)}, ValueError, r"stage.merged: expected .* in floating point"),
+        ({"memory": [1]}, TypeError, "stage.memory: expected a dict, got"),
+    ],
+)
+def test_a_stage_is_of_its_problem(changes, error, words):
+    stage = random_stage(linear())
+    with pytest.raises(error, match=words):
+        replace(stage, **changes)
+
+
+def test_what_a_stage_remembers_changes_nothing_else():
+    stage = random_stage(linear()).remember(first=1)
+    later = stage.remember(first=2, second=3)
+    assert (stage.memory, later.memory) == ({"first": 1}, {"first": 2, "second": 3})
+    assert later.problem is stage.problem and later.theta is stage.theta and later.merged is stage.merged
 
 
 def test_refusals():
