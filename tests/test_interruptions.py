@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from lorasolve._support.files import write_together
+from lorasolve._support.files import is_alive, write_together
 from lorasolve._support.interruptions import patience, undisturbed
 from lorasolve.cli import main
 from lorasolve.executors.base import Pool
@@ -284,6 +284,27 @@ def test_files_of_one_run_appear_together(monkeypatch: pytest.MonkeyPatch, namel
         write_together({name: lambda file, content=content: file.write(content) for name in ("a", "b")})
         assert [pathlib.Path(name).read_bytes() for name in ("a", "b")] == [content, content]
     assert sorted(os.listdir()) == ["a", "b", "d.npz"]
+
+
+@pytest.mark.parametrize("nameless", [True, False])
+def test_files_are_readable_to_whom_files_of_the_process_are(monkeypatch: pytest.MonkeyPatch, nameless: bool) -> None:
+    if not nameless:
+        monkeypatch.setattr("lorasolve._support.files._open_nameless", lambda folder: None)
+    before = os.umask(0o027)
+    try:
+        pathlib.Path("plain").write_bytes(b"")
+        write_together({"a": lambda file: file.write(b"1")})
+        assert os.stat("a").st_mode == os.stat("plain").st_mode
+        assert os.umask(0o027) == 0o027
+    finally:
+        os.umask(before)
+
+
+def test_a_process_is_alive_until_it_has_been_waited_for() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        assert is_alive(os.getpid()) and is_alive(process.pid)
+    assert not is_alive(process.pid)
+    assert is_alive(1)  # another user's, where tests do not run as root
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="needs a limit on the size of files")
