@@ -59,6 +59,18 @@ def test_the_rate_is_that_of_the_smallest_eigenvalue_off_the_symmetries(scale) -
     assert row.measured_rate == pytest.approx(row.predicted_rate, rel=1e-4)
 
 
+@pytest.mark.parametrize(("step", "known"), [(0.075, True), (0.083, False)])
+def test_how_long_a_step_may_be_depends_on_the_scaling(step, known) -> None:
+    """With ``s = 4``, ``lam/s = 1/8``: ``sigma = 3 - 1/8``, ``mu = 2 lam/s``, and steps up to ``2/(s (mu + M))``, 0.08.
+
+    ``M`` is the bound ``2 lam/s + 2 sigma``; the largest curvature is ``2 sigma``, and the longer step converges too.
+    """
+    problem = ls.Problem(Denoising(np.diag([3.0, 0.1])), 1, LAM, adapter=ls.adapters.LoRA(alpha=4.0))
+    row = ls.compare(problem, [f"gd:step_size={step}"], stop=TIGHT).rows[0]
+    assert row.is_global
+    assert row.predicted_rate == (pytest.approx(1 - step * 4 * 0.25, abs=1e-9) if known else None)
+
+
 @pytest.mark.parametrize(
     ("values", "rank", "method", "lam"),
     [
