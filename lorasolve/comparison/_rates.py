@@ -55,7 +55,7 @@ def predicted_rate(problem: Problem, at: Result, rank: int, shortest: float, lon
         The steps taken lie between them; the longest is at most ``2/(mu + M)`` for a bound ``M`` on all curvatures.
     """
     constants = known_constants(problem.objective, problem.rank)
-    if constants is None or constants.rsc_low <= 0.0 or problem.lam == 0.0:
+    if constants is None:
         return None
     point = canonical(problem, at.A, at.B)
     ((A, B),), (G,), lam, alpha = point.factors, point.gradients(), point.lam, constants.rsc_low
@@ -71,7 +71,7 @@ def predicted_rate(problem: Problem, at: Result, rank: int, shortest: float, lon
         mu = min(2.0 * alpha * least, 2.0 * lam, alpha * least + free)
     # proofs/descent_lemma.local_curvature: at the optimum ||G||_2 = lam and ||A||_2^2 = ||B||_2^2 = sigma_1.
     largest = 2.0 * lam + 2.0 * constants.rsm_high * float(sigma[0])
-    # The factors of the canonical point are sqrt(s) times those of the problem.
+    # Without lam or strong convexity mu is 0. The canonical factors are sqrt(s) times those of the problem.
     if mu <= 0.0 or longest * problem.scale * (mu + largest) > 2.0:
         return None
     return 1.0 - shortest * problem.scale * mu

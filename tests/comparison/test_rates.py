@@ -43,9 +43,11 @@ def test_the_rate_has_the_curvature_of_the_loss(rank) -> None:
     curvature, target = 4.0, np.diag([0.6, 0.1])
     Z = np.sqrt(2.0 * curvature) * np.eye(2)
     problem = ls.Problem(LinearFineTuning(np.zeros((2, 2)), Z, target @ Z), rank, 2.0)
-    row = ls.compare(problem, ["gd:step_size=0.05"], stop=TIGHT).rows[0]
+    row, long = ls.compare(problem, ["gd:step_size=0.05", "gd:step_size=0.38"], stop=TIGHT).rows
     assert row.predicted_rate == pytest.approx(1 - 0.05 * 2 * curvature * 0.1, abs=1e-9)
     assert row.measured_rate == pytest.approx(row.predicted_rate, rel=1e-5)
+    # 2/(mu + M) = 2/5.6 with the bound M = 2 lam + 2 c sigma.
+    assert long.is_global and long.predicted_rate is None
 
 
 @pytest.mark.parametrize("scale", [1.0, 4.0])
