@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
 import scipy.sparse
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, GroupKFold, KFold
 from sklearn.pipeline import make_pipeline
@@ -315,9 +316,35 @@ def test_nuclear_norm_regression_is_optimal() -> None:
     assert np.linalg.norm(G, 2) <= 0.3 * (1 + 1e-4)
     assert np.vdot(G, model.coef_) == pytest.approx(-0.3 * np.linalg.norm(model.coef_, "nuc"), rel=1e-5)
     np.testing.assert_allclose(model.intercept_, Y.mean(0) - model.coef_ @ X.mean(0))
+    residual = Y - model.predict(X)
+    value = np.vdot(residual, residual) / (2 * len(X)) + 0.3 * np.linalg.norm(model.coef_, "nuc")
+    assert model.certificate_.value == pytest.approx(value, rel=1e-10)
+    assert NuclearNormRegression().fit(X, Y).lam_ == pytest.approx(0.1 * np.linalg.norm(Yc.T @ Xc / len(X), 2))
     steps = make_pipeline(StandardScaler(), NuclearNormRegression())
     search = GridSearchCV(steps, {"nuclearnormregression__lam": [0.01, 10.0]}).fit(X, Y)
     assert search.best_params_["nuclearnormregression__lam"] == 0.01
+
+
+@pytest.mark.parametrize("estimator", [NuclearNormRegression(0.3, tol=1e-10), ReducedRankRegression(2)], ids=repr)
+def test_without_an_intercept_nothing_is_centred(estimator) -> None:
+    """A row ``(-x, -y)`` for each ``(x, y)`` makes the means zero, and no slope of lines through 0 another one."""
+    X, Y = regression_data()
+    X, Y = X + 1.0, Y + 2.0
+    through_zero = clone(estimator).set_params(fit_intercept=False).fit(X, Y)
+    both = clone(estimator).fit(np.vstack([X, -X]), np.vstack([Y, -Y]))
+    np.testing.assert_allclose(through_zero.coef_, both.coef_, atol=1e-7)
+    np.testing.assert_array_equal(through_zero.intercept_, 0.0)
+    np.testing.assert_allclose(both.intercept_, 0.0, atol=1e-12)
+    assert not np.allclose(clone(estimator).fit(X, Y).coef_, both.coef_, atol=1e-2)
+
+
+@pytest.mark.parametrize("estimator", [NuclearNormRegression(0.3), ReducedRankRegression(1)], ids=repr)
+def test_one_target_has_no_axis_where_it_was_given_without_one(estimator) -> None:
+    X, Y = regression_data()
+    flat, column = clone(estimator).fit(X, Y[:, 0]), clone(estimator).fit(X, Y[:, :1])
+    assert (flat.coef_.shape, column.coef_.shape) == ((X.shape[1],), (1, X.shape[1]))
+    assert isinstance(flat.intercept_, float) and column.intercept_.shape == (1,)
+    np.testing.assert_array_equal(flat.predict(X), column.predict(X)[:, 0])
 
 
 def test_bad_entries_are_refused() -> None:
