@@ -18,6 +18,7 @@ from ..convex import ConvexResult, solve_convex
 from ..objectives import as_held_out
 from ..objectives.base import Objective
 from ..objectives.completion import MatrixCompletion
+from ..objectives.denoising import Denoising
 from ..problem import Problem
 from ..result import loss_of
 from ..tables import Column, Record, Tabular
@@ -30,6 +31,7 @@ Fold = tuple[Objective, Objective, float]
 RISES, QUOTIENT = 3, 2.0
 # What to do where no part of the data can be held out.
 _HELD_OUT = "give held_out (in an archive: keys that end in '_test')"
+_ENTRIES = ", or the entries of M one by one, as MatrixCompletion.from_dense(M) has them: the loss is the same"
 
 
 @dataclass(frozen=True, eq=False)
@@ -312,7 +314,8 @@ def _folds(objective: Objective, folds: int, seed: int, means: str) -> list[Fold
     entries = isinstance(objective, MatrixCompletion)
     count = objective.values.size if isinstance(objective, MatrixCompletion) else objective.facts.n_samples
     if count is None:
-        raise ValueError(f"problem: {objective.label} has neither entries nor samples to hold out; {_HELD_OUT}")
+        remedy = f"{_HELD_OUT}{_ENTRIES if isinstance(objective, Denoising) else ''}"
+        raise ValueError(f"problem: {objective.label} has neither entries nor samples to hold out; {remedy}")
     reason = None if entries else objective.batch_refusal()
     if reason is not None:
         raise ValueError(f"problem: {reason}; {_HELD_OUT}")
