@@ -539,6 +539,34 @@ def test_errors_name_the_option_that_was_typed(data, capsys, arguments, message)
     assert capsys.readouterr().err.startswith(f"lorasolve {arguments[0]}: {message}")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["solve", "--split-seed", "3"], "--split-seed: expected beside --test-fraction, the seed"),
+        (["path", "--split-seed", "3"], "--split-seed: expected beside --test-fraction or --folds, the seed"),
+        (["solve", "--init", "gaussian", "--method", "gd~balanced"], "--init: expected a method that sets no start"),
+        (["solve", "--init", "gaussian", "--method", "gd~lora"], "--init: expected a method that sets no start"),
+        (["compare", "--init", "gaussian", "--methods", "gd~balanced", "adam~lora"], "--init: expected a method that"),
+        (["compare", "--init", "nothing", "--methods", "all"], "--init: '--methods all' shows each method from the"),
+        (["solve", "--lam", "0.1", "--method", "gd/lam=0"], "--lam: the method 'gd/lam=0' sets its own"),
+        (["solve", "--adapter", "dora", "--method", "gd@lora:alpha=2"], "--adapter: the method 'gd@lora:alpha=2' sets"),
+        (["prove", "--list", "--brief"], "--list: expected without --brief"),
+        (["prove", "weyl", "--json", "--brief"], "--brief: expected without --json"),
+        (["study", "grid.toml", "--store", "runs", "--by", "seed", "--json"], "--by: expected without --json"),
+        (["study", "split.toml", "--store", "runs"], "split.toml: problem: split_seed: expected beside test_fraction"),
+    ],
+)
+def test_an_option_that_would_change_nothing_is_refused(tmp_path, capsys, monkeypatch, arguments, message) -> None:
+    """Each was taken without a word, and the answer was that without it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "grid.toml").write_text("[axes]\nseed = [0]\n[run]\nmax_iter = 3\n")
+    (tmp_path / "r.csv").write_text("0,0,1\n0,1,2\n1,0,3\n")
+    split = 'objective = "completion"\ndata = "r.csv"\nsplit_seed = 1\nlam = 1.0\n'
+    (tmp_path / "split.toml").write_text(f"[problem]\n{split}[axes]\nseed = [0]\n")
+    assert main(arguments) == 2
+    assert capsys.readouterr().err.startswith(f"lorasolve {arguments[0]}: {message}")
+
+
 def test_only_what_an_error_begins_with_is_named_by_its_option(data, capsys, monkeypatch) -> None:
     monkeypatch.setattr(ls.convex.Prox, "run", ls.convex.ConvexRoute.run)
     assert main(["convex", "--objective", "denoising", data, "--route", "prox", "--lam", "1"]) == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -68,9 +68,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> Any:
         metavar="P",
         help="completion: share of the entries held out, from 0 (default) to below 1",
     )
-    group.add_argument(
-        "--split-seed", type=int, default=0, metavar="N", help="completion: seed of that choice (default 0)"
-    )
+    group.add_argument("--split-seed", type=int, metavar="N", help="completion: seed of that choice (default 0)")
     add_format_arguments(group)
     return group
 
@@ -101,7 +99,6 @@ def add_run_arguments(parser: argparse.ArgumentParser, max_iter: int | None = No
     group = parser.add_argument_group("run")
     group.add_argument(
         "--init",
-        default="lora",
         metavar="SPEC",
         help="start of the methods that do not set their own, for example gaussian:std=0.1 (default lora; "
         "'lorasolve list inits' shows all names)",
@@ -162,6 +159,9 @@ def layers_from(args: argparse.Namespace) -> int:
 
 def task_from(args: argparse.Namespace) -> Task:
     """Return the task that the arguments name."""
+    if args.split_seed is not None and not args.test_fraction and getattr(args, "folds", None) is None:
+        beside = "--test-fraction or --folds" if hasattr(args, "folds") else "--test-fraction"
+        raise ValueError(f"--split-seed: expected beside {beside}, the seed of whose choice it is")
     of_ratings = ("center", "test_fraction", "delimiter", "columns", "skip_missing")
     given = ", ".join("--" + name.replace("_", "-") for name in of_ratings if getattr(args, name))
     if args.objective is None:
@@ -178,9 +178,14 @@ def task_from(args: argparse.Namespace) -> Task:
             path,
             center=args.center,
             test_fraction=args.test_fraction,
-            seed=args.split_seed,
+            seed=split_seed_from(args),
             form=format_from(args),
         )
+
+
+def split_seed_from(args: argparse.Namespace) -> int:
+    """Return the seed by which data are held out, and divided into folds."""
+    return 0 if args.split_seed is None else args.split_seed
 
 
 def undecayed_problem(args: argparse.Namespace, task: Task) -> Problem:
@@ -208,8 +213,13 @@ def stopping_from(args: argparse.Namespace, optimizer: Optimizer | type[Optimize
         return replace(rule_of(None, optimizer), **{key: value for key, value in given.items() if value is not None})
 
 
-def method_from(args: argparse.Namespace, text: str) -> Method:
-    """Return the method that a text stands for; ``--init`` is the start of one that does not set its own."""
-    method = Method.parse(text)
+def methods_from(args: argparse.Namespace, texts: Sequence[str]) -> list[Method]:
+    """Return the methods that texts stand for; ``--init`` is the start of those that do not set their own."""
+    methods = [Method.parse(text) for text in texts]
+    if args.init is None:
+        return methods
     init = init_registry.make(args.init, "--init")
-    return replace(method, init=init) if method.init == Method().init else method
+    open_to_it = ["~" not in text for text in texts]
+    if not any(open_to_it):
+        raise ValueError(f"--init: expected a method that sets no start of its own, got {' '.join(texts)}")
+    return [replace(method, init=init) if takes else method for method, takes in zip(methods, open_to_it)]

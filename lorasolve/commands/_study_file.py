@@ -207,6 +207,8 @@ def _problem(table: dict[str, Any], folder: pathlib.Path, axes: dict[str, Any], 
         options |= {key: key for key in ("center", "test_fraction", *form)}
         with as_options(**{key: f"problem: {option}" for key, option in options.items()}):
             task = read_task(name, path, form=TextFormat(**written), **given)
+        if "split_seed" in table and not table.get("test_fraction"):
+            raise ValueError("problem: split_seed: expected beside test_fraction, the seed of whose choice it is")
     else:
         task = digits_task()
     lam = table.get("lam", task.lam)

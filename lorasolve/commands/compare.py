@@ -20,7 +20,7 @@ from ._arguments import (
     add_run_arguments,
     add_worker_arguments,
     as_options,
-    method_from,
+    methods_from,
     problem_from,
     stopping_from,
     task_from,
@@ -81,7 +81,9 @@ class CompareCommand(Command):
         from ..comparison.runs import MOST_STARTS
 
         everything = args.methods == ["all"]
-        methods: Any = "all" if everything else [method_from(args, text) for text in args.methods]
+        if everything and args.init is not None:
+            raise ValueError("--init: '--methods all' shows each method from the start that it wants; name the methods")
+        methods: Any = "all" if everything else methods_from(args, args.methods)
         seeds = args.seeds if args.seeds is not None else (ALL_SEEDS if everything else 1)
         as_integer(seeds, "--seeds", 1, MOST_STARTS)
         stop = stopping_from(args)

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 from .._support.text import component_text
 from ..io import envelope, json_writer
 from ..plotting import COLOURS, figure_writer
-from ._arguments import add_data_arguments, add_output_arguments, as_options, task_from, undecayed_problem
+from ._arguments import (
+    add_data_arguments,
+    add_output_arguments,
+    as_options,
+    split_seed_from,
+    task_from,
+    undecayed_problem,
+)
 from ._output import certified, metrics_line, outputs, picture_suffix, quality_of, write_and_emit
 from .base import Command, ExitCode
 
@@ -109,8 +116,9 @@ def _computed(args: argparse.Namespace, task: Task, problem: Problem) -> Path | 
             folds = 2 if args.folds is None else args.folds
             # One mean is off already: as it is a constant, what each fit leaves beyond its own is the same without it.
             means = "global" if args.center else "none"
+            seed = split_seed_from(args)
             return cross_validate(
-                problem, lams, folds, args.tol, held_out=held_out, means=means, seed=args.split_seed, progress=progress
+                problem, lams, folds, args.tol, held_out=held_out, means=means, seed=seed, progress=progress
             )
         found = path(problem, lams, args.tol, progress=progress)
     if found.interrupted and not found.points:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 MANY = 8  # theorems for which worker processes, which import the package and all proofs, are worth their start
 # What --list does not do.
-_WRITE_OR_CHECK = ("latex", "page", "coq", "coq_check", "export")
+_WRITE_OR_CHECK = ("brief", "latex", "page", "coq", "coq_check", "export")
 
 
 class ProveCommand(Command):
@@ -63,6 +63,8 @@ class ProveCommand(Command):
         chosen = {_called(name, args.names, theorems): _theorem(name, theorems) for name in args.names or theorems}
         if args.list:
             return _list(args, chosen)
+        if args.brief and args.json:
+            raise ValueError("--brief: expected without --json, whose document has the counterexamples")
         _refuse_unwritable(args, chosen)
         pinned = [name for name in chosen if chosen[name] is theorems.get(name)]
         reports = []

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from .._support.hints import on_the_command_line
 from .._support.text import number
+from ..adapters import LoRA
+from ..adapters import registry as adapter_registry
 from ..io import envelope, json_writer, result_writer
-from ..method import GRAMMAR
+from ..method import GRAMMAR, Method
 from ..problem import Problem
 from ..status import Status
 from ._arguments import (
@@ -17,7 +19,7 @@ from ._arguments import (
     add_problem_arguments,
     add_run_arguments,
     as_options,
-    method_from,
+    methods_from,
     problem_from,
     stopping_from,
     task_from,
@@ -53,7 +55,8 @@ class SolveCommand(Command):
         from ..certificates import certify
         from ..engine import solve
 
-        method = method_from(args, args.method)
+        (method,) = methods_from(args, [args.method])
+        _refuse_twice(args, method)
         stop = stopping_from(args, method.optimizer)
         saved, report = outputs(args, ".npz", ".json") if args.out is not None else (None, None)
         run = uuid.uuid4().hex
@@ -80,6 +83,15 @@ class SolveCommand(Command):
             writes = {saved: result_writer(problem, result, task.arguments, run), report: json_writer(document)}
         write_and_emit(args, document, _text(task.title, problem, result, certificate, document["metrics"]), writes)
         return _exit_code(result, certificate, args.require_certificate)
+
+
+def _refuse_twice(args: argparse.Namespace, method: Method) -> None:
+    """Refuse what the method says otherwise, so that it would count for nothing."""
+    if args.lam is not None and method.lam is not None:
+        raise ValueError(f"--lam: the method {args.method!r} sets its own; give one of them")
+    adapter = adapter_registry.make(args.adapter, "--adapter")
+    if method.adapter is not None and adapter not in (method.adapter, LoRA()):
+        raise ValueError(f"--adapter: the method {args.method!r} sets its own; give one of them")
 
 
 def _text(

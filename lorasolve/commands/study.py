@@ -78,6 +78,8 @@ class StudyCommand(Command):
             raise ValueError("GRID: expected a .toml file, or --status DIR")
         if (args.html is None) != (args.phase is None):
             raise ValueError("--phase, --html: give both, as in --phase lam rank 'share of spurious ends' --html F")
+        if args.by is not None and args.json and args.latex is None:
+            raise ValueError("--by: expected without --json, whose rows are single runs, or beside --latex")
         written = {"--csv": args.csv, "--latex": args.latex, "--html": args.html}
         study = read_study(args.file)
         keep_inputs([args.file, *sources(args.file)], written)
