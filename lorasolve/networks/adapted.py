@@ -316,7 +316,8 @@ def _refuse_stacked(layer: AdaptedLayer) -> None:
     if layer.stacked:
         raise ValueError(
             f"model: {layer.name} is a parameter that target_parameters of PEFT adapts, and no layer: a monitor can "
-            "watch it, and it cannot be judged"
+            "watch it, and it cannot be judged (networks.tangent_certificate bounds what is left to gain, from factors "
+            "and gradients as matrices; after merge_and_unload() the parameter has the latter)"
         )
 
 

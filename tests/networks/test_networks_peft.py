@@ -24,6 +24,7 @@ from lorasolve.networks import (  # noqa: E402
     judge,
     linearize,
     read_optimizer_state,
+    tangent_certificate,
 )
 from lorasolve.networks.linearize import tangent_problem  # noqa: E402
 from lorasolve.networks.training_objective import in_short  # noqa: E402
@@ -556,11 +557,38 @@ def test_a_monitor_watches_each_expert_of_a_parameter_that_is_adapted(turned):
             # <A, dA> = <B, dB> of an expert, whose gradients vanish together where it has no sample.
             assert (reading.grad > 0.0, reading.grad == 0.0) == (e < 2, e == 2)
             assert reading.mismatch is None if e == 2 else reading.mismatch < 1e-12
-    with pytest.raises(ValueError, match=r"1\.down\[0\] is a parameter that target_parameters of PEFT adapts"):
+    wrong = r"1\.down\[0\] is a parameter that target_parameters of PEFT adapts.*networks\.tangent_certificate bounds"
+    with pytest.raises(ValueError, match=wrong):
         judge(model, lambda m, x: m(x).square().sum(1), [torch.randn(8, 5)], LAM)
     model.merge_adapter()
     with pytest.raises(ValueError, match="is merged into its weight"):
         monitor.step(model)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_experts_have_the_certificate_of_their_matrices(turned):
+    """As the refusal of a judgement says: gradients in the factors are those that PEFT's own backward pass leaves."""
+    torch.manual_seed(0)
+    config = peft.LoraConfig(r=2, lora_alpha=6, target_modules=[], target_parameters=["1.up"])
+    model = peft.get_peft_model(torch.nn.Sequential(torch.nn.Linear(5, 5), Experts(turned)).double(), config)
+    for name, part in model.named_parameters():
+        if "lora_" in name:
+            part.data.normal_()
+    x = torch.randn(8, 5).double()
+    loss = model(x).square().sum()
+    loss.backward()
+    A, B = ({n: p for n, p in model.named_parameters()}[f"base_model.model.1.lora_{k}.default.weight"] for k in "BA")
+    columns = [(A[:, e::3], B[2 * e : 2 * e + 2].T) for e in range(3)]
+    slopes = [(A.grad[:, e::3] + LAM * a, B.grad[2 * e : 2 * e + 2].T + LAM * b) for e, (a, b) in enumerate(columns)]
+    merged = model.merge_and_unload()
+    merged.requires_grad_(True)
+    merged(x).square().sum().backward()
+    G = [3.0 * part.numpy() for part in merged[1].up.grad]
+    G = [g if g.shape == (len(a), len(b)) else g.T for g, (a, b) in zip(G, columns)]
+    factors = [(a.detach().numpy(), b.detach().numpy()) for a, b in columns]
+    found = tangent_certificate(float(loss.detach()), G, factors, LAM)
+    for layer, pair in zip(found.layers, slopes):
+        assert layer.stationarity == pytest.approx(math.hypot(*(float(part.norm()) for part in pair)), rel=1e-9)
 
 
 def test_parts_trained_in_full_are_named_among_the_premises():
