@@ -797,6 +797,19 @@ def test_a_matrix_that_tends_to_zero_is_held_against_a_length_of_its_own(matrice
     assert method != "lbfgs" or silent or (result.success and landscape.verdict(problem, result).stationarity.is_fosp)
 
 
+@pytest.mark.parametrize("times", [1e3, 1e4])
+def test_a_run_that_has_converged_is_stationary_for_a_verdict_whatever_its_start(times):
+    """Held against the start, the matrix that tends to 0 had ended a run that a verdict called not stationary."""
+    parts = [InUnits(Denoising(np.diag(d)), c, 1.0) for d, c in (([3.0, 2.0], 1.0), ([1e3, 5e2], 1e-10))]
+    for part in parts:
+        part.smoothness = None
+    problem, rng = MultiProblem(Separable(parts), 2, 1.0), np.random.default_rng(0)
+    for _ in range(10):
+        A, B = np.eye(2), times * rng.standard_normal((2, 2, 2))
+        result = ls.solve(problem, "lbfgs", ((A, B[0]), (A, B[1])), stop=ls.StoppingRule(max_iter=5000))
+        assert result.success and landscape.verdict(problem, result).stationarity.is_fosp
+
+
 @pytest.mark.parametrize("unit", [1e-12, 1e-15])
 def test_a_start_far_longer_than_the_data_is_no_measure_of_what_is_small(unit):
     """No smoothness is stated, and 0 is optimal: with the start for a length runs ended at up to 1.05 times f(0)."""

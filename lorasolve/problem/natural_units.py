@@ -258,6 +258,9 @@ def hides_gradient(
     if not suspects:
         return False
     alone, length = problem.alone(theta), frobenius_norm(theta)
+    if not problem.units.vanishes:
+        # Nothing else is known of a point without its run: one that has converged is stationary there too.
+        start = min(start, length)
     for k in suspects:
         own = alone[k].units
         least = least_length(alone[k], own, start, length)
