@@ -127,6 +127,10 @@ def show(text: str, flush: bool = False) -> None:
             f"stdout: expected an encoding that has the character {error.object[error.start]!a}, as with "
             f"PYTHONIOENCODING=utf-8, got {sys.stdout.encoding}"
         ) from None
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # which names no file
+        raise OSError(error.errno, error.strerror, "stdout") from None
 
 
 def terminal_width() -> int | None:
