@@ -55,6 +55,23 @@ def test_what_another_call_has_done_meanwhile_is_not_done_again(tmp_path, capsys
     assert runs.digest() == study().run(tmp_path / "lone", backend="serial").digest()
 
 
+def test_files_of_one_store_that_are_copied_into_another_make_one_of_both(tmp_path):
+    """Factors too; runs that both have count once."""
+    study(20).run(tmp_path / "first", backend="serial")
+    part = ls.Study(study().problem, axes={"seed": range(15, 40)}, method="lbfgs", measure=noted)
+    other = part.run(tmp_path / "second", backend="serial")
+    shutil.copytree(tmp_path / "second", tmp_path / "first", dirs_exist_ok=True)
+    seen.clear()
+    both = study().run(tmp_path / "first", backend="serial")
+    assert not seen and not both.damaged and len(both) == 40
+    assert both.digest() == study().run(tmp_path / "lone", backend="serial").digest()
+    factors = {record["key"]: other.factors(record) for record in other}
+    for record in both:
+        if record["key"] in factors:
+            for mine, theirs in zip(both.factors(record), factors[record["key"]]):
+                assert np.array_equal(mine, theirs)
+
+
 def test_runs_that_no_other_call_has_done_are_all_done(tmp_path):
     seen.clear()
     runs = study().run(tmp_path / "runs", backend=Meanwhile())
