@@ -451,6 +451,9 @@ def test_certify_takes_no_other_problem_than_that_of_a_saved_result(capsys, data
     capsys.readouterr()
     assert main(["certify", "r.npz", "--lam", "2"]) == 2
     assert "holds its problem" in capsys.readouterr().err
+    for option in (["--lam", "0"], ["--split-seed", "0"], ["--test-fraction", "0.1"], ["--duplicates", "last"]):
+        assert main(["certify", "r.npz", *option]) == 2  # they were taken without a word
+        assert f"give no options for another one, as {option[0]}\n" in capsys.readouterr().err
 
 
 def test_completion_from_a_ratings_file(capsys) -> None:

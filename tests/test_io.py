@@ -176,6 +176,42 @@ def test_a_fourth_field_that_cannot_be_decimals_is_left_alone(tmp_path: pathlib.
     assert read_ratings(written(tmp_path, "r.csv", text)).values.tolist() == [3.0, 4.0]
 
 
+GIVEN_AGAIN = "b,y,1\na,x,5\na,y,2\na,x,4\nb,y,1.5\na,x,0\n"
+
+
+@pytest.mark.parametrize(
+    ("how", "values"), [("last", {"ax": 0.0, "ay": 2.0, "by": 1.5}), ("mean", {"ax": 3.0, "ay": 2.0, "by": 1.25})]
+)
+def test_of_several_lines_of_an_entry_the_last_or_the_mean_counts(tmp_path, monkeypatch, capsys, how, values) -> None:
+    """By hand; a table of recommendations leaves these entries out, and a study reads the same file."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r.csv").write_text(GIVEN_AGAIN)
+    ratings = read_ratings(tmp_path / "r.csv", TextFormat(duplicates=how))
+    rows, cols = ratings.row_labels[ratings.rows], ratings.col_labels[ratings.cols]
+    assert dict(zip(np.char.add(rows, cols).tolist(), ratings.values.tolist())) == values
+    assert (ratings.repeated, len(ratings.values)) == (3, 3)
+    said = ["complete", "r.csv", "--means", "none", "--lam", "1e-3", "--duplicates", how, "--out", "m.npz", "--json"]
+    assert main(said) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["repeated"] == 3 and f"lines beside another of their entry: 3; the {how} counts" in err
+    assert main(["recommend", "m.npz", "--without", "r.csv", "--duplicates", how]) == 0
+    assert [line[:4] for line in capsys.readouterr().out.splitlines()[1:]] == ["b,x,"]
+    grid = f'[problem]\nobjective = "completion"\ndata = "r.csv"\nduplicates = "{how}"\n[axes]\nlam = [100.0]\n'
+    (tmp_path / "grid.toml").write_text(f'{grid}[run]\nmethod = "lbfgs"\n')
+    assert main(["study", "grid.toml", "--store", "runs", "--backend", "serial", "--json", "--quiet"]) == 0
+    # At so large a weight X = 0 is optimal, and f there is half the sum of squares.
+    row = json.loads(capsys.readouterr().out)["rows"][0]
+    assert row["fun"] == pytest.approx(0.5 * sum(value**2 for value in values.values()), abs=1e-9)
+
+
+def test_what_is_no_rule_for_several_lines_of_an_entry(tmp_path) -> None:
+    with pytest.raises(ValueError, match="duplicates: expected 'last', 'mean' or None, got 'first'"):
+        TextFormat(duplicates="first")
+    (tmp_path / "r.csv").write_text(GIVEN_AGAIN)
+    with pytest.raises(ValueError, match=r"r\.csv, line 4: .*has a value already \(line 2\).*--duplicates"):
+        read_ratings(tmp_path / "r.csv")
+
+
 def test_pairs_by_the_names_in_their_header(tmp_path: pathlib.Path) -> None:
     path = written(tmp_path, "p.csv", "time;movieId;userId\n9;b;a\n9;d;c\n")
     assert read_pairs(path) == Pairs(["a", "c"], ["b", "d"], ("userId", "movieId"))

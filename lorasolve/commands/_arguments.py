@@ -13,7 +13,7 @@ from .._support.validate import as_integer
 from ..adapters import registry as adapter_registry
 from ..executors import registry as executor_registry
 from ..inits import registry as init_registry
-from ..io import TextFormat, read_task
+from ..io import DUPLICATES, TextFormat, read_task
 from ..method import Method
 from ..monitor import StoppingRule, rule_of
 from ..optimizers import Optimizer
@@ -83,15 +83,18 @@ def add_format_arguments(group: Any, columns: tuple[str, ...] = ("ROW", "COLUMN"
         group.add_argument(
             "--skip-missing", action="store_true", help="leave out lines whose value is empty, NA, NaN, null or None"
         )
+        group.add_argument(
+            "--duplicates", choices=DUPLICATES, help="of lines of one row and column take the last value, or the mean"
+        )
 
 
-FORMAT = {"delimiter": "--delimiter", "columns": "--columns", "skip_missing": "--skip-missing"}
+FORMAT = {name: "--" + name.replace("_", "-") for name in ("delimiter", "columns", "skip_missing", "duplicates")}
 
 
 def format_from(args: argparse.Namespace) -> TextFormat:
     """Return how a text file is written, as far as the arguments say."""
     columns = None if args.columns is None else tuple(args.columns)
-    return TextFormat(args.delimiter, columns, getattr(args, "skip_missing", False))
+    return TextFormat(args.delimiter, columns, getattr(args, "skip_missing", False), getattr(args, "duplicates", None))
 
 
 def add_run_arguments(parser: argparse.ArgumentParser, max_iter: int | None = None, tol: float | None = None) -> None:
@@ -162,7 +165,7 @@ def task_from(args: argparse.Namespace) -> Task:
     if args.split_seed is not None and not args.test_fraction and getattr(args, "folds", None) is None:
         beside = "--test-fraction or --folds" if hasattr(args, "folds") else "--test-fraction"
         raise ValueError(f"--split-seed: expected beside {beside}, the seed of whose choice it is")
-    of_ratings = ("center", "test_fraction", "delimiter", "columns", "skip_missing")
+    of_ratings = ("center", "test_fraction", *FORMAT)
     given = ", ".join("--" + name.replace("_", "-") for name in of_ratings if getattr(args, name))
     if args.objective is None:
         if given:

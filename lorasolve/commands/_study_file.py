@@ -18,7 +18,7 @@ from ..io import TextFormat, read_task, readable
 from ..monitor import StoppingRule
 from ..problem import Problem
 from ..tasks import digits_task
-from ._arguments import as_options
+from ._arguments import FORMAT, as_options
 from ._own_python import OwnPython, file_of, is_name_in_file
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ the file (TOML):
   [problem]                 # without a table: the embedded digits job
   objective = "completion"
   data = "ratings.csv"      # and, as in 'solve': center, test_fraction,
-                            # split_seed, delimiter, columns, skip_missing
+                            # split_seed, delimiter, columns, skip_missing,
+                            # duplicates
   rank = 8                  # what is no axis
   lam = 0.1
   adapter = "lora"
@@ -190,7 +191,7 @@ def _problem(table: dict[str, Any], folder: pathlib.Path, axes: dict[str, Any], 
         if not callable(found):
             raise ValueError(f"problem: python: expected a function of axes, got {shown(found)}")
         return found
-    form = ("delimiter", "columns", "skip_missing")
+    form = tuple(FORMAT)
     data = ("objective", "data", "center", "test_fraction", "split_seed", *form)
     _known(table, (*data, "rank", "lam", "adapter"), "problem: ")
     given = {name: table[name] for name in data if name in table}

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..io import envelope, is_result, load_result, read_arrays
 from ..problem import Problem
-from ._arguments import add_answer_arguments, add_data_arguments, as_options, problem_from, task_from
+from ._arguments import FORMAT, add_answer_arguments, add_data_arguments, as_options, problem_from, task_from
 from ._output import certificate_text, certified, emit, keep_inputs, problem_line, remark
 from .base import Command
 
@@ -66,8 +66,14 @@ def _problem_and_point(args: argparse.Namespace) -> tuple[str, Problem, Any]:
     from ..certificates.evidence import Product
 
     if is_result(args.file):
-        if args.objective is not None or args.rank is not None or args.lam is not None or args.adapter != "lora":
-            raise ValueError(f"{args.file}: is a saved result and holds its problem; give no options for another one")
+        given = [name for name in ("rank", "lam", "split_seed") if getattr(args, name) is not None]
+        given += [name for name in ("objective", "center", "test_fraction", *FORMAT) if getattr(args, name)]
+        given += ["adapter"] if args.adapter != "lora" else []
+        if given:
+            options = ", ".join("--" + name.replace("_", "-") for name in given)
+            raise ValueError(
+                f"{args.file}: is a saved result and holds its problem; give no options for another one, as {options}"
+            )
         problem, result = load_result(args.file)
         return f"result in {pathlib.Path(args.file).name}", problem, result
     arrays = read_arrays(args.file)

@@ -58,6 +58,8 @@ class CompleteCommand(Command):
         for given in (ratings, *others):
             if given.skipped:
                 remark(args, f"lines without a value, left out: {given.skipped}")
+            if given.repeated:
+                remark(args, f"lines beside another of their entry: {given.repeated}; the {args.duplicates} counts")
         fitted, chosen = _fit(args, ratings)
         model, certificate = fitted.model, fitted.optimum.certificate
         m, n = ratings.shape
@@ -67,6 +69,7 @@ class CompleteCommand(Command):
             "shape": [m, n],
             "entries": len(ratings.values),
             "skipped": ratings.skipped,
+            "repeated": ratings.repeated,
             "lam": model.lam,
             "means": model.means,
             "rank": model.rank,

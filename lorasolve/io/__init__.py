@@ -31,6 +31,7 @@ from .task_files import constructor_keys as constructor_keys
 from .task_files import key_list as key_list
 from .task_files import objective_from_arrays as objective_from_arrays
 from .task_files import read_task as read_task
+from .text_tables import DUPLICATES as DUPLICATES
 from .text_tables import TextFormat as TextFormat
 
 __all__ = [

@@ -36,6 +36,8 @@ class Ratings:
         What the file, or who made them, calls the rows and columns, in ascending order.
     skipped : int
         Lines of the file that had no value and were left out.
+    repeated : int
+        Lines of the file that had a row and column of another one, of which one value was made.
     names : (str, str)
         What the header of the file, or the table, calls rows and columns; ``row`` and ``column`` where nothing does.
     """
@@ -46,6 +48,7 @@ class Ratings:
     row_labels: Array
     col_labels: Array
     skipped: int = 0
+    repeated: int = 0
     names: tuple[str, str] = UNNAMED
 
     def __repr__(self) -> str:
@@ -210,15 +213,32 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
     row_labels, row_index = _labels(path, rows)
     col_labels, col_index = _labels(path, cols)
     twice = given_twice(row_index, col_index)
-    if twice is not None:
+    if twice is not None and form.duplicates is None:
         before, after = twice
         raise ValueError(
             f"{path}, line {lines[after]}: row {rows[after]!r}, column {cols[after]!r} has a value already "
-            f"(line {lines[before]}); each entry may occur once: {ONCE}"
+            f"(line {lines[before]}); each entry may occur once: {ONCE} (--duplicates or duplicates does that)"
             f"{'' if table.has_header else WHOLE_MATRIX}"
         )
+    entries = np.asarray(values)
+    if twice is not None:
+        row_index, col_index, entries = _one_of_each(row_index, col_index, entries, form.duplicates == "mean")
     called = (table.names[0], table.names[1])
-    return Ratings(row_index, col_index, np.asarray(values), row_labels, col_labels, skipped, called)
+    repeated = len(values) - len(entries)
+    return Ratings(row_index, col_index, entries, row_labels, col_labels, skipped, repeated, called)
+
+
+def _one_of_each(rows: Array, cols: Array, values: Array, mean: bool) -> tuple[Array, Array, Array]:
+    """Return each entry once, where its last line is: with the value of that, or with the mean of all its lines."""
+    codes, backwards = (rows * (cols.max() + 1) + cols)[::-1], values[::-1]
+    _, last, place = np.unique(codes, return_index=True, return_inverse=True)
+    chosen = backwards[last]
+    if mean:
+        # From the last value on, so that equal ones have themselves as their mean.
+        chosen = chosen + np.bincount(place, backwards - chosen[place]) / np.bincount(place)
+    lines = codes.size - 1 - last
+    order = np.argsort(lines)
+    return rows[lines[order]], cols[lines[order]], chosen[order]
 
 
 def read_pairs(path: PathLike, form: TextFormat = PLAIN) -> Pairs:

@@ -12,7 +12,7 @@ from typing import IO
 
 from .._support.files import PathLike
 from .._support.keywords import suggest
-from .._support.validate import as_flag, as_iterable, as_text
+from .._support.validate import as_choice, as_flag, as_iterable, as_text
 from .reading import what_else
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".data": "\t", ".inter": "\t"}
@@ -26,6 +26,8 @@ _NAMES = (
 _TIMES = {"timestamp", "time", "datetime", "date", "unixtime", "unixreviewtime", "zeit", "datum", "fecha"}
 # What RecBole's headers say of a column's type, as in ``rating:float``.
 _TYPES = (":token", ":token_seq", ":float", ":float_seq")
+# What may count of several lines of one entry.
+DUPLICATES = ("last", "mean")
 MISSING = {"", "na", "n/a", "nan", "null", "none"}
 # More fields than row, column, value and a time are not taken by their order alone: they may be a whole matrix.
 _MOST_WITHOUT_NAMES = 4
@@ -48,6 +50,9 @@ class TextFormat:
         ``movieId``, ``rating``; else the first columns.
     skip_missing : bool
         Leave out lines whose value is empty, ``NA``, ``NaN``, ``null`` or ``None``; otherwise they are errors.
+    duplicates : {"last", "mean"}, optional
+        What counts of lines of one row and column: the value of the last of them in the file, or the mean of all. By
+        default a second one is an error.
 
     Raises
     ------
@@ -58,6 +63,7 @@ class TextFormat:
     delimiter: str | None = None
     columns: tuple[str, ...] | None = None
     skip_missing: bool = False
+    duplicates: str | None = None
 
     def __post_init__(self) -> None:
         if self.delimiter is not None:
@@ -69,6 +75,7 @@ class TextFormat:
             names = tuple(as_text(name, "columns") for name in as_iterable(self.columns, "columns"))
             object.__setattr__(self, "columns", names)
         as_flag(self.skip_missing, "skip_missing")
+        as_choice(self.duplicates, "duplicates", (*DUPLICATES, None))
 
 
 PLAIN = TextFormat()
