@@ -1,6 +1,7 @@
 """What each method is judged against: the optimum of what it minimises, and nothing where that is not known."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -121,6 +122,29 @@ def test_a_start_within_the_weight_is_held_against_the_optimum_beside_what_it_me
     at_frozen_weight = 0.5 * ((T - W0) ** 2).sum() + weight * values[moved].sum()
     missing = [(run.fun - least) / (at_frozen_weight - least) for run in found.runs[0]]
     assert row.missing == pytest.approx(missing, rel=1e-4) and max(missing) > 1e-3
+
+
+def test_what_different_runs_have_merged_has_different_least_values(isotropic):
+    """Singular values ``s`` of ``T - W0 - M`` cost ``s^2/2`` up to the weight ``w``, and ``w s - w^2/2`` beyond."""
+    problem, W0, T = isotropic
+    optima, beside = Optima(problem), Target("beside M, merged by an earlier run", weight=0.4, beside=True)
+    ended = ls.solve(problem, "gd", stop=ls.StoppingRule(max_iter=1))
+    for share in (0.0, 0.9):
+        M = share * (T - W0)
+        s = np.linalg.svd(T - W0 - M, compute_uv=False)
+        least = np.where(s <= 0.4, 0.5 * s**2, 0.4 * s - 0.08).sum()
+        assert optima.of(beside, [replace(ended, merged=M)]) == pytest.approx(least, rel=1e-6)
+
+
+def test_a_loss_that_states_no_lower_bound_has_the_least_value_that_is_found():
+    class Raised(ls.objectives.Denoising):
+        lower_bound = None
+
+        def value_and_grad(self, X):
+            value, G = super().value_and_grad(X)
+            return value + 3.0, G
+
+    assert Optima(ls.Problem(Raised(np.eye(3)), 1)).of(Target("f", 0.0)) == pytest.approx(3.0, rel=1e-12)
 
 
 def test_no_least_value_is_known_beside_updates_that_differ_between_starts(problem):
