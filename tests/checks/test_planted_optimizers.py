@@ -250,11 +250,17 @@ def test_one_error_does_not_spoil_the_other_checks(planted, checks):
     assert failures(planted) == checks
 
 
+class WrongOnSoftmax(Plain):
+    def update(self, problem, state, value, grad):
+        chosen = IgnoresTheStepFactor if problem.objective.label == "Softmax" else Plain
+        chosen.update(self, problem, state, value, grad)
+
+
 def test_a_given_problem_is_used():
-    rng = np.random.default_rng(0)
-    problem = ls.Problem(ls.objectives.Softmax.example(rng), 2, 0.01, "dora")
-    report = check_optimizer(Plain(0.05), problem)
-    assert report.ok, str(report)
+    problem = ls.Problem(ls.objectives.Softmax.example(np.random.default_rng(0)), 2, 0.01, "dora")
+    assert check_optimizer(Plain(0.05), problem).ok
+    assert check_optimizer(WrongOnSoftmax(0.05)).ok
+    assert "step factor" in [check.name for check in check_optimizer(WrongOnSoftmax(0.05), problem).failures]
 
 
 class Raises(Plain):

@@ -228,6 +228,32 @@ def test_a_stage_of_another_problem_ends_no_run_as_converged(planted, error, wor
         ls.solve(problem, ls.Method("gd", planted), stop=ls.StoppingRule(max_iter=1000))
 
 
+class LosesTheUpdateOfDenoising(LosesTheUpdate):
+    def transition(self, stage, rng):
+        wrong = isinstance(stage.problem.objective, Denoising)
+        return super().transition(stage, rng) if wrong else Periodic.transition(self, stage, rng)
+
+
+class ZeroStartOfDenoising(ZeroStart):
+    def start(self, problem, rng):
+        wrong = isinstance(problem.objective, Denoising)
+        return super().start(problem, rng) if wrong else Gaussian.start(self, problem, rng)
+
+
+@pytest.mark.parametrize(
+    ("check", "planted", "clean", "found"),
+    [
+        (check_schedule, LosesTheUpdateOfDenoising(), Periodic(), "a transition keeps W0 + merged + update"),
+        (check_init, ZeroStartOfDenoising(), Gaussian(), "factors"),
+    ],
+    ids=str,
+)
+def test_a_given_problem_is_used(check, planted, clean, found):
+    problem = ls.Problem(Denoising(np.random.default_rng(0).standard_normal((5, 4))), 2)
+    assert not failures(check(clean, problem)) and not failures(check(planted))
+    assert found in failures(check(planted, problem))
+
+
 def test_a_single_draw_from_the_global_generator_is_seen():
     np.random.seed(0)  # noqa: NPY002
     np.random.random()  # noqa: NPY002  (the next words are there: only the place among them moves)
