@@ -82,9 +82,16 @@ def test_at_equal_dimensions_golore_draws_the_right_side_and_the_chain_the_left_
 
 def test_golore_begins_with_the_leading_singular_vectors_if_asked_to():
     problem = ls.Problem(LinearFineTuning(*network(4, 7)), RANK)
-    for leading, same in ((2, True), (1, False)):
+    for blocks, leading, same in (
+        (2, 2, True),
+        (2, 1, False),
+        (3, 3, True),
+        (3, 2, False),
+        (1, 1, True),
+        (1, 0, False),
+    ):
         method = ls.Method(GD(STEP), GoLore(period=PERIOD, leading=leading))
-        stop = ls.StoppingRule(2 * PERIOD, grad_tol=0.0)
+        stop = ls.StoppingRule(blocks * PERIOD, grad_tol=0.0)
         moved = (
             ls.solve(problem, method, stop=stop).X
             - ls.solve(problem, ls.Method(GD(STEP), GaLore(period=PERIOD)), stop=stop).X
@@ -154,8 +161,10 @@ def test_what_makes_no_sense_is_refused():
             ls.solve(problem, "gd+galore")
     with pytest.raises(ValueError, match="batch_size"):
         ls.solve(ls.Problem(Denoising(np.ones((3, 2))), 1), "gd+galore:batch_size=2")
-    wrong = ((GaLore, {"period": 0}), (GaLore, {"side": "up"}), (GaLore, {"batch_size": 0}), (GoLore, {"leading": -1}))
-    for cls, settings in wrong:
-        with pytest.raises(ValueError, match=next(iter(settings))):
-            cls(**settings)
+    for cls in (GaLore, GoLore):
+        for settings in ({"period": 0}, {"side": "up"}, {"batch_size": 0}):
+            with pytest.raises(ValueError, match=next(iter(settings))):
+                cls(**settings)
+    with pytest.raises(ValueError, match="leading"):
+        GoLore(leading=-1)
     assert ls.solve(ls.Problem(objective, RANK, adapter=LoRA(alpha=2.0)), "gd+golore").fun > 0.0

@@ -132,6 +132,8 @@ def test_chains_refuse_what_makes_no_sense():
         ls.solve(problem().replace(lam=0.1), "gd+cola")
     with pytest.raises(ValueError, match="side"):
         RACChain(side="top")
+    with pytest.raises(TypeError, match="resample: expected True or False, got 1"):
+        ChainOfLoRA(resample=1)
     with pytest.raises(ValueError, match="inner: expected an integer >= 1, got 0"):
         RACChain(inner=0)
     with pytest.raises(ValueError, match=r"probability: expected a finite number in \[0, 1\], got 1.5"):
