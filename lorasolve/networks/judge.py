@@ -21,7 +21,7 @@ from ..problem.blocks import Pairs, as_finite_pairs, as_pairs
 from ._torch import REPEATABLE, differentiating, processes, require_torch
 from .adapted import narrowed
 from .affine_outputs import outputs_are_affine
-from .gradients import Network
+from .gradients import TRIED, Network
 from .linearize import require_outputs, tangent_problem
 from .losses import OutputLoss, as_outputs, bend_of
 from .tangent import TangentCertificate, ratio, tangent_certificate
@@ -293,12 +293,19 @@ class _Case:
 
     @cached_property
     def _bend(self) -> str:
-        """Where a loss whose outputs are seen is found not to be convex, on the first batch; empty if nowhere."""
+        """Where a loss whose outputs are seen is found not to be convex; empty if nowhere.
+
+        What it is may rest on the targets: batches are tried as gradients are, the k-th with probability ``TRIED / k``.
+        """
         loss, found = self.network.loss_of_samples, ""
         if isinstance(loss, OutputLoss):
+            rng = np.random.default_rng()
             with require_torch().no_grad(), self.network.evaluating(self.network.tensors(self.point)):
-                batch = next(self.network.moved_batches())
-                found = bend_of(loss, as_outputs(loss.outputs(self.network.model, batch)), loss.targets(batch))
+                for k, batch in enumerate(self.network.moved_batches(), 1):
+                    if rng.random() * k < TRIED:
+                        found = bend_of(loss, as_outputs(loss.outputs(self.network.model, batch)), loss.targets(batch))
+                    if found:
+                        break
         # All processes have to go the same way from here.
         if not self.network.over_processes(np.array([float(bool(found))])).any():
             return ""

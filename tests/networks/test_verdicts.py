@@ -673,6 +673,27 @@ def test_a_loss_that_levels_off_far_away_is_not_taken_to_be_convex():
         assert "stated to be convex in the outputs, but that of a sample is" in verdict.certificate.formula
 
 
+class ByKind(OutputLoss):
+    """Half of squares of the first kind of samples, and of the second what levels off far away."""
+
+    def of_outputs(self, z, targets):
+        squares = (z - targets[:, 1:]).square().sum(1) / 2.0
+        return torch.where(targets[:, 0] == 0.0, squares, 1.0 - torch.exp(-squares))
+
+
+def test_a_loss_that_bends_on_later_batches_alone_is_not_taken_to_be_convex():
+    """Data are often sorted. X = 0 was told to be global, CERTIFIED, and X = 100 has a fifth of its value."""
+    zero, x = torch.zeros(20, 1, dtype=torch.float64), torch.linspace(1.0, 2.0, 20, dtype=torch.float64)[:, None]
+    batches = [(zero, torch.cat([zero, zero], 1)), (x, torch.cat([torch.ones_like(x), 100.0 * x], 1))]
+    model = torch.nn.Sequential(LoRALinear(1, 1, 1, 1.0).double())
+    torch.nn.init.zeros_(model[0].linear.weight)
+    torch.nn.init.zeros_(model[0].linear.bias)
+    verdict = judge(model, ByKind(), batches, 1e-3, factors=[(np.zeros((1, 1)), np.zeros((1, 1)))])
+    fitted = Network(model, ByKind(), batches).value([(np.full((1, 1), 100.0), np.ones((1, 1)))])
+    assert fitted + 100.0 * 1e-3 < 0.21 * verdict.F
+    assert verdict.kind == "inconclusive" and "stated to be convex in the outputs, but that of a sample" in str(verdict)
+
+
 def test_a_plain_function_is_not_taken_to_be_convex():
     """Of outputs that are linear in the update the tangent problem is that of the network: X = 100 has F = 100 lam."""
     x = torch.linspace(1.0, 2.0, 30, dtype=torch.float64)[:, None]
