@@ -37,7 +37,10 @@ def contradicted_factors(loss: MultiObjective, factors: Pairs) -> str | None:
     here, zero = Evaluated(loss, X), Evaluated(loss, [0.0 * x for x in X])
     f, products, operators = loss.oracle_and_operators(factors)
     eps, rounding = share_lost(loss), loss.rounding_noise(factors)
-    off = max(abs(f - here.f), abs(loss.factor_value(factors) - here.f))
+    values = f, loss.factor_value(factors)
+    if {math.isfinite(value) for value in (here.f, *values)} == {True, False}:  # one of them knows its domain
+        return "has a finite value at factors or by value_and_grad, and not by both"
+    off = max(abs(value - here.f) for value in values)
     if off > eps * max(abs(here.f), abs(zero.f)) + rounding.value:
         return f"differs by {off:.2g} between its value at factors and value_and_grad"
     noise = eps * max(joint_norm(here.G), joint_norm(zero.G)) + rounding.gradient

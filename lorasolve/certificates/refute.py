@@ -98,7 +98,7 @@ def _by_steps(loss: MultiObjective, lam: float, factors: Pairs, spans: Sequence[
             break
         lowest, best = f + lam * nuclear, (f, nuclear, tried)
         met = 2.0 * (f - here - slope)
-        share = min(0.5 * share, LONGEST * square / met) if met > 0.0 < square else 0.5 * share
+        share = min(0.5 * share, LONGEST * square / met) if 0.0 < met < math.inf and square > 0.0 else 0.5 * share
     return best
 
 

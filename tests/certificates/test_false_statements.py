@@ -445,6 +445,49 @@ def test_a_stated_closed_form_that_is_a_local_minimum_is_not_believed(r, m, n):
         assert certificate.gap_at_least == pytest.approx(r * 6 / 7, rel=1e-6)
 
 
+class Barrier:
+    """``sum K X - log(1 + X)``, least at ``1/K - 1``; its value at factors takes the logarithm of ``|1 + X|``."""
+
+    shape, convex, lower_bound = (3, 2), True, -100.0
+    K = np.array([[0.5, 0.4], [2.0, 3.0], [1.2, 0.2]])
+
+    def domain(self, X):
+        return bool((X > -1.0).all())
+
+    def value_and_grad(self, X):
+        return float(np.sum(self.K * X - np.log1p(X))), self.K - 1.0 / (1.0 + X)
+
+
+class BarrierSeenThrough(Barrier):
+    def factor_value(self, A, B):
+        X = A @ B.T
+        return float(np.sum(self.K * X - np.log(np.abs(1.0 + X))))
+
+
+@pytest.mark.parametrize("size", [5.0, 50.0])
+def test_no_point_outside_of_the_domain_is_a_better_one(size):
+    """Values of the wrong side of a barrier had made a point better by more than there is to gain."""
+    X, lam = np.full((3, 2), size), 0.1
+    # All that there is to gain without the nuclear norm, in closed form, and with it.
+    least = float(np.sum(1.0 - Barrier.K + np.log(Barrier.K)))
+    most = Barrier().value_and_grad(X)[0] - least + lam * size * math.sqrt(6.0)
+    honest = certify(ls.Problem(Barrier(), 2, lam), X)
+    assert honest.is_global is False and 0.5 * most < honest.gap_at_least <= most
+    wrong = certify(ls.Problem(BarrierSeenThrough(), 2, lam), X)
+    assert wrong.is_global is None and wrong.gap_at_least == 0.0 and "not by both" in wrong.reason
+
+
+def test_steps_that_leave_the_domain_are_shortened_to_a_better_point():
+    """One such step had been the last, and a point beside the optimum was left without an answer."""
+    problem = ls.Problem(Barrier(), 2, 0.1)
+    best = ls.solve_convex(problem)
+    X = best.X + 0.05
+    above = problem.convex_value(X) - best.fun
+    certificate = certify(problem, X)
+    assert best.gap < 1e-6 and 0.01 < above < 0.02
+    assert certificate.is_global is False and 0.5 * above < certificate.gap_at_least <= above + best.gap
+
+
 def test_what_refutes_a_closed_form_is_the_value_of_the_loss():
     """A value at factors that is less than the loss where a descent ends had denied a closed form that is right."""
 
