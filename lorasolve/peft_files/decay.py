@@ -111,6 +111,11 @@ class DecayExplanation:
                 f"  in the convex counterpart: (lam/s) ||X||_* with s = {self.scale:g}, so {self.lam_nuclear:g} ||X||_*"
                 "; twice the alpha halves it"
             )
+        if self.decay.lam is not None:
+            lines.append(
+                "  beside the loss that is differentiated: where that is k times the mean of the samples, as gradients "
+                f"accumulated over k batches without a division are, it is lam = {self.decay.lam:g}/k of the mean"
+            )
         if self.horizon is not None:
             lines.append(
                 f"  decay horizon 1/(lr wd) = {self.horizon:.4g} steps at the full step size; the run has {self.steps} "

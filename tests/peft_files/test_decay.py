@@ -115,6 +115,16 @@ def test_what_is_printed_of_a_decay_is_what_it_does():
     assert (adam.decay.kind, adam.horizon, adam.shrinkage) == ("l2", None, None)
 
 
+def test_beside_gradients_that_are_added_up_a_decay_is_a_smaller_lam():
+    """Descent on ``k (x - 1)^2/2`` with a decay rests where ``(x - 1)^2/2 + (lam/2) x^2`` does, at ``1/(1 + lam)``."""
+    k, decay, x = 3, 0.3, 0.0
+    for _ in range(2000):
+        x -= 0.01 * (k * (x - 1.0) + decay * x)
+    (told,) = re.findall(r"it is lam = (\S+)/k of the mean", str(explain_decay("sgd", 0.01, decay, **RUN)))
+    assert x == pytest.approx(1.0 / (1.0 + float(told) / k), rel=1e-9)
+    assert "/k" not in str(explain_decay("adamw", 0.01, decay, **RUN))
+
+
 def test_where_adamw_rests_is_no_stationary_point_of_the_penalized_loss():
     """Adam with l2 and AdamW on ``f(x, y) = (x - 1)^2/2 + 50 (y - 1)^2``: the first ends at ``g = -lam theta``."""
     curvature, lam = np.array([1.0, 100.0]), 0.1
