@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from .._support.validate import as_integer
+from .._support.validate import Array, as_integer
+from ..low_rank import balanced
 from .base import Axes, Cell, Claim, Experiment, Record, distinct, text_table
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def descend(problem: Problem, scale: float, seed: int) -> Result:
 def ends(
     instance: SharpInstance | RestrictedInstance | TwoConstantInstance, cell: Cell, constants: Constants | None = None
 ) -> Record:
-    """Run gradient descent from every seed of a cell, ``lam = 0``, and judge every end.
+    """Run gradient descent from every seed of a cell, ``lam = 0``, and judge every end and the closed-form point.
 
     Without ``constants`` the theorems are held against the ends with those of the whole space.
     """
@@ -45,6 +46,7 @@ def ends(
     from ..problem import Problem
 
     problem = Problem(instance, rank=cell["r"])
+    point = verdict(problem, _factors(instance.X_spurious, cell["r"]), instance.X_star, constants, tol=1e-5)
     judged = [
         verdict(problem, descend(problem, cell["scale"], seed), instance.X_star, constants, tol=1e-5)
         for seed in range(cell["runs"])
@@ -53,9 +55,15 @@ def ends(
     return {
         "spurious": kinds.count("spurious") / len(kinds),
         "unfinished": len(kinds) - kinds.count("spurious") - kinds.count("global"),
-        "contradictions": sum(len(each.contradictions) for each in judged),
+        "contradictions": sum(len(each.contradictions) for each in [point, *judged]),
+        "point": point.kind,
         "norm": float(np.linalg.norm(instance.X_spurious) / np.linalg.norm(instance.X_star)),
     }
+
+
+def _factors(X: Array, rank: int) -> tuple[Array, Array]:
+    P, s, Qt = np.linalg.svd(X, full_matrices=False)
+    return balanced(P[:, :rank], s[:rank], Qt[:rank].T)
 
 
 def ranks(records: list[Record]) -> list[tuple[int, int]]:
@@ -107,22 +115,30 @@ def table_of_ends(
 
 
 def claim_of_ends(records: list[Record], statement: str, below: Callable[[Record], bool]) -> Claim:
-    """Return the claim that spurious ends exist on one side of a boundary only, ``below`` which a theorem has none.
+    """Return the claim that spurious points exist on one side of a boundary only, ``below`` which a theorem has none.
 
-    No end may contradict a theorem either, and hardly any run may be unfinished, which is no end on either side.
+    Of the closed-form point it is a claim about each cell: runs end at such points in some cells only, and do not show
+    where the boundary is. No end may contradict a theorem either, and hardly any run may be unfinished, which is no end
+    on either side.
     """
     wrong, unfinished = (sum(record[key] for record in records) for key in ("contradictions", "unfinished"))
-    found, runs = [0, 0], [0, 0]
+    found, runs, cells, points = [0, 0], [0, 0], [0, 0], [0, 0]
     for record in records:
         side = int(not below(record))
+        cells[side] += 1
+        points[side] += record["point"] == "spurious"
         runs[side] += record["runs"]
         found[side] += round(record["spurious"] * record["runs"])
-    sides = [f"{name} {k} of {of}" for name, k, of in zip(("below", "at it and beyond"), found, runs) if of]
+    shown = [
+        ", ".join(f"{name} {k} of {of}" for name, k, of in zip(("below", "at it and beyond"), counts, all_of) if of)
+        for counts, all_of in ((points, cells), (found, runs))
+    ]
     return Claim(
         statement,
         "confirmed",
-        f"runs that end spurious: {', '.join(sides)}; unfinished: {unfinished}; contradictions of a theorem: {wrong}",
-        found[0] == 0 < found[1] and wrong == 0 and 100 * unfinished < sum(runs),
+        f"cells whose closed-form point is spurious: {shown[0]}; runs that end spurious: {shown[1]}; unfinished: "
+        f"{unfinished}; contradictions of a theorem: {wrong}",
+        points == [0, cells[1]] and found[0] == 0 < found[1] and wrong == 0 and 100 * unfinished < sum(runs),
     )
 
 

@@ -46,11 +46,12 @@ def test_init_bias_counts_ends_at_three_times_the_boundary_of_the_sharp_instance
 
 
 def test_phase_diagrams_count_spurious_and_unfinished_ends_and_contradictions(monkeypatch):
-    monkeypatch.setattr("lorasolve.landscape.verdict", verdicts(KINDS, []))
+    monkeypatch.setattr("lorasolve.landscape.verdict", verdicts(["global", *KINDS], []))
     monkeypatch.setattr("lorasolve.papers._phase.descend", lambda problem, scale, seed: None)
     cell = {"r": 1, "r_star": 1, "kappa": 9.0, "scale": 1.0, "runs": 5}
     found = registry.classes()["sharp"]().run(cell)
     assert (found["spurious"], found["unfinished"], found["contradictions"]) == (0.2, 1, 2)
+    assert found["point"] == "global"
 
 
 def test_theorems_are_held_against_ends_under_restricted_strong_convexity(monkeypatch):

@@ -640,13 +640,18 @@ def test_ends_on_the_wrong_side_of_a_boundary_and_contradictions_refute_the_theo
     name, below, above, contradictions, unfinished, holds
 ):
     """At r = 4, r* = 1 the boundary of the sharp instance is 5, that of two constants is 1 in its units."""
-    shared = {"r": 4, "r_star": 1, "runs": 10, "unfinished": 0}
+    shared = {"r": 4, "r_star": 1, "runs": 10, "unfinished": 0, "point": "spurious"}
     records = [
-        shared | {"kappa": 4.9, "times": 0.9, "spurious": below, "contradictions": 0} | {"unfinished": unfinished},
+        shared
+        | {"kappa": 4.9, "times": 0.9, "spurious": below, "contradictions": 0}
+        | {"unfinished": unfinished, "point": "saddle"},
         shared | {"kappa": 5.1, "times": 1.1, "spurious": above, "contradictions": contradictions},
     ]
     (claim,) = registry.classes()[name]().claims(records)
     assert claim.holds == holds
+    for k in range(2):  # the closed-form point is on the wrong side of the boundary
+        wrong = [record | ({"point": ("spurious", "saddle")[k]} if i == k else {}) for i, record in enumerate(records)]
+        assert not registry.classes()[name]().claims(wrong)[0].holds
     ends = f"below {round(10 * below)} of 10, at it and beyond {round(10 * above)} of 10"
     assert f"{ends}; unfinished: {unfinished};" in claim.measured
 
@@ -687,6 +692,34 @@ def test_the_instances_at_the_boundary_are_those_of_the_theorems(name, times, be
     record = registry.classes()[name]().run({"r": 2, "r_star": 1, "times": times, "scale": 1.0, "runs": 2})
     assert (record["beta2"], record["norm"]) == pytest.approx((beta2, norm))
     assert (record["contradictions"], record["unfinished"]) == (0, 0)
+
+
+@pytest.mark.parametrize("r", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("name", "axis", "boundary"),
+    [
+        ("restricted", "times", lambda t: 1.0),  # it has no curvature below
+        ("two_constants", "times", lambda t: 1.0),
+        ("sharp", "kappa", lambda t: 1.0 + 2.0 * t),
+    ],
+)
+def test_the_closed_form_point_is_spurious_from_the_boundary_on_and_not_below(name, axis, boundary, r):
+    """To a thousandth, where no run ends spurious at r = 4: the runs alone do not show where the boundary is."""
+    experiment, at = registry.classes()[name](), boundary(r**0.5)
+    cell = {"r": r, "r_star": 1, "scale": 0.01, "runs": 1}
+    sides = [(1.001, "spurious")] + [(0.999, "saddle")] * (name != "restricted")
+    for share, kind in sides:
+        assert experiment.run(cell | {axis: share * at})["point"] == kind
+
+
+def test_the_claim_about_restricted_convexity_fails_with_another_boundary(monkeypatch):
+    """Runs end spurious far beyond it too: of those alone the claim was confirmed wherever the boundary was put."""
+    experiment = registry.classes()["two_constants"]()
+    make = experiment.instance
+    monkeypatch.setattr(experiment, "instance", lambda r, r_star, times: make(r, r_star, max(0.7, 0.95 * times)))
+    cells = [{"r": 1, "r_star": 1, "times": times, "scale": 3.0, "runs": 3} for times in (0.8, 1.0, 5.0)]
+    (claim,) = experiment.claims([cell | experiment.run(cell) for cell in cells])
+    assert not claim.holds and "at it and beyond 1 of 2; runs that end spurious: below 0 of 3" in claim.measured
 
 
 def test_below_the_boundary_of_theorem_b_no_run_ends_spurious_and_far_above_it_some_do():
