@@ -63,7 +63,6 @@ from lorasolve.symbolic import (
     Identity,
     Inequality,
     MatrixExpr,
-    ScalarCheck,
     ScalarExpr,
     Square,
     SumOfSquares,
@@ -87,10 +86,10 @@ from proofs.facts import DUAL_NORM, NUCLEAR, SPECTRAL
 m, n, r, rs, t, lam = si.m, si.n, si.r, si.rs, si.t, si.lam
 E1, E2, T, Y, U, V = si.E1, si.E2, si.T, si.Y, si.U, si.V
 beta, zeta, more = scalars("beta zeta x")
-extra = scalars("y", nonnegative=True)
 tau = (beta + 1) * t / (beta - 1)
 XS = tau * E1
 ZETA = define(zeta, 2 * beta * t / (beta - 1))
+ABOVE = define(beta, 1 + more)
 FRAME = si.FRAME
 # e1 - e2 and e1 + e2, both of squared length 2 r*.
 DIFFERENCE, TOTAL = E1 - E2 / t, E1 + E2 / t
@@ -210,25 +209,29 @@ CHECKS = (
             dropped(AT_MOST),
         ),
     ),
-    ScalarCheck(
+    Inequality(
         "zeta_above",
-        "zeta - 1 >= 0 for beta > 1 and t >= 1 (beta = 1 + x, t = 1 + y).",
-        1,
-        2 * (1 + more) * (1 + extra) / more,
-        relation="<=",
+        "2 t <= zeta for beta = 1 + x > 1: zeta >= 1, as t >= 1.",
+        2 * t,
+        zeta,
+        proof=[2 * t / more],
+        given=(ZETA, ABOVE),
         mutants=(
-            mutant("constant", "2 (1 + y)^2", lhs=2 * (1 + extra) ** 2),
-            mutant("sign", "-zeta", rhs=-2 * (1 + more) * (1 + extra) / more),
+            mutant("constant", "3 t", {more: 100, beta: 101, t: 1, zeta: "101/50"}, lhs=3 * t),
+            mutant("sign", "-zeta", rhs=-zeta),
+            dropped(ZETA),
         ),
     ),
-    ScalarCheck(
+    Identity(
         "zeta_below",
         "beta - zeta = beta (beta - 1 - 2 t)/(beta - 1), not negative exactly for beta >= 1 + 2 t.",
-        beta - 2 * beta * t / (beta - 1),
+        beta - zeta,
         beta * (beta - 1 - 2 * t) / (beta - 1),
+        given=(ZETA,),
         mutants=(
             mutant("constant", "1 + t", rhs=beta * (beta - 1 - t) / (beta - 1)),
-            mutant("sign", "beta + zeta", lhs=beta + 2 * beta * t / (beta - 1)),
+            mutant("sign", "beta + zeta", lhs=beta + zeta),
+            dropped(ZETA),
         ),
     ),
     Identity(

@@ -32,7 +32,7 @@ SHIPPED = {
     "lorasolve.inits": "balanced eva gaussian lora lora_ga milora olora pissa spectral",
     "lorasolve.papers": (
         "alt_lora beam_lora dora expressive_power figure2 galore init_bias learning_rate learns_less lemma1 "
-        "lora_ggpo lora_ntk lora_pro lora_rite many_matrices minilm minilm_constants minilm_rank "
+        "lora_gd lora_ggpo lora_ntk lora_pro lora_rite many_matrices minilm minilm_constants minilm_rank "
         "minilm_starts muon periodic_lora polar rac_lora restricted sharp sora special_regime table1 table2 "
         "transformer_starts two_constants"
     ),
