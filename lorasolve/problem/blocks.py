@@ -537,6 +537,8 @@ def speaker(given: Any) -> Any:
 
 
 def is_of_a_user(loss: Any) -> bool:
-    """Return whether a loss, or one of those that it adds up, is not of the package."""
+    """Return whether a loss, one that it is made from, or one of those that it adds up, is not of the package."""
     whose = speaker(loss)
+    if isinstance(whose, BlockView | PlainBlocks):
+        return is_of_a_user(whose.objective)
     return not is_shipped(type(whose)) or any(is_of_a_user(part) for part in getattr(whose, "parts", ()))

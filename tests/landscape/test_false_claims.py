@@ -302,3 +302,33 @@ def test_true_constants_of_curvature_are_not_suspected(unit, condition):
         too_large = Stretched(W, M)
         too_large.rsc *= 2.0
         assert contradicted_constants(OneBlock(too_large), [(X, np.eye(5))]) is not None or condition > 10.0
+
+
+class BothWaves(MultiObjective):
+    """Two of them."""
+
+    shapes = (2, 2), (2, 2)
+
+    def __init__(self, M):
+        self.part = Waves(M)
+
+    def value_and_grad(self, X):
+        answers = [self.part.value_and_grad(x) for x in X]
+        return sum(f for f, _ in answers), tuple(G for _, G in answers)
+
+    def hessian_product(self, X, D):
+        return tuple(self.part.hessian_product(x, d) for x, d in zip(X, D))
+
+
+@pytest.mark.parametrize("seen_as", ["itself", "plain", "block"])
+def test_what_a_loss_of_several_matrices_states_is_looked_at_through_its_blocks_and_its_plain_twin(seen_as):
+    """A maximum had been a spurious minimum there: a block, and a twin, passed for losses of the package."""
+    M, A = np.ones((2, 2)), np.ones((2, 1))
+    problem = MultiProblem(BothWaves(M - np.pi), 1, 0.0)
+    point, X_star = ((A, A), (A, A)), (M - np.pi, M - np.pi)
+    if seen_as == "plain":
+        problem = problem.plain()
+    if seen_as == "block":
+        problem, point, X_star = problem.block_problem(0, (M, M)), (A, A), M - np.pi
+    found = landscape.verdict(problem, point, X_star=X_star)
+    assert found.kind == "inconclusive" and "Hessian products that differ" in found.reason
