@@ -134,15 +134,18 @@ class Network(MultiObjective):
         lower_bound: float | None = 0.0,
     ) -> None:
         self.model, self.loss_of_samples = as_model(model), as_callable(loss, "loss")
+        torch = require_torch()
         if isinstance(batches, Iterator) or not isinstance(batches, Iterable):
+            samples = isinstance(batches, torch.utils.data.Dataset)
             raise TypeError(
                 "batches: expected what can be gone through more than once (a list, a DataLoader), got "
-                f"{type(batches).__name__}"
+                f"{type(batches).__name__}{' (a DataLoader makes batches of its samples)' if samples else ''}"
             )
         if isinstance(batches, Mapping):  # one of transformers is no dict
             single = f"a single batch ({', '.join(map(str, batches))})"
             raise TypeError(f"batches: expected a list of batches or a DataLoader, got {single}; put it in a list")
-        if isinstance(loss, require_torch().nn.modules.loss._Loss):
+        functional = getattr(loss, "__module__", None) == torch.nn.functional.__name__
+        if functional or isinstance(loss, torch.nn.modules.loss._Loss):
             raise TypeError(
                 f"loss: expected loss(model, batch), got {shown(loss)}, which is called with outputs and targets; take "
                 "networks.CrossEntropy() or SquareLoss(), or a function of a model and a batch"

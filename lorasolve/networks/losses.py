@@ -157,7 +157,8 @@ def plain_outputs(model: Any, batch: Any) -> Any:
         answer = model(batch[0])
     else:
         several = f" of {len(batch)}" if isinstance(batch, list | tuple) else ""
-        got = f"{type(batch).__name__}{several}"
+        single = " (of a single batch? put that in a list)" if isinstance(batch, require_torch().Tensor) else ""
+        got = f"{type(batch).__name__}{several}{single}"
         raise TypeError(f"batches: expected dictionaries or pairs (inputs, labels), got {got}")
     return getattr(answer, "logits", answer)
 

@@ -600,6 +600,12 @@ def test_batches_may_be_dataclasses():
 def test_losses_that_are_none_are_refused():
     with pytest.raises(TypeError, match=r"loss: expected loss\(model, batch\), got CrossEntropyLoss\(\)"):
         judge(Net(), torch.nn.CrossEntropyLoss(), data(), LAM)
+    with pytest.raises(TypeError, match=r"loss: expected loss\(model, batch\), got <function cross_entropy"):
+        judge(Net(), torch.nn.functional.cross_entropy, data(), LAM)
+    with pytest.raises(TypeError, match=r"got Tensor \(of a single batch\? put that in a list\)"):
+        judge(Net(), CrossEntropy(), data()[0], LAM)
+    with pytest.raises(TypeError, match=r"got TensorDataset \(a DataLoader makes batches of its samples\)"):
+        judge(Net(), CrossEntropy(), torch.utils.data.TensorDataset(*data()[0]), LAM)
     with pytest.raises(ValueError, match=r"loss: expected real numbers, got torch.complex"):
         judge(Net(), lambda model, batch: CrossEntropy()(model, batch) * 1j, data(), LAM)
     with pytest.raises(NotImplementedError, match="OutputLoss does not define of_outputs"):
