@@ -25,7 +25,7 @@ SIGNS = frozenset({"real", "positive", "nonnegative", "nonzero", "integer"})
 # add, SymPy takes terms away, which no example shows.
 ACCEPTED = (
     *(sympy.Symbol, sympy.Number, sympy.NumberSymbol, sympy.Add, sympy.Mul, sympy.Pow, sympy.Tuple),
-    *(sympy.exp, sympy.log, sympy.cos, sympy.sin, sympy.Abs, sympy.Min),
+    *(sympy.exp, sympy.log, sympy.cos, sympy.sin, sympy.Abs, sympy.Min, sympy.Max),
     *(sympy.Derivative, sympy.Integral, sympy.Subs),
 )
 INFINITE = (sympy.nan, sympy.zoo, sympy.oo, -sympy.oo)
@@ -126,7 +126,7 @@ def _kinks(motion: Any) -> list[Any]:
     parts = (node for node in sympy.preorder_traversal(motion.args[0]) if node.free_symbols & moving)
     found: list[Any] = []
     for node in parts:
-        if isinstance(node, sympy.Min):
+        if isinstance(node, sympy.Min | sympy.Max):
             found += [left - right for left, right in combinations(node.args, 2)]
         elif isinstance(node, sympy.Abs) or (node.is_Pow and not node.exp.is_integer):
             found.append(node.args[0])

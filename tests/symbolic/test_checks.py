@@ -240,9 +240,11 @@ CROSS_ENTROPY = sympy.log(1 + sympy.exp(-t))
         (sympy.Derivative(CROSS_ENTROPY, t), 1 / (1 + sympy.exp(t)), "==", False),
         (0, sympy.Derivative(x * sympy.log(x), x, 2), "<=", True),
         (1, sympy.log(1 + x), "<=", False),
+        (0, sympy.Max(0, t), "<=", True),  # a hinge, or a ReLU
+        (sympy.Max(0, t), 0, "<=", False),
     ],
 )
-def test_losses_with_logarithms_can_be_said(lhs, rhs, relation, holds):
+def test_losses_with_logarithms_and_hinges_can_be_said(lhs, rhs, relation, holds):
     check = ScalarCheck("name", "", lhs, rhs, relation=relation)
     assert check.prove().holds == check.test(rng()).holds == holds
     assert (check.counterexample(None, rng()) is None) == holds
@@ -253,6 +255,11 @@ def test_losses_with_logarithms_can_be_said(lhs, rhs, relation, holds):
 )
 def test_the_logarithm_of_what_may_be_zero_or_negative_is_refused(value):
     assert "is not provably positive" in ScalarCheck("name", "", value, value + x, relation="<=").prove().detail
+
+
+def test_a_hinge_has_no_derivative_where_it_bends():
+    bent = sympy.Derivative(sympy.Max(0, t), t)
+    assert "may run over a kink" in ScalarCheck("name", "", 0, bent, relation="<=").prove().detail
 
 
 def test_an_integral_that_sympy_gets_wrong_is_refuted_by_quadrature(monkeypatch):
