@@ -66,6 +66,23 @@ def test_spectra(comparison) -> None:
         assert line.get_ydata() == pytest.approx([2.0, 1.0], rel=1e-6)
 
 
+def test_one_legend_serves_all_panels_and_every_axis_is_named(comparison) -> None:
+    figure = comparison_figure(ls.compare(comparison.problem, ["gd", "lbfgs", "gd_backtracking"], seeds=2), "title")
+    curves, spectra = (
+        {line.get_label(): line for line in ax.get_lines() if line.get_label() in {"gd", "lbfgs", "gd_backtracking"}}
+        for ax in figure.axes[:2]
+    )
+    colours = {name: line.get_color() for name, line in curves.items()}
+    assert colours == {name: line.get_color() for name, line in spectra.items()}
+    assert len(set(colours.values())) == len({line.get_marker() for line in spectra.values()}) == 3
+    hollow = [line for line in figure.axes[1].get_lines() if line.get_markerfacecolor() == "none"]
+    assert {line.get_color() for line in hollow} == set(colours.values())
+    (legend,) = figure.legends
+    assert {text.get_text() for text in legend.get_texts()} >= set(colours)
+    assert all(ax.get_title() and ax.get_xlabel() for ax in figure.axes)
+    assert all(ax.get_ylabel() for ax in figure.axes[:2])  # in the third, rows have names
+
+
 def test_figure_without_reference_and_with_a_diverged_run(tmp_path) -> None:
     problem = ls.Problem(Denoising(np.eye(3)), 2, 0.0)
     table = ls.compare(problem, ["lbfgs", ls.optimizers.GD(step_size=1e3)])

@@ -114,8 +114,11 @@ def test_what_there_is_no_start_for_is_refused():
     with pytest.raises(ValueError, match="are zero"):
         ls.solve(ls.Problem(LinearFineTuning(np.eye(4, 3) * [1, 1, 0], np.eye(3), low), 1), "gd", "milora")
     rank_one = np.outer([0.3, -1.1, 0.7, 2.3], [1.3, 0.1, -0.6])  # what is left of it is 1e-17
-    with pytest.raises(ValueError, match="are zero"):
-        ls.solve(ls.Problem(LinearFineTuning(rank_one, np.eye(3), low), 2), "gd", "milora")
+    for unit in (1e-30, 1.0, 1e30):
+        problem = ls.Problem(LinearFineTuning(unit * rank_one, np.eye(3), low), 2)
+        assert "are zero" in inits.MiLoRA().refusal(problem)
+        whole = LinearFineTuning(unit * (rank_one + np.eye(4, 3)), np.eye(3), low)
+        assert inits.MiLoRA().refusal(ls.Problem(whole, 2)) is None
     frozen = ls.Problem(Weighted(), RANK, adapter=LoRA(frozen="A"))
     with pytest.raises(ValueError, match="factor A is frozen"):
         ls.solve(frozen, "gd", "eva")

@@ -157,7 +157,6 @@ def test_pissa_refuses_objectives_without_a_weight():
         ("Balanced", {"scale": 0.0}, "scale"),
         ("Spectral", {"step": np.inf}, "step"),
         ("Spectral", {"step": 0.0}, "step"),
-        ("LoRAGA", {"gamma": 0.0}, "gamma"),
     ],
 )
 def test_settings_that_make_no_sense(name, settings, word):
