@@ -13,6 +13,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -179,6 +180,36 @@ def _import_and_go_on() -> None:
 
     assert takes_a_while.whole
     time.sleep(5.0)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [("numba.core.dispatcher", "compile"), ("llvmlite.binding.module", "parse")]
+)
+def test_an_interruption_waits_for_a_compilation(module: str, name: str) -> None:
+    """What half a compilation leaves behind, the next one finds."""
+    code = f"class Dispatcher:\n    def {name}(self):\n        interrupt()\n        done.append(1)"
+    scope: dict[str, Any] = {"__name__": module, "interrupt": lambda: signal.raise_signal(signal.SIGINT), "done": []}
+    exec(code, scope)
+
+    @patience()
+    def compile_and_go_on() -> None:
+        getattr(scope["Dispatcher"](), name)()
+        time.sleep(5.0)
+
+    with pytest.raises(KeyboardInterrupt):
+        compile_and_go_on()
+    assert scope["done"] == [1]
+
+
+def test_a_handler_of_the_callers_own_is_left_alone() -> None:
+    called = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: called.append(number))
+    try:
+        with patience():
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert called == [signal.SIGINT]
 
 
 def test_interruptions_wait_while_files_are_put_in_place() -> None:
