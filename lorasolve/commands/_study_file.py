@@ -46,8 +46,10 @@ the file (TOML):
   [run]
   method = "adam+cosine"
   measure = ["certify", "verdict"]
+  init = "gaussian:std=0.1" # in place of the method's own start
   max_iter = 1000           # and grad_tol, target, time_limit, max_calls;
                             # others are the method's own
+  keep_parameters = false   # numbers without the factors of each run
   # parts of your own: "mine.py:NAME" in method, init and measure, also on
   # the axes method and init; as ls.Study takes them
 """
