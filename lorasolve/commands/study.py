@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import re
 import shlex
 from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._support.files import text_writer
 from .._support.progress import complain
+from .._support.text import for_json
+from .._support.threads import get_threads, set_threads
 from ..io import envelope
 from ..status import Status
 from ._arguments import add_json_argument, add_worker_arguments, as_options
@@ -29,6 +34,8 @@ _SHOWN_DAMAGE = 10
 _OF_RUNS = ["store", "jobs", "address", "array", "threads", "retry_failed"]
 _OF_TABLES = ["by", "csv", "latex", "phase", "html"]
 _DIVERGED = Status.DIVERGED.label
+# The beginning of a key, long enough to be no mistake.
+_KEY = re.compile("[0-9a-f]{8,32}")
 
 
 class StudyCommand(Command):
@@ -44,7 +51,11 @@ class StudyCommand(Command):
         parser.add_argument("--store", metavar="DIR", help="where the runs are kept; the same command goes on")
         parser.add_argument("--status", metavar="DIR", help="say what a store holds, and stop")
         parser.add_argument(
-            "--repeat", nargs="+", metavar="AXIS=VALUE", help="do one run again and certify it; nothing is kept"
+            "--repeat",
+            nargs="+",
+            metavar="AXIS=VALUE",
+            help="do one run again and certify it, named by its axes or by the beginning of its key; nothing is kept, "
+            "and with --store it is held against the run there, to the last bit (exit code 1 if it differs)",
         )
         group = parser.add_argument_group("workers")
         add_worker_arguments(group, "loky")
@@ -89,7 +100,7 @@ class StudyCommand(Command):
             check_axes(axes, study.axes.labels, "--phase")
             measure_of(measure, "--phase")
         if args.repeat:
-            _refuse_beside(args, "--repeat", _OF_TABLES)
+            _refuse_beside(args, "--repeat", [*_OF_TABLES, *_OF_RUNS[1:]])
             return _repeat(args, study)
         if args.store is None:
             raise ValueError("--store: expected a folder for the runs")
@@ -156,11 +167,42 @@ def _backend(args: argparse.Namespace) -> str:
 
 
 def _repeat(args: argparse.Namespace, study: Study) -> int:
+    index = _named_cell(args.repeat, study)
+    cell, key = study.axes.cell(study.axes.positions(index)), study.describer()(index).key
+    kept = None if args.store is None else _kept(study, args.store, key)
+    with as_options(cell="--repeat"), _threads_of(kept):
+        result = study.repeat(**cell)
+    problem = study.problem_of(study.axes.values(study.axes.positions(index)))
+    text = f"{result.message}\n  L = {result.fun!r}, ||grad L|| = {result.grad_norm:.3g}, {result.nit} iterations"
+    if problem.adapter.low_rank and np.isfinite(result.fun):
+        from ..certificates import certify
+
+        text += f"\n{certificate_text(certify(problem, result))}"
+    found = {"fun": result.fun, "grad_norm": result.grad_norm, "nit": result.nit}
+    document: dict[str, Any] = {"cell": cell, "key": key, **found, "kept": None}
+    same = True
+    if kept is not None:
+        document["kept"] = {name: kept["result"].get(name) for name in found}
+        same = document["kept"] == for_json(found)
+        text += f"\n\nrun {key} of {args.store}: {_held_against(document['kept'], same)}"
+    emit(args, envelope("study-run", document), text)
+    return ExitCode.FALSE if result.status is Status.DIVERGED or not same else ExitCode.FINE
+
+
+def _named_cell(words: list[str], study: Study) -> int:
+    """Return the number of the cell that its values name, or the beginning of its key."""
+    if len(words) == 1 and _KEY.fullmatch(words[0]):
+        describe = study.describer()
+        found = [index for index in range(len(study)) if describe(index).key.startswith(words[0])]
+        if len(found) == 1:
+            return found[0]
+        many = f"{len(found)} runs of the study have a key that begins so" if found else "no run of the study has it"
+        raise ValueError(f"--repeat: expected the key of one run, got {words[0]}: {many}")
     cell = {}
-    for text in args.repeat:
+    for text in words:
         name, equals, value = text.partition("=")
         if not equals:
-            raise ValueError(f"--repeat: expected AXIS=VALUE, got {text!r}")
+            raise ValueError(f"--repeat: expected AXIS=VALUE or a key, got {text!r}")
         if name in cell:
             raise ValueError(f"--repeat: expected one value on each axis, got {name} twice")
         try:
@@ -168,16 +210,35 @@ def _repeat(args: argparse.Namespace, study: Study) -> int:
         except ValueError:
             cell[name] = value
     with as_options(cell="--repeat"):
-        result = study.repeat(**cell)
-    problem = study.problem_of(study.axes.values(study.axes.positions(study.axes.find(cell))))
-    text = f"{result.message}\n  L = {result.fun!r}, ||grad L|| = {result.grad_norm:.3g}, {result.nit} iterations"
-    if problem.adapter.low_rank and np.isfinite(result.fun):
-        from ..certificates import certify
+        return study.axes.find(cell)
 
-        text += f"\n{certificate_text(certify(problem, result))}"
-    document = {"cell": cell, "fun": result.fun, "grad_norm": result.grad_norm, "nit": result.nit}
-    emit(args, envelope("study-run", document), text)
-    return ExitCode.FALSE if result.status is Status.DIVERGED else ExitCode.FINE
+
+def _kept(study: Study, store: str, key: str) -> dict[str, Any]:
+    """Return the record of a run in a store."""
+    with as_options(store="--store"):
+        record = next((record for record in study.runs(store) if record["key"] == key), None)
+    if record is None:
+        raise ValueError(f"--store: {store} has no run {key}, which this one is")
+    return record
+
+
+@contextlib.contextmanager
+def _threads_of(kept: dict[str, Any] | None) -> Iterator[None]:
+    """Use as many threads inside the block as a run had, on which its last digits depend."""
+    before = get_threads()
+    try:
+        if kept is not None:
+            set_threads(kept["made"]["threads"])
+        yield
+    finally:
+        set_threads(before)
+
+
+def _held_against(kept: dict[str, Any], same: bool) -> str:
+    """Say whether a run that is done again has the digits of the one that is kept."""
+    if same:
+        return "the same to the last bit"
+    return f"kept are L = {kept['fun']!r}, ||grad L|| = {kept['grad_norm']!r}, {kept['nit']} iterations: not the same"
 
 
 # ---------------------------------------------------------------------- status

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import json
 import os
@@ -9,6 +10,7 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ import pytest
 import lorasolve as ls
 from lorasolve import linear_map
 from lorasolve._support import progress as _progress
+from lorasolve._support.threads import get_threads
 from lorasolve.certificates import norms
 from lorasolve.cli import main
 from lorasolve.commands import path as path_command
@@ -884,6 +887,43 @@ def test_files_of_studies_in_the_encodings_that_editors_write(tmp_path, capsys, 
     rows = json.loads(capsys.readouterr().out)["rows"]
     # One of two equal singular values c is soft-thresholded by 1/2: c^2/2 + 1/8 + (c - 1/2)/2.
     assert {row["size"]: row["fun"] for row in rows} == pytest.approx({"klein": 0.875, "groß": 2.875})
+
+
+def test_a_run_is_repeated_by_its_key_and_held_against_the_one_that_is_kept(tmp_path, capsys, monkeypatch):
+    """--store beside --repeat counted for nothing, as did --jobs; a key of the CSV named no run."""
+    monkeypatch.chdir(tmp_path)
+    text = (
+        "[axes]\nlam = [0.05, {lam}]\nseed = {{range = [2]}}\n[run]\nmethod = 'gd:step_size=1e3'\nmax_iter = {most}\n"
+    )
+    (tmp_path / "grid.toml").write_text(text.format(lam=0.1, most=7).replace("gd:step_size=1e3", "lbfgs"))
+    (tmp_path / "diverging.toml").write_text(text.format(lam=0.1, most=3000))
+    before = get_threads()
+    for grid in ("grid.toml", "diverging.toml"):
+        command = ["study", grid, "--store", "runs", "--backend", "serial", "--threads", "1", "--csv", "r.csv"]
+        assert main([*command, "--quiet"]) == (grid == "diverging.toml")
+        with open("r.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        capsys.readouterr()
+        for row in rows:
+            code = main(["study", grid, "--repeat", row["key"][:12], "--store", "runs", "--json"])
+            document = json.loads(capsys.readouterr().out)
+            assert code == (grid == "diverging.toml")  # a run that diverged is none, and the same one all the same
+            assert document["key"] == row["key"] and document["cell"]["seed"] == int(row["seed"])
+            assert document["kept"] == {name: document[name] for name in ("fun", "grad_norm", "nit")}
+            assert document["nit"] == int(row["nit"]) and document["fun"] == (float(row["fun"]) if row["fun"] else None)
+    named = ["study", "grid.toml", "--repeat", "lam=0.1", "seed=1", "--store", "runs"]
+    assert main(named) == 0 and "runs: the same to the last bit" in capsys.readouterr().out
+    assert get_threads() == before
+    for words, message in (
+        (["--repeat", "ffffffff"], "--repeat: expected the key of one run, got ffffffff: no run of the study has it"),
+        (["--repeat", rows[0]["key"]], "no run of the study has it"),  # it is of the other one
+        (["--repeat", "lam=0.1", "seed=1", "--store", "none"], "--store: none is no store of runs"),
+        (["--repeat", "lam=0.1", "seed=1", "--jobs", "2"], "--jobs: expected where a grid is run, got beside --repeat"),
+    ):
+        assert main(["study", "grid.toml", *words]) == 2 and message in capsys.readouterr().err
+    repeat = ls.Study.repeat
+    monkeypatch.setattr(ls.Study, "repeat", lambda study, **cell: replace(repeat(study, **cell), nit=8))
+    assert main(named) == 1 and "7 iterations: not the same" in capsys.readouterr().out
 
 
 OWN_PARTS = """
