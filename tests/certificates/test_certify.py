@@ -564,7 +564,7 @@ def test_a_point_that_is_zero_where_no_entry_is_takes_no_more_than_the_entries(f
     m, n, k = 300, 200, 12
     rows, cols = (np.sort(rng.choice(size, k, replace=False)) for size in (m, n))
     i, j = (part.ravel() for part in np.meshgrid(rows, cols, indexing="ij"))
-    M, lam = rng.standard_normal((k, k)), 1.5
+    M, lam = rng.standard_normal((k, k)), 0.75
     problem = ls.Problem(MatrixCompletion(i, j, M.ravel(), (m, n)), 3, lam, adapter)
     A, B = np.zeros((m, 3)), np.zeros((n, 3))
     A[rows], B[cols] = rng.standard_normal((k, 3)), rng.standard_normal((k, 3))
