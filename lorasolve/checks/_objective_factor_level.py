@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -9,6 +10,9 @@ import numpy as np
 from ..objectives.base import Objective
 from ._objective_bench import Bench
 from .base import Checked, difference, relative
+
+# How often factors are doubled to find some outside of a domain.
+DOUBLINGS = 60
 
 
 def _factor_oracle(bench: Bench) -> Iterator[Checked]:
@@ -85,10 +89,23 @@ def _oracle_and_operator(bench: Bench) -> Iterator[Checked]:
     yield Checked("oracle_and_operator", worst <= bench.tol, f"relative difference {worst:.1e} to the dense level")
 
 
+def _outside_of_domain(bench: Bench) -> Iterator[Checked]:
+    A, B, _, _ = bench.factors(1)
+    tried = (sign * 2.0**k * A for k in range(DOUBLINGS) for sign in (1.0, -1.0))
+    A = next((A for A in tried if not bench.f.domain(A @ B.T)), A)
+    if bench.f.domain(A @ B.T):
+        return  # it is everywhere, or nearly
+    with np.errstate(all="ignore"):
+        values = bench.f.factor_oracle(A, B, np.empty_like(A), np.empty_like(B)), bench.f.factor_value(A, B)
+    finite = any(map(math.isfinite, values))
+    yield Checked("no value outside of the domain", not finite, f"at factors: {values[0]:.3g} and {values[1]:.3g}")
+
+
 CHECKS: dict[str, Callable[[Bench], Iterator[Checked]]] = {
     "factor_oracle": _factor_oracle,
     "factor_hvp": _factor_hvp,
     "curvature_along": _curvature_along,
     "gradient_operator": _gradient_operator,
     "oracle_and_operator": _oracle_and_operator,
+    "outside_of_domain": _outside_of_domain,
 }

@@ -56,10 +56,10 @@ def check_objective(objective: Any, rng: int | np.random.Generator = 0, scale: f
 
     Notes
     -----
-    Checked: ``value_and_grad`` is pure and its gradient has Taylor slope 2; Hessian products are symmetric and
-    have slope 2 against gradients (3 against values, shown); the factor level agrees with the dense one; the
-    cvxpy expression has the same value and is convex; ``convex``, ``smoothness``, ``rank_one_smoothness`` and
-    ``lower_bound``; ``conjugate`` (Fenchel's inequality, with equality at gradients);
+    Checked: ``value_and_grad`` is pure and its gradient has Taylor slope 2; Hessian products are symmetric and have
+    slope 2 against gradients (3 against values, shown); the factor level agrees with the dense one, and has no values
+    outside of the domain; the cvxpy expression has the same value and is convex; ``convex``, ``smoothness``,
+    ``rank_one_smoothness`` and ``lower_bound``; ``conjugate`` (Fenchel's inequality, with equality at gradients);
     ``least_squares`` (constant Hessian, a quadratic along lines); ``merged``; ``sample_batch`` (weighted means over a
     partition give ``f``); ``minimize_over_A`` and ``minimize_over_B`` are stationary; so is ``minimizer``, which
     descent does not beat.

@@ -475,6 +475,7 @@ def test_no_point_outside_of_the_domain_is_a_better_one(size):
     assert honest.is_global is False and 0.5 * most < honest.gap_at_least <= most
     wrong = certify(ls.Problem(BarrierSeenThrough(), 2, lam), X)
     assert wrong.is_global is None and wrong.gap_at_least == 0.0 and "not by both" in wrong.reason
+    assert check_objective(Barrier()).ok and not check_objective(BarrierSeenThrough()).ok
 
 
 def test_steps_that_leave_the_domain_are_shortened_to_a_better_point():
