@@ -556,6 +556,11 @@ def test_errors_name_the_option_that_was_typed(data, capsys, arguments, message)
         (["prove", "--list", "--brief"], "--list: expected without --brief"),
         (["prove", "weyl", "--json", "--brief"], "--brief: expected without --json"),
         (["study", "grid.toml", "--store", "runs", "--by", "seed", "--json"], "--by: expected without --json"),
+        (["study", "--status", "runs", "--backend", "serial"], "--backend: expected where a grid is run"),
+        (
+            ["study", "grid.toml", "--repeat", "seed=0", "--backend", "serial"],
+            "--backend: expected where a grid is run",
+        ),
         (["study", "split.toml", "--store", "runs"], "split.toml: problem: split_seed: expected beside test_fraction"),
     ],
 )

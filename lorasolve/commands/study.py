@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 # Different errors that are counted, and those that are shown.
 _COUNTED_ERRORS, _SHOWN_ERRORS = 1000, 5
 _SHOWN_DAMAGE = 10
+# Where no other one is given.
+_BACKEND = "loky"
 # Options of what is done of a grid, and of what is told of it.
-_OF_RUNS = ["store", "jobs", "address", "array", "threads", "retry_failed"]
+_OF_RUNS = ["store", "backend", "jobs", "address", "array", "threads", "retry_failed"]
 _OF_TABLES = ["by", "csv", "latex", "phase", "html"]
 _DIVERGED = Status.DIVERGED.label
 # The beginning of a key, long enough to be no mistake.
@@ -58,7 +60,7 @@ class StudyCommand(Command):
             "and with --store it is held against the run there, to the last bit (exit code 1 if it differs)",
         )
         group = parser.add_argument_group("workers")
-        add_worker_arguments(group, "loky")
+        add_worker_arguments(group, _BACKEND)
         group.add_argument("--address", metavar="URL", help="dask: of the scheduler")
         group.add_argument("--array", type=int, metavar="N", help="slurm: number of jobs")
         group.add_argument("--threads", type=int, metavar="N", help="threads of each worker (default: its share)")
@@ -151,7 +153,7 @@ def _report(args: argparse.Namespace, runs: Runs) -> int:
 
 def _refuse_beside(args: argparse.Namespace, option: str, names: list[str]) -> None:
     """Refuse options that would do nothing beside another one, such as files that would not be written."""
-    given = [f"--{name.replace('_', '-')}" for name in names if getattr(args, name) not in (None, False)]
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(args, name) not in (None, False, _BACKEND)]
     if given:
         raise ValueError(f"{', '.join(given)}: expected where a grid is run, got beside {option}")
 

@@ -39,7 +39,9 @@ class UserObjective(Objective):
                 f"got {shown(user)} ({error})"
             ) from error
         if not callable(getattr(user, "value_and_grad", None)):
-            raise TypeError(f"{argument}: {type(user).__name__} has no method value_and_grad(X) -> (float, G)")
+            losses = "; losses of a matrix M are ls.objectives.Denoising(M) and, where entries are missing, "
+            remedy = f"{losses}MatrixCompletion.from_dense(M)" if getattr(user, "ndim", 0) == 2 else ""
+            raise TypeError(f"{argument}: {type(user).__name__} has no method value_and_grad(X) -> (float, G){remedy}")
         self.user = user
         if not callable(getattr(user, "domain", self.domain)):
             raise TypeError(f"objective: {self.label}.domain: expected a function of X that returns True or False")

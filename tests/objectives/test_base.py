@@ -206,7 +206,9 @@ def test_a_user_object_without_an_oracle_is_refused():
     class Empty:
         shape = (2, 2)
 
-    with pytest.raises(TypeError, match="Empty has no method value_and_grad"):
+    with pytest.raises(TypeError, match=r"ndarray has no method value_and_grad.*Denoising\(M\)"):
+        ls.Problem(np.eye(3), 2)
+    with pytest.raises(TypeError, match=r"Empty has no method value_and_grad\(X\) -> \(float, G\)$"):
         as_objective(Empty())
     with pytest.raises(TypeError, match=r"expected an object such as Quartic\(\.\.\.\), got the class"):
         as_objective(Quartic)
