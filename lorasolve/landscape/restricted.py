@@ -13,10 +13,13 @@ from .._known import Known
 from .._support.validate import MOST_DRAWS, Array, as_choice, as_float_array, as_integer, as_number, as_shape
 from ..low_rank import numerical_rank
 from ..objectives import as_objective
-from ..objectives.base import Objective
+from ..objectives.base import Objective, allowance
 from ..problem.blocks import OneBlock
 from .constants import UNKNOWN, Constants, Provenance, curvature_everywhere
-from .known_constants import DENSE_ENTRIES, changes_linearly, spectrum_ends
+from .known_constants import CHANGED, DENSE_ENTRIES, changes_linearly, spectrum_ends
+
+# The least distance from X* at which matrices are drawn, as a share of the largest.
+NEAR = 1e-3
 
 
 def restricted_constants(
@@ -67,7 +70,7 @@ def restricted_constants(
     ------
     ValueError, TypeError
         For arguments out of range, for ``by="quadratic"`` on an objective that is not quadratic, and for one that says
-        so and is found not to be.
+        so and is found not to be, or to be curved beyond what it states.
 
     Notes
     -----
@@ -95,9 +98,27 @@ def restricted_constants(
                 f"objective: {objective.label} states least_squares, but its gradient does not change as its Hessian "
                 "says; run check_objective"
             )
-        return _quadratic(objective, X_star, r, D, starts, rng)
-    sampled = _sampled(objective, X_star, r, D, samples, rng)
-    return sampled if by != "searched" else _searched(objective, X_star, sampled, starts, rng)
+        found = _quadratic(objective, X_star, r, D, starts, rng)
+    else:
+        found = _sampled(objective, X_star, r, D, samples, rng)
+        if by == "searched":
+            found = _searched(objective, X_star, found, starts, rng)
+    _refuse_contradicted(objective, X_star, found)
+    return found
+
+
+def _refuse_contradicted(objective: Objective, X_star: Array, found: Constants) -> None:
+    """Refuse a loss that states less curvature than was found, or that it is convex where it was found not to be."""
+    low, high = _stated_ends(objective, {})
+    share = CHANGED * float(np.finfo(objective.precision).eps) ** (2 / 3)
+    slack = share * max(abs(found.rsc_high), abs(found.rsm_low))
+    # What rounding makes of a quotient of the difference of two gradients over the least distance that is drawn.
+    length = float(np.linalg.norm(objective.value_and_grad(X_star)[1]))
+    slack += allowance(objective.precision) * length / (NEAR * _reach(X_star, found.radius))
+    if found.rsc_high < low - slack or found.rsm_low > high + slack:
+        stated = f"expected all curvature from {low:.6g} to {high:.6g}, as its convex and smoothness state"
+        got = f"got {found.rsc_high:.6g} and {found.rsm_low:.6g}"
+        raise ValueError(f"objective: {objective.label}: {stated}, {got}; run check_objective")
 
 
 def _quadratic(
@@ -275,6 +296,12 @@ def _attained_beta(form: _Form, X_star: Array, r: int, D: float, rng: np.random.
     return max(best, value)
 
 
+def _reach(X_star: Array, D: float) -> float:
+    """Return how far from ``X*`` matrices are drawn."""
+    # Nothing gives a length where X* = 0 and the radius is infinite.
+    return D if math.isfinite(D) else 10.0 * (float(np.linalg.norm(X_star)) or 1.0)
+
+
 def _random_factors(X_star: Array, r: int, D: float, rng: np.random.Generator) -> tuple[Array, Array]:
     """Return factors of a random matrix of rank <= ``r`` at a uniform random distance of at most ``D`` from ``X*``.
 
@@ -283,12 +310,11 @@ def _random_factors(X_star: Array, r: int, D: float, rng: np.random.Generator) -
     m, n = X_star.shape
     P, s, Qt = np.linalg.svd(X_star, full_matrices=False)
     A0, B0 = P[:, :r] * np.sqrt(s[:r]), Qt[:r].T * np.sqrt(s[:r])
-    # Nothing gives a length where X* = 0 and the radius is infinite.
-    reach = D if math.isfinite(D) else 10.0 * (float(np.linalg.norm(X_star)) or 1.0)
+    reach = _reach(X_star, D)
     floor = float(np.linalg.norm(A0 @ B0.T - X_star))
     if floor > reach:
         raise ValueError(f"D: no matrix of rank <= {r} lies within {D:g} of X_star; the nearest is at {floor:.3g}")
-    target = rng.uniform(max(floor, 1e-3 * reach), reach)
+    target = rng.uniform(max(floor, NEAR * reach), reach)
     U, V = rng.standard_normal((m, r)), rng.standard_normal((n, r))
 
     def distance(t: float) -> float:

@@ -332,3 +332,15 @@ def test_what_a_loss_of_several_matrices_states_is_looked_at_through_its_blocks_
         problem, point, X_star = problem.block_problem(0, (M, M)), (A, A), M - np.pi
     found = landscape.verdict(problem, point, X_star=X_star)
     assert found.kind == "inconclusive" and "Hessian products that differ" in found.reason
+
+
+@pytest.mark.parametrize("by", ["auto", "sampled", "searched"])
+@pytest.mark.parametrize("stated", [{"smoothness": 2.0}, {"convex": True}])
+def test_no_restricted_constant_is_certified_by_what_a_sample_contradicts(stated, by):
+    """``TwoValleys`` has curvatures from -13/12, at ``y = 25/6``, up to any size far away."""
+    with pytest.raises(ValueError, match=r"^objective: TwoValleys: expected all curvature from .*check_objective"):
+        landscape.restricted_constants(TwoValleys(**stated), np.ones((3, 2)), 1, 8.0, by=by, samples=300, starts=1)
+    true = landscape.restricted_constants(
+        TwoValleys(smoothness=1e3), np.ones((3, 2)), 1, 8.0, by=by, samples=300, starts=1
+    )
+    assert true.rsm_high == 1e3 and -1e3 == true.rsc_low < -0.1
