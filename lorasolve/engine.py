@@ -107,7 +107,8 @@ def solve(
     rng = np.random.default_rng(seed)
     if isinstance(optimizer, DrivenOptimizer):
         import scipy.optimize  # noqa: F401  its BLAS is limited below only once it is loaded
-    with solver_pools(problem.objective.kernels.threaded or (not attended and optimizer.runs_compiled(problem))):
+    compiled = as_flag(optimizer.runs_compiled(problem), f"method: what {optimizer.name}.runs_compiled returns")
+    with solver_pools(problem.objective.kernels.threaded or (not attended and compiled)):
         with np.errstate(over="ignore", invalid="ignore"):  # of what is no number the run says so
             stage = first_stage(problem, method, given, rng)
         if stop.grad_tol > 0.0 and not optimizer.stochastic:

@@ -15,7 +15,7 @@ from ._advice import end_message
 from ._support.keywords import names_keywords
 from ._support.progress import Progress
 from ._support.threads import get_threads, kernel_threads
-from ._support.validate import Array, as_flag, as_instance, as_integer, shown
+from ._support.validate import Array, as_flag, as_instance, as_integer, as_number, shown
 from .dense import SQUARED
 from .engine import GivenStart, first_stage, method_and_start, own_problem, solve, start_name
 from .inits import Init
@@ -333,7 +333,16 @@ def fits(run: Run, stop: StoppingRule) -> bool:
     company it is solved.
     """
     alone = run.theta is not None and not run.method.schedules and stop.time_limit is None
-    return alone and run.method.optimizer.batched_step(run.problem) is not None
+    return alone and _takes_plain_steps(run.method.optimizer, run.problem)
+
+
+def _takes_plain_steps(optimizer: Optimizer, problem: Problem) -> bool:
+    """Return whether a method states a constant step; refuse what is none, as any text or -1 would be taken for one."""
+    step = optimizer.batched_step(problem)
+    if type(step) is not float or not 0.0 < step < math.inf:  # checks by name would cost every run of many
+        source = f"method: what {optimizer.name}.batched_step returns"
+        step = step if step is None else as_number(step, source, 0.0, open_low=True)
+    return step is not None
 
 
 def _solve_blocks(members: list[tuple[Any, list[int]]], stop: StoppingRule, made: BatchResult) -> None:

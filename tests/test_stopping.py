@@ -19,7 +19,7 @@ from lorasolve.loop import REJECTED_LIMIT
 from lorasolve.monitor import STALL_WINDOW, Monitor, Stop
 from lorasolve.objectives import Denoising, LinearFineTuning, MatrixCompletion, MatrixSensing
 from lorasolve.optimizers import GD
-from lorasolve.optimizers.base import Optimizer
+from lorasolve.optimizers.base import DrivenOptimizer, Optimizer
 
 RNG = np.random.default_rng(0)
 ROWS, COLS = np.nonzero(RNG.random((6, 5)) < 0.7)
@@ -796,6 +796,36 @@ def test_iterations_of_a_method_that_are_none_are_named(answer):
     """They ended in Python's words about unpacking, in the trace, or never."""
     with pytest.raises(TypeError, match=r"method: what own_iterations\.fast_forward returns: expected None or a tuple"):
         ls.solve(ls.Problem(OBJECTIVES["denoising"], 2, 0.1), TakesItsOwnIterations(answer=answer), "gaussian")
+
+
+@pytest.mark.parametrize("step", ["0.1", -1.0, True, math.nan, 0.0])
+def test_a_step_for_many_runs_that_is_none_is_named(step):
+    """A text was taken for its number, and with -1 all runs diverged, where those by ``solve`` did not."""
+    method = type("Own", (GD,), {"name": "own_step", "batched_step": lambda self, problem: step})()
+    problem = ls.Problem(OBJECTIVES["denoising"], 2, 0.1)
+    with pytest.raises(
+        (TypeError, ValueError), match=r"^method: what own_step\.batched_step returns: expected a finite"
+    ):
+        ls.solve_batch(problem, method, "gaussian", seed=[0, 1])
+    study = ls.Study(problem, {"seed": [0, 1]}, method, init="gaussian")
+    with pytest.raises((TypeError, ValueError), match=r"what own_step\.batched_step returns: expected a finite"):
+        study.repeat(seed=0)
+
+
+@pytest.mark.parametrize("word", ["no", None, np.array([1, 2])])
+def test_whether_a_method_runs_compiled_is_true_or_false(word):
+    method = type("Own", (GD,), {"name": "own", "runs_compiled": lambda self, problem: word})()
+    with pytest.raises(TypeError, match=r"^method: what own\.runs_compiled returns: expected True or False"):
+        ls.solve(ls.Problem(OBJECTIVES["denoising"], 2, 0.1), method, "gaussian")
+
+
+@pytest.mark.parametrize("given", [None, "x"])
+def test_what_a_loop_of_its_own_asks_for_at_no_point_is_named(given):
+    descend = {"accept": lambda self, f, z, product, accept: accept(given), "f": lambda self, f, z, *rest: f(given)}
+    for name, function in descend.items():
+        method = type("Own", (DrivenOptimizer,), {"name": name, "descend": function})()
+        with pytest.raises(TypeError, match=r"^z: expected a vector of 22 numbers, got (None|'x')"):
+            ls.solve(ls.Problem(OBJECTIVES["denoising"], 2, 0.1), method, "gaussian")
 
 
 @pytest.mark.parametrize(

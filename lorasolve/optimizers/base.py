@@ -282,7 +282,10 @@ class _Scaled:
         self.largest = 0.0
 
     def theta(self, z: Array) -> Array:
-        theta = self.lengths * z
+        try:
+            theta = self.lengths * z
+        except TypeError as error:  # of what no arithmetic takes; asking every point would cost every call
+            raise TypeError(f"z: expected a vector of {self.start.size} numbers, got {shown(z)}") from error
         if self.frozen is not None:
             theta[self.frozen] = self.start[self.frozen]
         return theta
