@@ -49,10 +49,20 @@ def fault_of_gradient(losses_at: LossesAt, losses: Any, leaves: Sequence[Any], n
                 return None
         else:
             wrong = (
-                f"along a random direction the values of a batch change at the rate {by_values:.3g}, and the "
-                f"gradient says {by_gradient:.3g} ({_why(ahead, behind, by_gradient)})"
+                "the loss contradicts its own gradient: along a random direction the values of a batch change at the "
+                f"rate {by_values:.3g}, and the gradient says {by_gradient:.3g} ({_why(ahead, behind, by_gradient)})"
             )
     return wrong
+
+
+def fault_of_repetition(losses_at: LossesAt, losses: Any, weights: Sequence[Any], precision: str) -> str | None:
+    """Return by how much another evaluation of a batch differs from its losses, None if by rounding at most."""
+    total = abs(float(losses.double().sum()))
+    difference = abs(float((losses_at([W.detach() for W in weights]) - losses.double()).sum()))
+    # Where a sample is fitted its loss is a difference of numbers of about 1, which other kernels round otherwise.
+    if difference <= REPEATABLE[precision] * (total + len(losses)):
+        return None
+    return f"two evaluations of a batch differ by {difference:.2g} of {total:.4g} (dropout or other noise that is on?)"
 
 
 def _why(ahead: float, behind: float, by_gradient: float) -> str:

@@ -37,7 +37,7 @@ from ._torch import (
     stand_ins,
     twice_differentiable,
 )
-from ._wrong_gradients import AGREES, SHORTER, fault_of_gradient, lost_gradients
+from ._wrong_gradients import AGREES, SHORTER, fault_of_gradient, fault_of_repetition, lost_gradients
 from .adapted import adapted_layers
 from .losses import CrossEntropy, SquareLoss, as_the_model_means, plain_outputs
 
@@ -446,21 +446,24 @@ class Network(MultiObjective):
         """Return the same, and how the losses of a batch contradict their gradient, None if no batch was found to.
 
         Where a part is detached, rounded or differentiated by hand, what comes back is not the derivative. Two values
-        along a random direction tell. A gradient may be wrong on some batches only (a branch for long inputs, a last
-        batch of another size): they are tried in the same pass, the first ``TRIED`` and then fewer and fewer, the k-th
-        with probability ``TRIED / k``.
+        along a random direction tell; in float32 these would be too rough, and another value at the point tells noise
+        alone. A gradient may be wrong on some batches only (a branch for long inputs, a last batch of another size):
+        they are tried in the same pass, the first ``TRIED`` and then fewer and fewer, the k-th with probability
+        ``TRIED / k``.
         """
-        if self.precision != "float64":  # differences would be too rough
-            return *self._pass(factors, lambda batch, losses, leaves: None, progress), None
         rng = np.random.default_rng()
         tried, fault = 0, None
+        exact = self.precision == "float64"
 
         def attempt(batch: Any, losses: Any, leaves: Sequence[Any]) -> None:
             nonlocal tried, fault
             if fault is None and len(losses):
                 tried += 1
                 if rng.random() * tried < TRIED:
-                    fault = fault_of_gradient(self._losses_at(batch), losses, leaves, AGREEING if tried == 1 else 1)
+                    at = self._losses_at(batch)
+                    wrong = fault_of_gradient(at, losses, leaves, AGREEING if tried == 1 else 1) if exact else None
+                    if wrong is not None or not exact:
+                        fault = fault_of_repetition(at, losses, leaves, self.precision) or wrong
 
         return *self._pass(factors, attempt, progress), fault
 

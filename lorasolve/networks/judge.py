@@ -273,7 +273,7 @@ class _Case:
         # All processes have to go the same way from here.
         if not self.network.over_processes(np.array([float(self.own_fault is not None)])).any():
             return ""
-        return f"the loss contradicts its own gradient: {self.own_fault or 'in another process'}"
+        return self.own_fault or "the loss contradicts its own gradient, or itself, in another process"
 
     @cached_property
     def _unbounded(self) -> str:

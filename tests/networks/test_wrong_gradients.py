@@ -204,3 +204,17 @@ def test_of_many_batches_a_few_of_the_later_ones_are_tried(monkeypatch):
     assert fault is None and f == again[0] and all(np.array_equal(g, h) for g, h in zip(G, again[1]))
     # 32 and the first twice; 32 (log(600/32)) = 94 expected later, with a standard deviation below 10.
     assert 33 + 94 - 60 < len(tried) < 33 + 94 + 60
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_noise_on_a_later_batch_alone_is_told(dtype):
+    """In float32 each verdict was another, and told to train on."""
+
+    class Noisy(Net):
+        def forward(self, x):
+            z = super().forward(x)
+            return torch.nn.functional.dropout(z, 0.5) if len(x) > 10 else z
+
+    verdict = judge(Noisy(), CrossEntropy(), data(), LAM, dtype=dtype)
+    assert verdict.kind == "inconclusive" and "two evaluations of a batch differ by" in verdict.reason
+    assert math.isinf(verdict.relative_gap)
