@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
-from lorasolve.dense import DENSE_LIMIT, gram_inverse, largest_singular_value, polar, top_eigenvalue
+from lorasolve.dense import (
+    DENSE_LIMIT,
+    frobenius_norm,
+    gram_inverse,
+    largest_singular_value,
+    polar,
+    top_eigenvalue,
+)
 
 
 @pytest.mark.parametrize("size", [0.0, 1.0, 1e-170, 1e-101, 1e100, 1e170])
@@ -17,6 +24,22 @@ def test_norms_of_small_matrices_of_any_size(shape, size):
     M = (U * values) @ V.T
     with np.errstate(over="ignore"):
         assert largest_singular_value(size * M) == pytest.approx(3.0 * size * bool(M.size), rel=1e-12)
+
+
+@pytest.mark.parametrize(("dtype", "decades"), [(np.float32, 37), (np.float64, 307)])
+@pytest.mark.parametrize("share", [-1.0, -0.6, -0.4, 0.0, 0.4, 0.6, 1.0])
+def test_the_length_of_what_has_no_square(dtype, decades, share):
+    """``|(3, 4)| = 5`` in every unit that has such numbers."""
+    unit, eps = 10.0 ** (share * decades), float(np.finfo(dtype).eps)
+    for M in (np.array([3.0, 4.0]), np.array([[3.0, 0.0], [0.0, 4.0]]), np.array([[0.0, 3.0], [4.0, 0.0]]).T):
+        scaled = (unit * M).astype(dtype)
+        assert frobenius_norm(scaled) == pytest.approx(5.0 * unit, rel=4.0 * eps)
+
+
+def test_the_length_of_what_has_no_size_or_is_no_number():
+    assert frobenius_norm(np.zeros(3)) == frobenius_norm(np.zeros((3, 0))) == 0.0
+    assert frobenius_norm(np.array([1.0, -np.inf])) == np.inf
+    assert math.isnan(frobenius_norm(np.array([1.0, np.nan])))
 
 
 @pytest.mark.parametrize("misses", [False, True])

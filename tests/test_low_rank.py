@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
-from lorasolve.low_rank import CHOLESKY, balanced, factor_singular_values, factor_svd, numerical_rank
+from lorasolve.low_rank import (
+    CHOLESKY,
+    PIECE,
+    balanced,
+    factor_singular_values,
+    factor_svd,
+    numerical_rank,
+    product_entries,
+)
 
 
 def orthonormal(rng, rows, columns):
@@ -42,6 +50,14 @@ def test_factor_svd_of_tall_factors(condition, size):
     RA, RB = (np.linalg.qr(factor)[1] for factor in (A, B))
     np.testing.assert_allclose(s, np.linalg.svd(RA @ RB.T, compute_uv=False), rtol=1e-12, atol=1e-14 * s[0])
     np.testing.assert_allclose((P * s) @ Q.T, A @ B.T, atol=1e-14 * s[0])
+
+
+@pytest.mark.parametrize("count", [0, 1, PIECE, 2 * PIECE + 3])
+def test_entries_of_a_product_are_those_of_the_matrix(count):
+    rng = np.random.default_rng(5)
+    A, B = rng.standard_normal((30, 4)), rng.standard_normal((20, 4))
+    rows, cols = rng.integers(0, 30, count), rng.integers(0, 20, count)
+    np.testing.assert_allclose(product_entries(A, B, rows, cols), (A @ B.T)[rows, cols], atol=1e-14)
 
 
 def test_zero_factors_have_orthonormal_spaces():
