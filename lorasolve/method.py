@@ -256,7 +256,8 @@ class Method:
         if given is not None:
             return given
         stage = self.start(problem, rng)
-        return self.optimizer.default_step(stage.problem, stage.theta)
+        step = self.optimizer.default_step(stage.problem, stage.theta)
+        return as_number(step, f"method: what {self.optimizer.name}.default_step returns", 0.0, open_low=True)
 
 
 def _listed(text: str) -> list[str]:

@@ -385,6 +385,12 @@ def test_step_sizes() -> None:
     assert method.with_step(0.25) == ls.Method(GD(0.25), "cosine", DoRA(), "gaussian", 0.2)
     assert ls.Method("adam").default_step(given, np.random.default_rng(0)) == 0.01
     assert method.with_step(0.25).default_step(given, np.random.default_rng(0)) == 0.25
+    for step in ("x", None, -1.0, np.nan):  # steps were tuned from there, in powers of 4 of -1 too
+        odd = type("Odd", (GD,), {"name": "odd", "default_step": lambda self, problem, theta, step=step: step})()
+        with pytest.raises(
+            (TypeError, ValueError), match=r"^method: what odd\.default_step returns: expected a finite"
+        ):
+            ls.Method(odd).default_step(given, np.random.default_rng(0))
     start = inits.LoRAStart().start(given, np.random.default_rng(4))
     expected = GD().default_step(given, given.join(start.A, start.B))
     assert ls.Method("gd").default_step(given, np.random.default_rng(4)) == expected
