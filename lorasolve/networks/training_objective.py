@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from .._support.validate import as_flag
 from ..peft_files.config import is_lost_in_loading
@@ -125,13 +125,20 @@ class TrainingObjective:
 
 def _about_the_loader(network: Network) -> list[str]:
     """Return what is said of samples that a DataLoader leaves out of each pass, the same ones in all."""
-    sampler = getattr(network.batches, "batch_sampler", None)
-    if not isinstance(sampler, require_torch().utils.data.BatchSampler) or not sampler.drop_last:
+    loader: Any = network.batches
+    sampler = getattr(loader, "batch_sampler", None)
+    if not isinstance(sampler, require_torch().utils.data.BatchSampler):
         return []
-    there = len(sampler.sampler)
-    left = there % sampler.batch_size
-    text = f"left out of the objective, as the DataLoader drops them (drop_last): the last {left} of {there} samples"
-    return [text] if left else []
+    # Nobody has to say how many there are.
+    if not all(isinstance(each, Sized) for each in (sampler.sampler, loader.dataset)):
+        return []
+    there, whole = len(sampler.sampler), len(loader.dataset)
+    dropped = there % sampler.batch_size if sampler.drop_last else 0
+    said = {
+        f"the DataLoader's sampler takes {there} of its data set's {whole} samples": there < whole and processes() == 1,
+        f"the DataLoader drops the last {dropped} of {there} samples (drop_last)": dropped > 0,
+    }
+    return [f"the objective has not all the data: {text}" for text, holds in said.items() if holds]
 
 
 def _about_the_weights(network: Network) -> list[str]:

@@ -362,17 +362,28 @@ def test_data_that_each_pass_brings_others_of_are_refused_before_the_training():
     assert judge(Net(), CrossEntropy(), list(shuffled), 1.0, factors=found.factors).kind == found.verdict.kind
 
 
+class Unsized(torch.utils.data.Sampler):
+    """A sampler that does not say how many samples it takes."""
+
+    def __iter__(self):
+        return iter(range(20))
+
+
 def test_samples_that_a_loader_leaves_out_are_among_the_premises():
     """In the order of the data set the same ones are dropped in each pass, which shows in no value."""
     whole = torch.utils.data.TensorDataset(*(torch.cat(parts) for parts in zip(*data(42))))
 
     def left_out(size, **options):
         batches = torch.utils.data.DataLoader(whole, batch_size=size, **options)
-        return [line for line in judge(Net(), CrossEntropy(), batches, LAM).premises if "left out" in line]
+        lines = judge(Net(), CrossEntropy(), batches, LAM).premises
+        return [line for line in lines if "DataLoader" in line]
 
     (line,) = left_out(8, drop_last=True)
-    assert line.endswith("the last 2 of 42 samples")
+    assert line.endswith("drops the last 2 of 42 samples (drop_last)")
     assert not left_out(7, drop_last=True) and not left_out(8)
+    (line,) = left_out(8, sampler=torch.utils.data.SubsetRandomSampler(range(30)))
+    assert line.endswith("sampler takes 30 of its data set's 42 samples")
+    assert not left_out(8, shuffle=True) and not left_out(8, sampler=Unsized(), drop_last=True)
 
 
 def test_points_are_not_compared_on_data_that_differ():
