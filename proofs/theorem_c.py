@@ -58,6 +58,7 @@ case_4_mirror : PROVED
 case_4_near : PROVED
 case_4_rest : PROVED
 case_4_far : PROVED
+case_4_in_matrices : PROVED
 
 Used by
 -------
@@ -134,8 +135,8 @@ FORM = hess(D, D) + 2 * inner(SLOPE, U @ V.T) + lam * (square(U) + square(V))
 LARGER_STAR = {si.J1: si.COLUMNS, si.K1: si.COLUMNS, si.J2: si.FIRST, si.K2: si.FIRST, t: "1/2"}
 
 # The numbers of a Y of rank at most r in the ball; t = 1 + u, and t = 1 + v where t > 1.
-y, z, W, far = scalars("y z W c", real=True)
-u, w, a, h = scalars("u w a h", nonnegative=True)
+y, z, w, W, far = scalars("y z w W c", real=True)
+u, a, h = scalars("u a h", nonnegative=True)
 v = scalars("v")
 AT_U, AT_V = define(t, 1 + u), define(t, 1 + v)
 
@@ -229,7 +230,7 @@ low = Inequality(
 LOW = low.conclusion()
 # Case 4: z = -w, and y = 1 - c > 1 in its last part.
 IN_BALL_4, COMMON_4 = ball(1 - y, -w), kernel_near.conclusion(put={z: w, si.J2: -1 * si.J2})
-BEYOND = hypothesis("1 <= y", 1, y)
+BEYOND, ACROSS = hypothesis("1 <= y", 1, y), hypothesis("0 <= w", 0, w)
 WIDE = hypothesis("y (t^2 - 1)/t <= w", y * (t**2 - 1) / t, w)
 NEAR = hypothesis("w <= -c", w, -far)
 OPPOSITE = {t: 1, u: 0, y: "3/2", w: "1/4", W: "3/4"}
@@ -238,12 +239,13 @@ wide = Inequality(
     "w/t <= W for y >= 1 and w >= y (t^2 - 1)/t.",
     w / t,
     W,
-    proof=[COMMON_4, WIDE / t, BEYOND * WIDE * (1 / t), w / t * BEYOND],
+    proof=[COMMON_4, WIDE / t, BEYOND * WIDE * (1 / t), 1 / t * ACROSS * BEYOND],
     under=(kernel_near,),
     mutants=(
         mutant("constant", "1.1 w/t", {t: 2, u: 1, y: 1, w: "3/2", W: "3/4"}, lhs=Rational(11, 10) * w / t),
         mutant("sign", "-W", OPPOSITE, rhs=-W),
         dropped(BEYOND, {**OPPOSITE, y: 0, W: 0}),
+        dropped(ACROSS, {**OPPOSITE, t: "1/2", y: 2, w: -3, W: -12}),
     ),
 )
 ENOUGH = wide.conclusion()
@@ -269,6 +271,58 @@ kernel_far = Inequality(
     ),
 )
 CLOSE = kernel_far.conclusion()
+
+in_numbers = Identity(
+    "excess_in_numbers",
+    "hess f[Y - X*] - ||Y - X*||^2 = r* ((t - 1)(c - z)^2 + c^2 - z^2) + (2 t - 1) ||rest||^2.",
+    hess(Y - XS, Y - XS) - square(Y - XS),
+    rs * ((t - 1) * (1 - FIRST - OTHER) ** 2 + (1 - FIRST) ** 2 - OTHER**2) + (2 * t - 1) * square(OFF),
+    given=FRAME,
+    mutants=(
+        mutant("sign", "+ z^2", lhs=hess(Y - XS, Y - XS) - square(Y - XS) - 2 * rs * OTHER**2),
+        mutant("constant", "2 t", lhs=hess(Y - XS, Y - XS) - square(Y - XS) + square(OFF)),
+    ),
+)
+far_end = Inequality(
+    "case_4_far",
+    "y >= 1, z = -w, w >= y (t^2 - 1)/t: (w + 2) g >= 0.",
+    0,
+    (w + 2) * excess(1 - y, -w, W),
+    proof=[
+        u * ACROSS * Square(1 - y + w),
+        2 * u * Square(1 - y + w),
+        2 * ACROSS * Square(1 - y),
+        2 * Square(1 - y),
+        (2 + 2 * u) * ACROSS * ENOUGH,
+        2 * (1 + 2 * u) * ENOUGH,
+        2 * u / (1 + u) * ACROSS,
+        1 * ACROSS * IN_BALL_4,
+    ],
+    under=(wide,),
+    given=(AT_U,),
+    mutants=(
+        mutant("constant", "at least 3", OPPOSITE, lhs=3),
+        mutant("sign", "-(w + 2) g", OPPOSITE, rhs=-(w + 2) * excess(1 - y, -w, W)),
+    ),
+)
+# The number w of case 4 is that of the conclusion it rests on: with its sign turned it would have two meanings.
+TURNED = {y: FIRST, w: -OTHER, W: square(OFF) / rs}
+EXCESS = in_numbers.conclusion(rhs=rs * excess(1 - y, -w, W), where=TURNED)
+CURVED = hess(Y - XS, Y - XS) - square(Y - XS)
+# Y = diag(3/2, -1/4).
+DIAGONAL = {**si.RANK_ONE, t: 1, Y: [["3/2", 0], [0, "-1/4"]], y: "3/2", w: "1/4", W: 0}
+in_matrices = Inequality(
+    "case_4_in_matrices",
+    "case_4_far with w = -<E2/t, Y>/r*: (w + 2)(hess f[Y - X*] - ||Y - X*||^2) >= 0.",
+    0,
+    (w + 2) * CURVED,
+    proof=[rs * far_end.conclusion(), -(w + 2) * EXCESS],
+    under=(far_end, in_numbers),
+    mutants=(
+        mutant("constant", "at least 1", DIAGONAL, lhs=1),
+        mutant("sign", "-hess", DIAGONAL, rhs=-(w + 2) * CURVED),
+    ),
+)
 
 CHECKS = (
     Identity(
@@ -396,17 +450,7 @@ CHECKS = (
             dropped(si.DUAL),
         ),
     ),
-    Identity(
-        "excess_in_numbers",
-        "hess f[Y - X*] - ||Y - X*||^2 = r* ((t - 1)(c - z)^2 + c^2 - z^2) + (2 t - 1) ||rest||^2.",
-        hess(Y - XS, Y - XS) - square(Y - XS),
-        rs * ((t - 1) * (1 - FIRST - OTHER) ** 2 + (1 - FIRST) ** 2 - OTHER**2) + (2 * t - 1) * square(OFF),
-        given=FRAME,
-        mutants=(
-            mutant("sign", "+ z^2", lhs=hess(Y - XS, Y - XS) - square(Y - XS) - 2 * rs * OTHER**2),
-            mutant("constant", "2 t", lhs=hess(Y - XS, Y - XS) - square(Y - XS) + square(OFF)),
-        ),
-    ),
+    in_numbers,
     Identity(
         "ball_in_numbers",
         "||Y - X*||^2 = r* (c^2 + z^2) + ||rest||^2.",
@@ -531,7 +575,7 @@ CHECKS = (
         "w <= -c, z = -w: g >= 0.",
         0,
         excess(far, -w, W),
-        proof=[u * Square(far + w), NEAR * NEAR, 2 * w * NEAR, (1 + 2 * u) * REST],
+        proof=[u * Square(far + w), NEAR * NEAR, 2 * ACROSS * NEAR, (1 + 2 * u) * REST],
         given=(AT_U,),
         mutants=(
             mutant("constant", "at least 2", {t: 1, u: 0, far: -1, w: 0, W: 0}, lhs=2),
@@ -540,27 +584,8 @@ CHECKS = (
         ),
     ),
     wide,
-    Inequality(
-        "case_4_far",
-        "y >= 1, z = -w, w >= y (t^2 - 1)/t: (w + 2) g >= 0.",
-        0,
-        (w + 2) * excess(1 - y, -w, W),
-        proof=[
-            (w + 2) * u * Square(1 - y + w),
-            (w + 2) * Square(1 - y),
-            (w + 2) * (1 + 2 * u) * ENOUGH,
-            2 * w * u / (1 + u),
-            w * IN_BALL_4,
-            w * Square(1 - y),
-            w * ENOUGH,
-        ],
-        under=(wide,),
-        given=(AT_U,),
-        mutants=(
-            mutant("constant", "at least 3", OPPOSITE, lhs=3),
-            mutant("sign", "-(w + 2) g", OPPOSITE, rhs=-(w + 2) * excess(1 - y, -w, W)),
-        ),
-    ),
+    far_end,
+    in_matrices,
 )
 
 PROSE = {

@@ -81,3 +81,22 @@ def test_the_run_fails(name, what, monkeypatch, capsys):
     shown = capsys.readouterr().out
     assert "FAILED" in shown
     assert "check " in shown or "NOT SHOWN" in shown or "REFUTED" in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "edited", "check"),
+    [
+        # Of Y turned round in the plane of E2 the number w is the negative one.
+        ("theorem_c", "si.J2: -1 * si.J2", "si.J2: si.J2", "case_4_in_matrices"),
+        ("theorem_b_sharp", "ZETA = define(zeta, 2 * beta", "ZETA = define(zeta, 3 * beta", "zeta_above"),
+        ("theorem_b_sharp", "ZETA = define(zeta, 2 * beta", "ZETA = define(zeta, 3 * beta", "zeta_below"),
+    ],
+)
+def test_what_a_number_stands_for_is_one_thing_in_all_checks(name, written, edited, check):
+    """Checks in numbers alone hold whatever these stand for."""
+    source = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
+    assert source.count(written) == 1
+    module = {"__name__": f"proofs.{name}"}
+    exec(compile(source.replace(written, edited), name, "exec"), module)
+    (found,) = (each for each in module["THEOREM"].checks if each.name == check)
+    assert not found.follows().holds
