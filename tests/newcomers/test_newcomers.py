@@ -147,7 +147,7 @@ print(*[finding.claim for finding in report.found])
 
 def test_they_are_in_the_table_of_all_methods(copy: pathlib.Path) -> None:
     arguments = ["--methods", "all", "--budget", "60", "--json", "--quiet"]
-    data = ["--objective", "log_cosh", "data.npz", "--lam", "0.5", "--rank", "2", "--init", "uniform"]
+    data = ["--objective", "log_cosh", "data.npz", "--lam", "0.5", "--rank", "2"]
     np.savez(copy / "data.npz", M=np.random.default_rng(0).standard_normal((6, 5)))
     shown = python(copy, "-m", "lorasolve.cli", "compare", *data, *arguments).stdout
     for method in ("normalized_gd", "sign_descent", "gd+staircase", "gd@row_bias"):
