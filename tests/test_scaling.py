@@ -278,7 +278,7 @@ def test_without_decay_no_run_has_converged_where_factors_of_different_lengths_h
     batched = ls.solve_batch(problem, method, stop=STOP).result(0)
     for run in (alone, batched):
         assert not run.success or run.fun / size**2 == pytest.approx(best, rel=1e-6)
-    assert batched.status is alone.status and batched.fun == pytest.approx(alone.fun, rel=1e-9)
+    assert batched.status is alone.status and batched.fun == pytest.approx(alone.fun, rel=1e-9, abs=0.0)
 
 
 def test_of_the_gradient_of_the_shorter_factor_nothing_is_hidden_by_the_longer_one():
@@ -601,7 +601,7 @@ def test_a_gradient_whose_squares_underflow_is_not_zero(dtype, c, method):
     value += 0.05 * (np.sum((result.A / math.sqrt(c)) ** 2) + np.sum((result.B / math.sqrt(c)) ** 2))
     assert value == pytest.approx(optimum, rel=1e-5)
     lengths = [np.linalg.norm(part.astype(float) / c**1.5) for part in problem.grad(result.A, result.B)]
-    assert result.grad_norm == pytest.approx(c**1.5 * np.hypot(*lengths), rel=1e-5)
+    assert result.grad_norm == pytest.approx(c**1.5 * np.hypot(*lengths), rel=1e-5, abs=0.0)
 
 
 @pytest.mark.parametrize(("dtype", "c"), [(np.float32, 1e-15), (np.float64, 1e-120)])

@@ -679,7 +679,7 @@ def test_a_loss_that_is_flat_at_zero_is_solved_in_any_units(route, c, unit):
     off, length = 2e-3 * delta, float(np.linalg.norm(M))
     found = ls.solve_convex(ls.Problem(Tails(M, delta, c), 1, c * off), route, tol=1e-6)
     assert found.success
-    assert found.fun == pytest.approx(0.5 * c * off**2 + c * off * (length - off), rel=1e-6)
+    assert found.fun == pytest.approx(0.5 * c * off**2 + c * off * (length - off), rel=1e-6, abs=0.0)
 
 
 class NoBound:
@@ -709,4 +709,4 @@ def test_without_a_lower_bound_the_optimum_is_certified_and_no_matter_of_luck(c,
         found = ls.solve_convex(problem, route, tol=tol)
         assert found.success and found.certificate.problem.lam == c * t
         assert best * (1.0 - 1e-12) <= found.fun <= best + found.gap
-        assert found.fun == pytest.approx(best, rel=max(tol**2, 1e-11)) or route == "prox"
+        assert found.fun == pytest.approx(best, rel=max(tol**2, 1e-11), abs=0.0) or route == "prox"
