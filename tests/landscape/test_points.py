@@ -698,9 +698,9 @@ def test_what_a_small_gradient_is_worth_at_long_factors_is_neither_spurious_nor_
     size, lam = 1e-10 * unit, 1e-16 * unit
     problem, A, B = a_component_and_long_columns(size, lam, 0.4 * np.sqrt(unit), fitted)
     least, value = lam * size - 0.5 * lam**2, problem.value(A, B)
-    assert value - least > problem.value_at_zero == pytest.approx(0.5 * size**2)
+    assert value - least > problem.value_at_zero == pytest.approx(0.5 * size**2, abs=0.0)
     first = landscape.stationarity(problem, A, B, tol=1e-5)
-    assert first.is_fosp and first.grad_norm == pytest.approx(lam * 0.4 * np.sqrt(2.0 * unit), rel=1e-6)
+    assert first.is_fosp and first.grad_norm == pytest.approx(lam * 0.4 * np.sqrt(2.0 * unit), rel=1e-6, abs=0.0)
     judged = landscape.verdict(problem, (A, B), tol=1e-5)
     assert judged.kind == "not_converged" and judged.contradictions == ()
     assert "continue the run" in judged.reason
@@ -712,7 +712,7 @@ def test_a_gradient_whose_square_underflows_is_not_zero():
     problem = ls.Problem(ls.objectives.MatrixSensing([[[c]]], [y]), 1, lam)
     factors = np.full((1, 1), np.sqrt(x)), np.full((1, 1), np.sqrt(x))
     first = landscape.stationarity(problem, *factors)
-    assert first.grad_A == pytest.approx((c * (c * x - y) + lam) * np.sqrt(x), rel=1e-9)
+    assert first.grad_A == pytest.approx((c * (c * x - y) + lam) * np.sqrt(x), rel=1e-9, abs=0.0)
     assert not first.is_fosp
     assert landscape.verdict(problem, factors).kind == "not_converged"
 
