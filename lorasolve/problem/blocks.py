@@ -420,6 +420,11 @@ class BlockView(Objective):
         return facts.replace(convex=facts.convex or None)
 
     @property
+    def label(self) -> str:
+        """That of the whole."""
+        return self.objective.label
+
+    @property
     def precision(self) -> str:
         """That of the whole."""
         return self.objective.precision

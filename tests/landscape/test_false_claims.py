@@ -331,7 +331,7 @@ def test_what_a_loss_of_several_matrices_states_is_looked_at_through_its_blocks_
     if seen_as == "block":
         problem, point, X_star = problem.block_problem(0, (M, M)), (A, A), M - np.pi
     found = landscape.verdict(problem, point, X_star=X_star)
-    assert found.kind == "inconclusive" and "Hessian products that differ" in found.reason
+    assert found.kind == "inconclusive" and "BothWaves states Hessian products that differ" in found.reason
 
 
 @pytest.mark.parametrize("by", ["auto", "sampled", "searched"])
