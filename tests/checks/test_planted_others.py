@@ -246,7 +246,7 @@ class ZeroStartOfDenoising(ZeroStart):
         (check_schedule, LosesTheUpdateOfDenoising(), Periodic(), "a transition keeps W0 + merged + update"),
         (check_init, ZeroStartOfDenoising(), Gaussian(), "factors"),
     ],
-    ids=str,
+    ids=["schedule", "init"],
 )
 def test_a_given_problem_is_used(check, planted, clean, found):
     problem = ls.Problem(Denoising(np.random.default_rng(0).standard_normal((5, 4))), 2)
