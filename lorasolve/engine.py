@@ -107,8 +107,7 @@ def solve(
     rng = np.random.default_rng(seed)
     if isinstance(optimizer, DrivenOptimizer):
         import scipy.optimize  # noqa: F401  its BLAS is limited below only once it is loaded
-    compiled = as_flag(optimizer.runs_compiled(problem), f"method: what {optimizer.name}.runs_compiled returns")
-    with solver_pools(problem.objective.kernels.threaded or (not attended and compiled)):
+    with solver_pools(problem.objective.kernels.threaded or (not attended and _runs_compiled(optimizer, problem))):
         with np.errstate(over="ignore", invalid="ignore"):  # of what is no number the run says so
             stage = first_stage(problem, method, given, rng)
         if stop.grad_tol > 0.0 and not optimizer.stochastic:
@@ -134,6 +133,11 @@ def solve(
             if monitor.raised is not None:
                 raise _with_result(monitor.raised, result)
             return result
+
+
+def _runs_compiled(optimizer: Optimizer, problem: Problem) -> bool:
+    """Return whether a method's iterations on a problem are compiled; refuse a word for that."""
+    return as_flag(optimizer.runs_compiled(problem), f"method: what {optimizer.name}.runs_compiled returns")
 
 
 def _refuse_underflow(problem: Problem) -> None:
