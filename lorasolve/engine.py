@@ -15,7 +15,7 @@ from ._slopes import contradiction
 from ._support.keywords import names_keywords
 from ._support.progress import Progress
 from ._support.threads import solver_pools
-from ._support.time_limit import limited_by
+from ._support.time_limit import limited_to
 from ._support.validate import Array, as_callable, as_choice, as_flag, as_instance, as_integer, require, shown
 from .inits import Init
 from .inits import registry as init_registry
@@ -123,7 +123,7 @@ def solve(
         )
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             compiled_before = compile_seconds()
-            with limited_by(monitor.out_of_time if stop.time_limit is not None else None):
+            with limited_to(monitor.end):
                 if isinstance(optimizer, DrivenOptimizer):
                     end = drive(stage, optimizer, monitor)
                 else:

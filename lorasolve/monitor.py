@@ -52,7 +52,7 @@ import numpy as np
 
 from ._support.keywords import names_settings
 from ._support.progress import Progress
-from ._support.time_limit import limited_by
+from ._support.time_limit import limited_to
 from ._support.validate import Array, as_instance, as_integer, as_number, shown
 from .kernels.stopping_rules import CONVERGED, DIVERGED, LIMIT, RUNNING, STALLED, TARGET, decide, slope_at_start
 from .optimizers.base import ROUNDING, Limits, Optimizer, history_after
@@ -257,9 +257,14 @@ class Monitor:
         """Return the time since the run started."""
         return time.perf_counter() - self.started
 
+    @property
+    def end(self) -> float:
+        """When the time limit passes, of ``time.perf_counter``."""
+        return math.inf if self.stop.time_limit is None else self.started + self.stop.time_limit
+
     def out_of_time(self) -> bool:
         """Return whether the time limit has passed."""
-        return self.stop.time_limit is not None and self.seconds() > self.stop.time_limit
+        return time.perf_counter() > self.end
 
     def call(self) -> None:
         """Count an oracle call, or end the run if there is no call or no time left."""
@@ -342,7 +347,7 @@ class Monitor:
         seen.flags.writeable = False
         try:
             # What it asks beside the run is not cut short.
-            with limited_by(None):
+            with limited_to(math.inf):
                 asked = callback(Intermediate(problem, seen, value, grad_norm, self.nit, self.nfev))
         except StopIteration:
             asked = True

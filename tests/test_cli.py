@@ -305,6 +305,16 @@ def test_convex(capsys, data) -> None:
     assert values[:3] == pytest.approx([2.0, 1.0, 0.0], abs=1e-12)
 
 
+def test_a_time_limit_of_the_convex_optimum_is_advised_in_words_of_the_command(capsys, data) -> None:
+    arguments = ["convex", "--objective", "denoising", data, "--lam", "1", "--rank", "1", "--route", "factored"]
+    assert main([*arguments, "--time-limit", "1e-6"]) == 0
+    text = capsys.readouterr().out
+    assert "not certified" in text and "the time limit was reached, the last point is kept" in text
+    assert "; raise --time-limit" in text and "time_limit" not in text and "start=" not in text
+    assert main([*arguments, "--time-limit", "0"]) == 2
+    assert "--time-limit: expected" in capsys.readouterr().err
+
+
 def test_no_rank_is_advised_to_reach_the_optimum_with_a_frozen_factor(capsys, data) -> None:
     """With ``A = [1 1 1]^T / 10`` all of ``X`` has equal rows, whatever is trained, and the optimum has not."""
     arguments = ["convex", "--objective", "denoising", data, "--lam", "1", "--rank", "1"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from .._support.hints import on_the_command_line
 from .._support.text import number
 from ..io import arrays_writer, envelope, json_writer
 from ..problem import Problem
@@ -31,6 +32,9 @@ class ConvexCommand(Command):
         names = ", ".join(["auto", *route_registry.classes()])
         group.add_argument("--route", default="auto", metavar="NAME", help=f"one of {names} (default auto)")
         group.add_argument("--tol", type=float, default=1e-9, help="certified relative gap to reach (default 1e-9)")
+        group.add_argument(
+            "--time-limit", type=float, metavar="SECONDS", help="end with the best point so far after so many seconds"
+        )
         group.add_argument("--cross-check", action="store_true", help="solve by a second route too and compare")
         add_output_arguments(parser, "save NAME.npz (A, B with X = A B^T) and NAME.json")
 
@@ -41,8 +45,15 @@ class ConvexCommand(Command):
         saved, report = outputs(args, ".npz", ".json") if args.out is not None else (None, None)
         task = task_from(args)
         problem = problem_from(args, task)
-        with as_options(route="--route", tol="--tol", cross_check="--cross-check"):
-            result = solve_convex(problem, args.route, args.tol, cross_check=args.cross_check, progress=not args.quiet)
+        with as_options(route="--route", tol="--tol", cross_check="--cross-check", time_limit="--time-limit"):
+            result = solve_convex(
+                problem,
+                args.route,
+                args.tol,
+                cross_check=args.cross_check,
+                time_limit=args.time_limit,
+                progress=not args.quiet,
+            )
         metrics = quality_of(task, result)
         document = envelope(
             "convex",
@@ -61,7 +72,7 @@ class ConvexCommand(Command):
 def _text(problem: Problem, result: ConvexResult) -> str:
     times = f"{result.seconds:.2f} s + {result.compile_seconds:.2f} s compilation"
     lines = [
-        f"{result.status}: {result.message}",
+        f"{result.status}: {on_the_command_line(result.message)}",
         f"  F* = {number(result.fun, '.12g')}, rank {result.rank}, ||X||_* = {result.nuclear_norm:.6g}, {times}",
         certificate_text(result.certificate),
     ]

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._support.hints import ALONE_MORE_TIME, OR_START
 from .._support.interruptions import patience
 from .._support.keywords import names_keywords
 from .._support.origin import is_shipped
 from .._support.progress import Progress
 from .._support.registry import Registry
 from .._support.threads import solver_pools
+from .._support.time_limit import is_over, within
 from .._support.validate import Array, as_flag, as_instance, as_number
 from ..certificates import Bound, Certificate
 from ..certificates.answers import DENIED
@@ -30,7 +32,7 @@ from ..problem import Problem
 from ..problem.blocks import Pairs
 from ..problem.sdpa import read_sdpa_solution as read_sdpa_solution
 from ..result import Result, seen_from
-from .base import DROPPED, NotFinite, Solution
+from .base import DROPPED, NotFinite, OutOfTime, Solution
 from .base import ConvexResult as ConvexResult
 from .base import ConvexRoute as ConvexRoute
 
@@ -49,6 +51,9 @@ WITNESSES = ("cvxpy", "prox", "factored")
 
 # Beyond so many numbers (see `_is_too_large_for_cones`) cvxpy is too slow for a witness.
 CONIC_LIMIT = 40 * 40
+
+# What a run that has no time left says.
+OVER = "the time limit was reached"
 
 # Values up to this have squares that are finite numbers.
 SQUARABLE = math.sqrt(sys.float_info.max)
@@ -72,6 +77,7 @@ def solve_convex(
     *,
     start: ConvexResult | Result | tuple[Any, Any] | ArrayLike | None = None,
     cross_check: bool = False,
+    time_limit: float | None = None,
     progress: bool | Progress = False,
 ) -> ConvexResult:
     """Compute the optimum of ``F(X) = f(X) + (lam/s) ||X||_*``, with a certificate.
@@ -91,6 +97,9 @@ def solve_convex(
     cross_check : bool
         Solve by a second route too (cvxpy where it can be used and the matrix is small) and report the difference. A
         route that fails is replaced by the next one.
+    time_limit : float, optional
+        Seconds, compile time included, after which the run ends with the best point so far and what its certificate
+        says. Asked between evaluations of ``f``, and before the certificate, which takes its own time.
     progress : bool or Progress
         Show progress on stderr: a line rewritten in place on a terminal, one every 30 s in logs. A line that is there
         goes on, of a work that this is a part of.
@@ -115,16 +124,19 @@ def solve_convex(
     if not isinstance(progress, Progress):
         as_flag(progress, "progress")
     tol = as_number(tol, "tol", 0.0, 1.0, open_low=True, open_high=True)
+    if time_limit is not None:
+        time_limit = as_number(time_limit, "time_limit", 0.0, open_low=True)
     problem.require_low_rank("solve_convex")
     start = seen_from(problem, start)
     problem = problem.replace(objective=problem.objective.in_float64())
     chosen = _route(problem, route)
     factors = None if start is None else as_factors(problem, start, "start")
     part = observed(problem) if is_shipped(type(chosen)) and not getattr(chosen, "start", None) else None
-    if part is None:
-        return _solved(problem, chosen, factors, tol, cross_check, progress)
-    few = None if factors is None else part.factors(factors)
-    found = _solved(part.problem, _route(part.problem, route), few, tol, cross_check, progress)
+    with within(time_limit):
+        if part is None:
+            return _solved(problem, chosen, factors, tol, cross_check, progress)
+        few = None if factors is None else part.factors(factors)
+        found = _solved(part.problem, _route(part.problem, route), few, tol, cross_check, progress)
     A, B = part.whole(found.A, found.B, problem.shape)
     certificate = replace(found.certificate, problem=problem, point=Product(A, B))
     return replace(found, A=A, B=B, certificate=certificate)
@@ -185,11 +197,14 @@ class _Latest:
     def __init__(self, problem: Problem, route: ConvexRoute, tol: float, progress: bool | Progress) -> None:
         self.solution = Solution(*problem.unpaired(problem.loss.zeros()), 0)
         self.display = progress if isinstance(progress, Progress) else Progress(f"convex {route.name}", progress)
+        self.tol = tol
         self._decades = max(-math.log10(tol), 1.0)
 
     def __call__(self, solution: Solution, value: float, bound: Bound) -> None:
         self.solution = solution
         fraction = -math.log10(bound.relative) / self._decades if 0.0 < bound.relative < math.inf else 0.0
+        if is_over() and not bound.relative <= self.tol:
+            raise OutOfTime
         rank = sum(A.shape[1] for A, _ in solution.blocks)
         self.display.show(fraction, f"F = {value:.9g}  relative gap {bound.relative:.1e}  rank {rank}")
 
@@ -203,23 +218,10 @@ def _run(problem: Problem, route: ConvexRoute, tol: float, progress: bool | Prog
 
 @patience()
 def _certified_run(problem: Problem, route: ConvexRoute, tol: float, progress: bool | Progress) -> ConvexResult:
-    latest = _Latest(problem, route, tol, progress)
-    before, started = compile_seconds(), time.perf_counter()
     solved, enough = _certifiable(problem, tol)
-    try:
-        found = as_instance(route.run(solved, enough, latest), f"route {route.name!r}", Solution)
-        interrupted = False
-    except KeyboardInterrupt:
-        found = replace(latest.solution, remark="interrupted, the last point is kept")
-        interrupted = True
-    except np.linalg.LinAlgError as error:  # of a matrix that is not finite
-        if abs(problem.value_at_zero) > SQUARABLE:
-            message = f"problem: f(0) = {problem.value_at_zero:.3g}, and squares of such values overflow"
-            raise ValueError(f"{message}: give the data other units") from error
-        if not isinstance(error, NotFinite):
-            raise
-        remark = "values of f fall beyond the finite numbers: its sign or its gradient is wrong, or it has no optimum"
-        found, interrupted = replace(latest.solution, remark=f"{remark}; check_objective says more"), False
+    latest = _Latest(problem, route, enough, progress)
+    before, started = compile_seconds(), time.perf_counter()
+    found, interrupted = _reached(problem, route, solved, enough, latest)
     latest.display.close()
     seconds = time.perf_counter() - started
     compiled = compile_seconds() - before
@@ -236,7 +238,7 @@ def _certified_run(problem: Problem, route: ConvexRoute, tol: float, progress: b
     certificate = conclude(problem, Product(A, B), blocks, known, tol)
     success = certificate.is_global is True or certificate.relative_gap <= tol
     message = f"{route.name}: {found.remark}; {certificate.reason}"
-    if not (success or interrupted or math.isinf(certificate.gap)):
+    if not (success or interrupted or (math.isinf(certificate.gap) and not is_over())):
         message += f"; {_advice(route, certificate, problem.loss.precision)}"
     return ConvexResult(
         A=A,
@@ -251,6 +253,26 @@ def _certified_run(problem: Problem, route: ConvexRoute, tol: float, progress: b
         seconds=seconds - compiled,
         compile_seconds=compiled,
     )
+
+
+def _reached(
+    problem: Problem, route: ConvexRoute, solved: Problem, tol: float, latest: _Latest
+) -> tuple[Solution, bool]:
+    """Return what a route finds for ``solved``, or has last reported, and whether it was interrupted."""
+    try:
+        return as_instance(route.run(solved, tol, latest), f"route {route.name!r}", Solution), False
+    except OutOfTime:
+        return replace(latest.solution, remark=f"{OVER}, the last point is kept"), False
+    except KeyboardInterrupt:
+        return replace(latest.solution, remark="interrupted, the last point is kept"), True
+    except np.linalg.LinAlgError as error:  # of a matrix that is not finite
+        if abs(problem.value_at_zero) > SQUARABLE:
+            message = f"problem: f(0) = {problem.value_at_zero:.3g}, and squares of such values overflow"
+            raise ValueError(f"{message}: give the data other units") from error
+        if not isinstance(error, NotFinite):
+            raise
+        remark = "values of f fall beyond the finite numbers: its sign or its gradient is wrong, or it has no optimum"
+        return replace(latest.solution, remark=f"{remark}; check_objective says more"), False
 
 
 def _certifiable(problem: Problem, tol: float) -> tuple[Problem, float]:
@@ -274,6 +296,8 @@ def _without_dropped(A: Array, B: Array) -> tuple[Array, Array]:
 
 def _advice(route: ConvexRoute, certificate: Certificate, precision: str) -> str:
     """Return what to do for a smaller gap."""
+    if is_over():
+        return ALONE_MORE_TIME.python + (OR_START.python if route.name == "factored" else "")
     if abs(certificate.value) > SQUARABLE:
         return "give the data other units, squares of these values overflow"
     if precision != "float64":
@@ -287,6 +311,9 @@ def _cross_checked(problem: Problem, result: ConvexResult, tol: float, progress:
     routes, failed = registry.classes(), []
     for name in WITNESSES if problem.lam > 0.0 else ():  # without decay closed forms and routes differ in the rank
         second = routes[name]()
+        if is_over():
+            failed.append(OVER)
+            break
         # The size comes before what cvxpy says: it would state all entries of X first.
         if name == result.route or (name == "cvxpy" and _is_too_large_for_cones(problem)):
             continue
@@ -297,6 +324,9 @@ def _cross_checked(problem: Problem, result: ConvexResult, tol: float, progress:
         except (RuntimeError, MemoryError) as error:
             failed.append(f"{name}: {error}")
             continue
+        if is_over() and not other.success:
+            failed.append(f"{name}: {OVER}")
+            break
         if other.certificate.reason.startswith(DENIED):
             result = _without_certificate(result, other.certificate)
         mine, theirs = (x if isinstance(x, tuple) else (x,) for x in (result.X, other.X))

@@ -23,6 +23,10 @@ class NotFinite(np.linalg.LinAlgError):
     """Raised by a route that has left the finite numbers: values of ``f`` overflow, or have no bound."""
 
 
+class OutOfTime(Exception):
+    """Raised by a report, and by a route whose solver gave up for that: the time of the run is over."""
+
+
 @dataclass(frozen=True)
 class Solution:
     """What a route found: factors of ``X = A B^T``, its iterations and a remark (for example a solver status).
@@ -77,8 +81,8 @@ class ConvexRoute:
         The estimate that a route steers by may say when a certificate is worth its cost, never that the run is over:
         both have errors, so the larger gap counts.
 
-        ``report`` is told about points on the way: they show progress, and the last one is what an interrupted run
-        returns.
+        ``report`` is told about points on the way: they show progress, and the last one is what a run returns that is
+        interrupted. It raises ``OutOfTime`` where the time limit has passed, which ends the run.
         """
         raise TypeError(f"{type(self).__name__} does not define run(problem, tol, report)")
 

@@ -9,14 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from .._support.time_limit import is_over, seconds_left
 from .._support.validate import Array, shown
 from ..low_rank import balanced
 from ..problem import Problem
 from ..problem.natural_units import natural_size
-from .base import ConvexRoute, Report, Solution
+from .base import ConvexRoute, OutOfTime, Report, Solution
 
 CLARABEL_LIMIT = 25 * 25
-USABLE = ("optimal", "optimal_inaccurate")
+USABLE = ("optimal", "optimal_inaccurate", "user_limit")
+# What solvers call their time limits.
+TIME_LIMITS = {"CLARABEL": "time_limit", "SCS": "time_limit_secs"}
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class Cvxpy(ConvexRoute):
             options = {"eps_abs": 1e-9, "eps_rel": 1e-9, "max_iters": 50_000}
         elif solver == "CLARABEL":
             options = {"tol_gap_abs": 1e-11, "tol_gap_rel": 1e-11, "tol_feas": 1e-11}
+        if solver in TIME_LIMITS and seconds_left() < math.inf:
+            options[TIME_LIMITS[solver]] = seconds_left()
         with warnings.catch_warnings():
             # "Solution may be inaccurate": the accuracy is measured by our own gap.
             warnings.simplefilter("ignore", UserWarning)
@@ -77,7 +82,9 @@ class Cvxpy(ConvexRoute):
                 task, found = _in_units(problem, solver, options)
             except cvxpy.SolverError as error:
                 raise RuntimeError(f"cvxpy with {solver} found no usable point: {error}") from error
-        if task.status not in USABLE or found is None:
+        if task.status not in USABLE or found is None or not np.isfinite(found).all():
+            if is_over():
+                raise OutOfTime
             raise RuntimeError(f"cvxpy with {solver} ended with status {task.status!r} and no usable point")
         P, s, Qt = np.linalg.svd(found, full_matrices=False)
         A, B = balanced(P, s, Qt.T)

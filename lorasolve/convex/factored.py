@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .._support.time_limit import is_over
 from .._support.validate import Array, as_instance, as_integer
 from ..certificates import Bound
 from ..certificates.duality import best_gap, is_formed
@@ -552,7 +553,8 @@ class _Run:
 
         def done() -> bool:
             # Below the noise of values the precision of the loss says no more.
-            return function.grad_norm * length <= max(min(accuracy, 0.3 * function.first * length), noise)
+            small = function.grad_norm * length <= max(min(accuracy, 0.3 * function.first * length), noise)
+            return small or is_over()
 
         # What is zero, as of layers without update, stays zero.
         pairs = PAIRS if np.count_nonzero(z) <= MANY else FEW_PAIRS

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._support.time_limit import is_over
 from .._support.validate import Array, as_integer
 from ..certificates import Bound
 from ..certificates.duality import duality_gap
@@ -84,7 +85,7 @@ class Prox(ConvexRoute):
                 t = 1.0  # adaptive restart: the momentum points against the step
             next_t = 0.5 * (1.0 + math.sqrt(1.0 + 4.0 * t * t))
             X, Y, t = new, [x + ((t - 1.0) / next_t) * d for x, d in zip(new, change)], next_t
-            if k % 10 == 0:
+            if k % 10 == 0 or is_over():
                 nuclear = sum(float(s.sum()) for _, s, _ in parts)
                 bound = _estimate(loss, lam, X, f_new, G_new, nuclear, noise, rng)
                 point = Solution(*problem.unpaired([balanced(*part) for part in parts]), k, "gap reached")

@@ -62,6 +62,7 @@ def judge(
     convex_loss: bool | None = None,
     lower_bound: float = 0.0,
     tangent_solve: bool = False,
+    time_limit: float | None = None,
     second: bool = False,
     max_products: int = 600,
     others: Sequence[NetworkVerdict | Pairs] = (),
@@ -100,6 +101,8 @@ def judge(
     tangent_solve : bool
         Solve the tangent problem too, for the sharp gap; away from stationarity to a tenth of ``tol``. Ctrl-C ends that
         early, and the verdict says what was known then.
+    time_limit : float, optional
+        Seconds after which the solution of the tangent problem ends, in the same way.
     second : bool
         Search the Hessian of the objective for negative curvature. A product with it takes two to three gradients.
         Ctrl-C ends the search alone.
@@ -144,10 +147,14 @@ def judge(
     as_flag(second, "second")
     as_flag(progress, "progress")
     max_products = as_integer(max_products, "max_products", 50)
+    if time_limit is not None:
+        time_limit = as_number(time_limit, "time_limit", 0.0, open_low=True)
     bound = as_number(lower_bound, "lower_bound")
     network = Network(model, loss, batches, layers=layers, adapter=adapter, dtype=dtype, lower_bound=bound)
     if tangent_solve:
         require_outputs(network)
+    elif time_limit is not None:
+        raise ValueError(f"time_limit: expected None without tangent_solve=True, got {time_limit:g}")
     if second:
         require_curvature(network)
     rivals = factors_of(others, network)
@@ -158,7 +165,7 @@ def judge(
             "judge the LoRA layers of the model"
         )
     objective = TrainingObjective(network, lam, lam_kind, convex_loss, bound)
-    case = _Case(objective, point, tol, progress)
+    case = _Case(objective, point, tol, progress, time_limit)
     return case.verdict(tangent_solve, max_products if second else None, rivals)
 
 
@@ -187,8 +194,11 @@ def require_curvature(network: Network) -> None:
 class _Case:
     """A point of a network, and what follows from one value and one gradient a layer."""
 
-    def __init__(self, objective: TrainingObjective, point: Pairs, tol: float, progress: bool) -> None:
+    def __init__(
+        self, objective: TrainingObjective, point: Pairs, tol: float, progress: bool, time_limit: float | None
+    ) -> None:
         self.objective, self.point, self.tol, self.progress = objective, point, tol, progress
+        self.time_limit = time_limit
         self.network, self.lam = objective.network, objective.lam
         self.own_fault: str | None = None
         self.interrupted: list[str] = []
@@ -342,7 +352,9 @@ class _Case:
 
     def _solved(self, accuracy: float) -> TangentSolution:
         tangent = tangent_problem(self.network, self.point, progress=self.progress)
-        return solve_tangent(tangent, self.point, self.lam, accuracy, progress=self.progress)
+        return solve_tangent(
+            tangent, self.point, self.lam, accuracy, time_limit=self.time_limit, progress=self.progress
+        )
 
     def _second_order(self, max_products: int) -> SecondOrder:
         return second_order(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -345,6 +345,8 @@ class TangentSolution:
         What the solution took.
     interrupted : bool
         Whether Ctrl-C ended it: the bounds are then those of the last point that was reached.
+    success : bool
+        Whether ``own_gap`` is the one that was asked for; if not, as after a time limit, the bounds hold all the same.
     A, B : tuple of ndarray
         Its factors.
     """
@@ -359,6 +361,7 @@ class TangentSolution:
     distance: float
     seconds: float
     interrupted: bool
+    success: bool
     A: tuple[Array, ...] = field(repr=False)
     B: tuple[Array, ...] = field(repr=False)
     # Times differ between equal runs (_support/digest.py).
@@ -366,12 +369,18 @@ class TangentSolution:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers as plain JSON-ready values."""
-        names = ("F", "value", "gap", "relative_gap", "own_gap", "level", "ranks", "distance", "seconds", "interrupted")
+        names = (field.name for field in fields(self) if field.name not in ("A", "B"))
         return dict(for_json({name: getattr(self, name) for name in names} | {"ranks": list(self.ranks)}))
 
 
 def solve_tangent(
-    ntk: MultiObjective, factors: Pairs, lam: float, tol: float = 1e-7, *, progress: bool = False
+    ntk: MultiObjective,
+    factors: Pairs,
+    lam: float,
+    tol: float = 1e-7,
+    *,
+    time_limit: float | None = None,
+    progress: bool = False,
 ) -> TangentSolution:
     """Solve the tangent problem by blocks, and say what the point of linearisation leaves to gain in it.
 
@@ -385,6 +394,8 @@ def solve_tangent(
         Weight decay, > 0.
     tol : float
         Relative gap to which the problem is solved.
+    time_limit : float, optional
+        Seconds after which the solution ends, and keeps what its last point bounds.
     progress : bool
         Show a progress line.
 
@@ -408,7 +419,8 @@ def solve_tangent(
         raise ValueError(f"ntk: expected a linearised network, which is convex in the updates, got {ntk.label}")
     factors = as_finite_pairs(factors, "factors", ntk.shapes)
     start = tuple(A for A, _ in factors), tuple(B for _, B in factors)
-    found = solve_convex(MultiProblem(ntk, 1, lam), route="factored", tol=tol, start=start, progress=progress)
+    problem = MultiProblem(ntk, 1, lam)
+    found = solve_convex(problem, "factored", tol, start=start, time_limit=time_limit, progress=progress)
     values = [factor_singular_values(A, B) for A, B in factors]
     F = ntk.factor_value(factors) + lam * sum(float(s.sum()) for s in values)
     spectra = [factor_singular_values(A, B) for A, B in zip(found.A, found.B)]
@@ -426,6 +438,7 @@ def solve_tangent(
         distance=math.hypot(*(float(np.linalg.norm(move)) for move in moves)),
         seconds=found.seconds,
         interrupted=found.interrupted,
+        success=found.success,
         A=found.A,
         B=found.B,
     )

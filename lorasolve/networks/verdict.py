@@ -121,7 +121,7 @@ class NetworkVerdict:
         ]
         if self.solved is not None:
             solved = self.solved
-            how = "interrupted" if solved.interrupted else "solved"
+            how = "interrupted" if solved.interrupted else "solved" if solved.success else "solved in part"
             lines.append(
                 f"tangent problem {how}: gap {at_most(solved.relative_gap, '.2e')} of F, {solved.level}, ranks "
                 f"{', '.join(map(str, solved.ranks))}, {solved.distance:.2e} away"

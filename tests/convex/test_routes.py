@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import time
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,13 +12,14 @@ from tails import Tails
 
 import lorasolve as ls
 from lorasolve.adapters import DoRA, LoRA
-from lorasolve.certificates import spot_checks
+from lorasolve.certificates import Bound, spot_checks
 from lorasolve.checks import readiness
 from lorasolve.convex import ConvexRoute, Solution, registry
 from lorasolve.convex.cvxpy import Cvxpy
 from lorasolve.convex.factored import Factored
 from lorasolve.convex.prox import Prox
-from lorasolve.objectives import Denoising, Huber, LinearFineTuning, MatrixCompletion, Softmax, TwoLayer
+from lorasolve.low_rank import balanced
+from lorasolve.objectives import Denoising, Huber, LinearFineTuning, MatrixCompletion, Objective, Softmax, TwoLayer
 from lorasolve.objectives import registry as objective_registry
 
 
@@ -710,3 +712,90 @@ def test_without_a_lower_bound_the_optimum_is_certified_and_no_matter_of_luck(c,
         assert found.success and found.certificate.problem.lam == c * t
         assert best * (1.0 - 1e-12) <= found.fun <= best + found.gap
         assert found.fun == pytest.approx(best, rel=max(tol**2, 1e-11), abs=0.0) or route == "prox"
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """Count evaluations that take a hundredth of a second, of a loss of ours: one's own is tested in 200 more."""
+    calls = []
+
+    def slowed(method):
+        def waiting(*args):
+            calls.append(method)
+            time.sleep(0.01)
+            return method(*args)
+
+        return waiting
+
+    monkeypatch.setattr(Softmax, "value_and_grad", slowed(Softmax.value_and_grad))
+    monkeypatch.setattr(Softmax, "factor_oracle", Objective.factor_oracle)  # by that
+    return calls
+
+
+@pytest.mark.parametrize("route", ["factored", "prox"])
+def test_a_time_limit_returns_the_last_point(route, request):
+    """Its value and its gap enclose the optimum, which the fast loss has without a limit."""
+    problem = ls.Problem(example("softmax"), 2, 0.02)
+    best, at_zero = ls.solve_convex(problem).fun, problem.value_at_zero
+    calls = request.getfixturevalue("slow")
+    result = ls.solve_convex(problem, route, 1e-13, time_limit=0.15, cross_check=True)
+    # After the limit the point that a descent has reached is looked at, and its certificate.
+    assert 5 <= len(calls) <= 15 + 15
+    assert not result.success and not result.interrupted and result.cross_check is None
+    assert "the time limit was reached, the last point is kept" in result.message
+    assert "no cross-check: the time limit was reached" in result.message
+    assert best < result.fun < at_zero
+    assert result.fun - best <= result.gap < np.inf
+    assert ("start=result" in result.message) == (route == "factored")
+
+
+def test_a_time_limit_that_is_not_reached_changes_nothing():
+    problem = problem_of(example("huber"), 0.2)
+    one, other = (ls.solve_convex(problem, time_limit=limit) for limit in (None, 1000.0))
+    assert one.message == other.message and np.array_equal(one.A, other.A)
+
+
+def test_a_run_ended_by_its_time_limit_goes_on_from_there(request):
+    problem = ls.Problem(example("softmax"), 2, 0.02)
+    best = ls.solve_convex(problem).fun
+    request.getfixturevalue("slow")
+    found = [ls.solve_convex(problem, tol=1e-5, time_limit=0.2)]
+    while not found[-1].success and len(found) < 30:
+        found.append(ls.solve_convex(problem, tol=1e-5, start=found[-1], time_limit=0.2))
+    assert len(found) > 1 and found[-1].success
+    assert found[-1].fun == pytest.approx(best, rel=1e-5)
+
+
+def test_a_route_of_ones_own_that_reports_ends_at_the_time_limit():
+    class Endless(ConvexRoute):
+        name = "endless"
+
+        def run(self, problem, tol, report):
+            found = Solution(*balanced(np.eye(3)[:, :1], np.array([0.5]), np.eye(3)[:, :1]), 1)
+            while True:
+                report(found, 1.0, Bound(1.0, 1.0, 1.0, "none"))
+
+    result = ls.solve_convex(ls.Problem(Denoising(np.eye(3)), 1, 0.1), Endless(), time_limit=0.05)
+    assert result.rank == 1 and "time limit" in result.message
+
+
+def test_outside_solvers_are_told_what_time_is_left():
+    """Clarabel takes seconds here to what it is asked for."""
+    problem = ls.Problem(Denoising(np.random.default_rng(0).standard_normal((25, 25))), 2, 0.5)
+    result = ls.solve_convex(problem, "cvxpy", time_limit=0.3)
+    assert not result.success and "raise time_limit" in result.message
+    assert result.seconds + result.compile_seconds < 3.0
+    assert result.fun - ls.solve_convex(problem).fun <= result.gap
+
+
+def test_a_cross_check_has_what_time_is_left():
+    problem = ls.Problem(Denoising(np.random.default_rng(0).standard_normal((25, 25))), 2, 0.5)
+    result = ls.solve_convex(problem, time_limit=0.3, cross_check=True)
+    assert result.success and result.cross_check is None
+    assert "no cross-check: cvxpy: the time limit was reached" in result.message
+
+
+@pytest.mark.parametrize("limit", [0.0, -1.0, math.nan, "1"])
+def test_what_is_no_time_limit_is_named(limit):
+    with pytest.raises((ValueError, TypeError), match="time_limit"):
+        ls.solve_convex(problem_of(example("huber"), 0.2), time_limit=limit)

@@ -285,6 +285,19 @@ def test_without_room_for_the_tokens_the_network_is_asked_itself(monkeypatch):
     assert linearity(network, 0.02).index == pytest.approx(measured.index, abs=1e-3)
 
 
+def test_a_time_limit_leaves_what_is_known_of_the_tangent_problem():
+    model = Rows()
+    torch.nn.init.normal_(model.first.lora_B, std=0.3)
+    whole, at_once = (
+        judge(model, CrossEntropy(), rows(), 0.02, tangent_solve=True, time_limit=limit) for limit in (None, 1e-6)
+    )
+    assert whole.solved.success and "tangent problem solved: gap" in str(whole)
+    assert not at_once.solved.success and "tangent problem solved in part: gap" in str(at_once)
+    assert whole.solved.gap <= at_once.solved.gap and whole.relative_gap <= at_once.relative_gap < np.inf
+    with pytest.raises(ValueError, match="time_limit: expected None without tangent_solve=True, got 5"):
+        judge(model, CrossEntropy(), rows(), 0.02, time_limit=5)
+
+
 # ---------------------------------------------------------------------- verdicts
 def test_a_language_model_is_told_what_is_left_to_gain_where_it_is_not_stationary_too():
     """After a few steps, and after more; what the solution gains is tried in the network along a short step."""

@@ -327,6 +327,9 @@ def test_the_gap_of_a_network_counts_what_the_solution_may_be_above_the_optimum(
     rough = solve_tangent(ntk, zero, lam, tol=0.5)
     assert rough.value > sharp.value + 1e-3 * rough.F
     assert rough.gap >= rough.F - sharp.value
+    at_once = solve_tangent(ntk, zero, lam, tol=1e-10, time_limit=1e-6)
+    assert sharp.success and not at_once.success and not at_once.interrupted
+    assert at_once.value == at_once.F and sharp.F - sharp.value <= at_once.gap < np.inf
 
 
 def test_a_bound_that_rests_on_a_sampled_norm_is_sampled():
