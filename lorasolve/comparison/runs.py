@@ -240,12 +240,14 @@ def compare(
     as_flag(progress, "progress")
     executor = executors.make(backend, "backend")
     executor.workers(n_jobs)
-    if store is not None:
-        Store(as_path(store, "store"), create=True)
     if reference is not None:
         _refuse_other(problem, as_instance(reference, "reference", ConvexResult))
     if held_out is not None:
         held_out = as_held_out(held_out, problem.shape)
+    if store is None:
+        executor.require()
+    else:
+        Store.begun(as_path(store, "store"), executor.require)
     optima = Optima(problem)
     runs: list[list[Result]] = []
     rows: list[Row] = []

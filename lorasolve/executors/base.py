@@ -87,6 +87,9 @@ class Executor:
         """Return the number of workers, by default one a core."""
         return available_threads() if n_jobs is None else as_integer(n_jobs, "n_jobs", 1)
 
+    def require(self) -> None:
+        """Refuse to begin where something is lacking, such as a library; asked before anything is made or run."""
+
     def open(self, start: Start, n_workers: int, threads: int, results: pathlib.Path | None = None) -> Pool:
         """Start workers, each of which makes its function by ``start()`` and uses a number of threads.
 

@@ -40,10 +40,16 @@ class Dask(Executor):
     name = "dask"
     summary = "workers of dask.distributed, here or where address says"
 
-    def open(self, start: Start, n_workers: int, threads: int, results: pathlib.Path | None = None) -> Pool:
-        """Connect to the scheduler, or start one with workers."""
+    def require(self) -> None:
+        """Refuse to begin without dask, and to start processes of a script that they would run again."""
         if importlib.util.find_spec("distributed") is None:
             raise ValueError(needs("dask.distributed", self.name, "dask"))
+        if self.address is None:
+            _refuse_to_run_twice()
+
+    def open(self, start: Start, n_workers: int, threads: int, results: pathlib.Path | None = None) -> Pool:
+        """Connect to the scheduler, or start one with workers."""
+        self.require()
         return _Cluster(self.address, packed(start), n_workers)
 
 
@@ -54,7 +60,6 @@ class _Cluster(Pool):
 
         self._cluster = None
         if address is None:
-            _refuse_to_run_twice()
             # Also those that replace a dead worker: they are started by a thread that is started here.
             # What ends a worker is found sooner by who gives the work out than by trying the same again.
             once = dask.config.set({"distributed.scheduler.allowed-failures": 0})

@@ -84,12 +84,16 @@ class Slurm(Executor):
         if self.parallel is not None:
             as_integer(self.parallel, "parallel", 1)
 
-    def open(self, start: Start, n_workers: int, threads: int, results: pathlib.Path | None = None) -> Pool:
-        """Prepare the array; it is submitted with all its work at once."""
+    def require(self) -> None:
+        """Refuse to begin without submitit or the commands of Slurm."""
         if importlib.util.find_spec("submitit") is None:
             raise ValueError(needs("submitit", self.name, "slurm"))
         if shutil.which("sbatch") is None:
             raise ValueError("backend: 'slurm' needs the command sbatch, and there is none on the PATH")
+
+    def open(self, start: Start, n_workers: int, threads: int, results: pathlib.Path | None = None) -> Pool:
+        """Prepare the array; it is submitted with all its work at once."""
+        self.require()
         return _Jobs(self, start, results)
 
 

@@ -89,18 +89,22 @@ def do(
     executor = registry.make(backend, "backend")
     workers = as_integer(executor.workers(n_jobs), f"backend: {executor.name!r}: workers({n_jobs})", 1)
     share = max(1, get_threads() // workers) if threads is None else as_integer(threads, "threads", 1, MOST_THREADS)
-    store = Store(as_path(path, "store"), create=True)
+    path = as_path(path, "store")
+    describe = work.describer()
+    work.refuse_changing(describe)
+    store = Store.begun(path, executor.require)
     reading = Progress(work.label, progress)
     if store.shards():
         reading.show(0.0, _READING)
     store.tidy()
-    worker = work.worker(store.path, share)
-    work.refuse_changing(worker.describe)
+    worker = work.worker(store.path, share, describe)
     # Made before anything runs: objectives may remember what they were asked.
     results = store.path.resolve()
     start = _Start.of(work, worker, results, share)
     pending, keys = _pending(work, store, worker, retry_failed, reading)
     reading.close()
+    if len(pending):  # where all is there nobody is needed, as for a store that was copied from a cluster
+        executor.require()
     # A folder that can only be read is enough where all is there.
     with nullcontext() if len(pending) else suppress(StoreError):
         store.describe(asked=len(work), axes=work.axes_asked())

@@ -59,12 +59,14 @@ class Solver(Worker):
         Where the runs go.
     threads : int
         Threads of every kernel and BLAS call.
+    describe : Describe, optional
+        One that knows some of the cells already.
     """
 
     describe: Describe
 
-    def __init__(self, study: Study, store: PathLike, threads: int) -> None:
-        super().__init__(Describe(study), store, threads)
+    def __init__(self, study: Study, store: PathLike, threads: int, describe: Describe | None = None) -> None:
+        super().__init__(describe or Describe(study), store, threads)
         self.study = study
         self._quadratics: dict[int, Any] = {}
 

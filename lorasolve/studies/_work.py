@@ -96,8 +96,8 @@ class Work:
         """Return the function that says what a cell is."""
         raise NotImplementedError
 
-    def worker(self, store: PathLike, threads: int) -> Worker:
-        """Return what does the cells, in the process that asks."""
+    def worker(self, store: PathLike, threads: int, describe: Any = None) -> Worker:
+        """Return what does the cells, in the process that asks; ``describe`` is a describer that knows some already."""
         raise NotImplementedError
 
     def refuse_changing(self, describe: Callable[[int], Cell]) -> None:

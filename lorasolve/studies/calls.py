@@ -118,9 +118,9 @@ class Calls(Work):
 
         return describe
 
-    def worker(self, store: PathLike, threads: int) -> Worker:
+    def worker(self, store: PathLike, threads: int, describe: Any = None) -> Worker:
         """Return what does the cells, in the process that asks."""
-        return _Caller(self, store, threads)
+        return _Caller(self, store, threads, describe)
 
     def asked_of(self) -> list[Any]:
         """Return the function, where nothing else stands for it."""
@@ -134,8 +134,8 @@ class Calls(Work):
 class _Caller(Worker):
     """Calls the function, cell by cell."""
 
-    def __init__(self, calls: Calls, store: PathLike, threads: int) -> None:
-        super().__init__(calls.describer(), store, threads)
+    def __init__(self, calls: Calls, store: PathLike, threads: int, describe: Any = None) -> None:
+        super().__init__(describe or calls.describer(), store, threads)
         self.calls = calls
 
     def _block(self, indices: Array, seconds: float, done: Set[str]) -> tuple[list[Entry], Array]:

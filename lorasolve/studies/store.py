@@ -23,7 +23,7 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any, NamedTuple
 
@@ -167,6 +167,13 @@ class Store:
                 f"reads {SCHEMA!r} version {SCHEMA_VERSION}; use the version that wrote it "
                 f"({self.head.get('lorasolve')}), or another folder"
             )
+
+    @classmethod
+    def begun(cls, path: PathLike, require: Callable[[], None]) -> Store:
+        """Return the store of a folder; a new one is made where ``require()``, asked first, refuses nothing."""
+        if not (pathlib.Path(path) / _HEAD).exists():
+            require()
+        return cls(path, create=True)
 
     def __str__(self) -> str:
         return str(self._given)

@@ -326,9 +326,9 @@ class Study(Work):
             "that no run would be found again; give its random numbers a seed, as in numpy.random.default_rng(0)"
         )
 
-    def worker(self, store: PathLike, threads: int) -> Solver:
+    def worker(self, store: PathLike, threads: int, describe: Describe | None = None) -> Solver:
         """Return what does the cells, in the process that asks."""
-        return Solver(self, store, threads)
+        return Solver(self, store, threads, describe)
 
     def asked_of(self) -> list[Any]:
         """Return the losses and measures that are marked."""

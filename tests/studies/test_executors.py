@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lorasolve import Problem, Runs, Study
+from lorasolve import Problem, Runs, Study, compare, solve_convex
 from lorasolve.executors import Executor, registry
 from lorasolve.executors.base import Outcome, Pool, outcomes
 from lorasolve.objectives import Denoising
@@ -305,6 +305,62 @@ def test_a_pool_without_its_methods_is_refused_by_name(tmp_path: pathlib.Path) -
         study.run(tmp_path / "runs", Faults())
     with pytest.raises(TypeError, match=r"^Waitless does not define wait"):
         Waitless().wait(1.0)
+
+
+def is_nowhere(name: str) -> None:
+    """Find no module, as where an extra is not installed."""
+
+
+@pytest.mark.parametrize(
+    ("name", "library", "command"),
+    [("dask", "dask.distributed", "sbatch"), ("slurm", "submitit", "sbatch"), ("slurm", "the command sbatch", None)],
+)
+def test_what_an_executor_lacks_is_said_before_anything_is_made(
+    name: str, library: str, command: str | None, tmp_path: pathlib.Path, monkeypatch: Any
+) -> None:
+    """The first runs had been done by then, and a comparison had solved for its reference."""
+    monkeypatch.setattr("importlib.util.find_spec", (lambda name: True) if command is None else is_nowhere)
+    monkeypatch.setattr("shutil.which", lambda name: command)
+    asked = []
+    monkeypatch.setattr("lorasolve.comparison.runs.solve_convex", lambda *given, **settings: asked.append(given))
+    problem = Problem(Denoising(np.eye(3)), 3, 0.1)
+    calls = Calls("adds", lambda cell: asked.append(cell), [{"k": k} for k in range(3)])
+    for call in (
+        lambda: Study(problem, {"seed": [0]}, "lbfgs").run(tmp_path / "runs", name),
+        lambda: calls.run(tmp_path / "runs", name),
+        lambda: compare(problem, ["gd"], store=tmp_path / "runs", backend=name),
+        lambda: compare(problem, ["gd"], backend=name),
+    ):
+        with pytest.raises(ValueError, match=f"^backend: '{name}' needs {library}"):
+            call()
+    assert asked == [] and list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_holds_all_runs_is_read_where_their_executor_lacks_something(
+    tmp_path: pathlib.Path, monkeypatch: Any
+) -> None:
+    """As that of a cluster, copied to a machine without Slurm; one more run needs it."""
+    calls = Calls("squares", lambda cell: cell["k"] ** 2, [{"k": k} for k in range(3)], "once")
+    calls.run(tmp_path / "runs", "serial")
+    names = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr("importlib.util.find_spec", is_nowhere)
+    found = [record["result"]["found"] for record in calls.records(calls.run(tmp_path / "runs", "slurm"))]
+    assert found == [0, 1, 4]
+    more = Calls("squares", lambda cell: cell["k"] ** 2, [{"k": k} for k in range(4)], "once")
+    with pytest.raises(ValueError, match=r"^backend: 'slurm' needs submitit"):
+        more.run(tmp_path / "runs", "slurm")
+    assert sorted(tmp_path.rglob("*")) == names
+
+
+def test_what_is_refused_of_a_study_leaves_no_folder(tmp_path: pathlib.Path) -> None:
+    rng = np.random.default_rng(0)
+    changing = Study(lambda lam: Problem(Denoising(rng.standard_normal((3, 3))), 3, lam), {"lam": [0.1, 0.2]})
+    with pytest.raises(ValueError, match=r"^problem: expected the same each time"):
+        changing.run(tmp_path / "runs", "serial")
+    problem = Problem(Denoising(np.eye(3)), 3, 0.1)
+    with pytest.raises(ValueError, match=r"^reference: expected the optimum of"):
+        compare(problem, ["gd"], store=tmp_path / "runs", reference=solve_convex(problem.replace(lam=0.3)))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", HERE)
