@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -111,9 +112,9 @@ def verdict(
     as much); the comparison with ``X*``, if its rank is above ``r`` with the matrix of rank ``r`` nearest to it; the
     search for a better point, whose value must be lower by more than the tolerance and the rounding noise of both
     values. Where a user's Hessian products contradict the gradients, nothing is concluded from curvature. A point is
-    not converged, instead of spurious, where ``||grad L|| ||theta||`` is as much as it is above the better one, and
-    instead of global where ``L - F`` at its factors is above the tolerance. The
-    theorems are evaluated beside it with the certified ends of the constants, and a contradiction is reported as such.
+    not converged, instead of spurious, where ``||grad L||`` times the length of the way to the better one is as much as
+    it is above that, and instead of global where ``L - F`` at its factors is above the tolerance. The theorems are
+    evaluated beside it with the certified ends of the constants, and a contradiction is reported as such.
     Source: main paper, Theorems 1, 2 and 3, Corollary 1 (proofs/theorem1, proofs/theorem2, proofs/theorem3,
     proofs/corollary1); Theorems A and B (proofs/theorem_a, proofs/theorem_b), for several matrices with joint constants
     (proofs/theorem2_joint). All are statements about second-order points, degenerate ones included: where a condition
@@ -347,8 +348,9 @@ class _Judge:
             if difference <= self.tolerance:
                 return self._best_of_ranks() or ("inconclusive", text, "nothing")
             known = f"F(X) - F(Y) = {difference:.6g} (Y: of rank <= r, nearest to X* {self.star.source})"
-        if self._falls_by(difference):
-            return "not_converged", self._falling(difference), "gradient"
+        way = self._way_to(self.star.nuclear_norm() or 0.0)
+        if self._falls_by(difference, way):
+            return "not_converged", self._falling(difference, way), "gradient"
         return "spurious", f"second-order stationary, and {known}", "comparison"
 
     def _denied_at_factors(self) -> tuple[Kind, str, str] | None:
@@ -370,14 +372,21 @@ class _Judge:
         larger = f"reach one lower by {at_least(lower, '.3g')}" if lower > self.tolerance else "may reach lower ones"
         return "global", f"{Known.CERTIFIED}: {text}; larger ranks {larger}", "certificate"
 
-    def _falls_by(self, amount: float) -> bool:
-        """Whether what is left of the gradient may be worth as much on a way as long as the factors."""
-        return self.first.grad_norm * frobenius_norm(self.point.theta) >= amount
+    def _way_to(self, nuclear: float) -> float:
+        """Return how long the way to balanced factors of another point may be, of which the nuclear norm is given."""
+        return frobenius_norm(self.point.theta) + math.sqrt(2.0 * nuclear)
 
-    def _falling(self, amount: float) -> str:
+    def _falls_by(self, amount: float, way: float) -> bool:
+        """Whether what is left of the gradient may be worth as much on a way of this length.
+
+        Where a loss only tends to its least value, points far down the same slope are better.
+        """
+        return self.first.grad_norm * way >= amount
+
+    def _falling(self, amount: float, way: float) -> str:
         return (
-            f"a point better by {amount:.6g} is known, and ||grad L|| = {self.first.grad_norm:.2e} at factors of "
-            f"length {frobenius_norm(self.point.theta):.2e} may be worth as much; {self.onward}"
+            f"a point better by {amount:.6g} is known, and ||grad L|| = {self.first.grad_norm:.2e} may be worth as "
+            f"much on a way there of length {way:.2e}; {self.onward}"
         )
 
     def _searched(self, direction: Array, undecided: str) -> tuple[Kind, str, str]:
@@ -388,8 +397,9 @@ class _Judge:
         if found is None:
             text = f"{undecided}; the search from {self.starts} Gaussian and other starts found no better point"
             return "inconclusive", text, "nothing"
-        if self._falls_by(found.better_by):
-            return "not_converged", self._falling(found.better_by), "gradient"
+        way = self._way_to(self.adapter_scale * nuclear_norm(self.problem.checked_factors(found.A, found.B)))
+        if self._falls_by(found.better_by, way):
+            return "not_converged", self._falling(found.better_by, way), "gradient"
         text = f"second-order stationary, and a point better by {found.better_by:.6g} of rank {found.rank} is known"
         return "spurious", f"{text} (found by: {found.found_by})", "witness"
 

@@ -121,6 +121,37 @@ def test_a_difference_within_the_rounding_noise_refutes_nothing():
     assert judged.kind != "spurious"
 
 
+class LongWayDown:
+    """``1/log(e + x)``, ``x`` the entry (0, 0), where that is positive, and beyond ``bottom`` more: flat slopes."""
+
+    shape, lower_bound = (2, 2), 0.0
+
+    def __init__(self, bottom):
+        self.bottom = bottom
+
+    def value_and_grad(self, X):
+        x, G = float(X[0, 0]), np.zeros(self.shape)
+        u, slope = (np.e + x, 1.0) if x > 0.0 else (np.e + np.expm1(x), np.exp(x))
+        beyond = max(x - self.bottom, 0.0)
+        G[0, 0] = beyond - slope / (u * np.log(u) ** 2)
+        return 1.0 / float(np.log(u)) + 0.5 * beyond**2, G
+
+
+@pytest.mark.parametrize("x", [1e5, 1e6])
+@pytest.mark.parametrize("scaling", [1.0, 16.0])
+@pytest.mark.parametrize("bottom", [1e10, np.inf])
+def test_a_point_on_a_flat_slope_is_not_spurious(x, scaling, bottom):
+    problem = ls.Problem(LongWayDown(bottom), 1, 0.0, ls.adapters.LoRA(alpha=scaling))
+    factor = np.array([[np.sqrt(x / scaling)], [0.0]])
+    # It falls all the way, to a minimizer or to an infimum that is not attained.
+    values = [problem.objective.value_and_grad(np.diag([t, 0.0]))[0] for t in np.geomspace(x, 1e10)]
+    assert np.all(np.diff(values) < 0.0) and values[-1] < 0.7 * values[0]
+    known = {"search": 2} if bottom == np.inf else {"X_star": np.diag([bottom, 0.0])}
+    judged = landscape.verdict(problem, (factor, factor), **known)
+    assert judged.stationarity.is_fosp and judged.second_order.is_sosp
+    assert judged.kind == "not_converged" and "better by" in judged.reason
+
+
 def test_the_optimum_of_rank_r_is_not_refuted():
     rng = np.random.default_rng(0)
     P, Q = (np.linalg.qr(rng.standard_normal((n, 4)))[0] for n in (6, 5))
