@@ -245,18 +245,20 @@ class Rules:
         if isinstance(left, sympy.Symbol):
             self.scalar_rules[left] = sympy.sympify(right)
             return
-        pattern = raw_normal_form(left)
+        pattern = raw_normal_form(ex.as_expr(left))
         if isinstance(pattern, MatrixPolynomial) and (pattern.rows, pattern.cols) == (1, 1):
             pattern, right = pattern.trace(), ex.tr(right) if isinstance(right, ex.MatrixExpr) else right
+        if len(pattern.terms) != 1:
+            raise _no_rule(pattern)
         if isinstance(pattern, TracePolynomial):
             ((atoms, coefficient),) = pattern.terms.items()
             if coefficient != 1 or len(atoms) != 1 or not isinstance(atoms[0], TraceAtom):
-                raise ValueError(f"the left side of a rule must be a single trace, got {pattern}")
+                raise _no_rule(pattern)
             self.trace_rules[atoms[0].word] = _as_trace(raw_normal_form(ex.scalar(right)))
             return
         ((word, factor),) = pattern.terms.items()
         if str(factor) != "1" or not word:
-            raise ValueError(f"the left side of a rule must be a single word, got {pattern}")
+            raise _no_rule(pattern)
         by = _as_matrix(raw_normal_form(right))
         self.matrix_rules.append(Rule(word, by))
         if flip(word) != word:
@@ -346,6 +348,11 @@ class Rules:
                 coefficient = coefficient.subs(symbol, value)
             replaced[monomial] = coefficient
         return TracePolynomial(replaced)
+
+
+def _no_rule(pattern: Polynomial) -> ValueError:
+    wanted = "a scalar symbol, a single trace or a product of matrix symbols"
+    return ValueError(f"the left side of an assumption must be {wanted}, got {pattern}")
 
 
 @lru_cache(KEPT)

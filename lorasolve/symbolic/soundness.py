@@ -18,8 +18,8 @@ from lorasolve.symbolic import expression as ex
 from lorasolve.symbolic.normal import is_zero, normal_form
 from lorasolve.symbolic.positivity import from_one, provably_nonnegative
 
-# What texts of expressions can be told apart by.
-NAME = re.compile(r"[^\s()*+\-/^,]+")
+# What texts of expressions can be told apart by; what begins with a digit is read as a number.
+NAME = re.compile(r"(?!\d)[^\s()*+\-/^,]+")
 SIGNS = frozenset({"real", "positive", "nonnegative", "nonzero", "integer"})
 # What a SymPy expression may be made of. Sums and products with a symbol for an end are not: where nothing is left to
 # add, SymPy takes terms away, which no example shows.
@@ -28,6 +28,8 @@ ACCEPTED = (
     *(sympy.exp, sympy.log, sympy.cos, sympy.sin, sympy.Abs, sympy.Min, sympy.Max),
     *(sympy.Derivative, sympy.Integral, sympy.Subs),
 )
+# Numbers with names, which a symbol may bear too.
+CONSTANTS = sympy.NumberSymbol
 INFINITE = (sympy.nan, sympy.zoo, sympy.oo, -sympy.oo)
 
 
@@ -48,11 +50,15 @@ def fault_of_symbols(exprs: Iterable[ex.Expr]) -> str | None:
     A size that need not be a positive integer is refused too: an identity matrix of m - n rows would show n <= m.
     """
     exprs = list(exprs)
-    numbers = {symbol for value in set(values_in(exprs)) for symbol in value.free_symbols}
-    owners: dict[str, Any] = {}
+    values = set(values_in(exprs))
+    numbers = {symbol for value in values for symbol in value.free_symbols}
+    owners: dict[str, Any] = {str(constant): constant for value in values for constant in value.atoms(CONSTANTS)}
     for symbol, name in [*_named(exprs), *((symbol, str(symbol)) for symbol in numbers)]:
         if not NAME.fullmatch(name):
-            return f"the symbol {name!r} is not called by a name: letters, digits and signs but ( ) * + - / ^ and ,"
+            return (
+                f"the symbol {name!r} is not called by a name: letters, digits and signs but ( ) * + - / ^ and , "
+                "and no digit at the front"
+            )
         if owners.setdefault(name, symbol) != symbol:
             return f"two different symbols are printed {name}"
     for symbol in numbers:
@@ -104,6 +110,9 @@ def fault_of_value(value: Any) -> str | None:
         signed = [symbol for symbol in bound if symbol.is_nonnegative or symbol.is_nonzero or symbol.is_integer]
         if signed:
             return f"{node} runs over values of {signed[0]} that need not be as that declares"
+        whole = [symbol for symbol in node.variables if symbol.is_integer] if isinstance(node, sympy.Derivative) else []
+        if whole:
+            return f"{node} is one along the whole number {whole[0]}, between whose values nothing is declared"
         poles = denominators(node.function) if isinstance(node, sympy.Integral) else []
         if poles:
             return f"{node} may run over a pole: {poles[0]} is not provably other than zero"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from random import Random
 
 import pytest
@@ -173,11 +174,22 @@ def test_definitions_substitute_matrices_and_scalars():
         define(x, square(A))
 
 
-def test_a_rule_needs_a_single_word_on_its_left():
-    with pytest.raises(ValueError, match="single word"):
-        Rules([(2 * A, P)])
-    with pytest.raises(ValueError, match="single trace"):
-        Rules([(square(A) * square(B), 1)])
+@pytest.mark.parametrize(
+    ("left", "right", "shown"),
+    [
+        (2 * A, P, "(2) A"),
+        (A + P, A, "(1) A + (1) P"),
+        (zeros(m, r), A, "0"),
+        (square(A) * square(B), 1, "tr(A A^T) tr(B B^T)"),
+        (square(A) + square(B), 1, "tr(A A^T) + tr(B B^T)"),
+        (lam * sympy.Symbol("x"), 1, "lambda*x"),
+        (0, lam, "0"),
+    ],
+)
+def test_an_assumption_needs_one_symbol_trace_or_product_on_its_left(left, right, shown):
+    wanted = "the left side of an assumption must be a scalar symbol, a single trace or a product of matrix symbols"
+    with pytest.raises(ValueError, match=re.escape(f"{wanted}, got {shown}")):
+        Rules([(left, right)])
 
 
 def test_rules_that_never_end_are_reported():
