@@ -22,7 +22,6 @@ from .inits import registry as init_registry
 from .loop import End, drive, iterate
 from .method import Method
 from .monitor import Callback, Monitor, StoppingRule, rule_of
-from .objectives import LinearModel
 from .optimizers import Optimizer
 from .optimizers.base import DrivenOptimizer
 from .problem import Problem
@@ -85,7 +84,8 @@ def solve(
     ValueError, TypeError
         For unknown names, combinations that make no sense, a start at ``A = B = 0``, which is a stationary point that
         no gradient method can leave, data so small that values of ``f`` underflow, where the rule has a tolerance, and
-        samples of a softmax, logistic or two-layer loss that were written to after it was made.
+        samples that were written to after something was formed of them, as outputs of softmax, logistic and two-layer
+        losses are, and constants of dense measurements.
     """
     as_instance(problem, "problem", Problem)
     as_choice(engine, "engine", ("compiled", "interpreted"))
@@ -97,8 +97,7 @@ def solve(
     method, given = method_and_start(method, init)
     optimizer, schedules = method.optimizer, list(method.schedules)
     stop = rule_of(stop, optimizer)
-    if isinstance(problem.objective, LinearModel):
-        problem.objective.refuse_changed_samples()
+    problem.loss.refuse_changed_samples()
     if engine == "interpreted":
         problem = problem.plain()
     problem = own_problem(problem, method, given)

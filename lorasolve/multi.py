@@ -324,6 +324,11 @@ class Separable(MultiObjective):
         """Whether all parts do."""
         return all(part.states_conjugate for part in self.parts)
 
+    def refuse_changed_samples(self) -> None:
+        """Ask every part."""
+        for part in self.parts:
+            part.refuse_changed_samples()
+
     def in_float64(self) -> MultiObjective:
         """Return the sum of the parts in float64."""
         return Separable([part.in_float64() for part in self.parts])

@@ -19,7 +19,7 @@ from .._support.keywords import names_keywords
 from .._support.validate import Array, as_choice, as_instance, as_number, shown
 from ..dense import frobenius_norm
 from ..low_rank import balanced, factor_svd, numerical_rank
-from ..objectives import LinearModel, changed_data
+from ..objectives import changed_data
 from ..objectives.base import allowance
 from ..problem import Problem
 from ..problem.blocks import Pairs, is_of_a_user
@@ -186,8 +186,7 @@ def refuse_changed_data(problem: Problem, factors: Pairs, found: Evidence) -> No
     The arrays are their owner's, who may write to them. What was formed from them once (Gram matrices, frozen outputs)
     goes on answering a run, while a proof reads the samples. Where columns cancel values differ anyway.
     """
-    if isinstance(problem.objective, LinearModel):
-        problem.objective.refuse_changed_samples()
+    problem.loss.refuse_changed_samples()
     if found.proof is None or problem.loss.facts.n_samples is None or is_of_a_user(problem.loss):
         return
     nuclear = sum(float(s.sum()) for _, s, _ in found.svds)

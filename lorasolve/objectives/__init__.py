@@ -26,11 +26,11 @@ from ._facts import Facts as Facts
 from ._facts import no_batches as no_batches
 from ._kernels import Kernels as Kernels
 from ._linear_model import LinearModel as LinearModel
-from ._linear_model import changed_data as changed_data
 from ._nearby import ByIncrements as ByIncrements
 from ._nearby import Exact as Exact
 from ._nearby import Increments as Increments
 from ._nearby import Nearby as Nearby
+from ._sketch import changed_data as changed_data
 from ._user import UserObjective as UserObjective
 from ._user import as_held_out as as_held_out
 from ._user import as_objective as as_objective

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from ..linear_map import LinearMap
 from ._description import Matrix
 from ._kernels import Kernels
 from ._measurements import GRAM_LIMIT, Measurements, gram_norm, squared_norm
+from ._sketch import Sketch
 
 # Largest m n for which batched runs use the dense Hessian; beyond, it no longer fits the caches.
 BATCH_LIMIT = 1200
@@ -33,9 +34,12 @@ SMALLEST, LARGEST = 1e-4, 1e4
 
 
 class DenseMeasurements(Measurements):
-    """An array of N matrices."""
+    """An array of N matrices, which may be the caller's: it is not copied."""
 
     kind = "dense"
+    # Follows from the rest (_support/digest.py).
+    not_data: ClassVar[tuple[str, ...]] = ("_sketch",)
+    _sketch: Sketch | None = None
 
     def __init__(self, M: Array) -> None:
         self.M = M
@@ -43,6 +47,15 @@ class DenseMeasurements(Measurements):
         self.shape = (M.shape[1], M.shape[2])
         self.dtype = M.dtype
         self.flat = M.reshape(self.count, -1)
+
+    def _keep_sketch(self) -> None:
+        """Keep by what to tell whether what is formed of the measurements now, once, is still of these."""
+        if self._sketch is None:
+            self._sketch = Sketch(self.flat)
+
+    @property
+    def is_unchanged(self) -> bool:
+        return self._sketch is None or self._sketch.is_of(self.flat)
 
     def astype(self, dtype: Any) -> DenseMeasurements:
         return DenseMeasurements(self.M.astype(dtype))
@@ -72,6 +85,7 @@ class DenseMeasurements(Measurements):
         """The measurements in float32, one a row, kept for further runs; infinite beyond its range."""
         from ..kernels.simd import in_single
 
+        self._keep_sketch()
         with np.errstate(over="ignore"):
             return in_single(self.flat)
 
@@ -105,6 +119,7 @@ class DenseMeasurements(Measurements):
         return (self.M.transpose(0, 2, 1) @ A).reshape(self.count, -1)
 
     def squared_norm(self) -> float:
+        self._keep_sketch()
         if min(self.flat.shape) <= GRAM_LIMIT:
             M = self.flat.astype(np.float64, copy=False)
             found = gram_norm(M @ M.T if M.shape[0] <= M.shape[1] else M.T @ M)
@@ -119,6 +134,7 @@ class DenseMeasurements(Measurements):
         ``k u |M|^T |M|`` at most, whose norm the trace bounds (Higham 2002, section 3.5), and by two roundings of the
         measurements.
         """
+        self._keep_sketch()
         read = self.read_in_descents
         single = read is not self
         M = read.M if self.shape[0] <= self.shape[1] else read.M.transpose(0, 2, 1)

@@ -12,18 +12,13 @@ from numpy.typing import ArrayLike
 from .._support.validate import Array, as_float_array, as_frozen_weight, as_index_array
 from ..dense import top_eigenvalue
 from ..linear_map import LinearMap
+from ._sketch import changed_data
 from .base import Objective
 
 # Columns of the inputs that are looked at for changes.
 COLUMNS = 8
 
 Model = TypeVar("Model", bound="LinearModel")
-
-
-def changed_data(label: str, how: str = "") -> str:
-    """Return what a loss is refused with whose arrays their owner has written to, and how that showed."""
-    changed = f"objective: the data of {label} were changed in place after it was made{how}"
-    return f"{changed}; make it anew, or of a copy of the data"
 
 
 class LinearModel(Objective):

@@ -25,6 +25,11 @@ class Measurements:
     shape: tuple[int, int]
     dtype: Any
 
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether nobody has written to the measurements since a constant was formed of them; so where they are own."""
+        return True
+
     def astype(self, dtype: Any) -> Measurements:
         raise NotImplementedError
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .._support.validate import Array, as_float_array
+from .._support.validate import Array, as_own_array
 from ..dense import top_eigenvalue
 from ..linear_map import LinearMap
 from ._description import Outer
@@ -92,7 +92,7 @@ def as_rank_one(given: tuple[Any, ...]) -> RankOneMeasurements:
     """Check a pair ``(a, b)``."""
     if len(given) != 2:
         raise ValueError(f"measurements: a tuple must be the pair (a, b), got {len(given)} parts")
-    a, b = as_float_array(given[0], "measurements[0]", 2), as_float_array(given[1], "measurements[1]", 2)
+    a, b = as_own_array(given[0], "measurements[0]", 2), as_own_array(given[1], "measurements[1]", 2)
     if a.shape[0] != b.shape[0]:
         raise ValueError(f"measurements: the vectors of a pair must be equally many, got {a.shape[0]} and {b.shape[0]}")
     dtype = np.result_type(a, b)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .._support.validate import Array, as_float_array, as_matrix_shape
+from .._support.validate import Array, as_matrix_shape, as_own_array
 from ..linear_map import LinearMap
 from ._description import Entries
 from ._measurements import Measurements, squared_norm
@@ -111,7 +111,7 @@ def as_sparse(given: Any, shape: tuple[int, int] | None) -> SparseMeasurements:
         M.sum_duplicates()
     if M.shape[0] == 0 or M.nnz == 0:
         raise ValueError(f"measurements: is empty ({M.shape[0]} rows, {M.nnz} stored entries)")
-    data = as_float_array(M.data, "measurements", 1)
+    data = as_own_array(M.data, "measurements", 1)
     touched, local = np.unique(M.indices, return_inverse=True)
     M = type(M)((data, local.reshape(-1), M.indptr), shape=(M.shape[0], touched.size))
     rows, cols = np.divmod(touched.astype(np.int64), n)

@@ -267,6 +267,9 @@ class Objective(ShownPrecision):
         """Return why no batches of samples can be drawn, or None if they can."""
         return no_batches(self.label, self.facts, type(self).sample_batch is not Objective.sample_batch)
 
+    def refuse_changed_samples(self) -> None:
+        """Refuse arrays of the caller that were written to since something was formed of them; by default none are."""
+
     def merged(self, update: Array) -> Objective:
         """Return the objective ``X -> f(update + X)``, that is with ``update`` merged into the frozen weight."""
         return Shifted(self, update)

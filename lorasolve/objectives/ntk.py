@@ -21,6 +21,7 @@ from .._support.validate import (
 from ._dense_measurements import DenseMeasurements
 from ._description import Description, Matrix
 from ._output_losses import LOSSES, Loss, curvature, sum_and_slope
+from ._sketch import changed_data
 from .base import Objective
 
 # The largest curvature of each loss in the outputs of a sample.
@@ -146,10 +147,15 @@ class NTK(Objective):
         found = self._measurements.rank_one_squared_norm()
         return None if found is None else _MOST_CURVED[self.loss] * found / len(self.offset)
 
-    @property
+    @cached_property
     def _measurements(self) -> DenseMeasurements:
         """The features as linear measurements."""
         return DenseMeasurements(self._matrix.reshape(-1, *self.shape))
+
+    def refuse_changed_samples(self) -> None:
+        """Refuse features that were written to since constants were formed of them."""
+        if not self._measurements.is_unchanged:
+            raise ValueError(changed_data(self.label))
 
     def sample_batch(self, index: Array) -> Objective:
         """Return the loss of the samples ``index``."""

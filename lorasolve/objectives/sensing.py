@@ -17,6 +17,7 @@ from ._kernels import Kernels
 from ._measurements import Measurements, ridge
 from ._nearby import Increments
 from ._rank_one_measurements import as_rank_one
+from ._sketch import changed_data
 from ._sparse_measurements import as_sparse
 from .base import Objective
 
@@ -190,6 +191,11 @@ class MatrixSensing(Objective):
     def merged(self, update: Array) -> Objective:
         """Return the objective with observations ``y_i - <M_i, update>``."""
         return self._with(self._map, (self.y - self._map.apply(update)).astype(self.dtype))
+
+    def refuse_changed_samples(self) -> None:
+        """Refuse dense measurements that were written to since constants, or float32 copies, were formed of them."""
+        if not self._map.is_unchanged:
+            raise ValueError(changed_data(self.label))
 
     def _with(self, measurements: Measurements, y: Array) -> MatrixSensing:
         made = MatrixSensing.__new__(MatrixSensing)

@@ -295,6 +295,9 @@ class MultiObjective(ShownPrecision):
         """Whether ``conjugate`` may have an answer."""
         return type(self).conjugate is not MultiObjective.conjugate
 
+    def refuse_changed_samples(self) -> None:
+        """Refuse arrays of the caller that were written to since something was formed of them; by default none are."""
+
     def in_float64(self) -> MultiObjective:
         """Return the same ``f`` evaluated in float64; itself by default."""
         return self
@@ -373,6 +376,10 @@ class OneBlock(Wrapper, MultiObjective):
         """Ask the objective."""
         f, GB, GtA, G = self.objective.oracle_and_operator(*factors[0])
         return real_value(f, self.label, "oracle_and_operator"), [(GB, GtA)], (G,)
+
+    def refuse_changed_samples(self) -> None:
+        """Ask the objective."""
+        self.objective.refuse_changed_samples()
 
     def in_float64(self) -> MultiObjective:
         """Ask the objective."""

@@ -943,6 +943,49 @@ def test_factors_in_a_list_are_told_to_be_a_tuple():
         ls.certify(problem, [np.ones((4, 2)), np.ones((3, 2))])
 
 
+@pytest.mark.parametrize("loss", ["sensing", "ntk"])
+@pytest.mark.parametrize("first", ["a certificate", "a run", "nothing"])
+def test_measurements_that_are_changed_in_place_bound_no_rank_by_their_old_curvature(loss, first):
+    """``||k X - Y||^2 / 24``, of which the optimum ``soft(Y, 12 lam/k)/k`` has rank 2: with ``k = 1`` kept, "<= 1"."""
+    k, lam, least = 1000.0, 0.1, 1e-7
+    cut = 12.0 * lam / k
+    Y = np.zeros((4, 3))
+    Y[0, 0], Y[1, 1] = 5.0, cut + k * least
+    M = np.eye(12).reshape(12, 4, 3)
+    made = {
+        "sensing": lambda: ls.objectives.MatrixSensing(M, Y.ravel()),
+        "ntk": lambda: ls.objectives.NTK(M[:, None], Y.reshape(12, 1)),
+    }
+    problem = ls.Problem(made[loss](), 3, lam)
+    beside = np.zeros((4, 3))
+    beside[0, 0], beside[1, 1] = (5.0 - cut) / k, 1.3 * least
+    if first == "a certificate":
+        assert ls.certify(problem, np.maximum(Y - 12.0 * lam, 0.0)).is_global
+    elif first == "a run":
+        ls.solve(problem, "gd", stop=ls.StoppingRule(max_iter=2))
+    M *= k
+    if first != "nothing":
+        for refused in (lambda: ls.certify(problem, beside), lambda: ls.solve(problem, "gd")):
+            with pytest.raises(ValueError, match="changed in place after it was made"):
+                refused()
+        problem = ls.Problem(made[loss](), 3, lam)
+    certificate = ls.certify(problem, beside)
+    assert certificate.is_global and certificate.level is Known.RIGOROUS
+    assert certificate.rank_at_most is None or certificate.rank_at_most >= 2
+
+
+def test_changed_samples_of_one_of_several_matrices_are_refused():
+    rng = np.random.default_rng(0)
+    Z = rng.standard_normal((3, 30))
+    losses = [ls.objectives.Softmax(np.ones((4, 3)), Z, rng.integers(0, 4, 30)), ls.objectives.Denoising(np.eye(4, 3))]
+    problem = ls.MultiProblem(Separable(losses), 2, 0.1)
+    result = ls.solve(problem, "lbfgs")
+    Z *= 0.5
+    for refused in (lambda: ls.certify(problem, result), lambda: ls.solve(problem, "lbfgs")):
+        with pytest.raises(ValueError, match="the data of Softmax were changed in place after it was made"):
+            refused()
+
+
 @pytest.mark.parametrize("loss", ["linear", "softmax", "logistic"])
 @pytest.mark.parametrize("change", [lambda Z: Z.__imul__(0.5), lambda Z: Z.__iadd__(1.0), lambda Z: Z.sort()])
 def test_samples_that_are_changed_in_place_after_the_objective_was_made_are_refused(loss, change):

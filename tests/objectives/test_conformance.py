@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 from lorasolve import check_objective, objectives
 from lorasolve.checks import readiness
@@ -228,11 +229,19 @@ def test_what_a_loss_fits_is_its_own():
     rng = np.random.default_rng(0)
     M, Z, V, features = (rng.standard_normal(shape) for shape in ((4, 3), (3, 9), (2, 4), (9, 2, 4, 3)))
     Y, signs, labels, y, X = M @ Z, np.sign(M @ Z), (M @ Z).argmax(axis=0), rng.standard_normal(9), np.ones((4, 3))
+    a, b, sparse = (
+        features[:, 0, :, 0].copy(),
+        features[:, 0, 0].copy(),
+        scipy.sparse.csr_matrix(features[:, 0].reshape(9, 12)),
+    )
     responses, outputs, classes = V @ Y, rng.standard_normal((9, 2)), labels % 2
     made = [
         (lambda: objectives.Denoising(M), M),
         (lambda: objectives.Huber(M), M),
         (lambda: objectives.MatrixSensing(features[:, 0], y), y),
+        (lambda: objectives.MatrixSensing((a, b), y), a),
+        (lambda: objectives.MatrixSensing((a, b), y), b),
+        (lambda: objectives.MatrixSensing(sparse, y, (4, 3)), sparse.data),
         (lambda: objectives.LinearFineTuning(X, Z, Y), Y),
         (lambda: objectives.Logistic(X, Z, signs), signs),
         (lambda: objectives.Softmax(X, Z, labels), labels),
@@ -244,7 +253,8 @@ def test_what_a_loss_fits_is_its_own():
     ]
     for make, given in made:
         loss, kept = make(), given.copy()
-        before = loss.value_and_grad(X)[0], loss.metrics(X)
+        (value, gradient), metrics = loss.value_and_grad(X), loss.metrics(X)
         given[:] = -1
-        assert (loss.value_and_grad(X)[0], loss.metrics(X)) == before
+        assert (loss.value_and_grad(X)[0], loss.metrics(X)) == (value, metrics)
+        np.testing.assert_array_equal(loss.value_and_grad(X)[1], gradient)
         given[:] = kept
