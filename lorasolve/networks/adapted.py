@@ -241,7 +241,7 @@ def watched_layers(model: Any, adapter: str | None = None, *, weights: bool = Fa
 def _found(
     model: Any, layers: str | Sequence[str] | None, adapter: str | None
 ) -> tuple[tuple[AdaptedLayer, ...], dict[int, list[str]]]:
-    """Return the layers that are meant, at least one, and the names of each parameter."""
+    """Return the layers that are meant, at least one, and the names of each parameter and buffer."""
     if adapter is not None:
         as_text(adapter, "adapter")
     found = _named(model, layers) if layers is not None else _lora(model, adapter)
@@ -257,11 +257,10 @@ def _found(
 
 
 def _owners(model: Any) -> dict[int, list[str]]:
-    """Return the names of each parameter, by which module it is: a block may stand in several places of a list."""
+    """Return the names of each parameter and buffer, of a module once: a block may stand in many places of a list."""
     owners: dict[int, list[str]] = {}
-    for name, parameter in held(model):
-        if isinstance(parameter, require_torch().nn.Parameter):
-            owners.setdefault(_place(parameter), []).append(name)
+    for name, tensor in held(model):
+        owners.setdefault(_place(tensor), []).append(name)
     return owners
 
 
@@ -273,10 +272,10 @@ def _other_kinds(model: Any) -> str:
     return ", ".join(sorted(kinds - {"", "LORA"}))
 
 
-def _place(parameter: Any) -> int:
-    """Return what a parameter shares with those that it is tied to, be they views of it as PEFT's tied factors are."""
-    plain = type(parameter.data) is require_torch().Tensor
-    return (plain and parameter.data_ptr()) or id(parameter)
+def _place(tensor: Any) -> int:
+    """Return what a tensor shares with those that it is tied to, be they views of it as PEFT's tied factors are."""
+    plain = type(tensor.data) is require_torch().Tensor
+    return (plain and tensor.data_ptr()) or id(tensor)
 
 
 def without_ratio(layers: Sequence[AdaptedLayer]) -> str:
@@ -407,6 +406,11 @@ def _check_factors(layer: AdaptedLayer, owners: dict[int, list[str]]) -> None:
         return
     for key, part in (("lora_A", layer.lora_A), ("lora_B", layer.lora_B)):
         names = owners.get(_place(part), [])
+        if not (names or layer.stacked):
+            raise ValueError(
+                f"model: {layer.name}: expected a {key} that is a parameter, got one that is computed of others "
+                "(weight_norm, pruning?); remove the parametrization first"
+            )
         if len(names) > 1:
             raise ValueError(f"model: {key} of {layer.name} is tied ({', '.join(names)}): a shared factor")
     A, B = tuple(layer.lora_A.shape), tuple(layer.lora_B.shape)

@@ -20,6 +20,7 @@ import numpy as np
 from .._support.validate import Array, as_array, as_callable, as_flag, as_iterable, as_number, shown
 from ..problem.blocks import Matrices, MultiObjective, Pairs, as_pairs, joint_norm
 from ._affine import floating_types
+from ._as_read import Reader
 from ._passes import in_turn
 from ._torch import (
     REPEATABLE,
@@ -39,13 +40,11 @@ from ._torch import (
 )
 from ._wrong_gradients import AGREES, SHORTER, fault_of_gradient, fault_of_repetition, lost_gradients
 from .adapted import adapted_layers
-from .losses import CrossEntropy, SquareLoss, as_the_model_means, plain_outputs
+from .losses import CrossEntropy, SquareLoss, as_the_model_means, plain_outputs, require_own_mean
 
 # Relative difference of the mean losses of two passes over data in another order, with an absolute part for losses
 # near 0.
 SAME_DATA = {"float64": (1e-6, 1e-12), "float32": (1e-3, 1e-5)}
-# ... and of the losses with a layer that runs with its factors and one that runs with their product in its weight.
-AS_READ = {"float64": 1e-5, "float32": 1e-3}
 # Along how many directions a gradient must agree with the values of the first batch: one may lead across a kink, and
 # along one a wrong gradient agrees by chance (one of which half is lost, along one of some 900).
 AGREEING = 2
@@ -170,7 +169,13 @@ class Network(MultiObjective):
         # All batches share what makes normalized weights of the leaves: a backward pass may not take it apart.
         self._shares = any(layer.magnitude is not None for layer in self.layers)
         self._still = self._cast()
-        self._check_first_batch()
+        self._check_later_batches(*self._check_first_batch(), loss)
+
+    @cached_property
+    def _names(self) -> dict[int, str]:
+        """The names of the model's own parameters and buffers, by which they are."""
+        named = itertools.chain(self.model.named_parameters(), self.model.named_buffers())
+        return {id(tensor): name for name, tensor in named}
 
     @property
     def stored(self) -> str:
@@ -191,7 +196,8 @@ class Network(MultiObjective):
                 still[layer.off] = torch.zeros_like(still[layer.off])
         return still
 
-    def _check_first_batch(self) -> None:
+    def _check_first_batch(self) -> tuple[Any, Reader | None]:
+        """Refuse what the first batch shows; return it, and what holds layers against their factors."""
         base = self.tensors(self.zeros())
         first = self._first_batch(base)
         self.loss_of_samples = self._as_meant(first)
@@ -204,15 +210,28 @@ class Network(MultiObjective):
                 f"loss: two evaluations of the first batch differ by {difference:.2g} of {total:.4g}; dropout and "
                 "other noise have to be off (the model is in evaluation mode; what else draws random numbers?)"
             )
-        wrong = self._misread(first, one) if self.point is not None else []
-        if wrong:
-            raise ValueError(
-                f"model: {', '.join(wrong)}: expected W x + scaling * lora_B lora_A x, got something else on the first "
-                "batch (a scaling by another name, an operation between the factors, a weight that holds the update "
-                "or is read past its layer, as that of out_proj by MultiheadAttention? a loss that reads the factors "
-                "itself? a penalty on them is what lam is, and what the model says without adapters, as of a reference "
-                "model, goes into the batches as numbers)"
-            )
+        reader = None
+        if self.point is not None:
+            reader = Reader(self.layers, self._both_ways, one, self.precision)
+            _refuse_misread(reader, first, reader.random_factors(), "on the first batch")
+            # What levels off, or begins, at large factors alone.
+            _refuse_misread(reader, first, self.point, "on the first batch with the factors that it holds")
+        return first, reader
+
+    def _check_later_batches(self, first: Any, reader: Reader | None, given: Any) -> None:
+        """Refuse layers, and a loss, that are others on later batches: a branch for long inputs, padding left out.
+
+        All are tried of the first ``TRIED`` batches, and then fewer and fewer, the k-th with probability ``TRIED / k``.
+        """
+        rng = np.random.default_rng()
+        base = self.tensors(self.zeros())
+        for k, batch in enumerate(self.batches, 1):
+            if batch is first or rng.random() * k >= TRIED:
+                continue
+            if reader is not None:
+                _refuse_misread(reader, batch, reader.random_factors(), f"on batch {k}")
+            with require_torch().no_grad(), self.evaluating(base):
+                require_own_mean(given, self.loss_of_samples, self.model, self._moved(batch))
 
     def _first_batch(self, tensors: dict[str, Any]) -> Any:
         """Return the first batch that has a loss: nothing shows in one without samples or labels."""
@@ -280,39 +299,21 @@ class Network(MultiObjective):
         """Return the losses of a batch as a function of the adapted weights."""
         return lambda weights: self._losses(batch, self.with_weights(weights))
 
-    def _misread(self, batch: Any, base: Any) -> list[str]:
-        """Return the layers that compute something else of random factors than with ``W + s A B^T`` as their weight."""
+    def _both_ways(self, batch: Any, factors: Pairs, chosen: Sequence[int]) -> tuple[Any, Any]:
+        """Return the losses of a batch with the factors of some layers in them, and with their products in the weights.
+
+        The others have no update.
+        """
         torch = require_torch()
-        rng = np.random.default_rng()  # a verdict rests on it
-        factors = [
-            tuple(rng.standard_normal((size, len(layer.lora_A))) / size**0.5 for size in layer.shape)
-            for layer in self.layers
-        ]
-        for layer, (_, B) in zip(self.layers, factors):
-            if layer.looks_up:  # one row of all
-                B *= len(B) ** 0.5
-            if layer.still is not None:
-                B[layer.still] = 0.0
-        named = itertools.chain(self.model.named_parameters(), self.model.named_buffers())
-        names = {id(tensor): name for name, tensor in named}
-
-        def differ(chosen: Sequence[int]) -> bool:
-            pairs = self.zeros()
-            weights = {layer.weight: layer.module.weight.detach().to(self.torch_dtype) for layer in self.layers}
-            own = {**self._still, **weights}
-            for k in chosen:
-                layer, pairs[k] = self.layers[k], factors[k]
-                for part, factor in zip((layer.lora_B, layer.lora_A), (factors[k][0], factors[k][1].T)):
-                    there = torch.as_tensor(factor, dtype=self.torch_dtype, device=part.device)
-                    own[names[id(part)]] = there.reshape(part.shape)
-            found, expected = self._losses(batch, own), self._losses(batch, self.tensors(pairs))
-            size = max(float(losses.norm()) for losses in (base, found, expected))
-            return float((found - expected).norm()) > AS_READ[self.precision] * size
-
-        everything = range(len(self.layers))
-        if not differ(everything):
-            return []
-        return [self.layers[k].name for k in everything if differ([k])] or [layer.name for layer in self.layers]
+        pairs = self.zeros()
+        weights = {layer.weight: layer.module.weight.detach().to(self.torch_dtype) for layer in self.layers}
+        own = {**self._still, **weights}
+        for k in chosen:
+            layer, pairs[k] = self.layers[k], factors[k]
+            for part, factor in zip((layer.lora_B, layer.lora_A), (factors[k][0], factors[k][1].T)):
+                there = torch.as_tensor(factor, dtype=self.torch_dtype, device=part.device)
+                own[self._names[id(part)]] = there.reshape(part.shape)
+        return self._losses(batch, own), self._losses(batch, self.tensors(pairs))
 
     @property
     def point(self) -> Pairs | None:
@@ -625,6 +626,18 @@ class Network(MultiObjective):
 
     def _natural_length(self) -> float:
         return self._length
+
+
+def _refuse_misread(reader: Reader, batch: Any, factors: Pairs, where: str) -> None:
+    wrong = reader.misread(batch, factors)
+    if wrong:
+        raise ValueError(
+            f"model: {', '.join(wrong)}: expected W x + scaling * lora_B lora_A x, got something else {where} (a "
+            "scaling by another name, an operation between the factors, a weight that holds the update or is read past "
+            "its layer, as that of out_proj by MultiheadAttention? an update that some inputs do without? a loss that "
+            "reads the factors itself? a penalty on them is what lam is, and what the model says without adapters, as "
+            "of a reference model, goes into the batches as numbers)"
+        )
 
 
 def _lengths(batch: Any) -> set[int]:

@@ -73,7 +73,7 @@ def judge(
     tol: float = 1e-3,
     progress: bool = False,
 ) -> NetworkVerdict:
-    """Say what the trained updates of a network are, from one pass over the data.
+    """Say what the trained updates of a network are, from one pass over the data behind one that tries the layers.
 
     Where they are not stationary, or loud, a second pass without them, forwards only, says whether they are worse than
     none.

@@ -52,8 +52,8 @@ class OutputLoss:
     -----
     Where a model returns a ``loss`` of its own for a batch with labels, :class:`Network`, and with it
     :func:`~lorasolve.networks.judge` and :func:`~lorasolve.networks.fine_tune`, take these two losses, without
-    ``outputs`` and ``targets``, to mean that objective: they are held against it on the first batch, and
-    :attr:`form` says where another form than the plain one is meant. A subclass is its own objective.
+    ``outputs`` and ``targets``, to mean that objective: they are held against it on the first batch, where
+    :attr:`form` says that another form than the plain one is meant, and on later ones. A subclass is its own objective.
     """
 
     # Which loss of lorasolve it is, in whose token form a network can be linearised; None for another.
@@ -279,8 +279,7 @@ def as_the_model_means(loss: Any, model: Any, batch: Any) -> Any:
     ValueError
         If the model's own loss is the mean of neither form, or of other logits than the outputs.
     """
-    plain = type(loss) in (CrossEntropy, SquareLoss) and (loss.outputs, loss.targets) == (plain_outputs, plain_targets)
-    if not plain or not isinstance(batch, Mapping) or "labels" not in batch or not takes_labels(model):
+    if not _is_held_against_own(loss, model, batch):
         return loss
     torch = require_torch()
     with torch.enable_grad():
@@ -313,6 +312,32 @@ def as_the_model_means(loss: Any, model: Any, batch: Any) -> Any:
         f"the first batch without the updates, got {got}; for another objective give loss(model, batch) -> one number "
         f"a sample, or {type(loss).__name__}(outputs, targets)"
     )
+
+
+def require_own_mean(given: Any, form: Any, model: Any, batch: Any) -> None:
+    """Refuse a batch whose loss by the model itself is not the mean of the form that the first one showed.
+
+    What a model leaves out, by another label than -100, or weighs by its class, some batches do not have.
+    """
+    if not _is_held_against_own(given, model, batch):
+        return
+    own, logits = _own(model(**batch))
+    if own is None or logits is None or not math.isfinite(float(own)):
+        return
+    losses = form(lambda **_: logits, batch)
+    if len(losses) and not _same(losses.mean(), own):
+        raise ValueError(
+            f"loss: expected the mean of {type(given).__name__} to be the model's own loss on each batch, as on the "
+            f"first, got {float(losses.mean()):.6g} in place of {float(own):.6g} on a later one (padding that it "
+            f"leaves out by another label than {NO_LABEL}, classes of unlike weights?); for another objective give "
+            f"loss(model, batch) -> one number a sample, or {type(given).__name__}(outputs, targets)"
+        )
+
+
+def _is_held_against_own(loss: Any, model: Any, batch: Any) -> bool:
+    """Return whether a loss means the model's own, of which the model may say for a batch what it is."""
+    plain = type(loss) in (CrossEntropy, SquareLoss) and (loss.outputs, loss.targets) == (plain_outputs, plain_targets)
+    return plain and isinstance(batch, Mapping) and "labels" in batch and takes_labels(model)
 
 
 def _refuse_other_logits(loss: OutputLoss, model: Any, batch: Any, logits: Any) -> None:

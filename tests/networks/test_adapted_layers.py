@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 from lora_layers import LoRALinear, MovedLoRALinear  # noqa: E402
 from torch_networks import LAM, Net, data  # noqa: E402
 
-from lorasolve.networks import CrossEntropy, LoRAMonitor, adapted_layers, judge  # noqa: E402
+from lorasolve.networks import CrossEntropy, LoRAMonitor, adapted_layers, fine_tune, judge  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -154,6 +154,53 @@ def test_layers_that_compute_something_else_of_their_factors_are_refused_by_name
     model.second = Other(7, 5, 4)
     with pytest.raises(ValueError, match=r"model: second: expected W x \+ scaling \* lora_B lora_A x"):
         judge(model, CrossEntropy(), data(), LAM)
+
+
+class OfFewRows(LoRALinear):
+    """Leaves its update out of batches of more than ten samples."""
+
+    def forward(self, x):
+        return super().forward(x) if len(x) <= 10 else self.linear(x)
+
+
+@pytest.mark.parametrize("do", [judge, fine_tune])
+def test_an_update_that_later_inputs_do_without_is_refused(do):
+    """At the start of training, where updates are zero, the values of both are the same, and gradients are not."""
+    model = Net()
+    model.second = OfFewRows(7, 5, 4)
+    (x, y), later = data()
+    with pytest.raises(ValueError, match=r"model: second: expected W x .* got something else on batch 2 "):
+        do(model, CrossEntropy(), [(x, y), later], LAM)
+    assert do(model, CrossEntropy(), [(x, y), (x, y)], LAM) is not None
+
+
+def test_an_update_that_is_cut_off_where_it_is_large_is_refused_there():
+    class Bounded(LoRALinear):
+        def forward(self, x):
+            return self.linear(x) + self.scaling * x @ (self.lora_B @ self.lora_A).clamp(-10.0, 10.0).T
+
+    model = Net()
+    model.second = Bounded(7, 5, 4)
+    assert judge(model, CrossEntropy(), data(), LAM) is not None
+    model.second.lora_B.data[:] = 30.0
+    with pytest.raises(ValueError, match=r"second: expected W x .* on the first batch with the factors that it holds"):
+        judge(model, CrossEntropy(), data(), LAM)
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_factors_that_are_computed_of_others_are_refused(trained):
+    for normalize in (torch.nn.utils.parametrizations.orthogonal, torch.nn.utils.parametrizations.weight_norm):
+        model = Net()
+        normalize(model.first, "lora_A")
+        model.requires_grad_(trained)
+        for ask in (adapted_layers, LoRAMonitor().step):
+            with pytest.raises(ValueError, match=r"first: expected a lora_A that is a parameter, got one .* computed"):
+                ask(model)
+    model = Net()
+    held = model.first.lora_A.detach()
+    del model.first.lora_A
+    model.first.register_buffer("lora_A", held)
+    assert [layer.name for layer in adapted_layers(model)] == ["first", "second"]
 
 
 def test_layers_without_a_weight_or_a_scaling_of_their_own_are_refused():

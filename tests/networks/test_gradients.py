@@ -223,7 +223,7 @@ class Shrinking:
     """Data that lose a batch with every pass."""
 
     def __init__(self):
-        self.left = 4
+        self.left = 5
 
     def __iter__(self):
         self.left -= 1

@@ -149,6 +149,36 @@ def test_a_loss_that_is_not_the_models_own_is_refused_with_both_numbers():
         assert judge(model, stated, batches, LAM).certificate is not None
 
 
+class Unlike(torch.nn.Module):
+    """A classifier whose own loss leaves class 0 out, or counts it twice."""
+
+    def __init__(self, **how):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer, self.how = LoRALinear(5, 3, 2), how
+
+    def forward(self, x, labels=None):
+        logits = self.layer(x)
+        loss = None if labels is None else torch.nn.functional.cross_entropy(logits, labels, **self.how)
+        return types.SimpleNamespace(loss=loss, logits=logits)
+
+
+@pytest.mark.parametrize("how", [{"ignore_index": 0}, {"weight": torch.tensor([2.0, 1.0, 1.0])}])
+def test_a_loss_that_is_the_models_own_on_the_first_batch_alone_is_refused(how):
+    x = torch.randn(8, 5, generator=torch.Generator().manual_seed(0))
+    first, later = ({"x": x, "labels": torch.tensor(labels * 2)} for labels in ([1, 2, 1, 2], [0, 1, 2, 1]))
+    model = Unlike(**{key: value.double() if key == "weight" else value for key, value in how.items()}).double()
+    own = float(model(x.double(), later["labels"]).loss.detach())
+    with pytest.raises(ValueError, match=rf"own loss on each batch, .* in place of {own:.6g} on a later one"):
+        judge(model, CrossEntropy(), [first, later], LAM)
+    # A batch without a label has no mean.
+    if "weight" in how:
+        empty = later | {"labels": torch.full_like(later["labels"], -100)}
+        assert judge(model, CrossEntropy(), [first, empty], LAM).certificate is not None
+    stated = CrossEntropy(lambda m, b: m(b["x"]).logits)
+    assert judge(model, stated, [first, later], LAM).certificate is not None
+
+
 def test_the_first_batch_with_a_label_tells():
     first, second = sentences()
     first["labels"] = torch.full_like(first["labels"], -100)
