@@ -640,6 +640,31 @@ def test_a_loss_that_is_not_convex_makes_no_optimum_where_it_looks_convex(name, 
     assert certificate.is_global is None and "violates convexity" in certificate.reason
 
 
+class BentAlongOne:
+    """``||X - M||^2/2 - (c/2) <D, X - M>^2``, ``||D|| = 1``: its Hessian has the eigenvalues 1 and ``1 - c``."""
+
+    shape, convex = (30, 20), True
+
+    def __init__(self, c, rng):
+        self.c, self.M = c, rng.standard_normal((30, 2)) @ rng.standard_normal((2, 20))
+        D = rng.standard_normal(self.shape)
+        self.D = D / np.linalg.norm(D)
+
+    def value_and_grad(self, X):
+        E = X - self.M
+        along = float(np.vdot(self.D, E))
+        return 0.5 * float(np.vdot(E, E)) - 0.5 * self.c * along**2, E - self.c * along * self.D
+
+
+@pytest.mark.parametrize("c", [0.9, 1.1, 2.0])
+def test_one_direction_of_many_along_which_a_loss_is_bent_down_is_found(c):
+    """All that is random sees ``c`` by a share of 1/600, and along the gradient, which is 0, there is nothing."""
+    for seed in range(5):
+        loss = BentAlongOne(c, np.random.default_rng(seed))
+        reason = certify(ls.Problem(loss, 2, 0.1), loss.M).reason
+        assert ("violates convexity" in reason) == (c > 1.0)
+
+
 def test_a_loss_bent_down_at_zero_alone_is_suspected():
     """``||X - M||^2/2 - 2 ||X||`` is convex around its minimum, where the curvatures are 1 and ``1 - 2/||X||``."""
 
