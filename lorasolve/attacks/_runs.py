@@ -126,8 +126,11 @@ def refuted(problem: Problem, text: str, A: Any, B: Any, max_iter: int) -> Failu
 
 
 def remoteness(problem: Problem, optimizer: Optimizer, start: Any, theta: Any) -> float:
-    """Return how far a point is from the fixed points of a method, in units of the problem; 0 exactly there."""
-    residual = optimizer.residual(problem, theta)
+    """Return how far a point is from the fixed points of a method, in units of the problem; 0 exactly there.
+
+    A method is asked only for what it minimises itself: what has converged on ``L`` is not for it to say.
+    """
+    residual = (optimizer if optimizer.own_aim else Optimizer()).residual(problem, theta)
     if not optimizer.own_aim:
         slope = float(np.linalg.norm(problem.objective.value_and_grad(np.zeros(problem.shape))[1])) + problem.lam
         unit = slope * max(float(np.linalg.norm(start)), float(np.linalg.norm(theta)))

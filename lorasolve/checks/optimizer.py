@@ -92,9 +92,10 @@ def check_optimizer(
     leaves the caller's arrays alone; the seed decides, and nothing else does (no global generator, no state shared by
     two runs); ``evaluate`` answers with ``L`` and its gradient; stationary points stay (unless
     ``keeps_stationary_points`` is False); ``L`` falls, and never rises where ``is_monotone`` says so; the step factor
-    is applied exactly where ``takes_step_factor`` says so, and half the factor is half the step; frozen parameters do
-    not move; float32 stays float32; rank 1 and ``lam = 0`` run; the proximal step is taken; a run ends within its
-    budget; ``refusal`` agrees with what runs, over all adapters.
+    is applied exactly where ``takes_step_factor`` says so, and half the factor is half the step; ``residual`` is a
+    number above 0 at a start, the size of the gradient where no ``own_aim`` is stated; frozen parameters do not move;
+    float32 stays float32; rank 1 and ``lam = 0`` run; the proximal step is taken; a run ends within its budget;
+    ``refusal`` agrees with what runs, over all adapters.
 
     Examples
     --------
@@ -354,6 +355,18 @@ def _default_step(bench: _Bench) -> Iterator[Checked]:
     yield Checked("default_step", math.isfinite(step) and step > 0.0, f"{step:.6g}")
 
 
+def _residual(bench: _Bench) -> Iterator[Checked]:
+    problem, theta = bench.problem, bench.start(bench.problem)
+    found = bench.optimizer.residual(problem, theta)
+    stated = isinstance(found, (int, float)) and 0.0 < found < math.inf
+    if bench.optimizer.own_aim:
+        yield Checked("residual", stated, f"{found!r} at a start that it leaves, expected a finite number > 0")
+        return
+    exact = Optimizer.residual(bench.optimizer, problem, theta)
+    good = stated and abs(found - exact) <= 1e-8 * exact
+    yield Checked("residual", good, f"{found!r} where ||grad L|| = {exact:.6g}, and own_aim is not stated")
+
+
 def _frozen(bench: _Bench) -> Iterator[Checked]:
     for factor, side in (("A", 0), ("B", 1)):
         problem = Problem(LinearFineTuning.example(np.random.default_rng(1)), 2, LAM, LoRA(frozen=factor))  # type: ignore[arg-type]
@@ -446,6 +459,7 @@ _CHECKS: dict[str, Callable[[_Bench], Iterator[Checked]]] = {
     "L falls": _descent,
     "step factor": _step_factor,
     "default_step": _default_step,
+    "residual": _residual,
     "frozen parameters": _frozen,
     "proximal step": _prox,
     "float32": _float32,

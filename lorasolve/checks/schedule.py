@@ -93,7 +93,7 @@ def check_schedule(
     stages exactly where there are stages; a transition keeps the whole weight ``W0 + merged + update`` (unless
     ``keeps_weight`` is False), its problem is the original one with ``merged`` merged, it merges exactly where
     ``merges`` says so, leaves the stage that it is given alone, keeps the type, and draws from the given generator
-    only; ``refusal`` answers with None or words.
+    only; ``unseen_gradient`` is a number and ``unfinished`` a text; ``refusal`` answers with None or words.
 
     Examples
     --------
@@ -205,6 +205,18 @@ def _seeds(bench: _Bench) -> Iterator[Checked]:
     yield Checked("transitions depend on the given generator alone", same, "bit for bit, twice")
 
 
+def _ends(bench: _Bench) -> Iterator[Checked]:
+    """Ask what a run that ends in a stage is told, at the first one and at the starts that transitions make."""
+    first = bench.schedule.start(bench.first(), np.random.default_rng(bench.seed))
+    stages = [first, *(start for _, start, _ in (bench.passages() if bench.schedule.has_stages else ()))]
+    sizes = [bench.schedule.unseen_gradient(stage) for stage in stages]
+    texts = [bench.schedule.unfinished(stage) for stage in stages]
+    numbers = all(isinstance(size, (int, float)) and size >= 0.0 for size in sizes)
+    yield Checked("unseen_gradient is a number >= 0, or infinite", numbers, f"{sizes[0]!r} at the first stage")
+    words = all(isinstance(text, str) for text in texts)
+    yield Checked("unfinished is a text", words, f"{texts[0]!r} at the first stage")
+
+
 def _types(bench: _Bench) -> Iterator[Checked]:
     objective = LinearFineTuning.example(np.random.default_rng(bench.seed), np.float32)
     problem = Problem(objective, bench.problem.rank, bench.problem.lam, bench.problem.adapter)
@@ -235,6 +247,7 @@ _CHECKS: dict[str, Callable[[_Bench], Iterator[Checked]]] = {
     "step_factor": _factors,
     "is_boundary": _boundaries,
     "transition": _transitions,
+    "ends": _ends,
     "seeds": _seeds,
     "float32": _types,
     "refusal agrees with what runs": _refusals,

@@ -199,6 +199,29 @@ class ForgetsTheProx(ProximalGD):
         state.theta, state.trial = state.trial, state.trial - 1e-3 * state.step_factor * grad
 
 
+@dataclass(frozen=True)
+class AlwaysThere(Plain):
+    def residual(self, problem, theta):
+        return 0.0
+
+
+@dataclass(frozen=True)
+class ThereByItsOwnWord(AlwaysThere):
+    own_aim = "nothing"
+
+
+@dataclass(frozen=True)
+class HalfTheWay(Plain):
+    def residual(self, problem, theta):
+        return 0.5 * super().residual(problem, theta)
+
+
+@dataclass(frozen=True)
+class NoResidual(AdamW):
+    def residual(self, problem, theta):
+        return None
+
+
 PLANTED = [
     (IgnoresTheStepFactor(), Plain(), "step factor"),
     (StepFactorOnOneFactor(), Plain(), "half the factor is half the step"),
@@ -223,6 +246,10 @@ PLANTED = [
     (RefusesTooLittle(), SGD(), "refusal agrees with what runs"),
     (RefusesWithoutAReason(), Plain(), "refusal agrees with what runs"),
     (ForgetsTheProx(), ProximalGD(1e-3), "proximal step"),
+    (AlwaysThere(), Plain(), "residual"),
+    (ThereByItsOwnWord(), Plain(), "residual"),
+    (HalfTheWay(), Plain(), "residual"),
+    (NoResidual(), AdamW(), "residual"),
 ]
 
 

@@ -107,6 +107,24 @@ class NeverEnds(Periodic):
 
 
 @dataclass(frozen=True)
+class BelowZeroUnseen(Cosine):
+    def unseen_gradient(self, stage):
+        return -1.0
+
+
+@dataclass(frozen=True)
+class UnseenIsNone(Periodic):
+    def unseen_gradient(self, stage):
+        return float("nan") if stage.merged is None else 0.0
+
+
+@dataclass(frozen=True)
+class NothingLeft(Periodic):
+    def unfinished(self, stage):
+        return "" if stage.merged is None else None
+
+
+@dataclass(frozen=True)
 class ZeroStart(Gaussian):
     def start(self, problem, rng):
         start = super().start(problem, rng)
@@ -187,6 +205,9 @@ class TakesAnything(Prox):
         (GlobalGenerator(), "transitions depend on the given generator alone"),
         (MovesTheGivenStage(), "the given stage is left alone"),
         (NeverEnds(), "stages end"),
+        (BelowZeroUnseen(), "unseen_gradient is a number >= 0, or infinite"),
+        (UnseenIsNone(), "unseen_gradient is a number >= 0, or infinite"),
+        (NothingLeft(), "unfinished is a text"),
     ],
     ids=str,
 )
