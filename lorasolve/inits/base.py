@@ -10,6 +10,9 @@ import numpy as np
 from .._support.validate import Array
 from ..problem import Problem
 
+# What inits of a zero factor are refused with where that cannot start: most users have not named them, but a default.
+USE_GAUSSIAN = "use init='gaussian', in the text of a method '~gaussian'"
+
 
 @dataclass(frozen=True, eq=False)
 class Start:

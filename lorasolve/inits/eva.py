@@ -11,7 +11,7 @@ from .._support.validate import Array, as_flag
 from ..objectives import DenseReference
 from ..objectives.base import Shifted
 from ..problem import Problem
-from .base import Init, Start
+from .base import USE_GAUSSIAN, Init, Start
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ class EVA(Init):
         if np.linalg.matrix_rank(Z - Z.mean(axis=1, keepdims=True)) < problem.rank:
             return f"it needs inputs that vary in at least {problem.rank} directions"
         if problem.adapter.needs_nonzero_columns:
-            return f"it starts at A = 0, and {problem.adapter.name!r} needs nonzero columns in A and B; use 'gaussian'"
+            return f"it starts at A = 0, and {problem.adapter.name!r} needs nonzero columns in A and B; {USE_GAUSSIAN}"
         if problem.trainable is not None and not problem.split(problem.trainable)[0].any():
-            return "it starts at A = 0, and the factor A is frozen, so the update stays zero; use 'gaussian'"
+            return f"it starts at A = 0, and the factor A is frozen, so the update stays zero; {USE_GAUSSIAN}"
         return None
 
     def start(self, problem: Problem, rng: np.random.Generator) -> Start:

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._support.validate import as_number
 from ..problem import Problem
-from .base import Init, Start
+from .base import USE_GAUSSIAN, Init, Start
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class LoRAStart(Init):
     def refusal(self, problem: Problem) -> str | None:
         """Return the reason to refuse a ``B`` that cannot leave zero, or None."""
         if problem.adapter.needs_nonzero_columns:
-            return f"it starts at B = 0, and {problem.adapter.name!r} needs nonzero columns in A and B; use 'gaussian'"
+            return f"it starts at B = 0, and {problem.adapter.name!r} needs nonzero columns in A and B; {USE_GAUSSIAN}"
         if problem.trainable is not None and not problem.split(problem.trainable)[1].any():
-            return "it starts at B = 0, and the factor B is frozen, so the update stays zero; use 'gaussian'"
+            return f"it starts at B = 0, and the factor B is frozen, so the update stays zero; {USE_GAUSSIAN}"
         return None
 
     def start(self, problem: Problem, rng: np.random.Generator) -> Start:

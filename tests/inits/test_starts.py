@@ -1,5 +1,7 @@
 """Starting factors: their laws and closed forms, and what each leaves alone."""
 
+import re
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -54,6 +56,16 @@ def test_what_an_init_states_about_the_weight(name):
     merged = np.zeros(problem.shape) if start.merged is None else start.merged
     assert init.merges == merged.any()
     assert init.keeps_weight == np.allclose(merged + problem.scale * start.A @ start.B.T, 0.0, atol=1e-12)
+
+
+def test_what_the_default_start_is_refused_with_is_what_to_give():
+    problem = linear(adapter="polar").replace(lam=0.0)
+    with pytest.raises(ValueError, match="init 'lora': it starts at B = 0") as refused:
+        ls.solve(problem, "gd")
+    init, text = re.search(r"use init='(\w+)', in the text of a method '(~\w+)'$", str(refused.value)).groups()
+    stop = ls.StoppingRule(max_iter=20)
+    named, written = ls.solve(problem, "gd", init, stop=stop), ls.solve(problem, "gd" + text, stop=stop)
+    assert named.fun == written.fun < named.trace.value[0]
 
 
 @pytest.mark.parametrize(("name", "zero", "other"), [("lora", "B", "A"), ("eva", "A", "B")])
