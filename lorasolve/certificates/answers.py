@@ -16,7 +16,7 @@ from ..low_rank import balanced, factor_svd, numerical_rank
 from ..objectives import Facts
 from ..objectives.base import allowance
 from ..problem import Problem
-from ..problem.blocks import Pairs, is_of_a_user
+from ..problem.blocks import MultiObjective, Pairs, is_of_a_user
 from . import ranks, spot_checks
 from .contradictions import contradicted_factors
 from .duality import SMALLEST
@@ -48,6 +48,21 @@ def out_of_range(problem: Problem, size: float) -> str | None:
     if size == 0.0 and least is None:
         return "f is 0 at this point and no gap can be compared with it: state f's lower_bound"
     return "f underflows at this point and at X = 0: give the data other units"
+
+
+def as_zero_is(loss: MultiObjective, value: float, limit: float) -> str:
+    """Return that ``X = 0`` is within ``limit`` of the optimum too, where ``f`` is a constant and little else.
+
+    ``value`` is ``F`` at a point that is. Only where that is next to the lower bound of ``f`` is ``f(0)`` asked for.
+    """
+    least = loss.facts.lower_bound
+    if not least or not value - least <= 2.0 * limit:
+        return ""
+    above = float(loss.factor_value(loss.zeros())) - least
+    if not 4.0 * allowance(loss.precision) * abs(least) < above <= limit:
+        return ""
+    there = f"as X = 0 is, where f is its lower_bound {least:.6g} and {above:.2g}"
+    return f", {there}: give a smaller tol, or take that out of f"
 
 
 class Answer(NamedTuple):
@@ -130,6 +145,7 @@ class Case:
         known = self._how()
         if bound.relative <= self.tol:
             reason = f"within {at_most(bound.relative, '.1e')} (relative) of the convex optimum, {known}"
+            reason += as_zero_is(self.problem.loss, self.found.value, self.tol * scale)
             return Answer(True, bound.gap, 0.0, reason, bound.level, bound.formula), None
         amount, better = self._better()
         if amount > self.tol * scale:
@@ -189,6 +205,7 @@ class Case:
                 return self._unknown(f"lam = 0: X{which} has rank {s.size}, the problem is about rank <= {most}")
         if bound.gap <= self.tol * scale:
             reason = f"within {at_most(bound.gap / scale, '.1e')} (relative) of the least value of f, {self._how()}"
+            reason += as_zero_is(problem.loss, self.found.value, self.tol * scale)
             return Answer(True, bound.gap, 0.0, reason, bound.level, bound.formula)
         least = None if problem.several else problem.objective.least_values(problem.rank)
         if least is None:

@@ -15,7 +15,7 @@ from .._support.keywords import names_keywords
 from .._support.text import at_least, at_most
 from .._support.validate import Array, as_flag, as_integer, as_iterable, as_number, shown
 from ..certificates import certify
-from ..certificates.answers import CLOSED_FORM, DENIED, out_of_range
+from ..certificates.answers import CLOSED_FORM, DENIED, as_zero_is, out_of_range
 from ..certificates.contradictions import contradicted_factors
 from ..certificates.duality import product_errors, scale_of
 from ..certificates.spot_checks import test_of
@@ -250,7 +250,8 @@ class _Judge:
             # Without decay what is known may be the least value of the rank, which is no optimum of F = f.
             closed = gap == self.certificate.gap and self.certificate.formula.startswith(CLOSED_FORM)
             optimum = self.certificate.formula if closed else "the optimum of F"
-            return "global", f"{known}: within {at_most(gap + excess, '.2e')} of {optimum}", "certificate"
+            text = f"{known}: within {at_most(gap + excess, '.2e')} of {optimum}"
+            return "global", text + as_zero_is(self.problem.loss, self.value, self.tolerance), "certificate"
         near = self.approximate
         if near and near.known is Known.CERTIFIED and near.conclusion == "global" and not self.star.is_lower:
             return "global", f"{near.known}: {near.text}", near.theorem

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
-from lorasolve import linear_map
+from lorasolve import landscape, linear_map
 from lorasolve._known import Known
 from lorasolve.adapters import DoRA, LoRA, SoRA
 from lorasolve.certificates import Certificate, certify, duality, gap
@@ -941,6 +941,43 @@ def test_factors_in_a_list_are_told_to_be_a_tuple():
     problem = ls.Problem(ls.objectives.Denoising(np.ones((4, 3))), 2, 0.1)
     with pytest.raises(TypeError, match=r"^point: expected a Result, a pair \(A, B\) or X, .* a pair is a tuple"):
         ls.certify(problem, [np.ones((4, 2)), np.ones((3, 2))])
+
+
+class Raised:
+    """``c + ||X - M||^2/2``."""
+
+    convex, shape = True, (5, 4)
+
+    def __init__(self, c, M):
+        self.lower_bound, self.M = c, M
+
+    def value_and_grad(self, X):
+        E = X - self.M
+        return self.lower_bound + 0.5 * float(np.vdot(E, E)), E
+
+
+@pytest.mark.parametrize("lam", [0.5, 0.0])
+@pytest.mark.parametrize("c", [0.0, 1e3, 1e9, -1e9])
+def test_a_tolerance_within_which_nothing_is_told_from_nothing_is_named(c, lam):
+    """A random point is within 1e-6 of ``1e9`` of the optimum, whose value is known in closed form; so is ``X = 0``."""
+    rng = np.random.default_rng(0)
+    M = rng.standard_normal((5, 4))
+    P, s, Qt = np.linalg.svd(M, full_matrices=False)
+    best = (P * np.maximum(s - lam, 0.0)) @ Qt
+    problem = ls.Problem(Raised(c, M), 4, lam)
+    least, zero = (problem.convex_value(X) for X in (best, np.zeros((5, 4))))
+    blurred = zero - least <= 1e-6 * abs(zero)
+    assert blurred == (abs(c) > 1e8)
+    for X in (best, rng.standard_normal((5, 4))):
+        told = ls.certify(problem, X)
+        assert told.is_global == (blurred or X is best or (False if lam else None))
+        assert ("as X = 0 is" in told.reason) == blurred
+    judged = landscape.verdict(problem, (P * np.sqrt(s), Qt.T * np.sqrt(s)))
+    assert ("as X = 0 is" in judged.reason) == blurred
+
+
+def test_a_constant_is_not_named_where_nothing_else_is_there():
+    assert ls.certify(ls.Problem(Raised(5.0, np.zeros((5, 4))), 2, 0.5), np.zeros((5, 4))).reason.endswith("CERTIFIED")
 
 
 @pytest.mark.parametrize("loss", ["sensing", "ntk"])
