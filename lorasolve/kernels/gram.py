@@ -5,16 +5,17 @@ for its two products, and of the symmetric ``S`` only the upper triangle is read
 well: ``m n + n^2 / 2`` numbers of traffic. Zeros at the end of rows of ``S`` and at the start of rows of ``C`` are not
 read: a third of the flops are left in bases in which ``S`` is diagonal and ``C`` upper triangular. All factors are held
 transposed and flat, ranks padded with zero rows to whole tiles (``tiles.py``). ``MixedGramData`` advances the three
-products, which are linear in the factors, by float32 increments between exact products by BLAS.
+products, which are linear in the factors, by float32 increments between exact products by BLAS, and those of a change
+that lies along earlier ones without the matrices (``directions.py``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import directions
 from .evaluate import evaluate
 from .jit import FAST, kernel
 from .oracle import implements
@@ -31,8 +32,6 @@ REFRESH = 200
 # The diagonal of S is left to dot products in blocks of this many rows, so that the rest starts at whole registers; so
 # does what is left of rows that begin with zeros.
 DIAGONAL = 16
-# Rows that exact products take at a time: 0.44 ms in place of 0.87 where zeros are left out, 4 % more elsewhere.
-ROWS = 128
 
 
 class Outline(NamedTuple):
@@ -91,10 +90,20 @@ class GramData(NamedTuple):
 
 
 class MixedGramData(NamedTuple):
-    """Data in float64, the products of the float32 increments, and the number of calls since exact products."""
+    """Data in float64, the products of the float32 increments, and the number of calls since exact products.
+
+    Increments along the directions of earlier ones have combinations of their products ``SB`` and ``CA`` (4, r' n) and
+    ``CB`` (4, r' m); ``counts`` are those of :class:`directions.Counts`.
+    """
 
     exact: GramData
     increments: Products
+    along_A: Any
+    along_B: Any
+    SB: Any
+    CB: Any
+    CA: Any
+    counts: Any
     calls: Any
 
     def exactly(self, A: Any, B: Any, GB: Any, GtA: Any) -> float:
@@ -113,34 +122,17 @@ class MixedGramData(NamedTuple):
         S, C = given.S.reshape(n, n), given.C.reshape(m, n)
         At, CBt = (flat.reshape(-1, m) for flat in (given.At, given.CBt))
         Bt, SBt, CtAt = (flat.reshape(-1, n) for flat in (given.Bt, given.SBt, given.CtAt))
-        for padded in (CBt, SBt):
+        for padded in (CBt, SBt, CtAt):
             padded[rank:] = 0
-        CtAt[:] = 0
         At[:rank], Bt[:rank] = A.T, B.T
         # BLAS takes half as long with the large matrix on the left.
-        for rows, fours in _row_blocks(n):
-            columns = slice(SIDE * int(np.argmax(given.S_ends > rows.start)), int(given.S_ends[fours].max()))
-            SBt[:rank, rows] = (S[rows, columns] @ B[columns]).T
-        for rows, fours in _row_blocks(m):
-            columns = slice(int(given.C_starts[fours].min()), n)
-            CBt[:rank, rows] = (C[rows, columns] @ B[columns]).T
-            CtAt[:rank, columns] += (C[rows, columns].T @ A[rows]).T
+        SBt[:rank], CBt[:rank], CtAt[:rank] = (S @ B).T, (C @ B).T, (C.T @ A).T
         self.calls[0] = 0
 
     @property
     def ahead(self) -> int:
         """How many calls may follow before products are refreshed from outside."""
         return REFRESH - int(self.calls[0])
-
-    def expire(self) -> None:
-        """Have the products refreshed before the next call."""
-        self.calls[0] = REFRESH
-
-
-def _row_blocks(size: int) -> Iterator[tuple[slice, slice]]:
-    """Yield blocks of rows, and which fours of an :class:`Outline` they are."""
-    for first in range(0, size, ROWS):
-        yield slice(first, first + ROWS), slice(first // SIDE, (first + ROWS) // SIDE)
 
 
 def _products(S: Any, C: Any, outline: Outline, padded: int, threads: int) -> Products:
@@ -181,7 +173,10 @@ def mixed_data(exact: GramData, S32: Any, C32: Any) -> MixedGramData:
     threads, length = len(given.C_cut) - 1, given.share.shape[-1]
     outline = Outline(given.S_ends, given.C_starts)
     increments = _products(S32, C32, outline, length // S32.shape[0], threads)
-    return MixedGramData(exact, increments, np.full(1, REFRESH))
+    along_A, along_B = (directions.directions(part.size) for part in (increments.At, increments.Bt))
+    SB, CB, CA = (directions.room(part.size) for part in (given.SBt, given.CBt, given.CtAt))
+    counts = directions.counts()
+    return MixedGramData(exact, increments, along_A, along_B, SB, CB, CA, counts, np.full(1, REFRESH))
 
 
 @kernel(inner=True, symbol=True, fastmath=FAST)
@@ -332,8 +327,8 @@ def _take(products, A, Bt):
 
 
 @kernel(inner=True, fastmath=FAST)
-def _take_increments(A, Bt, At, own_Bt, dAt, dBt, new_At):
-    """Copy the factors like :func:`_take`, and write in float32 how they have changed; ``new_At`` is scratch."""
+def _increments(A, Bt, At, own_Bt, dAt, dBt, new_At):
+    """Write in float32 how the factors differ from those of the products, and ``A`` transposed."""
     m, r = A.shape
     n = Bt.shape[1]
     # Transposed by itself: in one loop with the rest it takes twice as long.
@@ -342,12 +337,53 @@ def _take_increments(A, Bt, At, own_Bt, dAt, dBt, new_At):
             new_At[q * m + i] = A[i, q]
     for k in range(m * r):
         dAt[k] = np.float32(new_At[k] - At[k])
+    for q in range(r):
+        for j in range(n):
+            dBt[q * n + j] = np.float32(Bt[q, j] - own_Bt[q * n + j])
+
+
+@kernel(inner=True, fastmath=FAST)
+def _move(new_At, Bt, At, own_Bt):
+    """Make the factors of the products the new ones."""
+    r, n = Bt.shape
+    for k in range(At.size // (own_Bt.size // n) * r):
         At[k] = new_At[k]
     for q in range(r):
         for j in range(n):
-            k = q * n + j
-            dBt[k] = np.float32(Bt[q, j] - own_Bt[k])
-            own_Bt[k] = Bt[q, j]
+            own_Bt[q * n + j] = Bt[q, j]
+
+
+@kernel(inner=True, fastmath=FAST)
+def _subtract(rest, factor):
+    for k in range(rest.size):
+        factor[k] -= rest[k]
+
+
+@kernel(inner=True, symbol=True)
+def _advance_by_directions(data):
+    """Advance the products by combinations of earlier ones, up to what may be left out, or else of what is new too."""
+    exact, increments, along_A, along_B = data.exact.products, data.increments, data.along_A, data.along_B
+    known_A = directions.reduce(along_A, increments.At)
+    known_B = directions.reduce(along_B, increments.Bt)
+    if known_A and known_B:
+        data.counts.saved[0] += 1
+        _subtract(increments.At, exact.At)
+        _subtract(increments.Bt, exact.Bt)
+    else:
+        if directions.are_full(data.counts):
+            directions.restore(along_A, increments.At)
+            directions.restore(along_B, increments.Bt)
+        slot = directions.next_slot(data.counts)
+        SB, CA = data.SB[slot], data.CA[slot]
+        SB[:] = 0
+        CA[:] = 0
+        _multiply(increments, increments.share, SB, CA)
+        directions.copy(increments.CBt, data.CB[slot])
+        directions.keep(along_A, slot, increments.At)
+        directions.keep(along_B, slot, increments.Bt)
+    directions.combine(along_B.shares, data.SB, exact.SBt)
+    directions.combine(along_B.shares, data.CB, exact.CBt)
+    directions.combine(along_A.shares, data.CA, exact.CtAt)
 
 
 @implements(GramData)
@@ -364,8 +400,12 @@ def _gram_oracle(data, A, Bt, GB, GtAt):
 def _mixed_gram_oracle(data, A, Bt, GB, GtAt):
     exact, increments = data.exact.products, data.increments
     if data.calls[0] > 0:
-        _take_increments(A, Bt, exact.At, exact.Bt, increments.At, increments.Bt, data.exact.GBt)
-        _multiply(increments, increments.share, exact.SBt, exact.CtAt)
-        _add(increments.CBt, exact.CBt)
+        _increments(A, Bt, exact.At, exact.Bt, increments.At, increments.Bt, data.exact.GBt)
+        _move(data.exact.GBt, Bt, exact.At, exact.Bt)
+        if directions.paused(data.counts):
+            _multiply(increments, increments.share, exact.SBt, exact.CtAt)
+            _add(increments.CBt, exact.CBt)
+        else:
+            _advance_by_directions(data)
     data.calls[0] += 1
     return _finish(data.exact, GB, GtAt)

@@ -63,6 +63,10 @@ class GD(Descent):
         """Return the data that the compiled loop takes from an objective, or None."""
         return kernels.data(rank, get_threads())
 
+    def rotates_after(self, problem: Problem) -> float:
+        """Return after how many iterations a compiled run goes on in other bases."""
+        return problem.objective.kernels.rotates_after(problem.rank)
+
     def runs_compiled(self, problem: Problem) -> bool:
         """Return whether there is a compiled oracle."""
         return self.kernel_data(problem) is not None
@@ -77,7 +81,7 @@ class GD(Descent):
             return None
         self._prepare(problem, state)
         if not state.rotated:
-            left = problem.objective.kernels.rotates_after(problem.rank) - state.accepted_steps
+            left = self.rotates_after(problem) - state.accepted_steps
             limits = limits._replace(steps=math.ceil(min(limits.steps, left)))
         state.packed.read(state.theta, state.trial)
         values, norms = self.plain_steps(problem, state, limits)
@@ -92,7 +96,7 @@ class GD(Descent):
         kernels = problem.objective.kernels
         if state.packed is None:
             state.packed = gd.Packed(shape, state.trial.dtype)
-        if not state.rotated and state.accepted_steps >= kernels.rotates_after(problem.rank):
+        if not state.rotated and state.accepted_steps >= self.rotates_after(problem):
             kernels, U, V = kernels.rotated
             state.kernel_data, state.rotated = self.loop_data(kernels, problem.rank), True
             state.packed = gd.RotatedPacked(shape, state.trial.dtype, U, V)
