@@ -119,10 +119,9 @@ def reduce(directions, change):
     whole = rest = _inner(change, change)
     shares[:] = 0
     for i in range(KEPT):
-        if squares[i] == 0 or rest <= NEGLIGIBLE * NEGLIGIBLE * whole:
-            break
-        shares[i] = _inner(changes[i], change) / squares[i]
-        rest = _subtract(shares[i], changes[i], change)
+        if squares[i] > 0 and rest > NEGLIGIBLE * NEGLIGIBLE * whole:
+            shares[i] = _inner(changes[i], change) / squares[i]
+            rest = _subtract(shares[i], changes[i], change)
     return rest <= NEGLIGIBLE * NEGLIGIBLE * whole
 
 

@@ -127,6 +127,9 @@ class MixedGramData(NamedTuple):
         At[:rank], Bt[:rank] = A.T, B.T
         # BLAS takes half as long with the large matrix on the left.
         SBt[:rank], CBt[:rank], CtAt[:rank] = (S @ B).T, (C @ B).T, (C.T @ A).T
+        # Directions met where a step went too far may be no numbers.
+        for part in (self.along_A.squares, self.along_B.squares, self.counts.kept, self.counts.saved):
+            part[:] = 0
         self.calls[0] = 0
 
     @property

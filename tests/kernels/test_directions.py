@@ -123,6 +123,33 @@ def test_directions_that_save_nothing_are_left_alone_for_a_while(saved):
     assert walk.off() < 3e-8
 
 
+@pytest.mark.parametrize("far", [np.nan, np.inf, 1e39])
+def test_a_step_beyond_the_numbers_leaves_nothing_behind(far):
+    walk = Walk()
+    out = np.empty((M, RANK)), np.empty((N, RANK))
+    with np.errstate(all="ignore"):
+        evaluate(walk.data, walk.A + far, walk.B + far, *out)
+    walk.data.refresh(walk.A, walk.B)
+    walk.off()
+    U, V = walk.change()
+    for _ in range(3):
+        walk.step(1e-3 * U, 1e-3 * V)
+        assert walk.off() < 3e-8
+
+
+def test_a_factor_that_stays_a_while_is_followed_later():
+    walk = Walk()
+    U, V = walk.change()
+    walk.step(0.0, 1e-3 * V)
+    walk.off()
+    for _ in range(2):
+        walk.step(1e-3 * U, 1e-3 * V)
+        assert walk.off() < 3e-8
+    walk.lose_the_data()
+    walk.step(1e-3 * U, 1e-3 * V)
+    assert walk.off() < 3e-8
+
+
 def test_a_point_that_stays_needs_no_data():
     walk = Walk()
     walk.lose_the_data()
