@@ -38,9 +38,11 @@ from ._torch import (
     stand_ins,
     twice_differentiable,
 )
+from ._training_mode import training_without_dropout
 from ._wrong_gradients import AGREES, SHORTER, fault_of_gradient, fault_of_repetition, lost_gradients
 from .adapted import adapted_layers
 from .losses import CrossEntropy, SquareLoss, as_the_model_means, plain_outputs, require_own_mean
+from .tangent import ratio
 
 # Relative difference of the mean losses of two passes over data in another order, with an absolute part for losses
 # near 0.
@@ -107,6 +109,9 @@ class Network(MultiObjective):
     rows_a_number : tuple of int or None
         Of how many rows, at least and at most, each batch has one loss, by the first pass; None where a loss is that of
         a sample.
+    off_in_training : float
+        How far the losses of the first batch with random updates are in training mode, without its layers of dropout,
+        from those in evaluation mode, relatively; 0 where that is rounding, or the former cannot be had.
     differences : str or None
         Why Hessian products are differences of gradients here; None while they are exact.
 
@@ -216,6 +221,7 @@ class Network(MultiObjective):
             _refuse_misread(reader, first, reader.random_factors(), "on the first batch")
             # What levels off, or begins, at large factors alone.
             _refuse_misread(reader, first, self.point, "on the first batch with the factors that it holds")
+        self.off_in_training = self._off_in_training_mode(first, reader)
         return first, reader
 
     def _check_later_batches(self, first: Any, reader: Reader | None, given: Any) -> None:
@@ -299,21 +305,43 @@ class Network(MultiObjective):
         """Return the losses of a batch as a function of the adapted weights."""
         return lambda weights: self._losses(batch, self.with_weights(weights))
 
+    def _off_in_training_mode(self, batch: Any, reader: Reader | None) -> float:
+        """Return :attr:`off_in_training`. Where updates are zero no noise or scale of theirs is seen."""
+        factors, chosen = ([], range(0)) if reader is None else (reader.random_factors(), range(len(self.layers)))
+        tensors = self._with_own_factors(factors, chosen)
+        expected = self._losses(batch, tensors)
+        # What training mode writes to is no longer needed.
+        written = {name: tensors[name].clone() for name, _ in self.model.named_buffers() if name in tensors}
+        # It may need other inputs, or answer otherwise; nothing is known of it then.
+        with contextlib.suppress(Exception), require_torch().no_grad(), self.evaluating({**tensors, **written}):
+            with training_without_dropout(self.model):
+                found = self.sample_losses(batch).double()
+            off = ratio(float((found - expected).norm()), float(expected.norm()))
+            return off if off > REPEATABLE[self.precision] else 0.0
+        return 0.0
+
     def _both_ways(self, batch: Any, factors: Pairs, chosen: Sequence[int]) -> tuple[Any, Any]:
         """Return the losses of a batch with the factors of some layers in them, and with their products in the weights.
 
         The others have no update.
         """
-        torch = require_torch()
         pairs = self.zeros()
+        for k in chosen:
+            pairs[k] = factors[k]
+        own = self._with_own_factors(factors, chosen)
+        return self._losses(batch, own), self._losses(batch, self.tensors(pairs))
+
+    def _with_own_factors(self, factors: Pairs, chosen: Sequence[int]) -> dict[str, Any]:
+        """Return all tensors of the network with the factors of some layers in them, and of the others without."""
+        torch = require_torch()
         weights = {layer.weight: layer.module.weight.detach().to(self.torch_dtype) for layer in self.layers}
         own = {**self._still, **weights}
         for k in chosen:
-            layer, pairs[k] = self.layers[k], factors[k]
+            layer = self.layers[k]
             for part, factor in zip((layer.lora_B, layer.lora_A), (factors[k][0], factors[k][1].T)):
                 there = torch.as_tensor(factor, dtype=self.torch_dtype, device=part.device)
                 own[self._names[id(part)]] = there.reshape(part.shape)
-        return self._losses(batch, own), self._losses(batch, self.tensors(pairs))
+        return own
 
     @property
     def point(self) -> Pairs | None:

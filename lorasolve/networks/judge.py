@@ -482,6 +482,8 @@ class _Case:
         dropped = dropout_of(self.network)
         if dropped:
             steps += f", in evaluation mode: with the dropout of training mode ({dropped}) the objective is another"
+        elif self.network.off_in_training:
+            steps += ", in evaluation mode: in training mode the model computes something else"
         if half_frozen(self.network):
             steps = "With one factor frozen, more steps need not end that"
         return (self._worse_than_no_update(found) or steps) + self._of_another_lam(found)

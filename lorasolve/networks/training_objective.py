@@ -73,6 +73,7 @@ class TrainingObjective:
             "the outputs are differentiable in the weights at this point (not at the kink of a ReLU)",
             f"weights stored in {network.stored}, network evaluated in {evaluated}, sums in float64",
             *_about_the_loader(network),
+            *_about_training_mode(network),
             *_about_the_weights(network),
             *_normalized_by_batch(network),
             *_about_the_factors(network),
@@ -139,6 +140,17 @@ def _about_the_loader(network: Network) -> list[str]:
         f"the DataLoader drops the last {dropped} of {there} samples (drop_last)": dropped > 0,
     }
     return [f"the objective has not all the data: {text}" for text, holds in said.items() if holds]
+
+
+def _about_training_mode(network: Network) -> list[str]:
+    """Return what is said of a network that computes something else in training mode, its layers of dropout aside."""
+    if not network.off_in_training:
+        return []
+    return [
+        "in training mode the model computes something else, its layers of dropout aside (noise, a dropout of its own, "
+        "another scale?), and the objective is that of evaluation mode: with random updates the losses of the first "
+        f"batch are {network.off_in_training:.2g} of their length apart"
+    ]
 
 
 def _about_the_weights(network: Network) -> list[str]:
