@@ -21,7 +21,7 @@ DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.glob("*.md"), *DOCS.glob("howto/*.md"), *DOCS.glob("papers/*.md"), ROOT / "README.md",
                 ROOT / "CONTRIBUTING.md", ROOT / "proofs" / "README.md"])  # fmt: skip
 RUN = ("ten_minutes", "howto/own_loss", "howto/certify_a_point", "howto/figures_and_tables", "howto/phase_diagram",
-       "howto/own_data", "howto/sklearn", "howto/own_lemma")  # fmt: skip
+       "howto/own_data", "howto/sklearn", "howto/own_lemma", "coming_from")  # fmt: skip
 GENERATED = ("generated/", "gallery/")
 
 
@@ -115,6 +115,22 @@ def test_code_runs_as_it_stands(name, tmp_path) -> None:
     assert done.returncode == 0, done.stderr
     # Whoever tries an example first is shown what it is to succeed, but for the traps, which ask for a verdict.
     assert "global optimum: no" not in done.stdout and not re.search(r"^ *[-+.e0-9]+ +no ", done.stdout, flags=re.M)
+
+
+def test_the_loss_of_implicit_feedback_is_that_of_its_alternating_regressions() -> None:
+    """A user's factors are (B^T C_u B + lam I)^-1 B^T C_u p_u, confidence 1 where nothing is known."""
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "coming_from.md").read_text(), flags=re.S)
+    names = {"np": np, "ls": ls}
+    exec(next(block for block in blocks if "class Implicit" in block), names)
+    C, problem = names["C"], names["problem"]
+    A, B = np.random.default_rng(1).standard_normal((2, 60, 12))
+    A, B, liked = A[: len(C)], B[: C.shape[1]], C > 0
+    for u, row in enumerate(C):
+        weights = np.where(liked[u], row, 1.0)
+        A[u] = np.linalg.solve(B.T * weights @ B + problem.lam * np.eye(12), B.T * weights @ liked[u])
+    of_A, of_B = problem.grad(A, B)
+    assert np.abs(of_A).max() < 1e-12 * np.abs(of_B).max()
+    assert ls.check_objective(names["Implicit"](C)).ok
 
 
 def test_the_page_on_lemmas_shows_what_the_command_says(tmp_path) -> None:

@@ -14,6 +14,7 @@ from .documents import to_json as to_json
 from .documents import write_json as write_json
 from .labels import given_twice as given_twice
 from .labels import label_places as label_places
+from .labels import labels_like as labels_like
 from .labels import plain_labels as plain_labels
 from .ratings import UNNAMED as UNNAMED
 from .ratings import Pairs as Pairs

@@ -94,15 +94,32 @@ def _is_missing(label: Any) -> bool:
 
 def label_places(labels: Array, wanted: ArrayLike, argument: str) -> Array:
     """Return the positions of labels among sorted ones, -1 for those not there."""
+    found, held = _converted(_asked(wanted, argument), labels.dtype, argument)
+    place = np.minimum(np.searchsorted(labels, found), len(labels) - 1)
+    return np.where(held & (labels[place] == found), place, -1)
+
+
+def labels_like(labels: Array, wanted: ArrayLike, argument: str) -> Array:
+    """Return labels that may be others as those of the data are written; refuse what these cannot be."""
+    given = _asked(wanted, argument)
+    found, held = _converted(given, labels.dtype, argument)
+    if not held.all():
+        raise ValueError(
+            f"{argument}: expected labels that can be written as those of the data ({labels.dtype}), got "
+            f"{shown(given.tolist()[int(np.argmin(held))])}"
+        )
+    return found
+
+
+def _asked(wanted: ArrayLike, argument: str) -> Array:
+    """Return labels that are asked for as an array of one axis."""
     # As an array, numbers of a list are rounded where they are of several kinds.
     given = np.asarray(wanted, dtype=object) if isinstance(wanted, (list, tuple)) else as_array(wanted, argument)
     given = np.atleast_1d(given.astype(object) if given.dtype.kind == "T" else given)
     if given.ndim != 1:
         raise ValueError(f"{argument}: expected an array of labels, got one of shape {given.shape}")
     _refuse_nested(given, argument)
-    found, held = _converted(given, labels.dtype, argument)
-    place = np.minimum(np.searchsorted(labels, found), len(labels) - 1)
-    return np.where(held & (labels[place] == found), place, -1)
+    return given
 
 
 def _converted(given: Array, dtype: Any, argument: str) -> tuple[Array, Array]:

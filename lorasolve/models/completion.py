@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from .._support.validate import (
     shown,
 )
 from ..convex import ConvexResult, solve_convex
-from ..io import UNNAMED, Ratings, label_places, plain_labels, read_arrays, write_arrays
+from ..io import UNNAMED, Ratings, label_places, labels_like, plain_labels, read_arrays, write_arrays
 from ..low_rank import factor_singular_values, numerical_rank
 from ..objectives import MatrixCompletion
 from ..problem import Problem
@@ -242,15 +242,57 @@ class CompletionModel:
         values = as_partial_matrix(values, "values")
         if values.shape[1] != len(self.B):
             raise ValueError(f"values: expected {len(self.B)} columns, as the data had, got {values.shape[1]}")
-        seen = ~np.isnan(values)
-        effects = np.zeros(len(values))
+        seen = [np.flatnonzero(~np.isnan(row)) for row in values]
+        return self._folded(seen, [row[cols] for row, cols in zip(values, seen)])
+
+    def with_rows(self, ratings: Ratings) -> CompletionModel:
+        """Return the model with rows besides, such as new users, each from its entries as :meth:`fold_in` makes it.
+
+        Nothing is fitted anew: means and columns stay as they are. A row that the model has already is made anew of
+        the entries given here alone. Entries of columns that were not in the data tell nothing and are left out.
+
+        Parameters
+        ----------
+        ratings : Ratings
+            Entries of the rows.
+
+        Returns
+        -------
+        CompletionModel
+            Of the other rows of this one and these, for :meth:`predict`, :meth:`best_columns` and :meth:`save`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For labels of another kind than those of the data, and for what is no ``Ratings``.
+        """
+        observed, new, cols = _observed(ratings)
+        new = labels_like(self.row_labels, new, "ratings.row_labels")
+        places = label_places(self.col_labels, cols, "ratings.col_labels")[observed.cols]
+        by_row = np.argsort(observed.rows, kind="stable")
+        by_row = by_row[places[by_row] >= 0]
+        ends = np.searchsorted(observed.rows[by_row], np.arange(1, len(new)))
+        effects, A = self._folded(np.split(places[by_row], ends), np.split(observed.values[by_row], ends))
+        others = ~np.isin(self.row_labels, new)
+        labels = np.concatenate([self.row_labels[others], new])
+        order = np.argsort(labels, kind="stable")
+        return replace(
+            self,
+            A=np.concatenate([self.A[others], A])[order],
+            row_effects=np.concatenate([self.row_effects[others], effects])[order],
+            row_labels=labels[order],
+        )
+
+    def _folded(self, cols: Sequence[Array], values: Sequence[Array]) -> tuple[Array, Array]:
+        """Return the effects and factors of rows, each given by the places of its entries and their values."""
+        effects = np.zeros(len(cols))
         if self.means in ("rows", "both"):
-            effects = averages(np.where(seen, values - self.mean, 0.0).sum(axis=1), seen.sum(axis=1))
-        rest = np.where(seen, values - self.mean - effects[:, None] - self.col_effects, 0.0)
-        A = np.zeros((len(values), self.A.shape[1]))
-        for i in range(len(values)):
-            B = self.B[seen[i]]
-            A[i] = np.linalg.solve(B.T @ B + self.lam * np.eye(self.A.shape[1]), B.T @ rest[i, seen[i]])
+            sums = np.array([np.sum(row - self.mean) for row in values])
+            effects = averages(sums, np.array([row.size for row in values]))
+        A = np.zeros((len(cols), self.A.shape[1]))
+        for i, (seen, row) in enumerate(zip(cols, values)):
+            B, rest = self.B[seen], row - self.mean - effects[i] - self.col_effects[seen]
+            A[i] = np.linalg.solve(B.T @ B + self.lam * np.eye(B.shape[1]), B.T @ rest)
         return effects, A
 
     def clipped(self, values: Array) -> Array:
@@ -440,21 +482,11 @@ class _Centred:
     """Ratings less their means: what is left is completed by a low-rank update."""
 
     def __init__(self, ratings: Ratings, means: str, clip: tuple[float, float] | None) -> None:
-        if not isinstance(ratings, Ratings):
-            remedy = "Ratings.from_labels(rows, cols, values) of lorasolve.io makes one of the columns of a table"
-            raise TypeError(f"ratings: expected a Ratings, got {shown(ratings)}; {remedy}")
+        self.observed, self.row_labels, self.col_labels = _observed(ratings)
         self.kind = as_choice(means, "means", MEANS)
         self.clip = None if clip is None else _as_range(clip)
         # Before the solve, and not after it.
         self.names = _as_names(ratings.names, "ratings.names")
-        self.row_labels = _ascending(ratings.row_labels, "ratings.row_labels", "row")
-        self.col_labels = _ascending(ratings.col_labels, "ratings.col_labels", "column")
-        m, n = len(self.row_labels), len(self.col_labels)
-        # Before they are centred, by which one that is not finite would spoil all.
-        values = as_float_array(ratings.values, "ratings.values", 1, np.float64)
-        rows = as_index_array(ratings.rows, "ratings.rows", m, values.size)
-        cols = as_index_array(ratings.cols, "ratings.cols", n, values.size)
-        self.observed = MatrixCompletion(rows, cols, values, (m, n))
         self.means = Means.of(self.observed, means)
         self.left = self.means.off(self.observed)
 
@@ -474,6 +506,21 @@ class _Centred:
             names=self.names,
         )
         return CompletionFit(model, optimum)
+
+
+def _observed(ratings: Any) -> tuple[MatrixCompletion, Array, Array]:
+    """Return the entries of ratings and the labels of their rows and columns, checked."""
+    if not isinstance(ratings, Ratings):
+        remedy = "Ratings.from_labels(rows, cols, values) of lorasolve.io makes one of the columns of a table"
+        raise TypeError(f"ratings: expected a Ratings, got {shown(ratings)}; {remedy}")
+    row_labels = _ascending(ratings.row_labels, "ratings.row_labels", "row")
+    col_labels = _ascending(ratings.col_labels, "ratings.col_labels", "column")
+    shape = len(row_labels), len(col_labels)
+    # Before they are centred, by which one that is not finite would spoil all.
+    values = as_float_array(ratings.values, "ratings.values", 1, np.float64)
+    rows = as_index_array(ratings.rows, "ratings.rows", shape[0], values.size)
+    cols = as_index_array(ratings.cols, "ratings.cols", shape[1], values.size)
+    return MatrixCompletion(rows, cols, values, shape), row_labels, col_labels
 
 
 def _known(labels: Array, unknown: Any) -> str:

@@ -98,6 +98,93 @@ def test_fold_in_gives_training_rows_back(means) -> None:
     np.testing.assert_allclose(A @ model.B.T, model.A @ model.B.T, atol=1e-5)
 
 
+@pytest.mark.parametrize("means", ["none", "global", "rows", "columns", "both"])
+def test_rows_given_again_are_as_the_optimum_has_them_and_others_stay(means) -> None:
+    """At the optimum each row of A minimises the problem for the given B; labels may come as texts."""
+    rng = np.random.default_rng(2)
+    M = rng.standard_normal((20, 2)) @ rng.standard_normal((2, 12)) + rng.standard_normal((20, 1))
+    rows, cols = np.nonzero(rng.random(M.shape) < 0.6)
+    model = fit_completion(
+        Ratings(rows, cols, M[rows, cols], np.arange(20), np.arange(12)), 0.5, means, tol=1e-12
+    ).model
+    again = np.isin(rows, (3, 15, 7))
+    given = Ratings.from_labels(rows[again].astype(str), cols[again], M[rows, cols][again])
+    found = model.with_rows(given)
+    everywhere = np.repeat(np.arange(20), 12), np.tile(np.arange(12), 20)
+    np.testing.assert_allclose(found.predict(*everywhere), model.predict(*everywhere), atol=1e-5)
+    others = ~np.isin(np.arange(20), (3, 15, 7))
+    np.testing.assert_array_equal(found.A[others], model.A[others])
+    np.testing.assert_array_equal(found.row_labels, model.row_labels)
+
+
+def test_a_new_row_is_the_ridge_regression_on_the_columns_that_the_model_knows(tmp_path) -> None:
+    """Solved as least squares with the penalty below; what was rated is left out of the best by the caller."""
+    rng = np.random.default_rng(3)
+    values = rng.standard_normal((5, 4))
+    model = fit_completion(everything(values), 0.3, "both").model
+    # A column that nobody has rated before, between the others, and a row of it alone.
+    ratings = Ratings.from_labels(["x", "x", "x", "b"], [103, 100, 7, 7], [2.0, -1.0, 50.0, 50.0])
+    found = model.with_rows(ratings)
+    assert found.row_labels.tolist() == ["b", *model.row_labels.tolist(), "x"]
+    all_columns = np.arange(100, 104)
+    effect = np.mean([2.0, -1.0]) - model.mean
+    rest = np.array([2.0, -1.0]) - model.mean - effect - model.col_effects[[3, 0]]
+    k = model.B.shape[1]
+    stacked = np.vstack([model.B[[3, 0]], np.sqrt(model.lam) * np.eye(k)])
+    row = np.linalg.lstsq(stacked, np.append(rest, np.zeros(k)), rcond=None)[0]
+    expected = model.mean + effect + model.col_effects + model.B @ row
+    np.testing.assert_allclose(found.predict(["x"] * 4, all_columns), expected, rtol=1e-10)
+    np.testing.assert_allclose(found.predict(["b"] * 4, all_columns), model.mean + model.col_effects, rtol=1e-14)
+    known = ["u02"] * 4, all_columns
+    np.testing.assert_array_equal(found.predict(*known), model.predict(*known))
+    found.save(tmp_path / "model.npz")
+    _, cols, _ = CompletionModel.load(tmp_path / "model.npz").best_columns(["x"], 1, without=(["x", "x"], [103, 100]))
+    assert cols.tolist() == [101 + int(np.argmax(expected[[1, 2]]))]
+
+
+def test_rows_that_cannot_stand_beside_those_of_the_data_are_refused() -> None:
+    rows, cols = (part.ravel() for part in np.indices((3, 4)))
+    model = fit_completion(Ratings(rows, cols, np.arange(12.0) % 5, np.arange(3), np.arange(4)), 0.5).model
+    for given, message in (
+        (np.ones((2, 4)), r"^ratings: expected a Ratings, got .*; Ratings\.from_labels"),
+        (Ratings.from_labels(["x"], [1], [2.0]), r"^ratings\.row_labels: expected labels that .* \(int64\), got 'x'"),
+        (Ratings.from_labels([0.5], [1], [2.0]), r"^ratings\.row_labels: expected labels that .* \(int64\), got 0\.5"),
+        (
+            Ratings(np.array([4]), np.array([0]), np.ones(1), np.arange(2), np.arange(2)),
+            r"^ratings\.rows: expected int",
+        ),
+    ):
+        with pytest.raises((ValueError, TypeError), match=message):
+            model.with_rows(given)
+
+
+def test_recommendations_for_new_rows_by_hand(tmp_path, monkeypatch, capsys) -> None:
+    """With B = (1, 2, 0, -1) and lam = 1 a rating of 4 in the first column gives A = 4/(1 + 1) = 2."""
+    monkeypatch.chdir(tmp_path)
+    factors = {"A": np.array([[1.0], [3.0]]), "B": np.array([[1.0], [2.0], [0.0], [-1.0]])}
+    effects = {"row_effects": np.zeros(2), "col_effects": np.zeros(4)}
+    labels = {"row_labels": np.array(["a", "b"]), "col_labels": np.array([10, 20, 30, 40])}
+    CompletionModel(**factors, **effects, **labels, mean=0.0, lam=1.0, means="none").save("m.npz")
+    (tmp_path / "new.csv").write_text("user,item,stars\nnew,10,4\nnew,77,5\nb,20,5\n")
+    (tmp_path / "seen.csv").write_text("user,item,stars\nnew,30,1\n7,30,1\n")
+    assert main(["recommend", "m.npz", "--new", "new.csv"]) == 0
+    out, err = capsys.readouterr()
+    # Of b the newer rating alone counts: A = 2 * 5/(4 + 1) = 2.
+    assert out == "row,column,prediction\nb,10,2\nb,30,0\nb,40,-2\nnew,20,4\nnew,30,0\nnew,40,-2\n"
+    assert "1 of 3 new entries are of columns that were not in the data" in err
+    assert main(["recommend", "m.npz", "--new", "new.csv", "--rows", "new", "a", "--without", "seen.csv"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "row,column,prediction\nnew,20,4\nnew,40,-2\na,20,2\na,10,1\na,30,0\na,40,-1\n"
+    assert "1 of 2 entries to leave out have a label that was not in the data" in err
+
+
+def test_ten_columns_are_recommended_where_no_number_is_given(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    fit_completion(everything(np.arange(24.0).reshape(2, 12)), 0.5).model.save("m.npz")
+    assert main(["recommend", "m.npz", "--rows", "u00"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1 + 10
+
+
 def test_rows_to_fold_in_are_checked_and_may_be_masked() -> None:
     values = np.arange(12.0).reshape(3, 4) % 5
     model = fit_completion(everything(values), 0.5, "both").model
@@ -483,7 +570,7 @@ def test_a_format_without_its_file_is_refused(tmp_path, monkeypatch, capsys) -> 
     assert main(["complete", "r.csv", "--out", "m", "--quiet"]) == 0
     form = ["--delimiter", ";", "--skip-missing"]
     assert main(["recommend", "m.npz", *form]) == 2
-    told = "--delimiter, --skip-missing: expected beside --without, the file whose format it is"
+    told = "--delimiter, --skip-missing: expected beside --without or --new, the file whose format it is"
     assert capsys.readouterr().err == f"lorasolve recommend: {told}\n"
     assert main(["recommend", "m.npz", *form, "--without", "r.csv"]) == 0
 
