@@ -137,17 +137,17 @@ def test_a_step_beyond_the_numbers_leaves_nothing_behind(far):
         assert walk.off() < 3e-8
 
 
-def test_a_factor_that_stays_a_while_is_followed_later():
+@pytest.mark.parametrize("stays", [0, 1, 2])
+def test_a_factor_that_stays_a_while_is_followed_later(stays):
     walk = Walk()
-    U, V = walk.change()
-    walk.step(0.0, 1e-3 * V)
-    walk.off()
-    for _ in range(2):
-        walk.step(1e-3 * U, 1e-3 * V)
-        assert walk.off() < 3e-8
+    changes = [walk.change() for _ in range(4)]
+    for k, (U, V) in enumerate(changes):
+        walk.step(0.0 if k == stays else 1e-3 * U, 1e-3 * V)
+        assert walk.off() < 3e-9
     walk.lose_the_data()
-    walk.step(1e-3 * U, 1e-3 * V)
-    assert walk.off() < 3e-8
+    for _ in range(3):
+        walk.step(1e-3 * sum(U for k, (U, _) in enumerate(changes) if k != stays), 1e-3 * sum(V for _, V in changes))
+        assert walk.off() < 3e-8
 
 
 def test_a_point_that_stays_needs_no_data():
