@@ -36,7 +36,12 @@ class Odd(Tabular):
         ]
 
     def columns(self):
-        return [Column("name", "name_1", left=True), Column("value", "v"), Column("flag", "f"), Column("none", "n")]
+        return [
+            Column("name", "name_1", left=True),
+            Column("value", "v", latex=r"$\lambda$"),
+            Column("flag", "f"),
+            Column("none", "n"),
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +114,8 @@ def test_latex_escapes_and_balances(comparison, batch) -> None:
         for rule in (r"\toprule", r"\midrule", r"\bottomrule"):
             assert text.count(rule) == 1
     assert r"a\textbar{}b\_c \& 10\% \textless{}i\textgreater{}" in Odd().to_latex()
+    # The heading for LaTeX where there is one, else the text, escaped.
+    assert r"name\_1 & $\lambda$ & f & n \\" in Odd().to_latex()
     assert r"$1.0 \cdot 10^{-16}$" in _one("1.0e-16").to_latex()
     several = r"$5.7 \cdot 10^{-17}$ ($-1.9 \cdot 10^{-17}$ to $2 \cdot 10^{5}$) \\"
     assert several in _one("5.7e-17 (-1.9e-17 to 2e+05)").to_latex()

@@ -1,6 +1,7 @@
 """What each method is judged against: the optimum of what it minimises, and nothing where that is not known."""
 
 import math
+import types
 from dataclasses import replace
 
 import numpy as np
@@ -234,6 +235,38 @@ def test_chosen_step_is_no_worse_than_its_neighbours(problem):
         end = ls.solve(problem, ls.optimizers.GD(found.step_size * factor), stop=stop)
         values.append(math.inf if end.status is ls.Status.DIVERGED else end.fun)
     assert values[1] <= min(values) * (1 + 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "chosen", "calls"),
+    [
+        # Upward first: 0, 1, 2, 3 where 2 is best, and 1, 0, -1, -2, -3 where -2 is.
+        (4.0**2, 2, 4),
+        (4.0**-2, -2, 5),
+        (1.0, 0, 3),
+        (1e9, 6, 7),
+        (1e-9, -6, 8),
+        # Three steps diverge: 0, -1, -2 are tried, then -3 and, where it is worse, -4.
+        (4.0**-3.2, -3, 5),
+    ],
+)
+def test_steps_are_tried_in_factors_of_four_from_the_default_at_most_six_times_in_a_direction(wanted, chosen, calls):
+    """Of runs whose end is a distance of the step from one that is wanted: each step is tried once."""
+    problem = ls.Problem(ls.objectives.Denoising(np.diag([2.0, 1.0])), 1, 0.1)
+    default = Method("gd").default_step(problem, np.random.default_rng(0))
+    tried = []
+
+    def run(method: Method):
+        tried.append(method.optimizer.step_size / default)
+        diverges = wanted == 4.0**-3.2 and tried[-1] > 4.0**-2.5
+        status = ls.Status.DIVERGED if diverges else ls.Status.CONVERGED
+        return types.SimpleNamespace(status=status, nfev=7, fun=abs(math.log(tried[-1] / wanted)))
+
+    found = choose_step(Method("gd"), problem, run, np.random.default_rng(0))
+    assert found.step_size / default == pytest.approx(4.0**chosen, rel=1e-12)
+    assert found.calls == 7 * calls and len(tried) == calls
+    powers = sorted(round(math.log(step, 4)) for step in tried)
+    assert powers == list(range(powers[0], powers[0] + calls))
 
 
 def test_adamw_gets_the_step_that_serves_its_own_aim():

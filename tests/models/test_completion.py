@@ -178,6 +178,19 @@ def test_recommendations_for_new_rows_by_hand(tmp_path, monkeypatch, capsys) -> 
     assert "1 of 2 entries to leave out have a label that was not in the data" in err
 
 
+def test_the_range_that_is_asked_for_is_that_of_the_model(tmp_path, monkeypatch, capsys) -> None:
+    """Of ratings 1 and 5, to which predictions come near."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r.csv").write_text("a,p,5\na,q,5\nb,p,5\nb,r,1\nc,q,1\nc,r,1\nc,p,1\na,r,5\n")
+    (tmp_path / "all.csv").write_text("".join(f"{i},{j}\n" for i in "abc" for j in "pqr"))
+    assert main(["complete", "r.csv", "--lam", "9", "--means", "both", "--clip", "2", "4", "--out", "m"]) == 0
+    capsys.readouterr()
+    assert CompletionModel.load("m.npz").clip == (2.0, 4.0)
+    assert main(["predict", "m.npz", "all.csv"]) == 0
+    found = [float(line.split(",")[2]) for line in capsys.readouterr().out.splitlines()[1:]]
+    assert (min(found), max(found)) == (2.0, 4.0)
+
+
 def test_ten_columns_are_recommended_where_no_number_is_given(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     fit_completion(everything(np.arange(24.0).reshape(2, 12)), 0.5).model.save("m.npz")
