@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from .._advice import unbounded_advice
 from .._known import Known, weakest
 from .._support.text import gap_text, number
 from ..convex import ConvexResult
@@ -81,8 +82,10 @@ MOST_TELLING = (
 # Characters of a name that stands in its row there.
 LONGEST_NAME = 20
 
-# Without a reference, objectives this close (relative) are those of one point.
+# Without a certified reference, objectives this close (relative) are those of one point.
 SAME = 1e-6
+# What to do where nothing else is said.
+DIVERGED = "try a smaller step size, or 'gd_backtracking'."
 
 # Beyond so many rows the sentence sums up those that did not reach the optimum.
 MOST_SENTENCES = 8
@@ -196,7 +199,7 @@ def sentence(comparison: Comparison) -> str:
     best = comparison.best()
     if best is None:
         if rows:
-            return "Every run diverged: try a smaller step size, or 'gd_backtracking'."
+            return f"Every run diverged: {_unbounded(comparison) or DIVERGED}"
         return f"No method here minimises {comparison.minimises}; nothing is judged against its optimum."
     denied = denial(comparison.rows, comparison.reference)
     if denied:
@@ -204,9 +207,23 @@ def sentence(comparison: Comparison) -> str:
     reference = comparison.reference if comparison.problem.adapter.low_rank else None
     if reference is None and not _is_judged_by_rank(comparison, rows):
         return f"Inconclusive: without a convex counterpart there is no certificate; {_lowest(rows, comparison, best)}"
+    if reference is not None and _is_below(comparison.rows[best], reference):
+        none = f"{comparison.rows[best].method} is below what {reference.route!r} found for the optimum, which is none"
+        return f"Inconclusive: {none}; {_lowest(rows, comparison, best)} {_unbounded(comparison)}".rstrip()
     if any(row.is_global for row in rows):
         return " ".join([_reached(comparison, rows, reference), *_of_the_rest(comparison, rows)])
     return _reached_by_none(comparison, rows, comparison.rows[best], reference)
+
+
+def _is_below(row: Row, reference: ConvexResult) -> bool:
+    """Whether a run ended so far below a reference that is not certified that this is no optimum."""
+    return not reference.certificate.is_global and row.objective < reference.fun - SAME * abs(reference.fun)
+
+
+def _unbounded(comparison: Comparison) -> str:
+    """Return what a run was told whose values fell for ever; empty where none was."""
+    told = (unbounded_advice(result) for result in comparison.results)
+    return next((text.removeprefix("; ") for text in told if text), "")
 
 
 def _optimum(comparison: Comparison, reference: ConvexResult | None) -> str:

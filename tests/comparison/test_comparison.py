@@ -704,3 +704,22 @@ def test_where_one_look_contradicts_a_loss_no_row_is_global(monkeypatch) -> None
     assert [row.denied.startswith("your f violates convexity") for row in found.rows] == [False, True]
     assert found.conclusion().startswith("Inconclusive: your f violates convexity: run check_objective; the lowest")
     assert " yes " not in str(found)
+
+
+class Linear:
+    """``<C, X>``, ``||C||_2 = 1``: for ``lam < 1`` no optimum, as ``F = -(1 - lam) t`` along ``-t u v^T``."""
+
+    convex, shape, C = True, (3, 3), np.diag([1.0, 0.5, 0.2])
+
+    def value_and_grad(self, X):
+        return float(np.vdot(self.C, X)), self.C.copy()
+
+
+@pytest.mark.parametrize("lam", [0.5, 0.0])
+def test_a_loss_without_an_optimum_has_none_that_a_method_missed(lam):
+    """What the convex route ends at was one, and the nearest method 5e268 of it below."""
+    found = ls.compare(ls.Problem(Linear(), 2, lam), ["gd", "lbfgs"])
+    ends = found.conclusion()
+    assert ends.startswith("Inconclusive: " if lam else "Every run diverged: ")
+    assert ends.endswith("the loss seems to have no lower bound, and no optimum. Is its sign right?")
+    assert "reached" not in ends and "smaller step" not in ends
