@@ -103,7 +103,7 @@ class Case:
         if self.found.proof is None and parts is not None and finite and not parts.norm_high < math.inf:
             missing = "the gradient of f is not finite at this point"
             return Answer(None, math.inf, 0.0, missing, bound.level, f"none: {missing}")
-        reason = out_of_range(self.problem, self.size)
+        reason = None if self._is_optimal_zero() else out_of_range(self.problem, self.size)
         if reason is not None:
             return Answer(None, math.inf, 0.0, reason, bound.level, "none: beyond the range of binary64")
         if self.problem.lam == 0.0:
@@ -126,6 +126,13 @@ class Case:
             return answer
         reason = f"{DENIED}{text}: run {spot_checks.test_of(loss)}"
         return Answer(None, math.inf, amount, reason, bound.level, f"none: f {text}")
+
+    def _is_optimal_zero(self) -> bool:
+        """Whether ``f`` is 0 at the point ``X = 0`` and ``||G||_2 <= lam`` there: no gap is compared with it then."""
+        parts = self.found.parts
+        if self.problem.lam == 0.0 or parts is None or any(A.any() and B.any() for A, B in self.factors):
+            return False
+        return self.size == 0.0 and parts.norm_high <= weight_down(self.problem)
 
     def _minimised(self) -> str:
         """Return what an adapter whose update is not ``s A B^T`` minimises, and where to ask for its optimum."""

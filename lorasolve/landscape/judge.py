@@ -194,7 +194,7 @@ class _Judge:
         self.value = self.certificate.value
         size = max(abs(self.value), abs(problem.value_at_zero))
         terms = size + problem.lam * self.certificate.nuclear_norm
-        self.out_of_range = unknown or out_of_range(problem, terms)
+        self.out_of_range = unknown or (None if self.certificate.is_global else out_of_range(problem, terms))
         # Where values are 0 and no bound is known there is none to compare another one with; curvature needs none.
         bare = unknown is None and terms == 0.0 and problem.loss.facts.lower_bound is None
         self.undecided = self.out_of_range if bare else None

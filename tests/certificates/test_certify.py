@@ -976,6 +976,35 @@ def test_a_tolerance_within_which_nothing_is_told_from_nothing_is_named(c, lam):
     assert ("as X = 0 is" in judged.reason) == blurred
 
 
+class Change:
+    """``sum_k log(1 + exp(<D_k, X>)) - log 2``: 0 at ``X = 0``, where its gradient is ``sum_k D_k/2``."""
+
+    convex, shape = True, (4, 3)
+    D = np.random.default_rng(0).standard_normal((3, 4, 3))
+
+    def value_and_grad(self, X):
+        z = np.einsum("kij,ij->k", self.D, X)
+        return float(np.sum(np.logaddexp(0.0, z) - np.log(2.0))), np.einsum(
+            "k,kij->ij", 1.0 / (1.0 + np.exp(-z)), self.D
+        )
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_zero_is_optimal_for_a_loss_that_is_zero_there(several):
+    """``F(Y) >= <G, Y> + lam ||Y||_* > 0`` where ``||G||_2 < lam``; beyond, some small ``Y`` has a lower value."""
+    loss = Change()
+    norm = np.linalg.norm(0.5 * loss.D.sum(axis=0), 2)
+    zero = (np.zeros((4, 2)), np.zeros((3, 2)))
+    for lam, optimal in ((1.01 * norm, True), (0.99 * norm, False)):
+        problem = MultiProblem(Separable([loss, loss]), 2, lam) if several else ls.Problem(loss, 2, lam)
+        point = tuple(zip(zero, zero)) if several else zero
+        certificate = ls.certify(problem, point)
+        assert (certificate.is_global is True) == optimal and (certificate.gap == 0.0) == optimal
+        assert (landscape.verdict(problem, point).kind == "global") == optimal
+        if optimal:
+            assert ls.solve_convex(problem).certificate.is_global
+
+
 def test_a_constant_is_not_named_where_nothing_else_is_there():
     assert ls.certify(ls.Problem(Raised(5.0, np.zeros((5, 4))), 2, 0.5), np.zeros((5, 4))).reason.endswith("CERTIFIED")
 
