@@ -332,7 +332,7 @@ class Network(MultiObjective):
         return self._losses(batch, own), self._losses(batch, self.tensors(pairs))
 
     def _with_own_factors(self, factors: Pairs, chosen: Sequence[int]) -> dict[str, Any]:
-        """Return all tensors of the network with the factors of some layers in them, and of the others without."""
+        """Return all tensors of the network with factors in some layers, and without updates in the others."""
         torch = require_torch()
         weights = {layer.weight: layer.module.weight.detach().to(self.torch_dtype) for layer in self.layers}
         own = {**self._still, **weights}

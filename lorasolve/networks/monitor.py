@@ -29,6 +29,9 @@ RANK_TOL = 1e-3
 ONE_PENALTY = 1e-2
 # Readings in a row of which most layers that break the identity do so by one penalty: fewer are chance.
 PENALTY_READINGS = 3
+# Readings at which no factor had moved since the one before, and their share of all, that are no chance: a schedule begins
+# and ends with steps of length 0.
+STANDING, STANDING_SHARE = 3, 0.25
 # Relative difference of the two inner products beyond rounding in float32.
 MISMATCH = 1e-4
 # Gradients of this share of the length to which they are clipped, or more, are taken to have been longer.
@@ -138,6 +141,7 @@ class LoRAMonitor:
         self.reason: str | None = None
         self.skipped: list[int] = []
         self.clipped: list[int] = []
+        self._standing = 0
         self._penalties: list[float] = []
         self._told_penalty = False
         missing = without_ratio(layers)
@@ -200,6 +204,7 @@ class LoRAMonitor:
                 self.reason = self.reason or self._reason(layer.name, reading)
         self._notice_penalty(broken)
         self._notice_what_is_left_out(model, layers, readings)
+        self._notice_standing_still(readings)
         if clipped:
             self.clipped.append(self.steps)
             self._warn(
@@ -254,6 +259,19 @@ class LoRAMonitor:
                 "evaluations may be those of the base model: in evaluation mode within no_grad torch's fast path "
                 f"leaves out the updates of {in_short(left_out)}; torch.backends.mha.set_fastpath_enabled(False) ends "
                 "that"
+            )
+
+    def _notice_standing_still(self, readings: dict[str, LayerReading]) -> None:
+        """Warn where readings come between steps of the optimizer, as of gradients that are still accumulated."""
+        last = self.history[-1][1] if self.history else {}
+        pairs = [(last.get(name), reading) for name, reading in readings.items()]
+        # A step whose gradients are not finite is left out, and rightly so.
+        self._standing += all(old is not None and old.finite and _has_stayed(old, new) for old, new in pairs)
+        if self._standing >= max(STANDING, STANDING_SHARE * (len(self.history) + 1)):
+            self._warn(
+                "the factors are often what they were at the reading before: step is to be called once for each step "
+                "of the optimizer, before it and after the last backward() of those that are accumulated (or the steps "
+                "are below the precision of the factors, or of length 0)"
             )
 
     def _notice_penalty(self, broken: Sequence[float]) -> None:
@@ -341,6 +359,11 @@ class LoRAMonitor:
     def save(self, path: PathLike) -> None:
         """Write :meth:`to_dict` as JSON, whole or not at all."""
         write_atomically(path, text_writer(json.dumps(self.to_dict(), indent=1, allow_nan=False)))
+
+
+def _has_stayed(old: LayerReading, new: LayerReading) -> bool:
+    """Whether the factors of a layer are the same at two readings, by what is computed of them alone."""
+    return (old.spectral, old.nuclear, old.wasted) == (new.spectral, new.nuclear, new.wasted)
 
 
 def _leaves_out(scaler: Any) -> bool:

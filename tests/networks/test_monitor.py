@@ -306,3 +306,37 @@ def test_the_norm_of_a_large_weight_needs_no_decomposition_of_it(kind, monkeypat
     monkeypatch.setattr(torch.linalg, "matrix_norm", None)
     (found,) = LoRAMonitor(base=model).base_norms.values()
     assert found == (None if kind == "zero" else pytest.approx(exact, rel=1e-4))
+
+
+@pytest.mark.parametrize(("accumulated", "told"), [(1, False), (2, True), (4, True)])
+def test_readings_between_steps_of_the_optimizer_are_noticed(accumulated, told):
+    """Gradients of which parts are still to come are those of no objective; the schedule begins with a step of 0."""
+    model, monitor = Net(), LoRAMonitor(lam=LAM)
+    optimizer = torch.optim.SGD([part for part in model.parameters() if part.requires_grad], lr=0.1)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: min(1.0, k / 5))
+    for k, batch in enumerate(data() * 8, 1):
+        CrossEntropy()(model, batch).mean().div(accumulated).backward()
+        assert monitor.step(model) is None
+        if k % accumulated == 0:
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+    assert [text for text in monitor.warnings if "what they were at the reading before" in text] == monitor.warnings
+    assert bool(monitor.warnings) == told
+
+
+def test_steps_that_a_scaler_leaves_out_are_no_standing_still():
+    model, monitor = Net(), LoRAMonitor(lam=LAM)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**20)
+    for k in range(8):
+        CrossEntropy()(model, data()[0]).mean().backward()
+        if k < 4:
+            model.first.lora_A.grad[0, 0] = math.inf
+        monitor.step(model, scaler)
+        if k >= 4:
+            with torch.no_grad():
+                for part in (model.first.lora_B, model.second.lora_B):
+                    part -= 0.1 * part.grad
+        model.zero_grad()
+    assert monitor.skipped == [1, 2, 3, 4]
+    assert not any("the reading before" in text for text in monitor.warnings)
