@@ -29,8 +29,8 @@ RANK_TOL = 1e-3
 ONE_PENALTY = 1e-2
 # Readings in a row of which most layers that break the identity do so by one penalty: fewer are chance.
 PENALTY_READINGS = 3
-# Readings at which no factor had moved since the one before, and their share of all, that are no chance: a schedule begins
-# and ends with steps of length 0.
+# So many readings, and this share of all, at which no factor has moved since the one before are told: a schedule begins
+# and ends with a step of length 0.
 STANDING, STANDING_SHARE = 3, 0.25
 # Relative difference of the two inner products beyond rounding in float32.
 MISMATCH = 1e-4
