@@ -34,7 +34,10 @@ class CompleteCommand(Command):
             type=float,
             nargs="+",
             metavar="L",
-            help="what --folds chooses from (default: 20 below the critical, until the error has risen)",
+            help="what --folds or --held-out choose from (default: 20 below the critical, until the error has risen)",
+        )
+        parser.add_argument(
+            "--held-out", metavar="FILE", help="choose lam by the error on these ratings, such as later ones"
         )
         parser.add_argument("--means", choices=MEANS, default="global", help="means taken off first (default global)")
         parser.add_argument("--test", metavar="FILE", help="ratings that are not fitted, to tell the error on them")
@@ -47,24 +50,23 @@ class CompleteCommand(Command):
 
     def run(self, args: argparse.Namespace) -> int:
         """Read, fit, write, print."""
-        if args.folds is None and args.lams is not None:
-            raise ValueError("--lams: are what --folds K chooses from; --lam is one weight")
-        if args.folds is not None and args.lam is not None:
-            raise ValueError("--lam: --folds K chooses it; --lams are the values to choose from")
-        read = [args.file, *([] if args.test is None else [args.test])]
-        out = None if args.out is None else _named_archive(args.out, read)
+        _refuse_beside_one_another(args)
+        paths = {"ratings": args.file, "held_out": args.held_out, "test": args.test}
+        paths = {name: path for name, path in paths.items() if path is not None}
+        out = None if args.out is None else _named_archive(args.out, list(paths.values()))
         with as_options(**FORMAT):
-            ratings, *others = (read_ratings(path, format_from(args)) for path in read)
-        for given in (ratings, *others):
+            read = {name: read_ratings(path, format_from(args)) for name, path in paths.items()}
+        for given in read.values():
             if given.skipped:
                 remark(args, f"lines without a value, left out: {given.skipped}")
             if given.repeated:
                 remark(args, f"lines beside another of their entry: {given.repeated}; the {args.duplicates} counts")
-        fitted, chosen = _fit(args, ratings)
+        ratings = read["ratings"]
+        fitted, chosen = _fit(args, ratings, read.get("held_out"))
         model, certificate = fitted.model, fitted.optimum.certificate
         m, n = ratings.shape
         rmse = _rmse(model, ratings)
-        test = {"entries": len(others[0].values), **_tested(args, model, others[0])} if others else None
+        test = {"entries": len(read["test"].values), **_tested(args, model, read["test"])} if args.test else None
         document = {
             "shape": [m, n],
             "entries": len(ratings.values),
@@ -102,6 +104,18 @@ class CompleteCommand(Command):
         return certified(fitted.optimum.success or None, fitted.optimum.gap, args.require_certificate)
 
 
+def _refuse_beside_one_another(args: argparse.Namespace) -> None:
+    """Refuse a weight beside what chooses it, two ways to choose it, and values without one."""
+    if args.folds is not None and args.held_out is not None:
+        raise ValueError("--held-out: the ratings there choose lam in place of --folds; give one of them")
+    by = "--folds K" if args.held_out is None else "--held-out FILE"
+    if args.folds is None and args.held_out is None:
+        if args.lams is not None:
+            raise ValueError("--lams: are what --folds K or --held-out FILE choose from; --lam is one weight")
+    elif args.lam is not None:
+        raise ValueError(f"--lam: {by} chooses it; --lams are the values to choose from")
+
+
 def _rmse(model: CompletionModel, ratings: Ratings) -> float:
     error = model.predict(ratings.row_labels[ratings.rows], ratings.col_labels[ratings.cols]) - ratings.values
     return float((error**2).mean() ** 0.5)
@@ -120,13 +134,30 @@ def _tested(args: argparse.Namespace, model: CompletionModel, ratings: Ratings) 
     return {"unknown": unknown, "rmse": _rmse(model, ratings), "rmse_of_means": _rmse(means, ratings)}
 
 
-def _fit(args: argparse.Namespace, ratings: Ratings) -> tuple[CompletionFit, Validation | None]:
-    """Return a fitted model, and the scores of cross-validation where that chose its weight."""
+def _remark_unused(args: argparse.Namespace, model: CompletionModel, held_out: Ratings) -> None:
+    """Say how many entries have played no part in the choice of ``lam``, which changes nothing there."""
+    rows, cols = held_out.row_labels[held_out.rows], held_out.col_labels[held_out.cols]
+    unknown = int((~(model.knows_rows(rows) & model.knows_cols(cols))).sum())
+    if unknown:
+        count = len(held_out.values)
+        remark(args, f"{unknown} of {count} held-out entries have a label that was not in the data and choose nothing")
+
+
+def _fit(
+    args: argparse.Namespace, ratings: Ratings, held_out: Ratings | None
+) -> tuple[CompletionFit, Validation | None]:
+    """Return a fitted model, and the errors on what was held out where these chose its weight."""
     from ..models import choose_completion, fit_completion
 
     clip = None if args.clip is None else (args.clip[0], args.clip[1])
     settings: dict[str, Any] = {"means": args.means, "clip": clip, "tol": args.tol, "progress": not args.quiet}
-    with as_options(**{name: f"--{name}" for name in ("lam", "lams", "folds", "clip", "tol")}):
+    places = {f"held_out.{which}_labels": "--held-out" for which in ("row", "col")}
+    options = {name: f"--{name}" for name in ("lam", "lams", "folds", "clip", "tol")}
+    with as_options(held_out="--held-out", **options, **places):
+        if held_out is not None:
+            found = choose_completion(ratings, args.lams or 20, held_out=held_out, **settings)
+            _remark_unused(args, found[0].model, held_out)
+            return found
         if args.folds is not None:
             return choose_completion(ratings, args.lams or 20, folds=args.folds, **settings)
         fitted = fit_completion(ratings, args.lam, **settings)

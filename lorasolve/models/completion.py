@@ -266,7 +266,7 @@ class CompletionModel:
         ValueError, TypeError
             For labels of another kind than those of the data, and for what is no ``Ratings``.
         """
-        observed, new, cols = _observed(ratings)
+        observed, new, cols = _observed(ratings, "ratings")
         new = labels_like(self.row_labels, new, "ratings.row_labels")
         places = label_places(self.col_labels, cols, "ratings.col_labels")[observed.cols]
         by_row = np.argsort(observed.rows, kind="stable")
@@ -432,6 +432,7 @@ def choose_completion(
     tol: float = 1e-4,
     *,
     folds: int = 5,
+    held_out: Ratings | None = None,
     seed: int = 0,
     progress: bool = False,
 ) -> tuple[CompletionFit, Validation]:
@@ -449,7 +450,10 @@ def choose_completion(
     means, clip, tol
         As for :func:`fit_completion`; ``tol`` holds at every ``lam`` of every fold.
     folds : int
-        Number of parts; each is held out once.
+        Number of parts; each is held out once. Of no use with ``held_out``.
+    held_out : Ratings, optional
+        Entries that are held out for good, in place of folds, such as later ones. Those with a label that ``ratings``
+        have not are left out: no ``lam`` changes what is predicted there.
     seed : int
         Of the division into parts.
     progress : bool
@@ -458,7 +462,7 @@ def choose_completion(
     Returns
     -------
     CompletionFit, Validation
-        The fit to all entries at the best ``lam``, and the errors at all of them.
+        The fit to all entries of ``ratings`` at the best ``lam``, and the errors at all of them.
 
     Raises
     ------
@@ -469,12 +473,14 @@ def choose_completion(
     from ..studies.validation import cross_validate
 
     centred = _Centred(ratings, means, clip)
+    later = None if held_out is None else centred.known_of(held_out)
     if isinstance(lams, (int, np.integer)) and not centred.left.values.any():
+        name = "folds" if later is None else "held_out"
         raise ValueError(
-            "folds: there is no lam to choose: the means leave 0 of all entries, and X = 0 is optimal at each"
+            f"{name}: there is no lam to choose: the means leave 0 of all entries, and X = 0 is optimal at each"
         )
     problem = Problem(centred.observed, 1, 1.0)
-    found = cross_validate(problem, lams, folds, tol, means=means, seed=seed, progress=progress)
+    found = cross_validate(problem, lams, folds, tol, held_out=later, means=means, seed=seed, progress=progress)
     return centred.fit(found.best, found.fit), found
 
 
@@ -482,13 +488,25 @@ class _Centred:
     """Ratings less their means: what is left is completed by a low-rank update."""
 
     def __init__(self, ratings: Ratings, means: str, clip: tuple[float, float] | None) -> None:
-        self.observed, self.row_labels, self.col_labels = _observed(ratings)
+        self.observed, self.row_labels, self.col_labels = _observed(ratings, "ratings")
         self.kind = as_choice(means, "means", MEANS)
         self.clip = None if clip is None else _as_range(clip)
         # Before the solve, and not after it.
         self.names = _as_names(ratings.names, "ratings.names")
         self.means = Means.of(self.observed, means)
         self.left = self.means.off(self.observed)
+
+    def known_of(self, held_out: Ratings) -> MatrixCompletion:
+        """Return those of other entries whose row and column these have, at their places here."""
+        others, row_labels, col_labels = _observed(held_out, "held_out")
+        i = label_places(self.row_labels, row_labels, "held_out.row_labels")[others.rows]
+        j = label_places(self.col_labels, col_labels, "held_out.col_labels")[others.cols]
+        known = (i >= 0) & (j >= 0)
+        if not known.any():
+            raise ValueError(
+                "held_out: expected entries with labels of ratings, got none whose row and column are there"
+            )
+        return MatrixCompletion(i[known], j[known], others.values[known], self.observed.shape)
 
     def fit(self, lam: float, optimum: ConvexResult) -> CompletionFit:
         """Return the model of an update that was found, with what it was made from."""
@@ -508,18 +526,18 @@ class _Centred:
         return CompletionFit(model, optimum)
 
 
-def _observed(ratings: Any) -> tuple[MatrixCompletion, Array, Array]:
+def _observed(ratings: Any, argument: str) -> tuple[MatrixCompletion, Array, Array]:
     """Return the entries of ratings and the labels of their rows and columns, checked."""
     if not isinstance(ratings, Ratings):
         remedy = "Ratings.from_labels(rows, cols, values) of lorasolve.io makes one of the columns of a table"
-        raise TypeError(f"ratings: expected a Ratings, got {shown(ratings)}; {remedy}")
-    row_labels = _ascending(ratings.row_labels, "ratings.row_labels", "row")
-    col_labels = _ascending(ratings.col_labels, "ratings.col_labels", "column")
+        raise TypeError(f"{argument}: expected a Ratings, got {shown(ratings)}; {remedy}")
+    row_labels = _ascending(ratings.row_labels, f"{argument}.row_labels", "row")
+    col_labels = _ascending(ratings.col_labels, f"{argument}.col_labels", "column")
     shape = len(row_labels), len(col_labels)
     # Before they are centred, by which one that is not finite would spoil all.
-    values = as_float_array(ratings.values, "ratings.values", 1, np.float64)
-    rows = as_index_array(ratings.rows, "ratings.rows", shape[0], values.size)
-    cols = as_index_array(ratings.cols, "ratings.cols", shape[1], values.size)
+    values = as_float_array(ratings.values, f"{argument}.values", 1, np.float64)
+    rows = as_index_array(ratings.rows, f"{argument}.rows", shape[0], values.size)
+    cols = as_index_array(ratings.cols, f"{argument}.cols", shape[1], values.size)
     return MatrixCompletion(rows, cols, values, shape), row_labels, col_labels
 
 

@@ -8,6 +8,7 @@ import datetime
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -176,6 +177,68 @@ def test_recommendations_for_new_rows_by_hand(tmp_path, monkeypatch, capsys) -> 
     out, err = capsys.readouterr()
     assert out == "row,column,prediction\nnew,20,4\nnew,40,-2\na,20,2\na,10,1\na,30,0\na,40,-1\n"
     assert "1 of 2 entries to leave out have a label that was not in the data" in err
+
+
+def later_ratings() -> tuple[Ratings, Ratings]:
+    """Ratings and later ones, of which some have a row, a column or both that were not there before."""
+    rng = np.random.default_rng(4)
+    M = rng.standard_normal((25, 2)) @ rng.standard_normal((2, 14)) + rng.standard_normal((25, 1))
+    rows, cols = np.nonzero(rng.random(M.shape) < 0.7)
+    order = rng.permutation(rows.size)
+    values = (M + 0.5 * rng.standard_normal(M.shape))[rows, cols]
+    early = order[:160][(rows[order[:160]] > 1) & (cols[order[:160]] != 3)]
+    late = order[160:]
+    names = np.array([f"u{k:02}" for k in range(25)])
+    return tuple(Ratings.from_labels(names[rows[part]], cols[part], values[part]) for part in (early, late))
+
+
+@pytest.mark.parametrize("means", ["none", "both"])
+def test_lam_is_chosen_by_the_error_on_later_ratings(means) -> None:
+    """As by fits at each lam and their predictions, where both labels were there before."""
+    early, late = later_ratings()
+    rows, cols = late.row_labels[late.rows], late.col_labels[late.cols]
+    known = np.isin(rows, early.row_labels) & np.isin(cols, early.col_labels)
+    assert 0 < known.sum() < known.size
+    lams = [8.0, 4.0, 2.0, 1.0, 0.5]
+    expected = []
+    for lam in lams:
+        model = fit_completion(early, lam, means, tol=1e-10).model
+        expected.append(np.sqrt(np.mean((model.predict(rows, cols) - late.values)[known] ** 2)))
+    fitted, found = choose_completion(early, lams, means, tol=1e-10, held_out=late)
+    np.testing.assert_allclose(found.errors[:, 0], expected, rtol=1e-4)
+    assert found.best == fitted.model.lam == lams[int(np.argmin(expected))]
+    # The fit is that of the earlier ratings alone.
+    alone = fit_completion(early, found.best, means, tol=1e-10).model
+    np.testing.assert_allclose(fitted.model.predict(rows, cols), alone.predict(rows, cols), atol=1e-3)
+
+
+def test_the_command_chooses_by_later_ratings(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    early, late = later_ratings()
+    for name, part in (("early", early), ("late", late)):
+        lines = zip(part.row_labels[part.rows], part.col_labels[part.cols], part.values.tolist())
+        (tmp_path / f"{name}.csv").write_text("".join(f"{i},{j},{value!r}\n" for i, j, value in lines))
+    _, found = choose_completion(early, [4.0, 2.0, 1.0], "both", held_out=late)
+    command = ["complete", "early.csv", "--means", "both", "--held-out", "late.csv"]
+    assert main([*command, "--lams", "4", "2", "1", "--json"]) == 0
+    text, err = capsys.readouterr()
+    document = json.loads(text)
+    assert document["lam"] == found.best and document["test"] is None
+    np.testing.assert_allclose(np.ravel(document["validation"]["errors"]), found.errors.ravel(), rtol=1e-12)
+    count = np.isin(late.row_labels[late.rows], early.row_labels) & np.isin(
+        late.col_labels[late.cols], early.col_labels
+    )
+    assert f"{(~count).sum()} of {count.size} held-out entries have a label that was not in the data" in err
+    for wrong, told in (
+        (["--folds", "3"], "--held-out: the ratings there choose lam in place of --folds"),
+        (["--lam", "3"], "--lam: --held-out FILE chooses it"),
+        (["--out", "late.csv"], "--out: expected another file than late.csv"),
+    ):
+        assert main([*command, *wrong]) == 2
+        assert capsys.readouterr().err.startswith(f"lorasolve complete: {told}")
+    (tmp_path / "late.csv").write_text("v,1,3\n")
+    assert main(command) == 2
+    assert capsys.readouterr().err.startswith("lorasolve complete: --held-out: expected entries with labels of ratings")
 
 
 def test_the_range_that_is_asked_for_is_that_of_the_model(tmp_path, monkeypatch, capsys) -> None:
@@ -500,7 +563,7 @@ def test_command_line_from_ratings_to_predictions(tmp_path, monkeypatch, capsys)
     assert "--lam not given: 1, and X = 0 is optimal at every one, as the means fit" in capsys.readouterr().err
     for misplaced in (["--lams", "2", "0.1"], ["--lam", "2", "--folds", "3"]):
         assert main(["complete", "ratings.csv", *misplaced]) == 2
-        assert "--folds K chooses" in capsys.readouterr().err
+        assert re.search("--folds K (or --held-out FILE choose|chooses)", capsys.readouterr().err)
     assert main(["predict", "ratings.csv", "pairs.csv"]) == 2
     assert main(["predict", "model.npz", "model.npz"]) == 2
 
