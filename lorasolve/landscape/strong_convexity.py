@@ -9,8 +9,8 @@ import numpy as np
 from .._known import Known
 from .._support.validate import Array
 from ..certificates import Certificate
-from ..linear_map import LinearMap, top_singular
-from ..problem import flat
+from ..linear_map import LinearMap, spectral_norm_estimate, top_singular
+from ..problem import flat, nuclear_norm
 from .canonical import Point
 from .constants import Constants
 from .first_order import Stationarity
@@ -20,7 +20,8 @@ from .rank_bound import gap_of_rank
 from .report import Premise
 from .theorems import NEAR, TheoremFinding, approximate_point, contradicted_by_distance
 
-ROUNDING = 32.0 * float(np.finfo(np.float64).eps)
+# Rounding errors of a gradient, in units of the type that the loss computes in.
+UNITS = 32.0
 
 
 class StrongConvexity:
@@ -76,8 +77,7 @@ class StrongConvexity:
             return gap
         # Given constants are about X* alone: f(X) - f* <= <G, X - X*> <= ||G||^2/alpha. Others are of strong convexity.
         share = 1.0 if self.given else 2.0
-        gradients = ((float(np.linalg.norm(G)), terms) for G, terms in self._gradients())
-        lengths = (length + ROUNDING * (length + terms) for length, terms in gradients)
+        lengths = (float(np.linalg.norm(G)) + error for G, error in self._gradients())
         return min(gap, sum(length**2 / (share * c.rsc_low) for length, c in zip(lengths, constants)))
 
     def gap_of_ranks(self) -> float:
@@ -89,19 +89,26 @@ class StrongConvexity:
         if self.joint is not None and not self.joint.holds:
             return math.inf
         gap = 0.0
-        for (A, B), (G, terms), c, r in zip(self.point.factors, self._gradients(), constants, problem.ranks):
-            lengths = (terms, float(np.linalg.norm(G)), c.rsm_high * float(np.linalg.norm(A @ B.T)))
-            gap += gap_of_rank(A, B, G, c.rsc_low, problem.lam, r, ROUNDING * sum(lengths))
+        gradients, unit = self._gradients(), self._unit()
+        for (A, B), (G, error), c, r in zip(self.point.factors, gradients, constants, problem.ranks):
+            error += unit * c.rsm_high * float(np.linalg.norm(A @ B.T))
+            gap += gap_of_rank(A, B, G, c.rsc_low, problem.lam, r, error)
         return gap
 
-    def _gradients(self) -> list[tuple[Array, float]]:
-        """Return the gradient in each matrix, and the length of that at 0.
+    def _unit(self) -> float:
+        """Return the rounding errors of a gradient relative to its terms; a loss shows its type when it is asked."""
+        return UNITS * float(np.finfo(self.problem.loss.in_float64().precision).eps)
 
-        Its rounding errors are those of terms that cancel, about as large as the latter.
+    def _gradients(self) -> list[tuple[Array, float]]:
+        """Return the gradient in each matrix, and the size of its rounding errors.
+
+        They are those of terms that cancel, about as large as the gradient at 0, and what the loss says beyond that.
         """
-        loss = self.problem.loss.in_float64()
-        here, at_zero = loss.gradient_operators(self.point.factors), loss.gradient_operators(loss.zeros())
-        return [(G.to_dense(), float(np.linalg.norm(G_0.to_dense()))) for G, G_0 in zip(here, at_zero)]
+        loss, factors = self.problem.loss.in_float64(), self.point.factors
+        here, at_zero = loss.gradient_operators(factors), loss.gradient_operators(loss.zeros())
+        unit, more = self._unit(), loss.rounding_noise(factors).gradient
+        dense = [(G.to_dense(), G_0.to_dense()) for G, G_0 in zip(here, at_zero)]
+        return [(G, unit * float(np.linalg.norm(G) + np.linalg.norm(G_0)) + more) for G, G_0 in dense]
 
     def approximate_point(self, first: Stationarity, star: Minimizer, tolerance: float) -> TheoremFinding | None:
         """Return the gap that restricted strong convexity gives at any point, where its premises hold."""
@@ -112,12 +119,17 @@ class StrongConvexity:
         rsc = min(c.rsc_low if certified else c.rsc_high for c in constants)
         if rsc <= 0.0 or not all(self._admits(c, k, star) for k, c in enumerate(constants)):
             return None
-        tops = [_norm_above(G) for G in self.problem.loss.in_float64().gradient_operators(self.point.factors)]
-        theta, (_, grads) = self.point.theta, self.point.value_and_grad()
-        slope = 0.5 * abs(float(theta @ flat(grads)))
-        # Rounding of the product and of the norm, so that nothing is claimed below it.
-        excess = max(max(norm for norm, _ in tops) * (1.0 + ROUNDING) - self.problem.lam, 0.0)
-        slope += ROUNDING * float(np.linalg.norm(theta)) * first.grad_norm
+        loss, lam, theta = self.problem.loss.in_float64(), self.problem.lam, self.point.theta
+        tops = [_norm_above(G) for G in loss.gradient_operators(self.point.factors)]
+        at_zero = [spectral_norm_estimate(G) for G in loss.gradient_operators(loss.zeros())]
+        # Rounding of the gradient, of the norm and of the product, so that nothing is claimed below it.
+        unit, more = self._unit(), loss.rounding_noise(self.point.factors).gradient
+        errors = [unit * (norm + norm_at_zero) + more for (norm, _), norm_at_zero in zip(tops, at_zero)]
+        excess = max(max(norm + error for (norm, _), error in zip(tops, errors)) - lam, 0.0)
+        length = float(np.linalg.norm(theta))
+        slope = 0.5 * abs(float(theta @ flat(self.point.value_and_grad()[1])))
+        slope += unit * length * (first.grad_norm + lam * length)
+        slope += sum(error * nuclear_norm([pair]) for error, pair in zip(errors, self.point.factors))
         known = Known.CERTIFIED if certified and all(exact for _, exact in tops) else Known.SAMPLED
         curvature = self._curvature()
         if curvature is None and known is Known.SAMPLED:

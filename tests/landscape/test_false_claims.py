@@ -1,5 +1,8 @@
 """Losses that state what is not so: no verdict and no certified constant rests on it."""
 
+import re
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -344,3 +347,57 @@ def test_no_restricted_constant_is_certified_by_what_a_sample_contradicts(stated
         TwoValleys(smoothness=1e3), np.ones((3, 2)), 1, 8.0, by=by, samples=300, starts=1
     )
     assert true.rsm_high == 1e3 and -1e3 == true.rsc_low < -0.1
+
+
+class InSingle:
+    """``||D o X - M||^2/2`` in float32; its value is exact in fractions."""
+
+    shape, lower_bound = (4, 3), 0.0
+
+    def __init__(self, seed, **stated):
+        rng = np.random.default_rng(seed)
+        self.D = (0.5 + rng.random(self.shape)).astype(np.float32)
+        self.M = rng.standard_normal(self.shape).astype(np.float32)
+        squares = self.D.astype(float) ** 2
+        self.rsc, self.rsm = float(squares.min()), float(squares.max())
+        vars(self).update(stated)
+
+    def value_and_grad(self, X):
+        E = self.D * X.astype(np.float32) - self.M
+        return float(0.5 * np.sum(E * E)), self.D * E
+
+    def exact(self, X):
+        entries = zip(*(map(Fraction, map(float, array.ravel())) for array in (self.D, X, self.M)))
+        return sum((d * x - m) ** 2 for d, x, m in entries) / 2
+
+    def beside_its_minimizer(self):
+        """Return balanced factors of a point whose distance from the minimizer float32 hardly shows."""
+        X = (self.M.astype(float) / self.D).astype(np.float32) * (
+            1.0 + 1e-8 * np.random.default_rng(9).random(self.shape)
+        )
+        P, s, Qt = np.linalg.svd(X, full_matrices=False)
+        return P * np.sqrt(s), Qt.T * np.sqrt(s)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_gap_from_strong_convexity_is_none_below_the_rounding_of_the_loss(seed):
+    """Within 5e-28, it was CERTIFIED, where 9e-15 is the truth."""
+    loss = InSingle(seed, convex=True, least_squares=True)
+    A, B = loss.beside_its_minimizer()
+    found = landscape.verdict(ls.Problem(loss, 3, 0.0), (A, B))
+    assert found.kind == "global"
+    (claimed,) = re.findall(r"CERTIFIED: within (\S+) of", found.reason)
+    X = sum(np.multiply.outer(a, b) for a, b in zip(A.T, B.T))
+    assert float(claimed) >= 0.9 * loss.exact(X) > 0.0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_gap_at_an_approximate_point_is_none_below_the_rounding_of_the_loss(seed):
+    loss = InSingle(seed, smoothness=4.0, D=np.float32(1.0) * np.ones((4, 3), np.float32))
+    X = loss.M.astype(float) * (1.0 + 1e-9)
+    P, s, Qt = np.linalg.svd(X, full_matrices=False)
+    constants = landscape.Constants.exact(1.0, 1.0, 3, whole_space=True)
+    factors = (P * np.sqrt(s), Qt.T * np.sqrt(s))
+    found = landscape.verdict(ls.Problem(loss, 3, 0.0), factors, X_star=loss.M.astype(float), constants=constants)
+    (gap,) = (finding.numbers["gap"] for finding in found.findings if "approximate" in finding.theorem)
+    assert gap >= loss.exact(X) > 0.0
