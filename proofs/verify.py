@@ -1,15 +1,18 @@
 """A second checker of the theorems, which imports nothing of the package: `python -S proofs/verify.py [proofs.json]`.
 
 A check is accepted if what must vanish does; if each coefficient of its proof is non-negative by the signs of its
-symbols and divides by nothing that may vanish; if each conclusion that it uses is another accepted check, without a
-circle, whose assumptions it makes, or prints and lists in `under`, or a fact that one shows, whose side conditions say
-all that this assumes; if its label names the other facts; and if its assumptions and hypotheses hold at its witness.
+symbols or one of BOUNDS and divides by nothing that may vanish; if each conclusion that it uses is another accepted
+check, without a circle, whose assumptions it makes, or prints and lists in `under`, or a fact that one shows, whose side
+conditions say all of these; if its label names the other facts; if assumptions and hypotheses hold at its witness.
 """
 import json
 import sys
 from fractions import Fraction
 
-FUNCTIONS = {"tr": 1, "id": 1, "zero": 2, "sqrt": 1, "grad": 2, "diff": None, "?": None}  # with how many arguments
+NUMBERS = {"exp": 1, "log": 1, "cos": 1, "sin": 1, "Abs": 1, "Max": 2, "Min": 2}  # with how many arguments
+FUNCTIONS = {**NUMBERS, "tr": 1, "id": 1, "zero": 2, "sqrt": 1, "grad": 2, "diff": None, "?": None}
+BOUNDS = {"exp(u)", "exp(u)-1-u", "u-1-log(u)", "log(u)-1+1/u", "Abs(u)", "Abs(u)-u", "Abs(u)+u", "cos(u)-1+u^2/2"}
+BOUNDS |= {"1-cos(u)", "1+cos(u)", "1-sin(u)", "1+sin(u)", "Max(u,v)-u", "Max(u,v)-v", "u-Min(u,v)", "v-Min(u,v)"}
 SIGNS = {"positive": lambda x: x > 0, "nonnegative": lambda x: x >= 0, "real": lambda x: True}
 SIGNS["dimension"] = lambda x: x >= 1 and x % 1 == 0
 KINDS = {"identity": ("==",), "scalar": ("==", "<="), "implies": ("<=",), "sos": ("<=",)}
@@ -79,9 +82,9 @@ class Algebra:
         if isinstance(tree, tuple): return tree[0] in ("+", "*") and all(map(self.is_size, tree[1:]))
         return self.signs.get(tree) == "dimension" or (isinstance(tree, Fraction) and SIGNS["dimension"](tree))
     def sign_of(self, what, exponent):  # 1 for positive, 0 for non-negative, -9 for not known
-        declared = {"s": self.signs.get(what[1]), "more": "nonnegative"}.get(what[0])
-        above = declared in ("positive", "dimension") or (what[0] == "inv" and self.sign(self.quotients[what[1]]) == 1)
-        return 1 if above else 0 if (declared == "nonnegative" and exponent > 0) or exponent % 2 == 0 else -9
+        said = {"s": self.signs.get(what[1]), "more": "nonnegative", "f": what[1]}.get(what[0])
+        pos = said in ("positive", "dimension", "exp") or (what[0] == "inv" and self.sign(self.quotients[what[1]]) == 1)
+        return 1 if pos else 0 if (said == "nonnegative" and exponent > 0) or exponent % 2 == 0 else -9
     def sign(self, polynomial):
         signs = [min([1 if value > 0 else -9, *(self.sign_of(*p) for p in key)]) for key, value in polynomial.items()]
         if -9 not in signs: return max(signs, default=0)
@@ -103,7 +106,7 @@ class Algebra:
         whole = all(c % 1 == 0 and all(at(*power) for power in key) for key, c in v.items())
         return self.nonnegative(tree) if sign == "nonnegative" else self.sign(v) == 1 and whole | (sign != "dimension")
     def inverse(self, polynomial):
-        require(all(u[0] in ("s", "inv") for key in polynomial for u, _ in key), "a trace in a denominator")
+        require(all(u[0] in ("s", "inv", "f") for key in polynomial for u, _ in key), "a trace in a denominator")
         both = (polynomial, plus({}, polynomial, -1))
         require(polynomial and any(self.sign(p) == 1 or p in self.nonzero for p in both), "a denominator may vanish")
         self.divided += [p for p in both if p in self.nonzero and p not in self.divided]
@@ -132,14 +135,10 @@ class Algebra:
         for b in others: a = added(times(times(c, d), self.word(rows, v + w)) for v, c in words(a) for w, d in words(b))
         return a
     def transposed(self, matrix): return added(times(c, unknown("word", self.flip(word))) for word, c in words(matrix))
-    def trace(self, dim, matrix):
-        result = {}
-        for word, c in words(matrix):
-            value = unknown("tr", min(self.turns(word))) if word else dim
-            for turned in [w for w in self.turns(word) if self.shapes[w[0][0]][w[0][1]] == ONE][:1]:
-                ((_, value),) = words(self.word(ONE, turned))
-            result = plus(result, times(c, value))
-        return result
+    def trace(self, dim, matrix): return added(times(c, self.traced(w) if w else dim) for w, c in words(matrix))
+    def traced(self, word):  # return the trace of a word, in parts if it passes through dimension one
+        thin = [w for w in self.turns(word) if self.shapes[w[0][0]][w[0][1]] == ONE]
+        return dict(words(self.word(ONE, thin[0]))).popitem()[1] if thin else unknown("tr", min(self.turns(word)))
     def form(self, of, a, b):
         return added(times(times(c, d), unknown("form", of, *sorted((v, w)))) for v, c in words(a) for w, d in words(b))
     def scalar(self, tree, shape=None):
@@ -170,15 +169,16 @@ class Algebra:
         if name == "sqrt":
             require({*parts} & self.signs.keys() - self.meaning and self.signs[parts[0]] != "real", "no root of that")
             return None, unknown("s", *parts, exponent=Fraction(1, 2))
-        if name in ("grad", "diff"):
-            along = dict(zip(parts[2::2], parts[3::2], strict=True))
-            require(len(along) == len(parts[2::2]), "one symbol moves in two directions")
-            return self.gradient(*parts) if name == "grad" else self.derivative(parts[0], int(parts[1]), along)
+        if name == "grad": return self.gradient(*parts)
+        if name == "diff": return self.derivative(parts[0], int(parts[1]), *parts[2:])
         if name in self.forms: return None, self.form(name, *(self.scalar(part, self.shapes[name]) for part in parts))
         shapes, values = zip(*map(self.value, parts))
         if name == "tr":
             require(shapes[0] and shapes[0][0] == shapes[0][1], "the trace of what is not square")
             return None, self.trace(shapes[0][0], values[0])
+        if name in NUMBERS:  # known by what it is of
+            require(not self.matrices and (name != "log" or self.sign(values[0]) == 1), f"no {name} of that")
+            return None, unknown("f", name, *map(repr, values))
         require(name in ("id", "zero") and all(map(self.is_size, parts)), f"{name} is no function of these")
         return (values[0], values[-1]), self.word(values[0], ()) if name == "id" else {}
     def tied(self, moving):  # what moves and what the assumptions tie to it: a definition only the name that it defines
@@ -186,9 +186,10 @@ class Algebra:
             names = {n for n in names_in(("", a, b)) - FUNCTIONS.keys() if self.signs.get(n) != "dimension"}
             if names - {a} & moving: moving = moving | (names & {a} or names)
         return moving
-    def derivative(self, tree, order, along):  # return order! times the coefficient of step^order after X -> X + step E
+    def derivative(self, tree, order, *pairs):  # return order! times the part of step^order after X -> X + step E
         step, before, self.steps = ("step", self.steps), self.moved, self.steps + 1
-        require(along.keys() <= self.matrices.keys() and along, "only matrices move")
+        along = dict(zip(pairs[::2], pairs[1::2], strict=True))
+        require(2 * len(along) == len(pairs) > 0 and along.keys() <= self.matrices.keys(), "only matrices move, once")
         require(not self.tied({*along}) & names_in(tree) - along.keys(), "what is held fixed is tied to what moves")
         moves = {name: times(unknown(*step), self.scalar(by, self.shapes[name])) for name, by in along.items()}
         self.moved = before | {name: plus(move, before.get(name, {})) for name, move in moves.items()}
@@ -230,12 +231,10 @@ class Algebra:
         return None
     def reduced(self, polynomial):
         for _ in range(400):
-            for what in sorted({u for key in polynomial for u, _ in key}):
-                if what not in self.known: self.known[what] = self.rewritten(what)
-                if (new := self.known[what]) is not None:
-                    polynomial = added(times(rest, self.raised(new, e)) for e, rest in split(polynomial, what))
-                    break
-            else: return polynomial
+            here = {u for key in polynomial for u, _ in key}
+            self.known |= {u: self.rewritten(u) for u in here - self.known.keys()}
+            if (what := next((u for u in sorted(here) if self.known[u] is not None), None)) is None: return polynomial
+            polynomial = added(times(rest, self.raised(self.known[what], e)) for e, rest in split(polynomial, what))
         raise ValueError("the assumptions rewrite without end")
     def vanishes(self, tree): return not self.cleared(self.reduced(self.value(tree)[1]))
     def multiplied(self, word, values):  # return a word at a witness
@@ -249,11 +248,10 @@ class Algebra:
         a, b = (self.multiplied(word, values) for word in what[2:])
         return sum(weight * inner(m, a) * inner(m, b) for weight, m in values[what[1]])
     def at(self, polynomial, values):
-        total = 0
-        for key, value in polynomial.items():
-            for what, exponent in key: value *= power(self.number(what, values), exponent)
-            total += value
-        return total
+        if len(polynomial) != 1: return sum(self.at({key: value}, values) for key, value in polynomial.items())
+        ((key, value),) = polynomial.items()
+        for what, exponent in key: value *= power(self.number(what, values), exponent)
+        return value
     def witness(self, values, premises):  # require that declarations, assumptions and hypotheses hold at given values
         for n, s in self.signs.items(): require(SIGNS[s](values[n]) and self.at(self.scalar(n), values) == values[n], n)
         for name, shape in self.matrices.items():
@@ -277,8 +275,12 @@ def shown(check):  # require that a check follows from its own assumptions and p
     for t in (*algebra.meaning, *(s for part in (check, *premises.values()) for s in sides(part))): algebra.value(t)
     algebra.nonzero = algebra.divided  # the proof divides by what the statement divides by, and by what never vanishes
     if check["kind"] == "scalar" and relation == "<=":
-        rest = ("-", rest, read(check["sign"]))
-        require(algebra.nonnegative(rest[2]), f"{check['sign']} is not provably >= 0")
+        gaps = {gap: put(read(bound), dict(zip("uv", map(read, of)))) for gap, (bound, *of) in check["bounds"].items()}
+        others = {bound for bound, *_ in check["bounds"].values()} - BOUNDS
+        require(not others | gaps.keys() & {*FUNCTIONS, *algebra.signs}, "that is no bound, or its name is taken")
+        rest = ("-", rest, put(read(check["sign"]), gaps))
+        algebra.signs = {**algebra.signs, **dict.fromkeys(gaps, "nonnegative")}
+        require(algebra.nonnegative(read(check["sign"])), f"{check['sign']} is not provably >= 0")
     for name, p in premises.items():
         same = all(algebra.vanishes(("-", *pair)) for pair in zip(sides(p), sides(check)))
         require(p["source"] or p["facts"] or not same, f"the hypothesis {name} is the conclusion")
@@ -298,9 +300,7 @@ def entry(part, puts=()):  # return what an entry of `assumed` says after {symbo
     name = kind.format(*part["texts"]) if "{" in kind else part["name"].split(" (")[0]
     return (part["kind"], *(put(read(text), by) for text in part["texts"])), "" if by and "{" in kind else name
 def relations(what): return set() if "{" in what[0] else set(zip(what[1::2], what[0].split(), what[2::2]))
-def put(tree, by):
-    if isinstance(tree, tuple): return (tree[0], *(put(part, by) for part in tree[1:]))
-    return by.get(tree, tree) if isinstance(tree, str) else tree
+def put(tree, by): return (tree[0], *(put(t, by) for t in tree[1:])) if isinstance(tree, tuple) else by.get(tree, tree)
 def whole(part): return {**part, **{kind: {**part.get("symbols", part)[kind], **part[kind]} for kind in SYMBOLS}}
 def says(p, own, source, known, reason):  # require that p after `where` is its source after `put`, as `known` assumes
     where, puts = ({name: read(text) for name, text in p.get(key, {}).items()} for key in ("where", "put"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from itertools import count
 from random import Random
 from typing import Any
 
@@ -19,6 +20,7 @@ from lorasolve.symbolic.checks import SEED, Check
 from lorasolve.symbolic.evaluate import Values, symbols_of
 from lorasolve.symbolic.example_checks import Exact
 from lorasolve.symbolic.matrix_checks import Identity, Inequality
+from lorasolve.symbolic.positivity import BOUNDS, arguments, by_bounds
 from lorasolve.symbolic.scalar_checks import ScalarCheck
 from lorasolve.symbolic.soundness import denominators, values_in
 from lorasolve.symbolic.taken import Taken
@@ -164,27 +166,48 @@ def record(name: str, check: Check, names: Mapping[int, str]) -> dict[str, Any]:
     known = [*check.taken, *(check.all_inherited() if isinstance(check, Inequality) else ())]
     content["symbols"] = _declarations([ex.as_expr(part) for each in known for part in each.expressions])
     content["under"] = [_source(source, names) for source in check.under] if isinstance(check, Inequality) else []
+    lhs, rhs, sign = _signed(check) if isinstance(check, ScalarCheck) else (check.lhs, check.rhs, {})
     statement: dict[str, Any] = {
         "assumptions": [
             {"name": a.name, "equations": [[text(left), text(right)] for left, right in a.equations]} for a in given
         ],
-        "lhs": text(check.lhs),
+        "lhs": text(lhs),
         "relation": check.relation,
-        "rhs": text(check.rhs),
+        "rhs": text(rhs),
     }
     if isinstance(check, Inequality):
         stated += [premise.gap for premise in check.premises]
         statement["premises"] = {premise.name: _premise(premise, names) for premise in check.premises}
         statement["proof"] = [_term(term) for term in check.terms]
-    if isinstance(check, ScalarCheck) and check.relation == "<=":
-        statement["sign"] = text(_manifest(sympy.sympify(check.rhs) - sympy.sympify(check.lhs)))
     proof = [term.value for term in check.terms] if isinstance(check, Inequality) else []
     content |= _declarations([*stated, *proof])
     for kind, others in content["symbols"].items():
         content["symbols"][kind] = {name: said for name, said in others.items() if content[kind].get(name) != said}
     content["nonzero"] = sorted({text(base) for value in values_in(stated) for base in denominators(value)})
-    content |= statement
-    return content
+    return content | statement | sign
+
+
+def _signed(check: ScalarCheck) -> tuple[Any, Any, dict[str, Any]]:
+    """Return the sides of a check, and of an inequality how its sign is seen: by bounds of functions, if it has any."""
+    lhs, rhs = sympy.sympify(check.lhs), sympy.sympify(check.rhs)
+    if check.relation == "==":
+        return lhs, rhs, {}
+    shown = by_bounds(rhs - lhs)
+    if shown is None:
+        return lhs, rhs, {"sign": text(_manifest(rhs - lhs)), "bounds": {}}
+    known = {str(symbol) for symbol in (rhs - lhs).free_symbols}
+    names = (name for name in (f"gap_{k}" for k in count(1)) if name not in known)
+    gaps = {gap: sympy.Symbol(name, nonnegative=True) for (gap, *_), name in zip(shown.gaps, names)}
+    bounds = {str(gaps[gap]): [words, *(text(_called(arg)) for arg in args)] for gap, words, args in shown.gaps}
+    return _called(lhs), _called(rhs), {"sign": text(_manifest(shown.value.xreplace(gaps))), "bounds": bounds}
+
+
+def _called(value: Any) -> Any:
+    """Return an expression with a symbol in the place of each function, named like a call of it."""
+    if isinstance(value, tuple(BOUNDS)):
+        args = ", ".join(text(_called(arg)) for arg in arguments(value))
+        return sympy.Symbol(f"{type(value).__name__}({args})", real=True)
+    return value.func(*map(_called, value.args)) if value.args else value
 
 
 def _with_witness(content: dict[str, Any], check: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from lorasolve.symbolic.assumptions import Assumption, signs_hold
 from lorasolve.symbolic.checks import Outcome, TwoSided
 from lorasolve.symbolic.examples import EVALUATIONS
 from lorasolve.symbolic.normal import lowest_terms
-from lorasolve.symbolic.positivity import provably_nonnegative
+from lorasolve.symbolic.positivity import BOUNDS, MANY, provably_nonnegative
 from lorasolve.symbolic.soundness import fault_of_quotients
 from lorasolve.symbolic.statements import fault_of_statement
 
@@ -66,7 +66,8 @@ class ScalarCheck(TwoSided):
         """Simplify the difference, or show its sign."""
         difference = self._difference
         if self.relation == "<=":
-            return Outcome(provably_nonnegative(difference), f"rhs - lhs = {sympy.factor(difference)}")
+            shown = provably_nonnegative(difference)
+            return Outcome(shown, f"rhs - lhs = {sympy.factor(difference)}{'' if shown else _unseen(difference)}")
         rest = lowest_terms(difference)
         return Outcome(rest == 0, f"rhs - lhs simplifies to {rest}")
 
@@ -104,6 +105,13 @@ class ScalarCheck(TwoSided):
             if self._fails(value):
                 return f"rhs - lhs = {sympy.N(value, 6)} at {point}"
         return None
+
+
+def _unseen(difference: Any) -> str:
+    """Return what was tried to see that a difference is not negative, and where more can be."""
+    bounds = f", and one bound for each of up to {MANY} functions, such as exp(u) >= 1 + u,"
+    tried = bounds if difference.atoms(*BOUNDS) else ""
+    return f": the signs of its symbols{tried} do not show that it is >= 0; SumOfSquares and Inequality take a proof"
 
 
 def _drawn(value: Any, rng: Random) -> dict[Any, Any]:

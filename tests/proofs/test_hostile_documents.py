@@ -120,6 +120,42 @@ ALONE = {
 }
 
 
+POSITIVE, NUMBERS = {"p": "positive"}, {"x": "real", "y": "real"}
+
+
+def bounded(lhs, rhs, sign, bounds, scalars):
+    """Return an inequality between numbers with functions, whose sign is seen by bounds of these."""
+    return check(lhs, "<=", rhs, kind="scalar", scalars=scalars, sign=sign, bounds=bounds)
+
+
+def test_an_inequality_by_a_bound_is_accepted():
+    assert reason(bounded("log(p)", "p - 1", "g", {"g": ["u-1-log(u)", "p"]}, POSITIVE)) is None
+    assert reason(bounded("y", "Max(x, y) + 1", "g + 1", {"g": ["Max(u,v)-v", "x", "y"]}, NUMBERS)) is None
+
+
+BOUNDED = {
+    "a bound that is none": bounded("log(p)", "p - 2", "g", {"g": ["u-2-log(u)", "p"]}, POSITIVE),
+    "a bound of another number": bounded("log(p)", "2*p - 1", "g + p", {"g": ["u-1-log(u)", "2*p"]}, POSITIVE),
+    "a bound the other way round": bounded("p - 1", "log(p)", "-g", {"g": ["u-1-log(u)", "p"]}, POSITIVE),
+    "a logarithm of what may be negative": bounded("log(x)", "x - 1", "g", {"g": ["u-1-log(u)", "x"]}, NUMBERS),
+    "a logarithm of what may be 0": bounded("log(w)", "w - 1", "g", {"g": ["u-1-log(u)", "w"]}, {"w": "nonnegative"}),
+    "the other of two numbers": bounded("x", "Max(x, y)", "g", {"g": ["Max(u,v)-v", "x", "y"]}, NUMBERS),
+    "the larger of one": bounded("x", "Max(x)", "g", {"g": ["Max(u,v)-u", "x"]}, NUMBERS),
+    "what is left has the name of a number": bounded("0", "x", "x", {"x": ["Abs(u)", "y"]}, NUMBERS),
+    "what is left has the name of a function": bounded("0", "Abs(x)", "Abs", {"Abs": ["Abs(u)", "x"]}, NUMBERS),
+    "a function without a bound": bounded("0", "sin(x)", "sin(x)", {}, NUMBERS),
+    "no bounds": {k: v for k, v in bounded("0", "1", "1", {}, NUMBERS).items() if k != "bounds"},
+    "a function of a trace that moves": check(
+        "diff(exp(tr(X^T*X)), 1, X, E)", "==", "0", scalars=SIZES, matrices={"X": ["m", "n"], "E": ["m", "n"]}
+    ),
+}
+
+
+@pytest.mark.parametrize("false", BOUNDED.values(), ids=list(BOUNDED))
+def test_a_bound_is_one_of_those_known_and_of_what_it_says(false):
+    assert reason(false)
+
+
 @pytest.mark.parametrize("false", ALONE.values(), ids=list(ALONE))
 def test_what_is_false_or_unreadable_is_refused(false):
     assert reason(false)

@@ -73,6 +73,7 @@ def test_a_size_may_be_0_wherever_nothing_is_divided_by_it(pinned, monkeypatch):
 
 m, n = dims("m n")
 t, A = scalars("t"), matrix("A", m, n)
+s, (x, y) = scalars("s"), scalars("x y", real=True)
 
 
 def both_show(check):
@@ -126,6 +127,53 @@ def test_a_coefficient_may_need_that_a_size_is_at_least_1():
     ],
 )
 def test_neither_checker_takes_a_size_for_more_than_1_or_a_number_for_a_size(lhs, rhs):
+    assert both_show(ScalarCheck("c", "", lhs, rhs, relation="<=")) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("lhs", "rhs"),
+    [
+        (sympy.log(t), t - 1),
+        (1 - 1 / t, sympy.log(t)),
+        (t - s, t * sympy.log(t / s)),  # a term of a relative entropy
+        (sympy.log(m), m - 1),
+        (0, sympy.log(m)),
+        (1 + x, sympy.exp(x)),
+        (2 + x, sympy.exp(sympy.exp(x))),
+        (0, sympy.log(1 + sympy.exp(x))),
+        (y, sympy.Max(0, y)),
+        (sympy.Min(x, y), sympy.Max(x, y)),
+        (x + y, abs(x) + abs(y)),
+        (-x, abs(x)),
+        (sympy.cos(x * y), 1),
+        (-1, sympy.sin(x)),
+        (1 - x**2 / 2, sympy.cos(x)),
+    ],
+)
+def test_both_checkers_know_bounds_of_functions(lhs, rhs):
+    assert both_show(ScalarCheck("c", "", lhs, rhs, relation="<=")) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("lhs", "rhs"),
+    [
+        (sympy.log(t), t - 2),  # fails at t = 1, as the next two
+        (1 - 1 / t, sympy.log(t) / 2 - 1),
+        (sympy.log(2 * t), t - 1),
+        (1 + x + x**2, sympy.exp(x)),  # fails at x = 1
+        (sympy.exp(x), 1 + x),
+        (abs(x), x),
+        (abs(x + y), x + y),
+        (sympy.Max(x, y), x),
+        (x, sympy.Min(x, y)),
+        (0, x * sympy.Max(x, y)),
+        (sympy.cos(x), sympy.Rational(1, 2)),
+        (1 - x**2 / 3, sympy.cos(x)),  # fails at x = 1/2
+        (x, sympy.sin(x)),
+        (0, sympy.Integral(sympy.exp(sympy.cos(x)), (x, 1, 0))),  # of what is positive, from above to below
+    ],
+)
+def test_neither_checker_takes_a_bound_for_more_than_it_is(lhs, rhs):
     assert both_show(ScalarCheck("c", "", lhs, rhs, relation="<=")) == (False, False)
 
 
@@ -275,7 +323,7 @@ def weaker(old, new):
 def harmless(before, after):
     """Whether an accepted edit leaves the claim as it was, or makes it stronger."""
     changed = {key for key in before if before[key] != after.get(key)}
-    if changed <= {"witness", "proof", "sign"}:
+    if changed <= {"witness", "proof", "sign", "bounds"}:
         return True  # the same claim, shown in another way
     if changed == {"scalars"}:
         return all(weaker(before["scalars"][name], after["scalars"][name]) for name in before["scalars"])

@@ -41,8 +41,9 @@ from lorasolve.symbolic import (
 )
 from lorasolve.symbolic.assumptions import Sampler
 from lorasolve.symbolic.matrix_checks import idle
-from lorasolve.symbolic.positivity import provably_nonnegative
+from lorasolve.symbolic.positivity import BOUNDS, provably_nonnegative
 from lorasolve.symbolic.rational import Unfit
+from proofs import verify
 
 m, n, k = dims("m n k")
 A, B, P = matrix("A", m, n), matrix("B", m, n), matrix("P", m, k)
@@ -340,6 +341,45 @@ def test_a_form_can_be_given_in_a_counterexample():
 )
 def test_signs(value, expected):
     assert provably_nonnegative(value) is expected
+
+
+@pytest.mark.parametrize(("function", "words"), [(f, words) for f, bounds in BOUNDS.items() for words in bounds])
+def test_bounds_of_functions_are_true_and_say_what_is_put_in_their_place(function, words):
+    """Each is looked at where it is tight too: exp at 0, log at 1, cos at 0 and pi, the larger of two equal numbers."""
+    u, v, s = sympy.symbols("u v s", real=True)
+    gap = sympy.sympify(words, locals={"u": u, "v": v})
+    of = function(u, v) if function in (sympy.Max, sympy.Min) else function(u)
+    assert sympy.simplify(BOUNDS[function][words].subs(s, gap) - of) == 0
+    below = [] if function is sympy.log else [-3, -sympy.pi / 2, sympy.Rational(-1, 10), 0]
+    points = [
+        *below,
+        sympy.Rational(1, 10),
+        sympy.Rational(9, 10),
+        1,
+        sympy.Rational(11, 10),
+        sympy.pi / 2,
+        sympy.pi,
+        30,
+    ]
+    values = [gap.subs({u: a, v: b}) for a in points for b in points]
+    assert min(sympy.N(value, 30) for value in values) >= 0
+    assert words in verify.BOUNDS
+
+
+def test_both_checkers_know_the_same_bounds():
+    assert {words for bounds in BOUNDS.values() for words in bounds} == verify.BOUNDS
+
+
+def test_a_function_of_what_is_integrated_over_is_no_number():
+    s = sympy.Symbol("s", real=True)
+    assert not provably_nonnegative(sympy.Integral(sympy.exp(sympy.cos(s)), (s, 1, 0)))
+    assert not provably_nonnegative(sympy.Subs(sympy.exp(s), s, -1) - 1)
+
+
+def test_what_was_tried_is_said_of_a_sign_that_is_not_shown():
+    softplus = ScalarCheck("softplus", "", t, sympy.log(1 + sympy.exp(t)), relation="<=")  # true, by no one bound
+    assert "one bound for each of up to 3 functions, such as exp(u) >= 1 + u" in softplus.prove().detail
+    assert "take a proof" in ScalarCheck("square", "", 2 * x, x**2 + 2, relation="<=").prove().detail
 
 
 def test_an_assumption_is_idle_only_where_neither_the_proof_nor_a_conclusion_needs_it():
