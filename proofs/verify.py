@@ -2,8 +2,8 @@
 
 A check is accepted if what must vanish does; if each coefficient of its proof is non-negative by the signs of its
 symbols or one of BOUNDS and divides by nothing that may vanish; if each conclusion that it uses is another accepted
-check, without a circle, whose assumptions it makes, or prints and lists in `under`, or a fact that one shows, whose side
-conditions say all of these; if its label names the other facts; if assumptions and hypotheses hold at its witness.
+check, without a circle, whose assumptions it makes, or prints and lists in `under`, or a fact that one shows, whose
+side conditions say all of these; if its label names the other facts; if assumptions and hypotheses hold at its witness.
 """
 import json
 import sys

@@ -125,17 +125,25 @@ def _drawn(value: Any, rng: Random) -> dict[Any, Any]:
 
 
 def _off_by_quadrature(integral: Any, rng: Random) -> str | None:
-    """Return how what SymPy makes of an integral over one interval differs from quadrature at a random point, if so."""
-    if len(integral.limits) > 1:
-        return None
+    """Return how what SymPy makes of an integral differs from quadrature at a random point, if so.
+
+    One of several intervals is looked at after the other: over the next runs what SymPy made of those before.
+    """
+    wholes = [integral.func(integral.function, *integral.limits[: k + 1]) for k in range(len(integral.limits))]
+    parts = zip([integral.function, *wholes], wholes)
+    return next((off for inside, whole in parts if (off := _off_over_one(inside, whole, rng))), None)
+
+
+def _off_over_one(inside: Any, integral: Any, rng: Random) -> str | None:
+    """Return the same for the last interval of an integral, given what is integrated over that."""
     point = _drawn(integral, rng)
-    ((symbol, low, high),) = integral.limits
+    symbol, low, high = integral.limits[-1]
     fixed = {other: value for other, value in point.items() if other != symbol}  # an end may be called like it
-    function = sympy.lambdify(symbol, integral.function.subs(fixed).doit(), "mpmath")
+    function = sympy.lambdify(symbol, inside.subs(fixed).doit(), "mpmath")
     ends = [sympy.N(end.subs(point)) for end in (low, high)]
     # So many pieces as follow some turns of a sine.
     near = mpmath.quad(function, mpmath.linspace(*ends, PIECES + 1), method="gauss-legendre")
     found = sympy.N(integral.doit().subs(point))
     if abs(found - near) <= QUADRATURE * (1 + abs(near)):
         return None
-    return f"{integral} is worked out as {found:.6g}, and quadrature gives {sympy.N(near, 6)} at {point}"
+    return f"{integral} is worked out as {sympy.N(found, 6)}, and quadrature gives {sympy.N(near, 6)} at {point}"

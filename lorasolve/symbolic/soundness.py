@@ -129,9 +129,10 @@ def fault_of_value(value: Any) -> str | None:
 def _kinks(motion: Any) -> list[Any]:
     """Return what may vanish where an integral or a derivative runs, so that its function has no derivative there.
 
-    SymPy differentiates ``|x|`` at 0 to 0, and integrates ``|cos x|`` from -1 to 1 to 0.
+    SymPy differentiates ``|x|`` at 0 to 0, and integrates ``|cos x|`` from -1 to 1 to 0. What moves may be put in the
+    place of another symbol inside.
     """
-    moving = set(motion.variables)
+    moving = set(motion.variables).union(*(node.bound_symbols for node in motion.args[0].atoms(sympy.Subs)))
     parts = (node for node in sympy.preorder_traversal(motion.args[0]) if node.free_symbols & moving)
     found: list[Any] = []
     for node in parts:

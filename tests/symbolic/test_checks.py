@@ -273,6 +273,19 @@ def test_an_integral_that_sympy_gets_wrong_is_refuted_by_quadrature(monkeypatch)
     assert not outcome.holds and "and quadrature gives" in outcome.detail
 
 
+@pytest.mark.parametrize("made", [{1: s**2, 2: sympy.Rational(1, 3)}, {2: sympy.Rational(1, 4)}])
+def test_each_of_several_intervals_is_held_against_quadrature(made, monkeypatch):
+    """The integral of t s over t from 0 to s is s^3/2, and over s from 0 to 1 that is 1/8."""
+    double, right = sympy.Integral(t * s, (t, 0, s), (s, 0, 1)), sympy.Integral.doit
+    assert ScalarCheck("name", "", double, sympy.Rational(1, 8)).test(rng()).holds
+    assert ScalarCheck("name", "", sympy.Integral(t**3, (t, -1, 1), (s, 0, 1)), 0).test(rng()).holds
+    monkeypatch.setattr(sympy.Integral, "doit", lambda self, **h: made.get(len(self.limits)) or right(self, **h))
+    wrong = ScalarCheck("name", "", double, made[2])
+    assert wrong.prove().holds
+    outcome = wrong.test(rng())
+    assert not outcome.holds and "and quadrature gives" in outcome.detail
+
+
 @pytest.mark.parametrize("number", [sympy.Integral(sympy.Abs(x), (x, -1, 1)), sympy.Subs(sympy.Abs(x), x, -1)])
 def test_a_bound_symbol_declares_no_sign(number):
     """SymPy takes |x| for x: 0 for the integral of |x| over [-1, 1], which is 1, and -1 for |-1|."""
@@ -281,7 +294,7 @@ def test_a_bound_symbol_declares_no_sign(number):
 
 @pytest.mark.parametrize("limits", [[], [(t, 0, 1)]], ids=["one", "two"])
 def test_a_bound_symbol_that_is_declared_nonzero_hides_no_pole(limits):
-    """SymPy takes the integral of 1/u^2 over [-x, x], which is infinite, for -2/x; no quadrature is over two."""
+    """SymPy takes the integral of 1/u^2 over [-x, x], which is infinite, for -2/x."""
     (u,) = scalars("u,", real=True, nonzero=True)
     wrong = ScalarCheck("name", "", sympy.Integral(1 / u**2, (u, -x, x), *limits), -2 / x)
     assert "runs over values of u" in wrong.prove().detail
