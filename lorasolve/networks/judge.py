@@ -17,7 +17,8 @@ from .._support.validate import Array, as_choice, as_flag, as_integer, as_iterab
 from ..certificates import Certificate, certify
 from ..landscape import SecondOrder, second_order
 from ..multi import MultiProblem
-from ..problem.blocks import Pairs, as_finite_pairs, as_pairs
+from ..problem.blocks import Pairs, as_finite_pairs, as_pairs, joint_norm
+from ._stored import coarse_factors, rounded_at_random
 from ._torch import REPEATABLE, differentiating, processes, require_torch
 from .adapted import narrowed
 from .affine_outputs import outputs_are_affine
@@ -40,6 +41,8 @@ STATIONARY = 1e-2
 # Another lam that leaves less than this share of the gradient, and of its own penalty's, is told as what a run may have
 # had.
 EXPLAINED = 0.1
+# A gradient up to so many times as long as what rounding of the stored factors makes of it may be that.
+ROUNDING = 3.0
 # ||G||_2/lam outside the spaces of X above 1 by more than this is a direction downhill.
 OUTSIDE = 1e-3
 # A curvature below 0 by more than this share of the largest is negative.
@@ -486,7 +489,29 @@ class _Case:
             steps += ", in evaluation mode: in training mode the model computes something else"
         if half_frozen(self.network):
             steps = "With one factor frozen, more steps need not end that"
-        return (self._worse_than_no_update(found) or steps) + self._of_another_lam(found)
+        why = self._worse_than_no_update(found) or self._of_stored_factors(found) or steps
+        return why + self._of_another_lam(found)
+
+    def _of_stored_factors(self, found: TangentCertificate) -> str:
+        """Return what to do where the precision in which the factors are stored explains the gradient; else empty."""
+        kinds = coarse_factors(self.network, self.point)
+        if not kinds:
+            return ""
+        # The same in all processes.
+        moved = rounded_at_random(self.network, self.point, np.random.default_rng(0))
+        _, G = self.network.value_and_gradients(moved)
+        changes = [
+            (g @ V + self.lam * U - g0 @ B - self.lam * A, g.T @ U + self.lam * V - g0.T @ A - self.lam * B)
+            for g, (U, V), g0, (A, B) in zip(G, moved, found.gradients, self.point)
+        ]
+        change = joint_norm([part for pair in changes for part in pair])
+        if found.grad_norm > ROUNDING * change:
+            return ""
+        return (
+            f"The factors are stored in {kinds}, whose rounding alone makes gradients of {change:.2g}, and this one is "
+            f"{found.grad_norm:.2g}: go on with factors in float32 "
+            "(PEFT keeps them so unless autocast_adapter_dtype=False)"
+        )
 
     def _of_another_lam(self, found: TangentCertificate) -> str:
         """Return for which other lam the point is nearly stationary; empty if for none, or without a penalty."""

@@ -36,6 +36,23 @@ def test_what_is_judged_is_what_the_layers_hold_in_their_precision():
     assert (best.verdict.kind, best.verdict.F) == (again.kind, pytest.approx(again.F, rel=1e-14))
 
 
+def test_more_steps_are_not_advised_where_the_rounding_of_stored_factors_stands_in_their_way():
+    """They end as far from stationary again, though the run itself came to rest; in float32 they do not."""
+    told = "The factors are stored in bfloat16, whose rounding alone makes gradients of"
+    model = Net(weight=3.0).to(torch.bfloat16)
+    early = fine_tune(model, CrossEntropy(), data(), LAM, max_calls=8).verdict
+    assert early.kind == "not_converged" and "More steps of" in early.reason and told not in early.reason
+    once, again = (fine_tune(model, CrossEntropy(), data(), LAM, max_calls=300) for _ in range(2))
+    for best in (once, again):
+        assert best.verdict.kind == "not_converged" and best.result.grad_norm < 1e-8
+        assert told in best.verdict.reason and "More steps of" not in best.verdict.reason
+    assert again.verdict.certificate.grad_norm > 0.5 * once.verdict.certificate.grad_norm > 1e-4
+    # Other factors than those that the model holds are not stored.
+    elsewhere = judge(model, CrossEntropy(), data(), LAM, factors=[(1.001 * A, B) for A, B in again.factors])
+    assert elsewhere.kind == "not_converged" and told not in elsewhere.reason
+    assert fine_tune(model.float(), CrossEntropy(), data(), LAM, max_calls=300).verdict.certificate.grad_norm < 1e-6
+
+
 @pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2], ids=str)
 def test_weights_in_eight_bits_are_judged_as_the_numbers_they_are(dtype):
     """torch has few operations on them; the verdict is that of the same numbers in float32."""
