@@ -7,6 +7,7 @@ import pathlib
 import tomllib
 from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,9 @@ from .._support.validate import as_text, shown
 from ..adapters import registry as adapter_registry
 from ..io import TextFormat, read_task, readable
 from ..monitor import StoppingRule
+from ..objectives.base import Objective
 from ..problem import Problem
+from ..result import Result, metrics_of
 from ..tasks import digits_task
 from ._arguments import FORMAT, as_options
 from ._own_python import OwnPython, file_of, is_name_in_file
@@ -45,7 +48,8 @@ the file (TOML):
 
   [run]
   method = "adam+cosine"
-  measure = ["certify", "verdict"]
+  measure = ["certify", "verdict", "quality"]   # quality: as in 'solve', on
+                            # data that are held out where there are some
   init = "gaussian:std=0.1" # in place of the method's own start
   max_iter = 1000           # and grad_tol, target, time_limit, max_calls;
                             # others are the method's own
@@ -65,6 +69,8 @@ _STOPPING = tuple(entry.name for entry in fields(StoppingRule))
 # Settings, and axes, that may be something of a file of Python.
 _PARTS = ("method", "init", "measure")
 _PART_AXES = ("method", "init")
+# A measure that studies in Python have no data for.
+_QUALITY = "quality"
 
 
 def read_study(path: str) -> Study:
@@ -91,8 +97,10 @@ def read_study(path: str) -> Study:
             if twice is not None:
                 raise ValueError(f"{where}: {twice}: is an axis too, whose values would count; give it once")
         limits = {name: run.pop(name) for name in _STOPPING if name in run}
-        problem = _problem(_table(document, "problem"), pathlib.Path(path).parent, axes, own)
+        problem, judge = _problem(_table(document, "problem"), pathlib.Path(path).parent, axes, own)
         parts = {name: own.named(run.pop(name), f"run: {name}") for name in _PARTS if name in run}
+        if "measure" in parts:
+            parts["measure"] = _with_quality(parts["measure"], judge)
         axes |= {name: _labelled(axes[name], name, own) for name in _PART_AXES if name in axes}
         return Study(problem, axes, stop=limits, **parts, **run)
     except (ValueError, TypeError) as error:
@@ -185,14 +193,39 @@ def _span_length(span: str, arguments: list[float]) -> float:
     return (stop - start) / step if step else 0.0
 
 
-def _problem(table: dict[str, Any], folder: pathlib.Path, axes: dict[str, Any], own: OwnPython) -> Any:
-    """Return the problem, or the function of axes that makes it."""
+def _with_quality(measure: Any, judge: Objective | None) -> Any:
+    """Return measures in which the name of the quality is what tells it, on the data of ``judge``."""
+    if isinstance(measure, list):
+        return [_with_quality(one, judge) for one in measure]
+    if isinstance(measure, dict):
+        return {name: _with_quality(one, judge) for name, one in measure.items()}
+    if measure != _QUALITY:
+        return measure
+    if judge is None:
+        raise ValueError(
+            f"run: measure: {_QUALITY!r} is on the data of the problem, and one that is made in Python names none; "
+            "name a function of (problem, result), as in mine.py:NAME"
+        )
+    found = partial(_quality, judge)  # whose data are a part of what makes a run the same
+    vars(found)["__name__"] = _QUALITY
+    return found
+
+
+def _quality(judge: Objective, problem: Problem, result: Result) -> dict[str, float]:
+    """Return the metrics of a loss where a run has ended, if it has."""
+    return metrics_of(judge, result) if math.isfinite(result.fun) else {}
+
+
+def _problem(
+    table: dict[str, Any], folder: pathlib.Path, axes: dict[str, Any], own: OwnPython
+) -> tuple[Any, Objective | None]:
+    """Return the problem with the loss whose metrics are told, or the function of axes that makes it."""
     if "python" in table:
         _known(table, ("python",), "problem: ")
         found = own.find(as_text(table["python"], "problem: python"), "problem: python")
         if not callable(found):
             raise ValueError(f"problem: python: expected a function of axes, got {shown(found)}")
-        return found
+        return found, None
     form = tuple(FORMAT)
     data = ("objective", "data", "center", "test_fraction", "split_seed", *form)
     _known(table, (*data, "rank", "lam", "adapter"), "problem: ")
@@ -220,4 +253,4 @@ def _problem(table: dict[str, Any], folder: pathlib.Path, axes: dict[str, Any], 
             raise ValueError("problem: expected lam, a weight decay >= 0 (0 for none), here or as an axis")
         lam = 0.0  # of no cell
     adapter = adapter_registry.make(table.get("adapter", "lora"), "problem: adapter")
-    return Problem(task.objective, table.get("rank", task.rank), lam, adapter)
+    return Problem(task.objective, table.get("rank", task.rank), lam, adapter), task.judge

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -12,6 +13,7 @@ from grids import Shifted, mixed, objectives, plain
 from numpy.testing import assert_array_equal
 
 import lorasolve as ls
+from lorasolve.cli import main
 from lorasolve.multi import Separable
 from lorasolve.objectives import Denoising
 from lorasolve.studies import Store
@@ -354,3 +356,32 @@ def test_a_diverged_run_of_a_block_has_the_calls_that_the_solver_counts(tmp_path
         assert (found["nit"], found["nfev"]) == (alone.nit, alone.nfev)
         calls.append(found["nfev"] - found["nit"])
     assert sorted(calls) == [1, 1, 2, 2]
+
+
+def test_a_file_asks_for_the_quality_on_held_out_data(tmp_path, monkeypatch, capsys) -> None:
+    """The share of labels that come out of W0 + X, by hand from the factors; other labels held out are other runs."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    W0, Z, Z_test = rng.standard_normal((3, 4)), rng.standard_normal((4, 30)), rng.standard_normal((4, 20))
+    data = {"W0": W0, "Z": Z, "labels": rng.integers(3, size=30), "Z_test": Z_test}
+    head = '[problem]\nobjective = "softmax"\ndata = "data.npz"\nrank = 2\n[axes]\nlam = [0.02, 0.1]\n[run]\n'
+    (tmp_path / "grid.toml").write_text(head + 'method = "lbfgs"\nmeasure = ["certify", "quality"]\n')
+    keys = set()
+    for labels in rng.integers(3, size=(2, 20)):
+        np.savez("data.npz", **data, labels_test=labels)
+        assert main(["study", "grid.toml", "--store", "runs", "--backend", "serial", "--json"]) == 0
+        rows = json.loads(capsys.readouterr().out)["rows"]
+        keys |= {row["key"] for row in rows}
+        runs = ls.Runs.read("runs")
+        for record in (record for record in runs if record["key"] in {row["key"] for row in rows}):
+            A, B = (np.reshape(part, (-1, 2)) for part in np.split(runs.store.factors(record), [6]))
+            right = np.argmax((W0 + A @ B.T) @ Z_test, axis=0) == labels
+            assert record["result"]["measures"]["quality"]["accuracy"] == pytest.approx(right.mean(), rel=1e-12)
+    assert len(keys) == 4
+    (tmp_path / "mine.py").write_text("def problem(lam):\n    raise LookupError\n")
+    (tmp_path / "grid.toml").write_text(
+        '[problem]\npython = "mine.py:problem"\n[axes]\nlam = [1.0]\n[run]\nmeasure = "quality"\n'
+    )
+    assert main(["study", "grid.toml", "--store", "others"]) == 2
+    assert "grid.toml: run: measure: 'quality' is on the data of the problem" in capsys.readouterr().err
+    assert not (tmp_path / "others").exists()
