@@ -349,6 +349,30 @@ def test_a_stated_curvature_that_is_too_small_bounds_no_rank(fact, share, unit):
         assert any("for the rank" in text for text in certificate.assumptions) is (share >= 1.0)
 
 
+class InSingle:
+    """``||X - M||^2/2`` computed in float32, whose curvature is 1 in every direction."""
+
+    convex, lower_bound, smoothness, shape = True, 0.0, 1.0, (6, 5)
+
+    def __init__(self, M):
+        self.M = M.astype(np.float32)
+
+    def value_and_grad(self, X):
+        E = X.astype(np.float32) - self.M
+        return float(0.5 * np.vdot(E, E)), E
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e-6, 1.0])
+def test_a_true_curvature_is_not_suspected_for_the_rounding_of_float32(unit):
+    """Differences of gradients in float32 exceed it, by what rounding makes of them."""
+    for seed in range(25):
+        P, Q = (np.linalg.qr(np.random.default_rng(seed).standard_normal((k, 2)))[0] for k in (6, 5))
+        values = unit * np.array([3.0, 2.0])
+        optimum = (P * (values - 0.5 * unit)) @ Q.T
+        certificate = certify(ls.Problem(InSingle((P * values) @ Q.T), 3, 0.5 * unit), optimum, tol=1e-3)
+        assert certificate.is_global and certificate.rank_at_most == 2
+
+
 def test_a_loss_made_of_another_one_has_its_own_convexity():
     """``0.01 ||X - M||^2/2`` is strongly convex with 0.01, and ``||X - M||^2/2`` with 1."""
 
