@@ -3,6 +3,7 @@
 import json
 import re
 import tracemalloc
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -862,3 +863,14 @@ def test_a_gradient_at_zero_that_is_lost_beside_the_decay_is_not_called_zero(lam
     assert lost.kind == "not_converged" and lost.reason.endswith("continue the run")
     none = landscape.verdict(ls.Problem(ls.objectives.Denoising(0.0 * M), 2, lam), point)
     assert none.kind == "not_converged" and "the gradient of f at X = 0 is 0" in none.reason
+
+
+@pytest.mark.parametrize("K", [1e13 / 3, 1e14 / 3, 7e13])
+def test_an_update_whose_columns_cancel_is_not_known_well_enough_to_be_global(K):
+    """In floating point the update is M; in exact arithmetic it is another, beside which "within 4e-28" is no bound."""
+    A, B = np.array([[K, K], [0.0, 0.0]]), np.array([[1.0 + 4.0 / K, -1.0], [0.0, 0.0]])
+    M = A @ B.T
+    off = sum(Fraction(a) * Fraction(b) for a, b in zip(A[0], B[0])) - Fraction(M[0, 0])
+    assert off**2 / 2 > 1e-9 * M[0, 0] ** 2 / 2
+    found = landscape.verdict(ls.Problem(ls.objectives.Denoising(M), 2, 0.0), (A, B))
+    assert found.kind == "inconclusive" and "columns cancel" in found.reason
