@@ -254,7 +254,7 @@ class _Judge:
             return "global", text + as_zero_is(self.problem.loss, self.value, self.tolerance), "certificate"
         near = self.approximate
         if near and near.known is Known.CERTIFIED and near.conclusion == "global" and not self.star.is_lower:
-            return "global", f"{near.known}: {near.text}", near.theorem
+            return self._denied_at_factors() or ("global", f"{near.known}: {near.text}", near.theorem)
         denied = contradiction(self.problem, self.point.theta)
         if denied is not None:
             return "inconclusive", f"{self.problem.loss.label}: {denied}", "nothing"
@@ -355,12 +355,14 @@ class _Judge:
         return "spurious", f"second-order stationary, and {known}", "comparison"
 
     def _denied_at_factors(self) -> tuple[Kind, str, str] | None:
-        """Return that nothing is decided where the value at factors, which others are compared with, is another one."""
+        """Return that nothing is decided where the answers at factors, on which all rests here, are other ones."""
         problem = self.problem
         denied = contradicted_factors(problem.loss.in_float64(), self.point.balanced().factors)
         if denied is None:
             return None
-        return "inconclusive", f"{problem.loss.label} {denied}: run {test_of(problem.loss)}", "nothing"
+        self.contradiction = f"{problem.loss.label} {denied}: run {test_of(problem.loss)}"
+        self.approximate = None
+        return "inconclusive", self.contradiction, "nothing"
 
     def _best_of_ranks(self) -> tuple[Kind, str, str] | None:
         """Return that no point of these ranks is better, where strong convexity shows it."""

@@ -45,7 +45,7 @@ class StrongConvexity:
     """
 
     def __init__(self, point: Point, given: tuple[Constants, ...] | None, stated: bool, denied: bool) -> None:
-        self.point, self.problem = point, point.problem
+        self.point, self.problem, self.denied = point, point.problem, denied
         loss, self.contradiction = self.problem.loss, None
         if not denied:
             self.contradiction = contradicted_constants(loss, point.factors)
@@ -67,7 +67,7 @@ class StrongConvexity:
     def gap_without_decay(self, certificate: Certificate, star: Minimizer) -> float:
         """Return a certified gap for ``lam = 0``, where ``F = f``: from the lower bound, or from the constants."""
         facts = self.problem.objective.facts
-        if self.problem.lam > 0.0 or not facts.convex:
+        if self.problem.lam > 0.0 or not facts.convex or self.denied:
             return math.inf
         gap = certificate.gap
         constants = self.constants

@@ -10,6 +10,7 @@ import lorasolve as ls
 from lorasolve import landscape
 from lorasolve.certificates import spot_checks
 from lorasolve.landscape.known_constants import contradicted_constants, known_block_constants, known_constants
+from lorasolve.linear_map import LinearMap
 from lorasolve.multi import MultiObjective, MultiProblem, Separable
 from lorasolve.objectives import as_objective
 from lorasolve.objectives.base import Objective
@@ -401,3 +402,59 @@ def test_a_gap_at_an_approximate_point_is_none_below_the_rounding_of_the_loss(se
     found = landscape.verdict(ls.Problem(loss, 3, 0.0), factors, X_star=loss.M.astype(float), constants=constants)
     (gap,) = (finding.numbers["gap"] for finding in found.findings if "approximate" in finding.theorem)
     assert gap >= loss.exact(X) > 0.0
+
+
+class OtherAtFactors(Objective):
+    """``||X - M||^2/2``, and at factors ``||X - N||^2/2``."""
+
+    shape, lower_bound = (4, 3), 0.0
+
+    def __init__(self, M, N, **stated):
+        self.M, self.N = M, N
+        vars(self).update(stated)
+
+    def value_and_grad(self, X):
+        return 0.5 * float(np.sum((X - self.M) ** 2)), X - self.M
+
+    def hessian_product(self, X, D):
+        return D.copy()
+
+    def factor_oracle(self, A, B, GB, GtA):
+        E = A @ B.T - self.N
+        GB[:], GtA[:] = E @ B, E.T @ A
+        return 0.5 * float(np.sum(E**2))
+
+    def factor_hvp(self, A, B, U, V):
+        G, H = A @ B.T - self.N, U @ B.T + A @ V.T
+        return H @ B + G @ V, H.T @ A + G.T @ U
+
+    def gradient_operator(self, A, B):
+        return LinearMap.from_dense(A @ B.T - self.N)
+
+
+@pytest.mark.parametrize(
+    ("lam", "apart", "known", "stated"),
+    [
+        (0.0, 5e-3, True, {"convex": True}),  # a gap from the gradient and constants
+        (0.0, 5e-4, True, {}),  # a theorem about second-order points next to X*
+        (0.1, 0.3, False, {"smoothness": 1.0}),  # a gap at any point
+    ],
+)
+def test_constants_make_no_optimum_of_answers_at_factors_that_are_another_loss(lam, apart, known, stated):
+    rng = np.random.default_rng(0)
+    P, Q = (np.linalg.qr(rng.standard_normal((k, 2)))[0] for k in (4, 3))
+    M = (P * [3.0, 2.0]) @ Q.T
+    N = M + apart * np.linalg.norm(M) * np.outer(P[:, 0], Q[:, 1])
+    problem = ls.Problem(OtherAtFactors(M, N, **stated), 2, lam)
+    U, s, Vt = np.linalg.svd(N, full_matrices=False)
+    root = np.sqrt(s[:2] - lam)
+    factors = (U[:, :2] * root, Vt[:2].T * root)
+    constants = landscape.Constants.exact(1.0, 1.0, 2, whole_space=True)
+    above = problem.convex_value(factors[0] @ factors[1].T) - problem.convex_value(
+        (P * (np.array([3.0, 2.0]) - lam)) @ Q.T
+    )
+    tol = 1e-9
+    assert above > tol * problem.value_at_zero
+    found = landscape.verdict(problem, factors, X_star=M if known else None, constants=constants, tol=tol)
+    assert found.kind == "inconclusive" and "between its value at factors and value_and_grad" in found.reason
+    assert not any(finding.conclusion == "global" for finding in found.findings)
