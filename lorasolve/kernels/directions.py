@@ -20,7 +20,10 @@ KEPT = 4
 NEGLIGIBLE = 3e-6
 # Directions that have saved fewer products than this are followed by so many calls without any: looking for them in
 # vain takes a tenth longer on 256 x 256 at rank 32.
-WORTH, PAUSE = 2, 100
+WORTH, REST = 2, 100
+# Places in the counts: how many directions there are, how many products they have saved, and for how many calls there
+# are to be none.
+HELD, SAVED, PAUSE = 0, 1, 2
 
 
 class Directions(NamedTuple):
@@ -32,19 +35,6 @@ class Directions(NamedTuple):
     changes: Any
     squares: Any
     shares: Any
-
-
-class Counts(NamedTuple):
-    """How many directions there are, how many products they have saved, and for how many calls there are to be none."""
-
-    kept: Any
-    saved: Any
-    pause: Any
-
-
-def counts() -> Counts:
-    """Return the counts of a run that begins."""
-    return Counts(*(np.zeros(1, np.int64) for _ in range(3)))
 
 
 def directions(size: int) -> Directions:
@@ -62,27 +52,28 @@ def room(size: int) -> Any:
 @kernel(inner=True)
 def are_full(counts):
     """Return whether there is no room for a direction; where those that there are saved little, a pause begins."""
-    if counts.kept[0] < KEPT:
+    if counts[HELD] < KEPT:
         return False
-    if counts.saved[0] < WORTH:
-        counts.pause[0] = PAUSE
-    counts.kept[0] = counts.saved[0] = 0
+    if counts[SAVED] < WORTH:
+        counts[PAUSE] = REST
+    counts[HELD] = counts[SAVED] = 0
     return True
 
 
 @kernel(inner=True)
 def next_slot(counts):
     """Return the place of a new direction."""
-    counts.kept[0] += 1
-    return counts.kept[0] - 1
+    counts[HELD] += 1
+    return counts[HELD] - 1
 
 
 @kernel(inner=True)
-def paused(counts):
+def pause(counts):
     """Return whether no directions are to be used in this call."""
-    if counts.pause[0] == 0:
+    if counts[PAUSE] == 0:
         return False
-    counts.pause[0] -= 1
+    counts[PAUSE] -= 1
+    counts[HELD] = 0
     return True
 
 

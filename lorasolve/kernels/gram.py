@@ -93,7 +93,7 @@ class MixedGramData(NamedTuple):
     """Data in float64, the products of the float32 increments, and the number of calls since exact products.
 
     Increments along the directions of earlier ones have combinations of their products ``SB`` and ``CA`` (4, r' n) and
-    ``CB`` (4, r' m); ``counts`` are those of :class:`directions.Counts`.
+    ``CB`` (4, r' m); ``counts`` are those of ``directions.py``.
     """
 
     exact: GramData
@@ -128,8 +128,8 @@ class MixedGramData(NamedTuple):
         # BLAS takes half as long with the large matrix on the left.
         SBt[:rank], CBt[:rank], CtAt[:rank] = (S @ B).T, (C @ B).T, (C.T @ A).T
         # Directions met where a step went too far may be no numbers.
-        for part in (self.along_A.squares, self.along_B.squares, self.counts.kept, self.counts.saved):
-            part[:] = 0
+        self.along_A.squares[:] = self.along_B.squares[:] = 0
+        self.counts[[directions.HELD, directions.SAVED]] = 0
         self.calls[0] = 0
 
     @property
@@ -178,7 +178,7 @@ def mixed_data(exact: GramData, S32: Any, C32: Any) -> MixedGramData:
     increments = _products(S32, C32, outline, length // S32.shape[0], threads)
     along_A, along_B = (directions.directions(part.size) for part in (increments.At, increments.Bt))
     SB, CB, CA = (directions.room(part.size) for part in (given.SBt, given.CBt, given.CtAt))
-    counts = directions.counts()
+    counts = np.zeros(3, np.int64)
     return MixedGramData(exact, increments, along_A, along_B, SB, CB, CA, counts, np.full(1, REFRESH))
 
 
@@ -346,32 +346,27 @@ def _increments(A, Bt, At, own_Bt, dAt, dBt, new_At):
 
 
 @kernel(inner=True, fastmath=FAST)
-def _move(new_At, Bt, At, own_Bt):
-    """Make the factors of the products the new ones."""
+def _move(new_At, Bt, rest_A, rest_B, At, own_Bt):
+    """Make the factors of the products the new ones, but for what is left of the increments."""
     r, n = Bt.shape
     for k in range(At.size // (own_Bt.size // n) * r):
-        At[k] = new_At[k]
+        At[k] = new_At[k] - rest_A[k]
     for q in range(r):
         for j in range(n):
-            own_Bt[q * n + j] = Bt[q, j]
-
-
-@kernel(inner=True, fastmath=FAST)
-def _subtract(rest, factor):
-    for k in range(rest.size):
-        factor[k] -= rest[k]
+            own_Bt[q * n + j] = Bt[q, j] - rest_B[q * n + j]
 
 
 @kernel(inner=True, symbol=True)
-def _advance_by_directions(data):
+def _advance(data):
     """Advance the products by combinations of earlier ones, up to what may be left out, or else of what is new too."""
     exact, increments, along_A, along_B = data.exact.products, data.increments, data.along_A, data.along_B
+    if directions.pause(data.counts):
+        directions.forget(along_A)
+        directions.forget(along_B)
     known_A = directions.reduce(along_A, increments.At)
     known_B = directions.reduce(along_B, increments.Bt)
     if known_A and known_B:
-        data.counts.saved[0] += 1
-        _subtract(increments.At, exact.At)
-        _subtract(increments.Bt, exact.Bt)
+        data.counts[directions.SAVED] += 1
     else:
         if directions.are_full(data.counts):
             directions.restore(along_A, increments.At)
@@ -404,11 +399,7 @@ def _mixed_gram_oracle(data, A, Bt, GB, GtAt):
     exact, increments = data.exact.products, data.increments
     if data.calls[0] > 0:
         _increments(A, Bt, exact.At, exact.Bt, increments.At, increments.Bt, data.exact.GBt)
-        _move(data.exact.GBt, Bt, exact.At, exact.Bt)
-        if directions.paused(data.counts):
-            _multiply(increments, increments.share, exact.SBt, exact.CtAt)
-            _add(increments.CBt, exact.CBt)
-        else:
-            _advance_by_directions(data)
+        _advance(data)
+        _move(data.exact.GBt, Bt, increments.At, increments.Bt, exact.At, exact.Bt)
     data.calls[0] += 1
     return _finish(data.exact, GB, GtAt)
