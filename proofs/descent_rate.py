@@ -232,6 +232,7 @@ PROSE = {
         "distance",
         "growth",
     ),
+    "no gradient so far is 0: after one that is the minimum is 0": ("way", "distance", "rate"),
     "L(theta_k) >= inf f, and L does not increase: ||G_k||_2 <= sqrt(2 beta (L(theta_k) - inf f)) <= c": (
         "energy",
         "step",

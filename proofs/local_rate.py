@@ -9,11 +9,13 @@ B^T + A V^T. Off the symmetries, every eigenvalue of hess L is at least
     mu = min(2 alpha sigma_{r*}, lam - ||S||_2)                               if r > r*,
     mu = min(2 alpha sigma_{r*}, 2 lam, alpha sigma_{r*} + lam - ||S||_2)     if r = r*.
 
-Gradient descent with a step eta <= 2/(mu + M), M the largest eigenvalue, contracts by 1 - eta mu near X*.
+Gradient descent with a step eta <= 2/(mu + M), M the largest eigenvalue, contracts by 1 - eta mu near X*, to first
+order in the distance.
 
 Assumptions
 -----------
-P^T S = 0, S Q = 0, ||S||_2 <= s < lam: strict complementarity, which only the columns beyond r* need.
+P^T S = 0, S Q = 0, ||S||_2 <= s < lam: strict complementarity, which only the columns beyond r* need. For the rate hess
+f is continuous at X*.
 
 Source
 ------

@@ -7,7 +7,8 @@ dimension.
 
 1. For all b >= 0, P(|b_1| <= b) <= b sqrt(2 n/pi).
 2. If S^T S has the largest eigenvalue 1 and all Ritz values of the k-dimensional Krylov space of v are at most theta,
-   then b_1^2 (1 + h^2) <= 1 with h = |T_(2k-1)(i s)|, s^2 = 1/theta - 1, T the Chebyshev polynomial: |b_1| is small.
+   0 < theta <= 1, then b_1^2 (1 + h^2) <= 1 with h = |T_(2k-1)(i s)|, s^2 = 1/theta - 1, T the Chebyshev polynomial:
+   |b_1| is small.
 3. For H Q = Q T + q e^T + E (k Lanczos steps with rounding errors E, q the next vector times its coefficient) and
    H z = mu z: z^T Q = (z^T q e^T + z^T E)(mu I - T)^(-1), whose first entry is <z, v>.
 
@@ -217,6 +218,7 @@ PROSE = {
         "probability",
     ),
     "for n = 2 P(|b_1| <= b) = (2/pi) arcsin b is at most b (cited)": ("circle",),
+    "theta = 1, where s = h = 0: then |b_1| <= 1 is all that is said": ("first_eigenvalue",),
     "the entries of (mu I - T)^(-1) shrink when mu falls below the spectrum of T (cited)": ("recurrence",),
 }
 
