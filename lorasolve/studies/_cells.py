@@ -87,6 +87,10 @@ class Axes:
         """Return the values of a cell."""
         return {name: values[place] for (name, values), place in zip(self._values.items(), positions)}
 
+    def along(self, name: str) -> list[Any]:
+        """Return the values on an axis."""
+        return self._values[name]
+
     def find(self, cell: Mapping[str, Any]) -> int:
         """Return the number of the cell with given labels.
 

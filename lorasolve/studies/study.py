@@ -123,6 +123,9 @@ class Study(Work):
         self.problem_axes, self.method_axes, self.init_axes = (
             tuple(k for k, axis in enumerate(self.axes.labels) if axis in names) for names in self._uses.values()
         )
+        direct = self._replaced(problem) if isinstance(problem, Problem) else []
+        direct += [name for name, given in (("method", method), ("init", init)) if not callable(given)]
+        self._refuse_classes([name for name in direct if name in self.axes.labels])
         used = {name for names in self._uses.values() for name in names} | {"seed"}
         unused = [name for name in self.axes.labels if name not in used]
         if unused:
@@ -169,6 +172,13 @@ class Study(Work):
         if not isinstance(given, kinds):
             return self._arguments(given, name, accepted)
         return [name] if name in self.axes.labels else []
+
+    def _refuse_classes(self, names: Iterable[str]) -> None:
+        """Refuse axes of values that are used as they are and hold a class, of which no run could be made."""
+        for name in names:
+            for value in self.axes.along(name):
+                if isinstance(value, type):
+                    raise TypeError(f"axes: {name}: expected objects, as {value.__name__}(...), got {shown(value)}")
 
     def problem_of(self, values: Mapping[str, Any]) -> Problem:
         """Return the problem at the values of a cell."""

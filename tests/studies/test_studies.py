@@ -385,3 +385,16 @@ def test_a_file_asks_for_the_quality_on_held_out_data(tmp_path, monkeypatch, cap
     assert main(["study", "grid.toml", "--store", "others"]) == 2
     assert "grid.toml: run: measure: 'quality' is on the data of the problem" in capsys.readouterr().err
     assert not (tmp_path / "others").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "part"), [("method", ls.optimizers.GD), ("init", ls.inits.Gaussian), ("adapter", ls.adapters.DoRA)]
+)
+def test_a_class_on_an_axis_is_refused_before_all_of_its_runs_fail(name, part):
+    """As it is where all runs share it; a function of axes may make something of it."""
+    problem = ls.Problem(Denoising(np.eye(3)), 2, 0.1)
+    told = rf"^axes: {name}: expected objects, as {part.__name__}\(\.\.\.\), got the class {part.__name__}$"
+    with pytest.raises(TypeError, match=told):
+        ls.Study(problem, {name: {"made": part(), "not made": part}})
+    assert len(ls.Study(problem, {"kind": {"a": ls.optimizers.GD}}, method=lambda kind: kind())) == 1
+    assert len(ls.Study(problem, {"init": {"a": ls.inits.Gaussian}}, init=lambda init: init())) == 1
