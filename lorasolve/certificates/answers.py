@@ -112,14 +112,16 @@ class Case:
             return self._unknown("f is not known to be convex: see the second-order verdict instead")
         else:
             answer, better = self._with_decay()
-        if self.facts.convex is not True or not spot_checks.needed(loss):
+        convex = self.facts.convex is True
+        # A closed form, which needs no convexity, is compared with the value at factors too.
+        if not spot_checks.needed(loss) or not (convex or answer.is_global is not None):
             return answer
         X = [A @ B.T for A, B in self.factors]
         # Where columns cancel the two have rounding errors of their own.
         text, amount = contradicted_factors(loss, [balanced(*svd) for svd in self.found.svds]), 0.0
         if text is None and better is not None:
             text = contradicted_factors(loss, better)
-        if text is None:
+        if text is None and convex:
             text = spot_checks.violation(loss, X, None if better is None else [A @ B.T for A, B in better])
             amount = answer.gap_at_least
         if text is None:

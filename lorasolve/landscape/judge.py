@@ -369,6 +369,9 @@ class _Judge:
         gap = self.convexity.gap_of_ranks() + max(self.certificate.factor_gap, 0.0)
         if gap > self.tolerance:
             return None
+        denied = self._denied_at_factors()
+        if denied is not None:
+            return denied
         most = ", ".join(str(r) for r in self.problem.ranks)
         text = f"within {at_most(gap, '.2e')} of the least value of F of rank <= {most}, as f is strongly convex"
         lower = self.certificate.gap_at_least

@@ -458,3 +458,43 @@ def test_constants_make_no_optimum_of_answers_at_factors_that_are_another_loss(l
     found = landscape.verdict(problem, factors, X_star=M if known else None, constants=constants, tol=tol)
     assert found.kind == "inconclusive" and "between its value at factors and value_and_grad" in found.reason
     assert not any(finding.conclusion == "global" for finding in found.findings)
+
+
+class SaysWhereItIsLeast(OtherAtFactors):
+    def minimizer(self, lam, rank):
+        U, s, Vt = np.linalg.svd(self.M, full_matrices=False)
+        return (U[:, :rank] * np.sqrt(s[:rank]), Vt[:rank].T * np.sqrt(s[:rank])) if lam == 0.0 else None
+
+
+@pytest.mark.parametrize("convex", [None, True])
+def test_a_closed_form_makes_no_optimum_of_a_value_at_factors_that_is_another_one(convex):
+    rng = np.random.default_rng(0)
+    P, Q = (np.linalg.qr(rng.standard_normal((k, 2)))[0] for k in (4, 3))
+    M, N = (P * [3.0, 2.0]) @ Q.T, (P * [2.0, 3.0]) @ Q.T
+    loss = SaysWhereItIsLeast(M, N, convex=convex)
+    problem = ls.Problem(loss, 2, 0.0)
+    there = (P * np.sqrt([2.0, 3.0]), Q * np.sqrt([2.0, 3.0]))
+    assert loss.value_and_grad(there[0] @ there[1].T)[0] == pytest.approx(1.0) and loss.value_and_grad(M)[0] == 0.0
+    certificate = ls.certify(problem, there)
+    assert certificate.is_global is None and "between its value at factors and value_and_grad" in certificate.reason
+    assert landscape.verdict(problem, there).kind == "inconclusive"
+    loss.N = M
+    true = (P * np.sqrt([3.0, 2.0]), Q * np.sqrt([3.0, 2.0]))
+    assert ls.certify(problem, true).is_global and landscape.verdict(problem, true).kind == "global"
+
+
+def test_strong_convexity_makes_no_best_of_a_rank_of_answers_at_factors_that_are_another_loss():
+    """The least value of rank 1 is that of Eckart and Young, 2."""
+    rng = np.random.default_rng(0)
+    P, Q = (np.linalg.qr(rng.standard_normal((k, 2)))[0] for k in (4, 3))
+    M = (P * [3.0, 2.0]) @ Q.T
+    loss = OtherAtFactors(M, M + 0.05 * np.outer(P[:, 0], Q[:, 0] + Q[:, 1]), rsc=1.0, rsm=1.0)
+    problem = ls.Problem(loss, 1, 0.0)
+    U, s, Vt = np.linalg.svd(loss.N)
+    there = (U[:, :1] * np.sqrt(s[0]), Vt[:1].T * np.sqrt(s[0]))
+    assert loss.value_and_grad(there[0] @ there[1].T)[0] > 2.003
+    found = landscape.verdict(problem, there)
+    assert found.kind == "inconclusive" and "between its value at factors and value_and_grad" in found.reason
+    loss.N = M
+    found = landscape.verdict(problem, (P[:, :1] * np.sqrt(3.0), Q[:, :1] * np.sqrt(3.0)))
+    assert found.kind == "global" and "as f is strongly convex" in found.reason
