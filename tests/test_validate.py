@@ -9,6 +9,7 @@ import pytest
 import scipy.sparse
 
 import lorasolve as ls
+from lorasolve import models
 from lorasolve._support import validate as v
 
 HUGE = 10**400
@@ -260,6 +261,8 @@ def test_public_functions_check_what_they_are_given(call, message) -> None:
         (lambda: ls.path(_problem(), n_lams=3), "path: has no argument 'n_lams'. Did you mean 'lams'"),
         (lambda: ls.recommend_rank(_problem(), verbose=True), "recommend_rank: .* Did you mean 'progress'"),
         (lambda: ls.cross_validate(_problem(), fold=3), "cross_validate: has no argument 'fold'"),
+        (lambda: models.fit_completion(None, lambda_=3.0), "fit_completion: .* Did you mean 'lam'"),
+        (lambda: models.choose_completion(None, random_state=3), "choose_completion: .* Did you mean 'seed'"),
         (lambda: ls.Problem(_problem().objective, r=1), "Problem: has no argument 'r'. Did you mean 'rank'"),
         (lambda: _problem().replace(weight_decay=1.0), "Problem: .* Did you mean 'lam'"),
         (lambda: ls.MultiProblem(None, rank=1), "MultiProblem: .* Did you mean 'ranks'"),

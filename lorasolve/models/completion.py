@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from .._means import MEANS, Means, averages
 from .._support.files import PathLike
-from .._support.keywords import did_you_mean
+from .._support.keywords import did_you_mean, names_keywords
 from .._support.validate import (
     Array,
     as_array,
@@ -200,7 +200,10 @@ class CompletionModel:
             return {}
         # A list of pairs, and a data frame as the names of its columns, would be two arrays of other labels.
         if not isinstance(entries, (tuple, list)) or len(entries) != 2:
-            raise TypeError(f"without: expected two arrays (rows, cols), got {shown(entries)}")
+            hint = (
+                "; of a Ratings r: r.row_labels[r.rows], r.col_labels[r.cols]" if isinstance(entries, Ratings) else ""
+            )
+            raise TypeError(f"without: expected two arrays (rows, cols), got {shown(entries)}{hint}")
         names = ("without[0]", "without[1]")
         i, j = (label_places(*part) for part in zip((self.row_labels, self.col_labels), entries, names))
         if i.size != j.size:
@@ -377,6 +380,7 @@ class CompletionFit:
     optimum: ConvexResult
 
 
+@names_keywords
 def fit_completion(
     ratings: Ratings,
     lam: float | None = None,
@@ -424,6 +428,7 @@ def fit_completion(
     return centred.fit(lam, solve_convex(problem.replace(lam=lam), tol=tol, progress=progress))
 
 
+@names_keywords
 def choose_completion(
     ratings: Ratings,
     lams: int | Iterable[float] = 20,

@@ -625,6 +625,17 @@ def test_pairs_and_frames_are_not_taken_for_arrays_of_labels(without) -> None:
         _ties().best_columns(["a"], without=without)
 
 
+def test_what_to_write_of_ratings_is_left_out_of_the_best() -> None:
+    r = Ratings.from_labels(["b", "a"], [1, 2], [3.0, 4.0])
+    with pytest.raises(
+        TypeError, match=r"^without: expected .*; of a Ratings r: r\.row_labels\[r\.rows\], r\.col"
+    ) as told:
+        _ties().best_columns(["a"], without=r)
+    advice = str(told.value).rpartition(": ")[2]
+    _, cols, _ = _ties().best_columns(["a", "b"], 3, without=eval(advice, {"r": r}))
+    assert 2 not in cols[:3] and 1 not in cols[3:] and cols.size == 6
+
+
 def test_a_row_that_is_not_there_is_met_with_what_is(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "r.csv").write_text("anna,3,1\nanna,7,2\nbernd,3,3\n")
