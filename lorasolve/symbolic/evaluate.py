@@ -48,7 +48,7 @@ def _by_sympy(value: Any, values: Values) -> Fraction:
     known = {symbol: Fraction(values[symbol]) for symbol in value.free_symbols}
     result = sympy.simplify(value.subs({s: sympy.Rational(v.numerator, v.denominator) for s, v in known.items()}))
     if not result.is_Rational:
-        raise Irrational(f"{value} is {result}, not a rational number")
+        raise Irrational(f"{value} is {result}, not a rational number as in examples: let a number stand for it")
     return Fraction(int(result.p), int(result.q))
 
 

@@ -11,9 +11,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+import sympy
 
 import proofs
 from lorasolve.cli import main
+from lorasolve.symbolic import ScalarCheck, scalars
+from lorasolve.symbolic.export import record
 from proofs import _coq, _coq_run, verify
 from proofs._coq_reader import differences
 from proofs._coq_run import SECONDS, Session, judged, lemmas, total
@@ -38,6 +41,12 @@ def test_every_check_is_a_lemma_or_has_a_reason(exported):
     assert found.keys() | left_out.keys() == {c["id"] for c in CONTENT["checks"]} | CONTENT["not_exported"].keys()
     reasons = {left_out[check["id"]] for check in CONTENT["checks"] if check["id"] in left_out}
     assert reasons <= {"a derivative", "a bilinear form"}
+
+
+def test_an_inequality_by_a_bound_of_a_function_has_no_lemma():
+    p = scalars("p")
+    tangent = record("t.tangent", ScalarCheck("tangent", "", sympy.log(p), p - 1, relation="<="), {})
+    assert lemmas({"checks": [tangent], "not_exported": {}}, ["t"]) == ({}, {"t.tangent": "a bound of a function"})
 
 
 def test_nothing_is_admitted_or_assumed_as_an_axiom(exported):

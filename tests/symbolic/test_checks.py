@@ -40,6 +40,7 @@ from lorasolve.symbolic import (
     tr,
 )
 from lorasolve.symbolic.assumptions import Sampler
+from lorasolve.symbolic.evaluate import Irrational
 from lorasolve.symbolic.matrix_checks import idle
 from lorasolve.symbolic.positivity import BOUNDS, provably_nonnegative
 from lorasolve.symbolic.rational import Unfit
@@ -393,6 +394,20 @@ def test_what_was_tried_is_said_of_a_sign_that_is_not_shown():
     softplus = ScalarCheck("softplus", "", t, sympy.log(1 + sympy.exp(t)), relation="<=")  # true, by no one bound
     assert "one bound for each of up to 3 functions, such as exp(u) >= 1 + u" in softplus.prove().detail
     assert "take a proof" in ScalarCheck("square", "", 2 * x, x**2 + 2, relation="<=").prove().detail
+
+
+def test_a_number_stands_for_a_function_in_an_inequality():
+    """log t is irrational at the examples, in fractions; a number in its place is any, and the step is the same."""
+    tangent = ScalarCheck("tangent", "", sympy.log(x), x - 1, relation="<=")
+    written = Inequality("step", "", sympy.log(x), x - 1 + t**2, proof=[tangent.conclusion(), Square(t)])
+    assert written.prove().holds
+    with pytest.raises(Irrational, match="let a number stand for it"):
+        written.test(rng())
+    named = tangent.conclusion(s, x - 1, where={s: sympy.log(x)})
+    step = Inequality("step", "", s, x - 1 + t**2, proof=[named, Square(t)])
+    assert step.prove().holds and step.test(rng()).holds and step.assumed == ("s is log(x)",)
+    low = Inequality("step", "", s, x - 2 + t**2, proof=[named, Square(t)])
+    assert not low.prove().holds
 
 
 def test_an_assumption_is_idle_only_where_neither_the_proof_nor_a_conclusion_needs_it():
