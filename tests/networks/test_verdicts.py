@@ -458,8 +458,16 @@ def test_the_lam_that_a_run_had_is_told_where_another_is_given():
         torch.cat([CrossEntropy()(model, batch) for batch in data()]).sum().backward()
         optimizer.step()
     reason = judge(model, CrossEntropy(), data(), k * LAM).reason
-    told = re.search(r"For lam = (\S+) in place of 0.48 the factors are all but stationary", reason)
+    told = re.search(r"For lam = (\S+) in place of 0.48 the .* all but stationary \(the gradient is (\S+) of lam", reason)
     assert told and float(told[1]) == pytest.approx(LAM, rel=0.01)
+    model.double().zero_grad()
+    batches = [(x.double(), y) for x, y in data()]
+    torch.cat([CrossEntropy()(model, batch) for batch in batches]).mean().backward()
+    size = math.sqrt(sum(float(part.detach().square().sum()) for part in trained))
+    lam = -sum(float((part.detach() * part.grad).sum()) for part in trained) / size**2
+    layers = [(layer.lora_A, layer.lora_B) for layer in (model.first, model.second)]
+    left = max(math.hypot(*(float((p.grad + lam * p.detach()).norm()) for p in pair)) for pair in layers)
+    assert float(told[2]) == pytest.approx(left / (lam * size), rel=0.05)
     assert "For lam =" not in judge(model, CrossEntropy(), data(), LAM).reason
     elsewhere = factors(Network(model, CrossEntropy(), data()))
     assert "For lam =" not in judge(model, CrossEntropy(), data(), LAM, factors=elsewhere).reason
