@@ -21,7 +21,7 @@ from .._support.validate import Array, as_array, as_callable, as_flag, as_iterab
 from ..problem.blocks import Matrices, MultiObjective, Pairs, as_pairs, joint_norm
 from ._affine import floating_types
 from ._as_read import Reader
-from ._passes import in_turn
+from ._passes import TRIED, in_turn, with_trials
 from ._torch import (
     REPEATABLE,
     as_model,
@@ -50,9 +50,6 @@ SAME_DATA = {"float64": (1e-6, 1e-12), "float32": (1e-3, 1e-5)}
 # Along how many directions a gradient must agree with the values of the first batch: one may lead across a kink, and
 # along one a wrong gradient agrees by chance (one of which half is lost, along one of some 900).
 AGREEING = 2
-# Batches of which all are tried; of n there are about TRIED (1 + log(n / TRIED)). One takes two values and a direction,
-# about as long as its gradient.
-TRIED = 32
 
 
 @contextlib.contextmanager
@@ -227,12 +224,11 @@ class Network(MultiObjective):
     def _check_later_batches(self, first: Any, reader: Reader | None, given: Any) -> None:
         """Refuse layers, and a loss, that are others on later batches: a branch for long inputs, padding left out.
 
-        All are tried of the first ``TRIED`` batches, and then fewer and fewer, the k-th with probability ``TRIED / k``.
+        All are tried of the first ones, and then fewer and fewer.
         """
-        rng = np.random.default_rng()
         base = self.tensors(self.zeros())
-        for k, batch in enumerate(self.batches, 1):
-            if batch is first or rng.random() * k >= TRIED:
+        for k, (batch, chosen) in enumerate(with_trials(self.batches), 1):
+            if batch is first or not chosen:
                 continue
             if reader is not None:
                 _refuse_misread(reader, batch, reader.random_factors(), f"on batch {k}")
@@ -478,7 +474,7 @@ class Network(MultiObjective):
         along a random direction tell; in float32 these would be too rough, and another value at the point tells noise
         alone. A gradient may be wrong on some batches only (a branch for long inputs, a last batch of another size):
         they are tried in the same pass, the first ``TRIED`` and then fewer and fewer, the k-th with probability
-        ``TRIED / k``.
+        ``TRIED / k``. One takes two values and a direction, about as long as its gradient.
         """
         rng = np.random.default_rng()
         tried, fault = 0, None

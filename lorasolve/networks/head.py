@@ -9,8 +9,9 @@ import numpy as np
 
 from .._support.validate import Array, as_callable, as_index_array, as_iterable, shown
 from ..objectives.softmax import Softmax
+from ._passes import with_trials
 from ._torch import as_model, as_torch_dtype, evaluating, moved, require_torch, stand_ins
-from .losses import CrossEntropy, as_the_model_means, plain_outputs, plain_targets
+from .losses import CrossEntropy, as_the_model_means, plain_outputs, plain_targets, require_own_mean
 
 # More classes than this are not taken from the labels: an identifier in their place, say.
 MOST_CLASSES = 1_000_000
@@ -63,9 +64,8 @@ def features(
     Z: list[Array] = []
     y: list[Array] = []
     with torch.no_grad(), evaluating(model, cast, dtype):
-        for batch in as_iterable(batches, "batches"):
+        for batch, tried in with_trials(as_iterable(batches, "batches")):
             batch = moved(batch, dtype, device)
-            first = batch if first is None else first
             if embed is None:
                 head, rows, answer = _through_last_layer(model, batch)
             else:
@@ -73,6 +73,9 @@ def features(
             rows, found = _checked(rows, targets(batch), Z)
             if embed is None and not _answers(head, rows, answer):
                 raise ValueError(_why_no_head(model, head))
+            if embed is None and labels is None and first is not None and tried:
+                require_own_mean(CrossEntropy(), CrossEntropy(), model, batch)
+            first = batch if first is None else first
             Z.append(rows.double().cpu().numpy())
             y.append(found.cpu().numpy())
     if not Z:

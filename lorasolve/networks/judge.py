@@ -18,11 +18,12 @@ from ..certificates import Certificate, certify
 from ..landscape import SecondOrder, second_order
 from ..multi import MultiProblem
 from ..problem.blocks import Pairs, as_finite_pairs, as_pairs, joint_norm
+from ._passes import with_trials
 from ._stored import coarse_factors, rounded_at_random
 from ._torch import REPEATABLE, differentiating, processes, require_torch
 from .adapted import narrowed
 from .affine_outputs import outputs_are_affine
-from .gradients import TRIED, Network
+from .gradients import Network
 from .linearize import require_outputs, tangent_problem
 from .losses import OutputLoss, as_outputs, bend_of
 from .tangent import TangentCertificate, ratio, tangent_certificate
@@ -308,14 +309,13 @@ class _Case:
     def _bend(self) -> str:
         """Where a loss whose outputs are seen is found not to be convex; empty if nowhere.
 
-        What it is may rest on the targets: batches are tried as gradients are, the k-th with probability ``TRIED / k``.
+        What it is may rest on the targets: batches are tried as gradients are.
         """
         loss, found = self.network.loss_of_samples, ""
         if isinstance(loss, OutputLoss):
-            rng = np.random.default_rng()
             with require_torch().no_grad(), self.network.evaluating(self.network.tensors(self.point)):
-                for k, batch in enumerate(self.network.moved_batches(), 1):
-                    if rng.random() * k < TRIED:
+                for batch, chosen in with_trials(self.network.moved_batches()):
+                    if chosen:
                         found = bend_of(loss, as_outputs(loss.outputs(self.network.model, batch)), loss.targets(batch))
                     if found:
                         break

@@ -149,6 +149,9 @@ def test_features_refuse_a_network_whose_own_loss_is_another():
     batch = {"x": torch.randn(8, 5), "labels": torch.arange(8) % 2}
     with pytest.raises(ValueError, match="expected the mean of CrossEntropy to be the model's own loss"):
         features(Weighted(), [batch])
+    one_class = batch | {"labels": torch.zeros(8, dtype=torch.int64)}
+    with pytest.raises(ValueError, match="expected the mean of CrossEntropy to be the model's own loss on each batch"):
+        features(Weighted(), [one_class, batch])
     assert features(Weighted(), [batch], labels=lambda b: b["labels"]).shape == (2, 6)
 
 

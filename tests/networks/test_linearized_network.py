@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import math
 import pathlib
 import runpy
 import sys
@@ -398,12 +399,20 @@ class ByHand(Rows):
 )
 def test_a_network_without_derivatives_along_a_direction_is_refused(function, words):
     model, batches = ByHand(function), [(x, y[:, None].expand(-1, 4)) for x, y in rows()]
-    network = Network(model, CrossEntropy(), batches)
-    with pytest.raises(ValueError, match=words):
-        LinearizedNetwork(network, factors(network))
+    for unit in (1.0, 1e-9):
+        network = Network(model, CrossEntropy(lambda m, b, unit=unit: unit * m(b[0])), batches)
+        with pytest.raises(ValueError, match=words):
+            LinearizedNetwork(network, factors(network))
     # What only shows after the training does not lose it.
     end = fine_tune(model, CrossEntropy(), batches, 0.02, max_calls=30, tangent_solve=True).verdict
     assert end.solved is None and words in end.premises[-1]
+
+
+def test_a_network_below_a_head_of_zeros_is_linearised_as_the_constant_that_it_is():
+    network = Network(Rows(), CrossEntropy(lambda m, b: 0.0 * m(b[0])), rows())
+    tangent = LinearizedNetwork(network, factors(network))
+    value, gradients = tangent.value_and_grad(updates(network, 3))
+    assert value == pytest.approx(math.log(3.0), rel=1e-14) and not any(g.any() for g in gradients)
 
 
 def test_a_network_that_is_not_linearised_is_no_tangent_problem():

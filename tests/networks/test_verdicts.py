@@ -458,7 +458,9 @@ def test_the_lam_that_a_run_had_is_told_where_another_is_given():
         torch.cat([CrossEntropy()(model, batch) for batch in data()]).sum().backward()
         optimizer.step()
     reason = judge(model, CrossEntropy(), data(), k * LAM).reason
-    told = re.search(r"For lam = (\S+) in place of 0.48 the .* all but stationary \(the gradient is (\S+) of lam", reason)
+    told = re.search(
+        r"For lam = (\S+) in place of 0.48 the .* all but stationary \(the gradient is (\S+) of lam", reason
+    )
     assert told and float(told[1]) == pytest.approx(LAM, rel=0.01)
     model.double().zero_grad()
     batches = [(x.double(), y) for x, y in data()]
