@@ -63,7 +63,7 @@ class Algebra:
     """The symbols of one check, their signs, shapes and assumptions, and how to calculate with them."""
     def __init__(self, check):
         self.signs, self.matrices, self.forms = parts = [check[kind] for kind in SYMBOLS]
-        require(len({*FUNCTIONS}.union(*parts)) == sum(map(len, (FUNCTIONS, *parts))), "a name of two symbols, or of a function")
+        require(len({*FUNCTIONS}.union(*parts)) == sum(map(len, (FUNCTIONS, *parts))), "a name has two meanings")
         require(all(sign in SIGNS for sign in self.signs.values()), f"signs are {', '.join(SIGNS)}")
         equations = [[read(side) for side in pair] for a in check["assumptions"] for pair in a["equations"]]
         known = [p for p in check.get("premises", {}).values() if p["relation"] == "==" and not p["source"]]
