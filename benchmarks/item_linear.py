@@ -58,8 +58,8 @@ def torch_constant(W0, Z, Y):
 COMMON, EARLY, CHANGED, WHOLE = 20, 1_000, 1_536, 13_000
 # The share of the multiply-adds that is left over a whole run of gd.
 SHARE = (CHANGED + (WHOLE - CHANGED) / 3) / WHOLE
-# The share of the changes that gd_mixed multiplies in one.
-MULTIPLIED = 1_788 / WHOLE
+# The share of the changes that gd_mixed multiplies in one, and in its first iterations.
+MULTIPLIED, MULTIPLIED_EARLY = 1_788 / WHOLE, 516 / EARLY
 
 step = Item(
     "S2",
@@ -108,7 +108,7 @@ def _ours(optimizer, iterations):
 
 
 step.peer("lorasolve gd_mixed", ours=True, needs="numba", limit_part=MULTIPLIED / 2)(_ours("MixedGD", WHOLE))
-step.peer("lorasolve gd_mixed, its first 1000", needs="numba", limit_part=0.5)(_ours("MixedGD", EARLY))
+step.peer("lorasolve gd_mixed, its first 1000", needs="numba", limit_part=MULTIPLIED_EARLY / 2)(_ours("MixedGD", EARLY))
 step.peer("lorasolve gd", needs="numba", limit_part=SHARE)(_ours("GD", WHOLE))
 step.peer("lorasolve gd, its first 1000", needs="numba")(_ours("GD", EARLY))
 

@@ -118,7 +118,7 @@ def reduce(directions, change):
 
 @kernel(inner=True, symbol=True, fastmath=FAST)
 def combine(shares, products, total):
-    """Add the combination of products (4, size), or of the directions themselves, to ``total``."""
+    """Add the combination of products (4, size) to ``total``."""
     s0, s1, s2, s3 = shares[0], shares[1], shares[2], shares[3]
     p0, p1, p2, p3 = products[0], products[1], products[2], products[3]
     if s1 == s2 == s3 == 0:
@@ -139,7 +139,8 @@ def forget(directions):
 @kernel(inner=True, symbol=True)
 def restore(directions, change):
     """Add to a change what was subtracted, and forget the directions."""
-    combine(directions.shares, directions.changes, change)
+    for i in range(KEPT):
+        _subtract(-directions.shares[i], directions.changes[i], change)
     forget(directions)
 
 

@@ -356,7 +356,7 @@ def _move(new_At, Bt, rest_A, rest_B, At, own_Bt):
             own_Bt[q * n + j] = Bt[q, j] - rest_B[q * n + j]
 
 
-@kernel(inner=True, symbol=True)
+@kernel(inner=True)
 def _advance(data):
     """Advance the products by combinations of earlier ones, up to what may be left out, or else of what is new too."""
     exact, increments, along_A, along_B = data.exact.products, data.increments, data.along_A, data.along_B
