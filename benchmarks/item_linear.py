@@ -74,7 +74,8 @@ step = Item(
     "which S is diagonal and C upper triangular, a third of the multiply-adds, which its limit counts; the "
     "time of finding the bases is spread over the 13,000 iterations after which the run has converged. Full-batch "
     "loops as people write them compute W0 Z in each iteration, two thirds of their time; the goals were set beside "
-    "those and stand at the loops that are given the constant.",
+    "those and stand at the loops that are given the constant. In four runs torch took 765 to 824 times as long, given "
+    "the constant, and JAX, whose time differs most, 180 to 327 times.",
 )
 
 

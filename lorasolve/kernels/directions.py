@@ -18,12 +18,6 @@ KEPT = 4
 # What is left of a change that need not be multiplied, relative to it: it is part of the next change, so that what is
 # left out does not add up. Points of 768 x 768 are as near to those of exact products at 1e-6 as at 1e-5.
 NEGLIGIBLE = 3e-6
-# Directions that have saved fewer products than this are followed by so many calls without any: looking for them in
-# vain takes a tenth longer on 256 x 256 at rank 32.
-WORTH, REST = 2, 100
-# Places in the counts: how many directions there are, how many products they have saved, and for how many calls there
-# are to be none.
-HELD, SAVED, PAUSE = 0, 1, 2
 
 
 class Directions(NamedTuple):
@@ -47,41 +41,6 @@ def room(size: int) -> Any:
     numbers = aligned(KEPT * size, np.float32).reshape(KEPT, size)
     numbers[:] = 0
     return numbers
-
-
-@kernel(inner=True)
-def are_full(counts):
-    """Return whether there is no room for a direction; where those that there are saved little, a pause begins."""
-    if counts[HELD] < KEPT:
-        return False
-    if counts[SAVED] < WORTH:
-        counts[PAUSE] = REST
-    counts[HELD] = counts[SAVED] = 0
-    return True
-
-
-@kernel(inner=True)
-def next_slot(counts):
-    """Return the place of a new direction."""
-    counts[HELD] += 1
-    return counts[HELD] - 1
-
-
-@kernel(inner=True)
-def pause(counts):
-    """Return whether no directions are to be used in this call."""
-    if counts[PAUSE] == 0:
-        return False
-    counts[PAUSE] -= 1
-    counts[HELD] = 0
-    return True
-
-
-@kernel(inner=True)
-def copy(x, out):
-    """Write ``out = x``."""
-    for k in range(x.size):
-        out[k] = x[k]
 
 
 @kernel(inner=True, symbol=True, fastmath=FAST)
@@ -129,25 +88,21 @@ def combine(shares, products, total):
             total[k] += s0 * p0[k] + s1 * p1[k] + s2 * p2[k] + s3 * p3[k]
 
 
-@kernel(inner=True)
-def forget(directions):
-    """Leave no direction."""
-    directions.squares[:] = 0
-    directions.shares[:] = 0
-
-
 @kernel(inner=True, symbol=True)
 def restore(directions, change):
     """Add to a change what was subtracted, and forget the directions."""
     for i in range(KEPT):
         _subtract(-directions.shares[i], directions.changes[i], change)
-    forget(directions)
+    directions.squares[:] = 0
+    directions.shares[:] = 0
 
 
 @kernel(inner=True, symbol=True)
 def keep(directions, slot, change):
     """Make a change a direction, of which it has all: nothing is left of it."""
-    copy(change, directions.changes[slot])
+    kept = directions.changes[slot]
     directions.squares[slot] = _inner(change, change)
     directions.shares[slot] = 1
-    change[:] = 0
+    for k in range(change.size):
+        kept[k] = change[k]
+        change[k] = 0

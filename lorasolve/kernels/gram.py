@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import directions
-from .evaluate import evaluate
 from .jit import FAST, kernel
 from .oracle import implements
 from .parts import each_part
@@ -29,6 +28,11 @@ COLUMNS = 256
 # Exact products are this many calls apart: after 3000 iterations on 180 x 180 and 512 x 512 points are then off by
 # 6e-9 to 3e-8 relative, with 100 by 3e-9 to 3e-8, without any by 5e-7.
 REFRESH = 200
+# Directions that have saved fewer products than this are followed by so many calls without any: looking for them in
+# vain takes a tenth longer on 256 x 256 at rank 32.
+WORTH, CALLS_OF_PAUSE = 2, 100
+# Places in the counts of directions.
+HELD, SAVED, PAUSE = 0, 1, 2
 # The diagonal of S is left to dot products in blocks of this many rows, so that the rest starts at whole registers; so
 # does what is left of rows that begin with zeros.
 DIAGONAL = 16
@@ -93,7 +97,8 @@ class MixedGramData(NamedTuple):
     """Data in float64, the products of the float32 increments, and the number of calls since exact products.
 
     Increments along the directions of earlier ones have combinations of their products ``SB`` and ``CA`` (4, r' n) and
-    ``CB`` (4, r' m); ``counts`` are those of ``directions.py``.
+    ``CB`` (4, r' m); ``counts`` says how many directions are held, how many products they have saved, and for how many
+    calls there are to be none.
     """
 
     exact: GramData
@@ -109,7 +114,14 @@ class MixedGramData(NamedTuple):
     def exactly(self, A: Any, B: Any, GB: Any, GtA: Any) -> float:
         """Write ``G B`` and ``G^T A`` and return ``f``, exactly; increments go on from there."""
         self.refresh(A, B)
-        return evaluate(self, A, B, GB, GtA)
+        self.calls[0] = 1
+        given, rank = self.exact.products, A.shape[1]
+        CB = given.CBt.reshape(-1, given.m)[:rank].T
+        SB, CtA = (flat.reshape(-1, given.n)[:rank].T for flat in (given.SBt, given.CtAt))
+        K, L = B.T @ SB, A.T @ A
+        np.subtract(A @ K, CB, out=GB)
+        np.subtract(SB @ L, CtA, out=GtA)
+        return float(self.exact.f0 + 0.5 * np.vdot(K, L) - np.vdot(A, CB))
 
     def refresh(self, A: Any, B: Any) -> None:
         """Make the next call, at this point, exact; increments go on from there.
@@ -129,7 +141,7 @@ class MixedGramData(NamedTuple):
         SBt[:rank], CBt[:rank], CtAt[:rank] = (S @ B).T, (C @ B).T, (C.T @ A).T
         # Directions met where a step went too far may be no numbers.
         self.along_A.squares[:] = self.along_B.squares[:] = 0
-        self.counts[[directions.HELD, directions.SAVED]] = 0
+        self.counts[[HELD, SAVED]] = 0
         self.calls[0] = 0
 
     @property
@@ -329,7 +341,7 @@ def _take(products, A, Bt):
         products.CtAt[k] = 0
 
 
-@kernel(inner=True, fastmath=FAST)
+@kernel(inner=True, symbol=True, fastmath=FAST)
 def _increments(A, Bt, At, own_Bt, dAt, dBt, new_At):
     """Write in float32 how the factors differ from those of the products, and ``A`` transposed."""
     m, r = A.shape
@@ -345,7 +357,7 @@ def _increments(A, Bt, At, own_Bt, dAt, dBt, new_At):
             dBt[q * n + j] = np.float32(Bt[q, j] - own_Bt[q * n + j])
 
 
-@kernel(inner=True, fastmath=FAST)
+@kernel(inner=True, symbol=True, fastmath=FAST)
 def _move(new_At, Bt, rest_A, rest_B, At, own_Bt):
     """Make the factors of the products the new ones, but for what is left of the increments."""
     r, n = Bt.shape
@@ -360,23 +372,31 @@ def _move(new_At, Bt, rest_A, rest_B, At, own_Bt):
 def _advance(data):
     """Advance the products by combinations of earlier ones, up to what may be left out, or else of what is new too."""
     exact, increments, along_A, along_B = data.exact.products, data.increments, data.along_A, data.along_B
-    if directions.pause(data.counts):
-        directions.forget(along_A)
-        directions.forget(along_B)
+    counts = data.counts
+    if counts[PAUSE] > 0:
+        counts[PAUSE] -= 1
+        counts[HELD] = 0
+        along_A.squares[:] = 0
+        along_B.squares[:] = 0
     known_A = directions.reduce(along_A, increments.At)
     known_B = directions.reduce(along_B, increments.Bt)
     if known_A and known_B:
-        data.counts[directions.SAVED] += 1
+        counts[SAVED] += 1
     else:
-        if directions.are_full(data.counts):
+        if counts[HELD] == directions.KEPT:
             directions.restore(along_A, increments.At)
             directions.restore(along_B, increments.Bt)
-        slot = directions.next_slot(data.counts)
-        SB, CA = data.SB[slot], data.CA[slot]
+            if counts[SAVED] < WORTH:
+                counts[PAUSE] = CALLS_OF_PAUSE
+            counts[HELD] = counts[SAVED] = 0
+        slot = counts[HELD]
+        counts[HELD] += 1
+        SB, CB, CA = data.SB[slot], data.CB[slot], data.CA[slot]
         SB[:] = 0
+        CB[:] = 0
         CA[:] = 0
         _multiply(increments, increments.share, SB, CA)
-        directions.copy(increments.CBt, data.CB[slot])
+        _add(increments.CBt, CB)
         directions.keep(along_A, slot, increments.At)
         directions.keep(along_B, slot, increments.Bt)
     directions.combine(along_B.shares, data.SB, exact.SBt)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from lorasolve.kernels import directions
+from lorasolve.kernels import directions, gram
 from lorasolve.kernels.evaluate import evaluate
 from lorasolve.kernels.jit import kernel
 from lorasolve.objectives import LinearFineTuning
@@ -91,7 +91,7 @@ def test_what_is_left_out_does_not_add_up():
         walk.off()
     # Once the part of one change is left out, and all of them would be 150 times as much.
     assert worst < 1e-2 * 3 * directions.NEGLIGIBLE
-    assert walk.data.counts[directions.SAVED] > 0
+    assert walk.data.counts[gram.SAVED] > 0
 
 
 @pytest.mark.parametrize("saved", [0, 5])
@@ -105,17 +105,17 @@ def test_directions_that_save_nothing_are_left_alone_for_a_while(saved):
         U, V = walk.change()
         walk.step(1e-3 * U, 1e-3 * V)
         walk.off()
-        assert walk.data.counts[directions.PAUSE] == 0
+        assert walk.data.counts[gram.PAUSE] == 0
     for _ in range(directions.KEPT if saved else directions.KEPT + 1):
         U, V = walk.change()
         walk.step(1e-3 * U, 1e-3 * V)
         walk.off()
-    assert walk.data.counts[directions.PAUSE] == directions.REST
+    assert walk.data.counts[gram.PAUSE] == gram.CALLS_OF_PAUSE
     for k in range(10):
         walk.step(1e-3 * U, 1e-3 * V)
         assert walk.off() < 3e-8
-        assert walk.data.counts[directions.PAUSE] == directions.REST - 1 - k
-    walk.data.counts[directions.PAUSE] = 0
+        assert walk.data.counts[gram.PAUSE] == gram.CALLS_OF_PAUSE - 1 - k
+    walk.data.counts[gram.PAUSE] = 0
     walk.step(1e-3 * U, 1e-3 * V)
     walk.off()
     walk.lose_the_data()
