@@ -23,13 +23,15 @@ def magnitude_bound(problem: Problem) -> float:
     Raises
     ------
     ValueError
-        If the objective states no lower bound.
+        If the objective states no lower bound, and for an adapter whose update is not ``s A B^T``: what that minimises
+        has no ``F``.
 
     Notes
     -----
     Source: main paper, section 7 (proofs/magnitude_bound).
     """
-    low = as_instance(problem, "problem", Problem).objective.facts.lower_bound
+    as_instance(problem, "problem", Problem).require_low_rank("magnitude_bound")
+    low = problem.objective.facts.lower_bound
     if low is None:
         raise ValueError(
             f"problem: {problem.objective.label} states no lower bound; accepted: an objective whose "

@@ -118,6 +118,16 @@ def padded(P: Array, s: Array, Q: Array, r: int) -> tuple[Array, Array]:
     return A, B
 
 
+def require_trained_factors(problem: Problem) -> None:
+    """Refuse what is no problem, and adapters whose update is not ``s A B^T`` with both factors trained."""
+    as_instance(problem, "problem", Problem).require_low_rank("landscape")
+    if problem.trainable is not None:
+        raise ValueError(
+            "landscape: the theorems are about two trained factors; the adapter freezes one of them "
+            f"({problem.adapter!r})"
+        )
+
+
 def canonical(problem: Problem, A: Any, B: Any, scale: float | None = None) -> Point:
     """Return the point in the normal form; ``scale`` is the ``s`` of its update, by default that of the problem.
 
@@ -128,13 +138,7 @@ def canonical(problem: Problem, A: Any, B: Any, scale: float | None = None) -> P
     ValueError
         If the adapter's update is not ``s A B^T`` with both factors trained, or a factor has another shape.
     """
-    as_instance(problem, "problem", Problem)
-    problem.require_low_rank("landscape")
-    if problem.trainable is not None:
-        raise ValueError(
-            "landscape: the theorems are about two trained factors; the adapter freezes one of them "
-            f"({problem.adapter!r})"
-        )
+    require_trained_factors(problem)
     pairs = problem.checked_factors(A, B, np.float64)
     for pair in pairs:
         for name, factor in zip("AB", pair):

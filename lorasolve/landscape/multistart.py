@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._support.keywords import names_keywords
-from .._support.validate import MOST_DRAWS, as_choice, as_instance, as_integer, as_iterable, as_number
+from .._support.validate import MOST_DRAWS, as_choice, as_integer, as_iterable, as_number
 from ..engine import StoppingRule, solve
 from ..method import Method
 from ..monitor import rule_of
@@ -20,6 +20,7 @@ from ..optimizers import Optimizer
 from ..problem import Problem
 from ..problem.natural_units import natural_size
 from ..status import Status
+from .canonical import require_trained_factors
 from .constants import Constants
 from .escapes import keeps_problem
 from .judge import verdict
@@ -149,10 +150,10 @@ def census(
     Raises
     ------
     ValueError, TypeError
-        For numbers out of range, a scale given twice, and for a method that changes the adapter or the decay, or
-        merges.
+        For adapters whose update is not ``s A B^T`` with both factors trained, numbers out of range, a scale given
+        twice, and for a method that changes the adapter or the decay, or merges.
     """
-    as_instance(problem, "problem", Problem)
+    require_trained_factors(problem)
     starts = as_integer(starts, "starts", 1, MOST_DRAWS)
     scales = [as_number(scale, "scales", 0.0, open_low=True) for scale in as_iterable(scales, "scales")]
     if not scales:

@@ -362,7 +362,7 @@ class Problem:
             raise ValueError(f"{what}: {reason}")
 
     def critical_lam(self) -> float:
-        """Return ``s ||grad f(0)||_2``, the least ``lam`` at which ``X = 0`` is optimal.
+        """Return ``s ||grad f(0)||_2``, the least ``lam`` at which ``X = 0`` minimises ``F`` for convex ``f``.
 
         A weight decay to begin with is a tenth of it, which is what the command line takes.
         """

@@ -475,6 +475,27 @@ def test_a_method_of_another_problem_has_points_of_that(method):
             act(problem, 1, method=method)
 
 
+@pytest.mark.parametrize(
+    ("adapter", "why"), [("sora", "needs an adapter with X = s A B"), ("lora:frozen=A", "two trained")]
+)
+def test_a_census_of_another_update_is_refused_before_anything_runs(adapter, why):
+    problem = denoising()[0].replace(adapter=adapter)
+    with pytest.raises(ValueError, match=f"^landscape: .*{why}"):
+        landscape.census(problem, 1, method="no such method")
+
+
+def test_no_norm_is_bounded_where_it_is_not_penalised():
+    """A magnitude of DoRA costs no decay: ``4 I`` is fitted, of nuclear norm 12, where the bound was ``8/50``."""
+    task = ls.objectives.LinearFineTuning(np.eye(3), np.eye(3), 5.0 * np.eye(3))
+    problem = ls.Problem(task, rank=1, lam=50.0, adapter="dora")
+    theta = problem.join(np.zeros((3, 1)), np.zeros((3, 1)), np.full(3, 5.0))
+    assert problem.value_and_grad(theta, np.empty_like(theta)) == 0.0
+    assert np.array_equal(problem.update(theta), 4.0 * np.eye(3))
+    with pytest.raises(ValueError, match=r"^magnitude_bound: needs an adapter with X = s A B"):
+        landscape.magnitude_bound(problem)
+    assert landscape.magnitude_bound(problem.replace(adapter="lora")) == pytest.approx(8.0 / 50.0)
+
+
 def test_the_lowest_point_of_a_line_is_on_the_side_that_goes_down():
     problem, U, s, V = denoising()
     A, B = point_of(U, s, V, (1, 2), 0.0, 3)
