@@ -9,6 +9,7 @@ import numpy as np
 
 from ..problem.blocks import Pairs
 from .adapted import AdaptedLayer
+from .tangent import ratio
 
 # The losses of a batch with given factors in their layers, and with their products in the weights, which the layers of
 # the numbers have alone.
@@ -29,12 +30,10 @@ class Reader:
     base : torch.Tensor
         Losses of a batch without updates. Where updates fit a batch its losses are rounding, and tell nothing beside
         these.
-    precision : str
-        Of the evaluation.
     """
 
-    def __init__(self, layers: Sequence[AdaptedLayer], losses_of: LossesOf, base: Any, precision: str) -> None:
-        self.layers, self._losses_of, self._precision = layers, losses_of, precision
+    def __init__(self, layers: Sequence[AdaptedLayer], losses_of: LossesOf, base: Any) -> None:
+        self.layers, self._losses_of = layers, losses_of
         self._usual = float(base.square().mean()) ** 0.5
 
     def random_factors(self) -> Pairs:
@@ -51,25 +50,35 @@ class Reader:
                 B[layer.still] = 0.0
         return factors
 
-    def misread(self, batch: Any, factors: Pairs) -> list[str]:
+    def refuse_misread(self, batch: Any, factors: Pairs, precision: str, where: str) -> None:
+        """Refuse layers that compute something else on a batch, in a network that is exact to ``precision``."""
+        wrong = self._misread(batch, factors, AS_READ[precision])
+        if wrong:
+            raise ValueError(
+                f"model: {', '.join(wrong)}: expected W x + scaling * lora_B lora_A x, got something else {where} (a "
+                "scaling by another name, an operation between the factors, a weight that holds the update or is read "
+                "past its layer, as that of out_proj by MultiheadAttention? an update that some inputs do without? a "
+                "loss that reads the factors itself? a penalty on them is what lam is, and what the model says without "
+                "adapters, as of a reference model, goes into the batches as numbers)"
+            )
+
+    def _misread(self, batch: Any, factors: Pairs, share: float) -> list[str]:
         """Return the layers that compute something else on a batch, those of all where none does so by itself.
 
-        None where noise explains it, which is told where gradients are tried.
+        None where rounding, of up to ``share``, or noise explains it, which is told where gradients are tried.
         """
         everything = range(len(self.layers))
-        if not self._differ(batch, factors, everything) or self._is_noisy(batch, factors):
+        if not self._off(batch, factors, everything) > share or self._noise(batch, factors) > share:
             return []
-        alone = [self.layers[k].name for k in everything if self._differ(batch, factors, [k])]
+        alone = [self.layers[k].name for k in everything if self._off(batch, factors, [k]) > share]
         return alone or [layer.name for layer in self.layers]
 
-    def _differ(self, batch: Any, factors: Pairs, chosen: Sequence[int]) -> bool:
-        found, expected = self._losses_of(batch, factors, chosen)
-        return self._are_apart(found, expected)
+    def _off(self, batch: Any, factors: Pairs, chosen: Sequence[int]) -> float:
+        return self._difference(*self._losses_of(batch, factors, chosen))
 
-    def _is_noisy(self, batch: Any, factors: Pairs) -> bool:
-        one, two = (self._losses_of(batch, factors, ())[0] for _ in range(2))
-        return self._are_apart(one, two)
+    def _noise(self, batch: Any, factors: Pairs) -> float:
+        return self._difference(*(self._losses_of(batch, factors, ())[0] for _ in range(2)))
 
-    def _are_apart(self, found: Any, expected: Any) -> bool:
+    def _difference(self, found: Any, expected: Any) -> float:
         size = max(float(found.norm()), float(expected.norm()), self._usual * len(found) ** 0.5)
-        return float((found - expected).norm()) > AS_READ[self._precision] * size
+        return ratio(float((found - expected).norm()), size)

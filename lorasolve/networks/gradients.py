@@ -97,8 +97,8 @@ class Network(MultiObjective):
     precision : str
         To which a value is exact: ``dtype``, or "float32" where ``below`` is not empty.
     below : tuple of str
-        Floating types of a lower precision through which the loss of the first batch depends on the weights all the
-        same (compiled code, casts outside of torch's own functions).
+        Floating types of a lower precision through which the losses depend on the weights all the same (compiled code,
+        casts outside of torch's own functions), on the first batch or on later ones that were tried.
     extremes : tuple of float
         The least and the largest loss of a sample, where the gradient was taken last.
     labels_in_place : bool
@@ -214,26 +214,37 @@ class Network(MultiObjective):
             )
         reader = None
         if self.point is not None:
-            reader = Reader(self.layers, self._both_ways, one, self.precision)
-            _refuse_misread(reader, first, reader.random_factors(), "on the first batch")
+            reader = Reader(self.layers, self._both_ways, one)
+            reader.refuse_misread(first, reader.random_factors(), self.precision, "on the first batch")
             # What levels off, or begins, at large factors alone.
-            _refuse_misread(reader, first, self.point, "on the first batch with the factors that it holds")
+            held = "on the first batch with the factors that it holds"
+            reader.refuse_misread(first, self.point, self.precision, held)
         self.off_in_training = self._off_in_training_mode(first, reader)
         return first, reader
 
     def _check_later_batches(self, first: Any, reader: Reader | None, given: Any) -> None:
         """Refuse layers, and a loss, that are others on later batches: a branch for long inputs, padding left out.
 
-        All are tried of the first ones, and then fewer and fewer.
+        Casts of theirs count as those of the first do. All are tried of the first ones, and then fewer and fewer.
         """
         base = self.tensors(self.zeros())
         for k, (batch, chosen) in enumerate(with_trials(self.batches), 1):
             if batch is first or not chosen:
                 continue
+            self.below = tuple(sorted({*self.below, *self._types_below(batch)}))
             if reader is not None:
-                _refuse_misread(reader, batch, reader.random_factors(), f"on batch {k}")
+                reader.refuse_misread(batch, reader.random_factors(), self.precision, f"on batch {k}")
             with require_torch().no_grad(), self.evaluating(base):
                 require_own_mean(given, self.loss_of_samples, self.model, self._moved(batch))
+        self.below = self._below_somewhere()
+
+    def _below_somewhere(self) -> tuple[str, ...]:
+        """Return :attr:`below` by the batches of all processes, which have to go the same way from here."""
+        torch = require_torch()
+        types = {kind for kind in vars(torch).values() if isinstance(kind, torch.dtype) and kind.is_floating_point}
+        names = sorted(map(_name, types))
+        seen = self.over_processes(np.array([float(name in self.below) for name in names]))
+        return tuple(name for name, count in zip(names, seen) if count)
 
     def _first_batch(self, tensors: dict[str, Any]) -> Any:
         """Return the first batch that has a loss: nothing shows in one without samples or labels."""
@@ -650,18 +661,6 @@ class Network(MultiObjective):
 
     def _natural_length(self) -> float:
         return self._length
-
-
-def _refuse_misread(reader: Reader, batch: Any, factors: Pairs, where: str) -> None:
-    wrong = reader.misread(batch, factors)
-    if wrong:
-        raise ValueError(
-            f"model: {', '.join(wrong)}: expected W x + scaling * lora_B lora_A x, got something else {where} (a "
-            "scaling by another name, an operation between the factors, a weight that holds the update or is read past "
-            "its layer, as that of out_proj by MultiheadAttention? an update that some inputs do without? a loss that "
-            "reads the factors itself? a penalty on them is what lam is, and what the model says without adapters, as "
-            "of a reference model, goes into the batches as numbers)"
-        )
 
 
 def _lengths(batch: Any) -> set[int]:

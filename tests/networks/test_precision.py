@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from torch_networks import CASTS, LAM, Casting, Net, data, factors  # noqa: E402
+from torch_networks import CASTS, LAM, Casting, Coarse, CoarseOfMany, Net, data, factors  # noqa: E402
 
 from lorasolve.networks import (  # noqa: E402
     CrossEntropy,
@@ -219,24 +219,13 @@ def test_casts_within_a_model_do_not_lower_the_precision_or_are_told(cast):
     assert network.differences is None
 
 
-class Coarse(Net):
-    """A network with a part in half precision, by a cast that no evaluation in float64 takes out."""
-
-    kind = None
-
-    def forward(self, x):
-        h = torch.tanh(self.first(x)) + 16.0
-        h = h if self.kind is None else h.type(self.kind).to(h.dtype)
-        return self.head(torch.tanh(self.second(h - 16.0)).mean(1))
-
-
 @pytest.mark.parametrize("kind", ["BFloat16", "Half"])
 def test_what_half_precision_rounds_off_is_not_certified(kind):
     """Its values were told to be within 1e-5 of an optimum, and were off from the network's own by more."""
     model = Coarse()
     best = fine_tune(model, CrossEntropy(), data(), LAM, max_calls=400)
     assert best.verdict.kind == "tangent_optimal"
-    model.kind = f"torch.{kind}Tensor"
+    model = Coarse(kind)
     start = Network(Coarse(), CrossEntropy(), data()).point
     worse = [(2.0 * A, 2.0 * B) for A, B in best.factors]
     for point, others in ((best.factors, []), (start, []), (worse, [best.factors])):
@@ -245,6 +234,23 @@ def test_what_half_precision_rounds_off_is_not_certified(kind):
         assert {"BFloat16": "bfloat16", "Half": "float16"}[kind] in verdict.reason
     off = abs(judge(model, CrossEntropy(), data(), LAM, factors=best.factors).F - best.verdict.F)
     assert off > 1e-5 * best.verdict.F
+
+
+@pytest.mark.parametrize(("kind", "name"), [("BFloat16", "bfloat16"), ("Half", "float16"), ("", "float32")])
+def test_casts_on_later_batches_count_as_those_on_the_first(kind, name):
+    """They were not seen, and what they round off was told to be a gradient that the loss contradicts."""
+    best = fine_tune(Coarse(), CrossEntropy(), data(), LAM, max_calls=400)
+    verdicts = []
+    for model, batches in ((Coarse, data()), (CoarseOfMany, data()), (CoarseOfMany, [data()[0]])):
+        model = model(kind)
+        network = Network(model, CrossEntropy(), batches)
+        assert network.below == ((name,) if len(batches) == 2 else ())
+        verdicts.append(judge(model, CrossEntropy(), batches, LAM, factors=best.factors))
+    first, later, without = verdicts
+    assert later.kind == first.kind and later.level == first.level
+    assert later.premises == first.premises != without.premises
+    assert later.kind == ("inconclusive" if kind else "tangent_optimal")
+    assert not kind or name in later.reason
 
 
 def test_casts_in_the_backward_pass_do_not_lower_the_precision():

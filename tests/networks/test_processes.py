@@ -11,7 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from torch_networks import LAM, Net, data, mean_of_a_batch  # noqa: E402
+from torch_networks import LAM, CoarseOfMany, Net, data, mean_of_a_batch  # noqa: E402
 
 from lorasolve.networks import CrossEntropy, LoRAMonitor, Network, judge  # noqa: E402
 
@@ -74,6 +74,24 @@ def test_processes_that_share_the_data_give_the_verdict_of_all(tmp_path, monkeyp
         assert found["kind"] == whole["kind"]
         assert found["certificate"]["F"] == pytest.approx(whole["certificate"]["F"], rel=1e-12)
         assert found["relative_gap"] == pytest.approx(whole["relative_gap"], rel=1e-9)
+
+
+def share_casts(rank, size, folder):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=size)
+    torch.set_num_threads(1)
+    verdict = judge(CoarseOfMany("BFloat16"), CrossEntropy(), [data()[rank]], LAM)
+    with open(f"{folder}/{rank}.json", "w") as file:
+        json.dump(verdict.to_dict(), file)
+    leave()
+
+
+def test_casts_in_one_process_hold_the_verdict_of_all(tmp_path, monkeypatch):
+    """The process whose batch is cast asked the other nothing, which waited for it."""
+    monkeypatch.syspath_prepend(str(pathlib.Path(__file__).parents[2]))
+    torch.multiprocessing.spawn(share_casts, (2, str(tmp_path)), nprocs=2)
+    for rank in (0, 1):
+        found = json.loads((tmp_path / f"{rank}.json").read_text())
+        assert found["kind"] != "tangent_optimal" and "in parts in bfloat16" in found["premises"][-1]
 
 
 def watch_shards(rank, size, folder):
