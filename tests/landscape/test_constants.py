@@ -224,6 +224,38 @@ def test_a_constant_that_is_attained_is_attained_within_the_radius():
     assert math.tanh(D) / D - 1e-9 <= found.rsc_high < 0.9
 
 
+@pytest.mark.parametrize("radius", [1.05, 1.2, 1.4])
+def test_alpha_of_a_quadratic_is_attained_at_the_edge_of_the_ball(radius):
+    # f(X) = (tr X)^2 / 2 about X* = I of order 2. X = t b a^T of trace p = t a^T b <= t is at the distance
+    # sqrt(t^2 - 2 p + 2), and <I, E>^2/||E||^2 = (2 - p)^2/||E||^2 is least where that is D and p = t = 1 + e.
+    f = ls.objectives.MatrixSensing(np.eye(2)[None], np.zeros(1))
+    e = math.sqrt(radius**2 - 1.0)
+    found = landscape.restricted_constants(f, np.eye(2), 1, radius)
+    alpha = ((1.0 - e) / radius) ** 2
+    # From five starts the search ends near it: it follows the edge of the ball, and does not stop there.
+    assert alpha * (1.0 - 1e-9) <= found.rsc_high <= 1.25 * alpha
+
+
+class Asked(LogCosh):
+    """Remembers where it was asked."""
+
+    def __init__(self):
+        self.points = []
+
+    def value_and_grad(self, X):
+        self.points.append(X.copy())
+        return super().value_and_grad(X)
+
+
+@pytest.mark.parametrize("by", ["sampled", "searched"])
+def test_matrices_are_drawn_within_the_radius_and_of_the_rank(by):
+    f, X_star, D = Asked(), np.outer([1.0, 2.0, 0.0, -1.0], [0.5, 0.0, 1.0]), 0.7
+    landscape.restricted_constants(f, X_star, 2, D, by=by, samples=50)
+    assert len(f.points) > 50
+    assert max(np.linalg.norm(X - X_star) for X in f.points) <= D * (1.0 + 1e-12)
+    assert max(np.linalg.svd(X, compute_uv=False)[2] for X in f.points) < 1e-12
+
+
 @pytest.mark.parametrize("radius", [1.0, 1.05, 1.2, 1.4])
 def test_beta_is_not_attained_at_a_minimizer_of_higher_rank_than_is_admitted(radius):
     # f(X) = (tr X)^2 / 2 about X* = I of order 2, matrices of rank 1. Those within D of I are t b a^T with
