@@ -264,7 +264,7 @@ def theorem_a(s: Spectra, rsc: float, rsm: float, known: Known) -> TheoremFindin
         worst = k * t * t + a + k
         if _less(c * k * t, worst):
             return finding("global", f"t = {t:.6g}: k t^2 - c k t + a + k = {worst - c * k * t:.6g} > 0")
-    elif _less(t * (c - 2.0) * k, float(a)):
+    elif _less(c * k * t, 2.0 * k * t + a):
         return finding("global", f"t = {t:.6g} < a/((c - 2) k) = {a / ((c - 2.0) * k):.6g}")
     upper = numbers["upper distance bound"]
     if _less(upper, s.distance):
@@ -404,7 +404,7 @@ def theorem_3(s: Spectra, rsc: float, rsm: float, known: Known, eps: float | Non
         return near((s.delta + math.sqrt(max(root, 0.0))) / (c - 1.0), f"c = {c:.6g} > 1")
     if c == 1.0 or constant <= 0.0:
         return finding("not excluded", f"c = {c:.6g} <= 1: the lower bound on the distance is empty", "distance bound")
-    bound = (-s.delta + math.sqrt(root)) / (1.0 - c)
+    bound = constant / (s.delta + math.sqrt(root))
     numbers["distance bound"] = bound
     text = f"c = {c:.6g} < 1: a point that is not global is at least {bound:.6g} from X*, this one {s.distance:.6g}"
     return finding("not excluded", text)

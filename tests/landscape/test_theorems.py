@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -87,6 +88,30 @@ def test_a_minimizer_that_is_not_the_given_one_is_not_called_global_by_theorems_
             assert found.text.endswith("so the premises cannot all hold") == (X_star is other)
 
 
+@pytest.mark.parametrize("ulps", [-1, 0, 1])
+@pytest.mark.parametrize("size", [1.0, 1.01, 4.0])
+def test_no_theorem_concludes_anything_from_the_rounding_of_a_constant(size, ulps):
+    """At ``r = r*`` and ``beta = 2 alpha`` no point is excluded: ``t = 1/size`` has to be ``>= 0/0``."""
+    e1, e2 = np.eye(3)[:, :1], math.sqrt(size) * np.eye(3)[:, 1:2]
+    point = Spectra.of(e2, e2, e1 @ e1.T, 1)
+    rsc = 1.0 + ulps * np.finfo(float).eps
+    for theorem in (theorem_1, theorem_a):
+        assert theorem(point, rsc, 2.0, Known.CERTIFIED).conclusion == "not excluded"
+
+
+@pytest.mark.parametrize("share", [0.5, 1e-3, 1e-9, 2.0**-52])
+def test_the_distance_bound_of_theorem_3_is_the_root_of_its_quadratic(share):
+    # c = 1 - share; the root >= 0 of share o^2 + 2 delta o = tail^2 - delta^2 - 2 sigma_{r*} nu, which is 0.11.
+    point = spectra(delta=0.3, nu=0.025)
+    found = theorem_3(point, 1.0, 4.0 / (1.0 - share), Known.CERTIFIED)
+    root = Fraction(found.numbers["distance bound"])
+    residual = (1 - Fraction(found.numbers["c"])) * root**2 + 2 * Fraction(0.3) * root
+    assert float(residual) == pytest.approx(0.11, rel=1e-12)
+    for nearer, conclusion in ((0.999, "inconclusive"), (1.001, "not excluded")):
+        at = replace(point, distance=nearer * float(root))
+        assert theorem_3(at, 1.0, 4.0 / (1.0 - share), Known.CERTIFIED).conclusion == conclusion
+
+
 @pytest.mark.parametrize("distance", [0.0, 1e-6, 0.5, 3.0])
 def test_no_theorem_calls_a_point_global_that_is_not_the_minimizer_it_is_told_of(distance):
     point = least(distance=distance)
@@ -101,7 +126,8 @@ def test_theorem_b_by_hand():
     # r = 2, r* = 1: beta2 (beta - alpha) < 2 alpha beta sqrt 2; at alpha = 1, beta = 9 the limit is 18 sqrt 2/8.
     limit = 18.0 * math.sqrt(2.0) / 8.0
     assert theorem_b(spectra(), (1.0, 9.0), 0.999 * limit, Known.CERTIFIED).conclusion == "inconclusive"
-    assert theorem_b(spectra(), (1.0, 9.0), limit, Known.CERTIFIED).conclusion == "not excluded"
+    at_limit = theorem_b(spectra(), (1.0, 9.0), limit, Known.CERTIFIED)
+    assert at_limit.conclusion == "not excluded" and f"beta2 = {limit:.6g} >= " in at_limit.text
     assert theorem_b(least(), (1.0, 9.0), 9.0, Known.CERTIFIED).conclusion == "global"
     # With beta2 = beta it is 1 + 2 sqrt 2, and with equal curvatures nothing is spurious.
     for kappa, conclusion in ((3.82, "inconclusive"), (3.83, "not excluded")):
