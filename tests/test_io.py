@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import itertools
 import json
 import os
 import pathlib
@@ -134,6 +135,8 @@ def test_however_a_file_is_written(tmp_path: pathlib.Path, name: str, text: str,
             r"line 1: 'timestamp' seems to be a time, .*--columns",
         ),
         ("1,2,964982703\n1,3,964982704\n", TextFormat(), r"r\.csv: the third field of each line, .* may be a time"),
+        # 1 January 1991 and 2 January 2001 in milliseconds
+        ("1,2,662688000000\n1,3,978393600000\n", TextFormat(), r"the third field of each line, .* may be a time"),
         (
             "u;i;plays\na;x;1,234\na;y;999\n",
             TextFormat(),
@@ -202,6 +205,16 @@ def test_of_several_lines_of_an_entry_the_last_or_the_mean_counts(tmp_path, monk
     # At so large a weight X = 0 is optimal, and f there is half the sum of squares.
     row = json.loads(capsys.readouterr().out)["rows"][0]
     assert row["fun"] == pytest.approx(0.5 * sum(value**2 for value in values.values()), abs=1e-9)
+
+
+@pytest.mark.parametrize("labels", [("abcde", "xy"), ("ab", "vwxyz")])
+def test_entries_of_tall_and_wide_files_are_told_apart(tmp_path, labels) -> None:
+    whole = {(row, col): float(k) for k, (row, col) in enumerate(itertools.product(*labels))}
+    lines = [f"{row},{col},{value}\n" for (row, col), value in whole.items()]
+    (tmp_path / "r.csv").write_text("".join([*lines, lines[3]]))
+    ratings = read_ratings(tmp_path / "r.csv", TextFormat(duplicates="last"))
+    found = zip(ratings.row_labels[ratings.rows].tolist(), ratings.col_labels[ratings.cols].tolist())
+    assert dict(zip(found, ratings.values.tolist())) == whole
 
 
 def test_what_is_no_rule_for_several_lines_of_an_entry(tmp_path) -> None:

@@ -71,6 +71,13 @@ class SparseMeasurements(Measurements):
         return (self.M @ spread).toarray()
 
     def squared_norm(self) -> float:
+        squares = self.M.astype(np.float64, copy=False).power(2)
+        # Of single entries, such as ratings, and of sums of others' entries the spectrum is the lengths of columns or
+        # rows, so crowded that an iteration takes minutes.
+        if np.diff(self.M.indptr).max() <= 1:
+            return float(squares.sum(axis=0).max())
+        if np.bincount(self.M.indices).max() <= 1:
+            return float(squares.sum(axis=1).max())
         return squared_norm(LinearMap(self.M.shape, lambda V: self.M @ V, lambda U: self.Mt @ U), self.M.data)
 
     def description(self) -> Entries:

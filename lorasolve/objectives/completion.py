@@ -45,6 +45,10 @@ class MatrixCompletion(Objective):
     ------
     ValueError
         For positions outside ``shape``, an entry given twice, non-finite values or empty data.
+
+    Notes
+    -----
+    All entries weigh alike. With weights of their own they are sparse measurements of :class:`MatrixSensing`.
     """
 
     name = "completion"

@@ -6,7 +6,13 @@ import pytest
 import scipy.sparse
 from numpy.testing import assert_allclose
 
-from lorasolve.objectives import DenseReference, MatrixSensing, _dense_measurements, _rank_one_measurements
+from lorasolve.objectives import (
+    DenseReference,
+    MatrixSensing,
+    _dense_measurements,
+    _rank_one_measurements,
+    _sparse_measurements,
+)
 
 M_ROWS, N_COLS, COUNT, RANK = 6, 4, 15, 2
 KINDS = ("dense", "rank-one", "sparse")
@@ -317,3 +323,19 @@ def test_sparse_matrices_that_are_none_are_refused():
         getattr(given, broken)[place] = value
         with pytest.raises(ValueError, match="measurements: is no valid sparse matrix"):
             MatrixSensing(given, np.ones(3), shape=(2, 3))
+
+
+@pytest.mark.parametrize("form", ["single entries", "single entries, each measured twice", "entries of no other"])
+def test_measurements_of_orthogonal_rows_or_columns_have_their_largest_length(form, monkeypatch):
+    # By singular values of the dense matrix; the spectrum is too crowded for an iteration, which of 100,000 ratings
+    # had not ended after minutes.
+    rng = np.random.default_rng(5)
+    count, width = 12, 2 if form == "entries of no other" else 1
+    place = rng.permutation(M_ROWS * N_COLS)[: count * width]
+    M = np.zeros((count, M_ROWS * N_COLS))
+    M[np.repeat(np.arange(count), width), place] = rng.uniform(0.5, 3.0, place.size)
+    if "twice" in form:
+        M = np.vstack([M, rng.uniform(0.5, 3.0, (count, 1)) * (M > 0)])
+    objective = MatrixSensing(scipy.sparse.csr_array(M), np.ones(len(M)), shape=(M_ROWS, N_COLS))
+    monkeypatch.setattr(_sparse_measurements, "squared_norm", None)
+    assert objective.smoothness == pytest.approx(np.linalg.norm(M, 2) ** 2 / len(M), rel=1e-13, abs=0.0)
