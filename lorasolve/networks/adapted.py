@@ -57,6 +57,8 @@ class AdaptedLayer:
         The lengths, ``out`` of them, that DoRA gives the rows of ``W + scale A B^T``; None without it.
     invoked : bool
         Whether the update acts after invocation tokens alone, as aLoRA's does.
+    compressed : bool
+        Whether training takes another gradient of ``lora_A``, that of compressed inputs, as VeLoRA does.
     stacked : bool
         Whether the weight is a parameter that ``target_parameters`` of PEFT adapts, or an expert's part of one. The
         module is one that holds it, and no part of the model.
@@ -73,6 +75,7 @@ class AdaptedLayer:
     kept: str | None = None
     magnitude: Any = field(default=None, repr=False)
     invoked: bool = False
+    compressed: bool = False
     stacked: bool = False
 
     @property
@@ -558,6 +561,7 @@ def _of_peft(name: str, module: Any, adapter: str, config: Any) -> list[AdaptedL
         "lora_B" if linear and keeps_lora_B(initialization) else None,
         magnitudes[adapter].weight if adapter in magnitudes else None,
         getattr(config, "alora_invocation_tokens", None) is not None,
+        adapter in getattr(module, "lora_velora_embed", ()),
     )
     return [found]
 

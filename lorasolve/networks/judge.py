@@ -487,6 +487,8 @@ class _Case:
             steps += f", in evaluation mode: with the dropout of training mode ({dropped}) the objective is another"
         elif self.network.off_in_training:
             steps += ", in evaluation mode: in training mode the model computes something else"
+        if any(layer.compressed for layer in self.network.layers):
+            steps = "More steps with VeLoRA, whose gradient is that of compressed inputs, need not end that"
         if half_frozen(self.network):
             steps = "With one factor frozen, more steps need not end that"
         why = self._worse_than_no_update(found) or self._of_stored_factors(found) or steps

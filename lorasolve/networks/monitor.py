@@ -253,6 +253,12 @@ class LoRAMonitor:
                 "factors are trained: step is to be called after backward() and before zero_grad(), with the model "
                 "that is trained (and gradient checkpointing may need enable_input_require_grads())"
             )
+        compressed = [layer.name for layer in layers if layer.compressed]
+        if compressed:
+            self._warn(
+                "VeLoRA takes gradients of lora_A of compressed inputs: grad, stationarity and lam_hat are those of "
+                f"its run, not of the loss, in {in_short(compressed)}"
+            )
         left_out = [] if self.history else left_out_by_fast_path(as_model(model), layers)
         if left_out:
             self._warn(

@@ -184,6 +184,8 @@ def _about_the_factors(network: Network) -> list[str]:
             left_out_by_fast_path(network.model, layers)
         ),
         "both factors are free in the objective, and its gradient counts both, though frozen:": half_frozen(network),
+        "the gradient is exact, where VeLoRA takes that of compressed inputs in training, and comes to rest where that "
+        "one vanishes:": in_short([layer.name for layer in layers if layer.compressed]),
         "held fixed here though trained:": _trained_beside(network),
     }
     return [f"{text} {names}" for text, names in said.items() if names]

@@ -30,6 +30,8 @@ _REMARKS = {
     "arrow_config": "Arrow: the update is routed among several adapters",
     "ensure_weight_tying": "ensure_weight_tying: tied layers share their factors, which are counted in each of them "
     "(not those of PEFT 0.18, which leaves them apart)",
+    "velora_config": "VeLoRA: in training the gradient of lora_A was that of compressed inputs, so that a run that has "
+    "come to rest need not be stationary",
     "trainable_token_indices": "trainable_token_indices: rows of the embedding were trained in full",
 }
 # Initializations that move the base weight, so that the product is not the change from the original one.
@@ -41,7 +43,6 @@ _WITHOUT_EFFECT = {
     "lora_ga_config", "megatron_config", "megatron_core", "modules_to_save", "orth_reg_weight", "peft_type",
     "peft_version", "qalora_group_size", "r", "rank_pattern", "revision", "runtime_config", "target_modules",
     "target_parameters", "target_r", "task_type", "tfinal", "tinit", "total_step", "use_dora", "use_rslora",
-    "velora_config",
 }  # fmt: skip
 
 _PATTERN_LENGTH = 1000

@@ -679,6 +679,38 @@ def test_a_factor_that_mica_did_not_train_is_frozen_in_a_model_that_is_loaded_to
     assert verdict.kind == "not_converged" and "With one factor frozen, more steps need not end that" in verdict.reason
 
 
+@pytest.mark.skipif(not hasattr(peft.tuners.lora.config, "VeloraConfig"), reason="this PEFT has no VeLoRA")
+def test_where_velora_comes_to_rest_more_steps_of_it_are_not_advised(tmp_path):
+    """The gradient of its training vanishes there, and that of the objective does not."""
+    torch.manual_seed(0)
+    velora = peft.tuners.lora.config.VeloraConfig(num_groups=2, init_type="random")
+    settings = peft.LoraConfig(r=2, target_modules=["0"], init_lora_weights=False, velora_config=velora)
+    model = peft.get_peft_model(torch.nn.Sequential(torch.nn.Linear(8, 3)), settings).double()
+    x, y = torch.randn(20, 8, dtype=torch.float64), torch.arange(20) % 3
+    trained = [part for part in model.parameters() if part.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=0.2, weight_decay=LAM)
+    monitor = LoRAMonitor(LAM)
+
+    def gradient(training):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model.train(training)(x), y).backward()
+        return torch.cat([(part.grad + LAM * part.detach()).flatten() for part in trained]).norm().item()
+
+    for _ in range(2000):
+        gradient(training=True)
+        optimizer.step()
+    assert 1e3 * gradient(training=True) < gradient(training=False)
+    gradient(training=True)
+    monitor.step(model)
+    assert any("VeLoRA" in text for text in monitor.warnings)
+    verdict = judge(model, CrossEntropy(), [(x, y)], LAM)
+    assert verdict.certificate.grad_norm == pytest.approx(gradient(training=False), rel=1e-6)
+    assert verdict.kind == "not_converged" and "More steps with VeLoRA" in verdict.reason
+    assert any("VeLoRA" in premise for premise in verdict.premises)
+    model.save_pretrained(tmp_path)
+    assert any("VeLoRA" in remark for remark in diagnose(tmp_path).remarks)
+
+
 def test_updates_that_a_fast_path_leaves_out_are_judged_and_named():
     """In evaluation mode an encoder layer of torch reads the weights within PEFT's layers: no update is seen."""
     torch.manual_seed(0)
