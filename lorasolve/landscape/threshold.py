@@ -92,7 +92,8 @@ def sharp_threshold(A: ArrayLike, B: ArrayLike, X_star: ArrayLike, lam: float = 
     A, B : array_like of shapes (m, r), (n, r)
         The point; ``m n <= 36``.
     X_star : array_like of shape (m, n)
-        The global minimizer of ``F``, different from ``A B^T``.
+        The global minimizer of ``F``, different from ``A B^T`` and of rank at most ``r``: of a larger one it cannot be
+        reached, and the point may be the best of its rank.
     lam : float
         Weight decay over the least curvature, >= 0.
     tol : float
@@ -105,7 +106,8 @@ def sharp_threshold(A: ArrayLike, B: ArrayLike, X_star: ArrayLike, lam: float = 
     Raises
     ------
     ValueError
-        If ``A B^T = X_star``, sizes do not agree or are too large, or the solver fails.
+        If ``A B^T = X_star``, the rank of ``X_star`` exceeds ``r``, sizes do not agree or are too large, or the solver
+        fails.
 
     Notes
     -----
@@ -123,6 +125,9 @@ def sharp_threshold(A: ArrayLike, B: ArrayLike, X_star: ArrayLike, lam: float = 
         refuse_huge(part, name)
     if np.allclose(A @ B.T, X_star, atol=1e-8 * float(np.abs(X_star).max())):
         raise ValueError("X_star: equals A B^T, so the point is not spurious")
+    r_star = numerical_rank(np.linalg.svd(X_star, compute_uv=False))
+    if r_star > A.shape[1]:
+        raise ValueError(f"X_star: expected a matrix of rank at most r = {A.shape[1]}, got one of rank {r_star}")
     # The threshold has no unit, the tolerances of the solver have one. With a power of 4 nothing is rounded.
     unit = 4.0 ** round(math.log(max(float(np.linalg.norm(X)) for X in (A @ B.T, X_star)), 4.0))
     root = math.sqrt(unit)

@@ -46,6 +46,15 @@ def test_thresholds_do_not_depend_on_the_unit(unit):
     assert found.kappa_high == pytest.approx(instance.boundary, abs=1e-4)
 
 
+def test_the_best_point_of_a_rank_is_no_spurious_one():
+    """``2 E11`` is nearest to ``diag(2, 1)`` of all matrices of rank 1 (Eckart and Young); the threshold was 1."""
+    a = np.array([[np.sqrt(2.0)], [0.0]])
+    X_star = np.diag([2.0, 1.0])
+    assert landscape.verdict(ls.Problem(ls.objectives.Denoising(X_star), rank=1), (a, a)).kind == "global"
+    with pytest.raises(ValueError, match=r"^X_star: expected a matrix of rank at most r = 1, got one of rank 2$"):
+        landscape.sharp_threshold(a, a, X_star)
+
+
 @pytest.mark.parametrize(("r", "r_star"), [(1, 1), (2, 1), (2, 2)])
 @pytest.mark.parametrize("lam", [0.0, 0.2])
 def test_threshold_of_the_sharp_instance_is_its_boundary(r, r_star, lam):
