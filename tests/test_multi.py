@@ -399,6 +399,28 @@ def test_a_list_of_pairs_is_a_point_as_the_two_sequences_are(targets):
     assert ls.landscape.verdict(problem, pairs).kind == "global"
 
 
+class Table:
+    """What holds numbers and is no array, as a data frame or a tensor."""
+
+    def __init__(self, M):
+        self.M = M
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.M, dtype)
+
+
+@pytest.mark.parametrize("of_them", [tuple, list])
+def test_updates_of_two_matrices_are_a_point_whatever_holds_their_numbers(targets, of_them):
+    """A tuple of two data frames was taken for the factors ``A`` and ``B``, and refused as such; not one of three."""
+    problem = MultiProblem(targets, ranks=1, lam=0.2)
+    X = [0.5 * M for M in targets.M]
+    value = sum(np.sum(x * x) / 2 + 0.2 * np.linalg.norm(x, "nuc") for x in X)
+    assert certify(problem, of_them(Table(x) for x in X)).value == pytest.approx(value, rel=1e-12)
+    factors = [scipy.linalg.svd(x, full_matrices=False) for x in X]
+    A, B = tuple(U * s for U, s, _ in factors), tuple(Vt.T for *_, Vt in factors)
+    assert problem.factored_convex_value(A, B) == pytest.approx(value, rel=1e-12)
+
+
 def test_the_factors_of_a_result_of_several_matrices_are_a_start_and_a_point(targets):
     """They were None, and a run from them began at the default start without a word."""
     problem = MultiProblem(targets, ranks=(4, 3), lam=0.7)

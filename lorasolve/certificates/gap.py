@@ -230,9 +230,9 @@ def as_factors(problem: Problem, point: Any, name: str = "point") -> Pairs:
     """Return float64 factors ``(s A_l, B_l)`` whose products are the updates ``X_l`` of the point."""
     if isinstance(point, Result) and (point.merged is not None or not point.problem.adapter.low_rank):
         point = point.X
-    # Two arrays are the factors of one matrix, or the updates of two.
+    # Two arrays are the factors of one matrix, or the updates of two; the factors of two come in sequences.
     pair = isinstance(point, tuple) and len(point) == 2
-    if pair and not (problem.several and isinstance(point[0], np.ndarray)):
+    if pair and not (problem.several and not isinstance(point[0], (list, tuple))):
         (A, B), scale, names = point, problem.scale, ("A", "B")
     elif hasattr(point, "A") and hasattr(point, "B"):
         scale = point.problem.scale if isinstance(point, Result) else 1.0
