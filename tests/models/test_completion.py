@@ -561,6 +561,13 @@ def test_command_line_from_ratings_to_predictions(tmp_path, monkeypatch, capsys)
     (tmp_path / "same.csv").write_text("a,x,5\na,y,5\nb,x,5\n")
     assert main(["complete", "same.csv"]) == 0
     assert "--lam not given: 1, and X = 0 is optimal at every one, as the means fit" in capsys.readouterr().err
+    # As the help says: 20 values below the critical one, from all folds and from ratings that are held out.
+    (tmp_path / "first.csv").write_text("".join((tmp_path / "ratings.csv").read_text().splitlines(True)[:-9]))
+    for choice in (["--folds", "2"], ["--held-out", "ratings.csv"]):
+        assert main(["complete", "first.csv", "--means", "none", "--json", *choice]) == 0
+        found = json.loads(capsys.readouterr().out)["validation"]
+        values = found["lams"] + found["untried"]
+        assert len(values) == len(set(values)) == 20 and max(values) <= least * (1 + 1e-12)
     for misplaced in (["--lams", "2", "0.1"], ["--lam", "2", "--folds", "3"]):
         assert main(["complete", "ratings.csv", *misplaced]) == 2
         assert re.search("--folds K (or --held-out FILE choose|chooses)", capsys.readouterr().err)
@@ -1091,6 +1098,8 @@ def test_rows_in_the_place_of_columns_are_told(tmp_path, monkeypatch, capsys) ->
         assert [line for line in capsys.readouterr().err.splitlines() if "header" not in line] == remarks
     assert main(["recommend", "m.npz", "--without", "turned.csv"]) == 0
     assert told.replace("bernd", "anna") in capsys.readouterr().err
+    assert main(["complete", "r.csv", "--lam", "0.1", "--test", "turned.csv"]) == 0
+    assert told.replace("bernd", "anna") in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("ids", "pair"), [("{}", "3.0,1"), ("{}.0", "3,1"), ("{}", "003,1"), ("-{}", "-3.0,1")])
@@ -1108,6 +1117,10 @@ def test_a_number_that_the_data_write_otherwise_is_told(tmp_path, capsys, ids, p
         "1 of 1 pairs have a label that was not in the data: means only",
         f"the row label {pair[:-2]!r} is {ids.format(3)!r} in the data; labels are compared as they are written",
     ]
+    (tmp_path / "test.csv").write_text(f"{pair},2\n{pair[:-2]},2,1\n")
+    command = ["complete", str(tmp_path / "ratings.csv"), "--lam", "1", "--test", str(tmp_path / "test.csv")]
+    assert main(command) == 0
+    assert "labels are compared as they are written" in capsys.readouterr().err
 
 
 def test_models_show_their_size_and_settings() -> None:
