@@ -557,6 +557,9 @@ def test_command_line_from_ratings_to_predictions(tmp_path, monkeypatch, capsys)
     assert main(["complete", "ratings.csv", "--means", "none"]) == 0
     least = np.linalg.norm(np.where(seen, M, 0.0), 2)
     assert f"--lam not given: {least / 10:.4g}, a tenth of" in capsys.readouterr().err
+    (tmp_path / "small.csv").write_text("a,x,0.5\nb,y,0.25\n")  # whose critical weight is 0.5
+    assert main(["complete", "small.csv", "--means", "none"]) == 0
+    assert "--lam not given: 0.05, a tenth of" in capsys.readouterr().err
     # A tenth of nothing would be 0, which is no weight.
     (tmp_path / "same.csv").write_text("a,x,5\na,y,5\nb,x,5\n")
     assert main(["complete", "same.csv"]) == 0
