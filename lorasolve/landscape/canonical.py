@@ -178,7 +178,8 @@ def canonical_result(problem: Problem, result: Result | ConvexResult | tuple[Any
                 f"result: the update of this run's adapter {ran.adapter.name!r} is not s A B^T; ask for "
                 "ls.certify(problem, result), which judges the update as a matrix"
             )
-        if np.abs(result.theta).max() > LARGEST_ENTRY:
+        # As a float: against an entry in float32 the limit is infinite, with a warning of NumPy's.
+        if float(np.abs(result.theta).max()) > LARGEST_ENTRY:
             expected = f"result: expected factors with entries up to {LARGEST_ENTRY:g} in size, this run went beyond: "
             if result.status is Status.DIVERGED:
                 raise DivergedError(expected + result.message, begin_again(result))

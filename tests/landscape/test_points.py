@@ -456,6 +456,16 @@ def test_a_converged_run_of_another_decay_is_continued(method):
     assert found.fun == pytest.approx(0.5 * np.sum((kept - s) ** 2) + 0.3 * kept.sum(), rel=1e-12)
 
 
+def test_an_escape_in_float32_reaches_the_closed_form_without_a_warning():
+    M = np.random.default_rng(3).standard_normal((4, 5)).astype(np.float32)
+    problem = ls.Problem(ls.objectives.Denoising(M), 4, 0.3)
+    found = landscape.escape(problem, (np.zeros((4, 4)), np.zeros((5, 4))))
+    s = np.linalg.svd(M.astype(np.float64), compute_uv=False)
+    kept = np.maximum(s - 0.3, 0.0)
+    assert found.theta.dtype == np.float32
+    assert found.fun == pytest.approx(0.5 * np.sum((kept - s) ** 2) + 0.3 * kept.sum(), rel=1e-6)
+
+
 def test_a_method_that_merges_has_points_of_another_problem():
     """It was refused after its first run, with the advice to ask for what a census does not ask."""
     problem = denoising()[0]
