@@ -1,5 +1,7 @@
 """Batched runs against single runs."""
 
+import time
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -125,3 +127,14 @@ def test_bad_input_names_the_argument():
         ls.solve_batch(["sensing"])
     with pytest.raises(ValueError, match="unknown optimizer"):
         ls.solve_batch([problem], "gradient")
+    for wrong in (2.5, np.zeros((2, 2)), {1, 2}):
+        with pytest.raises(TypeError, match="seed: expected one value or a list of them"):
+            ls.solve_batch(problem, seed=wrong)
+
+
+def test_seeds_may_be_an_array_and_the_time_is_that_of_the_call():
+    problem, stop = ls.Problem(objectives()["sensing"], 2, 0.1), ls.StoppingRule(max_iter=20)
+    began = time.perf_counter()
+    batch = ls.solve_batch(problem, GD(step_size=0.05), seed=np.arange(3), stop=stop)
+    assert 0.0 < batch.seconds <= time.perf_counter() - began
+    assert_same(batch, [problem] * 3, [GD(step_size=0.05)] * 3, None, [0, 1, 2], stop)
