@@ -8,7 +8,7 @@ import numpy as np
 
 from .._support.validate import Array
 from ..problem.blocks import Pairs
-from ._torch import require_torch
+from ._torch import name_of, require_torch
 from .gradients import Network
 
 
@@ -20,7 +20,7 @@ def coarse_factors(network: Network, point: Pairs) -> str:
         return ""
     types = {part.dtype for layer in network.layers for part in (layer.lora_A, layer.lora_B)}
     coarse = [each for each in types if torch.finfo(each).eps > torch.finfo(torch.float32).eps]
-    return ", ".join(sorted(str(each).removeprefix("torch.") for each in coarse))
+    return ", ".join(sorted(name_of(each) for each in coarse))
 
 
 def rounded_at_random(network: Network, point: Pairs, rng: np.random.Generator) -> Pairs:

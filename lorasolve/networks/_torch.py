@@ -309,6 +309,25 @@ def gradients_kept(losses: Any, leaves: Sequence[Any]) -> Iterator[None]:
             tensor.grad = gradient
 
 
+@contextlib.contextmanager
+def advising() -> Iterator[None]:
+    """Add to an error of a backward pass what a model may do in evaluation mode alone."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "inplace operation" in str(error):
+            error.add_note(
+                "The model runs in evaluation mode here. Where it keeps a cache there and writes to it, as RWKV does, "
+                "set model.config.use_cache = False."
+            )
+        raise
+
+
+def name_of(dtype: Any) -> str:
+    """Return the name of a type of torch."""
+    return str(dtype).removeprefix("torch.")
+
+
 def twice_differentiable() -> Any:
     """Return a context in which attention is computed from parts that can be differentiated twice, not in one piece."""
     from torch.nn.attention import SDPBackend, sdpa_kernel

@@ -8,7 +8,6 @@ pass through the first, exact to rounding.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,30 +18,28 @@ import numpy as np
 
 from .._support.validate import Array, as_array, as_callable, as_flag, as_iterable, as_number, shown
 from ..problem.blocks import Matrices, MultiObjective, Pairs, as_pairs, joint_norm
-from ._affine import floating_types
-from ._as_read import Reader
-from ._passes import TRIED, in_turn, with_trials
+from ._inspection import Inspection
+from ._parts import lengths_of
+from ._passes import TRIED, in_turn
 from ._torch import (
-    REPEATABLE,
+    advising,
     as_model,
     as_torch_dtype,
     backward,
     evaluating,
-    fields_of,
     gathered,
     gradients_kept,
     moved,
+    name_of,
     processes,
     reduced,
     require_torch,
     stand_ins,
     twice_differentiable,
 )
-from ._training_mode import training_without_dropout
 from ._wrong_gradients import AGREES, SHORTER, fault_of_gradient, fault_of_repetition, lost_gradients
 from .adapted import adapted_layers
-from .losses import CrossEntropy, SquareLoss, as_the_model_means, plain_outputs, require_own_mean
-from .tangent import ratio
+from .losses import CrossEntropy, SquareLoss
 
 # Relative difference of the mean losses of two passes over data in another order, with an absolute part for losses
 # near 0.
@@ -50,20 +47,6 @@ SAME_DATA = {"float64": (1e-6, 1e-12), "float32": (1e-3, 1e-5)}
 # Along how many directions a gradient must agree with the values of the first batch: one may lead across a kink, and
 # along one a wrong gradient agrees by chance (one of which half is lost, along one of some 900).
 AGREEING = 2
-
-
-@contextlib.contextmanager
-def _advising() -> Iterator[None]:
-    """Add to an error of a backward pass what a model may do in evaluation mode alone."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "inplace operation" in str(error):
-            error.add_note(
-                "The model runs in evaluation mode here. Where it keeps a cache there and writes to it, as RWKV does, "
-                "set model.config.use_cache = False."
-            )
-        raise
 
 
 class Network(MultiObjective):
@@ -162,22 +145,17 @@ class Network(MultiObjective):
             self.lower_bound = as_number(lower_bound, "lower_bound")
         self.n_samples: int | None = None
         self.labels_in_place = False
+        self.off_in_training = 0.0
         self.rows_a_number: tuple[int, int] | None = None
         self._counted: set[tuple[int, ...]] = set()
         self.extremes = math.inf, -math.inf
         self.differences: str | None = None
         self._differentiated = self._second_pass_tried = False
-        self._stored = {_name(layer.module.weight.dtype) for layer in self.layers}
+        self._stored = {name_of(layer.module.weight.dtype) for layer in self.layers}
         # All batches share what makes normalized weights of the leaves: a backward pass may not take it apart.
         self._shares = any(layer.magnitude is not None for layer in self.layers)
-        self._still = self._cast()
-        self._check_later_batches(*self._check_first_batch(), loss)
-
-    @cached_property
-    def _names(self) -> dict[int, str]:
-        """The names of the model's own parameters and buffers, by which they are."""
-        named = itertools.chain(self.model.named_parameters(), self.model.named_buffers())
-        return {id(tensor): name for name, tensor in named}
+        self.still = self._cast()
+        Inspection(self).of_all_batches()
 
     @property
     def stored(self) -> str:
@@ -187,7 +165,7 @@ class Network(MultiObjective):
     @property
     def precision(self) -> str:
         """To which a value is exact."""
-        return "float32" if self.below else _name(self.torch_dtype)
+        return "float32" if self.below else name_of(self.torch_dtype)
 
     def _cast(self) -> dict[str, Any]:
         """Return all tensors of the model that stand still, in the precision of the evaluation."""
@@ -198,157 +176,14 @@ class Network(MultiObjective):
                 still[layer.off] = torch.zeros_like(still[layer.off])
         return still
 
-    def _check_first_batch(self) -> tuple[Any, Reader | None]:
-        """Refuse what the first batch shows; return it, and what holds layers against their factors."""
-        base = self.tensors(self.zeros())
-        first = self._first_batch(base)
-        self.loss_of_samples = self._as_meant(first)
-        self.labels_in_place = self._takes_labels_in_place(first)
-        self.below = self._types_below(first)
-        one, two = (self._losses(first, base) for _ in range(2))
-        total, difference = abs(float(one.sum())), abs(float(one.sum() - two.sum()))
-        if difference > REPEATABLE[self.precision] * max(total, 1e-30):
-            raise ValueError(
-                f"loss: two evaluations of the first batch differ by {difference:.2g} of {total:.4g}; dropout and "
-                "other noise have to be off (the model is in evaluation mode; what else draws random numbers?)"
-            )
-        reader = None
-        if self.point is not None:
-            reader = Reader(self.layers, self._both_ways, one)
-            reader.refuse_misread(first, reader.random_factors(), self.precision, "on the first batch")
-            # What levels off, or begins, at large factors alone.
-            held = "on the first batch with the factors that it holds"
-            reader.refuse_misread(first, self.point, self.precision, held)
-        self.off_in_training = self._off_in_training_mode(first, reader)
-        return first, reader
-
-    def _check_later_batches(self, first: Any, reader: Reader | None, given: Any) -> None:
-        """Refuse layers, and a loss, that are others on later batches: a branch for long inputs, padding left out.
-
-        Casts of theirs count as those of the first do. All are tried of the first ones, and then fewer and fewer.
-        """
-        base = self.tensors(self.zeros())
-        for k, (batch, chosen) in enumerate(with_trials(self.batches), 1):
-            if batch is first or not chosen:
-                continue
-            self.below = tuple(sorted({*self.below, *self._types_below(batch)}))
-            if reader is not None:
-                reader.refuse_misread(batch, reader.random_factors(), self.precision, f"on batch {k}")
-            with require_torch().no_grad(), self.evaluating(base):
-                require_own_mean(given, self.loss_of_samples, self.model, self._moved(batch))
-        self.below = self._below_somewhere()
-
-    def _below_somewhere(self) -> tuple[str, ...]:
-        """Return :attr:`below` by the batches of all processes, which have to go the same way from here."""
-        torch = require_torch()
-        types = {kind for kind in vars(torch).values() if isinstance(kind, torch.dtype) and kind.is_floating_point}
-        names = sorted(map(_name, types))
-        seen = self.over_processes(np.array([float(name in self.below) for name in names]))
-        return tuple(name for name, count in zip(names, seen) if count)
-
-    def _first_batch(self, tensors: dict[str, Any]) -> Any:
-        """Return the first batch that has a loss: nothing shows in one without samples or labels."""
-        batches = iter(self.batches)
-        for first in batches:
-            rest = itertools.chain([first], batches)
-            try:
-                return next((batch for batch in rest if len(self._losses(batch, tensors))), first)
-            except IndexError as error:
-                error.add_note(
-                    f"The first batch holds {_shapes(first)}. Each tensor of a batch has a first dimension of samples "
-                    "(a DataLoader makes batches of the samples of a Dataset), and words have numbers that the model "
-                    "knows."
-                )
-                raise
-            except RuntimeError as error:
-                error.add_note(
-                    f"The network is evaluated in {_name(self.torch_dtype)}: so are its parameters, buffers and real "
-                    "inputs, and what the model or the loss holds beside these has to fit them. Where an operation is "
-                    "lacking in that precision: the experts of a model of transformers do without it after "
-                    "model.set_experts_implementation('eager'); dtype='float32' is the other way."
-                )
-                raise
-        raise ValueError("batches: there are none")
-
-    @_advising()
-    def _as_meant(self, first: Any) -> Any:
-        """Return the loss in the form that the model's own loss has, by the first batch that tells."""
-        leaves = [weight.requires_grad_() for weight in self.weights(self.zeros())]
-        with self.evaluating(self.with_weights(leaves)):
-            for batch in itertools.chain([first], self.batches):
-                found = as_the_model_means(self.loss_of_samples, self.model, self._moved(batch))
-                if found is not None:
-                    return found
-            losses = self.sample_losses(first)
-        if len(losses) and losses.isfinite().all():
-            raise ValueError(
-                f"loss: expected the mean of {type(self.loss_of_samples).__name__} to be the model's own loss, which "
-                "is not a number on any batch (no token has a label after it?); for another objective give "
-                "loss(model, batch) -> one number a sample"
-            )
-        return self.loss_of_samples
-
-    def _takes_labels_in_place(self, batch: Any) -> bool:
-        """Return whether logits of tokens are compared with the label of the same token, not with that of the next."""
-        loss = self.loss_of_samples
-        if type(loss) is not CrossEntropy or loss.outputs is not plain_outputs:
-            return False
-        with require_torch().no_grad(), self.evaluating(self.tensors(self.zeros())):
-            return bool(loss.outputs(self.model, self._moved(batch)).ndim > 2)
-
-    def _types_below(self, batch: Any) -> tuple[str, ...]:
-        """Return the floating types of a lower precision through which the losses depend on the weights."""
-        torch = require_torch()
-        weights = self.weights(self.zeros())
-        found = floating_types(self._losses_at(batch), weights)
-        eps = torch.finfo(self.torch_dtype).eps
-        return tuple(sorted(_name(dtype) for dtype in found if torch.finfo(dtype).eps > eps))
-
-    def _losses(self, batch: Any, tensors: dict[str, Any]) -> Any:
+    def losses(self, batch: Any, tensors: dict[str, Any]) -> Any:
+        """Return the losses of a batch in float64, with given tensors in the network, and without a gradient."""
         with require_torch().no_grad(), self.evaluating(tensors):
             return self.sample_losses(batch).double()
 
-    def _losses_at(self, batch: Any) -> Callable[[Sequence[Any]], Any]:
+    def losses_at(self, batch: Any) -> Callable[[Sequence[Any]], Any]:
         """Return the losses of a batch as a function of the adapted weights."""
-        return lambda weights: self._losses(batch, self.with_weights(weights))
-
-    def _off_in_training_mode(self, batch: Any, reader: Reader | None) -> float:
-        """Return :attr:`off_in_training`. Where updates are zero no noise or scale of theirs is seen."""
-        factors, chosen = ([], range(0)) if reader is None else (reader.random_factors(), range(len(self.layers)))
-        tensors = self._with_own_factors(factors, chosen)
-        expected = self._losses(batch, tensors)
-        # What training mode writes to is no longer needed.
-        written = {name: tensors[name].clone() for name, _ in self.model.named_buffers() if name in tensors}
-        # It may need other inputs, or answer otherwise; nothing is known of it then.
-        with contextlib.suppress(Exception), require_torch().no_grad(), self.evaluating({**tensors, **written}):
-            with training_without_dropout(self.model):
-                found = self.sample_losses(batch).double()
-            off = ratio(float((found - expected).norm()), float(expected.norm()))
-            return off if off > REPEATABLE[self.precision] else 0.0
-        return 0.0
-
-    def _both_ways(self, batch: Any, factors: Pairs, chosen: Sequence[int]) -> tuple[Any, Any]:
-        """Return the losses of a batch with the factors of some layers in them, and with their products in the weights.
-
-        The others have no update.
-        """
-        pairs = self.zeros()
-        for k in chosen:
-            pairs[k] = factors[k]
-        own = self._with_own_factors(factors, chosen)
-        return self._losses(batch, own), self._losses(batch, self.tensors(pairs))
-
-    def _with_own_factors(self, factors: Pairs, chosen: Sequence[int]) -> dict[str, Any]:
-        """Return all tensors of the network with factors in some layers, and without updates in the others."""
-        torch = require_torch()
-        weights = {layer.weight: layer.module.weight.detach().to(self.torch_dtype) for layer in self.layers}
-        own = {**self._still, **weights}
-        for k in chosen:
-            layer = self.layers[k]
-            for part, factor in zip((layer.lora_B, layer.lora_A), (factors[k][0], factors[k][1].T)):
-                there = torch.as_tensor(factor, dtype=self.torch_dtype, device=part.device)
-                own[self._names[id(part)]] = there.reshape(part.shape)
-        return own
+        return lambda weights: self.losses(batch, self.with_weights(weights))
 
     @property
     def point(self) -> Pairs | None:
@@ -381,27 +216,28 @@ class Network(MultiObjective):
 
     def with_weights(self, weights: Sequence[Any]) -> dict[str, Any]:
         """Return all tensors of the network with given adapted weights."""
-        return {**self._still, **{layer.weight: layer.computed(weight) for layer, weight in zip(self.layers, weights)}}
+        return {**self.still, **{layer.weight: layer.computed(weight) for layer, weight in zip(self.layers, weights)}}
 
     def moved_batches(self) -> Iterator[Any]:
         """Yield the batches on the device of the network and in its precision."""
         for batch in self.batches:
-            yield self._moved(batch)
+            yield self.moved(batch)
 
-    def _moved(self, batch: Any) -> Any:
+    def moved(self, batch: Any) -> Any:
+        """Return a batch on the device of the network and in its precision."""
         return moved(batch, self.torch_dtype, self.layers[0].module.weight.device)
 
     def sample_losses(self, batch: Any) -> Any:
         """Return the loss of each sample of a batch, checked."""
         torch = require_torch()
-        losses = self.loss_of_samples(self.model, self._moved(batch))
+        losses = self.loss_of_samples(self.model, self.moved(batch))
         if not isinstance(losses, torch.Tensor) or losses.ndim != 1:
             got = f"shape {tuple(losses.shape)}" if isinstance(losses, torch.Tensor) else type(losses).__name__
             raise ValueError(f"loss: expected one loss a sample, shape (n,) (reduction='none'), got {got}")
         if losses.is_complex():
             raise ValueError(f"loss: expected real numbers, got {losses.dtype}")
         if self.n_samples is None and len(losses):
-            self._counted.add((len(losses), *sorted(_lengths(batch))))
+            self._counted.add((len(losses), *sorted(lengths_of(batch))))
         return losses
 
     def _rows(self) -> tuple[int, int] | None:
@@ -496,14 +332,14 @@ class Network(MultiObjective):
             if fault is None and len(losses):
                 tried += 1
                 if rng.random() * tried < TRIED:
-                    at = self._losses_at(batch)
+                    at = self.losses_at(batch)
                     wrong = fault_of_gradient(at, losses, leaves, AGREEING if tried == 1 else 1) if exact else None
                     if wrong is not None or not exact:
                         fault = fault_of_repetition(at, losses, leaves, self.precision) or wrong
 
         return *self._pass(factors, attempt, progress), fault
 
-    @_advising()
+    @advising()
     def _pass(
         self, factors: Pairs, look: Callable[[Any, Any, Sequence[Any]], None], progress: bool = False
     ) -> tuple[float, tuple[Array, ...]]:
@@ -533,7 +369,7 @@ class Network(MultiObjective):
         return self._mean(total, sums)
 
     def _refuse_lost(self, batch: Any, losses: Any, weights: Sequence[Any], without: Sequence[int]) -> None:
-        lost = lost_gradients(self._losses_at(batch), losses, weights, without, self.precision)
+        lost = lost_gradients(self.losses_at(batch), losses, weights, without, self.precision)
         if lost:
             raise ValueError(
                 f"model: the loss depends on the weight of {', '.join(self.layers[k].name for k in lost)}, and no "
@@ -661,32 +497,3 @@ class Network(MultiObjective):
 
     def _natural_length(self) -> float:
         return self._length
-
-
-def _lengths(batch: Any) -> set[int]:
-    """Return the first dimensions of all tensors and arrays in a batch."""
-    parts = _parts(batch)
-    if parts is not None:
-        return set().union(*map(_lengths, parts.values()))
-    shape = getattr(batch, "shape", ())
-    return {int(shape[0])} if shape else set()
-
-
-def _shapes(batch: Any) -> str:
-    """Return the shapes of the tensors and arrays of a batch, by their names where they have some."""
-    parts = _parts(batch) or {}
-    shapes = [f"{name} {tuple(part.shape)}" for name, part in parts.items() if hasattr(part, "shape")]
-    return ", ".join(shapes) or shown(batch)
-
-
-def _parts(batch: Any) -> Mapping[Any, Any] | None:
-    """Return what is in a batch by its name or place, None for what holds no others."""
-    if isinstance(batch, Mapping):
-        return batch
-    if isinstance(batch, list | tuple):
-        return dict(enumerate(batch))
-    return fields_of(batch) if dataclasses.is_dataclass(batch) else None
-
-
-def _name(dtype: Any) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from .._support.validate import as_flag
 from ..peft_files.config import is_lost_in_loading
-from ._torch import processes, require_torch
+from ._torch import name_of, processes, require_torch
 from .adapted import left_out_by_fast_path, tied_elsewhere, without_ratio
 from .gradients import Network
 from .losses import CrossEntropy, OutputLoss, SquareLoss
@@ -63,7 +63,7 @@ class TrainingObjective:
     def premises(self) -> tuple[str, ...]:
         """Return what a verdict about this objective rests on, in words."""
         network = self.network
-        evaluated = str(network.torch_dtype).removeprefix("torch.")
+        evaluated = name_of(network.torch_dtype)
         if network.below:
             evaluated += f" but in parts in {', '.join(network.below)}, by casts of its own"
         return (
