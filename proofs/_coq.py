@@ -598,8 +598,8 @@ class Lemma:
         check = self.check
         if check["forms"]:
             raise CoqError("a bilinear form")
-        if check.get("bounds"):
-            raise CoqError("a bound of a function")
+        if check.get("bounds") or isinstance(check.get("sign"), list):
+            raise CoqError("a bound or a case of a function")
         scalars = [name for name in check["scalars"] if name not in self.sizes]
         found = ["(R : realFieldType)"]
         found += [f"({' '.join(identifier('d_', name) for name in sorted(self.sizes))} : nat)"] * bool(self.sizes)

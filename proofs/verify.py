@@ -1,9 +1,9 @@
 """A second checker of the theorems, which imports nothing of the package: `python -S proofs/verify.py [proofs.json]`.
 
 A check is accepted if what must vanish does; if each coefficient of its proof is non-negative by the signs of its
-symbols or one of BOUNDS and divides by nothing that may vanish; if each conclusion that it uses is another accepted
-check, without a circle, whose assumptions it makes, or prints and lists in `under`, or a fact that one shows, whose
-side conditions say all of these; if its label names the other facts; if assumptions and hypotheses hold at its witness.
+symbols, by BOUNDS, or in both CASES, and divides by nothing that may vanish; if each conclusion that it uses is another
+accepted check, without a circle, whose assumptions it makes, or prints and lists in `under`, or a fact that one shows,
+whose side conditions say all of these; if its label names the other facts; if all that it assumes holds at its witness.
 """
 import json
 import sys
@@ -16,7 +16,7 @@ BOUNDS |= {"1-cos(u)", "1+cos(u)", "1-sin(u)", "1+sin(u)", "Max(u,v)-u", "Max(u,
 SIGNS = {"positive": lambda x: x > 0, "nonnegative": lambda x: x >= 0, "real": lambda x: True}
 SIGNS["dimension"] = lambda x: x >= 1 and x % 1 == 0
 KINDS = {"identity": ("==",), "scalar": ("==", "<="), "implies": ("<=",), "sos": ("<=",)}
-SYMBOLS, ONE = ("scalars", "matrices", "forms"), {(): 1}
+SYMBOLS, ONE, CASES = ("scalars", "matrices", "forms"), {(): 1}, {"Abs": "u -u", "Max": "u v", "Min": "u v"}
 def require(condition, reason):
     if not condition: raise ValueError(reason)
 def read(text):  # read ``a*(b + 1/2)^2 - tr(A^T*B)``; a tree is a Fraction, a name, or (operation, part, ...)
@@ -39,8 +39,7 @@ def read(text):  # read ``a*(b + 1/2)^2 - tr(A^T*B)``; a tree is a Fraction, a n
         return tree
     tree = chain("+-", product)
     return tree if left == ["end"] and text.isascii() else require(False, f"cannot read {text!r} at {left[0]!r}")
-def names_in(tree):
-    return {tree} if isinstance(tree, str) else set().union(*map(names_in, tree[1:] if isinstance(tree, tuple) else ()))
+def names_in(e): return {e} if isinstance(e, str) else set().union(*map(names_in, e[1:] if type(e) is tuple else ()))
 def sides(part): return read(part["lhs"]), read(part["rhs"])
 # Polynomials: {monomial: int or Fraction}; a monomial is a sorted tuple of (unknown, exponent). In a matrix each has
 # one unknown ("word", letters), a letter being (name, transposed); the others commute with it. An int divides no int.
@@ -53,8 +52,7 @@ def times(a, b):
     products = ((added((dict(k), dict(q))), v * w) for k, v in a.items() for q, w in b.items())
     return added({tuple(sorted(powers.items())): value} for powers, value in products)
 def unknown(*what, exponent=1): return {((what, exponent),): 1} if exponent else ONE
-def split(polynomial, what):
-    for key, value in polynomial.items(): yield dict(key).get(what, 0), {tuple(p for p in key if p[0] != what): value}
+def split(p, what): return ((dict(k).get(what, 0), {tuple(u for u in k if u[0] != what): v}) for k, v in p.items())
 def words(matrix):  # yield (word, coefficient) for each term of a matrix
     for key, value in matrix.items():
         ((word,),) = [u[1:] for u, _ in key if u[0] == "word"]
@@ -142,8 +140,7 @@ class Algebra:
     def form(self, of, a, b):
         return added(times(times(c, d), unknown("form", of, *sorted((v, w)))) for v, c in words(a) for w, d in words(b))
     def scalar(self, tree, shape=None):
-        found, polynomial = self.value(tree)
-        return polynomial if found == shape else require(False, "a matrix of another shape, or in place of a scalar")
+        return require((v := self.value(tree))[0] == shape, "a matrix of another shape, or where a scalar is") or v[1]
     def value(self, tree):  # return (shape, polynomial) of a tree; the shape of a scalar is None
         if isinstance(tree, Fraction): return None, plus({}, {(): tree if tree % 1 else int(tree)})
         if isinstance(tree, str):
@@ -156,13 +153,11 @@ class Algebra:
         shape, a = self.value(tree[1])
         if tree[0] == "T": return shape[::-1], self.transposed(a)
         other, b = self.value(tree[2])
-        if tree[0] in "+-":
-            require(shape == other, "a sum of different shapes")
-            return shape, plus(a, b, 1 if tree[0] == "+" else -1)
+        require(tree[0] not in "+-" or shape == other, "a sum of different shapes")
+        if tree[0] in "+-": return shape, plus(a, b, 1 if tree[0] == "+" else -1)
         require(tree[0] == "*" or other is None, "division by a matrix")
-        if shape and other:
-            require(shape[1] == other[0], "a product whose shapes do not fit")
-            return (shape[0], other[1]), self.product(shape[0], a, b)
+        require(not shape or not other or shape[1] == other[0], "a product whose shapes do not fit")
+        if shape and other: return (shape[0], other[1]), self.product(shape[0], a, b)
         return shape or other, times(a, b if tree[0] == "*" else self.inverse(b))
     def call(self, name, *parts):
         require(FUNCTIONS.get(name) in (None, len(parts)), f"{name} has {len(parts)} arguments")
@@ -173,12 +168,11 @@ class Algebra:
         if name == "diff": return self.derivative(parts[0], int(parts[1]), *parts[2:])
         if name in self.forms: return None, self.form(name, *(self.scalar(part, self.shapes[name]) for part in parts))
         shapes, values = zip(*map(self.value, parts))
-        if name == "tr":
-            require(shapes[0] and shapes[0][0] == shapes[0][1], "the trace of what is not square")
-            return None, self.trace(shapes[0][0], values[0])
+        require(name != "tr" or (shapes[0] and shapes[0][0] == shapes[0][1]), "the trace of what is not square")
+        if name == "tr": return None, self.trace(shapes[0][0], values[0])
         if name in NUMBERS:  # known by what it is of
             require(not self.matrices and (name != "log" or self.sign(values[0]) == 1), f"no {name} of that")
-            return None, unknown("f", name, *map(repr, values))
+            return None, unknown("f", name, *sorted(repr(sorted(value.items())) for value in values))
         require(name in ("id", "zero") and all(map(self.is_size, parts)), f"{name} is no function of these")
         return (values[0], values[-1]), self.word(values[0], ()) if name == "id" else {}
     def tied(self, moving):  # what moves and what the assumptions tie to it: a definition only the name that it defines
@@ -270,7 +264,7 @@ def inner(a, b): return sum(x * y for p, q in zip(a, b) for x, y in zip(p, q))
 def exact(value): return list(map(exact, value)) if isinstance(value, list) else Fraction(value)
 def shown(check):  # require that a check follows from its own assumptions and premises
     algebra, premises = Algebra(check), check.get("premises", {})
-    rest, relation = ("-", *sides(check)[::-1]), check["relation"]
+    rest, rests, relation = ("-", *sides(check)[::-1]), [], check["relation"]
     require(relation in KINDS.get(check["kind"], ()) and rest[1] != rest[2], "no claim, or none of its kind")
     for t in (*algebra.meaning, *(s for part in (check, *premises.values()) for s in sides(part))): algebra.value(t)
     algebra.nonzero = algebra.divided  # the proof divides by what the statement divides by, and by what never vanishes
@@ -278,9 +272,10 @@ def shown(check):  # require that a check follows from its own assumptions and p
         gaps = {gap: put(read(bound), dict(zip("uv", map(read, of)))) for gap, (bound, *of) in check["bounds"].items()}
         others = {bound for bound, *_ in check["bounds"].values()} - BOUNDS
         require(not others | gaps.keys() & {*FUNCTIONS, *algebra.signs}, "that is no bound, or its name is taken")
-        rest = ("-", rest, put(read(check["sign"]), gaps))
         algebra.signs = {**algebra.signs, **dict.fromkeys(gaps, "nonnegative")}
-        require(algebra.nonnegative(read(check["sign"])), f"{check['sign']} is not provably >= 0")
+        ways = cases(rest, check["sign"])
+        require(all(algebra.nonnegative(sign) for _, sign in ways), f"{check['sign']} is not provably >= 0")
+        rests = [("-", claim, put(sign, gaps)) for claim, sign in ways]
     for name, p in premises.items():
         same = all(algebra.vanishes(("-", *pair)) for pair in zip(sides(p), sides(check)))
         require(p["source"] or p["facts"] or not same, f"the hypothesis {name} is the conclusion")
@@ -292,7 +287,7 @@ def shown(check):  # require that a check follows from its own assumptions and p
         for of in [read(factor["square"]) for factor in term["factors"] if "square" in factor]:
             tree = ("*", tree, ("call", "tr", ("*", ("T", of), of)) if algebra.value(of)[0] else ("^", of, 2))
         rest = ("-", rest, tree)
-    require(algebra.vanishes(rest), "what has to vanish does not")
+    require(all(map(algebra.vanishes, rests or [rest])), "what has to vanish does not")
     if premises or check["assumptions"]:
         algebra.witness({n: exact(v) for n, v in (check.get("witness") or require(0, "no witness")).items()}, premises)
 def entry(part, puts=()):  # return what an entry of `assumed` says after {symbol: text}, and what its name contains
@@ -300,7 +295,12 @@ def entry(part, puts=()):  # return what an entry of `assumed` says after {symbo
     name = kind.format(*part["texts"]) if "{" in kind else part["name"].split(" (")[0]
     return (part["kind"], *(put(read(text), by) for text in part["texts"])), "" if by and "{" in kind else name
 def relations(what): return set() if "{" in what[0] else set(zip(what[1::2], what[0].split(), what[2::2]))
-def put(tree, by): return (tree[0], *(put(t, by) for t in tree[1:])) if isinstance(tree, tuple) else by.get(tree, tree)
+def put(e, by): return by[e] if e in by else (e[0], *(put(t, by) for t in e[1:])) if isinstance(e, tuple) else e
+def cases(claim, sign):  # return what a claim is with each of the two in the place of a function that is one, and signs
+    if isinstance(sign, str): return [(claim, read(sign))]
+    called = read(sign[0])
+    ways = zip((put(read(by), dict(zip("uv", called[2:]))) for by in CASES[called[1]].split()), sign[1:], strict=True)
+    return sum((cases(put(claim, {called: by}), part) for by, part in ways), [])
 def whole(part): return {**part, **{kind: {**part.get("symbols", part)[kind], **part[kind]} for kind in SYMBOLS}}
 def says(p, own, source, known, reason):  # require that p after `where` is its source after `put`, as `known` assumes
     where, puts = ({name: read(text) for name, text in p.get(key, {}).items()} for key in ("where", "put"))

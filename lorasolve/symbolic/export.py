@@ -20,7 +20,7 @@ from lorasolve.symbolic.checks import SEED, Check
 from lorasolve.symbolic.evaluate import Values, symbols_of
 from lorasolve.symbolic.example_checks import Exact
 from lorasolve.symbolic.matrix_checks import Identity, Inequality
-from lorasolve.symbolic.positivity import BOUNDS, arguments, by_bounds
+from lorasolve.symbolic.positivity import BOUNDS, Cases, Seen, arguments, forms, seen
 from lorasolve.symbolic.scalar_checks import ScalarCheck
 from lorasolve.symbolic.soundness import denominators, values_in
 from lorasolve.symbolic.taken import Taken
@@ -192,14 +192,26 @@ def _signed(check: ScalarCheck) -> tuple[Any, Any, dict[str, Any]]:
     lhs, rhs = sympy.sympify(check.lhs), sympy.sympify(check.rhs)
     if check.relation == "==":
         return lhs, rhs, {}
-    shown = by_bounds(rhs - lhs)
+    shown = seen(rhs - lhs)
     if shown is None:
         return lhs, rhs, {"sign": text(_manifest(rhs - lhs)), "bounds": {}}
     known = {str(symbol) for symbol in (rhs - lhs).free_symbols}
     names = (name for name in (f"gap_{k}" for k in count(1)) if name not in known)
-    gaps = {gap: sympy.Symbol(name, nonnegative=True) for (gap, *_), name in zip(shown.gaps, names)}
-    bounds = {str(gaps[gap]): [words, *(text(_called(arg)) for arg in args)] for gap, words, args in shown.gaps}
-    return _called(lhs), _called(rhs), {"sign": text(_manifest(shown.value.xreplace(gaps))), "bounds": bounds}
+    gaps = {gap: sympy.Symbol(name, nonnegative=True) for (gap, *_), name in zip(_gaps(shown), names)}
+    bounds = {str(gaps[gap]): [words, *(text(_called(arg)) for arg in args)] for gap, words, args in _gaps(shown)}
+    return _called(lhs), _called(rhs), {"sign": _sign_of(shown, gaps), "bounds": bounds}
+
+
+def _gaps(shown: Seen) -> list[tuple[Any, str, tuple[Any, ...]]]:
+    """Return the bounds in all cases."""
+    return [gap for part in shown.parts for gap in _gaps(part)] if isinstance(shown, Cases) else [*shown.gaps]
+
+
+def _sign_of(shown: Seen, gaps: Mapping[Any, Any]) -> Any:
+    """Return what is manifestly not negative; of a function in cases a list of it and this for each."""
+    if isinstance(shown, Cases):
+        return [text(_called(shown.function)), *(_sign_of(part, gaps) for part in shown.parts)]
+    return text(_manifest(shown.value.xreplace(gaps)))
 
 
 def _called(value: Any) -> Any:
@@ -289,8 +301,7 @@ def _term(term: Term) -> dict[str, Any]:
 
 def _manifest(value: Any) -> Any:
     """Return a SymPy expression in the first form whose sign is visible."""
-    forms = (value, sympy.factor(value), sympy.cancel(sympy.together(value)))
-    return next((form for form in forms if form.is_nonnegative), value)
+    return next((form for form in forms(value) if form.is_nonnegative), value)
 
 
 def _declarations(parts: Sequence[ex.Expr], others: Sequence[ex.Form] = ()) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def test_a_size_may_be_0_wherever_nothing_is_divided_by_it(pinned, monkeypatch):
 
 m, n = dims("m n")
 t, A = scalars("t"), matrix("A", m, n)
-s, (x, y) = scalars("s"), scalars("x y", real=True)
+s, (x, y, z) = scalars("s"), scalars("x y z", real=True)
 
 
 def both_show(check):
@@ -148,6 +148,20 @@ def test_neither_checker_takes_a_size_for_more_than_1_or_a_number_for_a_size(lhs
         (sympy.cos(x * y), 1),
         (-1, sympy.sin(x)),
         (1 - x**2 / 2, sympy.cos(x)),
+        (sympy.cos(x) ** 2, 1),
+        (abs(x + y), abs(x) + abs(y)),
+        (abs(x) - abs(y), abs(x - y)),
+        (abs(x + y + z), abs(x) + abs(y) + abs(z)),
+        (x, sympy.Max(z, y, x)),
+        (sympy.Max(x, y), sympy.Max(x, y, z)),
+        (sympy.Max(0, x + y), sympy.Max(0, x) + sympy.Max(0, y)),
+        (sympy.Max(x, y) + sympy.Min(x, y), x + y),
+        (sympy.Min(x, y) - sympy.Min(x, z), sympy.Max(0, y - z)),
+        ((abs(x) + abs(y)) ** 2, 2 * x**2 + 2 * y**2),
+        (abs(x * y), (x**2 + y**2) / 2),
+        (abs(x), sympy.Max(x, -x)),
+        (x**2, (abs(x) + abs(y)) ** 2),
+        (sympy.sqrt(t * s), (t + s) / 2),
     ],
 )
 def test_both_checkers_know_bounds_of_functions(lhs, rhs):
@@ -170,11 +184,41 @@ def test_both_checkers_know_bounds_of_functions(lhs, rhs):
         (sympy.cos(x), sympy.Rational(1, 2)),
         (1 - x**2 / 3, sympy.cos(x)),  # fails at x = 1/2
         (x, sympy.sin(x)),
+        (sympy.cos(x) ** 2, sympy.Rational(1, 2)),
+        (abs(x) + abs(y), abs(x + y)),
+        (abs(x) - abs(y), x - y),
+        (x, sympy.Min(x, y, z)),
+        (sympy.Max(0, x) + sympy.Max(0, y), sympy.Max(0, x + y)),
+        (x + y, sympy.Max(x, y)),
+        ((abs(x) + abs(y)) ** 2, x**2 + y**2),
+        (sympy.sqrt(t * s), t / 2 + s / 3),
         (0, sympy.Integral(sympy.exp(sympy.cos(x)), (x, 1, 0))),  # of what is positive, from above to below
     ],
 )
 def test_neither_checker_takes_a_bound_for_more_than_it_is(lhs, rhs):
     assert both_show(ScalarCheck("c", "", lhs, rhs, relation="<=")) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("lhs", "rhs", "sign"),
+    [
+        ("Abs(x)", "x", ["Abs(x)", "0"]),  # true in the case that is said
+        ("Abs(x)", "x", ["Abs(x)", "0", "0"]),
+        ("Abs(x)", "x", ["Abs(x)", "0", "-2*x"]),
+        ("Abs(x)", "x", ["Abs(x)"]),
+        ("Abs(x)", "x", []),
+        ("cos(x)", "x", ["cos(x)", "0", "2*x^2"]),  # of no two values
+        ("Max(x, y)", "x", ["Max(x, y)", "0", ["Abs(x)", "0", "0"]]),
+        ("Max(x, y)", "y", ["Min(x, y)", "0", "0"]),
+        ("2*x*Abs(y)", "x^2 + y^2", ["Abs(y)", "(x + y)^2", "(x - y)^2"]),  # true, and the cases in the other order
+    ],
+)
+def test_the_second_checker_wants_both_cases_of_a_function_that_has_two(lhs, rhs, sign):
+    check = record("t.c", ScalarCheck("c", "", x + y, abs(x) + abs(y), relation="<="), {}) | {"bounds": {}}
+    true = {"lhs": "2*x*Abs(y)", "rhs": "x^2 + y^2", "sign": ["Abs(y)", "(x - y)^2", "(x + y)^2"]}
+    assert verify.shown(check | true) is None
+    with pytest.raises((ValueError, KeyError, IndexError)):
+        verify.shown(check | {"lhs": lhs, "rhs": rhs, "sign": sign})
 
 
 def test_no_check_is_accepted_without_an_assumption_that_it_makes(pinned):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from random import Random
 
 import pytest
@@ -42,7 +43,7 @@ from lorasolve.symbolic import (
 from lorasolve.symbolic.assumptions import Sampler
 from lorasolve.symbolic.evaluate import Irrational
 from lorasolve.symbolic.matrix_checks import idle
-from lorasolve.symbolic.positivity import BOUNDS, provably_nonnegative
+from lorasolve.symbolic.positivity import BOUNDS, CASES, provably_nonnegative
 from lorasolve.symbolic.rational import Unfit
 from proofs import verify
 
@@ -380,8 +381,17 @@ def test_bounds_of_functions_are_true_and_say_what_is_put_in_their_place(functio
     assert words in verify.BOUNDS
 
 
-def test_both_checkers_know_the_same_bounds():
+def test_both_checkers_know_the_same_bounds_and_cases():
     assert {words for bounds in BOUNDS.values() for words in bounds} == verify.BOUNDS
+    assert {f.__name__: " ".join(map(str, cases)) for f, cases in CASES.items()} == verify.CASES
+
+
+@pytest.mark.parametrize("function", CASES)
+def test_a_function_of_two_cases_is_one_of_them(function):
+    u, v = sympy.symbols("u v", real=True)
+    for a, b in product([-2, 0, 1, sympy.pi], repeat=2):
+        value = function(a) if function is sympy.Abs else function(a, b)
+        assert value in [case.subs({u: a, v: b}, simultaneous=True) for case in CASES[function]]
 
 
 def test_a_function_of_what_is_integrated_over_is_no_number():
