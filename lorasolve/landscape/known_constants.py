@@ -15,7 +15,7 @@ from ..certificates.stated_bounds import contradicted_curvature
 from ..dense import refuse_non_finite
 from ..objectives import length_of
 from ..objectives.base import Objective
-from ..problem.blocks import MultiObjective, OneBlock, Pairs, is_of_a_user, joint_norm
+from ..problem.blocks import MultiObjective, OneBlock, Pairs, is_of_a_user, joint_norm, speaker
 from .constants import Constants, of_curvature
 
 # Up to this many entries of X the Hessian of a quadratic is formed and decomposed.
@@ -45,8 +45,9 @@ def known_constants(objective: Objective, r: int) -> Constants | None:
 
 def _stated(loss: Objective | MultiObjective, constant: str) -> float | None:
     """Return a constant that a loss states of itself, ``"rsc"`` or ``"rsm"``, if it does."""
-    value = getattr(loss, constant, None)
-    return None if value is None else as_number(value, f"objective: {type(loss).__name__} states {constant}")
+    whose = speaker(loss)
+    value = getattr(whose, constant, None)
+    return None if value is None else as_number(value, f"objective: {type(whose).__name__} states {constant}")
 
 
 def known_block_constants(loss: MultiObjective, ranks: Sequence[int]) -> tuple[Constants, ...] | None:

@@ -147,6 +147,37 @@ def test_a_gap_from_strong_convexity_is_a_number_in_floating_point():
     assert judged.kind == "global" and judged.reason.startswith("CERTIFIED: within ")
 
 
+class Scaled:
+    """``(alpha/2) ||X - M||^2``, whose gap is ``||G||^2/(2 alpha)`` exactly; its least value is not stated."""
+
+    shape, convex, M = (3, 3), True, np.diag([3.0, 2.0, 1.0])
+
+    def __init__(self, alpha):
+        self.rsc = self.rsm = alpha
+
+    def value_and_grad(self, X):
+        E = X - self.M
+        return 0.5 * self.rsc * float(np.vdot(E, E)), self.rsc * E
+
+
+@pytest.mark.parametrize("alpha", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("given", [False, True])
+def test_a_gap_without_decay_from_constants_is_that_of_the_parabola(alpha, given):
+    root = np.sqrt(Scaled.M + 0.003 * np.eye(3))
+    missing = 0.5 * alpha * 3 * 0.003**2
+    constants = Constants.exact(alpha, alpha, 3, whole_space=True) if given else None
+    problem = ls.Problem(Scaled(alpha), 3)
+
+    def judged(tol):
+        return landscape.verdict(problem, (root, root), constants=constants, tol=tol)
+
+    assert judged(1e-5).kind == "global" and judged(1e-5).basis == "certificate"
+    # Given constants are about X* alone, and say half as much.
+    share = 2.0 if given else 1.0
+    assert float(re.search(r"within (\S+) of", judged(1e-5).reason)[1]) == pytest.approx(share * missing, rel=0.01)
+    assert judged(0.9 * share * missing / (7.0 * alpha)).kind != "global"
+
+
 class Sloped(ls.objectives.Objective):
     """A convex function of one number whose derivative is piecewise linear, and its value at 0 ``offset``."""
 

@@ -250,6 +250,13 @@ class StatesItsCurvature(Objective):
         return TwoValleys.value_and_grad(self, X)
 
 
+class StatesItPlainly:
+    """The same, of any object."""
+
+    shape, lower_bound = StatesItsCurvature.shape, StatesItsCurvature.lower_bound
+    __init__, value_and_grad = StatesItsCurvature.__init__, StatesItsCurvature.value_and_grad
+
+
 class BothStateTheirCurvature(MultiObjective):
     lower_bound, shapes = -100.0, ((3, 2), (3, 2))
 
@@ -262,10 +269,11 @@ class BothStateTheirCurvature(MultiObjective):
         return sum(f for f, _ in answers), tuple(G for _, G in answers)
 
 
+@pytest.mark.parametrize("kind", [StatesItsCurvature, StatesItPlainly])
 @pytest.mark.parametrize("several", [None, BothStateTheirCurvature, lambda part: Separable([part, part])])
-def test_constants_of_curvature_that_the_loss_contradicts_make_no_valley_global(several):
+def test_constants_of_curvature_that_the_loss_contradicts_make_no_valley_global(several, kind):
     """The higher valley had been "global, CERTIFIED: L - F* <= .." by the gap at approximate points."""
-    loss, lam = StatesItsCurvature(0.5, 2.0), 0.1
+    loss, lam = kind(0.5, 2.0), 0.1
     A, B = VALLEY[0] * 0.98, VALLEY[1] * 0.98
     problem, start = ls.Problem(loss, 1, lam), (A, B)
     if several is not None:
