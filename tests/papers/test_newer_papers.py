@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 from numpy.testing import assert_allclose
 
-from lorasolve.optimizers import GD
+from lorasolve.optimizers import GD, LoRARITE
 from lorasolve.papers import alt_lora, dora, galore, learning_rate, learns_less, lora_rite, muon, polar, rac_lora
 from lorasolve.papers.base import mean_and_error
 from lorasolve.status import Status
@@ -369,6 +369,24 @@ def test_robustness_is_told_from_runs_that_end_well_where_factors_are_balanced(a
     descents = {"lora_rite": {"balanced": a, "unbalanced": b}, "adam": {"balanced": c, "unbalanced": d}}
     claims = lora_rite.LoRARITEClaims().judge({"deviations": apart, "core": 1e-13, "descents": descents})
     assert [k for k, claim in enumerate(claims) if not claim.holds] == refuted
+
+
+def entrywise(self, side, g, Q, count):
+    """Return the signs in the basis of the other factor: only the lengths of its columns are undone."""
+    return np.sign(g)
+
+
+def unturned(self, side, g, Q, count, remembered=LoRARITE._remembered):
+    """Keep the moments in the basis of the factor before."""
+    side.basis = Q
+    return remembered(self, side, g, Q, count)
+
+
+@pytest.mark.parametrize("planted", [entrywise, unturned])
+def test_a_step_that_depends_on_the_factoring_is_not_called_invariant(planted, monkeypatch):
+    assert lora_rite.deviations([0.01], 0.1)["lora_rite"][0] < 1e-11
+    monkeypatch.setattr(LoRARITE, "_remembered", planted)
+    assert lora_rite.deviations([0.01], 0.1)["lora_rite"][0] > 1e-4
 
 
 def stalled(middle, end, other=0.0):
