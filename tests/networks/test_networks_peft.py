@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 peft = pytest.importorskip("peft")
 
+import lorasolve as ls  # noqa: E402
 from lorasolve.networks import (  # noqa: E402
     CrossEntropy,
     LoRAMonitor,
@@ -818,6 +819,30 @@ def test_dora_has_the_values_of_the_model_and_the_slopes_of_these(make):
 
     assert f == pytest.approx(own(), rel=1e-10)
     require_slopes(network, G, own, 1e-5)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_the_adapter_of_a_problem_is_dora_as_peft_computes_and_trains_it(training):
+    """The same values at given factors and lengths, and, with the norms left out, the same direction."""
+    rng = np.random.default_rng(0)
+    W0, Z, Y, A, B = (rng.standard_normal(shape) for shape in ((5, 7), (9, 7), (9, 5), (5, 3), (7, 3)))
+    lengths = 3.0 * rng.standard_normal(5)  # some rows are turned around
+    settings = peft.LoraConfig(r=3, lora_alpha=6, use_dora=True, target_modules=["0"])
+    model = peft.get_peft_model(torch.nn.Sequential(torch.nn.Linear(7, 5, bias=False)), settings).double()
+    layer = model.train(training).base_model.model[0]
+    parts = [getattr(layer, f"lora_{name}")["default"].weight for name in ("B", "A", "magnitude_vector")]
+    layer.base_layer.weight.data = torch.tensor(W0)
+    for part, numbers in zip(parts, (A, B.T, lengths)):
+        part.data = torch.tensor(numbers)
+    outputs = model(torch.tensor(Z))
+    loss = 0.5 * (outputs - torch.tensor(Y)).square().sum(1).mean()
+    loss.backward()
+    task, adapter = ls.objectives.LinearFineTuning(W0, Z.T, Y.T), ls.adapters.DoRA(alpha=6, detach=True)
+    theta, grad = np.concatenate([A.ravel(), B.ravel(), lengths]), np.empty(41)
+    assert adapter.value_and_grad(task, theta, 3, grad) == pytest.approx(loss.item(), rel=1e-12)
+    np.testing.assert_allclose(Z @ (W0 + adapter.update(task, theta, 3)).T, outputs.detach().numpy(), atol=1e-12)
+    of_A, of_B, of_lengths = (part.grad.numpy() for part in parts)
+    np.testing.assert_allclose(grad, np.concatenate([of_A.ravel(), of_B.T.ravel(), of_lengths]), rtol=1e-10)
 
 
 class Phrases(torch.nn.Module):
