@@ -210,10 +210,10 @@ def adapted_layers(
     Raises
     ------
     ValueError
-        For no layers, and for those whose update is not ``s A B^T`` of a weight of its own: AdaLoRA, KaSA, aLoRA, DoRA
-        over embeddings with a padding index, grouped convolutions, embeddings that shorten their rows or have no plain
-        gradient, quantised or merged weights, those of plain layers that are tied, tied factors, disabled adapters;
-        with the name of the layer.
+        For no layers, and for those whose update is not ``s A B^T`` of a weight of its own: AdaLoRA, KaSA, BD-LoRA,
+        aLoRA, DoRA over embeddings with a padding index, grouped convolutions, embeddings that shorten their rows or
+        have no plain gradient, quantised or merged weights, those of plain layers that are tied, tied factors, disabled
+        adapters; with the name of the layer.
     """
     found, owners = _found(as_model(model), layers, adapter)
     for layer in found:
@@ -539,6 +539,8 @@ def _of_peft(name: str, module: Any, adapter: str, config: Any) -> list[AdaptedL
     magnitudes = getattr(module, "lora_magnitude_vector", {})
     if adapter in getattr(module, "lora_diag", ()):
         raise ValueError(f"model: {name} uses KaSA, whose update has a third factor and is not s A B^T")
+    if any(hasattr(parts[adapter], "nblocks") for parts in (module.lora_A, module.lora_B) if adapter in parts):
+        raise ValueError(f"model: {name} uses BD-LoRA, one of whose factors is blocks of a diagonal, kept side by side")
     of_embedding = adapter in getattr(module, "lora_embedding_A", ())
     base = module.get_base_layer()
     _refuse_odd(name, base)

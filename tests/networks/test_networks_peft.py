@@ -150,6 +150,20 @@ def test_an_update_with_a_third_factor_is_neither_watched_nor_judged():
             ask(model)
 
 
+@pytest.mark.parametrize("side", ["a", "b"])
+def test_factors_that_are_blocks_of_a_diagonal_are_neither_watched_nor_judged(side):
+    """The factors of BD-LoRA hold the blocks alone: of those of lora_A a monitor had read norms of another matrix."""
+    kind = pytest.importorskip("peft.tuners.lora.config")
+    if not hasattr(kind, "BdLoraConfig"):
+        pytest.skip("this version of peft has no BD-LoRA")
+    settings = kind.BdLoraConfig(**{f"target_modules_bd_{side}": ["query"]}, nblocks=2)
+    model = adapted(use_bdlora=settings, target_modules=["query"])
+    model(**tokens()).loss.backward()
+    for ask in (LoRAMonitor().step, lambda model: judge(model, CrossEntropy(), batches(), LAM)):
+        with pytest.raises(ValueError, match="query uses BD-LoRA, one of whose factors is blocks"):
+            ask(model)
+
+
 @pytest.mark.parametrize("kind", ["Vera", "LoHa", "LoKr"])
 def test_adapters_of_other_kinds_are_named(kind):
     model = peft.get_peft_model(bert(), getattr(peft, f"{kind}Config")(r=2, target_modules=["query"]))
