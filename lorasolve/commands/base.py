@@ -50,6 +50,8 @@ def wrapped(text: str) -> str:
 class Parser(argparse.ArgumentParser):
     """An argument parser that suggests the nearest option when one is unknown."""
 
+    given: Sequence[str] = ()
+
     def __init__(self, **options: Any) -> None:
         super().__init__(
             allow_abbrev=False,
@@ -75,7 +77,15 @@ class Parser(argparse.ArgumentParser):
             message += f" (did you mean --{near[0]}?)" if near else ""
             if not unknown[1] and "objective" in known:
                 message += " (data are given as --objective NAME FILE)"
-        self.exit(ExitCode.USAGE, f"{self.prog}: {message}\nSee '{self.prog} --help'.\n")
+        self.exit(ExitCode.USAGE, f"{self.prog}: {message}{self._taken(message)}\nSee '{self.prog} --help'.\n")
+
+    def _taken(self, message: str) -> str:
+        """Say which option has taken words that may have been meant as no values of it, where one is lacking or odd."""
+        options = {text for action in self._actions if action.nargs in ("+", "?") for text in action.option_strings}
+        option = next((word for word in reversed(self.given) if word in options), None)
+        if option is None or not message.startswith(("the following arguments are", f"argument {option}: invalid")):
+            return ""
+        return f" ({option} takes what follows it: write what is no value of it before it, or behind --)"
 
 
 class Command:
@@ -92,7 +102,9 @@ class Command:
         TypeError
             If ``run`` returns something else: truth values count the other way round, and shells take 256 for 0.
         """
-        code = self.run(self.parser().parse_args(argv))
+        parser = self.parser()
+        parser.given = argv
+        code = self.run(parser.parse_args(argv))
         if isinstance(code, bool) or not isinstance(code, int) or code not in tuple(ExitCode):
             raise TypeError(f"run() has to return an ExitCode, such as ExitCode.FINE, got {shown(code)}")
         return code

@@ -6,8 +6,10 @@ import argparse
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .._means import MEANS
-from ..io import Ratings, envelope, read_ratings
+from ..io import Ratings, envelope, label_places, read_ratings
 from ._arguments import FORMAT, add_answer_arguments, add_format_arguments, as_options, format_from
 from ._output import certificate_text, certified, emit, keep_inputs, named_file, remark, without_suffix
 from ._predictions import remark_exchanged, remark_otherwise_written
@@ -63,6 +65,9 @@ class CompleteCommand(Command):
                 remark(args, f"lines beside another of their entry: {given.repeated}; the {args.duplicates} counts")
         ratings = read["ratings"]
         fitted, chosen = _fit(args, ratings, read.get("held_out"))
+        for name, called in (("held_out", "held-out"), ("test", "test")):
+            if name in read:
+                _remark_fitted(args, ratings, read[name], called)
         model, certificate = fitted.model, fitted.optimum.certificate
         m, n = ratings.shape
         rmse = _rmse(model, ratings)
@@ -119,6 +124,17 @@ def _refuse_beside_one_another(args: argparse.Namespace) -> None:
 def _rmse(model: CompletionModel, ratings: Ratings) -> float:
     error = model.predict(ratings.row_labels[ratings.rows], ratings.col_labels[ratings.cols]) - ratings.values
     return float((error**2).mean() ** 0.5)
+
+
+def _remark_fitted(args: argparse.Namespace, ratings: Ratings, others: Ratings, called: str) -> None:
+    """Say how many of other entries were fitted too: the error on them tells little of that on new ones."""
+    i = label_places(ratings.row_labels, others.row_labels, f"{called}.row_labels")[others.rows]
+    j = label_places(ratings.col_labels, others.col_labels, f"{called}.col_labels")[others.cols]
+    width = ratings.shape[1]
+    known = (i >= 0) & (j >= 0)
+    fitted = int(np.isin((i * width + j)[known], ratings.rows * width + ratings.cols).sum())
+    if fitted:
+        remark(args, f"{fitted} of {len(others.values)} {called} entries are entries of the data too, which are fitted")
 
 
 def _tested(args: argparse.Namespace, model: CompletionModel, ratings: Ratings) -> dict[str, Any]:

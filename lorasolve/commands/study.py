@@ -88,7 +88,9 @@ class StudyCommand(Command):
             emit(args, envelope("study-status", document), _status_text(document))
             return ExitCode.FINE
         if args.file is None:
-            raise ValueError("GRID: expected a .toml file, or --status DIR")
+            taken = next((f"--{name}" for name in ("by", "repeat") if getattr(args, name)), None)
+            remedy = "" if taken is None else f" ({taken} takes what follows it: write GRID before it, or behind --)"
+            raise ValueError(f"GRID: expected a .toml file, or --status DIR{remedy}")
         if (args.html is None) != (args.phase is None):
             raise ValueError("--phase, --html: give both, as in --phase lam rank 'share of spurious ends' --html F")
         if args.by is not None and args.json and args.latex is None:

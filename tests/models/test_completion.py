@@ -700,9 +700,18 @@ def test_the_error_on_ratings_that_are_not_fitted_is_told_beside_that_of_the_mea
     assert told["rmse_of_means"] == pytest.approx(np.sqrt(np.mean(squares_of_means)))
     assert told["entries"] == len(held_out) and told["unknown"] == 1 and told["rmse"] < 0.7 * told["rmse_of_means"]
     assert f"1 of {len(held_out)} test entries have a label that was not in the data" in err
+    assert "which are fitted" not in err
     assert main(command) == 0
     line = f"test rmse {told['rmse']:.4g}, by means alone {told['rmse_of_means']:.4g}, {len(held_out)} entries"
     assert line in capsys.readouterr().out.splitlines()
+    # Two of three lines, the pair (i, j) of the third being fitted as (j, i) alone.
+    fitted = {tuple(line.split(",")[:2]) for line in (tmp_path / "train.csv").read_text().splitlines()}
+    i, j = next((i, j) for i, j in sorted(fitted) if i != j and (j, i) not in fitted and int(j) < 12 and int(i) < 9)
+    again = [",".join(pair) + ",1\n" for pair in sorted(fitted - {(i, j)})[:2]]
+    (tmp_path / "again.csv").write_text("".join(again) + f"{j},{i},1\n")
+    for called, choice in (("test", ["--lam", "1"]), ("held-out", ["--lams", "1"])):
+        assert main(["complete", "train.csv", *choice, f"--{called}", "again.csv"]) == 0
+        assert f"2 of 3 {called} entries are entries of the data too, which are fitted" in capsys.readouterr().err
     # Without it nothing is said of a test, and neither file is written over.
     assert main([*command[:2], *command[4:]]) == 0 and "test rmse" not in capsys.readouterr().out
     assert main([*command[:-1], "test.csv"]) == 2 and (tmp_path / "test.csv").read_text() == "".join(held_out)
