@@ -204,13 +204,15 @@ def test_neither_checker_takes_a_bound_for_more_than_it_is(lhs, rhs):
     [
         ("Abs(x)", "x", ["Abs(x)", "0"]),  # true in the case that is said
         ("Abs(x)", "x", ["Abs(x)", "0", "0"]),
-        ("Abs(x)", "x", ["Abs(x)", "0", "-2*x"]),
+        ("Abs(x)", "x", ["Abs(x)", "0", "2*x"]),  # what is left in the second case, which has no sign
         ("Abs(x)", "x", ["Abs(x)"]),
         ("Abs(x)", "x", []),
         ("cos(x)", "x", ["cos(x)", "0", "2*x^2"]),  # of no two values
         ("Max(x, y)", "x", ["Max(x, y)", "0", ["Abs(x)", "0", "0"]]),
         ("Max(x, y)", "y", ["Min(x, y)", "0", "0"]),
         ("2*x*Abs(y)", "x^2 + y^2", ["Abs(y)", "(x + y)^2", "(x - y)^2"]),  # true, and the cases in the other order
+        ("Abs(x)", "Abs(y)", "0"),
+        ("Max(x, 2*y)", "Max(x, y)", "0"),
     ],
 )
 def test_the_second_checker_wants_both_cases_of_a_function_that_has_two(lhs, rhs, sign):
