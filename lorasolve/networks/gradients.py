@@ -82,6 +82,8 @@ class Network(MultiObjective):
     below : tuple of str
         Floating types of a lower precision through which the losses depend on the weights all the same (compiled code,
         casts outside of torch's own functions), on the first batch or on later ones that were tried.
+    still : dict
+        All tensors of the model but the adapted weights, by name, in ``dtype``; no factor has an effect there.
     extremes : tuple of float
         The least and the largest loss of a sample, where the gradient was taken last.
     labels_in_place : bool

@@ -240,7 +240,7 @@ class LoRAMonitor:
     def _notice_what_is_left_out(
         self, model: Any, layers: Sequence[AdaptedLayer], readings: dict[str, LayerReading]
     ) -> None:
-        """Warn of layers without gradients, and, once, of those that begin at zero and that evaluations leave out."""
+        """Warn of layers without gradients, or with approximate ones, and of those that evaluations leave out."""
         zero = [name for name, reading in readings.items() if reading.spectral == 0.0 and reading.balance is None]
         if zero and not self.history:
             self._warn(
