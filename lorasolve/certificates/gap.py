@@ -232,7 +232,7 @@ def as_factors(problem: Problem, point: Any, name: str = "point") -> Pairs:
         point = point.X
     # Two arrays are the factors of one matrix, or the updates of two; the factors of two come in sequences.
     pair = isinstance(point, tuple) and len(point) == 2
-    if pair and not (problem.several and not isinstance(point[0], (list, tuple))):
+    if pair and (not problem.several or isinstance(point[0], (list, tuple))):
         (A, B), scale, names = point, problem.scale, ("A", "B")
     elif hasattr(point, "A") and hasattr(point, "B"):
         scale = point.problem.scale if isinstance(point, Result) else 1.0

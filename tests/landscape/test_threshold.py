@@ -77,6 +77,22 @@ def test_no_dual_point_bounds_the_threshold_above_its_closed_form(lam):
         assert program.dual_bound(duals) <= instance.boundary
 
 
+@pytest.mark.parametrize("lam", [0.0, 0.2])
+def test_the_bound_of_the_best_multipliers_has_no_unit_and_stays_below_beside_them(lam, monkeypatch):
+    instance = landscape.instances.sharp(1, 1, 2, 2, lam=lam)
+    seen = []
+    bound = _Program.dual_bound
+    monkeypatch.setattr(_Program, "dual_bound", lambda program, duals: seen.append(duals) or bound(program, duals))
+    program = _Program(*instance.stationary_factors(), instance.X_star, lam)
+    program.solve(1e-6)
+    (best,) = seen
+    # A multiple of a dual point is the same one.
+    assert bound(program, [7.0 * Y for Y in best]) == pytest.approx(bound(program, best), rel=1e-12)
+    for share in np.linspace(-0.5, 1.0, 31):
+        beside = [best[0], best[1], *((1.0 + share) * Y for Y in best[2:])]
+        assert bound(program, beside) <= instance.boundary * (1.0 + 1e-9)
+
+
 def test_extremal_quadratic_makes_the_point_spurious():
     a = orthogonal_point(1.0)
     f = landscape.sharp_threshold(a, a, X_STAR).objective()
