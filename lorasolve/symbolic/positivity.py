@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import sympy
 
-# Functions in one value, each of which has one of its bounds put in its place; and those before any stands for a case.
+# The most functions in a value for which one bound of each is sought, and of which the cases are.
 MANY, SPLIT = 3, 4
 _u, _v, _s = sympy.symbols("u v s", real=True)
 # For functions of u (and v) numbers s >= 0, in words that `proofs/verify.py` knows, and the functions in terms of them.
@@ -137,7 +137,7 @@ def _with_sign(value: Any) -> Bounded | None:
 
 
 def _by_cases(value: Any) -> Cases | None:
-    """Return a function of which either case is seen; one of others before these, which stand in what it may be."""
+    """Return a function of which both cases are seen; one inside another waits for the cases of that."""
     functions = _functions(value)
     if len(functions) > SPLIT or not value.atoms(*CASES) or _fails(value):
         return None

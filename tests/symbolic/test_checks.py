@@ -394,6 +394,17 @@ def test_a_function_of_two_cases_is_one_of_them(function):
         assert value in [case.subs({u: a, v: b}, simultaneous=True) for case in CASES[function]]
 
 
+@pytest.mark.parametrize(
+    "declared",
+    [{"negative": True}, {"real": True, "positive": False}, {"integer": True, "zero": False}, {"even": True}],
+)
+def test_a_symbol_that_declares_what_no_example_is_drawn_for_is_refused(declared):
+    """That x <= 0 where x is declared negative would be printed as if it held for all x."""
+    x = sympy.Symbol("x", **declared)
+    shown = ScalarCheck("c", "", -(x**2), 1, relation="<=").prove()
+    assert not shown.holds and "symbol x declares" in shown.detail
+
+
 def test_a_function_of_what_is_integrated_over_is_no_number():
     s = sympy.Symbol("s", real=True)
     assert not provably_nonnegative(sympy.Integral(sympy.exp(sympy.cos(s)), (s, 1, 0)))
