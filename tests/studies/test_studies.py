@@ -17,7 +17,7 @@ from lorasolve.cli import main
 from lorasolve.multi import Separable
 from lorasolve.objectives import Denoising
 from lorasolve.studies import Store
-from lorasolve.studies._pace import Pace
+from lorasolve.studies._pace import Pace, duration
 from lorasolve.studies._solves import Describe, Solver
 from lorasolve.studies._work import Chunk
 from lorasolve.studies.records import RESERVED
@@ -398,3 +398,18 @@ def test_a_class_on_an_axis_is_refused_before_all_of_its_runs_fail(name, part):
         ls.Study(problem, {name: {"made": part(), "not made": part}})
     assert len(ls.Study(problem, {"kind": {"a": ls.optimizers.GD}}, method=lambda kind: kind())) == 1
     assert len(ls.Study(problem, {"init": {"a": ls.inits.Gaussian}}, init=lambda init: init())) == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (59.4, "59 s"),
+        (59.6, "1 min 0 s"),
+        (190, "3 min 10 s"),
+        (3599.4, "59 min 59 s"),
+        (3600, "1 h 0 min"),
+        (7530, "2 h 5 min"),
+    ],
+)
+def test_the_time_that_is_left_is_told_in_words(seconds, told):
+    assert duration(seconds) == told
