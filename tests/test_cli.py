@@ -659,6 +659,7 @@ def test_no_certificate_exists(data, capsys) -> None:
         (["recommend", "--count", "2"], "required: model\n"),
         (["verdict", "--search", "run.npz"], "invalid int value: 'run.npz' (--search takes what follows it"),
         (["verdict", "run.npz", "--tol", "x"], "invalid float value: 'x'\n"),
+        (["compare", "--methods", "all", "gd"], "--methods: 'all' is every method, and is given alone, got all gd"),
         (["study", "--by", "lam", "grid.toml"], "GRID: expected a .toml file, or --status DIR (--by takes what"),
         (["solve", "--max-iter", "many"], "--max-iter: invalid int value: 'many'"),
         (["solve", "--max-iter", "0"], "lorasolve solve: --max-iter: expected an integer >= 1, got 0"),

@@ -81,6 +81,8 @@ class CompareCommand(Command):
         from ..comparison.runs import MOST_STARTS
 
         everything = args.methods == ["all"]
+        if "all" in args.methods and not everything:
+            raise ValueError(f"--methods: 'all' is every method, and is given alone, got {' '.join(args.methods)}")
         if everything and args.init is not None:
             raise ValueError("--init: '--methods all' shows each method from the start that it wants; name the methods")
         methods: Any = "all" if everything else methods_from(args, args.methods)

@@ -65,9 +65,7 @@ class CompleteCommand(Command):
                 remark(args, f"lines beside another of their entry: {given.repeated}; the {args.duplicates} counts")
         ratings = read["ratings"]
         fitted, chosen = _fit(args, ratings, read.get("held_out"))
-        for name, called in (("held_out", "held-out"), ("test", "test")):
-            if name in read:
-                _remark_fitted(args, ratings, read[name], called)
+        _remark_seen(args, read)
         model, certificate = fitted.model, fitted.optimum.certificate
         m, n = ratings.shape
         rmse = _rmse(model, ratings)
@@ -126,15 +124,23 @@ def _rmse(model: CompletionModel, ratings: Ratings) -> float:
     return float((error**2).mean() ** 0.5)
 
 
-def _remark_fitted(args: argparse.Namespace, ratings: Ratings, others: Ratings, called: str) -> None:
-    """Say how many of other entries were fitted too: the error on them tells little of that on new ones."""
-    i = label_places(ratings.row_labels, others.row_labels, f"{called}.row_labels")[others.rows]
-    j = label_places(ratings.col_labels, others.col_labels, f"{called}.col_labels")[others.cols]
-    width = ratings.shape[1]
-    known = (i >= 0) & (j >= 0)
-    fitted = int(np.isin((i * width + j)[known], ratings.rows * width + ratings.cols).sum())
-    if fitted:
-        remark(args, f"{fitted} of {len(others.values)} {called} entries are entries of the data too, which are fitted")
+def _remark_seen(args: argparse.Namespace, read: dict[str, Ratings]) -> None:
+    """Say how many entries have a part in what they judge: the error on them tells little of that on new ones."""
+    for name, seen, told in (
+        ("held_out", "ratings", "held-out entries are entries of the data too, which are fitted"),
+        ("test", "ratings", "test entries are entries of the data too, which are fitted"),
+        ("test", "held_out", "test entries are held-out entries too, which have chosen lam"),
+    ):
+        if name in read and seen in read and (count := _shared(read[name], read[seen])):
+            remark(args, f"{count} of {len(read[name].values)} {told}")
+
+
+def _shared(ratings: Ratings, others: Ratings) -> int:
+    """Return how many entries of ratings others have too, whatever their values."""
+    i = label_places(others.row_labels, ratings.row_labels, "row_labels")[ratings.rows]
+    j = label_places(others.col_labels, ratings.col_labels, "col_labels")[ratings.cols]
+    known, width = (i >= 0) & (j >= 0), others.shape[1]
+    return int(np.isin((i * width + j)[known], others.rows * width + others.cols).sum())
 
 
 def _tested(args: argparse.Namespace, model: CompletionModel, ratings: Ratings) -> dict[str, Any]:

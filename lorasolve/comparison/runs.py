@@ -319,6 +319,8 @@ def _methods(problem: Problem, given: Any) -> list[Method]:
     listed = [given] if isinstance(given, (str, Method, Optimizer)) else list(as_iterable(given, "methods"))
     if not listed:
         raise ValueError("methods: is empty; give at least one, for example 'gd'")
+    if any(_is_everything(one) for one in listed):
+        raise ValueError(f"methods: {EVERYTHING!r} is every method, and is given alone and in no list")
     methods = [Method.of(one, "methods") for one in listed]
     for method in methods:
         require(method, "methods", method.refusal(problem))

@@ -523,6 +523,7 @@ def test_a_run_that_fails_is_named_and_the_others_are_kept(denoising, tmp_path) 
     ("methods", "message"),
     [
         ([], "methods: is empty"),
+        (["all", "gd"], "methods: 'all' is every method, and is given alone"),
         (["gd", "nestrov"], "optimizer: unknown optimizer 'nestrov'. Did you mean 'nesterov'"),
         (["sgd"], "sgd"),
     ],

@@ -712,6 +712,10 @@ def test_the_error_on_ratings_that_are_not_fitted_is_told_beside_that_of_the_mea
     for called, choice in (("test", ["--lam", "1"]), ("held-out", ["--lams", "1"])):
         assert main(["complete", "train.csv", *choice, f"--{called}", "again.csv"]) == 0
         assert f"2 of 3 {called} entries are entries of the data too, which are fitted" in capsys.readouterr().err
+    both = ["--held-out", "test.csv", "--lams", "1", "--test", "test.csv"]
+    assert main(["complete", "train.csv", *both]) == 0
+    told = f"{len(held_out)} of {len(held_out)} test entries are held-out entries too, which have chosen lam"
+    assert told in (err := capsys.readouterr().err) and "which are fitted" not in err
     # Without it nothing is said of a test, and neither file is written over.
     assert main([*command[:2], *command[4:]]) == 0 and "test rmse" not in capsys.readouterr().out
     assert main([*command[:-1], "test.csv"]) == 2 and (tmp_path / "test.csv").read_text() == "".join(held_out)
