@@ -411,3 +411,21 @@ def test_folders_of_a_machine_of_a_longer_name_are_not_taken_for_ones_own(tmp_pa
     monkeypatch.setattr(slurm.socket, "gethostname", lambda: "node")
     slurm._clear(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == names[:2]
+
+
+@pytest.mark.parametrize(
+    ("log", "told"),
+    [
+        (
+            "Traceback:\n\nMemoryError: 3 GB\nsrun: error: node: task 0\nslurmstepd: error: x\nsubmitit ERROR (a): b\n",
+            "MemoryError",
+        ),
+        ("srun: error: node: task 0: Killed\n", "they said nothing"),
+        (None, "they wrote nothing"),
+    ],
+)
+def test_the_last_words_of_a_job_are_its_own_and_not_those_of_the_scheduler(tmp_path, log, told):
+    if log is not None:
+        (tmp_path / "job.log").write_text(log)
+    found = slurm._last_words(tmp_path / "job.log")
+    assert told in found and "srun" not in found and "slurmstepd" not in found and "submitit" not in found
