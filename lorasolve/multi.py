@@ -15,7 +15,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ._support.keywords import names_settings
-from ._support.validate import Array, as_float_array, as_integer, as_iterable, as_number, as_shape
+from ._support.validate import (
+    Array,
+    as_float_array,
+    as_integer,
+    as_iterable,
+    as_matrix_shape,
+    as_number,
+    as_shape,
+    shown,
+)
 from .adapters.lora import LoRA
 from .linear_map import LinearMap
 from .objectives import Facts, Kernels, as_objective
@@ -55,7 +64,8 @@ class MultiProblem(Problem):
     Raises
     ------
     ValueError, TypeError
-        For a number of ranks other than the number of updates, a rank out of range, a bad ``lam``.
+        For a loss whose ``shapes`` or ``dtype`` are none, a number of ranks other than the number of updates, a rank
+        out of range, a bad ``lam``.
 
     Notes
     -----
@@ -77,7 +87,7 @@ class MultiProblem(Problem):
         if not isinstance(objective, MultiObjective):
             raise TypeError(f"objective: expected a MultiObjective, got {type(objective).__name__}")
         Facts.refuse_misspelt(objective)
-        shapes = tuple(objective.shapes)
+        shapes, dtype = _shapes_and_dtype(objective)
         listed = isinstance(ranks, (list, tuple)) or np.ndim(ranks) == 1  # type: ignore[arg-type]
         given: list[Any] = list(ranks) if listed else [ranks] * len(shapes)  # type: ignore[arg-type]
         if len(given) != len(shapes):
@@ -91,7 +101,7 @@ class MultiProblem(Problem):
             adapter=LoRA(),
             shapes=shapes,
             ranks=checked,
-            dtype=np.dtype(objective.dtype),
+            dtype=dtype,
             scale=1.0,
             lam_effective=lam,
             n_factor_parameters=size,
@@ -221,6 +231,21 @@ class MultiProblem(Problem):
         """Return ``F`` at the updates of the factors, which may have any number of columns."""
         pairs = self.checked_factors(A, B, any_rank=True)
         return self.loss.factor_value(pairs) + self.lam * nuclear_norm(pairs)
+
+
+def _shapes_and_dtype(objective: MultiObjective) -> tuple[tuple[tuple[int, int], ...], np.dtype[Any]]:
+    """Return the shapes of the updates and the type of the factors that a loss states, checked."""
+    given, name = getattr(objective, "shapes", None), f"objective: {objective.label}"
+    if not isinstance(given, (tuple, list)) or not given:
+        raise TypeError(f"{name}.shapes: expected a tuple of pairs (m, n), one for each update, got {shown(given)}")
+    shapes = tuple(as_matrix_shape(shape, f"{name}.shapes[{k}]") for k, shape in enumerate(given))
+    try:
+        dtype = np.dtype(objective.dtype)
+    except TypeError as error:
+        raise TypeError(f"{name}.dtype: expected a type, got {shown(objective.dtype)}") from error
+    if dtype not in (np.float64, np.float32):
+        raise TypeError(f"{name}.dtype: expected float64 or float32, got {dtype}")
+    return shapes, dtype
 
 
 class Separable(MultiObjective):

@@ -689,6 +689,31 @@ def test_bad_input_is_named(targets):
         problem.shape  # noqa: B018
 
 
+@pytest.mark.parametrize(
+    ("stated", "words"),
+    [
+        ({"shapes": None}, r"Told\.shapes: expected a tuple of pairs \(m, n\), one for each update, got None"),
+        ({"shapes": ()}, r"Told\.shapes: expected a tuple of pairs \(m, n\), one for each update, got \(\)"),
+        ({"shapes": (3, 3)}, r"Told\.shapes\[0\]: expected a tuple \(m, n\) of integers .*, got 3"),
+        ({"shapes": ((3, 3), (3, 2.5))}, r"Told\.shapes\[1\]: expected an integer from 1 to .*, got 2\.5"),
+        ({"shapes": ((0, 3), (2, 2))}, r"Told\.shapes\[0\]: expected an integer from 1 to .*, got 0"),
+        ({"dtype": "float16"}, r"Told\.dtype: expected float64 or float32, got float16"),
+        ({"dtype": "double trouble"}, r"Told\.dtype: expected a type, got 'double trouble'"),
+    ],
+)
+def test_what_a_loss_of_several_states_of_itself_is_checked(stated, words):
+    """Shapes of fractions and none at all were accepted; the others ended in an AttributeError or a KeyError."""
+    told = type("Told", (TwoTargets,), {"shapes": ((3, 3), (2, 2)), "__init__": lambda self: None} | stated)
+    with pytest.raises((TypeError, ValueError), match=f"^objective: {words}"):
+        MultiProblem(told(), ranks=1)
+
+
+def test_a_semidefinite_program_is_of_one_matrix(targets, tmp_path):
+    with pytest.raises(ValueError, match=r"^to_sdpa: works on one matrix, and this problem has 2$"):
+        MultiProblem(targets, ranks=1, lam=0.1).to_sdpa(tmp_path / "two.dat-s")
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_networks_shapes_are_checked():
     W, V, Z, Y = np.zeros((4, 3)), np.zeros((2, 4)), np.ones((3, 5)), np.zeros((2, 5))
     with pytest.raises(ValueError, match=r"Y: expected shape \(2, 5\)"):

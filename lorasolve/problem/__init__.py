@@ -380,13 +380,14 @@ class Problem:
         Raises
         ------
         ValueError
-            Unless ``f`` is least squares that can be written down as data, and ``lam > 0``, and for a loss of your own
-            whose ``description()`` cannot be evaluated or is another loss than ``value_and_grad``.
+            Unless ``f`` is least squares of one matrix that can be written down as data, and ``lam > 0``, and for a
+            loss of your own whose ``description()`` cannot be evaluated or is another loss than ``value_and_grad``.
         TypeError
             If that ``description()`` is none.
         OSError
             If the file cannot be written.
         """
+        self.require_one_matrix("to_sdpa")
         self.require_low_rank("to_sdpa")
         path = as_path(path, "path")
         try:
