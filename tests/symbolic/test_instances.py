@@ -24,6 +24,7 @@ def same(left, right):
 def test_symbols_are_replaced_all_at_once():
     assert same(substituted(inner(A, 2 * B), {A: B, B: A}), inner(B, 2 * A))
     assert same(substituted(v**2 * tr(A.T @ B) + v, {v: square(A)}), square(A) * square(A) * inner(A, B) + square(A))
+    assert same(substituted(3 * m * v**2 + v * m, {v: tr(A.T @ B)}), 3 * m * inner(A, B) ** 2 + m * inner(A, B))
 
 
 def test_a_trace_in_a_denominator_is_refused():
