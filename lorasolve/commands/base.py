@@ -50,6 +50,7 @@ def wrapped(text: str) -> str:
 class Parser(argparse.ArgumentParser):
     """An argument parser that suggests the nearest option when one is unknown."""
 
+    # The words that are parsed, for errors.
     given: Sequence[str] = ()
 
     def __init__(self, **options: Any) -> None:

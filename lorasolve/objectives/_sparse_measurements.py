@@ -72,8 +72,8 @@ class SparseMeasurements(Measurements):
 
     def squared_norm(self) -> float:
         squares = self.M.astype(np.float64, copy=False).power(2)
-        # Of single entries, such as ratings, and of sums of others' entries the spectrum is the lengths of columns or
-        # rows, so crowded that an iteration takes minutes.
+        # Where each measures one entry, as ratings do, or no two the same, the singular values are the lengths of
+        # columns or rows, often so close to each other that an iteration takes minutes.
         if np.diff(self.M.indptr).max() <= 1:
             return float(squares.sum(axis=0).max())
         if np.bincount(self.M.indices).max() <= 1:
