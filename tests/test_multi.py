@@ -708,9 +708,13 @@ def test_what_a_loss_of_several_states_of_itself_is_checked(stated, words):
         MultiProblem(told(), ranks=1)
 
 
-def test_a_semidefinite_program_is_of_one_matrix(targets, tmp_path):
-    with pytest.raises(ValueError, match=r"^to_sdpa: works on one matrix, and this problem has 2$"):
-        MultiProblem(targets, ranks=1, lam=0.1).to_sdpa(tmp_path / "two.dat-s")
+def test_files_for_others_are_of_one_matrix(targets, tmp_path):
+    """They ended in an AttributeError."""
+    problem = MultiProblem(targets, ranks=1, lam=0.1)
+    certificate = certify(problem, [np.zeros(shape) for shape in problem.shapes])
+    for name, write in {"to_sdpa": problem.to_sdpa, "certificates.document": certificate.save}.items():
+        with pytest.raises(ValueError, match=f"^{name}: works on one matrix, and this problem has 2$"):
+            write(tmp_path / "two")
     assert not list(tmp_path.iterdir())
 
 

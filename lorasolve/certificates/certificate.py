@@ -137,7 +137,7 @@ class Certificate(MoreThanYesOrNo):
         NotImplementedError
             If the objective states no description of ``f`` as data.
         ValueError
-            If nothing can be proved at the point.
+            If nothing can be proved at the point, and for several matrices.
         """
         return write(path, self.problem, self.point, arithmetic=arithmetic, bits=bits)
 

@@ -71,7 +71,8 @@ def document(problem: Problem, point: Any, *, arithmetic: Arithmetic = "auto", b
     """
     bits = as_integer(bits, "bits", 4, 1000)
     as_choice(arithmetic, "arithmetic", ("auto", "exact", "binary64"))
-    as_instance(problem, "problem", Problem).require_low_rank("certificates.document")
+    as_instance(problem, "problem", Problem).require_one_matrix("certificates.document")
+    problem.require_low_rank("certificates.document")
     point = seen_from(problem, point)
     loss, problem = problem.loss, problem.replace(objective=problem.objective.in_float64())
     A, B = _balanced(*point_factors(problem, point)[:2])
