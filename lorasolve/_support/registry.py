@@ -14,6 +14,7 @@ import importlib.util
 import pkgutil
 import types
 import warnings
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Generic, TypeVar
 
@@ -44,8 +45,9 @@ class Registry(Generic[T]):
         Raises
         ------
         ValueError
-            If two components have one name, a component sets no name, or a module is not called what its component
-            is called. A plug-in that cannot be loaded is left out with a warning.
+            If two components of the folder have one name, a component sets no name, or a module is not called what
+            its component is called. A plug-in that cannot be loaded, or has a name that is taken, is left out with a
+            warning.
         """
         if not self._complete:
             found = self._built_in()
@@ -127,9 +129,23 @@ class Registry(Generic[T]):
             )
         found[name] = (cls, origin)
 
-    def _with_plug_ins(self, found: _Found) -> _Found:
-        """Return what is found together with what other packages register."""
-        found = dict(found)
+    def _with_plug_ins(self, built_in: _Found) -> _Found:
+        """Return what is built in together with what other packages register under a name that no other part has.
+
+        Where a name is that of several, the user may own none of them: a warning names all, and the rest is usable.
+        """
+        parts = {name: [part] for name, part in built_in.items()}
+        for cls, origin in self._plug_ins():
+            parts.setdefault(vars(cls)["name"], []).append((cls, origin))
+        for name, called in parts.items():
+            if len(called) > 1:
+                places = " and in ".join(origin for _, origin in called)
+                kept = f"the {self.kind} of lorasolve is kept" if name in built_in else "none of them is kept"
+                warnings.warn(f"{len(called)} {self.kind}s are called {name!r}, in {places}; {kept}", stacklevel=2)
+        return {name: called[0] for name, called in parts.items() if len(called) == 1} | built_in
+
+    def _plug_ins(self) -> Iterator[tuple[type, str]]:
+        """Yield what other packages register, and where it is from; what is no such part is left out with a warning."""
         for point in _entry_points().select(group=self.package):
             origin = f"{point.value} of the distribution {point.dist.name if point.dist else 'unknown'!r}"
             try:
@@ -142,9 +158,8 @@ class Registry(Generic[T]):
                     f"the {self.kind} {point.name!r} is left out, {origin}: {type(error).__name__}: {error}",
                     stacklevel=2,
                 )
-                continue
-            self._add(found, cls, origin)
-        return found
+            else:
+                yield cls, origin
 
     def make(self, given: Any, argument: str) -> T:
         """Return ``given`` if it is an instance of the base, or the component that a text stands for.
