@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._support.time_limit import is_over
-from .._support.validate import Array, as_number
+from .._support.validate import Array
+from ..dense import frobenius_norm
 
 if TYPE_CHECKING:
     from .base import Objective
@@ -67,7 +69,19 @@ def estimate_smoothness(objective: Objective, A: Array, B: Array) -> float:
         if not np.any(H) or is_over():
             break
         D = H
-    return as_number(value, "objective: curvature at the start", 0.0)
+    return checked_curvature(value, [X])
+
+
+def checked_curvature(value: float, updates: Sequence[Array]) -> float:
+    """Return a curvature that differences of gradients show at updates, or say where these are no finite numbers."""
+    if math.isfinite(value):
+        return value
+    size = math.hypot(*map(frobenius_norm, updates))
+    where = f"an X of length {size:.3g}" if size else "X = 0"
+    raise ValueError(
+        f"objective: gradients of f next to {where} have entries that are not finite, or too large to be squared; "
+        "ls.check_objective says more"
+    )
 
 
 def factored(X: Array) -> tuple[Array, Array]:

@@ -22,7 +22,6 @@ from .._support.validate import (
     as_instance,
     as_integer,
     as_iterable,
-    as_number,
     as_shape,
     shown,
 )
@@ -37,6 +36,7 @@ from ..objectives import (
     Nearby,
     ShownPrecision,
     UserObjective,
+    checked_curvature,
     difference_step,
     estimate_smoothness,
     factored,
@@ -272,7 +272,7 @@ class MultiObjective(ShownPrecision):
             if is_over() or not any(np.any(h) for h in H):
                 break
             D = H
-        return as_number(value, "objective: curvature at the start", 0.0)
+        return checked_curvature(value, X)
 
     def rounding_noise(self, factors: Pairs) -> Rounding:
         """Return the sizes of the rounding errors in ``f`` and its gradients at factors.

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
-from lorasolve import objectives
+from lorasolve import MultiProblem, Problem, objectives
 from lorasolve.linear_map import LinearMap
+from lorasolve.multi import Separable
 from lorasolve.objectives import DenseReference, Facts, Objective, UserObjective, as_objective, estimate_smoothness
 from lorasolve.objectives.base import Shifted
 
@@ -430,6 +431,28 @@ def test_estimated_smoothness_approaches_the_largest_curvature():
 
     estimate = estimate_smoothness(as_objective(Weighted()), np.zeros((3, 1)), np.zeros((2, 1)))
     assert 8.99 < estimate <= 9.0 + 1e-6
+
+
+@pytest.mark.parametrize(("X", "where"), [(0.0, "X = 0"), (2.0, "an X of length 4")])
+def test_gradients_without_a_curvature_are_named_with_the_place(X, where):
+    class Cracked:
+        """Its gradient has a hole next to a point, where its value has none."""
+
+        shape = (2, 2)
+        convex = True
+        lower_bound = 0.0
+
+        def value_and_grad(self, Y):
+            return 0.5 * float(np.sum(Y * Y)), np.where(Y == X, Y, np.nan)
+
+    problem = Problem(Cracked(), rank=2, lam=0.1)
+    with pytest.raises(ValueError, match=f"^objective: gradients of f next to {where} have entries that are"):
+        problem.sampled_smoothness(problem.join(np.full((2, 2), X), np.full((2, 2), 0.5)))
+    pair = MultiProblem(Separable([Cracked(), Cracked()]), 2, 0.1)
+    point = [(np.full((2, 2), X), np.full((2, 2), 0.5))] * 2
+    length = "X = 0" if X == 0.0 else "an X of length 5.66"  # sqrt(2) 4
+    with pytest.raises(ValueError, match=f"^objective: gradients of f next to {length} have"):
+        pair.loss.sampled_smoothness(point)
 
 
 def test_the_registry_finds_the_folder_and_suggests_the_near_miss():
