@@ -60,7 +60,7 @@ def solve(
         parameters, with what it had merged merged into this problem's frozen weight, unless this is ``result.problem``
         or a copy, which holds it. Its problem may differ in objective, ``lam`` and settings of the adapter; shape, rank
         and adapter have to be the same. A copy is known by its content, where that can be read. Of several matrices
-        ``A`` and ``B`` are sequences, or a list of pairs is given.
+        ``A`` and ``B`` are sequences, or a list of pairs is given (a tuple of two is ``(A, B)``).
     seed : int or None
         Seed of all randomness; the same seed gives the same result.
     stop : StoppingRule, optional
@@ -154,7 +154,7 @@ def method_and_start(
     method = Method.of(method)
     if init is None:
         return method, None
-    init = unlisted(init)
+    init = unlisted(init, "init")
     if isinstance(init, Result) or (isinstance(init, tuple) and len(init) == 2):
         return method, init
     if not isinstance(init, (str, Init)):

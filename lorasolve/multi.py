@@ -194,11 +194,19 @@ class MultiProblem(Problem):
         self, A: Any, B: Any, dtype: Any = None, names: tuple[str, str] = ("A", "B"), any_rank: bool = False
     ) -> tuple[tuple[Array, Array], ...]:
         """Return the pairs ``(A_l, B_l)`` of given factors, checked; with the ranks of the problem or ``any_rank``."""
+        A, B = self.one_each(A, names[0]), self.one_each(B, names[1])
+        if len(A) == 2 and not self._fit(A, B) and self._fit(*zip(A, B)):
+            raise ValueError(f"{names[0]}, {names[1]}: expected tuples of arrays, got two pairs; give pairs in a list")
         pairs = []
-        for k, pair in enumerate(zip(self.one_each(A, names[0]), self.one_each(B, names[1]))):
+        for k, pair in enumerate(zip(A, B)):
             rank = None if any_rank else self.ranks[k]
             pairs.append(checked_pair(*pair, self.shapes[k], rank, dtype, (f"{names[0]}[{k}]", f"{names[1]}[{k}]")))
         return tuple(pairs)
+
+    def _fit(self, A: Sequence[Any], B: Sequence[Any]) -> bool:
+        """Whether these are arrays with as many rows as factors of the updates have."""
+        rows = [tuple(getattr(factor, "shape", ())[:1] for factor in pair) for pair in zip(A, B)]
+        return rows == [((m,), (n,)) for m, n in self.shapes]
 
     def one_each(self, given: Any, name: str) -> Sequence[Any]:
         """Return a sequence with one entry for each matrix, as given."""

@@ -273,14 +273,14 @@ def _factors_for(objective: Any, found: Any) -> list[Array] | None:
     )
 
 
-def seen_from(problem: Problem, point: Any) -> Any:
+def seen_from(problem: Problem, point: Any, argument: str = "point") -> Any:
     """Return a point as a problem sees it: a result of its own last stage without what its frozen weight holds.
 
     Of several matrices a list of pairs is the two sequences of factors.
     """
     if isinstance(point, Result) and point.merged is not None and _is_last_stage(problem, point):
         return replace(point, merged=None)
-    return unlisted(point) if problem.several else point
+    return unlisted(point, argument) if problem.several else point
 
 
 def _is_last_stage(problem: Problem, given: Result) -> bool:

@@ -1,5 +1,6 @@
 """Several matrices: derivatives by differences, the separable case in closed form, the network's two layers."""
 
+import re
 import tracemalloc
 
 import numpy as np
@@ -397,6 +398,21 @@ def test_a_list_of_pairs_is_a_point_as_the_two_sequences_are(targets):
     assert again.trace.value[0] == pytest.approx(result.fun, rel=1e-12)
     assert certify(problem, pairs).value == certify(problem, (result.A, result.B)).value
     assert ls.landscape.verdict(problem, pairs).kind == "global"
+
+
+def test_pairs_in_a_tuple_are_refused_by_name_where_their_shapes_or_their_number_tell():
+    rng = np.random.default_rng(0)
+    for shapes, words in (
+        ([(4, 3), (5, 2)], "expected tuples of arrays, got two pairs; give pairs in a list"),
+        ([(4, 4)] * 3, "expected pairs (A, B) in a list, got them in a tuple"),
+    ):
+        problem = MultiProblem(Separable([Denoising(rng.standard_normal(shape)) for shape in shapes]), 2, 0.1)
+        pairs = tuple((rng.standard_normal((m, 2)), rng.standard_normal((n, 2))) for m, n in shapes)
+        for judge in (certify, ls.verdict, lambda problem, start: ls.solve(problem, "gd", start)):
+            with pytest.raises(ValueError, match=re.escape(words)):
+                judge(problem, pairs)
+    with pytest.raises(ValueError, match=r"^start: expected pairs"):
+        ls.solve_convex(problem, start=pairs)
 
 
 class Table:

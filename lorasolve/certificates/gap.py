@@ -56,7 +56,8 @@ def certify(
         ``||X||_*`` is the sum over them, ``||G||_2`` the largest, and what follows from these two holds as for one.
     point : Result, ConvexResult, (A, B) or ndarray of shape (m, n)
         The point: an object with factors, explicit factors of any common number of columns, or an update ``X``. For
-        several matrices ``A``, ``B`` are sequences of arrays, and an update is a list of them.
+        several matrices ``A``, ``B`` are sequences of arrays, and an update is a list of them; pairs ``(A_l, B_l)`` are
+        given in a list, as a tuple of two is ``(A, B)``.
     tol : float
         Relative accuracy of ``is_global``; below 1, since where ``f >= 0`` any point is within all of ``F``.
     rigorous : bool or "auto"

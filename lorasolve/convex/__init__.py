@@ -127,7 +127,7 @@ def solve_convex(
     if time_limit is not None:
         time_limit = as_number(time_limit, "time_limit", 0.0, open_low=True)
     problem.require_low_rank("solve_convex")
-    start = seen_from(problem, start)
+    start = seen_from(problem, start, "start")
     problem = problem.replace(objective=problem.objective.in_float64())
     chosen = _route(problem, route)
     factors = None if start is None else as_factors(problem, start, "start")

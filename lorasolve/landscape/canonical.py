@@ -162,7 +162,7 @@ def canonical_result(problem: Problem, result: Result | ConvexResult | tuple[Any
     TypeError
         If it is none of these.
     """
-    result = seen_from(as_instance(problem, "problem", Problem), result)
+    result = seen_from(as_instance(problem, "problem", Problem), result, "result")
     if isinstance(result, tuple) and len(result) == 2:
         return canonical(problem, *result)
     if isinstance(result, Result) and result.merged is not None:

@@ -65,7 +65,7 @@ def verdict(
     result : Result, ConvexResult or (A, B)
         The end of a run, judged at the update that it reached also where the method brought a scaling of its own, a
         convex optimum of rank at most ``r``, or factors of shapes (m, r), (n, r); for several matrices sequences of
-        factors.
+        factors, or a list of pairs ``(A_l, B_l)`` (a tuple of two is ``(A, B)``).
     X_star : array_like of shape (m, n), or a sequence of them, optional
         A global minimizer of ``F``. Without one, it is computed where ``f`` is convex, ``lam > 0`` and the point is not
         certified anyway. One that is refuted, because ``F`` is lower by more than ``tol`` at the point or after a

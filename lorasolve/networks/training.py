@@ -211,7 +211,7 @@ def _start(
     problem: MultiProblem, init: Any, checkpoint: pathlib.Path | None, network: Network, held: Pairs | None
 ) -> Any:
     """Return what a run starts from: a checkpoint, what is given, the factors of the model, or ``"lora"``."""
-    init = unlisted(init)
+    init = unlisted(init, "init")
     if isinstance(init, tuple) and len(init) == 2:  # refused if it does not fit, resumed or not
         init = problem.unpaired(narrowed(problem.checked_factors(*init, np.float64, any_rank=True)))
     if checkpoint is not None and checkpoint.exists():

@@ -55,12 +55,20 @@ Shapes = Sequence[tuple[int, int]]
 SPREAD = 10.0
 
 
-def unlisted(given: Any) -> Any:
-    """Return a list of pairs ``(A_l, B_l)``, one a matrix, as the tuples of all ``A_l`` and ``B_l``, else ``given``."""
-    if not isinstance(given, list) or not given:
+def unlisted(given: Any, argument: str) -> Any:
+    """Return a list of pairs ``(A_l, B_l)``, one a matrix, as the tuples of all ``A_l`` and ``B_l``, else ``given``.
+
+    A tuple is ``(A, B)``: of two square matrices of one size and rank nobody could tell which is meant.
+    """
+    if not isinstance(given, (list, tuple)) or not given:
         return given
-    pairs = all(isinstance(pair, tuple) and len(pair) == 2 for pair in given)
-    return tuple(zip(*given)) if pairs else given
+    if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in given):
+        return given
+    if isinstance(given, list):
+        return tuple(zip(*given))
+    if len(given) == 2:
+        return given
+    raise ValueError(f"{argument}: expected pairs (A, B) in a list, got them in a tuple, which is one (A, B)")
 
 
 def as_pairs(value: Any, argument: str, shapes: Shapes | None = None) -> list[tuple[Array, Array]]:
