@@ -64,6 +64,8 @@ class CompleteCommand(Command):
             if given.repeated:
                 remark(args, f"lines beside another of their entry: {given.repeated}; the {args.duplicates} counts")
         ratings = read["ratings"]
+        if ratings.unread:
+            remark(args, f"columns that play no part: {', '.join(ratings.unread)}")
         fitted, chosen = _fit(args, ratings, read.get("held_out"))
         _remark_seen(args, read)
         model, certificate = fitted.model, fitted.optimum.certificate

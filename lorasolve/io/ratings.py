@@ -40,6 +40,9 @@ class Ratings:
         Lines of the file that had a row and column of another one, of which one value was made.
     names : (str, str)
         What the header of the file, or the table, calls rows and columns; ``row`` and ``column`` where nothing does.
+    unread : tuple of str
+        What the file calls its further columns, such as times and weights, which have no part in the entries; none
+        where the columns that are meant were given by name.
     """
 
     rows: Array
@@ -50,6 +53,7 @@ class Ratings:
     skipped: int = 0
     repeated: int = 0
     names: tuple[str, str] = UNNAMED
+    unread: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         m, n = self.shape
@@ -225,7 +229,7 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
         row_index, col_index, entries = _one_of_each(row_index, col_index, entries, form.duplicates == "mean")
     called = (table.names[0], table.names[1])
     repeated = len(values) - len(entries)
-    return Ratings(row_index, col_index, entries, row_labels, col_labels, skipped, repeated, called)
+    return Ratings(row_index, col_index, entries, row_labels, col_labels, skipped, repeated, called, table.others())
 
 
 def _one_of_each(rows: Array, cols: Array, values: Array, mean: bool) -> tuple[Array, Array, Array]:

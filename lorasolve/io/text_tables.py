@@ -248,6 +248,14 @@ class Table:
             raise ValueError(f"{self.path}, line 1: more than one column is called {given!r}: {found}")
         return places[0]
 
+    def others(self) -> tuple[str, ...]:
+        """Return what the other columns are called, none where the caller has chosen by name."""
+        if self.form.columns is not None:
+            return ()
+        names = (field.strip() for field in self._first)
+        others = [(k, name) for k, name in enumerate(names) if name and k not in self.places]
+        return tuple(name if self.has_header else f"column {k + 1}" for k, name in others)
+
     def labels(self, fields: list[str]) -> tuple[str, str]:
         """Return the labels of an entry, empty where there is none."""
         row, col = (fields[place].strip() if place < len(fields) else "" for place in self.places[:2])
