@@ -145,9 +145,9 @@ def _by_cases(value: Any) -> Cases | None:
     for function in functions:
         if type(function) in CASES and function not in inner:
             values = [case.xreplace(dict(zip((_u, _v), arguments(function)))) for case in CASES[type(function)]]
-            parts = [part for by in values if (part := _case(value.xreplace({function: by})))]
-            if len(parts) == len(values):
-                return Cases(function, tuple(parts))
+            first, second = (value.xreplace({function: by}) for by in values)
+            if (one := _case(first)) and (other := _case(second)):
+                return Cases(function, (one, other))
     return None
 
 

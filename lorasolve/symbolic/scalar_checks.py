@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from random import Random
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
@@ -51,8 +52,9 @@ class ScalarCheck(TwoSided):
             if isinstance(getattr(self, name), ex.Expr):
                 raise TypeError(f"{name}: expected a SymPy expression, got {shown(getattr(self, name))}; see Identity")
 
-    @property
+    @cached_property
     def _difference(self) -> Any:
+        # Once: SymPy takes seconds for an integral that it does not know.
         return (sympy.sympify(self.rhs) - sympy.sympify(self.lhs)).doit()
 
     def fault(self) -> str | None:

@@ -36,6 +36,7 @@ from lorasolve.symbolic import (
     mutant,
     named,
     orthonormal,
+    positivity,
     scalars,
     square,
     tr,
@@ -409,6 +410,28 @@ def test_a_function_of_what_is_integrated_over_is_no_number():
     s = sympy.Symbol("s", real=True)
     assert not provably_nonnegative(sympy.Integral(sympy.exp(sympy.cos(s)), (s, 1, 0)))
     assert not provably_nonnegative(sympy.Subs(sympy.exp(s), s, -1) - 1)
+
+
+def test_the_second_case_waits_until_the_first_is_seen(monkeypatch):
+    """Cauchy's inequality for four numbers: no first case is seen, and four cases of k functions follow one another."""
+    looked, case = [], positivity._case
+    positivity.seen.cache_clear()
+    monkeypatch.setattr(positivity, "_case", lambda value: looked.append(value) or case(value))
+    numbers = scalars("a b c d", real=True)
+    left, right = sum(map(abs, numbers)) ** 2, 4 * sum(number**2 for number in numbers)
+    assert not ScalarCheck("Cauchy", "", left, right, relation="<=").prove().holds
+    assert len(looked) == 4 * 2**3  # k of each set of k that are left, over the sets of four
+    assert len(set(looked)) == 2**4 - 1
+
+
+def test_what_an_integral_is_is_asked_once(monkeypatch):
+    """One that SymPy does not know takes seconds each time, and a search for a counterexample has hundreds."""
+    asked, doit = [], sympy.Integral.doit
+    monkeypatch.setattr(sympy.Integral, "doit", lambda self, **hints: asked.append(self) or doit(self, **hints))
+    unknown = sympy.Integral(sympy.exp(sympy.sin(t)), (t, 1, 0))
+    check = ScalarCheck("of what is positive, from above to below", "", 0, unknown, relation="<=")
+    assert not check.prove().holds and check.counterexample(None, rng())
+    assert asked.count(unknown) == 1
 
 
 def test_what_was_tried_is_said_of_a_sign_that_is_not_shown():
