@@ -79,7 +79,7 @@ def escape(
         second = second_order_at(point, tol)
         if not second.is_sosp:
             point = lowest_on_line(point, flat(problem.checked_factors(*second.direction)))
-        elif isinstance(result, Result) and result.success and result.problem.lam_effective == problem.lam_effective:
+        elif isinstance(result, Result) and result.success and _is_of(problem, result):
             return result
         elif not point.theta.any():
             return _at_zero(problem, method, seed)
@@ -90,6 +90,12 @@ def escape(
         if second_order_at(point, tol).is_sosp:
             break
     return end
+
+
+def _is_of(problem: Problem, result: Result) -> bool:
+    """Whether a run has minimised the same function of the update; that on other data is to go on."""
+    ran = result.problem
+    return ran.objective is problem.objective and ran.lam_effective == problem.lam_effective
 
 
 def _at_zero(problem: Problem, method: Method, seed: int | None) -> Result:

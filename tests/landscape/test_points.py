@@ -456,6 +456,19 @@ def test_a_converged_run_of_another_decay_is_continued(method):
     assert found.fun == pytest.approx(0.5 * np.sum((kept - s) ** 2) + 0.3 * kept.sum(), rel=1e-12)
 
 
+def test_a_converged_run_on_other_data_is_continued():
+    """No curvature is negative here, and the run of the other data was returned with its value as the end."""
+    M, N = (np.random.default_rng(seed).standard_normal((5, 4)) for seed in (0, 1))
+    run = ls.solve(ls.Problem(ls.objectives.Denoising(M), 4, 0.3), "lbfgs", stop=ls.StoppingRule(grad_tol=1e-10))
+    problem = ls.Problem(ls.objectives.Denoising(M + 0.3 * N), 4, 0.3)
+    assert landscape.second_order(problem, run.A, run.B).is_sosp
+    s = np.linalg.svd(M + 0.3 * N, compute_uv=False)
+    kept = np.maximum(s - 0.3, 0.0)
+    found = landscape.escape(problem, run)
+    assert problem.value(found.A, found.B) == pytest.approx(found.fun, rel=1e-12)
+    assert found.fun == pytest.approx(0.5 * np.sum((kept - s) ** 2) + 0.3 * kept.sum(), rel=1e-12)
+
+
 def test_an_escape_in_float32_reaches_the_closed_form_without_a_warning():
     M = np.random.default_rng(3).standard_normal((4, 5)).astype(np.float32)
     problem = ls.Problem(ls.objectives.Denoising(M), 4, 0.3)
