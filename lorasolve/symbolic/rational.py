@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import cache
-from math import lcm
+from math import gcd, lcm
 from operator import mul
 from random import Random
 from typing import TypeAlias
@@ -100,7 +100,8 @@ def hstack(*blocks: RationalMatrix) -> RationalMatrix:
 
 def eliminate(matrix: RationalMatrix) -> tuple[RationalMatrix, list[int]]:
     """Return the reduced row echelon form and its pivot columns."""
-    rows = [list(row) for row in matrix]
+    # A multiple of a row has the same form: all is done in whole numbers, and divided at the end.
+    rows = [_whole(row)[0] for row in matrix]
     pivots: list[int] = []
     for column in range(len(rows[0])):
         start = len(pivots)
@@ -108,16 +109,22 @@ def eliminate(matrix: RationalMatrix) -> tuple[RationalMatrix, list[int]]:
         if best is None:
             continue
         rows[start], rows[best] = rows[best], rows[start]
-        lead = rows[start][column]
-        rows[start] = [entry / lead for entry in rows[start]]
         for i in range(len(rows)):
             if i != start and rows[i][column] != 0:
-                factor = rows[i][column]
-                rows[i] = [a - factor * b for a, b in zip(rows[i], rows[start], strict=True)]
+                rows[i] = _without(column, rows[i], rows[start])
         pivots.append(column)
         if len(pivots) == len(rows):
             break
-    return rows, pivots
+    leads = [row[column] for row, column in zip(rows, pivots)] + [1] * (len(rows) - len(pivots))
+    return [[Fraction(entry, lead) for entry in row] for row, lead in zip(rows, leads, strict=True)], pivots
+
+
+def _without(column: int, row: list[int], pivot: list[int]) -> list[int]:
+    """Return a multiple of a row, less one of another that makes the column 0, in the smallest whole numbers."""
+    lead, factor = pivot[column], row[column]
+    left = [lead * a - factor * b for a, b in zip(row, pivot, strict=True)]
+    common = gcd(*left) or 1
+    return [entry // common for entry in left]
 
 
 def rank(matrix: RationalMatrix) -> int:
@@ -127,8 +134,13 @@ def rank(matrix: RationalMatrix) -> int:
 
 def inverse(matrix: RationalMatrix) -> RationalMatrix:
     """Return the exact inverse; raise :class:`Unfit` if there is none."""
+    return _solved(matrix, identity(len(matrix)))
+
+
+def _solved(matrix: RationalMatrix, right: RationalMatrix) -> RationalMatrix:
+    """Return the inverse times `right`; raise :class:`Unfit` if there is none."""
     dim = len(matrix)
-    reduced, pivots = eliminate(hstack(matrix, identity(dim)))
+    reduced, pivots = eliminate(hstack(matrix, right))
     if pivots != list(range(dim)):
         raise Unfit("singular matrix")
     return [row[dim:] for row in reduced]
@@ -157,23 +169,25 @@ def random_matrix(rng: Random, rows: int, cols: int, size: int = 4) -> RationalM
 
 
 def random_orthogonal(rng: Random, dim: int) -> RationalMatrix:
-    """Return a random rational orthogonal matrix, by Cayley's transform of a skew matrix."""
-    skew = zeros(dim, dim)
-    for i in range(dim):
-        for j in range(i):
-            skew[i][j] = random_fraction(rng, 2)
-            skew[j][i] = -skew[i][j]
-    cayley = multiply(add(identity(dim), skew, -1), inverse(add(identity(dim), skew)))
-    order = list(range(dim))
-    rng.shuffle(order)
-    return [[cayley[i][j] * (1 if dim > 1 else rng.choice((-1, 1))) for j in order] for i in range(dim)]
+    """Return a random rational orthogonal matrix."""
+    return random_orthonormal(rng, dim, dim)
 
 
 def random_orthonormal(rng: Random, rows: int, cols: int) -> RationalMatrix:
-    """Return a random rational matrix with orthonormal columns; raise :class:`Unfit` if there is none."""
+    """Return random rational orthonormal columns, by Cayley's transform; raise :class:`Unfit` if there are none."""
     if cols > rows:
         raise Unfit("more orthonormal columns than rows")
-    return [row[:cols] for row in random_orthogonal(rng, rows)]
+    skew = zeros(rows, rows)
+    for i in range(rows):
+        for j in range(i):
+            skew[i][j] = random_fraction(rng, 2)
+            skew[j][i] = -skew[i][j]
+    order = list(range(rows))
+    rng.shuffle(order)
+    sign = 1 if rows > 1 else rng.choice((-1, 1))
+    # Columns of (I - S) (I + S)^-1 = 2 (I + S)^-1 - I.
+    chosen = [[Fraction(int(i == j)) for j in order[:cols]] for i in range(rows)]
+    return scale(sign, add(scale(2, _solved(add(identity(rows), skew), chosen)), chosen, -1))
 
 
 def made_orthonormal(rng: Random, columns: RationalMatrix) -> RationalMatrix:

@@ -82,6 +82,23 @@ def test_random_orthogonal_is_exactly_orthogonal(dim):
     assert ra.multiply(ra.transpose(q), q) == ra.identity(dim)
 
 
+@pytest.mark.parametrize("cols", [1, 3, 4])
+def test_fewer_orthonormal_columns_are_the_first_ones_of_an_orthogonal_matrix(cols):
+    whole, some = ra.random_orthogonal(Random(7), 4), ra.random_orthonormal(Random(7), 4, cols)
+    assert some == [row[:cols] for row in whole]
+
+
+def test_the_echelon_form_is_that_of_sympy():
+    rng = Random(4)
+    low = ra.multiply(ra.random_matrix(rng, 5, 2), ra.random_matrix(rng, 2, 4))
+    for rows in (ra.random_matrix(rng, 3, 5), low, [[Fraction(0)] * 2, [Fraction(0), Fraction(-2, 3)]]):
+        form, pivots = sympy.Matrix(rows).rref()
+        assert ra.eliminate(rows) == (
+            [[Fraction(int(e.p), int(e.q)) for e in form.row(i)] for i in range(form.rows)],
+            list(pivots),
+        )
+
+
 def test_inverse_and_rank():
     rng = Random(1)
     matrix_ = ra.random_matrix(rng, 4, 4)
