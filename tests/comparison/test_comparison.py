@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 import signal
+import statistics
 import time
 from dataclasses import dataclass, replace
 
@@ -50,6 +51,18 @@ def test_schedules_run_over_a_budget(denoising) -> None:
     (row,) = ls.compare(problem, f"gd:step_size={step}+cosine", budget=budget, init=start).rows
     assert row.oracle_calls == budget
     assert row.objective == pytest.approx(value, rel=1e-12)
+
+
+@pytest.mark.parametrize("starts", [2, 5, 6])
+def test_a_row_shows_the_run_of_median_objective_and_the_range_of_all(denoising, starts) -> None:
+    problem, optimum, _ = denoising
+    table = ls.compare(problem, "gd", seeds=starts, stop=ls.StoppingRule(max_iter=30))
+    values = [ls.solve(problem, "gd", seed=k, stop=ls.StoppingRule(max_iter=30)).fun for k in range(starts)]
+    assert len(set(values)) == starts
+    assert table.rows[0].objective == statistics.median_low(values)
+    at_zero = 0.5 * np.sum(problem.objective.M**2)
+    least, middle, most = ((pick(values) - optimum) / (at_zero - optimum) for pick in (min, statistics.median_low, max))
+    assert f" {middle:.1e} ({least:.1e} to {most:.1e}) " in table.table()
 
 
 def test_numbers_against_the_closed_form(denoising) -> None:
