@@ -122,8 +122,9 @@ class Result:
     fun, grad_norm : float
         ``L`` and ``||grad L||_2`` at the last point.
     nit, nfev : int
-        Accepted iterations, and oracle calls (rejected trials included; those not counted that sample the curvature of
-        a loss that states no ``smoothness``, and the few that test a gradient of yours where a run has converged).
+        Accepted iterations, and oracle calls (rejected trials and Hessian products included; those not counted that a
+        derived step or a schedule asks for at the start of a stage, as for the curvature of a loss that states no
+        ``smoothness``, and the few that test a gradient of yours where a run has converged).
     status : Status
         Why the run stopped.
     message : str
