@@ -48,7 +48,7 @@ class Row:
     missing : list of float or None
         Per start, the share of the decrease from the frozen weight, where ``L`` is ``f(0)`` but for the penalty of what
         was merged, to ``reference`` that is missing: 0 at the optimum, 1 at the frozen weight, infinite for a diverged
-        run.
+        run. Where the frozen weight is the optimum, what is missing relative to ``reference``.
     gap : float or None
         Bound on ``(F(X) - min F) / |F(X)|`` for the problem's own ``F``, without decay relative to ``|f(0)|`` where
         that is larger: the largest of all starts, None where one has none.

@@ -65,6 +65,15 @@ def test_a_row_shows_the_run_of_median_objective_and_the_range_of_all(denoising,
     assert f" {middle:.1e} ({least:.1e} to {most:.1e}) " in table.table()
 
 
+def test_where_the_frozen_weight_is_the_optimum_what_is_missing_is_a_share_of_it(denoising) -> None:
+    problem = denoising[0].replace(lam=4.0)  # above the largest singular value, 3
+    optimum = 0.5 * np.sum(problem.objective.M**2)
+    (row,) = ls.compare(problem, "gd", stop=ls.StoppingRule(max_iter=3)).rows
+    assert row.reference == pytest.approx(optimum, rel=1e-9)
+    assert row.missing == [pytest.approx((row.objective - optimum) / optimum, rel=1e-6, abs=0.0)]
+    assert row.missing[0] > 0.01
+
+
 def test_numbers_against_the_closed_form(denoising) -> None:
     problem, optimum, kept = denoising
     slow = "gd:step_size=1e-5"
