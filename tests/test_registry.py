@@ -164,6 +164,15 @@ class OtherGD(Optimizer):
 
 
 @dataclass(frozen=True)
+class BrokenGD(GD):
+    name = "broken_gd"
+    summary = "an optimizer that fails"
+
+    def advance(self, problem, state, grad):
+        raise KeyError("mine")
+
+
+@dataclass(frozen=True)
 class HalfToo(HalfGD):
     name = "half_gd"
     summary = "half of gradient descent, by someone else"
@@ -236,6 +245,15 @@ def test_a_broken_plug_in_is_left_out_with_a_warning(distribution, target, words
     assert "the optimizer 'broken' is left out" in run.stderr
     assert "of the distribution 'lorasolve-extra'" in run.stderr
     assert words in run.stderr
+
+
+def test_an_error_in_a_component_of_another_package_is_no_defect_of_this_one(distribution) -> None:
+    run = distribution(
+        "[lorasolve.optimizers]\nbroken_gd = shapely_plugin:BrokenGD\n",
+        "from lorasolve.cli import main; sys.exit(main(['solve', '--method', 'broken_gd']))",
+    )
+    assert run.returncode == 2, run.stderr
+    assert "shapely_plugin.py, line " in run.stderr and "in BrokenGD.advance: KeyError: 'mine'" in run.stderr
 
 
 def test_a_name_that_is_taken_names_both_origins_and_leaves_the_rest_usable(distribution) -> None:

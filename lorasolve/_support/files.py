@@ -70,10 +70,9 @@ class _Nameless(_Unseen):
     """A file that has no name before it is complete; the system removes it with its last descriptor."""
 
     def put_in_place(self) -> None:
-        if not self.path.exists():
-            with contextlib.suppress(FileExistsError):
-                self._link(self.path)
-                return
+        with contextlib.suppress(FileExistsError):
+            self._link(self.path)
+            return
         # A link replaces nothing, a renaming does.
         with tempfile.TemporaryDirectory(dir=self.path.parent, prefix=f".{self.path.name}."[:50]) as folder:
             temporary = pathlib.Path(folder) / "complete"
