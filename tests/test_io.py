@@ -635,6 +635,28 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: pathlib.Path) -> None:
     assert os.listdir(tmp_path) == ["report.json"]
 
 
+@pytest.mark.parametrize("error", [OSError("cannot write mode CMYK"), FileNotFoundError(2, "No such file", "palette")])
+def test_what_a_writer_says_of_its_error_is_kept(tmp_path: pathlib.Path, error: OSError) -> None:
+    def fails(file):
+        raise error
+
+    with pytest.raises(OSError) as caught:
+        write_atomically(tmp_path / "report.png", fails)
+    assert caught.value is error
+
+
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="files without a name are of Linux")
+def test_a_file_has_no_name_before_it_is_complete(tmp_path: pathlib.Path) -> None:
+    """What is killed then leaves nothing."""
+    try:
+        os.close(os.open(tmp_path, os.O_TMPFILE | os.O_RDWR))
+    except OSError:
+        pytest.skip("this file system has no files without a name")
+    seen = []
+    write_atomically(tmp_path / "report.json", lambda file: seen.append(os.listdir(tmp_path)))
+    assert seen == [[]] and os.listdir(tmp_path) == ["report.json"]
+
+
 def test_a_tilde_is_the_home_of_the_user_where_no_shell_expands_it(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
