@@ -748,6 +748,25 @@ def test_result_comes_back(tmp_path: pathlib.Path, name: str, adapter: object, o
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        (lambda column: column[:-1], "not equally long"),
+        (lambda column: column.astype(str), "no numbers"),
+        (lambda column: None, "missing"),
+    ],
+)
+def test_a_trace_whose_columns_do_not_fit_is_refused(tmp_path: pathlib.Path, change, words) -> None:
+    M = np.arange(12.0).reshape(4, 3)
+    problem = ls.Problem(ls.objectives.Denoising(M), 2, 0.5)
+    save_result(tmp_path / "r.npz", problem, ls.solve(problem, "lbfgs"), {"M": M})
+    arrays = read_arrays(tmp_path / "r.npz")
+    changed = arrays | {"trace.value": change(arrays["trace.value"])}
+    np.savez(tmp_path / "r.npz", **{key: array for key, array in changed.items() if array is not None})
+    with pytest.raises(ValueError, match=f"r.npz: trace: its columns are .*{words}"):
+        load_result(tmp_path / "r.npz")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
         (lambda data: data.pop("Y"), "objective 'linear' needs the array 'Y'"),
         (lambda data: data.update(y=data.pop("Y")), r"needs the array 'Y' \(there is 'y'\)"),
         (lambda data: data.update(note="second try"), "has no key 'note'"),
