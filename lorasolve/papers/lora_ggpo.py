@@ -83,7 +83,7 @@ _RADII = (1e-6, 1e-4, 1e-2)
 _STEPS = (0.20, 0.22, 0.25, 0.26, 0.27)
 _RATIOS = (0.9, 0.99, 1.01, 1.1)
 _SAMPLES = (14, 22, 30, 40, 60)
-_MATCHED = "curvature at the loss of MGPO"
+_MATCHED, _RANDOM = "LoRA's curvature at this loss", "random directions"
 # Seeds of a full run and of a quick one: rises and risks of gradient descent, and ends.
 _SEEDS, _END_SEEDS = (10, 2), (10, 3)
 
@@ -274,28 +274,45 @@ def _rise(problem: Problem, optimizer: Optimizer, seed: int) -> float:
     return float(np.max(values - np.minimum.accumulate(values)) / values[0])
 
 
+class _RandomDirections(MGPO):
+    """Perturb the factors as far as MGPO, in a direction that is drawn anew each time."""
+
+    def evaluate(self, problem: Problem, state: Any, grad: Array) -> float:
+        """Evaluate the trial perturbed, except in the first step."""
+        if not state.memory:
+            return problem.value_and_grad(state.trial, grad)
+        direction = state.rng.standard_normal(state.trial.shape)
+        direction *= self.radius(state.memory["mean length"]) / np.linalg.norm(direction)
+        return problem.value_and_grad(state.trial + direction, grad)
+
+
 def ends(step: float, rank: int, seeds: int) -> dict[str, dict[str, list[float]]]:
     """Return training loss and largest curvature of each seed after 600 steps of a cosine, on the digits' head.
 
-    Of LoRA also the largest curvature where its loss first is that at which MGPO ends, nan where it never is: at the
-    start all is flat.
+    Of MGPO and of perturbations as long in random directions also the largest curvature of LoRA where its loss first is
+    theirs, nan where it never is: at the start all is flat.
     """
     objective = digits_task().objective
     problem, stop = Problem(objective, rank), StoppingRule(max_iter=600, grad_tol=0.0)
     found: dict[str, dict[str, list[float]]] = {}
-    for name, optimizer in _methods(step).items():
+    methods = _methods(step) | {"other sign": MGPO(step, sign=-1), _RANDOM: _RandomDirections(step)}
+    for name, optimizer in methods.items():
         runs = [solve(problem, Method(optimizer, "cosine"), seed=seed, stop=stop) for seed in range(seeds)]
         found[name] = {
             "loss": [problem.value(end.A, end.B) for end in runs],
             "curvature": [largest_curvature(problem, end.A, end.B) for end in runs],
         }
-    found["LoRA"][_MATCHED] = []
-    for seed, loss in enumerate(found["MGPO"]["loss"]):
-        reached = StoppingRule(max_iter=600, grad_tol=0.0, target=loss)
-        end = solve(problem, Method(_methods(step)["LoRA"], "cosine"), seed=seed, stop=reached)
-        curvature = largest_curvature(problem, end.A, end.B) if end.fun <= loss else float("nan")
-        found["LoRA"][_MATCHED].append(curvature)
+    for name in ("MGPO", _RANDOM):
+        losses = enumerate(found[name]["loss"])
+        found[name][_MATCHED] = [_curvature_at(loss, problem, methods["LoRA"], seed) for seed, loss in losses]
     return found
+
+
+def _curvature_at(loss: float, problem: Problem, optimizer: Optimizer, seed: int) -> float:
+    """Return the largest curvature where a run's loss first is a given one, nan where it never is."""
+    reached = StoppingRule(max_iter=600, grad_tol=0.0, target=loss)
+    end = solve(problem, Method(optimizer, "cosine"), seed=seed, stop=reached)
+    return largest_curvature(problem, end.A, end.B) if end.fun <= loss else float("nan")
 
 
 class LoRAGGPOClaims(PaperClaims):
@@ -359,7 +376,7 @@ class LoRAGGPOClaims(PaperClaims):
             lines += [f"  {name:<12}  {setting:>8}  {mean_and_error(values)}" for setting, values in table.items()]
         lines.append("Digits at rank 2, cosine from 0.1: training loss, largest curvature at the end")
         for name, end in found["ends"].items():
-            lines.append(f"  {name:<12}  {mean_and_error(end['loss'])}  {mean_and_error(end['curvature'])}")
+            lines.append(f"  {name:<17}  {mean_and_error(end['loss'])}  {mean_and_error(end['curvature'])}")
         return "\n".join(lines)
 
     def picture(self, found: dict[str, Any], figure: Figure) -> None:
@@ -415,6 +432,7 @@ def _courses(course: dict[str, Any], ended: dict[str, Any]) -> list[Claim]:
     steady = all(rise < 1e-3 for setting, rise in lora.items() if setting.startswith("0.1, "))
     removed = np.subtract(course["LoRA"][large], course["MGPO"][large])
     left = least([np.mean(course[name][large]) for name in course if name != "LoRA"])
+    gains = {name: np.subtract(ended[name][_MATCHED], ended[name]["curvature"]) for name in ("MGPO", _RANDOM)}
     return [
         Claim(
             "LoRA's training loss falls, rises and falls again over the steps, the more the larger rank and step "
@@ -436,16 +454,20 @@ def _courses(course: dict[str, Any], ended: dict[str, Any]) -> list[Claim]:
             bool(left > 0.7 * lora[large] and steady and np.mean(course["MGPO"][gentle]) > 0.01),
         ),
         Claim(
-            "perturbing along the momentum ends at flatter points than LoRA, at the same training loss (MGPO as "
-            "printed)",
+            "perturbing along the momentum ends at flatter points than LoRA, at the same training loss, and flattens "
+            "more than perturbing as far in random directions (MGPO as printed)",
             "confirmed",
-            f"largest curvature, rank 2: LoRA {mean_and_error(ended['LoRA']['curvature'])}, MGPO "
-            f"{mean_and_error(ended['MGPO']['curvature'])} (LoRA where its loss is that: "
-            f"{mean_and_error(ended['LoRA'][_MATCHED])}), trainer's settings "
+            "largest curvature, rank 2 (LoRA where its loss is the same): "
+            + ", ".join(
+                f"{name} {mean_and_error(ended[name]['curvature'])} ({mean_and_error(ended[name][_MATCHED])})"
+                for name in gains
+            )
+            + f"; MGPO with the other sign {mean_and_error(ended['other sign']['curvature'])}, trainer's settings "
             f"{mean_and_error(ended['MGPO trainer']['curvature'])}, GGPO "
-            f"{mean_and_error(ended['GGPO']['curvature'])}; training loss: LoRA "
-            f"{mean_and_error(ended['LoRA']['loss'])}, MGPO {mean_and_error(ended['MGPO']['loss'])}",
-            is_above_zero(np.subtract(ended["LoRA"][_MATCHED], ended["MGPO"]["curvature"])),
+            f"{mean_and_error(ended['GGPO']['curvature'])}, LoRA {mean_and_error(ended['LoRA']['curvature'])}; loss: "
+            f"LoRA {mean_and_error(ended['LoRA']['loss'])}, MGPO {mean_and_error(ended['MGPO']['loss'])}",
+            # Any noise flattens a little.
+            is_above_zero(gains["MGPO"]) and is_above_zero(gains["MGPO"] - gains[_RANDOM]),
         ),
     ]
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import lorasolve as ls
+from lorasolve import Problem, StoppingRule, solve
 from lorasolve.objectives import Denoising
-from lorasolve.optimizers import MGPO
+from lorasolve.optimizers import MGPO, Adam
 from lorasolve.papers import lora_ggpo
 
 
@@ -119,10 +120,9 @@ def courses(**changed):
         made[name.replace("_", " ")].update(rises)
     risks = {"1, 0.0": [5, 5, 9, 5, 4], "3, 0.0": [5, 5, 30, 5, 1]}
     risks |= {"8, 0.0": [5, 6, 99, 5, 1], "8, 0.2": [5, 4, 3, 2, 1]}
-    curvature = {"LoRA": [3.0, 3.1], "MGPO": [1.0, 1.2], "MGPO trainer": [3.0, 3.0], "GGPO": [3.0, 3.0]}
     return {
         "descents": {name: {key: [rise, rise] for key, rise in rises.items()} for name, rises in made.items()},
-        "ends": ended(**curvature),
+        "ends": ended(MGPO=[1.0, 1.2], random=[2.9, 2.9]),
         "bias": {"quadratic": 1e-16, "logistic": 0.2},
         "floors": {"+": [1e-3, 1e-2, 1e-1], "-": [1e-4, 1e-3, 1e-2]},
         "bumps": [(0.8, 0.0), (1.2, 0.01), (2.0, np.nan)],
@@ -132,9 +132,11 @@ def courses(**changed):
     }
 
 
-def ended(**curvature):
-    found = {name: {"loss": [0.5, 0.5], "curvature": values} for name, values in curvature.items()}
-    found["LoRA"][lora_ggpo._MATCHED] = found["LoRA"]["curvature"]
+def ended(*, MGPO, random):
+    """Return ends at points of given curvature, and of 3 for other methods, which LoRA has at their losses too."""
+    names = ("LoRA", "MGPO", lora_ggpo._RANDOM, "other sign", "MGPO trainer", "GGPO")
+    found = {name: {"loss": [0.5, 0.5], "curvature": [3.0, 3.1], lora_ggpo._MATCHED: [3.0, 3.1]} for name in names}
+    found["MGPO"]["curvature"], found[lora_ggpo._RANDOM]["curvature"] = MGPO, random
     return found
 
 
@@ -149,15 +151,39 @@ def test_flatness_is_told_at_one_loss(monkeypatch):
     found = lora_ggpo.ends(0.1, 2, 1)
     (still,), (lora,) = found["MGPO"]["curvature"], found["LoRA"]["curvature"]
     assert still < 0.5 * lora
-    assert found["LoRA"][lora_ggpo._MATCHED] == pytest.approx([still], rel=0.1)
+    assert found["MGPO"][lora_ggpo._MATCHED] == pytest.approx([still], rel=0.1)
 
 
 def flat_at_the_start():
     """What runs that do nothing find: LoRA ends at sharper points, and is as flat where its loss is theirs."""
     found = courses()["ends"]
     found["MGPO"] = {"loss": [2.5, 2.5], "curvature": [0.3, 0.3]}
-    found["LoRA"][lora_ggpo._MATCHED] = [0.3, 0.3]
+    found["MGPO"][lora_ggpo._MATCHED] = [0.3, 0.3]
     return found
+
+
+def test_random_directions_are_as_long_as_those_of_mgpo(monkeypatch):
+    """At rho = 0 both are Adam; else the first perturbation is rho over the length of the first gradient."""
+    problem = Problem(Denoising(np.arange(12.0).reshape(4, 3)), 2)
+    points, value_and_grad = [], Problem.value_and_grad
+
+    def watched(self, theta, grad):
+        points.append(theta.copy())
+        return value_and_grad(self, theta, grad)
+
+    monkeypatch.setattr(Problem, "value_and_grad", watched)
+    stop = StoppingRule(max_iter=2, grad_tol=0.0)
+    seconds = {}
+    for method in (Adam(0.1), MGPO(0.1), lora_ggpo._RandomDirections(0.1)):
+        points.clear()
+        solve(problem, method, seed=0, stop=stop)
+        seconds[type(method)] = points[1]
+    first = np.zeros(problem.size)
+    value_and_grad(problem, points[0], first)
+    moved = {kind: second - seconds[Adam] for kind, second in seconds.items()}
+    lengths = [np.linalg.norm(moved[kind]) for kind in (MGPO, lora_ggpo._RandomDirections)]
+    assert lengths == pytest.approx([0.05 / np.linalg.norm(first)] * 2)
+    assert abs(np.vdot(*(moved[kind] for kind in (MGPO, lora_ggpo._RandomDirections)))) < 0.99 * lengths[0] ** 2
 
 
 @pytest.mark.parametrize(
@@ -175,6 +201,7 @@ def flat_at_the_start():
         (courses() | {"noisy": {"30": [[9.0, 9.0], [4.0, 9.5]], "60": [[1.0] * 2] * 2}}, [6]),  # of one seed alone
         (courses(LoRA={"0.5, 2": 0.59}, MGPO={"0.5, 10": 0.6}), []),
         (courses() | {"ends": flat_at_the_start()}, [2]),
+        (courses() | {"ends": ended(MGPO=[1.0, 1.2], random=[1.0, 1.2])}, [2]),  # any direction flattens as much
     ],
 )
 def test_each_half_of_a_claim_is_judged(found, refuted):
