@@ -47,14 +47,18 @@ def write_pages(folder: pathlib.Path, found: Sequence[Reproduction]) -> list[pat
 def page(found: Sequence[Reproduction], folder: str, before: str = "") -> str:
     """Return the page of one paper as Markdown, a section for each of its experiments.
 
-    Experiments that were not run keep the sections that they have on the page ``before``, and all keep their places.
+    Experiments that were not run keep the sections that they have on the page ``before``, and all keep their places;
+    those that have none are named.
     """
-    known = {cls.summary for cls in registry.classes().values()}
+    known = {cls.summary: cls for cls in registry.classes().values()}
     parts = re.split(r"^## (.*)\n", before, flags=re.MULTILINE)
     kept = {summary: text.strip("\n") for summary, text in zip(parts[1::2], parts[2::2]) if summary in known}
     sections = kept | {each.experiment.summary: _section(each, folder) for each in found}
     top = f"# {found[0].experiment.paper}"
     words = f"What the words mean: [the list of all papers](../{pathlib.PurePath(folder).name}.md)."
+    mine = (cls for cls in known.values() if cls.page() == found[0].experiment.page() and cls.summary not in sections)
+    others = ", ".join(f"`lorasolve reproduce {cls.name}`" for cls in mine)
+    words += f" Experiments that are not on this page: {others}." if others else ""
     return "\n\n".join([top, words, *(f"## {summary}\n\n{text}" for summary, text in sections.items())]) + "\n"
 
 

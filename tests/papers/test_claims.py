@@ -111,6 +111,21 @@ def test_a_page_keeps_the_sections_of_what_was_not_run(tmp_path):
     assert again == "\n## ".join(kept)
 
 
+def test_a_page_names_the_experiments_that_it_lacks(tmp_path):
+    """Those of networks were in the list of papers, whose link leads to a page without them."""
+
+    class OfMainPaper(Halves):
+        page = classmethod(lambda cls: "main_paper")
+
+    found = reproduce(OfMainPaper(), tmp_path, quick=True)
+    named = re.findall(r"`lorasolve reproduce (\w+)`", page([found], "docs/papers").split("\n## ")[0])
+    assert named == [cls.name for cls in registry.classes().values() if cls.page() == "main_paper"]
+    written = (DOCS / "papers" / "main_paper.md").read_text()
+    lacking = [name for name in named if f"`lorasolve reproduce {name} --pages" not in written]
+    for text in (written, page([found], "docs/papers", written)):
+        assert re.findall(r"`lorasolve reproduce (\w+)`", text.split("\n## ")[0]) == lacking
+
+
 def test_norm_bars_are_escaped_in_the_page():
     assert markdown_rows([Claim("|x|", "confirmed", "1", True)]) == ["| \\|x\\| | confirmed | 1 |"]
 
