@@ -397,3 +397,16 @@ def test_a_store_that_can_only_be_read_is_enough_where_all_is_there(tmp_path, mo
     assert len(plain(1).run(tmp_path, "serial")) == len(plain(1))
     with pytest.raises(StoreError, match=r"Read-only file system: nothing could be begun, .* see that the folder"):
         plain(3).run(tmp_path, "serial")
+
+
+def test_a_store_is_begun_only_where_nothing_is_refused(tmp_path: pathlib.Path) -> None:
+    """What is asked first is of new runs: a store that is there is opened without it."""
+
+    def refuses() -> None:
+        raise ValueError("sbatch is missing")
+
+    with pytest.raises(ValueError, match="sbatch is missing"):
+        Store.begun(tmp_path / "new", refuses)
+    assert not (tmp_path / "new").exists()
+    Store(tmp_path / "old", create=True)
+    assert Store.begun(tmp_path / "old", refuses).path == tmp_path / "old"
