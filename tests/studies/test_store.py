@@ -399,10 +399,10 @@ def test_a_store_that_can_only_be_read_is_enough_where_all_is_there(tmp_path, mo
         plain(3).run(tmp_path, "serial")
 
 
-def test_a_store_is_begun_only_where_nothing_is_refused(tmp_path: pathlib.Path) -> None:
+def test_a_store_is_begun_only_where_nothing_is_refused(tmp_path):
     """What is asked first is of new runs: a store that is there is opened without it."""
 
-    def refuses() -> None:
+    def refuses():
         raise ValueError("sbatch is missing")
 
     with pytest.raises(ValueError, match="sbatch is missing"):
