@@ -298,6 +298,18 @@ def test_lines_that_are_written_outlast_a_process_that_is_ended_right_then(tmp_p
     assert [line.key for line in store.lines()] == ["00", "01"]
 
 
+def test_a_disk_that_is_full_from_the_first_line_on_leaves_no_empty_file(tmp_path, monkeypatch):
+    store = Store(tmp_path, create=True)
+
+    def full(handle, block):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(StoreError, match="no space is left: 1 runs could not be saved"):
+        Shard(store).commit([Entry("00", "{}", True, {})])
+    assert os.listdir(tmp_path) == ["store.json"]
+
+
 def test_a_full_disk_stops_with_a_clear_error_and_loses_nothing(tmp_path):
     """The limit on the size of a file stands for the disk: the system refuses the write that goes beyond."""
     process = python(
