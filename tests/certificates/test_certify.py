@@ -1009,6 +1009,29 @@ def test_a_constant_is_not_named_where_nothing_else_is_there():
     assert ls.certify(ls.Problem(Raised(5.0, np.zeros((5, 4))), 2, 0.5), np.zeros((5, 4))).reason.endswith("CERTIFIED")
 
 
+@pytest.mark.parametrize("kind", ["dense", "rank one", "small observations", "network"])
+def test_rounding_errors_of_outputs_that_cancel_are_no_change_of_the_data(kind):
+    """Fewer measurements than entries are met by an X that is not small, at which f is made of rounding errors."""
+    rng = np.random.default_rng(0)
+    M, a, b = rng.standard_normal((5, 3, 4)), rng.standard_normal((5, 3)), rng.standard_normal((5, 4))
+    loss = {
+        "dense": lambda: ls.objectives.MatrixSensing(M, np.zeros(5)),
+        "rank one": lambda: ls.objectives.MatrixSensing((a, b), np.zeros(5)),
+        "small observations": lambda: ls.objectives.MatrixSensing(M, np.full(5, 1e-9)),
+        "network": lambda: ls.objectives.NTK(M[:, None], np.zeros((5, 1))),
+    }[kind]()
+    problem = ls.Problem(loss, 2)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        start = rng.standard_normal((3, 2)), rng.standard_normal((4, 2))
+        run = ls.solve(problem, "lbfgs", start, stop=ls.StoppingRule(grad_tol=1e-10))
+        certificate = certify(problem, run)
+        if kind == "dense":
+            X = [[sum(Fraction(p) * Fraction(q) for p, q in zip(x, y)) for y in run.B.tolist()] for x in run.A.tolist()]
+            outputs = (sum(Fraction(g) * x for rows in zip(Mi, X) for g, x in zip(*rows)) for Mi in M.tolist())
+            assert certificate.gap >= sum(output**2 for output in outputs) / 10
+
+
 @pytest.mark.parametrize("loss", ["sensing", "ntk"])
 @pytest.mark.parametrize("first", ["a certificate", "a run", "nothing"])
 def test_measurements_that_are_changed_in_place_bound_no_rank_by_their_old_curvature(loss, first):
