@@ -231,6 +231,7 @@ def test_what_is_no_rule_for_several_lines_of_an_entry(tmp_path) -> None:
         ("user,item,rating,weight\na,x,1,7\nb,y,2,9\n", (), ["weight"]),
         ("time,score,item,weight,user\n5,1,x,7,a\n6,2,y,9,b\n", (), ["time", "weight"]),
         ("a,x,1,881250949\nb,y,2,881250950\n", (), ["column 4"]),
+        ("user,item,rating,\x1b[31mred\na,x,1,7\nb,y,2,9\n", (), ["\x1b[31mred"]),  # shown, not obeyed
         ("user,item,rating\na,x,1\nb,y,2\n", (), []),
         ("user,item,rating,\na,x,1,\nb,y,2,\n", (), []),
         ("user,item,rating,weight\na,x,1,7\nb,y,2,9\n", ("user", "item", "rating"), []),
@@ -244,7 +245,7 @@ def test_columns_that_play_no_part_are_named(tmp_path, monkeypatch, capsys, line
     assert (ratings.values.tolist(), list(ratings.unread)) == ([1.0, 2.0], unread)
     assert main(["complete", "r.csv", *(["--columns", *columns] if columns else [])]) == 0
     told = [line for line in capsys.readouterr().err.splitlines() if "play no part" in line]
-    assert told == [f"columns that play no part: {', '.join(unread)}"] * bool(unread)
+    assert told == [f"columns that play no part: {', '.join(map(repr, unread))}"] * bool(unread)
 
 
 def test_pairs_by_the_names_in_their_header(tmp_path: pathlib.Path) -> None:

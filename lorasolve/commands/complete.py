@@ -65,7 +65,7 @@ class CompleteCommand(Command):
                 remark(args, f"lines beside another of their entry: {given.repeated}; the {args.duplicates} counts")
         ratings = read["ratings"]
         if ratings.unread:
-            remark(args, f"columns that play no part: {', '.join(ratings.unread)}")
+            remark(args, f"columns that play no part: {', '.join(map(repr, ratings.unread))}")
         fitted, chosen = _fit(args, ratings, read.get("held_out"))
         _remark_seen(args, read)
         model, certificate = fitted.model, fitted.optimum.certificate
