@@ -261,9 +261,9 @@ def signs_hold(values: Values) -> bool:
     for symbol, value in values.items():
         if not isinstance(symbol, sympy.Symbol):
             continue
-        if (symbol.is_positive and value <= 0) or (symbol.is_nonnegative and value < 0):
+        if (symbol.is_nonnegative and value < 0) or (symbol.is_nonzero and value == 0):
             return False
-        if (symbol.is_integer and value.denominator != 1) or (symbol.is_nonzero and value == 0):
+        if symbol.is_integer and value.denominator != 1:
             return False
     return True
 

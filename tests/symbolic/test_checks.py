@@ -434,6 +434,30 @@ def test_what_an_integral_is_is_asked_once(monkeypatch):
     assert asked.count(unknown) == 1
 
 
+@pytest.mark.parametrize(
+    ("least", "number", "value", "holds"),
+    [
+        (0, scalars("c", nonnegative=True), square(A), True),
+        (0, scalars("c", nonnegative=True), 2 * square(A) * square(B) + square(B), True),
+        (0, scalars("c", nonnegative=True), -square(A), False),
+        (0, scalars("c", nonnegative=True), square(A) - square(B), False),
+        (1, k, square(A), False),  # 1 <= |A|^2, as k is a whole number
+        (0, x, square(A), False),  # that may be 0, and x > 0
+    ],
+)
+def test_a_trace_is_put_for_a_number_whose_sign_it_has(least, number, value, holds):
+    known = ScalarCheck("known", "", least, number, relation="<=")
+    assert known.prove().holds
+    put = Inequality("put", "", least, value, proof=[known.conclusion(put={number: value})])
+    assert put.prove().holds is holds
+
+
+def test_a_counterexample_has_the_signs_that_are_declared():
+    below = ScalarCheck("below", "", 1, x, relation="<=")
+    assert below.counterexample({x: sympy.Rational(1, 2)}, rng())
+    assert [below.counterexample({x: number}, rng()) for number in (0, -1)] == [None, None]
+
+
 def test_what_was_tried_is_said_of_a_sign_that_is_not_shown():
     softplus = ScalarCheck("softplus", "", t, sympy.log(1 + sympy.exp(t)), relation="<=")  # true, by no one bound
     assert "one bound for each of up to 3 functions, such as exp(u) >= 1 + u" in softplus.prove().detail

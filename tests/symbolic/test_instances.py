@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lorasolve.symbolic import Inequality, dims, eye, inner, matrix, scalars, square, tr
+from lorasolve.symbolic import Fact, Inequality, Property, Schema, dims, eye, inner, matrix, scalars, square, tr
 from lorasolve.symbolic.checks import Outcome
 from lorasolve.symbolic.normal import Rules, is_zero, normal_form
 from lorasolve.symbolic.restated import fault_of_schema
@@ -15,6 +15,7 @@ m, n, p = dims("m n p")
 A, B, G, X, W = matrix("A", m, n), matrix("B", m, n), matrix("G", m, n), matrix("X", m, n), matrix("W", n, p)
 s, nu, t = scalars("s nu t")
 v = scalars("v", real=True)
+IS = Property("{} is one")
 
 
 def same(left, right):
@@ -70,6 +71,34 @@ def test_a_bound_that_may_be_negative_is_refused():
     premise = DUAL_NORM.instance("pairing", SPECTRAL(G, v), NUCLEAR(X, nu))
     outcome = proof_by(premise, inner(G, X), v * nu)
     assert outcome == Outcome(False, f"{premise.name}: v is not shown to have the sign that s declares")
+
+
+def test_only_a_symmetric_symbol_stands_for_one_in_an_instance():
+    """|A|^2 <= tr A^2 holds for symmetric matrices, and for [[0, 1], [0, 0]] it says 1 <= 0."""
+    S, T, C = (matrix(name, m, m, symmetric=True) for name in "STC")
+    D = matrix("D", m, m)
+    schema = Schema("squared", square(S), tr(S @ S), {IS(S): ()})
+    fact = Fact("a square", "|S|^2 <= tr S^2", "nowhere", schemas=(schema,))
+
+    def outcome(value):
+        return proof_by(fact.instance("squared", IS(value)), square(value), tr(value @ value))
+
+    assert outcome(T).holds
+    assert [outcome(value).holds for value in (D, D + D.T, T + C)] == [False] * 3
+    assert "S is symmetric" in outcome(D).detail
+
+
+def test_a_vector_in_a_schema_stands_for_vectors():
+    """|w|^4 <= |w w^T|^2 holds for vectors, and for the identity of two rows it says 4 <= 2."""
+    w, z, Z = matrix("w", m, 1), matrix("z", n, 1), matrix("Z", n, 2)
+    schema = Schema("outer", square(w) * square(w), square(w @ w.T), {IS(w): ()})
+    fact = Fact("a vector", "|w|^4 <= |w w^T|^2", "nowhere", schemas=(schema,))
+
+    def outcome(value):
+        return proof_by(fact.instance("outer", IS(value)), square(value) * square(value), square(value @ value.T))
+
+    assert outcome(z).holds
+    assert "Z has other sizes than w" in outcome(Z).detail
 
 
 def test_a_symbol_without_a_value_is_refused():
