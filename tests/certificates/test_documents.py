@@ -586,6 +586,35 @@ def test_rounding_in_a_map_and_its_adjoint_is_bounded_by_the_length_of_its_own_s
         assert length <= 5 or len(given) == 2000
 
 
+def test_a_gradient_that_is_lost_in_a_sum_is_no_small_one() -> None:
+    """2^53 + 1 + ... + 1 - 2^53 is 0 as it is added up, and 1000: above ``lam = 500``, so that 0 is no optimum.
+
+    There ``F(0) - inf F = 500^2/(2 * 1002)``, and a gap of 0 would be proved by ``c = 1``.
+    """
+    N = 1000
+    targets = np.concatenate([[2.0**53], np.ones(N), [-(2.0**53)]])
+    form = {"kind": "entries", "outputs": N + 2, "output": list(range(N + 2)), "entry": [0] * (N + 2)}
+    document = by_hand(1, form | {"values": encoded(np.ones(N + 2))}, 0.0, np.zeros((1, 1)), 0.0)
+    document["problem"] |= {"lam": "500", "shifts": [encoded(targets)]}
+    assert np.bincount([0] * (N + 2), targets)[0] == 0.0
+    with pytest.raises(Refused, match="is not proved"):
+        proved(document | {"c": "1"})
+    assert proved(document)[0] >= Fraction(500**2, 2 * (N + 2))
+
+
+@pytest.mark.parametrize("logits", [[0.0] * 5000, [40.0, 0.0]])
+def test_a_loss_is_bounded_for_logarithms_as_inaccurate_as_those_on_trust(
+    logits: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are log 5000, and log(1 + exp(-40)), which is 0 in binary64."""
+    check_certificate.np = np
+    log = np.log
+    monkeypatch.setattr(np, "log", lambda x: log(x) * (1.0 - 2.0**-31))
+    bound = check_certificate.loss({"kind": "softmax", "labels": [0]}, np.array(logits), 0.0)[0]
+    with mp.workdps(30):
+        assert mp.mpf(bound) >= mp.log(sum(mp.exp(z - logits[0]) for z in logits))
+
+
 def test_coefficients_whose_product_underflows_bound_the_map() -> None:
     """The square of the map's norm was 0, and no rounding error of the outputs was counted."""
     N, v = 4000, 2.0**-546
