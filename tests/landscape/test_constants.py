@@ -344,6 +344,21 @@ def test_a_regime_is_plain_json_where_r_star_is_0_or_a_constant_says_nothing(giv
     assert (plain["thresholds"][regimes.THEOREM_A] is None) == (given[3] == 0)
 
 
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
+def test_regimes_depend_on_the_quotient_of_the_ranks_and_not_on_units(unit):
+    """``r = 9`` and ``r* = 4``: ``beta < 3 alpha`` is Theorem A, and ``beta2 < 4 alpha`` is B with ``beta = 4 alpha``."""
+
+    def rule(rsm, curvature=None):
+        return landscape.regime(unit, unit * rsm, 9, 4, curvature and tuple(unit * c for c in curvature)).rule
+
+    generic = "Theorem 1, generic regime"
+    assert rule(1.99) == regimes.THEOREM_1
+    assert rule(2.01) == rule(2.99) == regimes.THEOREM_A
+    assert rule(3.01) == generic
+    assert rule(3.99, (1.0, 4.0)) == regimes.THEOREM_B
+    assert rule(4.01, (1.0, 4.0)) == generic
+
+
 def test_regimes_name_the_weakest_sufficient_rule():
     assert landscape.regime(1.0, 1.9, 4, 1).rule == regimes.THEOREM_1
     assert landscape.regime(1.0, 3.9, 4, 1).rule == regimes.THEOREM_A
