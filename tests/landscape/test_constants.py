@@ -346,7 +346,7 @@ def test_a_regime_is_plain_json_where_r_star_is_0_or_a_constant_says_nothing(giv
 
 @pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
 def test_regimes_depend_on_the_quotient_of_the_ranks_and_not_on_units(unit):
-    """``r = 9`` and ``r* = 4``: ``beta < 3 alpha`` is Theorem A, and ``beta2 < 4 alpha`` is B with ``beta = 4 alpha``."""
+    """``r = 9`` and ``r* = 4``: ``beta < 3 alpha`` is Theorem A, and ``beta2 < 4 alpha`` B with ``beta = 4 alpha``."""
 
     def rule(rsm, curvature=None):
         return landscape.regime(unit, unit * rsm, 9, 4, curvature and tuple(unit * c for c in curvature)).rule
