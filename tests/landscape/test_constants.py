@@ -13,8 +13,8 @@ from lorasolve import landscape
 from lorasolve._known import Known
 from lorasolve.landscape import regimes
 from lorasolve.landscape.constants import Constants
-from lorasolve.landscape.known_constants import known_constants
-from lorasolve.multi import Separable
+from lorasolve.landscape.known_constants import known_block_constants, known_constants
+from lorasolve.multi import MultiObjective, Separable
 from lorasolve.objectives import as_objective
 
 
@@ -491,3 +491,26 @@ def test_searched_constants_do_not_depend_on_units(radius, c, t):
         found = landscape.restricted_constants(Weighted(unit, size), size * X_star, 2, size * radius, "searched", 20, 2)
         ends.append(np.array([found.rsc_high, found.rsm_low]) * size**2 / unit)
     np.testing.assert_allclose(ends[1], ends[0], rtol=1e-5)
+
+
+def test_matrices_that_do_not_matter_to_one_another_keep_constants_of_their_own():
+    """``||X||^2/2`` and ``9 ||X||^2/2``: jointly no more than curvatures from 1 to 9 would be known of either."""
+    W0, Z = np.zeros((3, 4)), 6.0 * np.eye(4)  # of four samples: Z Z^T / 4 = 9 I
+    loss = Separable([ls.objectives.Denoising(np.ones((3, 4))), ls.objectives.LinearFineTuning(W0, Z, Z[:3])])
+    found = known_block_constants(loss, (2, 2))
+    ends = [(constants.rsc_low, constants.rsm_high) for constants in found]
+    assert ends == [pytest.approx((1.0, 1.0)), pytest.approx((9.0, 9.0))]
+
+
+@pytest.mark.parametrize("stated", ["rsc", "rsm"])
+def test_one_of_two_constants_that_a_coupled_loss_states_is_not_used_alone(stated):
+    class Coupled(MultiObjective):
+        shapes = ((9, 9), (9, 9))
+        dtype = np.dtype(float)
+
+        def value_and_grad(self, X):
+            E = X[0] + X[1] - 1.0
+            return 0.5 * float(np.sum(E * E)), (E, E)
+
+    setattr(Coupled, stated, 1.0)
+    assert known_block_constants(Coupled(), (2, 2)) is None
