@@ -806,6 +806,8 @@ def test_the_home_directory_may_be_written_as_in_shells(tmp_path, monkeypatch):
         ("axes = []", "grid.toml: axes: expected a table"),
         ("problem = 3", "grid.toml: problem: expected a table"),
         ("[axes]\nlam = {range = [1000000000000]}", "axes: lam: range: expected at most 1000000 values"),
+        ("[axes]\nlam = {range = [1, 1000000000000]}", "axes: lam: range: expected at most 1000000 values"),
+        ("[axes]\nlam = {range = [1, 10, 1e-12]}", "axes: lam: range: expected at most 1000000 values"),
         ("[axes]\nlam = {linspace = [0.1, 1.0, 1e12]}", "axes: lam: linspace: expected at most 1000000 values"),
         ("[axes]\nlam = {range = 3}", "axes: lam: range: expected numbers in brackets"),
         ("[axes]\nlam = {range = [0, 1, 0]}", "axes: lam: range: NumPy takes no [0, 1, 0]"),
