@@ -280,11 +280,15 @@ def test_false_twins_are_refused(name, pinned):
 
 
 def test_an_instance_says_how_its_symbols_are_read_and_of_what_size_they_are(pinned):
-    content = copy.deepcopy(pinned)
+    checks = {check["id"]: check for check in pinned["checks"]}
+    needed = all_rested_on(checks["theorem1.best_approximation"], checks, pinned["facts"])
+    few = {**pinned, "checks": [checks[name] for name in {"theorem1.best_approximation"} | needed]}
+    assert set(verify.verdicts(few).values()) == {None}
+    content = copy.deepcopy(few)
     (part,) = [p for c in content["checks"] if c["id"] == "theorem1.best_approximation" for p in c["premises"].values()]
     part["put"]["m"] = "r_star"
     assert "has another shape" in verify.verdicts(content)["theorem1.best_approximation"]
-    content = copy.deepcopy(pinned)
+    content = copy.deepcopy(few)
     content["facts"]["Eckart-Young-Mirsky"][3]["closest"]["read"].pop("Y")
     assert "L*R^T" in verify.verdicts(content)["theorem1.best_approximation"]
 
@@ -395,6 +399,14 @@ def rested_on(check, facts):
     return found
 
 
+def all_rested_on(check, checks, facts):
+    """Return the same however far back."""
+    needed = rested_on(check, facts)
+    while more := {n for name in needed & checks.keys() for n in rested_on(checks[name], facts)} - needed:
+        needed |= more
+    return needed
+
+
 def test_random_corruptions_are_refused_or_harmless_or_seen_in_the_comparison(pinned, monkeypatch):
     rng = random.Random(20251125)
     shown = verify.shown
@@ -407,9 +419,7 @@ def test_random_corruptions_are_refused_or_harmless_or_seen_in_the_comparison(pi
         edited = corrupted(check, list(checks), rng)
         if edited is None:
             continue
-        needed = rested_on(edited, pinned["facts"])
-        while more := {n for name in needed & checks.keys() for n in rested_on(checks[name], pinned["facts"])} - needed:
-            needed |= more
+        needed = all_rested_on(edited, checks, pinned["facts"])
         part = [edited, *(checks[name] for name in needed - {check["id"]} if name in checks)]
         accepted = verify.verdicts({**pinned, "checks": part})[check["id"]] is None
         if not accepted:
