@@ -1,5 +1,6 @@
 """Threads beside other programs: when one is kept to, and that results do not depend on it."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -141,3 +142,8 @@ def test_the_first_run_of_a_process_is_limited_as_the_next(method):
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     first, second = done.stdout.splitlines()
     assert first == second != "set()"
+    # Two pools of two threads each would wait for each other.
+    (libraries,) = ast.literal_eval(second)
+    own = {threads for place, threads in libraries if "scipy.libs" in place}
+    assert {threads for place, threads in libraries if "scipy.libs" not in place} == {2}
+    assert own <= {1}

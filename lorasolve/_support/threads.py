@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pathlib
 import re
 import sys
 import time
@@ -33,8 +34,8 @@ CROWDED = 0.1
 SHORTEST_WAIT, LONGEST_WAIT = 0.1, 2.0
 
 _setting: int | None = None
-# The controller of the libraries that were loaded when it was made, with and without SciPy's BLAS.
-_controllers: dict[bool, Any] = {}
+# Controllers of the libraries that were loaded when they were made, with and without SciPy's BLAS.
+_controllers: dict[bool, tuple[Any, Any]] = {}
 
 
 def available_threads() -> int:
@@ -76,22 +77,34 @@ def set_threads(n: int) -> None:
 @contextlib.contextmanager
 def blas_threads(n: int) -> Iterator[None]:
     """Limit the BLAS libraries that are loaded so far to ``n`` threads inside the block."""
+    with _loaded()[0].limit(limits=n, user_api="blas"):
+        yield
+
+
+@contextlib.contextmanager
+def solver_pools(compiled: bool) -> Iterator[None]:
+    """Limit BLAS while a solver runs: one thread where its loop runs on Numba's threads, else the setting.
+
+    Idle workers of one pool spin against the other; with both, L-BFGS on completion and gradient descent on linear
+    fine-tuning were ten times slower. So a BLAS of SciPy's own, of which solvers ask little, keeps to one thread beside
+    NumPy's: with two in each, L-BFGS on a Huber loss of 600 x 500 took three times as long.
+    """
+    with blas_threads(1 if compiled else get_threads()), _loaded()[1].limit(limits=1):
+        yield
+
+
+def _loaded() -> tuple[Any, Any]:
+    """Return a controller of the libraries that are loaded so far, and one of the BLAS that SciPy alone uses."""
     from threadpoolctl import ThreadpoolController
 
     with_scipy = "scipy.linalg" in sys.modules
     if with_scipy not in _controllers:
-        _controllers[with_scipy] = ThreadpoolController()
-    with _controllers[with_scipy].limit(limits=n, user_api="blas"):
-        yield
-
-
-def solver_pools(compiled: bool) -> contextlib.AbstractContextManager[None]:
-    """Limit BLAS while a solver runs: one thread where its loop runs on Numba's threads, else the setting.
-
-    Idle workers of one pool spin against the other; with both, L-BFGS on completion and gradient descent on
-    linear fine-tuning were ten times slower.
-    """
-    return blas_threads(1 if compiled else get_threads())
+        loaded = ThreadpoolController()
+        # As wheels have it, in `scipy.libs` or `scipy/.dylibs`; where both share one it is NumPy's.
+        places = [library["filepath"] for library in loaded.info() if library["user_api"] == "blas"]
+        own = [place for place in places if {"scipy", "scipy.libs"} & set(pathlib.Path(place).parts)]
+        _controllers[with_scipy] = loaded, loaded.select(filepath=own)
+    return _controllers[with_scipy]
 
 
 def in_blocks(count: int, work: Callable[[int, int], None]) -> None:
