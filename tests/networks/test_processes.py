@@ -54,10 +54,10 @@ def test_one_number_for_each_batch_is_held_against_the_batches_of_other_processe
         assert "got one number for each batch, of 10 to 14 rows" in told["unlike"]
 
 
-def share(rank, size, folder):
+def share(rank, size, folder, network, *arguments):
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=size)
     torch.set_num_threads(1)
-    verdict = judge(Net(), CrossEntropy(), [data()[rank]], LAM)
+    verdict = judge(network(*arguments), CrossEntropy(), [data()[rank]], LAM)
     with open(f"{folder}/{rank}.json", "w") as file:
         json.dump(verdict.to_dict(), file)
     leave()
@@ -66,7 +66,7 @@ def share(rank, size, folder):
 def test_processes_that_share_the_data_give_the_verdict_of_all(tmp_path, monkeypatch):
     # The processes import this module by its name.
     monkeypatch.syspath_prepend(str(pathlib.Path(__file__).parents[2]))
-    torch.multiprocessing.spawn(share, (2, str(tmp_path)), nprocs=2)
+    torch.multiprocessing.spawn(share, (2, str(tmp_path), Net), nprocs=2)
     whole = judge(Net(), CrossEntropy(), data(), LAM).to_dict()
     for rank in (0, 1):
         found = json.loads((tmp_path / f"{rank}.json").read_text())
@@ -76,19 +76,10 @@ def test_processes_that_share_the_data_give_the_verdict_of_all(tmp_path, monkeyp
         assert found["relative_gap"] == pytest.approx(whole["relative_gap"], rel=1e-9)
 
 
-def share_casts(rank, size, folder):
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=size)
-    torch.set_num_threads(1)
-    verdict = judge(CoarseOfMany("BFloat16"), CrossEntropy(), [data()[rank]], LAM)
-    with open(f"{folder}/{rank}.json", "w") as file:
-        json.dump(verdict.to_dict(), file)
-    leave()
-
-
 def test_casts_in_one_process_hold_the_verdict_of_all(tmp_path, monkeypatch):
     """The process whose batch is cast asked the other nothing, which waited for it."""
     monkeypatch.syspath_prepend(str(pathlib.Path(__file__).parents[2]))
-    torch.multiprocessing.spawn(share_casts, (2, str(tmp_path)), nprocs=2)
+    torch.multiprocessing.spawn(share, (2, str(tmp_path), CoarseOfMany, "BFloat16"), nprocs=2)
     for rank in (0, 1):
         found = json.loads((tmp_path / f"{rank}.json").read_text())
         assert found["kind"] != "tangent_optimal" and "in parts in bfloat16" in found["premises"][-1]
