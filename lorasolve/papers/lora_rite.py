@@ -29,6 +29,8 @@ _RANK = 3
 _PATH_STEPS, _STEPS = [0.01, 0.003, 0.001, 0.0003], [0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0]
 # Relative excess of a good end.
 _GOOD = 1e-3
+# Excesses of the loss below this are rounding.
+_ROUNDING = 1e-12
 
 
 def _problem(seed: int) -> tuple[Problem, Array, Array]:
@@ -96,10 +98,16 @@ def descents(max_iter: int) -> dict[str, dict[str, list[float]]]:
                 method = Method.parse(f"{name}+cosine").with_step(step)
                 stop = StoppingRule(max_iter=max_iter, grad_tol=0.0)
                 solve(problem, method, (size * A, B / size), stop=stop, callback=watch)
-                if not best or np.nan_to_num(values[-1], nan=np.inf) < best[-1]:
+                if not best or _merit(values) < _merit(best):
                     best = values
             courses[name][start] = best
     return courses
+
+
+def _merit(values: Sequence[float]) -> tuple[float, int]:
+    """Return what a run is chosen by: its end and, of ends that are rounding, how soon it is there to stay."""
+    excess = np.nan_to_num(values, nan=np.inf)
+    return max(float(excess[-1]), _ROUNDING), int(np.count_nonzero(excess > _ROUNDING))
 
 
 class LoRARITEClaims(PaperClaims):

@@ -467,3 +467,10 @@ def test_courses_of_galore_are_of_every_hundredth_step():
     sigma = np.linalg.svd(example.X_star, compute_uv=False)
     left = sigma * np.where(np.arange(10) < 4, 0.95 ** np.array([[100], [200], [300]]), 1.0)
     assert_allclose(course, 0.5 * np.sum(left**2, axis=1), rtol=1e-8)
+
+
+def test_of_runs_that_end_in_rounding_the_soonest_is_taken():
+    """By the last digit of the ends alone one had been taken that is far off for half of its way."""
+    soon, late, never = [1.0, 1e-9, 3e-15, 2e-15], [1.0, 1e-3, 1e2, -4e-15], [1.0, 1e-3, 1e-5, 1e-9]
+    assert min((late, never, soon, [1.0, np.nan]), key=lora_rite._merit) is soon
+    assert min((never, late), key=lora_rite._merit) is late
