@@ -5,15 +5,18 @@ from __future__ import annotations
 import time
 
 import numpy as np
+import ratings as synthetic
 from peers import Item, timed
 
 RANK = 5
+# ``lam`` as a share of ``||G||_2`` at 0.
+SHARE = 0.8
 # Of the problems with many points.
 SIDE = 50
 POINTS = 1000
 
 
-# Each draws its data and returns what makes a new objective of them.
+# Each draws its data, of the size it is given, and returns what makes a new objective of them.
 def denoising(side):
     import lorasolve as ls
 
@@ -64,19 +67,21 @@ def completion(side):
     return lambda: ls.objectives.MatrixCompletion(rows, cols, values, (side, side))
 
 
-def shape(make, side):
-    """Return the shape of the update; softmax has 10 classes."""
-    return (10, side) if make is softmax else (side, side)
+def ratings(name):
+    import lorasolve as ls
+
+    data = synthetic.ratings(name)
+    return lambda: ls.objectives.MatrixCompletion(*data.train, data.shape)
 
 
-def solved(make, side):
+def solved(make, size, about, share=SHARE):
     """Return a function that makes the problem anew, and the optimum of the problem."""
     import lorasolve as ls
 
-    objective = make(side)
+    objective = make(size)
     first = objective()
-    assert first.shape == shape(make, side)
-    lam = 0.8 * float(np.linalg.norm(first.value_and_grad(np.zeros(first.shape))[1], 2))
+    assert about.startswith("{} x {}".format(*first.shape))
+    lam = share * float(np.linalg.norm(first.value_and_grad(np.zeros(first.shape))[1], 2))
 
     def problem():
         return ls.Problem(objective(), RANK, lam)
@@ -106,11 +111,11 @@ PROOF_AT_500 = (
 )
 
 
-def _item(make, side, goal, remark=CHOLESKY):
-    name, (m, n) = make.__name__, shape(make, side)
+def _item(make, size, about, goal=None, remark=CHOLESKY, share=SHARE):
+    name = make.__name__
     item = Item(
-        f"S16 {name} {side}",
-        f"Certificate of the optimum, {name} {m} x {n}: CPU seconds from the data and the point",
+        f"S16 {name} {size}",
+        f"Certificate of the optimum, {name} {about}: CPU seconds from the data and the point",
         rtol=1e-9,
         remark=remark,
     )
@@ -118,7 +123,7 @@ def _item(make, side, goal, remark=CHOLESKY):
     def ours(rigorous, again=False):
         import lorasolve as ls
 
-        problem, best = solved(make, side)
+        problem, best = solved(make, size, about, share)
         kept = problem()
 
         def work():
@@ -135,7 +140,7 @@ def _item(make, side, goal, remark=CHOLESKY):
         return ours(False)
 
     def plain(again=False):
-        problem, best = solved(make, side)
+        problem, best = solved(make, size, about, share)
         kept = problem()
 
         def work():
@@ -162,12 +167,12 @@ def _item(make, side, goal, remark=CHOLESKY):
     return item
 
 
-def _many(make):
+def _many(make, about):
     """Return an item: certificates of points near one optimum, at a relative gap of about 1e-8, a point."""
-    name, (m, n) = make.__name__, shape(make, SIDE)
+    name = make.__name__
     item = Item(
         f"S12 {name}",
-        f"RIGOROUS certificates of {POINTS} points of one problem, {name} {m} x {n}: CPU seconds a point",
+        f"RIGOROUS certificates of {POINTS} points of one problem, {name} {about}: CPU seconds a point",
         rtol=1e-9,
         seconds=(1e-3, 3e-4),
         remark="The checked value is the mean of F over the points; all are proved to be global to 1e-6. Objective and "
@@ -176,7 +181,7 @@ def _many(make):
     )
 
     def given():
-        problem, best = solved(make, SIDE)
+        problem, best = solved(make, SIDE, about)
         rng = np.random.default_rng(12)
         size = 1e-6 * np.abs(best.A).max()
         return problem, [(best.A + size * rng.standard_normal(best.A.shape), best.B) for _ in range(POINTS)]
@@ -208,12 +213,18 @@ def _many(make):
 
 
 ITEMS = [
-    _item(denoising, 50, (0.5, 1.0)),
-    _item(denoising, 500, (1.0, 2.0), CHOLESKY + PROOF_AT_500),
-    _item(huber, 50, (0.5, 1.0)),
-    _item(linear, 100, (0.5, 1.0)),
-    _item(linear, 768, (0.25, 0.5)),
-    _item(softmax, 64, (0.5, 1.0)),
-    _item(sensing, 50, (0.5, 1.0)),
-    *(_many(make) for make in (denoising, huber, completion, linear, sensing, softmax)),
+    _item(denoising, 50, "50 x 50", (0.5, 1.0)),
+    _item(denoising, 500, "500 x 500", (1.0, 2.0), CHOLESKY + PROOF_AT_500),
+    _item(huber, 50, "50 x 50", (0.5, 1.0)),
+    _item(linear, 100, "100 x 100, 300 samples", (0.5, 1.0)),
+    _item(linear, 768, "768 x 768, 2304 samples", (0.25, 0.5)),
+    _item(softmax, 64, "10 x 64, 1920 samples", (0.5, 1.0)),
+    _item(sensing, 50, "50 x 50, 1250 dense measurements", (0.5, 1.0)),
+    _item(ratings, "100k", "943 x 1682, 100,000 entries, rank 32", share=2 / 7),
+    _many(denoising, "50 x 50"),
+    _many(huber, "50 x 50"),
+    _many(completion, "50 x 50, 1250 entries"),
+    _many(linear, "50 x 50, 150 samples"),
+    _many(sensing, "50 x 50, 1250 dense measurements"),
+    _many(softmax, "10 x 50, 1500 samples"),
 ]

@@ -13,7 +13,7 @@ LAMS, INSTANCES = np.linspace(0.01, 0.1, 10).tolist(), 10
 
 studies = Item(
     "S14",
-    "Study of 100,000 runs, m = n = 20, r = 4, 100 gradient descent iterations, float64: seconds in total",
+    "Study, 100,000 runs, m = n = 20, r = 4, 100 gradient descent iterations, float64: seconds in total",
     rtol=1e-12,
     remark="The value is the number of runs that ended at their iteration limit.",
 )

@@ -39,6 +39,11 @@ def seconds_text(value: float) -> str:
     return f"{value * 1e6:.3g} µs"
 
 
+def median_text(row: Row) -> str:
+    """Return the median of a row's samples, marked where other programs disturbed them."""
+    return ("~" if row["disturbed"] else "") + seconds_text(statistics.median(row["samples"]))
+
+
 def number_text(value: float) -> str:
     """Return a number to three digits, without a power of ten where it is large."""
     return f"{value:.0f}" if value >= 999.5 else f"{value:.3g}"
@@ -80,7 +85,7 @@ def cells(item: Item, peer: Peer, row: Row | None) -> list[str]:
     return [
         peer.name,
         str(row["threads"]),
-        ("~" if row["disturbed"] else "") + seconds_text(statistics.median(samples)),
+        median_text(row),
         f"{seconds_text(min(samples))} to {seconds_text(max(samples))}",
         "" if row["ratio"] is None else number_text(row["ratio"]),
         "" if asked is None else f"{asked[0]}: {asked[2]}",
@@ -177,7 +182,7 @@ def picture(key: str) -> str:
 
 
 def text(items: list[Item], found: dict[str, dict[str, Row]]) -> str:
-    """Return the page; ``found`` has the stored rows of each item and of the growth."""
+    """Return the page; ``found`` has the rows of each item and of the growth, as :func:`stored` returns them."""
     made: dict[str, set[str]] = {}
     for rows in found.values():
         for row in filter(measured, rows.values()):
@@ -200,10 +205,15 @@ def text(items: list[Item], found: dict[str, dict[str, Row]]) -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
+def stored(items: list[Item]) -> dict[str, dict[str, Row]]:
+    """Return the stored rows of each item and of the growth."""
+    found = {item.key: store.stored(item.key, [peer.name for peer in item.peers]) for item in items}
+    return found | {growth.KEY: store.stored(growth.KEY, list(growth.SERIES))}
+
+
 def write(items: list[Item]) -> None:
     """Make the page and all figures from what is stored."""
-    found = {item.key: store.stored(item.key, [peer.name for peer in item.peers]) for item in items}
-    found[growth.KEY] = store.stored(growth.KEY, list(growth.SERIES))
+    found = stored(items)
     figures = DOCS / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     drawn = {picture(key) for key, rows in found.items() if any(map(measured, rows.values()))}

@@ -8,8 +8,8 @@ of the machine hits all alike. Printed are median, spread, the ratio to lorasolv
 the fraction of the machine's limit where one can be named, peak memory, and the time to the first answer. What a full
 run of an item found is kept in ``benchmarks/results``, a file an item, each row with its date, versions and the
 machine's rates; a row that cannot be measured leaves the one before. ``docs/benchmarks.md`` and its figures are made
-from all of these (``--page``: from these alone), so items may be run one at a time; titles, remarks and goals come
-from the code.
+from all of these (``--page``: from these alone), as are the tables of costs in other pages, so items may be run one at
+a time; titles, remarks and goals come from the code.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from collections.abc import Callable
 from typing import Any
 
 import catalogue
+import cost_tables
 import growth
 import page
 import store
@@ -221,6 +222,12 @@ def run(items: list[Item], with_growth: bool, quick: bool, threads: int) -> None
     limits.close()
 
 
+def make_pages(items: list[Item]) -> None:
+    """Make the page, its figures and the tables in other pages from what is stored."""
+    page.write(items)
+    cost_tables.write(items)
+
+
 def positive(text: str) -> int:
     """Return a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
@@ -250,7 +257,7 @@ def main() -> None:
     if given.quick and growth.KEY in given.items:
         parser.error(f"--quick: expected items other than {growth.KEY}, which has no quick form")
     if given.page:
-        page.write(list(known.values()))
+        make_pages(list(known.values()))
         return
     asked = set(given.items or (catalogue.QUICK if given.quick else names))
     chosen = [item for key, item in known.items() if {key, key.split()[0]} & asked]
@@ -267,7 +274,7 @@ def main() -> None:
     try:
         run(chosen, growth.KEY in asked, False, given.threads)
     finally:
-        page.write(list(known.values()))
+        make_pages(list(known.values()))
 
 
 if __name__ == "__main__":

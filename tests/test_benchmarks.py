@@ -215,11 +215,12 @@ def test_results_that_cannot_be_written_are_said_first(copy: pathlib.Path) -> No
 @pytest.fixture
 def harness(monkeypatch: pytest.MonkeyPatch) -> types.SimpleNamespace:
     """The modules of the harness, forgotten afterwards."""
-    names = ("usage", "store", "peers", "growth", "page")
+    names = [path.stem for path in BENCHMARKS.glob("*.py")]
     for name in names:
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    yield types.SimpleNamespace(**{name: importlib.import_module(name) for name in names})
+    used = ("store", "peers", "catalogue", "growth", "page", "cost_tables")
+    yield types.SimpleNamespace(**{name: importlib.import_module(name) for name in used})
     for name in names:
         sys.modules.pop(name, None)
 
@@ -292,3 +293,38 @@ def test_all_stored_results_are_valid(harness: types.SimpleNamespace) -> None:
     for path in paths:
         for row in json.loads(path.read_text(), parse_constant=lambda word: pytest.fail(word))["rows"].values():
             assert "skipped" in row or {"date", "machine", "versions", "rates"} <= row.keys(), path
+
+
+def test_tables_of_costs_are_medians_of_what_is_stored(
+    harness: types.SimpleNamespace, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(harness.store, "RESULTS", tmp_path)
+    monkeypatch.setattr(harness.page, "DOCS", tmp_path)
+    item = harness.peers.Item("S14", "Study, 7 runs, m = 3: seconds in total")
+    item.peer("lorasolve Study, serial")(None)
+    row = {"samples": [0.2, 0.5, 0.1], "disturbed": False}
+    harness.store.keep("S14", {"lorasolve Study, serial": row, "lorasolve Study, loky": row | {"disturbed": True}})
+    begin, end = "<!-- S14: made by benchmarks/run.py --page -->", "<!-- S14 ends -->"
+    made = tmp_path / "studies.md"
+    made.write_text(f"Before.\n\n{begin}\n| an old table |\n{end}\n\nBehind.\n")
+    table = """
+| case | `solve_batch`, nothing kept | a study in this process | a study, two workers of `loky` |
+|---|---|---|---|
+| 7 runs, m = 3 | not measured | 200 ms | ~200 ms |
+"""
+    for _ in range(2):  # what it has made it finds again
+        harness.cost_tables.write([item])
+        assert made.read_text() == f"Before.\n\n{begin}\n{table}\n{end}\n\nBehind.\n"
+    made.write_text("Before.\n")
+    with pytest.raises(SystemExit, match=r"studies\.md: expected the lines .* around a table"):
+        harness.cost_tables.write([item])
+
+
+def test_the_pages_are_those_of_what_is_stored(harness: types.SimpleNamespace) -> None:
+    """Numbers had been copied by hand into two pages, and stayed there when they were measured again."""
+    items = list(harness.catalogue.items().values())
+    docs = harness.page.DOCS
+    assert (docs / "benchmarks.md").read_text() == harness.page.text(items, harness.page.stored(items))
+    made = list(harness.cost_tables.texts(items))
+    assert [table.key for table, _ in made] == ["S16", "S12", "S14"]
+    assert [table.key for table, text in made if (docs / table.page).read_text() != text] == []
