@@ -38,6 +38,8 @@ class Task:
         The constructor arguments of the objective by name, so that it can be saved with a result.
     lam : float or None
         A weight decay that suits the task; None where the user must choose.
+    remarks : tuple of str
+        What of a file has no part in the task, a sentence each.
     """
 
     objective: Objective
@@ -46,6 +48,7 @@ class Task:
     rank: int
     arguments: dict[str, Any]
     lam: float | None = None
+    remarks: tuple[str, ...] = ()
 
     def metrics(self, X: ArrayLike | None = None) -> dict[str, float]:
         """Return the quality on held-out data (on the training data if there is none) of the update ``X``."""

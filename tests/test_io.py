@@ -35,6 +35,8 @@ from lorasolve.io import (
 )
 from lorasolve.objectives import Denoising, MatrixCompletion, Softmax
 
+TASK = ["--objective", "completion", "r.csv", "--lam", "1", "--duplicates", "mean", "--skip-missing"]
+
 
 def written(folder: pathlib.Path, name: str, text: str) -> pathlib.Path:
     path = folder / name
@@ -245,7 +247,39 @@ def test_columns_that_play_no_part_are_named(tmp_path, monkeypatch, capsys, line
     assert (ratings.values.tolist(), list(ratings.unread)) == ([1.0, 2.0], unread)
     assert main(["complete", "r.csv", *(["--columns", *columns] if columns else [])]) == 0
     told = [line for line in capsys.readouterr().err.splitlines() if "play no part" in line]
-    assert told == [f"columns that play no part: {', '.join(map(repr, unread))}"] * bool(unread)
+    assert told == [f"r.csv: columns that play no part: {', '.join(map(repr, unread))}"] * bool(unread)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["complete", "r.csv", "--lam", "1", "--duplicates", "mean", "--skip-missing"],
+        *([name, *TASK] for name in ("solve", "convex", "compare", "path")),
+        ["certify", "zero.npz", *TASK],
+        ["study", "grid.toml", "--store", "runs"],
+        ["recommend", "model.npz", "--new", "r.csv", "--duplicates", "mean", "--skip-missing"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_every_command_says_what_of_a_file_plays_no_part(tmp_path, monkeypatch, capsys, command) -> None:
+    """Only ``complete`` did: the others solved another problem than a column of weights asks for, in silence."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r.csv").write_text("user,item,rating,weight\na,x,1,7\na,x,3,7\na,y,NA,1\nb,x,4,1\nb,y,2,9\nc,y,5,9\n")
+    (tmp_path / "grid.toml").write_text(
+        '[problem]\nobjective = "completion"\ndata = "r.csv"\nskip_missing = true\nduplicates = "mean"\nlam = 1.0\n'
+        '[axes]\nrank = [1]\n[run]\nmethod = "lbfgs"\n'
+    )
+    (tmp_path / "m.csv").write_text("a,x,1.5\na,y,2.5\nb,x,4.5\nb,y,2.5\n")
+    np.savez(tmp_path / "zero.npz", X=np.zeros((3, 2)))
+    assert main(["complete", "m.csv", "--lam", "0.1", "--out", "model.npz", "--quiet"]) == 0
+    capsys.readouterr()
+    assert main(command) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if line.startswith("r.csv")] == [
+        "r.csv: columns that play no part: 'weight'",
+        "r.csv: lines without a value, left out: 1",
+        "r.csv: lines beside another of their entry: 1; the mean counts",
+    ]
 
 
 def test_pairs_by_the_names_in_their_header(tmp_path: pathlib.Path) -> None:

@@ -13,7 +13,7 @@ from .._support.validate import as_integer
 from ..adapters import registry as adapter_registry
 from ..executors import registry as executor_registry
 from ..inits import registry as init_registry
-from ..io import DUPLICATES, TextFormat, read_task
+from ..io import DUPLICATES, Ratings, TextFormat, left_aside, read_ratings, read_task
 from ..method import Method
 from ..monitor import StoppingRule, rule_of
 from ..optimizers import Optimizer
@@ -97,6 +97,15 @@ def format_from(args: argparse.Namespace) -> TextFormat:
     return TextFormat(args.delimiter, columns, getattr(args, "skip_missing", False), getattr(args, "duplicates", None))
 
 
+def ratings_from(args: argparse.Namespace, path: str) -> Ratings:
+    """Return the ratings of a file that is written as the arguments say; what of it plays no part is announced."""
+    form = format_from(args)
+    ratings = read_ratings(path, form)
+    for text in left_aside(path, ratings, form):
+        remark(args, text)
+    return ratings
+
+
 def add_run_arguments(parser: argparse.ArgumentParser, max_iter: int | None = None, tol: float | None = None) -> None:
     """Declare what governs a run: start, seed, stopping; limits that are not given are the method's own."""
     group = parser.add_argument_group("run")
@@ -161,7 +170,7 @@ def layers_from(args: argparse.Namespace) -> int:
 
 
 def task_from(args: argparse.Namespace) -> Task:
-    """Return the task that the arguments name."""
+    """Return the task that the arguments name; what of its file plays no part is announced."""
     if args.split_seed is not None and not args.test_fraction and getattr(args, "folds", None) is None:
         beside = "--test-fraction or --folds" if hasattr(args, "folds") else "--test-fraction"
         raise ValueError(f"--split-seed: expected beside {beside}, the seed of whose choice it is")
@@ -176,7 +185,7 @@ def task_from(args: argparse.Namespace) -> Task:
         hint = "; its keys ending in '_test' hold data out" if args.test_fraction else ""
         raise ValueError(f"{given}: expected with a ratings file only, which {path} is not{hint}")
     with as_options(name="--objective", test_fraction="--test-fraction", seed="--split-seed", **FORMAT):
-        return read_task(
+        task = read_task(
             name,
             path,
             center=args.center,
@@ -184,6 +193,9 @@ def task_from(args: argparse.Namespace) -> Task:
             seed=split_seed_from(args),
             form=format_from(args),
         )
+    for text in task.remarks:
+        remark(args, text)
+    return task
 
 
 def split_seed_from(args: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ from ..monitor import StoppingRule
 from ..objectives.base import Objective
 from ..problem import Problem
 from ..result import Result, metrics_of
-from ..tasks import digits_task
+from ..tasks import Task, digits_task
 from ._arguments import FORMAT, as_options
 from ._own_python import OwnPython, file_of, is_name_in_file
 
@@ -73,8 +73,8 @@ _PART_AXES = ("method", "init")
 _QUALITY = "quality"
 
 
-def read_study(path: str) -> Study:
-    """Return the study that a file describes.
+def read_study(path: str) -> tuple[Study, tuple[str, ...]]:
+    """Return the study that a file describes, and what of the data that it names plays no part.
 
     Raises
     ------
@@ -97,12 +97,12 @@ def read_study(path: str) -> Study:
             if twice is not None:
                 raise ValueError(f"{where}: {twice}: is an axis too, whose values would count; give it once")
         limits = {name: run.pop(name) for name in _STOPPING if name in run}
-        problem, judge = _problem(_table(document, "problem"), pathlib.Path(path).parent, axes, own)
+        problem, task = _problem(_table(document, "problem"), pathlib.Path(path).parent, axes, own)
         parts = {name: own.named(run.pop(name), f"run: {name}") for name in _PARTS if name in run}
         if "measure" in parts:
-            parts["measure"] = _with_quality(parts["measure"], judge)
+            parts["measure"] = _with_quality(parts["measure"], None if task is None else task.judge)
         axes |= {name: _labelled(axes[name], name, own) for name in _PART_AXES if name in axes}
-        return Study(problem, axes, stop=limits, **parts, **run)
+        return Study(problem, axes, stop=limits, **parts, **run), () if task is None else task.remarks
     except (ValueError, TypeError) as error:
         raise type(error)(f"{path}: {error}") from error
 
@@ -218,8 +218,8 @@ def _quality(judge: Objective, problem: Problem, result: Result) -> dict[str, fl
 
 def _problem(
     table: dict[str, Any], folder: pathlib.Path, axes: dict[str, Any], own: OwnPython
-) -> tuple[Any, Objective | None]:
-    """Return the problem with the loss whose metrics are told, or the function of axes that makes it."""
+) -> tuple[Any, Task | None]:
+    """Return the problem and its task, or the function of axes that makes it."""
     if "python" in table:
         _known(table, ("python",), "problem: ")
         found = own.find(as_text(table["python"], "problem: python"), "problem: python")
@@ -253,4 +253,4 @@ def _problem(
             raise ValueError("problem: expected lam, a weight decay >= 0 (0 for none), here or as an axis")
         lam = 0.0  # of no cell
     adapter = adapter_registry.make(table.get("adapter", "lora"), "problem: adapter")
-    return Problem(task.objective, table.get("rank", task.rank), lam, adapter), task.judge
+    return Problem(task.objective, table.get("rank", task.rank), lam, adapter), task

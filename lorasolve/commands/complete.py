@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._means import MEANS
-from ..io import Ratings, envelope, label_places, read_ratings
-from ._arguments import FORMAT, add_answer_arguments, add_format_arguments, as_options, format_from
+from ..io import Ratings, envelope, label_places
+from ._arguments import FORMAT, add_answer_arguments, add_format_arguments, as_options, ratings_from
 from ._output import certificate_text, certified, emit, keep_inputs, named_file, remark, without_suffix
 from ._predictions import remark_exchanged, remark_otherwise_written
 from .base import Command, ExitCode
@@ -57,15 +57,8 @@ class CompleteCommand(Command):
         paths = {name: path for name, path in paths.items() if path is not None}
         out = None if args.out is None else _named_archive(args.out, list(paths.values()))
         with as_options(**FORMAT):
-            read = {name: read_ratings(path, format_from(args)) for name, path in paths.items()}
-        for given in read.values():
-            if given.skipped:
-                remark(args, f"lines without a value, left out: {given.skipped}")
-            if given.repeated:
-                remark(args, f"lines beside another of their entry: {given.repeated}; the {args.duplicates} counts")
+            read = {name: ratings_from(args, path) for name, path in paths.items()}
         ratings = read["ratings"]
-        if ratings.unread:
-            remark(args, f"columns that play no part: {', '.join(map(repr, ratings.unread))}")
         fitted, chosen = _fit(args, ratings, read.get("held_out"))
         _remark_seen(args, read)
         model, certificate = fitted.model, fitted.optimum.certificate

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._support.validate import Array
-from ..io import Ratings, read_ratings
-from ._arguments import FORMAT, add_format_arguments, add_json_argument, as_options, format_from
+from ..io import Ratings
+from ._arguments import FORMAT, add_format_arguments, add_json_argument, as_options, ratings_from
 from ._output import keep_inputs, remark
 from ._predictions import refuse_other_formats, remark_exchanged, remark_otherwise_written, tell
 from .base import Command, ExitCode
@@ -55,7 +55,7 @@ class RecommendCommand(Command):
         refuse_other_formats(args.out)
         model, rows = CompletionModel.load(args.model), args.rows
         with as_options(**FORMAT):
-            read = {path: read_ratings(path, format_from(args)) for path in files}
+            read = {path: ratings_from(args, path) for path in files}
         if args.new is not None:
             model = _with_rows(args, model, read[args.new])
             rows = read[args.new].row_labels if rows is None else rows

@@ -96,7 +96,9 @@ class StudyCommand(Command):
         if args.by is not None and args.json and args.latex is None:
             raise ValueError("--by: expected without --json, whose rows are single runs, or beside --latex")
         written = {"--csv": args.csv, "--latex": args.latex, "--html": args.html}
-        study = read_study(args.file)
+        study, remarks = read_study(args.file)
+        for text in remarks:
+            remark(args, text)
         keep_inputs([args.file, *sources(args.file)], written)
         check_axes(args.by or (), study.axes.labels, "--by")
         if args.phase is not None:

@@ -21,6 +21,7 @@ from .ratings import Pairs as Pairs
 from .ratings import Ratings as Ratings
 from .ratings import as_values as as_values
 from .ratings import labelled as labelled
+from .ratings import left_aside as left_aside
 from .ratings import read_pairs as read_pairs
 from .ratings import read_ratings as read_ratings
 from .reading import readable as readable

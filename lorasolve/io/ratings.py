@@ -232,6 +232,18 @@ def read_ratings(path: PathLike, form: TextFormat = PLAIN) -> Ratings:
     return Ratings(row_index, col_index, entries, row_labels, col_labels, skipped, repeated, called, table.others())
 
 
+def left_aside(path: PathLike, ratings: Ratings, form: TextFormat) -> tuple[str, ...]:
+    """Say what of a file has no part in the ratings that were read from it: columns and lines."""
+    told = []
+    if ratings.unread:
+        told.append(f"columns that play no part: {', '.join(map(repr, ratings.unread))}")
+    if ratings.skipped:
+        told.append(f"lines without a value, left out: {ratings.skipped}")
+    if ratings.repeated:
+        told.append(f"lines beside another of their entry: {ratings.repeated}; the {form.duplicates} counts")
+    return tuple(f"{path}: {text}" for text in told)
+
+
 def _one_of_each(rows: Array, cols: Array, values: Array, mean: bool) -> tuple[Array, Array, Array]:
     """Return each entry once, where its last line is: with the value of that, or with the mean of all its lines."""
     codes, backwards = (rows * (cols.max() + 1) + cols)[::-1], values[::-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pathlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from ..objectives import registry as objective_registry
 from ..objectives.base import Objective
 from ..tasks import Task
 from .arrays import read_arrays
-from .ratings import Ratings, read_ratings
+from .ratings import Ratings, left_aside, read_ratings
 from .text_tables import PLAIN, TextFormat
 
 _TEST_SUFFIX = "_test"
@@ -136,7 +137,9 @@ def read_task(
         return _task_from_arrays(name, path, title)
     if name != "completion":
         raise ValueError(f"{path}: objective {name!r} is read from an .npz archive")
-    return _completion_task(read_ratings(path, form), center, test_fraction, seed, title)
+    ratings = read_ratings(path, form)
+    task = _completion_task(ratings, center, test_fraction, seed, title)
+    return replace(task, remarks=left_aside(path, ratings, form))
 
 
 def _task_from_arrays(name: str, path: PathLike, title: str) -> Task:
