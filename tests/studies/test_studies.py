@@ -413,3 +413,12 @@ def test_a_class_on_an_axis_is_refused_before_all_of_its_runs_fail(name, part):
 )
 def test_the_time_that_is_left_is_told_in_words(seconds, told):
     assert duration(seconds) == told
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("keep_parameters", 1), ("stop", 5), ("method", dict), ("measure", dict)]
+)
+def test_settings_of_a_study_are_checked_when_it_is_made(setting, value):
+    problem = ls.Problem(ls.objectives.Denoising(np.eye(3)), 1, 0.1)
+    with pytest.raises(TypeError, match=f"{setting}: expected"):
+        ls.Study(problem, {"lam": [0.1, 0.2]}, **{setting: value})

@@ -1,0 +1,81 @@
+"""Every run ends: gradients that contradict the values."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from stopped_runs import MONOTONE, OBJECTIVES, Wrong
+
+import lorasolve as ls
+from lorasolve.objectives import LinearFineTuning
+from lorasolve.optimizers import GD
+
+
+@pytest.mark.parametrize("name", MONOTONE)
+def test_values_that_rise_along_their_gradients_are_named(name):
+    result = ls.solve(ls.Problem(Wrong(lambda R: -R), 2, 0.1), name, "gaussian")
+    assert result.status is ls.Status.INCONSISTENT and not result.success
+    assert "values and gradients disagree: run check_objective" in result.message
+    assert result.nfev < 100
+
+
+@pytest.mark.parametrize("name", ["adam", "gd:step_size=0.05", "heavy_ball:step_size=0.05", "lbfgs"])
+def test_a_run_whose_false_gradient_vanishes_has_not_converged(name):
+    """Twice the gradient vanishes where the singular values are those of the data less ``lam/2`` and not ``lam``."""
+    stop = ls.StoppingRule(grad_tol=1e-4)
+    doubled, right = (
+        ls.solve(ls.Problem(Wrong(lambda R, k=k: k * R), 2, 0.1), name, "gaussian", stop=stop) for k in (2, 1)
+    )
+    assert right.status is ls.Status.CONVERGED
+    assert not doubled.success and (name == "lbfgs" or doubled.status is ls.Status.INCONSISTENT)
+
+
+@pytest.mark.parametrize("k", [1.0, 2.0])
+def test_a_run_whose_adapter_has_a_false_gradient_has_not_converged(k):
+    @dataclass(frozen=True)
+    class Scaled(ls.adapters.LoRA):
+        name = "scaled"
+
+        def value_and_grad(self, objective, theta, rank, grad):
+            value = super().value_and_grad(objective, theta, rank, grad)
+            grad *= k
+            return value
+
+    problem = ls.Problem(OBJECTIVES["denoising"], 2, 0.1, Scaled())
+    result = ls.solve(problem, "adam", "gaussian", stop=ls.StoppingRule(grad_tol=1e-4))
+    assert result.status is (ls.Status.CONVERGED if k == 1.0 else ls.Status.INCONSISTENT)
+    assert ("check_adapter" in result.message) is (k != 1.0)
+
+
+class Kinked:
+    """``sum |X - 1|``: its subgradients are no derivatives where entries are 1."""
+
+    shape, convex, lower_bound = (3, 2), True, 0.0
+
+    def value_and_grad(self, X):
+        return float(np.abs(X - 1.0).sum()), np.sign(X - 1.0)
+
+
+def test_subgradients_are_no_contradiction():
+    """At ``X = 1`` the subgradient 0 is one, and ``L`` has no derivative there."""
+    result = ls.solve(ls.Problem(Kinked(), 1, 0.0), GD(step_size=0.1), (np.ones((3, 1)), np.ones((2, 1))))
+    assert result.status is ls.Status.CONVERGED and result.nit == 0
+
+
+@pytest.mark.parametrize("name", [name for name in ls.optimizers.registry.classes() if name not in ("als", "sgd")])
+@pytest.mark.parametrize("gradient", [lambda R: -R, lambda R: np.roll(R, 1, axis=0), lambda R: R + 1.0, np.sign])
+def test_runs_end_whatever_the_gradient_is(name, gradient):
+    stop = ls.StoppingRule(max_iter=200)
+    result = ls.solve(ls.Problem(Wrong(gradient), 2, 0.1), name, "gaussian", stop=stop)
+    assert result.nfev <= 20 * 200 + 1000
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", MONOTONE)
+def test_no_true_pair_is_called_inconsistent_at_the_limit_of_its_precision(name, dtype):
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        objective = LinearFineTuning(*(rng.standard_normal(s).astype(dtype) for s in ((6, 5), (5, 30), (6, 30))))
+        result = ls.solve(ls.Problem(objective, 2, 0.1), name, stop=ls.StoppingRule(grad_tol=0.0, max_iter=1500))
+        assert result.status in (ls.Status.STALLED, ls.Status.ITERATION_LIMIT)
+        assert result.nfev < 3 * result.nit + 100
