@@ -318,6 +318,20 @@ def _noise_of_product(loss: MultiObjective, slope: float, factors: Pairs, nuclea
     return errors * (slope + 0.5 * errors * (loss.facts.smoothness or loss.sampled_smoothness(factors)))
 
 
+def rounding_of_outputs(loss: MultiObjective, f: float, nuclear: float) -> float:
+    """Return by how much a value may be off as its outputs are differences of numbers of the size of ``X``.
+
+    Where they cancel neither ``f(X)`` nor ``f(0)`` says how large these are. Their errors are those of a longer step of
+    ``X``, along which the slope is at most ``sqrt(2 beta (f - f_low))``; the curvature is that of matrices of rank one,
+    which ``||X||_*`` adds up.
+    """
+    facts = loss.facts
+    if facts.n_samples is None or facts.lower_bound is None or facts.rank_one_curvature is None:
+        return 0.0
+    errors = allowance(loss.precision) * math.sqrt(facts.n_samples) * nuclear * math.sqrt(facts.rank_one_curvature)
+    return errors * (math.sqrt(2.0 * max(f - facts.lower_bound, 0.0)) + 0.5 * errors)
+
+
 def _norm_worth_knowing(
     loss: MultiObjective, lam: float, f: float, nuclear: float, inner: float, norm: float, attained: Callable[[], float]
 ) -> float | None:
@@ -366,7 +380,7 @@ def evaluate(
         each = zip(norms, operators, spans)
         norms = tuple(at(least, G, P, Q) if is_formed(G.core.shape) else found for found, G, (P, Q) in each)
     norm = max(found.most for found in norms)
-    noise += _noise_of_product(loss, lam + norm, factors, nuclear)
+    noise += _noise_of_product(loss, lam + norm, factors, nuclear) + rounding_of_outputs(loss, f, nuclear)
     bound = best_gap(loss, lam, f, nuclear, inner, norm, operators, noise)
     failure = sum(found.failure for found in norms)
     if failure and math.isfinite(bound.gap) and lam > 0.0:

@@ -19,7 +19,7 @@ from .._support.keywords import names_keywords
 from .._support.validate import Array, as_choice, as_instance, as_number, shown
 from ..dense import frobenius_norm
 from ..low_rank import balanced, factor_svd, numerical_rank
-from ..objectives import Facts, changed_data
+from ..objectives import changed_data
 from ..objectives.base import allowance
 from ..problem import Problem
 from ..problem.blocks import Pairs, is_of_a_user
@@ -27,7 +27,7 @@ from ..result import Result, seen_from
 from .answers import CLOSED_FORM, Case
 from .certificate import Certificate
 from .contradictions import refuse_another_loss
-from .duality import factor_answer, product_errors, scale_of
+from .duality import factor_answer, product_errors, rounding_of_outputs, scale_of
 from .evidence import FLOATING, Evidence, evidence
 from .norms import Trust
 from .observed import observed
@@ -199,20 +199,8 @@ def refuse_changed_data(problem: Problem, factors: Pairs, found: Evidence) -> No
     off = max(bound.value_low - value, value - bound.value_high)
     if not CHANGED * abs(value) < off < math.inf:
         return
-    if off > problem.loss.rounding_noise(factors).value + _rounding_of_outputs(problem.loss.facts, f, found):
+    if off > problem.loss.rounding_noise(factors).value + rounding_of_outputs(problem.loss, f, nuclear):
         raise ValueError(changed_data(problem.loss.label, f", whose value at this point has changed by {off:.3g}"))
-
-
-def _rounding_of_outputs(facts: Facts, f: float, found: Evidence) -> float:
-    """Return by how much a value ``f >= 0`` may be off as its outputs are differences of numbers of the size of ``X``.
-
-    Their errors are those of a longer step of ``X``, along which the slope is at most ``sqrt(2 beta f)``.
-    """
-    if facts.smoothness is None or facts.n_samples is None:
-        return 0.0
-    length = math.hypot(*(float(np.linalg.norm(s)) for _, s, _ in found.svds))
-    step = allowance(np.float64) * math.sqrt(facts.n_samples) * length
-    return step * (math.sqrt(2.0 * facts.smoothness * max(f, 0.0)) + 0.5 * facts.smoothness * step)
 
 
 def _within(value: float, found: Evidence) -> float:

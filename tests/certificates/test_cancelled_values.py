@@ -7,6 +7,7 @@ import mpmath
 import numpy as np
 import pytest
 from distance import Distance
+from scipy.sparse import csr_array
 
 import lorasolve as ls
 from lorasolve._known import Known
@@ -15,6 +16,7 @@ from lorasolve.objectives import (
     NTK,
     Denoising,
     LinearFineTuning,
+    MatrixSensing,
     Softmax,
 )
 
@@ -306,3 +308,26 @@ def test_an_optimum_that_interpolates_is_not_refuted(seed):
         assert certificate.gap_at_least <= certificate.gap
         # F is below lam ||update||_*: no point is better by more.
         assert certificate.gap_at_least <= 1.01e-12 * np.linalg.norm(update, "nuc")
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("kind", ["dense", "sparse", "network"])
+def test_the_rounding_errors_of_outputs_that_cancel_are_in_a_certified_gap(kind, seed):
+    """X of any size is not seen by fewer measurements than entries; 0 is, and both f(0) and the f evaluated are 0."""
+    rng = np.random.default_rng(seed)
+    M, size = rng.standard_normal((6, 4, 3)), 10.0 ** (seed % 8)
+    flat = M.reshape(6, 12)
+    X = rng.standard_normal(12)
+    P, values, Qt = np.linalg.svd(size * (X - np.linalg.pinv(flat) @ (flat @ X)).reshape(4, 3), full_matrices=False)
+    loss = {
+        "dense": lambda: MatrixSensing(M, np.zeros(6)),
+        "sparse": lambda: MatrixSensing(csr_array(flat), np.zeros(6), (4, 3)),
+        "network": lambda: NTK(M[:, None], np.zeros((6, 1))),
+    }[kind]()
+    A, B = P * np.sqrt(values), Qt.T * np.sqrt(values)
+    found = certify(ls.Problem(loss, 3), (A, B), rigorous=False)
+    update = [[sum(Fraction(a) * Fraction(b) for a, b in zip(x, y)) for y in B.tolist()] for x in A.tolist()]
+    outputs = [sum(Fraction(g) * x for rows in zip(Mi, update) for g, x in zip(*rows)) for Mi in M.tolist()]
+    f = sum(output**2 for output in outputs) / 12
+    assert found.level is Known.CERTIFIED and f <= found.gap
+    assert found.parts.f_low <= f <= found.parts.f_high
