@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import reduce
+from operator import matmul
 from random import Random
 from typing import Any
 
@@ -18,6 +20,7 @@ import sympy
 from lorasolve.symbolic import expression as ex
 from lorasolve.symbolic import rational as ra
 from lorasolve.symbolic.evaluate import Irrational, Values, evaluate, number, symbols_of
+from lorasolve.symbolic.normal import MatrixPolynomial, Word, normal_form
 from lorasolve.symbolic.rational import Unfit
 
 from .._support.validate import as_callable, as_instance, as_iterable, as_text, shown
@@ -139,15 +142,55 @@ def annihilated(symbol: ex.Symbol, left: Sequence[ex.Symbol] = (), right: Sequen
 
 
 def inverse(symbol: ex.Symbol, of: ex.MatrixExpr) -> Assumption:
-    """Assume ``symbol = of^{-1}``, used from both sides."""
+    """Assume ``symbol = of^{-1}``, used from both sides.
+
+    A proof replaces products. Of a sum it is the longest: ``K X X^T`` by ``I - mu K`` for ``mu * eye(m) + X @ X.T``.
+
+    Raises
+    ------
+    ValueError
+        If a number in `of` is a trace, or that in front of the longest product may be 0.
+    """
     as_instance(symbol, "symbol", ex.Symbol)
     as_instance(of, "of", ex.MatrixExpr)
-    equations = ((symbol @ of, ex.eye(symbol.rows)), (of @ symbol, ex.eye(symbol.rows)))
+    (factor, product), *others = _longest_first(of)
+
+    def equation(times: Callable[[ex.MatrixExpr], ex.MatrixExpr]) -> tuple[ex.MatrixExpr, ex.MatrixExpr]:
+        right = _multiple(1 / factor, ex.eye(symbol.rows))
+        for coefficient, other in others:
+            shorter = symbol if isinstance(other, ex.IdentityMatrix) else times(other)
+            right = right - _multiple(coefficient / factor, shorter)
+        return times(product), right
 
     def impose(values: Values, rng: Random) -> None:
         values[symbol.name] = ra.inverse(evaluate(of, values))
 
+    equations = (equation(lambda part: symbol @ part), equation(lambda part: part @ symbol))
     return Assumption(f"{symbol.name} is an inverse", equations, impose)
+
+
+def _longest_first(of: ex.MatrixExpr) -> list[tuple[Any, ex.MatrixExpr]]:
+    """Return a sum as products, a longest one first, each behind its number."""
+    form = normal_form(of)
+    assert isinstance(form, MatrixPolynomial)
+    terms = sorted(form.terms.items(), key=lambda term: -len(term[0]))
+    numbers = [coefficient.terms.get((), sympy.Integer(0)) for _, coefficient in terms]
+    if any(set(coefficient.terms) != {()} for _, coefficient in terms) or not (numbers and numbers[0].is_nonzero):
+        wanted = "products of matrices with numbers in front, which is none that may be 0 in front of the longest"
+        raise ValueError(f"of: expected {wanted}, got {form}")
+    if numbers == [1]:
+        return [(numbers[0], of)]
+    symbols = {node.name: node for node in of.walk() if isinstance(node, ex.Symbol)}
+    return [(factor, _product(word, symbols, of.rows)) for factor, (word, _) in zip(numbers, terms)]
+
+
+def _product(word: Word, symbols: dict[str, ex.Symbol], size: Any) -> ex.MatrixExpr:
+    factors = [symbols[part.letter.name].T if part.transposed else symbols[part.letter.name] for part in word]
+    return reduce(matmul, factors) if factors else ex.eye(size)
+
+
+def _multiple(factor: Any, of: ex.MatrixExpr) -> ex.MatrixExpr:
+    return of if factor == 1 else factor * of
 
 
 def diagonal(symbol: ex.Symbol) -> Assumption:

@@ -23,6 +23,10 @@ class Irrational(ValueError):
     """A scalar did not evaluate to a rational number."""
 
 
+class IrrationalRoot(Irrational):
+    """One made of roots, which are rational at other values: those of squares."""
+
+
 def evaluate(expr: ex.Expr, values: Values) -> Any:
     """Return a fraction for a scalar and a list of lists for a matrix."""
     return _matrix(expr, values) if isinstance(expr, ex.MatrixExpr) else _scalar(expr, values)
@@ -48,7 +52,8 @@ def _by_sympy(value: Any, values: Values) -> Fraction:
     known = {symbol: Fraction(values[symbol]) for symbol in value.free_symbols}
     result = sympy.simplify(value.subs({s: sympy.Rational(v.numerator, v.denominator) for s, v in known.items()}))
     if not result.is_Rational:
-        raise Irrational(f"{value} is {result}, not a rational number as in examples: let a number stand for it")
+        kind = IrrationalRoot if result.is_algebraic else Irrational
+        raise kind(f"{value} is {result}, not a rational number as in examples: let a number stand for it")
     return Fraction(int(result.p), int(result.q))
 
 

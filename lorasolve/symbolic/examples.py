@@ -11,7 +11,7 @@ from typing import Any
 from lorasolve.symbolic import expression as ex
 from lorasolve.symbolic import rational as ra
 from lorasolve.symbolic.assumptions import MAX_DRAWS, Assumption, Sampler
-from lorasolve.symbolic.evaluate import Irrational, Values, evaluate
+from lorasolve.symbolic.evaluate import Irrational, IrrationalRoot, Values, evaluate
 from lorasolve.symbolic.rational import Unfit
 
 from .._support.validate import shown
@@ -25,18 +25,22 @@ def examples(
     exprs: Sequence[ex.Expr], assumptions: Sequence[Assumption], rng: Random
 ) -> Iterator[tuple[Values, list[Any]]]:
     """Yield random values that satisfy the assumptions and at which the expressions are defined, with theirs."""
-    sampler, found = Sampler(exprs, assumptions), 0
+    sampler, found, why = Sampler(exprs, assumptions), 0, ""
     for _ in range(MAX_DRAWS):
         values = sampler.draw(rng)
         try:
             results = [evaluate(expr, values) for expr in exprs]
         except ZeroDivisionError:
+            why = "it divides by 0"
+            continue
+        except IrrationalRoot as root:
+            why = str(root)
             continue
         yield values, results
         found += 1
         if found == EVALUATIONS:
             return
-    raise Unfit(f"the statement is undefined at most examples: {found} of {MAX_DRAWS} could be evaluated")
+    raise Unfit(f"{found} of {MAX_DRAWS} examples could be evaluated, {EVALUATIONS} are needed; at the last one, {why}")
 
 
 def find(

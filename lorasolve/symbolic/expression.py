@@ -100,10 +100,8 @@ class ScalarExpr(Expr):
         return ScalarProduct(Constant(sympy.Integer(1) / sympy.sympify(divisor)), self)
 
     def __pow__(self, exponent: int) -> ScalarExpr:
-        if exponent < 0:
-            raise ValueError(f"exponent must be a non-negative integer, got {exponent}")
         power: ScalarExpr = Constant(1)
-        for _ in range(exponent):
+        for _ in range(as_integer(exponent, "exponent", 0)):
             power = power * self
         return power
 
@@ -192,7 +190,7 @@ class Gradient(MatrixExpr):
 class _Derivative(Expr):
     """The `order`-th directional derivative of an expression."""
 
-    def __init__(self, of: Any, along: Mapping[Symbol, MatrixExpr], order: int = 1) -> None:
+    def __init__(self, of: Any, along: Mapping[Symbol, MatrixExpr], order: int) -> None:
         for symbol, direction in along.items():
             _require((symbol.rows, symbol.cols) == (direction.rows, direction.cols), "move along", symbol, direction)
         self.children = (of,)
@@ -211,7 +209,7 @@ class MatrixDerivative(_Derivative, MatrixExpr):
 
     children: tuple[MatrixExpr]
 
-    def __init__(self, of: MatrixExpr, along: Mapping[Symbol, MatrixExpr], order: int = 1) -> None:
+    def __init__(self, of: MatrixExpr, along: Mapping[Symbol, MatrixExpr], order: int) -> None:
         super().__init__(of, along, order)
         self.rows, self.cols = of.rows, of.cols
 

@@ -335,7 +335,14 @@ def idle(check: Check) -> list[str]:
     if not isinstance(check, Identity | Inequality):
         return []
     fewer = {a.name: replace(check, given=tuple(b for b in check.given if b is not a)) for a in check.given}
-    return [name for name, other in fewer.items() if other._prove().holds and other.fault() is None]
+    return [name for name, other in fewer.items() if _is_shown(other)]
+
+
+def _is_shown(check: Check) -> bool:
+    """Whether a check is proved; it is not by assumptions that are no rules, or rewrite without end."""
+    with suppress(ValueError, RuntimeError):
+        return check._prove().holds and check.fault() is None
+    return False
 
 
 def _rules(assumptions: Sequence[Assumption]) -> Rules:

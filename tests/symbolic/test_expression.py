@@ -6,6 +6,7 @@ import pytest
 import sympy
 
 from lorasolve.symbolic import Form, ShapeError, dims, eye, gradient, inner, matrix, scalars, square, tr, zeros
+from lorasolve.symbolic.evaluate import evaluate
 
 m, n, r = dims("m n r")
 A, B, G, S = matrix("A", m, r), matrix("B", n, r), matrix("G", m, n), matrix("S", r, r, symmetric=True)
@@ -51,9 +52,14 @@ def test_gradient_in_a_symmetric_symbol_is_refused():
         gradient(tr(S), S)
 
 
-def test_negative_powers_are_refused():
-    with pytest.raises(ValueError, match="exponent"):
-        tr(S) ** -1
+@pytest.mark.parametrize("exponent", [-1, 0.5, sympy.Rational(1, 2)])
+def test_powers_other_than_0_1_2_are_refused(exponent):
+    with pytest.raises((TypeError, ValueError), match="exponent: "):
+        tr(S) ** exponent
+
+
+def test_the_power_0_is_1():
+    assert evaluate(tr(S) ** 0, {"S": [[3]]}) == 1
 
 
 def test_dimensions_are_positive_integers():

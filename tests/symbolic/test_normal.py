@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from lorasolve.symbolic import (
     Form,
+    Identity,
     annihilated,
     define,
     derivative,
@@ -163,6 +164,32 @@ def test_inverse_cancels_from_both_sides():
     projector = A @ K @ A.T
     assert equal(projector @ projector, projector, rule)
     assert not equal(projector @ projector, projector)
+
+
+@pytest.mark.parametrize("of", [lam * eye(r) + A.T @ A, A.T @ A + B.T @ B, (B + Q).T @ (B + Q), 2 * eye(r) - B.T @ B])
+def test_what_is_inverted_may_be_a_sum(of):
+    """The resolvent identity ``K - H = K (H^-1 - K^-1) H``, for the inverse H of another sum."""
+    K, H = matrix("K", r, r), matrix("H", r, r)
+    given = inverse(K, of), inverse(H, of + Q.T @ Q)
+    assert equal(of @ K, eye(r), *given) and equal(K @ of, eye(r), *given)
+    resolvent = Identity("resolvent", "", K @ (of + Q.T @ Q) @ H - K @ of @ H, K @ Q.T @ Q @ H, given=given)
+    assert resolvent.prove().holds and resolvent.test(Random(0)).holds
+    assert equal(K @ of @ H @ (of + Q.T @ Q), eye(r), given[0], given[1])
+    false = Identity("false", "", K @ of, 2 * eye(r), given=given[:1])
+    assert not false.prove().holds and not false.test(Random(0)).holds
+
+
+@pytest.mark.parametrize(
+    ("of", "shown"),
+    [
+        (eye(m) + scalars("x", real=True) * W, "(1) I + (x) W"),
+        (square(A) * W + eye(m), "(tr(A A^T)) W + (1) I"),
+        (W - W, "0"),
+    ],
+)
+def test_an_inverse_needs_a_longest_product_that_is_there(of, shown):
+    with pytest.raises(ValueError, match=re.escape(f"the longest, got {shown}")):
+        inverse(matrix("K", m, m), of)
 
 
 def test_definitions_substitute_matrices_and_scalars():

@@ -77,6 +77,54 @@ def test_what_no_random_values_satisfy_is_not_said_to_contradict_the_proof(run):
     assert "assume('y^T H = b y^T', ..., impose=...) makes values satisfy it" in shown.out
 
 
+# Scaled by a / sqrt(k), as rank-stabilised adapters of rank k are.
+ROOTS = """
+import sympy
+from lorasolve.symbolic import scalars
+
+a = scalars("a")
+TWINS = (mutant("constant", "a / k", rhs=(a / k) ** 2 * square(A)), mutant("sign", "-", rhs=-(a**2) / k * square(A)))
+SCALED = square(a / sympy.sqrt(k) * A)
+CHECKS = (Identity("projection", "||a/sqrt(k) A||^2 = a^2/k ||A||^2.", SCALED, a**2 / k * square(A), mutants=TWINS),)
+THEOREM = Theorem(__doc__, CHECKS, prose={})
+"""
+IMPORTED = TEMPLATE.replace("import (", "import (\n    Identity,", 1)
+
+
+def test_roots_are_looked_at_where_they_are_rational(run):
+    code, shown = run(IMPORTED + ROOTS)
+    assert code == 0 and "projection (identity): PROVED" in shown.out
+
+
+def test_what_is_rational_nowhere_is_said_to_be_so(run):
+    code, shown = run(IMPORTED + ROOTS.replace("sympy.sqrt(k)", "sympy.sqrt(2)").replace("/ k", "/ 2"))
+    assert code == 1 and "projection (identity): NOT SHOWN" in shown.out
+    assert "0 of 600 examples could be evaluated, 4 are needed; at the last one, " in shown.out
+
+
+ENDLESS = """
+from lorasolve.symbolic import define
+
+TWINS = (mutant("constant", "2 A", rhs=2 * A), mutant("sign", "-A", rhs=-A))
+GIVEN = (define(A, A + A), define(P, A @ A.T @ P))
+CHECKS = (Identity("projection", "A A^T A = A.", A @ A.T @ A, A, given=GIVEN, mutants=TWINS),)
+THEOREM = Theorem(__doc__, CHECKS, prose={})
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("define(A, A + A)", "RuntimeError: the rules did not come to an end"),
+        ("assume('2 A = A', (A + A, A))", "ValueError: the left side of an assumption must be"),
+    ],
+)
+def test_assumptions_that_are_no_rules_beside_others_are_no_defect_of_the_program(run, given, reason):
+    source = ENDLESS.replace("define(A, A + A)", given).replace("import define", "import assume, define")
+    code, shown = run(IMPORTED + source)
+    assert code == 1 and "projection (identity): NOT SHOWN" in shown.out and reason in shown.out
+
+
 def test_a_true_lemma_with_a_wrong_proof_is_only_not_shown(run):
     code, shown = run(TEMPLATE.replace("proof=[1 *", "proof=[2 *"))
     assert code == 1
