@@ -16,6 +16,8 @@ import struct
 import subprocess
 import sys
 from fractions import Fraction
+from itertools import combinations, combinations_with_replacement, permutations, product
+from math import prod
 from types import SimpleNamespace
 from typing import Any
 
@@ -586,6 +588,26 @@ def test_rounding_in_a_map_and_its_adjoint_is_bounded_by_the_length_of_its_own_s
         assert length <= 5 or len(given) == 2000
 
 
+@pytest.mark.parametrize("form", ["matrix", "outer", "entries"])
+def test_rounding_in_a_map_of_one_number_is_bounded(form: str) -> None:
+    """Its product with one coefficient, or with two, and that of its adjoint, against fractions."""
+    check_certificate.np = np
+    rng, worst = np.random.default_rng(8), Fraction(0)
+    for v, w, x in rng.uniform(1.0, 2.0, (500, 3)):
+        a, b, coefficient = encoded(np.array([[v]])), encoded(np.array([[w]])), Fraction(v)
+        stated: dict[str, Any] = {"kind": "matrix", "Z": a}
+        if form == "outer":
+            stated, coefficient = {"kind": "outer", "a": a, "b": b}, Fraction(v) * Fraction(w)
+        if form == "entries":
+            stated = {"kind": "entries", "outputs": 1, "output": [0], "entry": [0], "values": encoded(np.array([v]))}
+        measure, adjoint, norm, terms, _ = check_certificate.linear(stated, 1, 1)
+        for found, length in ((measure(np.array([[x]])), terms[0]), (adjoint(np.array([x])), terms[1])):
+            error = abs(Fraction(float(found.item())) - coefficient * Fraction(x))
+            assert error <= (length + 1) * Fraction(2) ** -53 * Fraction(norm) * Fraction(x)
+            worst = max(worst, error / (Fraction(norm) * Fraction(x)) * 2**53)
+    assert worst > (1 if form == "outer" else Fraction(1, 2))  # of two products and of one: no draw is an idle one
+
+
 def test_a_gradient_that_is_lost_in_a_sum_is_no_small_one() -> None:
     """2^53 + 1 + ... + 1 - 2^53 is 0 as it is added up, and 1000: above ``lam = 500``, so that 0 is no optimum.
 
@@ -613,6 +635,47 @@ def test_a_loss_is_bounded_for_logarithms_as_inaccurate_as_those_on_trust(
     bound = check_certificate.loss({"kind": "softmax", "labels": [0]}, np.array(logits), 0.0)[0]
     with mp.workdps(30):
         assert mp.mpf(bound) >= mp.log(sum(mp.exp(z - logits[0]) for z in logits))
+
+
+@pytest.mark.parametrize("classes", [2, 20, 60])
+def test_probabilities_are_bounded_for_exponentials_as_inaccurate_as_those_on_trust(
+    classes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One class is as likely as all others together; its exponential is too large, and theirs are too small."""
+    check_certificate.np = np
+    exp = np.exp
+    monkeypatch.setattr(np, "exp", lambda s: exp(s) * np.where(s == 0.0, 1.0 + 15 * 2.0**-53, 1.0 - 15 * 2.0**-53))
+    logits = np.array([0.0, *[-np.log(classes - 1.0) - 1e-9] * (classes - 1)])
+    _, found, wrong = check_certificate.loss({"kind": "softmax", "labels": [0]}, logits, 0.0)
+    with mp.workdps(40):
+        weights = [mp.exp(mp.mpf(float(z))) for z in logits]
+        true = [w / mp.fsum(weights) - (k == 0) for k, w in enumerate(weights)]
+        off = mp.sqrt(mp.fsum((mp.mpf(float(d)) - t) ** 2 for d, t in zip(found, true)))
+        assert 6 * mp.mpf(2) ** -53 < off <= mp.mpf(wrong)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_what_is_positive_semidefinite_has_no_negative_principal_minor(size: int) -> None:
+    """Bareiss against determinants written out, of every symmetric matrix of small integers."""
+
+    def determinant(W: list[list[int]]) -> int:
+        columns = range(len(W))
+        signed = (
+            (-1) ** sum(p[i] > p[j] for j in columns for i in range(j)) * prod(W[i][k] for i, k in enumerate(p))
+            for p in permutations(columns)
+        )
+        return sum(signed)
+
+    places = list(combinations_with_replacement(range(size), 2))
+    counts = [0, 0]
+    for entries in product(range(-1, 4), repeat=len(places)):
+        value = dict(zip(places, entries))
+        W = [[value[min(i, j), max(i, j)] for j in range(size)] for i in range(size)]
+        kept = (rows for k in range(1, size + 1) for rows in combinations(range(size), k))
+        true = all(determinant([[W[i][j] for j in rows] for i in rows]) >= 0 for rows in kept)
+        assert check_certificate.positive_semidefinite(W) == true, W
+        counts[true] += 1
+    assert min(counts) > 0
 
 
 def test_coefficients_whose_product_underflows_bound_the_map() -> None:
