@@ -17,6 +17,8 @@ from ..result import Result, Trace
 
 # Fewer recorded iterations than this say nothing about a rate.
 FEWEST = 10
+# Gradient norms within this factor of the least of a run may be no more than rounding errors.
+ROUNDED = 4.0
 
 
 def rates(method: Method, ended: Result, certificate: Certificate | None) -> tuple[float, float] | None:
@@ -78,11 +80,17 @@ def predicted_rate(problem: Problem, at: Result, rank: int, shortest: float, lon
 
 
 def _tail(trace: Trace) -> tuple[float, float, float] | None:
-    """Return the shortest and longest step of the second half of a run, and the factor of its gradient norm a step."""
+    """Return the shortest and longest step of a run, and the factor of its gradient norm a step, on average.
+
+    They are those of its second half up to where rounding may have stopped it: from there on the norm no longer falls,
+    and steps are shortened in vain.
+    """
     iterations, norms, steps = (np.asarray(column) for column in (trace.iteration, trace.grad_norm, trace.step))
-    start = int(np.searchsorted(iterations, iterations[-1] / 2.0))
-    count = int(iterations[-1] - iterations[start])
-    if count < FEWEST or not np.all(steps[start:] > 0.0) or not norms[-1] > 0.0:
+    end = int(np.argmax(norms <= ROUNDED * norms.min()))
+    start = int(np.searchsorted(iterations, iterations[end] / 2.0))
+    count = int(iterations[end] - iterations[start])
+    taken = steps[start : end + 1]
+    if count < FEWEST or not np.all(taken > 0.0) or not norms[end] > 0.0:
         return None
-    factor = float(norms[-1] / norms[start]) ** (1.0 / count)
-    return float(steps[start:].min()), float(steps[start:].max()), factor
+    factor = float(norms[end] / norms[start]) ** (1.0 / count)
+    return float(taken.min()), float(taken.max()), factor

@@ -67,8 +67,9 @@ class Row:
     predicted_rate, measured_rate : float or None
         Of gradient descent with constant steps ``eta``, near a certified optimum of known rank: the bound
         ``1 - eta mu`` on the factor by which a step shrinks the distance to it (proofs/local_rate), and the factor by
-        which the gradient norm shrank in a step of the second half of the run, on average. None where a premise is not
-        known to hold: ``lam > 0``, bounds on the curvature of ``f``, ``||S||_2 < lam``, ``eta <= 2/(mu + M)``.
+        which the gradient norm shrank in a step of the second half of the run, on average, before rounding stopped it.
+        None where a premise is not known to hold: ``lam > 0``, bounds on the curvature of ``f``, ``||S||_2 < lam``,
+        ``eta <= 2/(mu + M)``.
     oracle_calls, search_calls : int
         Evaluations of value and gradient in the run, as its result counts them, and in the whole search for the step.
     seconds, compile_seconds : float

@@ -50,6 +50,17 @@ def test_the_rate_has_the_curvature_of_the_loss(rank) -> None:
     assert long.is_global and long.predicted_rate is None
 
 
+@pytest.mark.parametrize("method", ["gd:step_size=0.05", "gd"])
+def test_the_rounding_errors_that_end_a_run_are_not_in_the_rates(method) -> None:
+    """In float32 a fixed step goes on for hundreds of iterations that change nothing; others are shortened in vain."""
+    loss = Denoising(np.eye(4, 3, dtype=np.float32) * np.float32([3.0, 2.0, 0.3]))
+    found = ls.compare(ls.Problem(loss, 3, LAM), [method], stop=ls.StoppingRule(grad_tol=0.0))
+    row, step = found.rows[0], np.median(found.results[0].trace.step)
+    assert row.status == "stalled"
+    assert row.predicted_rate == pytest.approx(1 - step * (LAM - 0.3), abs=2e-6)
+    assert row.measured_rate == pytest.approx(row.predicted_rate, rel=1e-3)
+
+
 @pytest.mark.parametrize("scale", [1.0, 4.0])
 def test_the_rate_is_that_of_the_smallest_eigenvalue_off_the_symmetries(scale) -> None:
     adapter = ls.adapters.LoRA(alpha=2 * scale)
