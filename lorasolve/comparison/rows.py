@@ -14,12 +14,13 @@ from ..certificates import Certificate, certify
 from ..certificates.answers import DENIED
 from ..convex import ConvexResult
 from ..low_rank import factor_singular_values, numerical_rank
+from ..method import Method
 from ..objectives.base import Objective
 from ..problem import Problem
 from ..result import Result, metrics_of
 from ..status import Status
 from ._rates import rates
-from .targets import Target
+from .targets import Target, target_of
 from .tuning import Chosen
 
 # A decrease from f(0) that is a smaller part of the optimum is rounding.
@@ -55,7 +56,8 @@ class Row:
     level : str
         How the gap is known: the weakest level of all starts; empty where there is no gap.
     is_global : bool or None
-        The certificate's answer for all starts: True if each is global, False if one is refuted.
+        The certificate's answer for all starts: True if each is global, False if one is refuted. An update is not
+        enough where ``L`` is minimised: False too where balanced factors of it are better by more than the tolerance.
     denied : str
         What was seen to contradict what the loss states, where one of the runs ended; empty where nothing was.
     rank, sigma_r, nuclear_norm : int, float and float, or None
@@ -148,6 +150,7 @@ def row_of(
     gap, level = _worst(certificates)
     values = np.asarray(singular_values(shown)) if finite else None
     predicted, measured = rates(chosen.method, shown, certificate) or (None, None)
+    of_factors = bool(target.weight) and target == target_of(Method(), problem)
     return Row(
         method=str(chosen.given),
         minimises=target.text,
@@ -157,7 +160,7 @@ def row_of(
         missing=None if optimum is None else _missing_shares(_at_frozen_weight(problem, target, ended), ended, optimum),
         gap=gap,
         level=level,
-        is_global=_all_global([None if c is None else c.is_global for c in certificates]),
+        is_global=_all_global([None if c is None else _answer(c, of_factors, tol) for c in certificates]),
         denied=next((c.reason for c in certificates if c is not None and c.reason.startswith(DENIED)), ""),
         rank=None if values is None else numerical_rank(values),
         sigma_r=None if values is None else float(values[problem.rank - 1]),
@@ -207,6 +210,12 @@ def _worst(certificates: list[Certificate | None]) -> tuple[float | None, str]:
     if not known or len(known) < len(certificates):
         return None, ""
     return max(c.relative_gap for c in known), str(weakest(c.level for c in known))
+
+
+def _answer(certificate: Certificate, of_factors: bool, tol: float) -> bool | None:
+    """Return what a certificate says of the update, or of its factors where ``L`` is minimised."""
+    unbalanced = of_factors and certificate.factor_gap > tol * (abs(certificate.value) or 1.0)
+    return False if unbalanced else certificate.is_global
 
 
 def _all_global(answers: list[bool | None]) -> bool | None:

@@ -74,6 +74,21 @@ def test_where_the_frozen_weight_is_the_optimum_what_is_missing_is_a_share_of_it
     assert row.missing[0] > 0.01
 
 
+@pytest.mark.parametrize("method", ["gd", "adam"])
+def test_the_update_of_the_optimum_in_unbalanced_factors_is_not_at_the_optimum_of_the_factors(method) -> None:
+    """From ``A = 0`` where ``M = 0`` the update stays 0, the optimum, while ``B``, all that is left of L, decays."""
+    B = np.random.default_rng(0).standard_normal((3, 2))
+    problem = ls.Problem(Denoising(np.zeros((4, 3))), 2, 0.01)
+    early, late = (compare(problem, method, init=(np.zeros((4, 2)), B), budget=budget) for budget in (50, 5000))
+    (row,), (end,) = early.rows, early.results
+    assert not end.A.any() and row.objective == pytest.approx(0.005 * np.sum(end.B**2)) and row.objective > 1e-4
+    assert row.gap == 0.0 and row.is_global is False
+    # Relative to nothing, as the optimum is 0 and so is f(0).
+    assert row.suboptimality == row.objective and row.missing == [row.objective]
+    assert early.conclusion().startswith("No method reached")
+    assert late.rows[0].objective < 1e-6 and late.rows[0].is_global is True
+
+
 def test_numbers_against_the_closed_form(denoising) -> None:
     problem, optimum, kept = denoising
     slow = "gd:step_size=1e-5"
