@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -314,7 +313,7 @@ def _into_weakest_columns(point: Point) -> list[Array]:
         top = top_singular(complement(G, P, Q), 1, 1e-4, rng)
         blocks = [(np.zeros_like(A_l), np.zeros_like(B_l)) for A_l, B_l in point.factors]
         blocks[k] = (np.outer(top.U[:, 0], y), np.outer(-top.V[:, 0], y))
-        found.append(flat(blocks) / math.sqrt(2.0))
+        found.append(flat(blocks))
     return found
 
 
