@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from ._layer import AdaptedLayer, is_linear
@@ -126,6 +127,17 @@ def check_factors(layer: AdaptedLayer, owners: Owners) -> None:
         raise ValueError(f"model: {layer.name}: expected lora_A {shapes}, got {A} and {B}")
     if not A[0]:
         raise ValueError(f"model: {layer.name}: expected factors of rank 1 or more, got lora_A {A} and lora_B {B}")
+
+
+def check_unshared(layers: Sequence[AdaptedLayer], parts: Sequence[str]) -> None:
+    """Refuse what several layers hold within one module: it has one name alone, and looks like that of one of them."""
+    holders: dict[int, str] = {}
+    for layer in (layer for layer in layers if layer.lora_A is not None and not layer.stacked):
+        for part in parts:
+            here = f"{'frozen ' if part == 'module' else ''}{part} of {layer.name}"
+            there = holders.setdefault(id(getattr(layer, part)), here)
+            if there != here:
+                raise ValueError(f"model: the {here} is the {there}: expected layers that share none")
 
 
 def check_active(name: str, module: Any) -> None:

@@ -13,6 +13,7 @@ from ._layer import AdaptedLayer
 from ._layer_checks import (
     Owners,
     check_factors,
+    check_unshared,
     check_untied,
     check_weight,
     check_whole,
@@ -55,6 +56,7 @@ def adapted_layers(
         check_weight(layer)
         check_whole(layer)
         check_untied(layer, owners)
+    check_unshared(found, ("lora_A", "lora_B", "module"))
     return found
 
 
@@ -70,6 +72,7 @@ def watched_layers(model: Any, adapter: str | None = None, *, weights: bool = Fa
         check_factors(layer, owners)
         if weights:
             check_weight(layer)
+    check_unshared(found, ("lora_A", "lora_B"))
     return found
 
 

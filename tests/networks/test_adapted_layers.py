@@ -224,3 +224,42 @@ def test_layers_without_a_weight_or_a_scaling_of_their_own_are_refused():
     model.first.linear = torch.nn.utils.parametrizations.weight_norm(model.first.linear)
     with pytest.raises(ValueError, match=r"first: expected a weight of its own, got one that is computed"):
         judge(model, CrossEntropy(), data(), LAM)
+
+
+class ModuleLoRA(torch.nn.Module):
+    """A layer whose factors are linear layers, so that others can hold them too."""
+
+    def __init__(self, linear, lora_A, lora_B):
+        super().__init__()
+        self.linear, self.lora_A, self.lora_B, self.scaling = linear.requires_grad_(False), lora_A, lora_B, 1.0
+
+    def forward(self, x):
+        return self.linear(x) + self.lora_B(self.lora_A(x))
+
+
+@pytest.mark.parametrize("shared", ["lora_A", "lora_B", "both", "linear"])
+def test_layers_that_share_a_module_are_refused_by_name(shared):
+    """Their gradient is that of a sum over both; a monitor does without the frozen weights, which may be shared."""
+
+    def layer():
+        factors = torch.nn.Linear(5, 2, bias=False), torch.nn.Linear(2, 5, bias=False)
+        return ModuleLoRA(torch.nn.Linear(5, 5), *factors)
+
+    model = torch.nn.Sequential(layer(), torch.nn.Tanh(), layer())
+    for part in ("lora_A", "lora_B") if shared == "both" else (shared,):
+        setattr(model[2], part, getattr(model[0], part))
+    x, y = torch.randn(6, 5), torch.randint(0, 5, (6,))
+    torch.nn.functional.cross_entropy(model(x), y).backward()
+    name = {"linear": "frozen module", "both": "lora_A"}.get(shared, shared)
+    message = f"model: the {name} of 2 is the {name} of 0: expected layers that share none"
+    for ask in (adapted_layers, lambda model: judge(model, CrossEntropy(), [(x, y)], LAM)):
+        with pytest.raises(ValueError, match=message):
+            ask(model)
+    if shared == "linear":
+        assert LoRAMonitor(lam=LAM, every=1).step(model) is None
+    else:
+        with pytest.raises(ValueError, match=message):
+            LoRAMonitor(lam=LAM, every=1).step(model)
+    # A layer that stands in two places is one layer.
+    twice = torch.nn.Sequential(model[0], torch.nn.Tanh(), model[0])
+    assert [each.name for each in adapted_layers(twice)] == ["0"]
