@@ -44,6 +44,8 @@ def lora_layers(model: Any, adapter: str | None) -> list[AdaptedLayer]:
         if getattr(module, "lora_A", None) is not None and getattr(module, "lora_B", None) is not None:
             holding.append((name, module, configs))
     of_peft = [module for _, module, _ in holding if isinstance(module.lora_A, torch.nn.ModuleDict)]
+    if "XLORA" in other_kinds(model) and any(len(_adapters(module)) > 1 for module in of_peft):
+        raise ValueError("model: X-LoRA mixes its adapters by weights that depend on the inputs: no update is s A B^T")
     chosen = _adapter_name(of_peft, adapter)
     found = []
     for name, module, configs in holding:
@@ -53,12 +55,21 @@ def lora_layers(model: Any, adapter: str | None) -> list[AdaptedLayer]:
         known = _adapters(module)
         active = [each for each in getattr(module, "active_adapters", [chosen]) if each in known]
         if active != [chosen] * (chosen in known):
-            raise ValueError(f"adapter: in {name} the adapters {active} are active; exactly {chosen!r} has to be")
+            wanted = f"exactly {chosen!r} has to be (set_adapter)"
+            raise ValueError(f"adapter: in {name} the adapters {active} are active; {wanted}")
         if active:
             config = configs.get(chosen) if isinstance(configs, Mapping) else None
             read = _of_parameter if hasattr(module, "parameter_name") else _of_peft
             found += read(name, module, chosen, config)
     return found
+
+
+def other_kinds(model: Any) -> str:
+    """Return which adapters of PEFT a model has that are not LoRA's, as VeRA's; empty for none."""
+    tables = [getattr(module, "peft_config", None) for module in model.modules()]
+    configs = [config for table in tables if isinstance(table, Mapping) for config in table.values()]
+    kinds = {str(getattr(config, "peft_type", "")).removeprefix("PeftType.") for config in configs}
+    return ", ".join(sorted(kinds - {"", "LORA"}))
 
 
 def _adapters(module: Any) -> list[str]:

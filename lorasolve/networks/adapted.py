@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from ._layer_checks import (
     refuse_invoked,
     refuse_stacked,
 )
-from ._layers_found import lora_layers, named_layers
+from ._layers_found import lora_layers, named_layers, other_kinds
 from ._torch import as_model, require_torch
 
 
@@ -84,7 +84,7 @@ def _found(
         as_text(adapter, "adapter")
     found = named_layers(model, layers) if layers is not None else lora_layers(model, adapter)
     if not found:
-        kinds = _other_kinds(model)
+        kinds = other_kinds(model)
         if kinds:
             raise ValueError(f"model: expected LoRA, got adapters of the kind {kinds}, whose update is not s A B^T")
         raise ValueError(
@@ -92,14 +92,6 @@ def _found(
             "with peft.get_peft_model (judge and fine_tune also take plain layers by name, layers=('query', 'value'))"
         )
     return tuple(found), Owners(model)
-
-
-def _other_kinds(model: Any) -> str:
-    """Return which adapters of PEFT a model has that are not LoRA's, as VeRA's; empty for none."""
-    tables = [getattr(module, "peft_config", None) for module in model.modules()]
-    configs = [config for table in tables if isinstance(table, Mapping) for config in table.values()]
-    kinds = {str(getattr(config, "peft_type", "")).removeprefix("PeftType.") for config in configs}
-    return ", ".join(sorted(kinds - {"", "LORA"}))
 
 
 def without_ratio(layers: Sequence[AdaptedLayer]) -> str:

@@ -92,6 +92,25 @@ def test_adapters_of_other_kinds_are_named(kind):
         adapted_layers(model)
 
 
+def test_a_mixture_of_adapters_is_not_taken_for_several_of_which_one_could_be_named(tmp_path):
+    """X-LoRA has all of them active, whichever is named; a mixture of one is that one, with the weight 1."""
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    made = transformers.LlamaConfig(vocab_size=60, use_cache=False, **sizes)
+    alone = peft.get_peft_model(
+        transformers.LlamaForCausalLM(made), peft.LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM")
+    )
+    alone.save_pretrained(tmp_path)
+    for count in (1, 2):
+        adapters = {str(k): str(tmp_path) for k in range(count)}
+        config = peft.XLoraConfig(task_type="CAUSAL_LM", hidden_size=16, xlora_depth=2, adapters=adapters)
+        model = peft.get_peft_model(transformers.LlamaForCausalLM(made), config)
+        if count == 1:
+            assert [layer.factors[0].shape for layer in adapted_layers(model)] == [(16, 2)]
+    for name in (None, "0"):
+        with pytest.raises(ValueError, match="model: X-LoRA mixes its adapters by weights that depend on the inputs"):
+            adapted_layers(model, adapter=name)
+
+
 def test_a_model_whose_factors_were_merged_and_taken_away_is_told_so():
     with pytest.raises(ValueError, match=r"no LoRA layers .*merge_and_unload\(\) takes away"):
         adapted_layers(adapted().merge_and_unload())
