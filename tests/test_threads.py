@@ -147,3 +147,24 @@ def test_the_first_run_of_a_process_is_limited_as_the_next(method):
     own = {threads for place, threads in libraries if "scipy.libs" in place}
     assert {threads for place, threads in libraries if "scipy.libs" not in place} == {2}
     assert own <= {1}
+
+
+def test_scipy_keeps_to_one_thread_while_points_are_judged():
+    import scipy.linalg  # noqa: F401
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    seen = []
+
+    class Watched(ls.objectives.Denoising):
+        def value_and_grad(self, X):
+            blas = [library for library in threadpool_info() if library["user_api"] == "blas"]
+            seen.append({library["num_threads"] for library in blas if "scipy.libs" in library["filepath"]})
+            return super().value_and_grad(X)
+
+    A, B = (np.random.default_rng(0).standard_normal((size, 2)) for size in (7, 5))
+    problem = ls.Problem(Watched(np.ones((7, 5))), 2, 0.1)
+    with threadpool_limits(2, "blas"):
+        for judge in (ls.certify, ls.landscape.verdict, lambda *point: ls.landscape.second_order(point[0], *point[1])):
+            seen.clear()
+            judge(problem, (A, B))
+            assert seen and all(threads <= {1} for threads in seen)

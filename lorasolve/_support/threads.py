@@ -12,7 +12,7 @@ import pathlib
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -25,6 +25,9 @@ MOST_THREADS = 4096
 
 # Rows per task of a product that is divided among threads.
 BLOCK = 192
+
+# Order of a matrix from which a factorisation by SciPy on all threads is worth more than what its idle workers cost.
+LARGE = 2500
 
 # Least seconds between two looks at whether other programs want the cores, and most after which one means anything.
 LOOK_SECONDS, STALE_SECONDS = 0.02, 0.5
@@ -90,6 +93,20 @@ def solver_pools(compiled: bool) -> Iterator[None]:
     NumPy's: with two in each, L-BFGS on a Huber loss of 600 x 500 took three times as long.
     """
     with blas_threads(1 if compiled else get_threads()), _loaded()[1].limit(limits=1):
+        yield
+
+
+@contextlib.contextmanager
+def judge_pools(shapes: Iterable[tuple[int, int]]) -> Iterator[None]:
+    """Limit SciPy's own BLAS to one thread beside NumPy's while points are judged that are not large on both sides.
+
+    NumPy multiplies and SciPy factorises, in turns: with two threads in each a certificate took twice as long for a
+    dense gradient of 500 x 500 and ten times as long for a completion of 400 x 300.
+    """
+    import scipy.linalg  # noqa: F401  its BLAS is limited below only once it is loaded
+
+    large = max(min(shape) for shape in shapes) >= LARGE
+    with contextlib.nullcontext() if large else _loaded()[1].limit(limits=1):
         yield
 
 

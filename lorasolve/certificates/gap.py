@@ -16,6 +16,7 @@ import numpy as np
 
 from .._known import Known
 from .._support.keywords import names_keywords
+from .._support.threads import judge_pools
 from .._support.validate import Array, as_choice, as_instance, as_number, shown
 from ..dense import frobenius_norm
 from ..low_rank import balanced, factor_svd, numerical_rank
@@ -102,9 +103,10 @@ def certify(
     loss, problem = problem.loss, problem.replace(objective=problem.objective.in_float64())
     refuse_another_loss(loss, problem.loss, factors)
     part = observed(problem)
-    if part is None or not part.holds(point, factors):
-        return _judged(problem, point, factors, tol, rigorous, trust)
-    found = _judged(part.problem, part.point(point), part.factors(factors), tol, rigorous, trust)
+    with judge_pools(problem.shapes):
+        if part is None or not part.holds(point, factors):
+            return _judged(problem, point, factors, tol, rigorous, trust)
+        found = _judged(part.problem, part.point(point), part.factors(factors), tol, rigorous, trust)
     return replace(found, problem=problem, point=point)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from .._known import Known
 from .._support.progress import Progress
 from .._support.text import for_json
+from .._support.threads import judge_pools
 from .._support.validate import Array, as_flag, as_integer, as_number
 from ..dense import refuse_non_finite
 from ..linear_map import top_singular
@@ -146,7 +147,8 @@ def second_order(
         max_products = as_integer(max_products, "max_products", 50)
     display = Progress("curvature", as_flag(progress, "progress"))
     try:
-        return second_order_at(canonical(problem, A, B), tol, max_products, display)
+        with judge_pools(problem.shapes):
+            return second_order_at(canonical(problem, A, B), tol, max_products, display)
     finally:
         display.close()
 

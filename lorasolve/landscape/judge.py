@@ -13,6 +13,7 @@ from .._known import Known
 from .._slopes import contradiction
 from .._support.keywords import names_keywords
 from .._support.text import at_least, at_most
+from .._support.threads import judge_pools
 from .._support.validate import Array, as_flag, as_integer, as_iterable, as_number, shown
 from ..certificates import certify
 from ..certificates.answers import CLOSED_FORM, DENIED, as_zero_is, out_of_range
@@ -140,7 +141,8 @@ def verdict(
         raise ValueError(f"{'eps' if r_star is None else 'r_star'}: Theorem 3 {problem.one_matrix_refusal()}")
     stars = None if X_star is None else point.problem.checked_updates(X_star, "X_star")
     given = _one_each(constants, problem)
-    return _Judge(point, stars, given, joint, r_star, eps, tol, starts, problem.scale, onward(result)).judge()
+    with judge_pools(problem.shapes):
+        return _Judge(point, stars, given, joint, r_star, eps, tol, starts, problem.scale, onward(result)).judge()
 
 
 def _one_each(constants: Constants | Sequence[Constants] | None, problem: Problem) -> tuple[Constants, ...] | None:
