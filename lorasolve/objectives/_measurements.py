@@ -78,6 +78,14 @@ class Measurements:
         """Return the N x (n r) matrix of ``B -> <M_i, A B^T>``."""
         raise NotImplementedError
 
+    def minimize_over_A(self, B: Array, y: Array, lam: float) -> Array:
+        """Return the ridge solution over ``A`` for observations ``y``: N equations in m r unknowns."""
+        return ridge(self.design_A(B), y, lam).reshape(self.shape[0], -1)
+
+    def minimize_over_B(self, A: Array, y: Array, lam: float) -> Array:
+        """Return the ridge solution over ``B`` for observations ``y``: N equations in n r unknowns."""
+        return ridge(self.design_B(A), y, lam).reshape(self.shape[1], -1)
+
     def squared_norm(self) -> float:
         """Return ``||M||_2^2`` of the N x (m n) matrix, or a bound on it."""
         raise NotImplementedError

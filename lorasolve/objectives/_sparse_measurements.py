@@ -9,7 +9,7 @@ import numpy as np
 from .._support.validate import Array, as_matrix_shape, as_own_array
 from ..linear_map import LinearMap
 from ._description import Entries
-from ._measurements import Measurements, squared_norm
+from ._measurements import Measurements, ridge, squared_norm
 
 
 class SparseMeasurements(Measurements):
@@ -70,11 +70,39 @@ class SparseMeasurements(Measurements):
         )
         return (self.M @ spread).toarray()
 
+    @property
+    def _measures_entries(self) -> bool:
+        """Whether each measures one entry at most, as weighted ratings do."""
+        return bool(np.diff(self.M.indptr).max() <= 1)
+
+    def minimize_over_A(self, B: Array, y: Array, lam: float) -> Array:
+        if not self._measures_entries:
+            return super().minimize_over_A(B, y, lam)
+        return self._minimize_by_lines(self.rows, self.shape[0], B[self.cols], y, lam)
+
+    def minimize_over_B(self, A: Array, y: Array, lam: float) -> Array:
+        if not self._measures_entries:
+            return super().minimize_over_B(A, y, lam)
+        return self._minimize_by_lines(self.cols, self.shape[1], A[self.rows], y, lam)
+
+    def _minimize_by_lines(self, position: Array, length: int, other: Array, y: Array, lam: float) -> Array:
+        """Return a factor whose rows have no measurement in common: each is a ridge solution by itself."""
+        place = self.M.indices
+        design = self.M.data[:, None] * other[place]
+        y = y[np.diff(self.M.indptr) == 1]
+        order = np.argsort(position[place], kind="stable")
+        ends = np.cumsum(np.bincount(position[place], minlength=length))
+        found = np.zeros((length, other.shape[1]))
+        for row, part in zip(found, np.split(order, ends[:-1])):
+            if part.size:
+                row[:] = ridge(design[part], y[part], lam * self.count / part.size)
+        return found
+
     def squared_norm(self) -> float:
         squares = self.M.astype(np.float64, copy=False).power(2)
-        # Where each measures one entry, as ratings do, or no two the same, the singular values are the lengths of
-        # columns or rows, often so close to each other that an iteration takes minutes.
-        if np.diff(self.M.indptr).max() <= 1:
+        # Where each measures one entry, or no two the same, the singular values are the lengths of columns or rows,
+        # often so close to each other that an iteration takes minutes.
+        if self._measures_entries:
             return float(squares.sum(axis=0).max())
         if np.bincount(self.M.indices).max() <= 1:
             return float(squares.sum(axis=1).max())

@@ -14,7 +14,7 @@ from ..linear_map import LinearMap
 from ._dense_measurements import LARGEST, SMALLEST, DenseMeasurements
 from ._description import Description
 from ._kernels import Kernels
-from ._measurements import Measurements, ridge
+from ._measurements import Measurements
 from ._nearby import Increments
 from ._rank_one_measurements import as_rank_one
 from ._sketch import changed_data
@@ -44,7 +44,8 @@ class MatrixSensing(Objective):
     Notes
     -----
     With Gaussian measurements this is the model of the main paper, section 12. ``lower_bound`` is 0, which is
-    attained whenever the measurements are independent.
+    attained whenever the measurements are independent. One factor is minimised row by row where each measurement is
+    sparse and of one entry, as weighted ratings are; otherwise the N x (m r) matrix of its equations is formed.
     """
 
     name = "sensing"
@@ -176,12 +177,12 @@ class MatrixSensing(Objective):
 
     # ------------------------------------------------------------------ what some methods need
     def minimize_over_A(self, B: Array, lam: float) -> Array:
-        """Return the ridge solution over ``A``: N equations in m r unknowns."""
-        return ridge(self._map.design_A(B), self.y, lam).reshape(self.shape[0], -1)
+        """Return the ridge solution over ``A``, row by row where each measurement is one of an entry."""
+        return self._map.minimize_over_A(B, self.y, lam)
 
     def minimize_over_B(self, A: Array, lam: float) -> Array:
-        """Return the ridge solution over ``B``: N equations in n r unknowns."""
-        return ridge(self._map.design_B(A), self.y, lam).reshape(self.shape[1], -1)
+        """Return the ridge solution over ``B``, in the same way."""
+        return self._map.minimize_over_B(A, self.y, lam)
 
     def sample_batch(self, index: Array) -> Objective:
         """Return the objective on the measurements ``index``."""
