@@ -1,9 +1,10 @@
 """LoRA on networks: did my fine-tune reach an optimum, or did it fail loudly?
 
 ``gradients`` is a network as a loss of its updates, in the layers that ``adapted`` finds and by one of the ``losses``.
-``judge`` decides, from the certificate of ``tangent``, the tangent problem (``linearize``, ``token_ntk``), and the
-premises of the ``training_objective``; ``verdict`` is its answer. ``training`` goes on to stationarity, ``monitor``
-watches a run, ``optimizer_state`` reads what one applied, ``head`` is the part that is convex.
+``judge`` collects the evidence, the certificate of ``tangent``, the tangent problem (``linearize``, ``token_ntk``) and
+the premises of the ``training_objective``; ``decisions`` are what that decides, and ``verdict`` is the answer.
+``training`` goes on to stationarity, ``monitor`` watches a run, ``optimizer_state`` reads what one applied, ``head`` is
+the part that is convex.
 
 The tangent certificate and the token form of a linearised network need NumPy only; what reads or trains a network needs
 torch (``pip install 'lorasolve[torch]'``), which is imported by the functions that use it.

@@ -150,7 +150,7 @@ class MiniLM(_minilm.OnMiniLM):
 
         A gap within the tolerance of a verdict is no end: the gradient says whether steps remain.
         """
-        from ..networks.judge import STATIONARY
+        from ..networks.decisions import STATIONARY
 
         zero = [r for r in records if r["start"].startswith("zero")]
         done = [r for r in zero if r["stationarity"] <= STATIONARY]

@@ -228,7 +228,7 @@ def test_without_negative_curvature_the_verdict_says_with_what_probability_one_w
 
 def test_a_direction_along_which_the_values_bend_upwards_is_no_saddle(monkeypatch):
     """The Hessian is positive here: what a search says against it does not stand."""
-    module = sys.modules[judge.__module__]
+    module = sys.modules["lorasolve.networks._evidence"]
     search = module.second_order
     wrong = {"is_sosp": False, "smallest": -1.0}
     monkeypatch.setattr(module, "second_order", lambda *args, **kw: dataclasses.replace(search(*args, **kw), **wrong))
