@@ -17,25 +17,20 @@ import numpy as np
 from .._support.time_limit import is_over
 from .._support.validate import Array, as_instance, as_number
 from ..linear_map import LinearMap
-from ..objectives import POWER_STEPS, output_losses
+from ..objectives import POWER_STEPS
 from ..problem.blocks import Matrices, MultiObjective, Pairs, as_finite_pairs, joint_inner, joint_norm
+from ._collected import AGREEMENT, Collected, NoTokenForm, require_agreement
+from ._derivatives import Derivatives, curvature, saved_bytes
 from ._passes import in_turn
 from ._torch import backward, processes, require_torch, twice_differentiable
 from .gradients import Network
-from .losses import NO_LABEL, CrossEntropy, OutputLoss, SquareLoss, as_classified, as_outputs, as_regressed
-from .token_ntk import LayerTokens, TokenNTK, solve_tangent
+from .losses import CrossEntropy, OutputLoss, SquareLoss, as_outputs
+from .token_ntk import TokenNTK, solve_tangent
 
 # Bytes that the tokens may take, or what backward passes need of forward ones.
 MEMORY = 2e9
-# Relative difference between the gradients of the network and of its linearisation that rounding explains, and between
-# derivatives along a direction and those backwards.
-AGREEMENT = {"float64": 1e-8, "float32": 1e-3}
 # A power iteration whose value grows by less than this share is over: the curvature only begins the solver's own.
 GROWN = 1e-2
-
-
-class NoTokenForm(ValueError):
-    """A network has no token form, or one that takes more memory than it may."""
 
 
 def linearize(network: Network, factors: Pairs, memory: float = MEMORY, *, progress: bool = False) -> TokenNTK:
@@ -70,14 +65,14 @@ def linearize(network: Network, factors: Pairs, memory: float = MEMORY, *, progr
             "LinearizedNetwork(network, factors) takes others"
         )
     memory = as_number(memory, "memory", 0.0)
-    collected = _Collected(network, memory)
+    collected = Collected(network, memory)
     leaves = [weight.requires_grad_() for weight in network.weights(factors)]
     with network.evaluating(network.with_weights(leaves)):
         for batch in in_turn(network.moved_batches(), network.batches, "linearised", progress):
             collected.add(batch, loss, leaves)
     ntk = collected.linear_part(loss.kind)
     ntk = ntk.tangent_at(factors, np.concatenate(collected.outputs))
-    _check(network, ntk, factors, collected)
+    require_agreement(network, ntk, factors, collected)
     return ntk
 
 
@@ -103,196 +98,6 @@ def require_outputs(network: Network) -> OutputLoss:
     if processes() > 1:
         raise ValueError("tangent_solve: runs in one process, and the data are shared among several")
     return loss
-
-
-def _as_matrix(outputs: Any) -> Any:
-    """Return outputs as a matrix, one row a sample."""
-    if as_outputs(outputs).ndim not in (1, 2):
-        raise ValueError(
-            f"loss: the token form needs outputs (n, K), got shape {tuple(outputs.shape)}; "
-            "LinearizedNetwork(network, factors) takes others"
-        )
-    return outputs if outputs.ndim == 2 else outputs[:, None]
-
-
-class _Collected:
-    """Tokens, outputs and targets of the batches so far.
-
-    With random weights of the outputs, and the derivatives of the outputs so weighted by the network itself.
-    """
-
-    def __init__(self, network: Network, memory: float) -> None:
-        self.network, self.memory = network, memory
-        self.tokens: list[list[LayerTokens]] = [[] for _ in network.layers]
-        self.outputs: list[Array] = []
-        self.targets: list[Array] = []
-        self.rng = np.random.default_rng()  # a verdict rests on it
-        self.weights: list[Array] = []
-        self.weighted = [np.zeros(shape) for shape in network.shapes]
-        self.samples = 0
-        self.nbytes = 0
-
-    def add(self, batch: Any, loss: OutputLoss, leaves: Sequence[Any]) -> None:
-        """Run a batch forwards once, and backwards once for each output and once more."""
-        with _seen(self.network) as calls:
-            z = _as_matrix(loss.outputs(self.network.model, batch))
-        n = len(z)
-        numbers = require_torch().arange(n, device=z.device)
-        if loss.kind == "softmax":
-            z, targets = as_classified(z, loss.targets(batch))
-            labelled = targets != NO_LABEL
-            # A sample without a label has no number.
-            numbers = (labelled.cumsum(0) - 1).where(labelled, -1)
-            z, targets = (z[:, :-1] - z[:, -1:])[labelled], targets[labelled]
-        else:
-            z, targets = as_regressed(z, loss.targets(batch))
-        outs = [out for layer in calls for _, out in layer]
-        signals = [self._backward(z[:, k], outs) for k in range(z.shape[1])]
-        position = 0
-        for index, (layer, seen) in enumerate(zip(self.network.layers, calls)):
-            for given, out in seen:
-                inputs, outputs = layer.inputs(given.detach()), layer.outputs(out)
-                if inputs.shape[:-1] != outputs.shape[:-1] or len(outputs) != n:
-                    raise NoTokenForm(
-                        f"model: {layer.name} sees {tuple(given.shape)} for {n} samples; the first axis has to "
-                        "be that of the samples"
-                    )
-                self._keep(index, inputs, [layer.outputs(signal[position]) for signal in signals], numbers)
-                position += 1
-        self._weigh(z, leaves)
-        self.outputs.append(z.detach().double().cpu().numpy())
-        self.targets.append(targets.detach().cpu().numpy())
-        self.samples += len(z)
-
-    def _weigh(self, z: Any, leaves: Sequence[Any]) -> None:
-        """Add the derivatives of the outputs with random weights."""
-        weights = self.rng.standard_normal(tuple(z.shape))
-        found = backward(z, leaves, weights=require_torch().as_tensor(weights, dtype=z.dtype, device=z.device))
-        for layer, part, so_far in zip(self.network.layers, found, self.weighted):
-            if part is not None:
-                so_far += layer.scale * layer.as_matrix(part.double().cpu().numpy())
-        self.weights.append(weights)
-
-    @staticmethod
-    def _backward(output: Any, outs: list[Any]) -> tuple[Any, ...]:
-        torch = require_torch()
-        found = backward(output.sum(), outs, keep=True) if outs else ()
-        return tuple(torch.zeros_like(out) if d is None else d for d, out in zip(found, outs))
-
-    def _keep(self, index: int, given: Any, signals: list[Any], numbers: Any) -> None:
-        """Add the tokens of one call of a layer; those that no output depends on, padding, are left out."""
-        torch = require_torch()
-        d = torch.stack([s.reshape(-1, s.shape[-1]) for s in signals], dim=1)
-        h = given.reshape(-1, given.shape[-1])
-        per_sample = math.prod(given.shape[1:-1])
-        owner = numbers.to(h.device).repeat_interleave(per_sample)
-        kept = (d != 0).flatten(1).any(1) & (owner >= 0)
-        part = LayerTokens(
-            self.network.layers[index].scale * d[kept].double().cpu().numpy(),
-            h[kept].double().cpu().numpy(),
-            owner[kept].cpu().numpy() + self.samples,
-        )
-        self.nbytes += part.nbytes
-        if self.nbytes > self.memory:
-            raise NoTokenForm(
-                f"memory: the tokens of {self.samples + len(given)} samples take {self.nbytes / 1e9:.2g} GB already, "
-                f"more than {self.memory / 1e9:.2g} GB"
-            )
-        self.tokens[index].append(part)
-
-    def linear_part(self, kind: output_losses.Loss) -> TokenNTK:
-        """Return the linearisation with offset 0."""
-        layers = []
-        for layer, parts in zip(self.network.layers, self.tokens):
-            if any(part.owner.size for part in parts):
-                joined = LayerTokens(*(np.concatenate(column) for column in zip(*parts)))
-            else:
-                # No output depends on the layer (it never runs, or below a head of zeros): one token that says so.
-                m, n = layer.shape
-                signals = np.zeros((1, self.outputs[0].shape[1], m))
-                joined = LayerTokens(signals, np.zeros((1, n)), np.zeros(1, int))
-            # A layer that runs twice in a forward pass brings its samples twice.
-            order = np.argsort(joined.owner, kind="stable")
-            layers.append(LayerTokens(*(column[order] for column in joined)))
-        offset = np.zeros((self.samples, self.outputs[0].shape[1]))
-        targets = np.concatenate(self.targets)
-        if kind == "square":
-            targets = targets.astype(np.float64).reshape(offset.shape)
-        return TokenNTK(layers, offset, targets, kind, exact_to=self.network.precision)
-
-
-@contextlib.contextmanager
-def _seen(network: Network) -> Iterator[list[list[tuple[Any, Any]]]]:
-    """Collect input and output of each call of the adapted layers within the block."""
-    calls: list[list[tuple[Any, Any]]] = [[] for _ in network.layers]
-    hooks = [
-        layer.module.register_forward_hook(lambda _, given, out, seen=seen: seen.append((given[0], out)))
-        for layer, seen in zip(network.layers, calls)
-    ]
-    try:
-        yield calls
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _check(network: Network, ntk: TokenNTK, factors: Pairs, collected: _Collected) -> None:
-    """Refuse a linearisation whose value, or derivative of the outputs, is not the network's.
-
-    That of the loss would be rounding where all data are fitted.
-    """
-    f, ours = network.value(factors), ntk.factor_value(factors)
-    found = ntk.from_outputs(np.concatenate(collected.weights))
-    wrong = joint_norm([one - other for one, other in zip(found, collected.weighted)])
-    off = wrong / (joint_norm(collected.weighted) or 1.0)
-    allowed = AGREEMENT[network.precision]
-    lengths = np.square(np.concatenate(collected.outputs)).sum(1)
-    if off > allowed or abs(f - ours) > allowed * max(abs(f), 1e-12, allowed * float(lengths.mean())):
-        network.require_same_data(factors)
-        what = f"the derivatives of its outputs and those of its token form differ by {off:.1e}, relatively"
-        if off <= allowed:
-            what = f"its loss is {f:.6g}, and that of its token form {ours:.6g}"
-        raise NoTokenForm(
-            f"model: {what}; samples of a batch interact (batch norm?), or an adapted weight is used outside of its "
-            "layer"
-        )
-
-
-class _Derivatives:
-    """The derivatives of the outputs ``z`` of a batch in the weights, along steps of these and backwards."""
-
-    def __init__(self, z: Any, leaves: Sequence[Any]) -> None:
-        self.z, self.leaves = z, leaves
-        self._u = z.new_zeros(z.shape, requires_grad=True)
-        # Linear in u: what is differentiated in it again is the derivative along a step.
-        self._turned = backward(z, leaves, weights=self._u, twice=True)
-
-    def ahead(self, steps: Sequence[Any]) -> Any:
-        """Return ``Dz[D]``."""
-        slopes = [(g * step).sum() for g, step in zip(self._turned, steps) if g is not None]
-        found = backward(sum(slopes), [self._u], keep=True)[0] if slopes else None
-        return self.z.new_zeros(self.z.shape) if found is None else found
-
-    def back(self, w: Any) -> tuple[Any, ...]:
-        """Return ``Dz^T w``, None for weights on which no output depends, and for no ``w``."""
-        return (None,) * len(self.leaves) if w is None else backward(self.z, self.leaves, weights=w, keep=True)
-
-
-@contextlib.contextmanager
-def _saved_bytes() -> Iterator[dict[int, int]]:
-    """Collect the bytes of the tensors that are saved for backward passes within the block, by where they are."""
-    torch = require_torch()
-    storages: dict[int, int] = {}
-
-    def note(tensor: Any) -> Any:
-        if tensor.layout is torch.strided:
-            storage = tensor.untyped_storage()
-            storages[storage.data_ptr()] = storage.nbytes()
-        # Not the tensor itself, which may hold what it is saved in.
-        return tensor.detach()
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        yield storages
 
 
 class LinearizedNetwork(MultiObjective):
@@ -337,7 +142,7 @@ class LinearizedNetwork(MultiObjective):
         factors = as_finite_pairs(factors, "factors", self.shapes)
         self.point = [A @ B.T for A, B in factors]
         self._leaves = [weight.requires_grad_() for weight in network.weights(factors)]
-        self._kept: list[tuple[Any, _Derivatives]] = []
+        self._kept: list[tuple[Any, Derivatives]] = []
         self._kept_for: list[tuple[int, int]] = []
         if self._require_adjoint(progress) <= MEMORY:
             self._kept_for = self._versions()
@@ -400,7 +205,7 @@ class LinearizedNetwork(MultiObjective):
             if along is None:
                 (w,) = backward(losses.sum(), [z])
             else:
-                w = _curvature(self.loss, z, targets, at.ahead(along))
+                w = curvature(self.loss, z, targets, at.ahead(along))
             total += float(losses.detach().double().sum()), len(losses)
             for layer, part, so_far in zip(network.layers, at.back(w), sums):
                 if part is not None:
@@ -408,7 +213,7 @@ class LinearizedNetwork(MultiObjective):
         means = tuple(layer.scale * part / total[1] for layer, part in zip(network.layers, sums))
         return float(total[0] / total[1]), means
 
-    def _derivatives(self) -> Iterator[tuple[Any, _Derivatives]]:
+    def _derivatives(self) -> Iterator[tuple[Any, Derivatives]]:
         """Yield each batch with the derivatives of its outputs at the point."""
         network = self.network
         if self._kept_for != self._versions():
@@ -418,7 +223,7 @@ class LinearizedNetwork(MultiObjective):
                 yield from self._kept
                 return
             for batch in network.moved_batches():
-                yield batch, _Derivatives(self.loss.outputs(network.model, batch), self._leaves)
+                yield batch, Derivatives(self.loss.outputs(network.model, batch), self._leaves)
 
     def _versions(self) -> list[tuple[int, int]]:
         """Return what changes with the model's numbers: where it was trained on, backward passes do not go back."""
@@ -448,7 +253,7 @@ class LinearizedNetwork(MultiObjective):
         rng = np.random.default_rng()  # a verdict rests on it
         steps = self.network.steps([rng.standard_normal(shape) for shape in self.shapes])
         most, saved = 0.0, 0
-        with _saved_bytes() as storages:
+        with saved_bytes() as storages:
             for _, at in in_turn(self._derivatives(), self.network.batches, "linearised", progress):
                 w = torch.as_tensor(rng.standard_normal(at.z.shape), dtype=at.z.dtype, device=at.z.device)
                 dz = at.ahead(steps)
@@ -464,23 +269,6 @@ class LinearizedNetwork(MultiObjective):
                 saved += sum(storages.values())
                 storages.clear()
         return most, saved
-
-
-def _curvature(loss: OutputLoss, z: Any, targets: Any, step: Any) -> Any:
-    """Return the Hessian of a loss at outputs times a step of these."""
-
-    def slope(outputs: Any, twice: bool = False) -> Any:
-        return backward(loss.of_outputs(outputs, targets).sum(), [outputs], twice=twice)[0]
-
-    try:
-        return backward((slope(z, twice=True) * step).sum(), [z])[0]
-    except RuntimeError:  # torch lacks it, as of multi_margin_loss and ctc_loss
-        z, step = z.detach(), step.detach()
-        length = float(step.norm())
-        # Not shorter: of a loss with kinks that would be the height of one over nothing.
-        h = 0.1 * (float(z.norm()) or 1.0) / length if length > 0.0 else 1.0
-        ahead, behind = (slope((z + t * step).requires_grad_()) for t in (h, -h))
-        return (ahead - behind) / (2.0 * h)
 
 
 @dataclass(frozen=True)
