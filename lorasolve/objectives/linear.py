@@ -15,23 +15,11 @@ from ..dense import gram_errors, gram_inverse, top_eigenvalue
 from ..linear_map import LinearMap
 from ..low_rank import Svd, balanced, factor_svd
 from ._description import Description, Matrix
-from ._kernels import Kernels, Rotated
+from ._gram_kernels import GramKernels
+from ._gram_matrices import check_gram, gram_matrices
+from ._kernels import Kernels
 from ._relations import rank_at_most
 from .base import Objective, Rounding, allowance
-
-# Largest m n for which batched runs form X; beyond, the products with skinny factors are cheaper.
-BATCH_LIMIT = 4096
-# Numbers of the Gram matrices from which float32 increments pay: 128 x 128 takes 24.6 in place of 26.8 us, 256 x 256 50
-# in place of 69, 32 x 32 6.0 in place of 5.4.
-SINGLE_FROM = 30_000
-# Other bases take as long as ROTATION * (longer side) / (rank, in fours) iterations save, by a factor of two either
-# way (180 x 180 to 768 x 768, ranks 2 to 32), and are worked out up to this side.
-ROTATION = 16
-LARGEST_ROTATED = 2048
-# Rows of C that are solved for at a time, where given Gram matrices are checked.
-ROWS = 256
-# The size of a row of Y - W0 Z, relative to the norms of the row of W0 and of Z, below which its product is split.
-CANCELLED = 1e-5
 
 
 class LinearFineTuning(Objective):
@@ -72,44 +60,10 @@ class LinearFineTuning(Objective):
         W0, Z, Y = as_float_array(W0, "W0", 2), as_float_array(Z, "Z", 2), as_float_array(Y, "Y", 2)
         dtype = np.result_type(W0, Z, Y)
         W0, Z, Y = (part.astype(dtype, copy=False) for part in (W0, Z, Y))
-        m, n = W0.shape
-        N = Z.shape[1]
-        as_shape(Z, "Z", (n, N))
-        as_shape(Y, "Y", (m, N))
-        S, C, f0 = np.empty((n, n), dtype), np.empty((m, n), dtype), np.empty(m)
-        frozen = np.einsum("ij,ij->i", W0, W0, dtype=np.float64)
-
-        @np.errstate(over="ignore", invalid="ignore")
-        def rows_of_S(first: int, last: int) -> None:
-            np.matmul(Z[first:last], Z[:last].T, out=S[first:last, :last])
-            S[first:last, :last] /= N
-            # Exactly symmetric, whatever the rounding errors of the product.
-            corner = S[first:last, first:last]
-            corner[:] = np.tril(corner) + np.tril(corner, -1).T
-            S[:first, first:last] = S[first:last, :first].T
-
-        @np.errstate(over="ignore", invalid="ignore")
-        def rows_of_C(first: int, last: int) -> None:
-            rows = slice(first, last)
-            R = Y[rows] - W0[rows] @ Z
-            f0[rows] = np.einsum("ij,ij->i", R, R, dtype=np.float64)
-            fits = first + np.flatnonzero(f0[rows] < CANCELLED**2 * frozen[rows] * inputs)
-            if fits.size:
-                R[fits - first], lost = _accurate_residual(W0[fits], Z, Y[fits])
-                f0[fits] = np.einsum("ij,ij->i", R[fits - first], R[fits - first], dtype=np.float64)
-                frozen[fits] *= lost**2
-            np.matmul(R, Z.T, out=C[rows])
-            C[rows] /= N
-
-        in_blocks(n, rows_of_S)
-        inputs = N * float(np.trace(S, dtype=np.float64))
-        in_blocks(m, rows_of_C)
-        with np.errstate(over="ignore"):
-            squares = float(f0.sum())
-        if not (np.isfinite(S).all() and np.isfinite(C).all() and np.isfinite(squares)):
-            raise ValueError(f"W0, Z, Y: are so large that products of them overflow in {dtype}; give them other units")
-        self._set(W0, S, C, 0.5 * squares / N, (Z, Y.copy()))
-        self._frozen_size = math.sqrt(float(frozen.sum()))
+        as_shape(Z, "Z", (W0.shape[1], Z.shape[1]))
+        as_shape(Y, "Y", (W0.shape[0], Z.shape[1]))
+        S, C, f0, frozen_size = gram_matrices(W0, Z, Y)
+        self._set(W0, S, C, f0, (Z, Y.copy()), frozen_size)
 
     @property
     def Z(self) -> Array | None:
@@ -150,12 +104,20 @@ class LinearFineTuning(Objective):
             raise ValueError(f"S: expected a symmetric matrix, got one with max |S - S^T| = {asymmetry:.3g}")
         W0, S, C = (part.astype(dtype, copy=False) for part in (W0, S, C))
         f0 = as_number(f0, "f0", 0.0)
-        _check_gram(S, C, f0)
+        check_gram(S, C, f0)
         made = cls.__new__(cls)
-        made._set(W0, S, C, f0, None)
+        made._set(W0, S, C, f0)
         return made
 
-    def _set(self, W0: Array, S: Array, C: Array, f0: float, samples: tuple[Array, Array] | None) -> None:
+    def _set(
+        self,
+        W0: Array,
+        S: Array,
+        C: Array,
+        f0: float,
+        samples: tuple[Array, Array] | None = None,
+        frozen_size: float = 0.0,
+    ) -> None:
         self.W0 = as_frozen_weight(W0, W0.dtype)
         self.S = S
         self.C = C
@@ -166,7 +128,7 @@ class LinearFineTuning(Objective):
         self.n_samples = None if samples is None else samples[0].shape[1]
         # What rounding errors of the data are relative to: the norm of the frozen weight, less where W0 Z was taken off
         # with more precision, and the sizes of what f(0) and C were made of when an update was merged.
-        self._frozen_size = 0.0
+        self._frozen_size = frozen_size
         self._merged_sizes = 0.0, 0.0
 
     # ------------------------------------------------------------------ facts
@@ -295,7 +257,7 @@ class LinearFineTuning(Objective):
     @cached_property
     def kernels(self) -> Kernels:
         """A compiled oracle over the Gram matrices, its float32 increments, and batches."""
-        return _Kernels(self.S, self.C, self.f0)
+        return GramKernels(self.S, self.C, self.f0)
 
     # ------------------------------------------------------------------ what some methods need
     def minimize_over_A(self, B: Array, lam: float) -> Array:
@@ -404,9 +366,9 @@ class LinearFineTuning(Objective):
         f0, G = self.value_and_grad(update)
         made = LinearFineTuning.__new__(LinearFineTuning)
         W0, C = (part.astype(self.dtype, copy=False) for part in (self.W0 + update, -G))
-        made._set(W0, self.S, C, max(f0, 0.0), self._samples)
         # W0 + update is rounded.
-        made._frozen_size = 0.0 if self._samples is None else float(np.linalg.norm(W0))
+        frozen_size = 0.0 if self._samples is None else float(np.linalg.norm(W0))
+        made._set(W0, self.S, C, max(f0, 0.0), self._samples, frozen_size)
         made._merged_sizes = self._sizes_at(float(np.linalg.norm(update)))
         return made
 
@@ -419,7 +381,7 @@ class LinearFineTuning(Objective):
             return LinearFineTuning(W0, *self._samples)
         S = self.S.astype(np.float64)
         made = LinearFineTuning.__new__(LinearFineTuning)
-        made._set(W0, 0.5 * (S + S.T), self.C.astype(np.float64), self.f0, None)
+        made._set(W0, 0.5 * (S + S.T), self.C.astype(np.float64), self.f0)
         return made
 
     def cvxpy_expression(self, X: Any) -> Any:
@@ -445,128 +407,11 @@ class LinearFineTuning(Objective):
         return {"relative_loss": self.value_and_grad(X)[0] / self.f0 if self.f0 else 0.0}
 
 
-class _Kernels(Kernels):
-    def __init__(self, S: Array, C: Array, f0: float) -> None:
-        self.S, self.C, self.f0 = S, C, f0
-
-    def data(self, rank: int, threads: int) -> Any:
-        """Return the data of the compiled oracle."""
-        from ..kernels import gram
-
-        return gram.data(self.S, self.C, self._outline, self.f0, rank, threads)
-
-    @cached_property
-    def _outline(self) -> Any:
-        from ..kernels import gram
-
-        return gram.outline_of(self.S, self.C)
-
-    def mixed(self, rank: int, threads: int) -> Any:
-        """Return the data for float32 increments of a float64 problem."""
-        if not self._is_large:
-            return None
-        from ..kernels import gram
-
-        return gram.mixed_data(self.data(rank, threads), *self._single)
-
-    @cached_property
-    def _is_large(self) -> bool:
-        numbers = np.count_nonzero(self.S) + np.count_nonzero(self.C)
-        return self.S.dtype == np.float64 and bool(numbers >= SINGLE_FROM)
-
-    @cached_property
-    def _single(self) -> tuple[Array, Array]:
-        """The Gram matrices ``S``, ``C`` in float32, kept for further runs."""
-        from ..kernels.simd import in_single
-
-        return in_single(self.S), in_single(self.C)
-
-    def rotates_after(self, rank: int) -> float:
-        """Return about the iterations that take as long as working out the bases, in float64 alone."""
-        from ..kernels.tiles import SIDE
-
-        side = max(self.C.shape)
-        return ROTATION * side / (SIDE * -(-rank // SIDE)) if self._is_large and side <= LARGEST_ROTATED else math.inf
-
-    @cached_property
-    def rotated(self) -> Rotated:
-        """The kernels in the eigenbasis of ``S``, and the basis in which ``C`` is upper triangular then."""
-        from scipy.linalg import qr
-
-        s, V = np.linalg.eigh(self.S)
-        U, C = qr(self.C @ V, check_finite=False)
-        return Rotated(_Kernels(np.diag(s), C, self.f0), U, V)
-
-    def quadratic(self) -> Any:
-        """Return the coefficients for batched runs up to ``BATCH_LIMIT`` entries; ``S`` acts from the right."""
-        if self.C.size > BATCH_LIMIT:
-            return None
-        from ..kernels import batch
-
-        return batch.Quadratic(batch.RIGHT, batch.panels(self.S), self.C.ravel(), self.f0)
-
-
 def _inner(X: Array, Y: Array) -> float:
     """Return ``<X, Y>`` accumulated in float64."""
     if X.dtype == Y.dtype == np.float64:
         return float(np.vdot(X, Y))
     return float(np.einsum("ij,ij->", X, Y, dtype=np.float64))
-
-
-def _accurate_residual(W0: Array, Z: Array, Y: Array) -> tuple[Array, float]:
-    """Return ``Y - W0 Z`` with small rounding errors where it cancels, and of which share of ``W0`` they are made.
-
-    Leading parts of so many bits that their product is exact are subtracted first; what is left of ``W0`` and ``Z`` is
-    at most ``2^-bits`` of the largest entry of its row or column.
-    """
-    n = len(Z)
-    bits = (53 - (n - 1).bit_length()) // 2
-    W0, Z, wide = W0.astype(np.float64), Z.astype(np.float64), Y.astype(np.float64)
-    first, second = _leading(W0, bits, 1), _leading(Z, bits, 0)
-    R = (wide - first @ second) - (first @ (Z - second) + (W0 - first) @ Z)
-    return R.astype(Y.dtype), 4.0 * math.sqrt(n) * 2.0**-bits
-
-
-def _leading(M: Array, bits: int, axis: int) -> Array:
-    """Return ``M`` rounded to so many bits below the largest entry along an axis."""
-    exponent = np.frexp(np.abs(M).max(axis=axis, keepdims=True))[1]
-    sigma = np.ldexp(0.75, exponent + (53 - bits))
-    return (M + sigma) - sigma
-
-
-def _check_gram(S: Array, C: Array, f0: float) -> None:
-    """Refuse Gram matrices that belong to no samples: with half a sum of squares ``f >= 0`` everywhere.
-
-    ``S + e I`` must have a Cholesky factor, with ``e`` of the size of rounding errors. ``tr(C (S + e I)^-1 C^T) / 2``
-    is then by how much ``f`` can fall below ``f(0)``; it explodes if rows of ``C`` have a part outside the range of
-    ``S``.
-    """
-    from scipy.linalg import LinAlgError, cholesky, solve_triangular
-
-    n, eps = len(S), float(np.finfo(S.dtype).eps)
-    e = 4.0 * n * eps * float(np.linalg.norm(S)) or float(np.finfo(np.float64).tiny)
-    # As LAPACK wants it, so that one copy is all there is.
-    shifted = np.array(S, np.float64, order="F")
-    shifted[np.diag_indices(n)] += e
-    try:
-        L = cholesky(shifted, lower=True, overwrite_a=True, check_finite=False)
-    except LinAlgError:
-        smallest = float(np.linalg.eigvalsh(S.astype(np.float64))[0])
-        raise ValueError(
-            f"S: expected a positive semidefinite matrix, got one with smallest eigenvalue {smallest:.3g}"
-        ) from None
-    falls = 0.0
-    for first in range(0, len(C), ROWS):
-        half = solve_triangular(L, C[first : first + ROWS].T.astype(np.float64), lower=True, check_finite=False)
-        falls += 0.5 * float(np.vdot(half, half))
-    if falls * (1.0 - 1e4 * eps) <= f0:
-        return
-    S, C = S.astype(np.float64), C.astype(np.float64)
-    s, Q = np.linalg.eigh(S)
-    outside, size = float(np.linalg.norm(C @ Q[:, s <= e])), float(np.linalg.norm(C))
-    if outside > 1e4 * eps * size:
-        raise ValueError(f"C: expected rows in the range of S, got {outside:.3g} of their norm {size:.3g} outside it")
-    raise ValueError(f"f0: expected at least tr(C S^+ C^T)/2 = {falls:.6g}, the most that f can fall, got {f0:.6g}")
 
 
 def _rank_tolerance(s: Array, dtype: Any) -> float:

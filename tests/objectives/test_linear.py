@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 import lorasolve as ls
 from lorasolve._support import threads as _threads
 from lorasolve.objectives import DenseReference, LinearFineTuning, Softmax
-from lorasolve.objectives.linear import ROWS
+from lorasolve.objectives._gram_matrices import ROWS
 
 
 def instance(m=7, n=5, N=30, seed=0, dtype=np.float64):
