@@ -23,24 +23,20 @@ from typing import NamedTuple
 import numpy as np
 
 from .._support.time_limit import is_over
-from .._support.validate import Array, as_instance, as_integer
-from ..certificates import Bound
+from .._support.validate import as_instance, as_integer
 from ..certificates.duality import best_gap, is_formed
-from ..certificates.evidence import Estimates, Evidence, evidence
-from ..dense import largest_singular_value
-from ..linear_map import LinearMap, Outside, TopSingular, orthogonal, outside, top_above
-from ..low_rank import Svd, balanced, factor_svd, numerical_rank
+from ..certificates.evidence import Estimates, evidence
+from ..linear_map import LinearMap, TopSingular, outside, top_above
+from ..low_rank import Svd, factor_svd, numerical_rank
 from ..objectives import Exact, Nearby
 from ..problem import Problem
 from ..problem.blocks import MultiObjective, Pairs
 from ..problem.natural_units import curvature_at_zero
 from ._descent import lbfgs
+from ._points import GROWTH, Block, Point, View, factors_of
 from ._scaled import Scaled
 from .base import DROPPED, ConvexRoute, NotFinite, Report, Solution
 
-# Escape directions offered per round: this many and, if all of them escape, half the present rank more, so that the
-# rank grows geometrically.
-GROWTH = 8
 # Entries up to which they come from a full SVD: they only steer, and at 400 x 400 a search takes half the time.
 DENSE = 100_000
 # Iterations of one descent: from time to time what vanishes is to be dropped, and variables are to be scaled anew.
@@ -54,10 +50,6 @@ TRIED_NEARBY, TRIED, REFINED = 0.1, 0.06, 0.03
 # What the last one leaves, relative to the gap that is asked for (at 0.3 the same 15 problems take 835 calls for 797,
 # at 0.8 more rounds).
 ENOUGH = 0.6
-# How much further above lam the bound of a gradient's norm from those of its blocks may be than these are, before the
-# norm is looked at more closely. With that 3000 entries scattered over 1600 x 1500, lam = 2, take 6 rounds to 1e-5 and
-# 68 to 1e-9, where 200 did not end; ratings, sensing and softmax, whose gradients crowd less, are not touched.
-CROWDED = 10.0
 # Share of the gap at the look before below which nothing new can have come up that matters: three paths of sensing take
 # 36 searches for 53 and as many oracle calls, two of 20 and 10 lam on ratings 36 for 41.
 FALLING = 0.1
@@ -140,124 +132,6 @@ class Factored(ConvexRoute):
         return _Run(problem, tol, self.trail).solve(self.start, self.max_rounds, report)
 
 
-@dataclass(frozen=True)
-class _Block:
-    """One matrix ``X = A B^T`` at a point, and its gradient on the spaces of ``X`` and of the escape directions.
-
-    ``U`` (m, e) and ``V`` (n, e) are the escape directions, orthogonal to the spaces of ``X``; at ``X = 0`` there are
-    no singular values ``s``. The gradient itself, which may be as large as the data, is not kept.
-    """
-
-    A: Array
-    B: Array
-    s: Array
-    U: Array
-    V: Array
-    G: Array
-
-    def svd(self) -> Svd:
-        """Return the singular value decomposition of ``X``, of at least one triplet."""
-        if self.s.size == 0:
-            return factor_svd(self.A, self.B)
-        root = np.sqrt(self.s)
-        return self.A / root, self.s, self.B / root
-
-    def vanishes(self, lam: float, beta: float) -> bool:
-        """Whether a step ``1/beta`` makes a singular value vanish, up to the coupling of the singular vectors."""
-        return bool(np.any(beta * self.s <= np.diag(self.G)[: self.s.size] + lam))
-
-    def spaces(self) -> tuple[Array, Array]:
-        """Return orthonormal bases, the singular vectors of ``X`` first: its balanced factors, normalised."""
-        r, root = self.s.size, np.sqrt(self.s)
-        return np.hstack([self.A[:, :r] / root, self.U]), np.hstack([self.B[:, :r] / root, self.V])
-
-
-@dataclass(frozen=True)
-class _View:
-    """One matrix ``X = A B^T = P diag(s) Q^T`` at a point, and its gradient ``G`` seen from its spaces."""
-
-    A: Array
-    B: Array
-    P: Array
-    s: Array
-    G: LinearMap
-    GQ: Array
-    GtP: Array
-    gradient: Outside
-
-    def products(self) -> tuple[Array, Array]:
-        """Return ``G B`` and ``G^T A``."""
-        if self.s.size == 0:
-            return np.zeros_like(self.A), np.zeros_like(self.B)
-        root = np.sqrt(self.s)
-        return self.GQ * root, self.GtP * root
-
-    def outside(self, near: TopSingular) -> float:
-        """Estimate the norm of the gradient outside of the spaces of ``X``, from what was large there before."""
-        S = self.gradient.inner
-        U = self.gradient.S.matmat(near.V[:, :GROWTH])
-        # The squares of the gradient may overflow where it does not.
-        U /= np.abs(U).max(initial=0.0) or 1.0
-        V = np.linalg.qr(S.rmatmat(U))[0]
-        return largest_singular_value(S.matmat(V))
-
-    def norm(self, large: TopSingular, outside: float, residual: float, lam: float) -> float:
-        """Estimate the norm of the gradient.
-
-        Outside of the spaces of ``X`` it has the norm ``outside``, up to the ``residual``, and ``large`` directions.
-        The norms of the blocks bound the whole. Where those beside the diagonal make most of what that is above
-        ``lam``, it is looked for in the space of these directions and of those that the blocks lead to: where singular
-        values crowd at ``lam`` it may be hundreds of times nearer.
-        """
-        most = self.gradient.norm(outside + residual)
-        if most - lam <= CROWDED * (max(self.gradient.core, outside) - lam):
-            return most
-        Q = self.gradient.Q
-        # What QR makes of dependent columns is chance: projected once more it is too short rather than too long.
-        W = orthogonal(np.linalg.qr(np.hstack([large.V[:, :GROWTH], orthogonal(self.GtP, Q)]))[0], Q)
-        inside = np.hstack([self.GQ, self.G.matmat(W)])
-        return min(max(largest_singular_value(inside), outside), most)
-
-    def block(self, escaping: TopSingular) -> _Block:
-        """Return what a round needs to know, given the escape directions."""
-        U, V = escaping.U, escaping.V
-        core = np.block([[self.P.T @ self.GQ, self.GtP.T @ V], [U.T @ self.GQ, np.diag(escaping.values)]])
-        return _Block(self.A, self.B, self.s, U, V, core)
-
-
-@dataclass(frozen=True)
-class _Point:
-    """All that a round needs to know at a point.
-
-    Where a certificate may be asked for, ``estimates`` hold the products of the gradients with the factors.
-    """
-
-    blocks: tuple[_Block, ...]
-    f: float
-    value: float
-    bound: Bound
-    estimates: Estimates
-    evidence: Evidence | None = None
-
-    def settled(self) -> _Point:
-        """Return the point without escape directions and products, for one that no step is taken from."""
-        blocks = []
-        for block in self.blocks:
-            U, V = (np.empty((len(factor), 0)) for factor in (block.A, block.B))
-            blocks.append(replace(block, U=U, V=V, G=np.empty((0, 0))))
-        return replace(self, blocks=tuple(blocks), estimates=self.estimates._replace(products=None))
-
-    @property
-    def factors(self) -> Pairs:
-        """The factors of each matrix."""
-        return [(block.A, block.B) for block in self.blocks]
-
-    @property
-    def escapes(self) -> bool:
-        """Whether there are escape directions."""
-        return any(block.U.shape[1] > 0 for block in self.blocks)
-
-
 class _Losses(NamedTuple):
     """A loss, the same in float32 where it speaks that, the size of rounding errors in values of both, and answers."""
 
@@ -301,7 +175,7 @@ class _Run:
         self.inverse: LinearMap | None = None
         # On a trail: f, <G, X> and the gradient at the last point looked at, until a descent leaves it.
         self.trailing = trail is not None
-        self.views: tuple[float, float, list[_View]] | None = None
+        self.views: tuple[float, float, list[View]] | None = None
         # The curvature met by the last proximal step without and with escape directions.
         self.beta: list[float]
         self.losses: _Losses
@@ -356,7 +230,7 @@ class _Run:
             # Neither the point left nor the factors begun with are held while a descent needs the memory.
             moved, point, self.views, self.inverse = [self._adapt_rank(point)], best, None, None
             begun = self.evaluations
-            point = self._judged(self._cleaned(self._look(self._descend(_factors(moved.pop()), accuracy, loss))))
+            point = self._judged(self._cleaned(self._look(self._descend(factors_of(moved.pop()), accuracy, loss))))
             # A descent that ended where it began has only evaluated that.
             idle = self.evaluations == begun + 1
             if point.bound.gap < 0.9 * gap or point.value < value - 1e-14 * best.bound.scale:
@@ -366,7 +240,7 @@ class _Run:
         more = f"route='factored:max_rounds={10 * max_rounds}' allows more"
         return self._solution(best, max_rounds, f"the limit of {max_rounds} rounds was reached, {more}")
 
-    def _first(self, start: Pairs | None) -> _Point:
+    def _first(self, start: Pairs | None) -> Point:
         """Look at where the run before has ended, at the start, or at zero where that is better."""
         if self.views is not None:
             return self._search(*self.views)
@@ -379,7 +253,7 @@ class _Run:
                     return point
         return self._look(zeros)
 
-    def _cleaned(self, point: _Point) -> _Point:
+    def _cleaned(self, point: Point) -> Point:
         """Take the step that makes what is left of vanishing directions vanish, where the rounds seem to be over.
 
         They may end before it, because directions with small singular values hardly show in the gap.
@@ -389,7 +263,7 @@ class _Run:
         cleaned = self._look_from(self._adapt_rank(point))
         return cleaned if cleaned.bound.relative <= self.tol else point
 
-    def _judged(self, point: _Point) -> _Point:
+    def _judged(self, point: Point) -> Point:
         """Replace an estimate that would end the rounds by the certificate; look again where that refutes it."""
         if point.bound.relative > self.tol:
             return point
@@ -406,14 +280,14 @@ class _Run:
         self.seen = [None] * len(self.seen)
         return replace(self._look(point.factors), bound=bound)
 
-    def _merit(self, point: _Point) -> tuple[float, float]:
+    def _merit(self, point: Point) -> tuple[float, float]:
         """Return what makes one point better than another: the gap, or the value where bounds are a matter of luck."""
         return (point.value, point.bound.gap) if self.unbounded else (point.bound.gap, point.value)
 
-    def _solution(self, point: _Point, nit: int, remark: str = "") -> Solution:
+    def _solution(self, point: Point, nit: int, remark: str = "") -> Solution:
         return Solution(*self.problem.unpaired(point.factors), nit, remark, point.evidence)
 
-    def _look(self, factors: Pairs) -> _Point:
+    def _look(self, factors: Pairs) -> Point:
         """Return the point with its bound and escape directions."""
         try:
             spectra = [factor_svd(A, B) for A, B in factors]
@@ -421,7 +295,7 @@ class _Run:
             raise NotFinite from None
         return self._look_from(spectra)
 
-    def _look_from(self, spectra: Sequence[Svd]) -> _Point:
+    def _look_from(self, spectra: Sequence[Svd]) -> Point:
         """Return the same, given the singular value decompositions of the matrices.
 
         What the last search saw and what did not escape is enough once, and again while the gap falls: if it is not
@@ -445,7 +319,7 @@ class _Run:
                 return point
         return self._search(f, inner, views)
 
-    def _search(self, f: float, inner: float, views: list[_View]) -> _Point:
+    def _search(self, f: float, inner: float, views: list[View]) -> Point:
         """Return the point after a search for what escapes."""
         self.used = False
         blocks, norms, outside = [], [], 0.0
@@ -460,10 +334,10 @@ class _Run:
             outside = max(outside, most)
         return self._point(f, inner, views, blocks, norms, outside)
 
-    def _views(self, spectra: Sequence[Svd]) -> tuple[float, float, list[_View]]:
+    def _views(self, spectra: Sequence[Svd]) -> tuple[float, float, list[View]]:
         """Return ``f``, ``<G, X>`` and each gradient from the singular spaces of its matrix."""
         ranks = [numerical_rank(s, DROPPED) for _, s, _ in spectra]
-        factors = _factors(
+        factors = factors_of(
             [(P[:, : max(r, 1)], s[: max(r, 1)], Q[:, : max(r, 1)]) for (P, s, Q), r in zip(spectra, ranks)]
         )
         f, products, operators = self.nearby.look(factors)
@@ -474,26 +348,26 @@ class _Run:
             GQ, GtP = GB[:, :r], GtA[:, :r]
             GQ /= root
             GtP /= root
-            views.append(_View(A, B, P, s, G, GQ, GtP, outside(G, P, Q, (GQ, GtP))))
+            views.append(View(A, B, P, s, G, GQ, GtP, outside(G, P, Q, (GQ, GtP))))
         return f, inner, views
 
     def _point(
         self,
         f: float,
         inner: float,
-        views: list[_View],
-        blocks: list[_Block],
+        views: list[View],
+        blocks: list[Block],
         norms: list[float],
         outside: float,
-    ) -> _Point:
+    ) -> Point:
         nuclear = sum(float(block.s.sum()) for block in blocks)
         operators = [view.G for view in views]
         bound = best_gap(self.loss, self.lam, f, nuclear, inner, max(norms), operators, self.noise)
         products = [view.products() for view in views] if bound.relative <= self.tol else None
         estimates = Estimates(max(norms), outside, products)
-        return _Point(tuple(blocks), f, f + self.lam * nuclear, bound, estimates)
+        return Point(tuple(blocks), f, f + self.lam * nuclear, bound, estimates)
 
-    def _adapt_rank(self, point: _Point) -> list[Svd]:
+    def _adapt_rank(self, point: Point) -> list[Svd]:
         """Take a proximal gradient step restricted to the span of ``X`` and of the escape directions.
 
         The step ``1/beta`` is shortened until the quadratic model is an upper bound of ``f`` at the new point, which
@@ -523,7 +397,7 @@ class _Run:
                 D = (p * shrunk) @ qt - X
                 linear += float(np.vdot(block.G, D))
                 square += float(np.vdot(D, D))
-            above = self.nearby.value(_factors(moved)) - linear
+            above = self.nearby.value(factors_of(moved)) - linear
             # The curvature met is at most this; where rounding hides it the constant stays.
             curvature = 2.0 * (above + self.noise) / square if square > 0.0 else math.inf
             # A second step along the same direction, as from zero, meets the curvature that the first one did.
@@ -563,8 +437,3 @@ class _Run:
         z, evaluations = lbfgs(function, z, MAX_DESCENT, done, NOISE * noise, pairs, brief)
         self.evaluations += evaluations
         return function.factors(z)
-
-
-def _factors(spectra: Sequence[Svd]) -> Pairs:
-    """Return the balanced factors of matrices given by their singular value decompositions."""
-    return [balanced(*svd) for svd in spectra]

@@ -7,7 +7,8 @@ import pytest
 
 import lorasolve as ls
 from lorasolve.certificates import norms, rigorous
-from lorasolve.convex.factored import Factored, Trail, _factors, _Run
+from lorasolve.convex._points import View, factors_of
+from lorasolve.convex.factored import Factored, Trail, _Run
 from lorasolve.landscape.instances import sharp, two_by_two
 from lorasolve.linear_map import TopSingular, top_above
 from lorasolve.low_rank import factor_svd
@@ -49,7 +50,7 @@ def test_it_leaves_a_spurious_minimum_that_it_is_put_into():
     A, B = instance.stationary_factors()
     stuck = run._look(run._descend([(A, B)], 1e-12, run.loss))
     assert stuck.value == pytest.approx(instance.gap, rel=1e-9)
-    left = run._look(run._descend(_factors(run._adapt_rank(stuck)), 1e-12, run.loss))
+    left = run._look(run._descend(factors_of(run._adapt_rank(stuck)), 1e-12, run.loss))
     assert left.value < 0.9 * instance.gap
 
 
@@ -76,14 +77,12 @@ def test_where_no_certificate_has_a_bound_the_best_value_is_returned(lam):
 
 def test_a_certificate_refutes_what_the_last_look_made_believe(monkeypatch):
     """Nothing was seen outside: no search, but the certificate says no, and the search finds what escapes."""
-    from lorasolve.convex.factored import _View
-
     instance = sharp(1, 1, 3, 3, 4.5, 0.2)
     run = _Run(ls.Problem(instance, 1, 0.2), 1e-9)
     stuck = run._look(run._descend([instance.stationary_factors()], 1e-12, run.loss))
     assert stuck.blocks[0].U.shape[1] > 0 and stuck.bound.gap >= instance.gap * (1.0 - 1e-9)
     run.seen = [TopSingular(np.zeros((3, 1)), np.zeros(1), np.zeros((3, 1)), False, 0.0)]
-    monkeypatch.setattr(_View, "outside", lambda view, near: 0.0)
+    monkeypatch.setattr(View, "outside", lambda view, near: 0.0)
     believed = run._look(stuck.factors)
     assert believed.bound.relative <= run.tol and believed.blocks[0].U.shape[1] == 0
     judged = run._judged(believed)
@@ -102,7 +101,7 @@ def test_the_look_after_a_search_does_without_one_and_the_next_does_not(monkeypa
     point = run._look(run.loss.zeros())
     assert len(searches) == 1 and point.blocks[0].U.shape[1] > 0
     assert run.seen[0] is not None and run.seen[0].values[0] <= 7.5
-    rough = [(2.0 * A, B) for A, B in _factors(run._adapt_rank(point))]
+    rough = [(2.0 * A, B) for A, B in factors_of(run._adapt_rank(point))]
     counts = [len(searches) for _ in range(4) if run._look(rough)]
     assert counts == [1, 2, 2, 3]
 
@@ -114,7 +113,7 @@ def test_a_look_does_without_a_search_while_the_gap_falls(monkeypatch):
     searches, search = [], factored._Run._search
     monkeypatch.setattr(factored._Run, "_search", lambda run, *views: searches.append(1) or search(run, *views))
     run = factored._Run(ls.Problem(Denoising(np.random.default_rng(5).standard_normal((30, 20))), 1, 7.5), 1e-9)
-    rough = [(2.0 * A, B) for A, B in _factors(run._adapt_rank(run._look(run.loss.zeros())))]
+    rough = [(2.0 * A, B) for A, B in factors_of(run._adapt_rank(run._look(run.loss.zeros())))]
     gap = run._look(rough).bound.gap
     run._search(*run._views([factor_svd(A, B) for A, B in rough]))
     for before, searched in ((11.0 * gap, False), (11.0 * gap, False), (9.0 * gap, True), (math.inf, True)):
@@ -151,7 +150,7 @@ def test_what_is_outside_is_estimated_from_what_was_seen_at_another_point(shape)
     run = _Run(ls.Problem(objective, 1, 7.5), 1e-9)
     adapted = run._adapt_rank(run._look(run.loss.zeros()))
     run._look_from(adapted)
-    ((A, B),) = _factors(adapted)
+    ((A, B),) = factors_of(adapted)
     A = A + 0.3 * rng.standard_normal(A.shape)
     (view,) = run._views([factor_svd(A, B)])[2]
     G = A @ B.T - objective.M
