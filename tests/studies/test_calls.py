@@ -54,6 +54,14 @@ def test_each_cell_has_what_the_function_returns(tmp_path, backend):
     assert again.digest() == runs.digest() and len(Store(tmp_path / "store").shards()) == len(runs.store.shards())
 
 
+def test_the_seconds_of_calls_are_those_that_they_take(tmp_path):
+    began = time.perf_counter()
+    runs = Calls("waits", lambda cell: time.sleep(0.02), [{"k": k} for k in range(3)]).run(tmp_path, "serial")
+    whole = time.perf_counter() - began
+    seconds = [record["made"]["seconds"] for record in runs]
+    assert min(seconds) >= 0.02 and sum(seconds) <= whole
+
+
 def test_tables_and_phase_diagrams_of_calls_show_what_they_found(tmp_path):
     """They had said that none had converged, and nothing of what was found."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import statistics
 
 import numpy as np
 import pytest
@@ -23,6 +24,15 @@ def test_held_out_errors_of_the_zero_update_are_those_of_the_data():
     # The objective orders its entries, and so do the parts refer to that order.
     np.testing.assert_allclose(found.errors[0], expected, rtol=1e-12)
     assert found.best == 2.0 and found.error_name == "held-out rmse" and found.success
+
+
+@pytest.mark.parametrize("folds", [2, 5])
+def test_the_spread_of_folds_is_the_standard_error_of_their_mean(folds):
+    """Of two it is half of how far they are apart."""
+    found = ls.cross_validate(ls.Problem(planted(), 2, 1.0), [20.0, 2.0], folds=folds)
+    for row, errors in zip(found.records(), found.errors.tolist()):
+        expected = abs(errors[0] - errors[1]) / 2 if folds == 2 else statistics.stdev(errors) / folds**0.5
+        assert row["standard_error"] == pytest.approx(expected, rel=1e-12, abs=0.0)
 
 
 @pytest.mark.parametrize("held_out", [False, True])

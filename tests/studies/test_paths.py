@@ -81,6 +81,10 @@ def test_a_path_by_number_begins_where_zero_is_optimal():
     found = ls.path(denoising(), 5, tol=1e-6)
     assert found.lams[0] == pytest.approx(5.0) and found.lams[-1] == pytest.approx(0.05)
     assert found.points[0].rank == 0 and found.points[-1].rank == 4
+    assert repr(found).startswith("Path(5 points, lam from 5 to 0.05: ")
+    # Of data a thousandth of these, whose every lam is below 1.
+    small = ls.Problem(Denoising(1e-3 * denoising().objective.M), 2, 1.0)
+    assert ls.path(small, 1).lams == pytest.approx([5e-3], rel=1e-12)
 
 
 def test_a_scaled_adapter_has_its_own_lam():
