@@ -204,6 +204,14 @@ def test_entries(exact):
     assert inside(exact, balls.entries(A, B, rows, cols, values), true - exact.rational(values))
 
 
+def test_entries_whose_rests_cancel_count_the_rounding_errors_of_each(exact):
+    """Of ``x y - x y'``, where ``y'`` is next to ``y``, next to nothing is left but what its two products lose."""
+    for x in 1.0 + np.random.default_rng(0).random(20):
+        A, B = np.array([[x, x]]), np.array([[x, -np.nextafter(x, 2.0)]])
+        ball = balls.entries(A, B, np.zeros(1, int), np.zeros(1, int))
+        assert inside(exact, ball, (exact.rational(A) @ exact.rational(B).T)[0])
+
+
 @pytest.mark.parametrize("k", [1, 3, 40])
 def test_rough_entries(k, exact):
     rng = np.random.default_rng(k)
@@ -254,6 +262,7 @@ def test_inner_products(radius, exact):
             assert Fraction(low) <= inner <= Fraction(high)
         sizes = [np.linalg.norm(part) for part in (G, A, B)]
         assert high - low <= 2 * radius * size * (1 + 1e-9) + 1e-14 * math.prod(sizes)
+    assert balls.inner_product(Ball(G, math.inf), A, B, size) == (-math.inf, math.inf)
 
 
 def test_an_inner_product_whose_sum_is_rounded_down_at_each_step(exact):

@@ -105,6 +105,15 @@ def test_norms_of_a_stack_are_never_too_small_and_near_their_level(exact):
     assert not stacked_balls.Grams(stacked_balls.Balls(G, 0.0 * true), "lapack").norm(true)[2] < math.inf
 
 
+def test_perron_of_a_stack(exact):
+    """The start, a vector of ones, is nearly the vector of Perron for some of them."""
+    rng = np.random.default_rng(3)
+    for spread in (1e-9, 1e-3, 1.0, 6.0):
+        G = 10.0 ** (spread * rng.standard_normal((20, 5, 4)))
+        for one, bound in zip(G, stacked_balls.sqrt_up(stacked_balls.perron(G))):
+            assert exact.norm_at_most(exact.rational(one), bound)
+
+
 @pytest.mark.parametrize("shape", [(5, 4), (4, 5), (4, 4)])
 def test_what_is_below_the_top_of_a_stack_is_never_bounded_too_low(shape):
     """For columns that may be anything; sharp for those of the singular value decomposition, at all sizes."""
