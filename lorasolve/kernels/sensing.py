@@ -279,7 +279,8 @@ def _one_pass(M, x, y, w, g):
 def gradient(M: Any, x: Any, y: Any, w: Any, g: Any, G: Any) -> None:
     """Write ``w = M x - y`` and ``G = M^T w / N`` from Python, for any ``y``; ``g`` is scratch."""
     _one_pass(M, x, y, w, g)
-    np.multiply((g if g.ndim == 1 else g.sum(axis=0))[: G.size], G.dtype.type(1.0 / w.size), out=G)
+    rows = g[..., : G.size]  # beyond lies what is never written
+    np.multiply(rows if rows.ndim == 1 else rows.sum(axis=0), G.dtype.type(1.0 / w.size), out=G)
 
 
 @kernel(inner=True, symbol=True, fastmath=FAST)

@@ -278,6 +278,19 @@ def test_gram_and_sensing_kernels_at_sizes_that_fill_no_block(m, n, r, threads):
         assert_allclose(GtA, G.T @ A, atol=1e-10)
 
 
+def test_what_lies_beyond_a_row_of_scratch_plays_no_part():
+    """It is never written, and numbers of both signs beyond all others were added up there, with a warning."""
+    rng = np.random.default_rng(0)
+    M, y, x = rng.standard_normal((200, 30 * 30)), rng.standard_normal(200), rng.standard_normal(30 * 30)
+    data = sensing.data(M, y, (30, 30), 2)
+    assert data.g.shape[1] > x.size
+    data.g[:, x.size :] = [[np.inf], [-np.inf]]
+    G = np.empty(x.size)
+    with np.errstate(all="raise"):
+        sensing.gradient(M, x, y, data.w, data.g, G)
+    assert_allclose(G, M.T @ (M @ x - y) / 200, atol=1e-10)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize(("m", "n"), [(1, 1), (38, 259), (259, 38), (90, 90), (300, 281)])
 @pytest.mark.parametrize("width", [0, 3, 40])
