@@ -42,9 +42,10 @@ def test_one_rule_for_names_of_what_is_written(capsys, tmp_path, command, suffix
         assert main([*command, name, "--quiet"]) in (0, 3)
         assert sorted(path.name for path in tmp_path.glob(f"{stem}*")) == [f"{stem}{suffix}" for suffix in suffixes]
     there = sorted(tmp_path.iterdir())
-    for name in ("run.csv", "run.xlsx", "run.TXT"):
+    for name in ("run.csv", "run.xlsx", "run.TXT", "folder/run.parquet"):
         assert main([*command, name]) == 2
-        assert re.search(rf"--out: NAME\{suffixes[-1]}|--out: NAME\.npz", capsys.readouterr().err)
+        message = capsys.readouterr().err
+        assert re.search(rf"--out: NAME\{suffixes[-1]}|--out: NAME\.npz", message) and name in message
     assert sorted(tmp_path.iterdir()) == there
 
 
