@@ -74,6 +74,14 @@ def keep_inputs(read: Sequence[str | pathlib.Path], written: Mapping[str, str | 
 
     The files to write by their options.
     """
+    refuse_inputs(read, written)
+    for option, path in written.items():
+        if path is not None:
+            require_writable(path, option)
+
+
+def refuse_inputs(read: Sequence[str | pathlib.Path], written: Mapping[str, str | None]) -> None:
+    """Refuse to write where a file is read and where one is written too; no folder is made for what is not refused."""
     taken = set()
     for option, path in written.items():
         if path is None:
@@ -87,7 +95,6 @@ def keep_inputs(read: Sequence[str | pathlib.Path], written: Mapping[str, str | 
         if place in taken:
             raise ValueError(f"{', '.join(written)}: expected different files, got {path} twice")
         taken.add(place)
-        require_writable(path, option)
 
 
 def picture_suffix(name: str) -> str:

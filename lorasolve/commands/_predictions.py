@@ -15,19 +15,21 @@ import numpy as np
 from .._support.files import text_writer, write_atomically
 from .._support.validate import Array
 from ..io import envelope
-from ._output import emit, remark
+from ._output import emit, keep_inputs, refuse_inputs, remark
 
 if TYPE_CHECKING:
     from ..models import CompletionModel
 
 
-def refuse_other_formats(out: str | None) -> None:
-    """Refuse a name that promises another format than a table with commas."""
+def check_out(read: Sequence[str], out: str | None) -> None:
+    """Refuse a file of predictions that is read, that promises no table with commas, or that cannot be written."""
+    refuse_inputs(read, {"--out": out})
     if out is not None and pathlib.PurePath(out).suffix.lower() not in ("", ".csv", ".txt"):
         raise ValueError(
             f"--out: predictions are written as a table with commas: expected a name with the suffix .csv or .txt or "
             f"without one, got {out}; --json prints them as a document"
         )
+    keep_inputs(read, {"--out": out})
 
 
 def tell(

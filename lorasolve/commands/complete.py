@@ -11,7 +11,7 @@ import numpy as np
 from .._means import MEANS
 from ..io import Ratings, envelope, label_places
 from ._arguments import FORMAT, add_answer_arguments, add_format_arguments, as_options, ratings_from
-from ._output import certificate_text, certified, emit, keep_inputs, named_file, remark, without_suffix
+from ._output import certificate_text, certified, emit, keep_inputs, named_file, refuse_inputs, remark, without_suffix
 from ._predictions import remark_exchanged, remark_otherwise_written
 from .base import Command, ExitCode
 
@@ -190,10 +190,9 @@ def _fit(
 def _named_archive(out: str, read: list[str]) -> str:
     """Return the name of a model's file, with the suffix of an archive where that is not there; not what is read."""
     path = str(named_file(out))
-    keep_inputs(read, {"--out": path})
-    if path.lower().endswith(".npz"):
-        return path
-    remedy = "; `lorasolve predict MODEL PAIRS --out FILE.csv` writes predictions as a table"
-    path = f"{without_suffix(out, '.npz', remedy=remedy)}.npz"
+    refuse_inputs(read, {"--out": path})
+    if not path.lower().endswith(".npz"):
+        remedy = "; `lorasolve predict MODEL PAIRS --out FILE.csv` writes predictions as a table"
+        path = f"{without_suffix(out, '.npz', remedy=remedy)}.npz"
     keep_inputs(read, {"--out": path})
     return path

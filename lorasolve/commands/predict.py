@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from .._support.validate import Array
 from ..io import UNNAMED, Pairs, read_pairs
 from ._arguments import FORMAT, add_format_arguments, add_json_argument, as_options, format_from
-from ._output import keep_inputs, remark
-from ._predictions import refuse_other_formats, remark_exchanged, remark_otherwise_written, tell
+from ._output import remark
+from ._predictions import check_out, remark_exchanged, remark_otherwise_written, tell
 from .base import Command, ExitCode
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ class PredictCommand(Command):
         """Read, predict, write."""
         from ..models import CompletionModel
 
-        keep_inputs([args.model, args.pairs], {"--out": args.out})
-        refuse_other_formats(args.out)
+        check_out([args.model, args.pairs], args.out)
         model = CompletionModel.load(args.model)
         with as_options(**FORMAT):
             pairs = read_pairs(args.pairs, format_from(args))

@@ -10,8 +10,8 @@ import numpy as np
 from .._support.validate import Array
 from ..io import Ratings
 from ._arguments import FORMAT, add_format_arguments, add_json_argument, as_options, ratings_from
-from ._output import keep_inputs, remark
-from ._predictions import refuse_other_formats, remark_exchanged, remark_otherwise_written, tell
+from ._output import remark
+from ._predictions import check_out, remark_exchanged, remark_otherwise_written, tell
 from .base import Command, ExitCode
 
 if TYPE_CHECKING:
@@ -51,8 +51,7 @@ class RecommendCommand(Command):
         files = [path for path in (args.without, args.new) if path is not None]
         if given and not files:
             raise ValueError(f"{', '.join(given)}: expected beside --without or --new, the file whose format it is")
-        keep_inputs([args.model, *files], {"--out": args.out})
-        refuse_other_formats(args.out)
+        check_out([args.model, *files], args.out)
         model, rows = CompletionModel.load(args.model), args.rows
         with as_options(**FORMAT):
             read = {path: ratings_from(args, path) for path in files}
