@@ -336,6 +336,7 @@ def test_failed_premises_are_named_and_silence_the_theorems():
         (Constants.exact(1.0, 5.0, 2, radius=0.5), "radius"),
         (Constants.exact(1.0, 5.0, 1, radius=9.0), "rank_of_constants"),
         (Constants.exact(-1.0, 5.0, 2), "constants"),
+        (Constants.exact(0.0, 5.0, 2), "constants"),
     ]:
         judged = landscape.verdict(problem, f.stationary_factors(), X_star=f.X_star, constants=constants)
         assert judged.findings == ()
