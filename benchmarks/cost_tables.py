@@ -1,6 +1,7 @@
 """Tables of costs in other pages of ``docs/``, made of the stored rows as ``docs/benchmarks.md`` is.
 
-Each stands between two comments, ``<!-- S16: made by benchmarks/run.py --page -->`` and ``<!-- S16 ends -->``.
+Each stands between two comments, ``<!-- S16: made by benchmarks/run.py --page -->`` and ``<!-- S16 ends -->``, with the
+first of its keys.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from peers import Item
 
 
 class Table(NamedTuple):
-    """Medians of some programs, a row an item; its key is that of the items, or begins theirs."""
+    """Medians of some programs, a row an item; its keys are those of the items, or begin theirs."""
 
     page: str
-    key: str
+    keys: tuple[str, ...]
     # Each program by the head of its column.
     columns: dict[str, str]
 
@@ -25,7 +26,7 @@ class Table(NamedTuple):
 TABLES = (
     Table(
         "certificates.md",
-        "S16",
+        ("S16",),
         {
             "RIGOROUS": "lorasolve certify, RIGOROUS, same problem again",
             "floating": "lorasolve certify, CERTIFIED, same problem again",
@@ -34,12 +35,21 @@ TABLES = (
     ),
     Table(
         "certificates.md",
-        "S12",
+        ("S12",),
         {"`certify_batch`": "lorasolve certify_batch", "`certify`, one by one": "lorasolve certify, one by one"},
     ),
     Table(
         "studies.md",
-        "S14",
+        ("S11", "S11m"),
+        {
+            "the path": "lorasolve path, warm starts",
+            "its hardest point from a cold start": "lorasolve, the hardest of the 20 points alone",
+            "20 separate solves": "lorasolve, 20 separate solves",
+        },
+    ),
+    Table(
+        "studies.md",
+        ("S14",),
         {
             "`solve_batch`, nothing kept": "lorasolve solve_batch, nothing kept",
             "a study in this process": "lorasolve Study, serial",
@@ -62,7 +72,8 @@ def lines(table: Table, items: list[Item]) -> list[str]:
 
 def filled(text: str, table: Table, items: list[Item]) -> str:
     """Return a page with the table between its comments."""
-    begin, end = f"<!-- {table.key}: made by benchmarks/run.py --page -->\n", f"<!-- {table.key} ends -->"
+    key = table.keys[0]
+    begin, end = f"<!-- {key}: made by benchmarks/run.py --page -->\n", f"<!-- {key} ends -->"
     head, found, rest = text.partition(begin)
     _, ended, tail = rest.partition(end)
     if not (found and ended):
@@ -71,9 +82,9 @@ def filled(text: str, table: Table, items: list[Item]) -> str:
 
 
 def texts(items: list[Item]) -> Iterator[tuple[Table, str]]:
-    """Yield the tables of which there are items, each with its page around it."""
+    """Yield the tables of which there are items, each with its page around it, as that is then."""
     for table in TABLES:
-        chosen = [item for item in items if item.key.split()[0] == table.key]
+        chosen = [item for item in items if item.key.split()[0] in table.keys]
         if chosen:
             yield table, filled((page.DOCS / table.page).read_text(encoding="utf-8"), table, chosen)
 

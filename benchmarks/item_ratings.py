@@ -164,7 +164,7 @@ def _path(key, about, load, remark=""):
     """Return an item: a path of lam, held against its hardest point."""
     item = Item(
         key,
-        f"Path of 20 lam on {about}, each certified to 1e-4: seconds of CPU on one thread",
+        f"Path of 20 lam to 1e-4, {about}: seconds of CPU on one thread",
         rtol=1e-3,
         remark="Asked for: the path in 3 times the hardest single point, aimed at 2 times. A quarter of the path are "
         "its certificates, which hardly depend on lam. How many rounds a single point takes is a matter of chance"
