@@ -29,7 +29,7 @@ def write_synthetic(path: pathlib.Path, n_users: int, n_items: int) -> None:
 def solve_ratings(path: pathlib.Path, lam: float, rank: int) -> dict[str, object]:
     """Certify the convex optimum of a ratings file, and hold alternating least squares against it."""
     task = read_task("completion", path, center=True, test_fraction=0.1)
-    problem = ls.Problem(task.objective, rank=rank, lam=lam)
+    problem = ls.Problem(task.objective, rank=min(rank, *task.objective.shape), lam=lam)
     optimum = ls.solve_convex(problem, tol=1e-6, progress=True)
     table = ls.compare(problem, ["als"], reference=optimum, stop=ls.StoppingRule(max_iter=500), progress=True)
     print(task.title)
@@ -48,7 +48,9 @@ def run(quick: bool = False) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3:
+    if len(sys.argv) == 1:
+        run()
+    elif len(sys.argv) == 3:
         solve_ratings(pathlib.Path(sys.argv[1]), float(sys.argv[2]), rank=100)
     else:
-        run()
+        sys.exit(f"expected FILE and LAM, or nothing, got {' '.join(sys.argv[1:])}")

@@ -94,7 +94,9 @@ def run(quick: bool = False) -> dict[str, tuple[float, float]]:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3:
+    if len(sys.argv) == 1:
+        run()
+    elif len(sys.argv) == 3:
         compare_means(read_ratings(sys.argv[1]), float(sys.argv[2]))
     else:
-        run()
+        sys.exit(f"expected FILE and LAM, or nothing, got {' '.join(sys.argv[1:])}")

@@ -6,6 +6,7 @@ import ast
 import json
 import pathlib
 import runpy
+import sys
 from typing import Any
 
 import matplotlib
@@ -73,6 +74,21 @@ def test_ratings() -> None:
     assert shown["optimum"].success
     before, after = shown["rmse"]
     assert after < 0.9 * before
+
+
+@pytest.mark.parametrize(("name", "last"), [("ratings", "held-out RMSE: "), ("recommendations", "the items")])
+def test_examples_of_ratings_take_a_file_of_any_size_with_its_lam(tmp_path, monkeypatch, capsys, name, last) -> None:
+    """Ranks beyond its rows were refused; without lam a file was left unread, and synthetic ratings were shown."""
+    monkeypatch.chdir(tmp_path)
+    stars = np.random.default_rng(0).integers(1, 6, (12, 8)).astype(float)
+    lines = [f"u{i},{j},{value}" for (i, j), value in np.ndenumerate(stars)]
+    (tmp_path / "mine.csv").write_text("\n".join(lines))
+    monkeypatch.setattr(sys, "argv", [name, "mine.csv", "2"])
+    runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
+    assert capsys.readouterr().out.splitlines()[-1].startswith(last)
+    monkeypatch.setattr(sys, "argv", [name, "mine.csv"])
+    with pytest.raises(SystemExit, match=r"expected FILE and LAM, or nothing, got mine\.csv"):
+        runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
 
 
 def test_recommendations() -> None:
