@@ -105,9 +105,10 @@ class Algebra:
         return self.nonnegative(tree) if sign == "nonnegative" else self.sign(v) == 1 and whole | (sign != "dimension")
     def inverse(self, polynomial):
         require(all(u[0] in ("s", "inv", "f") for key in polynomial for u, _ in key), "a trace in a denominator")
-        both = (polynomial, plus({}, polynomial, -1))
-        require(polynomial and any(self.sign(p) == 1 or p in self.nonzero for p in both), "a denominator may vanish")
-        self.divided += [p for p in both if p in self.nonzero and p not in self.divided]
+        parts = [{((u, 1),): 1} for key in polynomial for u, _ in key] if len(polynomial) == 1 else [polynomial]
+        for both in ((p, plus({}, p, -1)) for p in parts):
+            require(both[0] and any(self.sign(p) == 1 or p in self.nonzero for p in both), "a denominator may vanish")
+            self.divided += [p for p in both if p in self.nonzero and p not in self.divided]
         if len(polynomial) == 1 and all(u[0] == "s" for key in polynomial for u, _ in key):
             return {tuple((u, -e) for u, e in key): Fraction(1) / value for key, value in polynomial.items()}
         if polynomial not in self.quotients: self.quotients.append(polynomial)
@@ -274,8 +275,7 @@ def shown(check):  # require that a check follows from its own assumptions and p
         require(not others | gaps.keys() & {*FUNCTIONS, *algebra.signs}, "that is no bound, or its name is taken")
         algebra.signs = {**algebra.signs, **dict.fromkeys(gaps, "nonnegative")}
         ways = cases(rest, check["sign"])
-        require(all(algebra.nonnegative(sign) for _, sign in ways), f"{check['sign']} is not provably >= 0")
-        rests = [("-", claim, put(sign, gaps)) for claim, sign in ways]
+        rests = [("-", c, put(s, gaps)) for c, s in ways if algebra.nonnegative(s) or require(0, "no provable sign")]
     for name, p in premises.items():
         same = all(algebra.vanishes(("-", *pair)) for pair in zip(sides(p), sides(check)))
         require(p["source"] or p["facts"] or not same, f"the hypothesis {name} is the conclusion")

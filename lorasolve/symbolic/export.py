@@ -183,7 +183,8 @@ def record(name: str, check: Check, names: Mapping[int, str]) -> dict[str, Any]:
     content |= _declarations([*stated, *proof])
     for kind, others in content["symbols"].items():
         content["symbols"][kind] = {name: said for name, said in others.items() if content[kind].get(name) != said}
-    content["nonzero"] = sorted({text(base) for value in values_in(stated) for base in denominators(value)})
+    values = map(_of_any_sign, values_in(stated))
+    content["nonzero"] = sorted({text(base) for value in values for base in denominators(value)})
     return content | statement | sign
 
 
@@ -314,6 +315,11 @@ def _declarations(parts: Sequence[ex.Expr], others: Sequence[ex.Form] = ()) -> d
         "matrices": shapes,
         "forms": {name: [text(form.rows), text(form.cols)] for name, form in sorted(forms.items())},
     }
+
+
+def _of_any_sign(value: Any) -> Any:
+    """Return a value with plain real numbers for those that are declared to be other than 0, which is no sign."""
+    return value.xreplace({s: sympy.Symbol(s.name, real=True) for s in value.free_symbols if _sign(s) == "real"})
 
 
 def _sign(symbol: Any) -> str:

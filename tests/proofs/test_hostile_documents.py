@@ -54,6 +54,9 @@ ALONE = {
     "the identity matrix of size -1 would have a negative square": check("0", "<=", "-1", proof=square("id(-1)")),
     "sizes that may be negative": check("n", "<=", "m", proof=square("id(m - n)"), scalars=SIZES),
     "an identity matrix that is not square": check("tr(id(m, n)*id(m, n)^T)", "==", "m", scalars=SIZES),
+    "a product of which one factor may vanish": check(
+        "x*y/(x*y)", "==", "1", scalars={"x": "real", "y": "real"}, nonzero=["x"]
+    ),
     "a trace of what is not square": check("tr(X)", "==", "tr(X^T)", scalars=SIZES, matrices=XEF),
     "a trace of two matrices": check(
         "tr(X, E)", "==", "tr(X)", scalars=SIZES, matrices={"X": ["m"] * 2, "E": ["m"] * 2}

@@ -18,7 +18,7 @@ import pytest
 import sympy
 
 import proofs
-from lorasolve.symbolic import Identity, Inequality, ScalarCheck, Square, dims, discover, matrix, scalars, square
+from lorasolve.symbolic import Identity, Inequality, ScalarCheck, Square, dims, discover, inner, matrix, scalars, square
 from lorasolve.symbolic.export import ExportError, differences, record
 from proofs import verify
 
@@ -109,6 +109,24 @@ def test_a_coefficient_may_need_that_a_size_is_at_least_1():
     for factor in (m - 1, m + n - 2, 1 - 1 / m):
         larger = Inequality("c", "", square(A), (1 + factor) * square(A), proof=[factor * Square(A)])
         assert both_show(larger) == (True, True)
+
+
+w, q, B = scalars("w", real=True, nonzero=True), scalars("q", nonnegative=True), matrix("B", m, n)
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        Identity("c", "", square(x * A) / x**2, square(A)),
+        Identity("c", "", square(q * A) / (x * q**2), square(A) / x),
+        Identity("c", "", square(w * A) / w**2, square(A)),
+        Identity("c", "", square(A) / (w * (s + t)), square(A) / (w * s + w * t)),
+        ScalarCheck("c", "", 2, w**2 + 1 / w**2, relation="<="),
+        Inequality("c", "", 2 * inner(A, B), w**2 * square(A) + square(B) / w**2, proof=[Square(w * A - B / w)]),
+    ],
+)
+def test_powers_and_products_of_what_is_not_0_are_not_0_for_both_checkers(check):
+    assert both_show(check) == (True, True)
 
 
 @pytest.mark.parametrize(
