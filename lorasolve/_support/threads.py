@@ -7,6 +7,7 @@ setting is ``set_threads(n)`` or the environment variable ``LORASOLVE_NUM_THREAD
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import pathlib
 import re
@@ -22,6 +23,9 @@ from .validate import as_integer
 
 # Far beyond any machine's cores, and still a number of threads that every library takes.
 MOST_THREADS = 4096
+
+# The control groups of this process, and the folder of all.
+PROCESS_GROUPS, GROUPS = pathlib.Path("/proc/self/cgroup"), pathlib.Path("/sys/fs/cgroup")
 
 # Rows per task of a product that is divided among threads.
 BLOCK = 192
@@ -42,8 +46,30 @@ _controllers: dict[bool, tuple[Any, Any]] = {}
 
 
 def available_threads() -> int:
-    """Return the number of cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the number of cores this process may use: those it may run on, as far as its control groups let it."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, _quota())
+
+
+@functools.cache
+def _quota() -> int:
+    """Return to how many cores the control groups of this process are limited, rounded up.
+
+    As by ``docker run --cpus``: of more threads all are stopped for the rest of each period, those that wait included.
+    """
+    allowed = MOST_THREADS
+    with contextlib.suppress(OSError):
+        for line in PROCESS_GROUPS.read_text().splitlines():
+            number, _, path = line.split(":", 2)
+            if number != "0":  # of another hierarchy than the unified one
+                continue
+            group = GROUPS / path.lstrip("/")
+            for folder in (group, *group.parents):
+                # "max" where there is no limit, no file at the root and outside of Linux.
+                with contextlib.suppress(OSError, ValueError):
+                    quota, period = map(int, (folder / "cpu.max").read_text().split())
+                    allowed = min(allowed, max(-(-quota // period), 1))
+    return allowed
 
 
 def get_threads() -> int:
@@ -98,16 +124,30 @@ def solver_pools(compiled: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def judge_pools(shapes: Iterable[tuple[int, int]]) -> Iterator[None]:
-    """Limit SciPy's own BLAS to one thread beside NumPy's while points are judged that are not large on both sides.
+    """Limit BLAS to the setting while points are judged, and SciPy's own to one thread unless all sides are large.
 
     NumPy multiplies and SciPy factorises, in turns: with two threads in each a certificate took twice as long for a
-    dense gradient of 500 x 500 and ten times as long for a completion of 400 x 300.
+    dense gradient of 500 x 500 and ten times as long for a completion of 400 x 300. Limits of the caller stay.
     """
     import scipy.linalg  # noqa: F401  its BLAS is limited below only once it is loaded
 
+    every, own = _loaded()
     large = max(min(shape) for shape in shapes) >= LARGE
-    with contextlib.nullcontext() if large else _loaded()[1].limit(limits=1):
+    with _limited(every, get_threads()), contextlib.nullcontext() if large else _limited(own, 1):
         yield
+
+
+@contextlib.contextmanager
+def _limited(controller: Any, n: int) -> Iterator[None]:
+    """Let each BLAS of a controller use at most ``n`` threads, fewer where there were fewer."""
+    before = [(library, library.num_threads) for library in controller.lib_controllers if library.user_api == "blas"]
+    try:
+        for library, threads in before:
+            library.set_num_threads(min(n, threads))
+        yield
+    finally:
+        for library, threads in before:
+            library.set_num_threads(threads)
 
 
 def _loaded() -> tuple[Any, Any]:
