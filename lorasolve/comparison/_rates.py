@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..certificates import Certificate
@@ -32,10 +34,12 @@ def rates(method: Method, ended: Result, certificate: Certificate | None) -> tup
     plain = type(method.optimizer) is GD and not method.schedules
     if not plain or problem.adapter.name != "lora" or problem.trainable is not None:
         return None
-    tail = _tail(ended.trace)
-    if tail is None or certificate is None or not certificate.is_global:
+    if certificate is None or not certificate.is_global:
         return None
     if certificate.rank_at_least != certificate.rank_at_most or not certificate.rank_at_least:
+        return None
+    tail = _tail(ended.trace)
+    if tail is None:
         return None
     shortest, longest, measured = tail
     predicted = predicted_rate(problem, ended, certificate.rank_at_least, shortest, longest)
@@ -82,12 +86,15 @@ def predicted_rate(problem: Problem, at: Result, rank: int, shortest: float, lon
 def _tail(trace: Trace) -> tuple[float, float, float] | None:
     """Return the shortest and longest step of a run, and the factor of its gradient norm a step, on average.
 
-    They are those of its second half up to where rounding may have stopped it: from there on the norm no longer falls,
-    and steps are shortened in vain.
+    They are those of its second half, once the norm has fallen through half of its decades, as a run may first have
+    stayed beside a saddle, and up to where rounding may have stopped it, from where on steps are shortened in vain.
     """
     iterations, norms, steps = (np.asarray(column) for column in (trace.iteration, trace.grad_norm, trace.step))
     end = int(np.argmax(norms <= ROUNDED * norms.min()))
-    start = int(np.searchsorted(iterations, iterations[end] / 2.0))
+    before = norms[: end + 1]
+    largest = float(before.max())
+    middle = min(math.sqrt(largest) * math.sqrt(norms[end]), largest)
+    start = max(np.searchsorted(iterations, iterations[end] / 2.0), np.flatnonzero(before >= middle)[-1])
     count = int(iterations[end] - iterations[start])
     taken = steps[start : end + 1]
     if count < FEWEST or not np.all(taken > 0.0) or not norms[end] > 0.0:

@@ -50,6 +50,17 @@ def test_the_rate_has_the_curvature_of_the_loss(rank) -> None:
     assert long.is_global and long.predicted_rate is None
 
 
+def test_a_stay_beside_the_saddle_at_zero_is_not_in_the_rates() -> None:
+    """Beside numbers of 1e8 the start is next to 0, where the norm grows for half of the run before it falls."""
+    problem = ls.Problem(Denoising(1e8 * np.diag([3.0, 0.4])), 1, 2.7e8)
+    found = ls.compare(problem, ["gd:step_size=1.5e-9"])
+    (row,), norms = found.rows, found.results[0].trace.grad_norm
+    assert max(norms[len(norms) // 2 :]) > 10.0 * norms[0]
+    # sigma = 0.3e8; 2 lam and sigma + lam - ||S|| are larger than 2 sigma.
+    assert row.predicted_rate == pytest.approx(1 - 1.5e-9 * 2 * 0.3e8, abs=1e-6)
+    assert row.measured_rate == pytest.approx(row.predicted_rate, rel=1e-3)
+
+
 @pytest.mark.parametrize("method", ["gd:step_size=0.05", "gd"])
 def test_the_rounding_errors_that_end_a_run_are_not_in_the_rates(method) -> None:
     """In float32 a fixed step goes on for hundreds of iterations that change nothing; others are shortened in vain."""
