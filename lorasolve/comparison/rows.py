@@ -69,9 +69,9 @@ class Row:
     predicted_rate, measured_rate : float or None
         Of gradient descent with constant steps ``eta``, near a certified optimum of known rank: the bound
         ``1 - eta mu`` on the factor by which a step shrinks the distance to it (proofs/local_rate), and the factor by
-        which the gradient norm shrank in a step of the second half of the run, on average, before rounding stopped it.
-        None where a premise is not known to hold: ``lam > 0``, bounds on the curvature of ``f``, ``||S||_2 < lam``,
-        ``eta <= 2/(mu + M)``.
+        which the gradient norm shrank in a step of the second half of the run, on average, between a first stay beside
+        a saddle and the end that rounding makes. None where a premise is not known to hold: ``lam > 0``, bounds on the
+        curvature of ``f``, ``||S||_2 < lam``, ``eta <= 2/(mu + M)``.
     oracle_calls, search_calls : int
         Evaluations of value and gradient in the run, as its result counts them, and in the whole search for the step.
     seconds, compile_seconds : float
@@ -160,7 +160,7 @@ def row_of(
         missing=None if optimum is None else _missing_shares(_at_frozen_weight(problem, target, ended), ended, optimum),
         gap=gap,
         level=level,
-        is_global=_all_global([None if c is None else _answer(c, of_factors, tol) for c in certificates]),
+        is_global=_all_global([_answer(c, r, of_factors, tol) for c, r in zip(certificates, ended)]),
         denied=next((c.reason for c in certificates if c is not None and c.reason.startswith(DENIED)), ""),
         rank=None if values is None else numerical_rank(values),
         sigma_r=None if values is None else float(values[problem.rank - 1]),
@@ -212,10 +212,15 @@ def _worst(certificates: list[Certificate | None]) -> tuple[float | None, str]:
     return max(c.relative_gap for c in known), str(weakest(c.level for c in known))
 
 
-def _answer(certificate: Certificate, of_factors: bool, tol: float) -> bool | None:
-    """Return what a certificate says of the update, or of its factors where ``L`` is minimised."""
-    unbalanced = of_factors and certificate.factor_gap > tol * (abs(certificate.value) or 1.0)
-    return False if unbalanced else certificate.is_global
+def _answer(certificate: Certificate | None, ended: Result, of_factors: bool, tol: float) -> bool | None:
+    """Return what a certificate says of the update, or of its factors where ``L`` is minimised.
+
+    Where ``F`` is 0 nothing but ``L`` at the start says what is small.
+    """
+    if certificate is None:
+        return None
+    unit = abs(certificate.value) or abs(ended.trace.value[0])
+    return False if of_factors and certificate.factor_gap > tol * unit else certificate.is_global
 
 
 def _all_global(answers: list[bool | None]) -> bool | None:
