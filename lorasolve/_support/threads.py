@@ -85,7 +85,7 @@ def get_threads() -> int:
 
 
 def set_threads(n: int) -> None:
-    """Use ``n`` threads in every kernel and every BLAS call of this package.
+    """Use ``n`` threads in every kernel, and in BLAS while solvers run and points are judged.
 
     Results do not depend on the setting beyond rounding (1e-10 relative in the tests).
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._support.keywords import names_keywords
+from .._support.threads import judge_pools
 from .._support.validate import Array, as_choice, as_instance, as_number, shown
 from ..low_rank import balanced, factor_svd
 from ..problem import Problem
@@ -152,7 +153,8 @@ def certify_batch(
     for indices in groups.values():
         problem = every[indices[0]]
         if problem.lam > 0.0 and max(problem.shapes[0]) <= SMALL and use_proof(problem, rigorous):
-            made |= _together(problem, {k: given[k] for k in indices}, tol, trust)
+            with judge_pools(problem.shapes):
+                made |= _together(problem, {k: given[k] for k in indices}, tol, trust)
     stacked = np.array([k in made for k in range(len(given))], bool)
     for k in np.flatnonzero(~stacked).tolist():
         made[k] = _located(k, lambda k=k: certify(every[k], given[k], tol, rigorous=rigorous, trust=trust))
