@@ -176,7 +176,7 @@ def _longest_first(of: ex.MatrixExpr) -> list[tuple[Any, ex.MatrixExpr]]:
     terms = sorted(form.terms.items(), key=lambda term: -len(term[0]))
     numbers = [coefficient.terms.get((), sympy.Integer(0)) for _, coefficient in terms]
     if any(set(coefficient.terms) != {()} for _, coefficient in terms) or not (numbers and numbers[0].is_nonzero):
-        wanted = "products of matrices with numbers in front, which is none that may be 0 in front of the longest"
+        wanted = "a sum of products of matrices with numbers in front of them, none that may be 0 before the longest"
         raise ValueError(f"of: expected {wanted}, got {form}")
     if numbers == [1]:
         return [(numbers[0], of)]

@@ -188,7 +188,7 @@ def test_what_is_inverted_may_be_a_sum(of):
     ],
 )
 def test_an_inverse_needs_a_longest_product_that_is_there(of, shown):
-    with pytest.raises(ValueError, match=re.escape(f"the longest, got {shown}")):
+    with pytest.raises(ValueError, match=re.escape(f"before the longest, got {shown}")):
         inverse(matrix("K", m, m), of)
 
 
