@@ -157,6 +157,14 @@ def test_rules_apply_inside_words_traces_and_forms():
     assert equal(H(P @ P.T @ S, G), 0, s_off)
 
 
+def test_columns_of_different_symbols_are_orthogonal():
+    frame = [P, matrix("P2", m, n), vector("p3", m)]
+    given = orthonormal(*frame)
+    for i, left in enumerate(frame):
+        for j, right in enumerate(frame):
+            assert equal(left.T @ right, eye(left.cols) if i == j else zeros(left.cols, right.cols), given)
+
+
 def test_inverse_cancels_from_both_sides():
     K = matrix("K", r, r, symmetric=True)
     rule = inverse(K, A.T @ A)
