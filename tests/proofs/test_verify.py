@@ -129,6 +129,20 @@ def test_powers_and_products_of_what_is_not_0_are_not_0_for_both_checkers(check)
     assert both_show(check) == (True, True)
 
 
+def test_a_positive_denominator_is_seen_beside_one_of_any_sign():
+    """Where all are positive they are multiplied out; here the sign is that of each term."""
+    other = A / (w * s + w * t)
+    terms = [1 / (s + t) * Square(A), Square(other)]
+    sum_ = Inequality("c", "", 0, 1 / (s + t) * square(A) + square(other), proof=terms)
+    said = json.loads(json.dumps(record("t.c", sum_, {})))
+    assert verify.shown(said) is None
+    said["proof"][0]["coefficient"] = "2/(s + t) - 1/(s + t)"
+    assert verify.shown(said) is None
+    said["proof"][0]["coefficient"] = "1/(s + t) - 2/(s + t)"
+    with pytest.raises(ValueError, match="may be negative"):
+        verify.shown(said)
+
+
 @pytest.mark.parametrize(
     ("lhs", "rhs"),
     [
