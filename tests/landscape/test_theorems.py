@@ -432,6 +432,37 @@ def test_census_finds_both_minima_of_the_two_measurements_and_only_the_global_on
     assert found.fraction("global") == {3.0: 1.0}
 
 
+def test_a_census_starts_where_its_seed_and_scales_say():
+    """Run k at scale j starts at ``scale_j`` times normal numbers of ``default_rng([seed, j, k])``, A before B."""
+    seen = []
+
+    class Watched:
+        shape, convex, lower_bound = (3, 2), True, 0.0
+
+        def value_and_grad(self, X):
+            seen.append(X.copy())
+            return 0.5 * float(np.sum((X - 1.0) ** 2)), X - 1.0
+
+    found = landscape.census(ls.Problem(Watched(), rank=1, lam=0.1), 2, scales=(0.5, 3.0), seed=7)
+    for j, scale in enumerate((0.5, 3.0)):
+        for k in range(2):
+            start = scale * np.random.default_rng([7, j, k]).standard_normal(5)
+            assert any(np.allclose(X, np.outer(start[:3], start[3:]), rtol=1e-12, atol=0.0) for X in seen)
+    # All ones, of rank one and norm sqrt 6, less lam: the one optimum, which all four runs reach.
+    (point,) = found.points
+    assert (point.kind, point.count, point.rank) == ("global", 4, 1)
+    assert point.norm == pytest.approx(math.sqrt(6.0) - 0.1, rel=1e-6)
+    assert repr(found).startswith("Census(4 runs, 1 distinct points: 4 global")
+
+
+@pytest.mark.parametrize("unit", [1e-8, 1e8])
+def test_ends_beside_zero_are_one_point_of_a_census_in_any_units(unit):
+    problem = ls.Problem(ls.objectives.Denoising(unit * np.diag([3.0, 2.0])), 2, 3.5 * unit)
+    found = landscape.census(problem, 4, scales=(math.sqrt(unit),), stop=ls.StoppingRule(grad_tol=1e-8))
+    (point,) = found.points
+    assert (point.kind, point.count) == ("global", 4) and point.norm < 1e-6 * unit
+
+
 def separable(kappas, lam=0.1):
     parts = [landscape.instances.sharp(2, 1, 4, 3, kappa, lam) for kappa in kappas]
     return parts, ls.MultiProblem(Separable(parts), ranks=2, lam=lam)
