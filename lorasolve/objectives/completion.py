@@ -239,7 +239,7 @@ class MatrixCompletion(Objective):
     def factor_hvp(self, A: Array, B: Array, U: Array, V: Array) -> tuple[Array, Array]:
         """Return ``H B + G V`` and ``H^T A + G^T U`` with ``H = mask o (U B^T + A V^T)``."""
         G = self.sparse(self.at_entries(A, B) - self.values)
-        H = self.sparse(self.at_entries(U, B) + self.at_entries(A, V))
+        H = self.sparse(self.at_entries(np.hstack([U, A]), np.hstack([B, V])))
         return H.matmat(B) + G.matmat(V), H.rmatmat(A) + G.rmatmat(U)
 
     def factor_diagonal(self, A: Array, B: Array) -> tuple[Array, Array]:
