@@ -118,7 +118,7 @@ def solver_pools(compiled: bool) -> Iterator[None]:
     fine-tuning were ten times slower. So a BLAS of SciPy's own, of which solvers ask little, keeps to one thread beside
     NumPy's: with two in each, L-BFGS on a Huber loss of 600 x 500 took three times as long.
     """
-    with blas_threads(1 if compiled else get_threads()), _loaded()[1].limit(limits=1):
+    with blas_threads(1 if compiled else get_threads()), _limited(_loaded()[1], 1):
         yield
 
 
