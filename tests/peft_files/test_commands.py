@@ -1,6 +1,7 @@
 """The commands on adapters: exit codes, documents, and what is loaded on the way."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -114,7 +115,14 @@ def test_no_heavy_library_is_loaded(folders):
 def test_truncate_and_interfere(folders, capsys):
     out = str(folders / "short")
     assert main(["truncate", str(folders / "full"), "--rank", "2", "--out", out, "--layers", "1"]) == 0
-    assert "12 layers, rank 4 -> 2" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "12 layers, rank 4 -> 2" in told
+    # A file of tensors is the length of its header in eight bytes, the header, and the tensors.
+    files = [(folders / name / "adapter_model.safetensors").read_bytes() for name in ("full", "short")]
+    sizes = [len(file) - 8 - int.from_bytes(file[:8], "little") for file in files]
+    assert sizes[0] == 2 * sizes[1]
+    found = re.search(r"(\S+) MB -> (\S+) MB of tensors", told)
+    assert [float(text) for text in found.groups()] == pytest.approx([size / 1e6 for size in sizes], rel=5e-3, abs=0.0)
     assert main(["truncate", str(folders / "full"), "--rank", "2", "--out", out]) == 2
     assert "not an empty folder" in capsys.readouterr().err
     assert main(["interfere", str(folders / "full"), out, "--json"]) == 0
