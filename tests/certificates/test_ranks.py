@@ -1,6 +1,7 @@
 """Bounds on the rank of the optimum, against optima whose rank is known."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -294,6 +295,23 @@ def test_singular_values_of_a_product_are_bounded_from_below(seed):
             assert (least[: true.size] <= true * (1 + 1e-13) + 1e-12).all()
             if K == size == 0.0:
                 assert least[0] >= true[0] * (1 - 1e-12)
+
+
+def test_columns_that_look_orthonormal_are_not_taken_for_it():
+    """Squared lengths that round to 1, each off by nearly a unit roundoff: ``||P^T P - I||_F`` is that of fractions."""
+    rng = np.random.default_rng(0)
+    k, columns, squares = 16, [], []
+    while len(columns) < k:
+        x = rng.uniform(0.6, 0.7)
+        y = math.sqrt(1.0 - x * x)
+        off = Fraction(x) ** 2 + Fraction(y) ** 2 - 1
+        if x * x + y * y == 1.0 and off > Fraction(7, 10) / 2**53:
+            columns.append((x, y))
+            squares.append(off**2)
+    P = np.zeros((2 * k, k))
+    for i, column in enumerate(columns):
+        P[2 * i : 2 * i + 2, i] = column
+    assert sum(squares) <= Fraction(ranks._defect(P)) ** 2
 
 
 def test_an_attribute_of_a_loss_that_states_no_fact_bounds_no_rank():
