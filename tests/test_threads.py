@@ -217,3 +217,17 @@ def test_threads_of_blas_while_points_are_judged(monkeypatch, given, setting, nu
             assert now() == given
             # A verdict may solve on the way, in a compiled loop that keeps BLAS to one thread.
             assert (numpy_may, 1) in seen and {*seen} <= {(numpy_may, 1), (1, 1)}
+
+
+def test_limits_that_overlap_leave_the_threads_as_they_were():
+    """As of certificates in several threads of Python: the first to begin is the first to end."""
+    every, _ = _threads._loaded()
+    numpy_blas = next(library for library in every.lib_controllers if library.user_api == "blas")
+    with every.limit(limits=2, user_api="blas"):
+        first, second = _threads._limited(every, 1), _threads._limited(every, 1)
+        first.__enter__()
+        second.__enter__()
+        assert numpy_blas.num_threads == 1
+        first.__exit__(None, None, None)
+        second.__exit__(None, None, None)
+        assert numpy_blas.num_threads == 2

@@ -139,14 +139,19 @@ def judge_pools(shapes: Iterable[tuple[int, int]]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _limited(controller: Any, n: int) -> Iterator[None]:
-    """Let each BLAS of a controller use at most ``n`` threads, fewer where there were fewer."""
-    before = [(library, library.num_threads) for library in controller.lib_controllers if library.user_api == "blas"]
+    """Let each BLAS of a controller use at most ``n`` threads.
+
+    Who lowers the number gives it back, and nobody else: of limits that overlap in several threads of Python the last
+    to end would leave what another had lowered.
+    """
+    blas = (library for library in controller.lib_controllers if library.user_api == "blas")
+    lowered = [(library, library.num_threads) for library in blas if library.num_threads > n]
     try:
-        for library, threads in before:
-            library.set_num_threads(min(n, threads))
+        for library, _ in lowered:
+            library.set_num_threads(n)
         yield
     finally:
-        for library, threads in before:
+        for library, threads in lowered:
             library.set_num_threads(threads)
 
 
