@@ -21,7 +21,8 @@ COMPILED = 20_000
 def denoising(objective: Denoising, A: Array, B: Array) -> BallOracle:
     """``G = A B^T - M``, ``f = ||G||_F^2 / 2``."""
     G = residual(A, B.T, objective.M)
-    return BallOracle(*half_square(G), G, 0.0, "M", least_squares=True)
+    f, inner = _value_and_inner(Ball(G.mid.ravel(), G.radius), objective.M.ravel())
+    return BallOracle(*f, G, 0.0, "M", least_squares=True, inner=inner)
 
 
 def completion(objective: MatrixCompletion, A: Array, B: Array) -> BallOracle:
@@ -36,10 +37,7 @@ def rough_completion(objective: MatrixCompletion, A: Array, B: Array) -> BallOra
 
 
 def _from_residual(objective: MatrixCompletion, error: Ball) -> BallOracle:
-    """Return what follows from the residual ``e`` at the observed entries: ``f = ||e||^2 / 2``.
-
-    With the observed values ``v`` the update is ``e + v`` there, so that ``<G, X> = 2 f + <e, v>``.
-    """
+    """Return what follows from the residual ``e`` at the observed entries: ``f = ||e||^2 / 2``."""
     many = objective.nnz >= COMPILED or objective.support is not None
     rows, cols, values = objective.rows, objective.cols, objective.values
     G: Ball
@@ -48,17 +46,22 @@ def _from_residual(objective: MatrixCompletion, error: Ball) -> BallOracle:
     else:
         G = Ball(np.zeros(objective.shape), error.radius)
         G.mid[rows, cols] = error.mid
-    f, pair = half_square(error), paired(error, values)
-    inner = (2.0 * f[0] + pair[0], 2.0 * f[1] + pair[1])
+    f, inner = _value_and_inner(error, values)
     return BallOracle(
         *f,
         G,
         0.0,
         "the observed entries",
         least_squares=True,
-        inner=(math.nextafter(inner[0], -math.inf), up(inner[1])),
+        inner=inner,
         products=objective.sparse(error.mid) if many else None,
     )
+
+
+def _value_and_inner(error: Ball, values: Array) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return bounds of ``f = ||e||^2 / 2`` and of ``<G, X> = <e, e + v> = 2 f + <e, v>`` with observed values ``v``."""
+    f, pair = half_square(error), paired(error, values)
+    return f, (math.nextafter(2.0 * f[0] + pair[0], -math.inf), up(2.0 * f[1] + pair[1]))
 
 
 def huber(objective: Huber, A: Array, B: Array) -> BallOracle:

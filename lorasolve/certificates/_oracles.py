@@ -7,6 +7,7 @@ import importlib
 import math
 import pkgutil
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,9 @@ def ball_oracle(objective: Objective, A: Array, B: Array) -> BallOracle:
     if isinstance(objective, Shifted):
         # f(offset + A B^T) at the factors [offset, A], [I, B], exactly.
         offset = objective.offset.astype(np.float64, copy=False)
-        return ball_oracle(objective.objective, np.hstack([offset, A]), np.hstack([np.eye(len(B)), B]))
+        whole = ball_oracle(objective.objective, np.hstack([offset, A]), np.hstack([np.eye(len(B)), B]))
+        # Its inner product is that of the gradient with offset + X.
+        return replace(whole, inner=None)
     own = _own(objective)
     if own is not None:
         return _checked(own(A, B, balls), objective)
@@ -81,6 +84,12 @@ def _checked(answer: Any, objective: Objective) -> BallOracle:
         # Bounds of f that are no number say nothing, as infinite ones do.
         if not isinstance(number, (int, float, np.number)) or (name.startswith("lower") and math.isnan(number)):
             raise TypeError(f"{where}: {name}: expected a number, got {shown(number)}")
+    if answer.inner is not None and not (
+        isinstance(answer.inner, tuple)
+        and len(answer.inner) == 2
+        and all(isinstance(number, (int, float, np.number)) for number in answer.inner)
+    ):
+        raise TypeError(f"{where}: inner: expected two numbers or None, got {shown(answer.inner)}")
     return answer
 
 

@@ -164,7 +164,7 @@ def prove(problem: Problem, point: Any, trust: Trust = "lapack", seen: Seen | No
         lam, nuclear = weight(problem), nuclear_norm(A, B)
 
         def proof_from(oracle: BallOracle) -> Proof:
-            inner = (oracle.inner or inner_product(oracle.gradient, A, B, nuclear[1]))[1]
+            inner = 0.0 if nuclear[1] == 0.0 else (oracle.inner or inner_product(oracle.gradient, A, B, nuclear[1]))[1]
             gram = Gram(oracle.core, trust, oracle.products)
             apart = None
             if seen is None or min(problem.shape) <= SMALL:

@@ -268,7 +268,8 @@ def ntk(rng, m, n):
 
 
 def shifted(rng, m, n):
-    return Shifted((huber, denoising)[rng.integers(2)](rng, m, n), rng.standard_normal((m, n)))
+    inner = (huber, denoising, completion)[rng.integers(3)](rng, m, n)
+    return Shifted(inner, rng.standard_normal((m, n)))
 
 
 KINDS = {

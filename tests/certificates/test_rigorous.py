@@ -471,6 +471,7 @@ def test_a_user_may_supply_the_oracle():
         (lambda G, balls: balls.BallOracle(0.0, 9.0, G.T, 0.0, "X"), ValueError, r"expected shape \(3, 2\), got"),
         (lambda G, balls: balls.BallOracle((0.0, 9.0), 9.0, G, 0.0, "X"), TypeError, "low: expected a number"),
         (lambda G, balls: balls.BallOracle(0.0, 9.0, G, math.nan, "X"), TypeError, "lower_bound: expected a number"),
+        (lambda G, balls: balls.BallOracle(0.0, 9.0, G, 0.0, "X", inner=9.0), TypeError, "inner: expected two numbers"),
     ],
 )
 def test_an_oracle_that_returns_something_else_is_refused_by_name(answer, error, text):
