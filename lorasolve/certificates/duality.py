@@ -325,11 +325,22 @@ def rounding_of_outputs(loss: MultiObjective, f: float, nuclear: float) -> float
     ``X``, along which the slope is at most ``sqrt(2 beta (f - f_low))``; the curvature is that of matrices of rank one,
     which ``||X||_*`` adds up.
     """
-    facts = loss.facts
-    if facts.n_samples is None or facts.lower_bound is None or facts.rank_one_curvature is None:
+    least, curvature = loss.facts.lower_bound, _curvature_of_outputs(loss)
+    if least is None or curvature == 0.0:
         return 0.0
-    errors = allowance(loss.precision) * math.sqrt(facts.n_samples) * nuclear * math.sqrt(facts.rank_one_curvature)
-    return errors * (math.sqrt(2.0 * max(f - facts.lower_bound, 0.0)) + 0.5 * errors)
+    errors = allowance(loss.precision) * nuclear * math.sqrt(curvature)
+    return errors * (math.sqrt(2.0 * max(f - least, 0.0)) + 0.5 * errors)
+
+
+def _curvature_of_outputs(loss: MultiObjective) -> float:
+    """Return the largest curvature of the sum over the samples, 0 if not known; of a sum of losses that of a part."""
+    if loss.decoupled:
+        X = [np.zeros(shape) for shape in loss.shapes]
+        facts = [loss.block(k, X).facts for k in range(len(X))]
+    else:
+        facts = [loss.facts]
+    known = [(part.n_samples, part.rank_one_curvature) for part in facts if part.n_samples is not None]
+    return max((count * curvature for count, curvature in known if curvature is not None), default=0.0)
 
 
 def _norm_worth_knowing(

@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 import lorasolve as ls
 from lorasolve._known import Known
 from lorasolve.certificates import certify
+from lorasolve.multi import MultiProblem, Separable
 from lorasolve.objectives import (
     NTK,
     Denoising,
@@ -19,6 +20,7 @@ from lorasolve.objectives import (
     MatrixSensing,
     Softmax,
 )
+from lorasolve.problem.blocks import PlainBlocks
 
 
 def loss_of_samples(Z, Y, X):
@@ -310,12 +312,9 @@ def test_an_optimum_that_interpolates_is_not_refuted(seed):
         assert certificate.gap_at_least <= 1.01e-12 * np.linalg.norm(update, "nuc")
 
 
-@pytest.mark.parametrize("seed", range(12))
-@pytest.mark.parametrize("kind", ["dense", "sparse", "network"])
-def test_the_rounding_errors_of_outputs_that_cancel_are_in_a_certified_gap(kind, seed):
-    """X of any size is not seen by fewer measurements than entries; 0 is, and both f(0) and the f evaluated are 0."""
-    rng = np.random.default_rng(seed)
-    M, size = rng.standard_normal((6, 4, 3)), 10.0 ** (seed % 8)
+def met_at_a_large_update(kind, rng, size):
+    """Six measurements of a 4 x 3 matrix, factors of one that they do not see, of any size, and f there, exactly."""
+    M = rng.standard_normal((6, 4, 3))
     flat = M.reshape(6, 12)
     X = rng.standard_normal(12)
     P, values, Qt = np.linalg.svd(size * (X - np.linalg.pinv(flat) @ (flat @ X)).reshape(4, 3), full_matrices=False)
@@ -325,9 +324,27 @@ def test_the_rounding_errors_of_outputs_that_cancel_are_in_a_certified_gap(kind,
         "network": lambda: NTK(M[:, None], np.zeros((6, 1))),
     }[kind]()
     A, B = P * np.sqrt(values), Qt.T * np.sqrt(values)
-    found = certify(ls.Problem(loss, 3), (A, B), rigorous=False)
     update = [[sum(Fraction(a) * Fraction(b) for a, b in zip(x, y)) for y in B.tolist()] for x in A.tolist()]
     outputs = [sum(Fraction(g) * x for rows in zip(Mi, update) for g, x in zip(*rows)) for Mi in M.tolist()]
-    f = sum(output**2 for output in outputs) / 12
+    return loss, A, B, sum(output**2 for output in outputs) / 12
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("kind", ["dense", "sparse", "network"])
+def test_the_rounding_errors_of_outputs_that_cancel_are_in_a_certified_gap(kind, seed):
+    """X of any size is not seen by fewer measurements than entries; 0 is, and both f(0) and the f evaluated are 0."""
+    loss, A, B, f = met_at_a_large_update(kind, np.random.default_rng(seed), 10.0 ** (seed % 8))
+    found = certify(ls.Problem(loss, 3), (A, B), rigorous=False)
     assert found.level is Known.CERTIFIED and f <= found.gap
     assert found.parts.f_low <= f <= found.parts.f_high
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("of", [Separable, lambda parts: PlainBlocks(Separable(parts))], ids=["sum", "plain"])
+def test_those_of_a_sum_are_in_its_gap(of, seed):
+    rng, kinds = np.random.default_rng(seed), ["dense", "sparse", "network"]
+    parts = [met_at_a_large_update(kinds[(seed + k) % 3], rng, 10.0 ** ((seed + 3 * k) % 8)) for k in range(2)]
+    losses, A, B, values = zip(*parts)
+    found = certify(MultiProblem(of(losses), 3), (A, B))
+    assert found.level is Known.CERTIFIED and sum(values) <= found.gap
+    assert found.parts.f_low <= sum(values) <= found.parts.f_high
