@@ -11,6 +11,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -36,6 +37,7 @@ from ..linear_map import LinearMap
 from ..low_rank import RANK_TOL, factor_singular_values
 from ..multi import MultiProblem
 from ..objectives import POWER_STEPS, output_losses
+from ..objectives.base import Rounding, allowance
 from ..problem.blocks import Matrices, MultiObjective, OnLine, Pairs, as_finite_pairs
 from ._torch import DTYPES
 from .tangent import layer_rank
@@ -267,6 +269,28 @@ class TokenNTK(MultiObjective):
     def gradient_operators(self, factors: Pairs) -> tuple[LinearMap, ...]:
         """Return the gradient of each layer, formed: the outputs come from the factors."""
         return tuple(LinearMap.from_dense(G) for G in self.from_outputs(self._slope(self.outputs(factors))[1]))
+
+    def rounding_noise(self, factors: Pairs) -> Rounding:
+        """Return those of outputs that are sums of larger terms, as of an update that no sample sees."""
+        value, gradient = super().rounding_noise(factors)
+        sizes = np.abs(self.offset)
+        for (A, B), most in zip(factors, self._most_seen):
+            sizes += float(np.linalg.norm(A, axis=0) @ np.linalg.norm(B, axis=0)) * most
+        errors = allowance(self.dtype) * float(np.linalg.norm(sizes))
+        slope = float(np.linalg.norm(self._slope(self.outputs(factors))[1]))
+        bend = output_losses.MOST_CURVED[self.loss] / self.n_samples
+        return Rounding(value + errors * (slope + 0.5 * bend * errors), gradient)
+
+    @cached_property
+    def _most_seen(self) -> list[Array]:
+        """Bounds of ``||J_l,ik||_2`` (N, K), one array for each layer."""
+        found = []
+        for layer, (samples, starts) in zip(self.layers, self._parts):
+            seen = np.linalg.norm(layer.signals, axis=2) * np.linalg.norm(layer.inputs, axis=1)[:, None]
+            most = np.zeros_like(self.offset)
+            most[samples] = np.add.reduceat(seen, starts, axis=0)
+            found.append(most)
+        return found
 
     def in_float32(self) -> TokenNTK | None:
         """Return the loss of the tokens in float32, half the memory again: products with factors wait for memory.

@@ -20,12 +20,9 @@ from .._support.validate import (
 )
 from ._dense_measurements import DenseMeasurements
 from ._description import Description, Matrix
-from ._output_losses import LOSSES, Loss, curvature, sum_and_slope
+from ._output_losses import LOSSES, MOST_CURVED, Loss, curvature, sum_and_slope
 from ._sketch import changed_data
 from .base import Objective
-
-# The largest curvature of each loss in the outputs of a sample.
-_MOST_CURVED = {"square": 1.0, "logistic": 0.25, "softmax": 0.5}
 
 
 class NTK(Objective):
@@ -139,13 +136,13 @@ class NTK(Objective):
     @cached_property
     def smoothness(self) -> float:
         """``c ||features||_2^2 / N`` with ``c`` the largest curvature of the loss: 1, 1/4 or 1/2."""
-        return _MOST_CURVED[self.loss] * self._measurements.squared_norm() / len(self.offset)
+        return MOST_CURVED[self.loss] * self._measurements.squared_norm() / len(self.offset)
 
     @cached_property
     def rank_one_smoothness(self) -> float | None:
         """``c`` times a bound of ``sum_ik (u^T G_ik v)^2 / N`` for unit ``u``, ``v``, from matrices of m or n rows."""
         found = self._measurements.rank_one_squared_norm()
-        return None if found is None else _MOST_CURVED[self.loss] * found / len(self.offset)
+        return None if found is None else MOST_CURVED[self.loss] * found / len(self.offset)
 
     @cached_property
     def _measurements(self) -> DenseMeasurements:

@@ -547,3 +547,28 @@ def test_bad_tokens_are_refused():
         tangent_certificate(1.0, [], [(np.eye(2), np.eye(2))], 0.1)
     with pytest.raises(ValueError, match="non-finite"):
         tangent_certificate(1.0, [np.full((2, 2), np.nan)], [(np.eye(2), np.eye(2))], 0.1)
+
+
+def exact_inner(x, y):
+    return sum(Fraction(a) * Fraction(b) for a, b in zip(x.tolist(), y.tolist()))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_rounding_errors_of_outputs_that_cancel_are_in_the_gap(seed):
+    """Two layers of which no sample sees the updates, of any size: f is 0 at 0, and about that as evaluated."""
+    rng, zeros = np.random.default_rng(seed), np.zeros((6, 1))
+    layers = [LayerTokens(rng.standard_normal((6, 1, 4)), rng.standard_normal((6, 3)), np.arange(6)) for _ in range(2)]
+    J = np.hstack([np.einsum("tm,tn->tmn", layer.signals[:, 0], layer.inputs).reshape(6, 12) for layer in layers])
+    X = rng.standard_normal(24)
+    X = 10.0 ** (seed % 8) * (X - np.linalg.pinv(J) @ (J @ X)).reshape(2, 4, 3)
+    svds = [np.linalg.svd(x, full_matrices=False) for x in X]
+    A, B = [P * np.sqrt(values) for P, values, _ in svds], [Qt.T * np.sqrt(values) for _, values, Qt in svds]
+    outputs = [Fraction(0)] * 6
+    for layer, a, b in zip(layers, A, B):
+        for i, (d, h) in enumerate(zip(layer.signals[:, 0], layer.inputs)):
+            sides = zip(a.T, b.T)
+            outputs[i] += sum(exact_inner(d, left) * exact_inner(h, right) for left, right in sides)
+    f = sum(output**2 for output in outputs) / 12
+    found = ls.certify(ls.multi.MultiProblem(TokenNTK(layers, zeros, zeros, "square"), 3), (A, B))
+    assert found.level is Known.CERTIFIED and f <= found.gap
+    assert found.parts.f_low <= f <= found.parts.f_high
