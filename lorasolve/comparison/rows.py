@@ -23,9 +23,6 @@ from ._rates import rates
 from .targets import Target, target_of
 from .tuning import Chosen
 
-# A decrease from f(0) that is a smaller part of the optimum is rounding.
-_ROUNDING = 1e-12
-
 
 @dataclass(frozen=True)
 class Row:
@@ -49,7 +46,7 @@ class Row:
     missing : list of float or None
         Per start, the share of the decrease from the frozen weight, where ``L`` is ``f(0)`` but for the penalty of what
         was merged, to ``reference`` that is missing: 0 at the optimum, 1 at the frozen weight, infinite for a diverged
-        run. Where the frozen weight is the optimum, what is missing relative to ``reference``.
+        run. Where the frozen weight is within ``tol`` of the optimum, what is missing relative to ``reference``.
     gap : float or None
         Bound on ``(F(X) - min F) / |F(X)|`` for the problem's own ``F``, without decay relative to ``|f(0)|`` where
         that is larger: the largest of all starts, None where one has none.
@@ -157,7 +154,7 @@ def row_of(
         objective=shown.fun,
         reference=optimum,
         suboptimality=None if optimum is None or not finite else (shown.fun - optimum) / (abs(optimum) or 1.0),
-        missing=None if optimum is None else _missing_shares(_at_frozen_weight(problem, target, ended), ended, optimum),
+        missing=None if optimum is None else _missing(_at_frozen_weight(problem, target, ended), ended, optimum, tol),
         gap=gap,
         level=level,
         is_global=_all_global([_answer(c, r, of_factors, tol) for c, r in zip(certificates, ended)]),
@@ -237,8 +234,8 @@ def _at_frozen_weight(problem: Problem, target: Target, ended: list[Result]) -> 
     return problem.value_at_zero + target.weight * float(np.linalg.svd(merged, compute_uv=False).sum())
 
 
-def _missing_shares(at_frozen_weight: float, ended: list[Result], optimum: float) -> list[float]:
+def _missing(at_frozen_weight: float, ended: list[Result], optimum: float, tol: float) -> list[float]:
     decrease = at_frozen_weight - optimum
-    # Where the optimum is X = 0 there is none, but for rounding.
-    unit = decrease if decrease > _ROUNDING * abs(optimum) else abs(optimum) or 1.0
+    # Where X = 0 counts as the optimum too, shares of what is left are mostly rounding.
+    unit = decrease if decrease > tol * abs(optimum) else abs(optimum) or 1.0
     return [(objective_of(result) - optimum) / unit for result in ended]

@@ -74,6 +74,20 @@ def test_where_the_frozen_weight_is_the_optimum_what_is_missing_is_a_share_of_it
     assert row.missing[0] > 0.01
 
 
+def test_where_the_frozen_weight_counts_as_the_optimum_no_share_of_rounding_errors_is_missing() -> None:
+    """What a certified run misses is within the tolerance then, where the frozen weight meets the data to rounding and
+    where lam is just below what makes it the optimum: a share of 1 had been."""
+    rng = np.random.default_rng(0)
+    Z, W0 = rng.standard_normal((5, 30)), rng.standard_normal((6, 5))
+    met = ls.Problem(ls.objectives.LinearFineTuning(W0, Z, W0 @ Z), 2, 0.1)
+    sensing = ls.objectives.MatrixSensing(rng.standard_normal((40, 6, 5)), rng.standard_normal(40))
+    near = ls.Problem(sensing, 2)
+    near = near.replace(lam=(1.0 - 1e-4) * near.critical_lam())
+    for problem in (met, near):
+        rows = ls.compare(problem, ["gd", "lbfgs"]).rows
+        assert all(row.is_global and abs(row.missing[0]) <= 1e-6 for row in rows)
+
+
 @pytest.mark.parametrize("method", ["gd", "adam"])
 @pytest.mark.parametrize("lam", [1e-9, 0.01, 1e60])
 def test_the_update_of_the_optimum_in_unbalanced_factors_is_not_at_the_optimum_of_the_factors(lam, method) -> None:
