@@ -12,13 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from .._support.validate import Array, shown
+from .._support.validate import Array, as_number, shown
 from ..objectives import DenseReference, UserObjective
 from ..objectives.base import Objective, Shifted
 from . import balls
-from .balls import Ball, BallOracle
+from ._rounding import frobenius, mul_up, sqrt_up
+from .balls import Ball, BallOracle, SparseBall
 
 Oracle = Callable[[Any, Array, Array], BallOracle]
+
+LEAST = "lower_bound: None where nothing is known"
 
 
 def is_convex(objective: Objective) -> bool:
@@ -60,12 +63,24 @@ def ball_oracle(objective: Objective, A: Array, B: Array) -> BallOracle:
         # f(offset + A B^T) at the factors [offset, A], [I, B], exactly.
         offset = objective.offset.astype(np.float64, copy=False)
         whole = ball_oracle(objective.objective, np.hstack([offset, A]), np.hstack([np.eye(len(B)), B]))
-        # Its inner product is that of the gradient with offset + X.
-        return replace(whole, inner=None)
+        return _at_offset(whole, offset)
     own = _own(objective)
     if own is not None:
         return _checked(own(A, B, balls), objective)
     return _of_classes()[type(objective)](objective, A, B)
+
+
+def _at_offset(whole: BallOracle, offset: Array) -> BallOracle:
+    """Return what is stated at ``offset + X`` as statements about ``X``.
+
+    ``lower_bound - slope ||offset + Y||_*`` is at least the same of ``Y`` less ``slope ||offset||_*``, and so much may
+    ``<E, offset>`` take off the lower bound of least squares. The inner product is one with ``offset + X``.
+    """
+    least = whole.lower_bound
+    if least is not None and whole.lower_slope > 0.0:
+        lost = mul_up(whole.lower_slope, sqrt_up(float(min(offset.shape))), frobenius(offset))
+        least = math.nextafter(least - lost, -math.inf) if lost < math.inf else None
+    return replace(whole, lower_bound=least, inner=None)
 
 
 def _checked(answer: Any, objective: Objective) -> BallOracle:
@@ -77,20 +92,35 @@ def _checked(answer: Any, objective: Objective) -> BallOracle:
         raise TypeError(f"{where}: gradient: expected a balls.Ball, got {shown(answer.gradient)}")
     if answer.gradient.shape != objective.shape:
         raise ValueError(f"{where}: gradient: expected shape {objective.shape}, got {answer.gradient.shape}")
-    for name in ("low", "high", "lower_slope", "lower_bound"):
-        number = getattr(answer, name)
-        if name == "lower_bound" and number is None:
-            continue
-        # Bounds of f that are no number say nothing, as infinite ones do.
-        if not isinstance(number, (int, float, np.number)) or (name.startswith("lower") and math.isnan(number)):
-            raise TypeError(f"{where}: {name}: expected a number, got {shown(number)}")
-    if answer.inner is not None and not (
-        isinstance(answer.inner, tuple)
-        and len(answer.inner) == 2
-        and all(isinstance(number, (int, float, np.number)) for number in answer.inner)
-    ):
-        raise TypeError(f"{where}: inner: expected two numbers or None, got {shown(answer.inner)}")
-    return answer
+    numbers = answer.gradient.numbers.data if isinstance(answer.gradient, SparseBall) else answer.gradient.mid
+    if numbers.dtype != np.float64:
+        raise TypeError(f"{where}: gradient: expected a ball around a float64 array, got {numbers.dtype}")
+    least, slope, inner = answer.lower_bound, answer.lower_slope, answer.inner
+    if inner is not None and not (isinstance(inner, tuple) and len(inner) == 2):
+        raise TypeError(f"{where}: inner: expected two numbers or None, got {shown(inner)}")
+    # Bounds of f and of the inner product that are no number say nothing, as infinite ones do.
+    return replace(
+        answer,
+        low=_binary64(answer.low, f"{where}: low"),
+        high=_binary64(answer.high, f"{where}: high"),
+        lower_slope=as_number(_binary64(slope, f"{where}: lower_slope"), f"{where}: lower_slope", 0.0),
+        lower_bound=None if least is None else as_number(_binary64(least, f"{where}: {LEAST}"), f"{where}: {LEAST}"),
+        inner=None
+        if inner is None
+        else (_binary64(inner[0], f"{where}: inner"), _binary64(inner[1], f"{where}: inner")),
+    )
+
+
+def _binary64(number: Any, argument: str) -> float:
+    """Return a number as the float that it is, or refuse what is none: a bound may not be rounded."""
+    if not isinstance(number, (int, float, np.floating, np.integer)):
+        raise TypeError(f"{argument}: expected a number, got {shown(number)}")
+    try:
+        if float(number) == number or math.isnan(number):
+            return float(number)
+    except OverflowError:
+        pass
+    raise ValueError(f"{argument}: expected a number of float64, got {shown(number)}")
 
 
 def rough_oracle(objective: Objective, A: Array, B: Array) -> BallOracle | None:

@@ -73,7 +73,7 @@ def exact_loss(objective, X, shift=0.0):
     """Return ``f(X)`` and its gradient for an array of fractions ``X``; ``shift`` is added to the diagonal of ``S``."""
     Q = rational
     if isinstance(objective, Shifted):
-        return exact_loss(objective.objective, X + Q(objective.offset))
+        return exact_loss(objective.objective, X + Q(objective.offset), shift)
     if isinstance(objective, Denoising):
         G = X - Q(objective.M)
         return dot(G, G) / 2, G
@@ -268,7 +268,7 @@ def ntk(rng, m, n):
 
 
 def shifted(rng, m, n):
-    inner = (huber, denoising, completion)[rng.integers(3)](rng, m, n)
+    inner = (huber, denoising, completion, gram)[rng.integers(4)](rng, m, n)
     return Shifted(inner, rng.standard_normal((m, n)))
 
 

@@ -52,7 +52,7 @@ def exact_update(exact, problem, point):
 
 def shift_of(problem):
     """What a bound for given Gram matrices adds to their diagonal."""
-    objective = problem.objective
+    objective = getattr(problem.objective, "objective", problem.objective)
     given = isinstance(objective, LinearFineTuning) and objective._samples is None
     return (_oracle_linear._shift(objective.S) or 0.0) if given else 0.0
 
@@ -462,6 +462,26 @@ def test_a_user_may_supply_the_oracle():
     assert nothing.gap == math.inf and "Plain states no ball_oracle" in nothing.formula
 
 
+def test_what_a_user_states_about_the_whole_weight_is_moved_with_a_merged_update():
+    E = np.diag([0.3, 0.0, 0.0])[:, :2]
+
+    class Tilted(Plain):
+        def value_and_grad(self, X):
+            return float(np.vdot(E, X)), E.copy()
+
+        def ball_oracle(self, A, B, balls):
+            inner = balls.inner_product(balls.as_ball(E), A, B, 100.0)
+            return balls.BallOracle(*inner, balls.as_ball(E), 0.0, "E", lower_slope=0.3, inner=inner)
+
+    # F(X) = <E, -10 e e^T + X> + ||X||_*/2 is smallest at X = 0, where it is -3.
+    problem = ls.Problem(Tilted(), 1, 0.5)
+    problem = problem.replace(objective=problem.objective.merged(-10.0 * np.eye(3, 2) * [1.0, 0.0]))
+    for size in (0.5, 3.8, 6.0):
+        point = np.array([[size], [0.0], [0.0]]), np.array([[1.0], [0.0]])
+        bound = rigorous_bound(problem, point)
+        assert bound.value == pytest.approx(-3.0 + 0.8 * size) and bound.gap >= 0.8 * size * (1.0 - 1e-14)
+
+
 @pytest.mark.parametrize(
     ("answer", "error", "text"),
     [
@@ -470,8 +490,14 @@ def test_a_user_may_supply_the_oracle():
         (lambda G, balls: balls.BallOracle(0.0, 9.0, G.mid, 0.0, "X"), TypeError, "gradient: expected a balls.Ball"),
         (lambda G, balls: balls.BallOracle(0.0, 9.0, G.T, 0.0, "X"), ValueError, r"expected shape \(3, 2\), got"),
         (lambda G, balls: balls.BallOracle((0.0, 9.0), 9.0, G, 0.0, "X"), TypeError, "low: expected a number"),
-        (lambda G, balls: balls.BallOracle(0.0, 9.0, G, math.nan, "X"), TypeError, "lower_bound: expected a number"),
-        (lambda G, balls: balls.BallOracle(0.0, 9.0, G, 0.0, "X", inner=9.0), TypeError, "inner: expected two numbers"),
+        (lambda G, balls: balls.BallOracle(0.0, 9.0, G, math.nan, "X"), ValueError, "lower_bound: .*a finite number"),
+        (lambda G, balls: balls.BallOracle(0.0, 9.0, G, -math.inf, "X"), ValueError, "lower_bound: None where nothing"),
+        (lambda G, balls: balls.BallOracle(0.0, 9.0, G, 0.0, "X", lower_slope=-1), ValueError, "lower_slope: .* -1"),
+        (lambda G, balls: balls.BallOracle(0.0, 9.0, G, 2**53 + 1, "X"), ValueError, "lower_bound: .*of float64"),
+        (lambda G, balls: balls.BallOracle(0.0, 10**400, G, 0.0, "X"), ValueError, "high: .* of float64"),
+        (lambda G, balls: balls.BallOracle(0.0, 9.0, balls.Ball(G.mid.astype("f4")), 0.0, "X"), TypeError, "float32"),
+        (lambda G, balls: balls.BallOracle(0.0, 9.0, G, 0.0, "X", inner=("0", 9.0)), TypeError, "inner: .*a number"),
+        (lambda G, balls: balls.BallOracle(0.0, 9.0, G, 0.0, "X", inner=9.0), TypeError, "inner: .*two numbers"),
     ],
 )
 def test_an_oracle_that_returns_something_else_is_refused_by_name(answer, error, text):
