@@ -108,11 +108,18 @@ class OptimizerAttack(Attack):
 
     def target(self) -> str:
         """Return the method as text, after a look whether it makes sense."""
-        return str(Method.parse(self.subject))
+        return str(self.method)
+
+    @property
+    def method(self) -> Method:
+        """The method that the subject stands for."""
+        if not self.subject:
+            raise ValueError("target: expected optimizer:METHOD, got no method")
+        return Method.parse(self.subject)
 
     def families(self) -> tuple[Family, ...]:
         """Return the families for a chain of blocks, or for a method that minimises L itself."""
-        method = Method.parse(self.subject)
+        method = self.method
         if any(schedule.has_stages for schedule in method.schedules):
             return (Family("chain", draw_chain, judge_chain, MATRICES, least={"rank": 1, "seed": 0}),)
         families = [
@@ -126,7 +133,7 @@ class OptimizerAttack(Attack):
 
     def stated(self, claim: str) -> str:
         """Return which class attribute says that the claim is not kept, if one does."""
-        optimizer = Method.parse(self.subject).optimizer
+        optimizer = self.method.optimizer
         if claim in (STAYS, SETTLES, FALLS) and optimizer.own_aim:
             return f"it minimises {optimizer.own_aim}"
         if claim == STAYS and not optimizer.keeps_stationary_points:

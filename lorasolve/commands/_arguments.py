@@ -34,6 +34,13 @@ def as_options(**named: str) -> Iterator[None]:
         raise
 
 
+def as_file(text: str) -> str:
+    """Return a path from the command line; of an empty one, as of a variable that is not set, argparse names it."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path, got ''")
+    return text
+
+
 def add_problem_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what names a problem: the data, the objective, rank, weight decay, adapter."""
     add_data_arguments(parser).add_argument(
@@ -184,7 +191,9 @@ def task_from(args: argparse.Namespace) -> Task:
     if given and pathlib.Path(path).suffix.lower() == ".npz":
         hint = "; its keys ending in '_test' hold data out" if args.test_fraction else ""
         raise ValueError(f"{given}: expected with a ratings file only, which {path} is not{hint}")
-    with as_options(name="--objective", test_fraction="--test-fraction", seed="--split-seed", **FORMAT):
+    with as_options(
+        name="--objective", path="--objective", test_fraction="--test-fraction", seed="--split-seed", **FORMAT
+    ):
         task = read_task(
             name,
             path,

@@ -115,6 +115,8 @@ def _document(path: str) -> dict[str, Any]:
             return tomllib.loads(text)
         except RecursionError:
             raise ValueError("brackets are nested too deeply") from None
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f"is no TOML: {error}") from error
 
 
 def sources(path: str) -> list[pathlib.Path]:

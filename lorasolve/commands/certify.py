@@ -8,7 +8,7 @@ from typing import Any
 
 from ..io import envelope, is_result, load_result, read_arrays
 from ..problem import Problem
-from ._arguments import FORMAT, add_answer_arguments, add_data_arguments, as_options, problem_from, task_from
+from ._arguments import FORMAT, add_answer_arguments, add_data_arguments, as_file, as_options, problem_from, task_from
 from ._output import certificate_text, certified, emit, keep_inputs, problem_line, remark
 from .base import Command
 
@@ -23,6 +23,7 @@ class CertifyCommand(Command):
         """Declare the arguments."""
         parser.add_argument(
             "file",
+            type=as_file,
             help="an .npz archive with the update X (m, n), or with factors A (m, k), B (n, k) of X = A B^T, or a "
             "result saved by 'lorasolve solve --out', which holds its problem",
         )
@@ -42,7 +43,8 @@ class CertifyCommand(Command):
 
         keep_inputs([args.file, *([] if args.objective is None else args.objective[1:])], {"--write": args.write})
         title, problem, point = _problem_and_point(args)
-        with as_options(tol="--tol"):
+        factors = {f"point.{name}": f"{args.file}: {name}" for name in "AB"}
+        with as_options(tol="--tol", point=args.file, **factors):
             certificate = certify(problem, point, tol=args.tol)
         document: dict[str, Any] = {
             "task": title,
@@ -88,7 +90,9 @@ def _problem_and_point(args: argparse.Namespace) -> tuple[str, Problem, Any]:
         point = Product(arrays["A"], arrays["B"])
         shape = point.A.shape[:1] + point.B.shape[:1]
     else:
-        raise ValueError(f"{args.file}: expected the array X, or A and B; keys: {', '.join(arrays) or 'none'}")
+        raise ValueError(
+            f"{args.file}: expected the array X, or A and B, and no others; keys: {', '.join(arrays) or 'none'}"
+        )
     problem = problem_from(args, task)
     if args.objective is None and shape != problem.shape:
         raise ValueError(

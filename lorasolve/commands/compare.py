@@ -92,7 +92,8 @@ class CompareCommand(Command):
         report, figure = outputs(args, ".json", picture_suffix(args.out))
         task = task_from(args)
         problem = problem_from(args, task)
-        with as_options(budget="--budget", backend="--backend", n_jobs="--jobs", store="--store", seeds="--seed"):
+        options = {"methods": "--methods", "budget": "--budget", "backend": "--backend", "n_jobs": "--jobs"}
+        with as_options(store="--store", seeds="--seed", **options):
             comparison = compare(
                 problem,
                 methods,

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._means import MEANS
 from ..io import Ratings, envelope, label_places
-from ._arguments import FORMAT, add_answer_arguments, add_format_arguments, as_options, ratings_from
+from ._arguments import FORMAT, add_answer_arguments, add_format_arguments, as_file, as_options, ratings_from
 from ._output import certificate_text, certified, emit, keep_inputs, named_file, refuse_inputs, remark, without_suffix
 from ._predictions import remark_exchanged, remark_otherwise_written
 from .base import Command, ExitCode
@@ -28,7 +28,7 @@ class CompleteCommand(Command):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
-        parser.add_argument("file", help="ratings: .csv, .tsv, .data, .inter or .mtx")
+        parser.add_argument("file", type=as_file, help="ratings: .csv, .tsv, .data, .inter or .mtx")
         parser.add_argument("--lam", type=float, help="weight of the nuclear norm (default: a tenth of the critical)")
         parser.add_argument("--folds", type=int, metavar="K", help="choose lam by cross-validation with K parts")
         parser.add_argument(
@@ -39,10 +39,15 @@ class CompleteCommand(Command):
             help="what --folds or --held-out choose from (default: 20 below the critical, until the error has risen)",
         )
         parser.add_argument(
-            "--held-out", metavar="FILE", help="choose lam by the error on these ratings, such as later ones"
+            "--held-out",
+            type=as_file,
+            metavar="FILE",
+            help="choose lam by the error on these ratings, such as later ones",
         )
         parser.add_argument("--means", choices=MEANS, default="global", help="means taken off first (default global)")
-        parser.add_argument("--test", metavar="FILE", help="ratings that are not fitted, to tell the error on them")
+        parser.add_argument(
+            "--test", type=as_file, metavar="FILE", help="ratings that are not fitted, to tell the error on them"
+        )
         parser.add_argument("--clip", type=float, nargs=2, metavar=("LOW", "HIGH"), help="range of predictions")
         parser.add_argument("--tol", type=float, default=1e-4, help="certified relative gap (default 1e-4)")
         add_format_arguments(parser.add_argument_group("format of the files"))
@@ -170,6 +175,7 @@ def _fit(
     settings: dict[str, Any] = {"means": args.means, "clip": clip, "tol": args.tol, "progress": not args.quiet}
     places = {f"held_out.{which}_labels": "--held-out" for which in ("row", "col")}
     options = {name: f"--{name}" for name in ("lam", "lams", "folds", "clip", "tol")}
+    options |= {"clip[0]": "--clip", "clip[1]": "--clip"}
     with as_options(held_out="--held-out", **options, **places):
         if held_out is not None:
             found = choose_completion(ratings, args.lams or 20, held_out=held_out, **settings)

@@ -13,7 +13,7 @@ from ..peft_files.diagnosis import FACTORS, FINDINGS, Diagnosis, diagnose
 from ..peft_files.folder import inside
 from ..peft_files.page import diagnosis_page
 from ..peft_files.text import SORT_KEYS, diagnosis_text
-from ._arguments import add_json_argument, add_layers_argument, as_options, layers_from
+from ._arguments import add_json_argument, add_layers_argument, as_file, as_options, layers_from
 from ._output import emit, emphasis, keep_inputs
 from .base import Command, ExitCode
 
@@ -31,11 +31,13 @@ class DiagnoseCommand(Command):
         """Declare the arguments."""
         parser.add_argument(
             "adapter",
+            type=as_file,
             help="a folder with adapter_config.json and adapter_model.safetensors (a trainer's checkpoint is one) or "
             "mlx_lm's adapters.safetensors, or a .safetensors file of kohya or diffusers",
         )
         parser.add_argument(
             "--base",
+            type=as_file,
             metavar="PATH",
             help="frozen weights: a safetensors file, or a folder with model.safetensors or its index",
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .._support.validate import Array
 from ..io import UNNAMED, Pairs, read_pairs
-from ._arguments import FORMAT, add_format_arguments, add_json_argument, as_options, format_from
+from ._arguments import FORMAT, add_format_arguments, add_json_argument, as_file, as_options, format_from
 from ._output import remark
 from ._predictions import check_out, remark_exchanged, remark_otherwise_written, tell
 from .base import Command, ExitCode
@@ -25,8 +25,8 @@ class PredictCommand(Command):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
-        parser.add_argument("model", help="a model that 'lorasolve complete --out' wrote")
-        parser.add_argument("pairs", help="row label, column label per line (.csv, .tsv, .data, .inter)")
+        parser.add_argument("model", type=as_file, help="a model that 'lorasolve complete --out' wrote")
+        parser.add_argument("pairs", type=as_file, help="row label, column label per line (.csv, .tsv, .data, .inter)")
         add_format_arguments(parser, ("ROW", "COLUMN"))
         parser.add_argument("--out", metavar="FILE", help="write a .csv here instead of to stdout")
         add_json_argument(parser, "csv")
@@ -36,6 +36,8 @@ class PredictCommand(Command):
         """Read, predict, write."""
         from ..models import CompletionModel
 
+        if args.pairs.lower().endswith(".npz") and not args.model.lower().endswith(".npz"):
+            raise ValueError(f"model, pairs: expected in this order, got {args.model} {args.pairs}")
         check_out([args.model, args.pairs], args.out)
         model = CompletionModel.load(args.model)
         with as_options(**FORMAT):

@@ -209,7 +209,7 @@ def _theorem(name: str, theorems: Mapping[str, Theorem]) -> Theorem:
 
         return load(Path(name))
     if name not in theorems:
-        raise ValueError(f"NAME: unknown theorem {name!r}.{suggest(name, list(theorems))}")
+        raise ValueError(f"NAME: unknown theorem {name!r}.{suggest(name, [*theorems, 'FILE.py'])}")
     return theorems[name]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._support.validate import Array
 from ..io import Ratings
-from ._arguments import FORMAT, add_format_arguments, add_json_argument, as_options, ratings_from
+from ._arguments import FORMAT, add_format_arguments, add_json_argument, as_file, as_options, ratings_from
 from ._output import remark
 from ._predictions import check_out, remark_exchanged, remark_otherwise_written, tell
 from .base import Command, ExitCode
@@ -26,14 +26,17 @@ class RecommendCommand(Command):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
-        parser.add_argument("model", help="a model that 'lorasolve complete --out' wrote")
+        parser.add_argument("model", type=as_file, help="a model that 'lorasolve complete --out' wrote")
         parser.add_argument(
             "--rows", nargs="+", metavar="LABEL", help="rows of the data (default: all of them, or those of --new)"
         )
         parser.add_argument("--count", type=int, default=10, help="columns of each row (default 10)")
-        parser.add_argument("--without", metavar="FILE", help="ratings to leave out, such as those that were completed")
+        parser.add_argument(
+            "--without", type=as_file, metavar="FILE", help="ratings to leave out, such as those that were completed"
+        )
         parser.add_argument(
             "--new",
+            type=as_file,
             metavar="FILE",
             help="ratings of rows that are not in the data, or are known better by now: they are taken in without "
             "another fit, and what is rated there is left out",

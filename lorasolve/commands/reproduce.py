@@ -128,6 +128,7 @@ class ReproduceCommand(Command):
                 done.left_out[name] = lacks
                 text = f"{name}: left out, {lacks}"
             else:
+                require_writable(out / f"{name}.json", "--out")
                 try:
                     with as_options(n_jobs="--jobs", store="--store", backend="--backend"):
                         done.found.append(reproduce(experiment, out, args.quick, given, **workers))

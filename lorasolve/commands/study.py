@@ -19,7 +19,7 @@ from .._support.text import for_json
 from .._support.threads import get_threads, set_threads
 from ..io import envelope
 from ..status import Status
-from ._arguments import add_json_argument, add_worker_arguments, as_options
+from ._arguments import add_json_argument, add_worker_arguments, as_file, as_options
 from ._output import certificate_text, emit, keep_inputs, remark, write_and_emit
 from ._study_file import FILE_HELP, read_study, sources
 from .base import Command, ExitCode
@@ -49,7 +49,7 @@ class StudyCommand(Command):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
         parser.description = f"{parser.description}\n\n{FILE_HELP}"
-        parser.add_argument("file", nargs="?", metavar="GRID", help="the study, a .toml file")
+        parser.add_argument("file", type=as_file, nargs="?", metavar="GRID", help="the study, a .toml file")
         parser.add_argument("--store", metavar="DIR", help="where the runs are kept; the same command goes on")
         parser.add_argument("--status", metavar="DIR", help="say what a store holds, and stop")
         parser.add_argument(

@@ -8,7 +8,7 @@ from ..io import envelope
 from ..peft_files.folder import printable
 from ..peft_files.text import counted
 from ..peft_files.truncation import Truncation, truncate
-from ._arguments import add_json_argument, add_layers_argument, as_options, layers_from
+from ._arguments import add_json_argument, add_layers_argument, as_file, as_options, layers_from
 from ._output import emit
 from .base import Command, ExitCode
 
@@ -21,7 +21,9 @@ class TruncateCommand(Command):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
-        parser.add_argument("adapter", help="a folder of PEFT or mlx_lm, or a .safetensors file of kohya or diffusers")
+        parser.add_argument(
+            "adapter", type=as_file, help="a folder of PEFT or mlx_lm, or a .safetensors file of kohya or diffusers"
+        )
         group = parser.add_mutually_exclusive_group(required=True)
         group.add_argument("--rank", type=int, metavar="R", help="the largest rank of any layer")
         group.add_argument(

@@ -6,7 +6,7 @@ import argparse
 
 from ..io import envelope, load_result
 from ..status import Status
-from ._arguments import add_json_argument, as_options
+from ._arguments import add_json_argument, as_file, as_options
 from ._output import emit, emphasis, problem_line
 from .base import Command, ExitCode, wrapped
 
@@ -24,7 +24,7 @@ class VerdictCommand(Command):
         """Declare the arguments."""
         codes = "The exit code is 0 for global, 1 for spurious, saddle or a run that diverged, 3 otherwise."
         parser.description = f"{parser.description}\n\n{wrapped(codes)}"
-        parser.add_argument("file", help="a result saved by 'lorasolve solve --out NAME' (NAME.npz)")
+        parser.add_argument("file", type=as_file, help="a result saved by 'lorasolve solve --out NAME' (NAME.npz)")
         parser.add_argument("--tol", type=float, default=1e-6, help="relative accuracy (default 1e-6)")
         parser.add_argument(
             "--search",

@@ -15,11 +15,11 @@ from .._support.validate import Array, as_array, as_instance, as_path, as_text
 from .reading import LARGEST_BYTES, readable
 
 
-def read_arrays(path: PathLike) -> dict[str, Array]:
+def read_arrays(path: PathLike, expected: str = "an .npz archive, as numpy.savez writes it") -> dict[str, Array]:
     """Return the arrays of an ``.npz`` file by name. Pickled objects are refused.
 
     Sizes are checked before anything is read: all arrays together may take 4 GiB, and each has to be as long as its
-    head says.
+    head says. Of a file that is no such archive the error says what is ``expected``.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def read_arrays(path: PathLike) -> dict[str, Array]:
             start = file.read(6)
         kind = "a single array" if start == b"\x93NUMPY" else "of another format"
         if not start.startswith(b"PK"):
-            raise ValueError(f"is {kind if start else 'empty'}; expected an .npz archive, as numpy.savez writes it")
+            raise ValueError(f"is {kind if start else 'empty'}; expected {expected}")
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
             total = sum(member.file_size for member in members)

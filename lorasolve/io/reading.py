@@ -42,26 +42,32 @@ _BROKEN = (
 def _check_file(path: PathLike) -> None:
     """Refuse what is no file, and what is larger than any that is read."""
     facts = os.stat(as_path(path, "path"))
+    if stat.S_ISDIR(facts.st_mode):
+        raise ValueError("is a folder; expected a file")
     if not stat.S_ISREG(facts.st_mode):
         raise ValueError("is not a regular file")
     if facts.st_size > LARGEST_BYTES:
         raise ValueError(f"is {facts.st_size} bytes long, and at most {LARGEST_BYTES} are read")
 
 
-def _told(content: bytes) -> str | None:
-    """Return what content is that begins as no text does, in words, or None."""
+def _told(path: PathLike, content: bytes) -> str | None:
+    """Return what a file is whose content begins as no text does, in words, or None."""
     found = next((text for start, text in _NO_TEXT.items() if content.startswith(start)), None)
+    if found is not None and pathlib.PurePath(path).suffix.lower() == ".npz":
+        found = "an .npz archive of arrays"  # which begins as any zip archive does
     return None if found is None else f"is {found}, and no text file"
 
 
 def what_else(path: PathLike) -> str | None:
-    """Return what a file is that is there and begins as no text does, in words, or None."""
+    """Return why what is there is no file of text, in words, or None."""
     try:
         _check_file(path)  # a pipe would be waited for
         with open(path, "rb") as file:
-            return _told(file.read(max(map(len, _NO_TEXT))))
-    except (OSError, ValueError):
+            return _told(path, file.read(max(map(len, _NO_TEXT))))
+    except OSError:
         return None
+    except ValueError as error:
+        return str(error)
 
 
 @contextlib.contextmanager
@@ -71,7 +77,7 @@ def readable(path: PathLike) -> Iterator[None]:
         _check_file(path)
         yield
     except UnicodeDecodeError as error:
-        found = _told(error.object)
+        found = _told(path, error.object)
         if found is not None:
             raise ValueError(f"{path}: {found}") from error
         encoding = "UTF-16" if error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "LATIN1"

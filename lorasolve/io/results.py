@@ -146,9 +146,10 @@ def load_result(path: PathLike) -> tuple[Problem, Result]:
     ValueError
         If it is not a saved result, or of a later version.
     """
-    arrays = read_arrays(path)
+    expected = "a saved result, as `lorasolve solve --out NAME` writes it"
+    arrays = read_arrays(path, expected)
     if _HEADER not in arrays:
-        raise ValueError(f"{path}: is not a saved result (no entry {_HEADER!r}; keys: {', '.join(arrays)})")
+        raise ValueError(f"{path}: holds other arrays ({', '.join(arrays) or 'none'}); expected {expected}")
     with readable(path):
         header = _read_header(arrays.pop(_HEADER))
         given = {k.removeprefix(_OBJECTIVE): arrays.pop(k) for k in list(arrays) if k.startswith(_OBJECTIVE)}

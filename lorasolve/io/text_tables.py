@@ -224,7 +224,10 @@ class Table:
         exact = [field.strip() for field in fields]
         places = tuple(self._place(name, exact, header) for name in self.form.columns)
         if len(set(places)) < len(places):
-            raise ValueError(f"columns: expected {len(places)} different columns, got {', '.join(self.form.columns)}")
+            raise ValueError(
+                f"{self.path}, line 1: expected {len(places)} different columns (columns, or --columns), got "
+                f"{', '.join(self.form.columns)}"
+            )
         return places
 
     def _refuse_a_time(self, header: list[str], fields: list[str]) -> None:
@@ -242,7 +245,9 @@ class Table:
             (name,) = _plain([given])
             places = [k for k, other in enumerate(plain) if other == name]
         if not places:
-            raise ValueError(f"{self.path}, line 1: has no column {given!r}.{suggest(given, exact)}")
+            raise ValueError(
+                f"{self.path}, line 1: has no column {given!r} (columns, or --columns).{suggest(given, exact)}"
+            )
         if len(places) > 1:
             found = ", ".join(repr(exact[k]) for k in places)
             raise ValueError(f"{self.path}, line 1: more than one column is called {given!r}: {found}")

@@ -27,6 +27,7 @@ from ..low_rank import factor_singular_values, numerical_rank
 from ._entries import as_entries, as_names, as_range, ascending
 
 _KIND = "lorasolve completion model 1"
+_EXPECTED = "a completion model, as `lorasolve complete --out NAME` writes it"
 
 
 @dataclass(frozen=True, eq=False)
@@ -320,9 +321,9 @@ class CompletionModel:
         ValueError
             If it is not such a model.
         """
-        arrays = read_arrays(path)
+        arrays = read_arrays(path, _EXPECTED)
         if str(arrays.get("kind")) != _KIND:
-            raise ValueError(f"{path}: is not a completion model; `lorasolve complete --out FILE` writes one")
+            raise ValueError(f"{path}: holds other arrays; expected {_EXPECTED}")
         try:
             return cls(
                 A=arrays["A"],

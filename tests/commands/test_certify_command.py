@@ -81,9 +81,9 @@ def test_certify_takes_factors_as_the_update_whatever_the_adapter(capsys, data) 
 @pytest.mark.parametrize(
     ("arrays", "options", "message"),
     [
-        ({"Y": np.ones((6, 5))}, [], "point.npz: expected the array X, or A and B; keys: Y"),
-        ({"X": np.ones((5, 6))}, [], "point: expected shape (6, 5), got (5, 6)"),
-        ({"A": np.ones((6, 1)), "B": np.ones((5, 2))}, [], "point.B: expected shape"),
+        ({"Y": np.ones((6, 5))}, [], "point.npz: expected the array X, or A and B, and no others; keys: Y"),
+        ({"X": np.ones((5, 6))}, [], "point.npz: expected shape (6, 5), got (5, 6)"),
+        ({"A": np.ones((6, 1)), "B": np.ones((5, 2))}, [], "point.npz: B: expected shape"),
     ],
 )
 def test_certify_says_what_it_accepts(capsys, data, arrays, options, message) -> None:

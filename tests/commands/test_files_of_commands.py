@@ -161,3 +161,66 @@ def test_a_wrong_name_is_refused_before_a_path_is_computed(capsys, monkeypatch) 
     monkeypatch.setattr("lorasolve.studies.lam_path.path", None)
     assert main(["path", "--lam", "1", "--out", "curve/"]) == 2
     assert "--out: expected the name of a file, got 'curve/'" in capsys.readouterr().err
+
+
+RATINGS = ["complete", "r.csv"]
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        # Files in the wrong order, of other commands, and folders.
+        (["predict", "r.csv", "m.npz"], "model, pairs: expected in this order, got r.csv m.npz"),
+        (["predict", "r.csv", "r.csv"], "r.csv: is of another format; expected a completion model, as `lorasolve comp"),
+        (
+            ["recommend", "m.npz"],
+            "m.npz: holds other arrays; expected a completion model, as `lorasolve complete --out",
+        ),
+        (["verdict", "r.csv"], "r.csv: is of another format; expected a saved result, as `lorasolve solve --out NAME`"),
+        (["verdict", "m.npz"], "m.npz: holds other arrays (X); expected a saved result, as `lorasolve solve --out NAM"),
+        (["complete", "m.npz"], "m.npz: is an .npz archive of arrays, and no text file"),
+        (["study", "m.npz"], "m.npz: is an .npz archive of arrays, and no text file"),
+        (["study", "r.csv"], "r.csv: is no TOML: "),
+        (["complete", "folder"], "folder: is a folder; expected a file"),
+        (["verdict", "folder"], "folder: is a folder; expected a file"),
+        (["certify", "m.npz", "--objective", "completion", "r.csv", "--lam", "1"], "m.npz: expected shape (2, 2), got"),
+        (["prove", "mine.txt"], "NAME: unknown theorem 'mine.txt'. Accepted: "),
+        (["reproduce", "lemma1", "--quick", "--out", "r.csv"], "r.csv/lemma1.json: --out: cannot be written: Not a"),
+        # What a variable of the shell that is not set leaves.
+        (["predict", "m.npz", ""], "argument pairs: expected a path, got ''"),
+        (["predict", "", "r.csv"], "argument model: expected a path, got ''"),
+        (["complete", ""], "argument file: expected a path, got ''"),
+        ([*RATINGS, "--test", ""], "argument --test: expected a path, got ''"),
+        ([*RATINGS, "--held-out", ""], "argument --held-out: expected a path, got ''"),
+        (["recommend", "m.npz", "--without", ""], "argument --without: expected a path, got ''"),
+        (["recommend", "m.npz", "--new", ""], "argument --new: expected a path, got ''"),
+        (["certify", ""], "argument file: expected a path, got ''"),
+        (["solve", "--objective", "completion", ""], "--objective: expected a path, got ''"),
+        (["verdict", ""], "argument file: expected a path, got ''"),
+        (["study", ""], "argument GRID: expected a path, got ''"),
+        (["diagnose", ""], "argument adapter: expected a path, got ''"),
+        (["diagnose", ".", "--base", ""], "argument --base: expected a path, got ''"),
+        (["truncate", "", "--rank", "1", "--out", "t"], "argument adapter: expected a path, got ''"),
+        # Options by the names that the user knows.
+        ([*RATINGS, "--columns", "u", "u", "x"], "r.csv, line 1: expected 3 different columns (columns, or --columns)"),
+        ([*RATINGS, "--columns", "u", "v", "y"], "r.csv, line 1: has no column 'y' (columns, or --columns). Accepted"),
+        ([*RATINGS, "--clip", "nan", "1"], "--clip: expected a finite number, got nan"),
+        ([*RATINGS, "--clip", "1", "nan"], "--clip: expected a finite number, got nan"),
+        (["compare", "--methods", "gd", "gd"], "--methods: expected different methods, got 'gd' twice"),
+        (["attack", "optimizer"], "TARGET: expected optimizer:METHOD, got no method"),
+    ],
+)
+def test_what_was_mistaken_for_what_is_said(capsys, command, message) -> None:
+    """One line that names the argument as it was written, or the file, and what is accepted."""
+    np.savez("m.npz", X=np.eye(3))
+    pathlib.Path("r.csv").write_text("u,v,x\na,b,1\na,c,2\nd,b,3\n")
+    pathlib.Path("folder").mkdir()
+    try:
+        code = main(command)
+    except SystemExit as stop:
+        code = stop.code
+    assert code == 2
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("lorasolve ")]
+    assert len(told) == 1
+    assert told[0].startswith(f"lorasolve {command[0]}: {message}")
+    assert command[0] != "prove" or told[0].endswith(", FILE.py.")
