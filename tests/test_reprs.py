@@ -113,7 +113,7 @@ def test_gaps_are_printed_as_bounds_wherever_they_are_quoted(monkeypatch) -> Non
         computed.append(solve_convex(*given, **named))
         return computed[-1]
 
-    monkeypatch.setattr("lorasolve.convex.solve_convex", noted)
+    monkeypatch.setattr("lorasolve.landscape.minimizer.solve_convex", noted)
     rng = np.random.default_rng(0)
     M = rng.standard_normal((6, 5))
     rows, cols = np.nonzero(rng.random(M.shape) < 0.8)

@@ -31,7 +31,7 @@ from .constants import Constants
 from .curvature import SecondOrder, second_order_at
 from .escapes import ESCAPE_TOL
 from .first_order import stationarity_at
-from .minimizer import Minimizer
+from .minimizer import Minimizer, Optima
 from .negative_curvature import LowestCurvature
 from .premises import findings, premises
 from .report import Kind, Verdict
@@ -45,7 +45,6 @@ LEAST_TOL = 1e-12
 
 
 @names_keywords
-@np.errstate(over="ignore", invalid="ignore")
 def verdict(
     problem: Problem,
     result: Result | ConvexResult | tuple[Any, Any] | Any,
@@ -136,13 +135,31 @@ def verdict(
     else:
         # Not 0: some of what is tried needs no random start, so that it would not say that nothing is.
         starts = as_integer(search, "search", 1)
+    return judged(problem, result, X_star, constants, tol, Optima(), r_star, eps, joint, starts)
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def judged(
+    problem: Problem,
+    result: Result | ConvexResult | tuple[Any, Any] | Any,
+    X_star: ArrayLike | Sequence[ArrayLike] | None,
+    constants: Constants | Sequence[Constants] | None,
+    tol: float,
+    optima: Optima,
+    r_star: int | None = None,
+    eps: float | None = None,
+    joint: bool = False,
+    starts: int = 0,
+) -> Verdict:
+    """Return the verdict on a point, of checked numbers; the optima of the problem may be those of other points."""
     point = canonical_result(problem, result)
     if problem.several and not (r_star is None and eps is None):
         raise ValueError(f"{'eps' if r_star is None else 'r_star'}: Theorem 3 {problem.one_matrix_refusal()}")
     stars = None if X_star is None else point.problem.checked_updates(X_star, "X_star")
     given = _one_each(constants, problem)
     with judge_pools(problem.shapes):
-        return _Judge(point, stars, given, joint, r_star, eps, tol, starts, problem.scale, onward(result)).judge()
+        judge = _Judge(point, stars, given, joint, r_star, eps, tol, starts, problem.scale, onward(result), optima)
+        return judge.judge()
 
 
 def _one_each(constants: Constants | Sequence[Constants] | None, problem: Problem) -> tuple[Constants, ...] | None:
@@ -171,6 +188,7 @@ class _Judge:
         starts: int,
         adapter_scale: float,
         onward: str,
+        optima: Optima,
     ) -> None:
         self.problem = problem = point.problem
         given, unknown = point.factors, None
@@ -205,7 +223,7 @@ class _Judge:
         self.second: SecondOrder | None = None
         self.contradiction: str | None = None
         self.escapes = False
-        self.star = Minimizer(point, stars, self.value, self.tolerance, self.out_of_range is None)
+        self.star = Minimizer(point, stars, self.value, self.tolerance, self.out_of_range is None, optima)
         if problem.objective.facts.convex is not True:
             self.approximate = self.convexity.approximate_point(self.first, self.star, self.tolerance)
 

@@ -10,7 +10,9 @@ import numpy as np
 from .._support.text import gap_text
 from .._support.validate import Array, as_integer
 from ..certificates.refute import better_point
+from ..convex import ConvexResult, solve_convex
 from ..low_rank import balanced, numerical_rank
+from ..problem import Problem
 from .canonical import Point
 from .theorems import Spectra
 
@@ -22,6 +24,23 @@ class _Ranks(NamedTuple):
 
     ranks: list[int]
     small: bool
+
+
+class Optima:
+    """Convex optima of one problem, each computed once: the points of a census share them."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[float, float], ConvexResult] = {}
+
+    def of(self, problem: Problem, tol: float) -> ConvexResult:
+        """Return the optimum to a relative gap; what Ctrl-C ended early is not kept."""
+        key = problem.lam, tol
+        if key in self._found:
+            return self._found[key]
+        found = solve_convex(problem, route="factored", tol=tol)
+        if not found.interrupted:
+            self._found[key] = found
+        return found
 
 
 class Minimizer:
@@ -39,6 +58,8 @@ class Minimizer:
         The difference of values that counts.
     readable : bool
         Whether values at the point can be compared with others; if not, a given ``X*`` is taken as it is.
+    optima : Optima
+        Where it is computed, if it is.
 
     Attributes
     ----------
@@ -53,9 +74,16 @@ class Minimizer:
     """
 
     def __init__(
-        self, point: Point, X: tuple[Array, ...] | None, value: float, tolerance: float, readable: bool
+        self,
+        point: Point,
+        X: tuple[Array, ...] | None,
+        value: float,
+        tolerance: float,
+        readable: bool,
+        optima: Optima,
     ) -> None:
         self.point, self.problem, self.value, self.tolerance = point, point.problem, value, tolerance
+        self.optima = optima
         self.X = X
         self.is_given = X is not None
         self.source = "given" if self.is_given else "not given"
@@ -98,9 +126,7 @@ class Minimizer:
             self._take(1e-4 * tol)
 
     def _take(self, tol: float) -> None:
-        from ..convex import solve_convex
-
-        reference = solve_convex(self.problem, route="factored", tol=tol)
+        reference = self.optima.of(self.problem, tol)
         if reference.gap <= self.tolerance:
             self.X = reference.X if self.problem.several else (reference.X,)
             self.source = f"computed ({reference.route}), certified gap {gap_text(reference.gap)}"

@@ -23,7 +23,8 @@ from ..status import Status
 from .canonical import require_trained_factors
 from .constants import Constants
 from .escapes import keeps_problem
-from .judge import verdict
+from .judge import judged
+from .minimizer import Optima
 from .report import KINDS
 
 DIVERGED = "diverged"
@@ -170,6 +171,7 @@ def census(
     counts: dict[float, dict[str, int]] = {}
     found: list[CriticalPoint] = []
     contradictions: list[str] = []
+    optima = Optima()
     for j, scale in enumerate(scales):
         kinds: Counter[str] = Counter()
         for k in range(starts):
@@ -179,12 +181,12 @@ def census(
             if run.status is Status.DIVERGED:
                 kinds[DIVERGED] += 1
                 continue
-            judged = verdict(problem, run, X_star=X_star, constants=constants, tol=tol)
-            kinds[judged.kind] += 1
-            contradictions.extend(judged.contradictions)
-            if judged.kind != "not_converged":
+            verdict = judged(problem, run, X_star, constants, tol, optima)
+            kinds[verdict.kind] += 1
+            contradictions.extend(verdict.contradictions)
+            if verdict.kind != "not_converged":
                 norm = _distance(run.X)
-                point = CriticalPoint(judged.kind, run.fun, judged.stationarity.rank, norm, 1, run.X)
+                point = CriticalPoint(verdict.kind, run.fun, verdict.stationarity.rank, norm, 1, run.X)
                 _add(found, point, same, length)
         counts[scale] = {kind: kinds[kind] for kind in (*KINDS, DIVERGED)}
     return Census(counts, sorted(found, key=lambda p: p.value), contradictions, starts, seed)

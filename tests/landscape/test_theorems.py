@@ -1,6 +1,7 @@
 """Premises, both directions of the theorems, Theorem 2 and 3, the census; on problems with known answers."""
 
 import math
+from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
 
@@ -463,6 +464,26 @@ def test_ends_beside_zero_are_one_point_of_a_census_in_any_units(unit):
     assert (point.kind, point.count) == ("global", 4) and point.norm < 1e-6 * unit
 
 
+def test_a_census_solves_the_convex_problem_once_and_judges_each_end_as_a_verdict_does(monkeypatch):
+    """Denoising at a rank below that of the optimum, whose ends need it; each verdict alone computes its own."""
+    problem = ls.Problem(ls.objectives.MatrixSensing(np.eye(12).reshape(12, 4, 3), np.arange(12.0)), 1, 0.1)
+    kinds = []
+    for k in range(3):
+        start = problem.split(np.random.default_rng([0, 0, k]).standard_normal(problem.size))[:2]
+        stop = ls.StoppingRule(max_iter=20_000, grad_tol=1e-10)
+        kinds.append(landscape.verdict(problem, ls.solve(problem, "lbfgs", init=start, stop=stop)).kind)
+    asked = []
+
+    def counted(*args, tol, **settings):
+        asked.append(tol)
+        return ls.solve_convex(*args, tol=tol, **settings)
+
+    monkeypatch.setattr("lorasolve.landscape.minimizer.solve_convex", counted)
+    counts = landscape.census(problem, 3, scales=(1.0,)).counts[1.0]
+    assert asked and len(asked) == len(set(asked))
+    assert {kind: count for kind, count in counts.items() if count} == Counter(kinds)
+
+
 def separable(kappas, lam=0.1):
     parts = [landscape.instances.sharp(2, 1, 4, 3, kappa, lam) for kappa in kappas]
     return parts, ls.MultiProblem(Separable(parts), ranks=2, lam=lam)
@@ -596,9 +617,7 @@ def test_a_computed_optimum_of_too_high_a_rank_is_computed_again(monkeypatch):
     """The first one gets a little of a direction that the optimum does not have, as rough optima may."""
     import dataclasses
 
-    import lorasolve.convex
-
-    solve, asked = lorasolve.convex.solve_convex, []
+    solve, asked = ls.solve_convex, []
 
     def rough(problem, route, tol):
         asked.append(tol)
@@ -611,7 +630,7 @@ def test_a_computed_optimum_of_too_high_a_rank_is_computed_again(monkeypatch):
         ]
         return dataclasses.replace(found, A=more[0], B=more[1])
 
-    monkeypatch.setattr(lorasolve.convex, "solve_convex", rough)
+    monkeypatch.setattr("lorasolve.landscape.minimizer.solve_convex", rough)
     parts, problem = separable((1.5, 4.5))
     judged = landscape.verdict(problem, good_and_stationary(parts))
     assert judged.kind == "spurious" and len(asked) == 2 and asked[1] < asked[0]
