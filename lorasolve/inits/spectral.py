@@ -64,5 +64,7 @@ def gradient_step(problem: Problem, gradient: LinearMap, step: float | None = No
     if top.values[0] == 0.0:
         raise ValueError("init: the gradient at X = 0 is zero, so the spectral start is the stationary point A = B = 0")
     if step is None:
-        step = inverse_curvature(smoothness_near(problem, np.zeros(problem.n_factor_parameters)))
+        # At X = 0, without what the adapter adds to the factors.
+        factors = problem.replace(adapter="lora")
+        step = inverse_curvature(smoothness_near(factors, np.zeros(factors.size)))
     return balanced(-top.U, step / problem.scale * top.values, top.V)

@@ -128,6 +128,23 @@ def test_spectral_takes_a_gradient_of_lower_rank_than_the_factors():
     assert_allclose(start.A @ start.B.T, M, atol=1e-12)
 
 
+@pytest.mark.parametrize("adapter", sorted(ls.adapters.registry.classes()))
+def test_spectral_samples_the_curvature_that_a_loss_does_not_state_with_any_adapter(adapter):
+    M = np.random.default_rng(4).standard_normal((4, 3))
+
+    class Unstated:
+        shape, W0 = (4, 3), np.ones((4, 3))
+
+        def value_and_grad(self, X):
+            return 0.5 * float(np.sum((X - M) ** 2)), X - M
+
+    problem = ls.Problem(Unstated(), 2, 0.1, adapter)
+    start = inits.Spectral().start(problem, np.random.default_rng(0))
+    U, sigma, Vt = np.linalg.svd(M)
+    # Half of 1/beta, as the curvature at 0 need not be the largest.
+    assert_allclose(problem.scale * start.A @ start.B.T, 0.5 * (U[:, :2] * sigma[:2] @ Vt[:2]), rtol=1e-6)
+
+
 def test_spectral_refuses_a_stationary_weight():
     with pytest.raises(ValueError, match="the gradient at X = 0 is zero"):
         ls.solve(ls.Problem(Denoising(np.zeros((4, 3))), 2), "gd", "spectral")
