@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 from optima import OBJECTIVES, denoising_optimum, soft_threshold
+from quartic import Quartic
 
 import lorasolve as ls
 from lorasolve.adapters import DoRA, LoRA, SoRA
@@ -146,22 +147,8 @@ def test_a_loss_that_is_not_convex_has_no_certificate():
     assert "convex" in certificate.reason
 
 
-class Plain:
-    """A user's loss, ``||X - M||_4^4 / 4``, convex, no constants stated."""
-
-    shape = (5, 4)
-    convex = True
-
-    def __init__(self):
-        self.M = np.random.default_rng(8).standard_normal(self.shape)
-
-    def value_and_grad(self, X):
-        E = X - self.M
-        return 0.25 * float(np.sum(E**4)), E**3
-
-
 def test_a_loss_without_lower_bound_is_refuted_or_left_open_and_certified_at_zero_only():
-    problem = ls.Problem(Plain(), 2, 0.3)
+    problem = ls.Problem(Quartic((5, 4)), 2, 0.3)
     start = certify(problem, np.zeros((5, 4)))
     assert start.is_global is False and start.gap == math.inf and start.gap_at_least > 0
     # Near the optimum and above lam by a hair: nothing is better by more than tol, and nothing says so.
@@ -174,10 +161,10 @@ def test_a_loss_without_lower_bound_is_refuted_or_left_open_and_certified_at_zer
 
 
 def test_a_stated_lower_bound_closes_the_gap():
-    class Bounded(Plain):
+    class Bounded(Quartic):
         lower_bound = 0.0
 
-    problem = ls.Problem(Bounded(), 2, 0.3)
+    problem = ls.Problem(Bounded((5, 4)), 2, 0.3)
     certificate = certify(problem, ls.solve_convex(problem).X)
     assert certificate.is_global is True and certificate.relative_gap < 1e-8
 

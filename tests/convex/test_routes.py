@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from cvxpy.reductions.solvers.solving_chain import SolvingChain
+from quartic import Quartic
 from tails import Tails
 
 import lorasolve as ls
@@ -232,7 +233,7 @@ def test_refusals_give_the_reason():
         (ls.Problem(network, 1, 0.1), "prox", "not known to be convex"),
         (ls.Problem(network, 1, 0.1), "cvxpy", "not known to be convex"),
         (ls.Problem(softmax, 1, 0.1), "closed_form", "no closed form is known for Softmax"),
-        (ls.Problem(Quartic(), 1, 0.1), "cvxpy", "cvxpy expression"),
+        (ls.Problem(Quartic((6, 4)), 1, 0.1), "cvxpy", "cvxpy expression"),
         (ls.Problem(softmax, 1, 0.1, DoRA()), "auto", "dora"),
         (ls.Problem(softmax, 1, 0.1), "facored", "factored"),
     ]:
@@ -264,20 +265,6 @@ def test_bad_arguments_are_named():
 
 
 # ---------------------------------------------------------------------- users' own losses
-class Quartic:
-    """``sum (X - M)^4 / 4``: convex, gradient not Lipschitz, nothing stated but convexity."""
-
-    shape = (6, 4)
-    convex = True
-
-    def __init__(self):
-        self.M = np.random.default_rng(8).standard_normal(self.shape)
-
-    def value_and_grad(self, X):
-        E = X - self.M
-        return 0.25 * float(np.sum(E**4)), E**3
-
-
 class BoundedQuartic(Quartic):
     lower_bound = 0.0
 
@@ -289,10 +276,10 @@ class BoundedQuartic(Quartic):
 
 @pytest.mark.parametrize("lam", [1.0, 0.1, 0.01])
 def test_a_plain_loss_without_constants_is_solved_and_not_called_certified_without_a_bound(lam):
-    witness = ls.solve_convex(ls.Problem(BoundedQuartic(), 2, lam), "cvxpy", 1e-6)
+    witness = ls.solve_convex(ls.Problem(BoundedQuartic((6, 4)), 2, lam), "cvxpy", 1e-6)
     assert witness.relative_gap < 1e-5
     for route in (Factored(), Prox(max_iter=1000)):
-        result = ls.solve_convex(ls.Problem(Quartic(), 2, lam), route)
+        result = ls.solve_convex(ls.Problem(Quartic((6, 4)), 2, lam), route)
         assert result.fun == pytest.approx(witness.fun, rel=2e-6)
         assert result.fun <= witness.fun * (1 + 1e-9)
         # Only ||G||_2 <= lam to the last digit, a matter of luck, makes a certificate possible.
@@ -304,7 +291,7 @@ def test_a_plain_loss_without_constants_is_solved_and_not_called_certified_witho
 
 @pytest.mark.parametrize("route", ["factored", "prox"])
 def test_a_plain_loss_with_a_lower_bound_is_certified(route):
-    problem = ls.Problem(BoundedQuartic(), 2, 0.1)
+    problem = ls.Problem(BoundedQuartic((6, 4)), 2, 0.1)
     result = ls.solve_convex(problem, route)
     assert result.success and result.relative_gap <= 1e-9
     assert result.fun <= ls.solve_convex(problem, "cvxpy").fun * (1 + 1e-9)
@@ -322,7 +309,7 @@ def test_a_plain_loss_with_a_lower_bound_is_certified(route):
 def test_an_expression_that_is_no_convex_function_is_named_and_no_witness(stated, told):
     import cvxpy
 
-    loss = BoundedQuartic()
+    loss = BoundedQuartic((6, 4))
     loss.cvxpy_expression = lambda X: stated(cvxpy, X)
     problem = ls.Problem(loss, 2, 0.1)
     with pytest.raises(ValueError, match=rf"BoundedQuartic.cvxpy_expression: expected a scalar .*, got {told}"):
