@@ -353,7 +353,9 @@ def _shortfall(row: Row) -> str:
         if row.missing is not None and (len(row.missing) > 1 or not row.reference):
             # Nothing is relative to an optimum of 0.
             start = " from the worst start" if len(row.missing) > 1 else ""
-            return f"{_share(max(row.missing))} of the decrease is missing{start}, {row.status}"
+            # Where the frozen weight counts as the optimum there is no decrease, and shares are of the optimum.
+            short = "above it (relative)" if _of_the_optimum(row) else "of the decrease is missing"
+            return f"{_share(max(row.missing))} {short}{start}, {row.status}"
         above = "" if row.suboptimality is None else f"{_share(row.suboptimality)} above it (relative), "
         return f"{above}{row.status}"
     bound = "certified to no gap" if row.gap is None else f"certified only to a relative gap of {gap_text(row.gap)}"
@@ -361,6 +363,11 @@ def _shortfall(row: Row) -> str:
         return f"{bound}, {row.status}"
     optimum = "the convex optimum" if "||X||_*" in row.minimises else "the optimum"
     return f"{_share(row.suboptimality)} above {optimum}, {bound}, {row.status}"
+
+
+def _of_the_optimum(row: Row) -> bool:
+    """Whether what is missing is a share of the optimum, as the suboptimality is."""
+    return bool(row.reference and row.suboptimality) and row.suboptimality in (row.missing or [])
 
 
 def _elsewhere(row: Row) -> str:

@@ -72,6 +72,9 @@ def test_where_the_frozen_weight_is_the_optimum_what_is_missing_is_a_share_of_it
     assert row.reference == pytest.approx(optimum, rel=1e-9)
     assert row.missing == [pytest.approx((row.objective - optimum) / optimum, rel=1e-6, abs=0.0)]
     assert row.missing[0] > 0.01
+    several = ls.compare(problem, "gd", seeds=2, stop=ls.StoppingRule(max_iter=3))
+    worst = max((run.fun - optimum) / optimum for run in several.runs[0])
+    assert f"{worst:.1e} above it (relative) from the worst start" in several.conclusion()
 
 
 def test_where_the_frozen_weight_counts_as_the_optimum_no_share_of_rounding_errors_is_missing() -> None:
