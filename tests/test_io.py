@@ -404,6 +404,19 @@ def test_a_stray_quote_takes_no_lines_with_it(tmp_path: pathlib.Path, text: str,
         read_ratings(written(tmp_path, "r.csv", text))
 
 
+def test_a_label_of_two_lines_is_named_where_its_line_has_no_other_field(tmp_path: pathlib.Path) -> None:
+    """The row is the second column here, which such a line has not."""
+    path = written(tmp_path, "r.csv", 'item,user,stars\n"b\n4"\n')
+    with pytest.raises(ValueError, match=r"line 2: expected a label in one line, got 'b\\n4'"):
+        read_ratings(path, TextFormat(columns=("user", "item", "stars")))
+
+
+def test_versions_are_no_integers_in_another_form(tmp_path: pathlib.Path) -> None:
+    """Beside the text ``v2.0`` the labels ``1`` and ``1.0`` are texts as well, and three."""
+    ratings = read_ratings(written(tmp_path, "r.csv", "1,7,4\n1.0,9,3\nv2.0,7,5\n"))
+    assert ratings.row_labels.tolist() == ["1", "1.0", "v2.0"]
+
+
 def test_quoted_fields_of_csv(tmp_path: pathlib.Path) -> None:
     entries = [("ann", 'the "best", of', "5", "two\nlines"), ("bob", "x", "4", 'a "word"')]
     with open(tmp_path / "r.csv", "w", newline="") as file:

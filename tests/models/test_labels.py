@@ -23,6 +23,7 @@ def test_ratings_of_labels_are_those_of_a_file(tmp_path, form) -> None:
     path = tmp_path / "ratings.csv"
     path.write_text("".join(f"{i},{j},{v}\n" for i, j, v in zip(rows, cols, values)))
     read, made = read_ratings(path), Ratings.from_labels(form(rows), form(cols), form(values))
+    assert (made.skipped, made.repeated) == (0, 0)
     for name in ("rows", "cols", "values", "row_labels", "col_labels"):
         np.testing.assert_array_equal(getattr(made, name), getattr(read, name))
     model = fit_completion(made, 0.5, "both").model
