@@ -32,4 +32,9 @@ def items() -> dict[str, Item]:
             if item.key in found:
                 raise ValueError(f"{path.name}: the key {item.key!r} is taken, by {found[item.key].title!r}")
             found[item.key] = item
-    return dict(sorted(found.items(), key=lambda pair: (int(_NUMBER.findall(pair[0])[0]), pair[0])))
+    return dict(sorted(found.items(), key=lambda pair: _in_order(pair[0])))
+
+
+def _in_order(key: str) -> list[int | str]:
+    """Return the words of a key with its numbers as such, so that 384 stands before 1024."""
+    return [int(part) if _NUMBER.fullmatch(part) else part for part in re.split(r"(\d+)", key)]

@@ -56,6 +56,31 @@ TABLES = (
             "a study, two workers of `loky`": "lorasolve Study, loky",
         },
     ),
+    Table(
+        "networks.md",
+        ("S17",),
+        {
+            "a gradient of the network": "lorasolve, a gradient of the network",
+            "an evaluation": "lorasolve, an evaluation of its tangent problem",
+            "an evaluation with nothing kept": "lorasolve, an evaluation with nothing kept",
+        },
+    ),
+    Table(
+        "networks.md",
+        ("S18",),
+        {
+            "a reading": "lorasolve LoRAMonitor.step",
+            "the norm of the weight, once a run": "lorasolve, the norm of the weight, once",
+        },
+    ),
+    Table(
+        "adapters.md",
+        ("S19",),
+        {
+            "`lorasolve diagnose`, with its start": "lorasolve diagnose, the whole process",
+            "`peft_files.diagnose`": "lorasolve peft_files.diagnose",
+        },
+    ),
 )
 
 

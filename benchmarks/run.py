@@ -47,7 +47,21 @@ SETTLE_SECONDS = 0.2
 # So many lines are shown of what a program that failed has said.
 SHOWN_LINES = 20
 POOLS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "LORASOLVE_NUM_THREADS")
-PACKAGES = ("numpy", "scipy", "numba", "torch", "jax", "cvxpy", "scs", "clarabel", "implicit", "cmfrec", "lorasolve")
+PACKAGES = (
+    "numpy",
+    "scipy",
+    "numba",
+    "torch",
+    "transformers",
+    "peft",
+    "jax",
+    "cvxpy",
+    "scs",
+    "clarabel",
+    "implicit",
+    "cmfrec",
+    "lorasolve",
+)
 
 
 def environment(threads: int) -> dict[str, str]:
