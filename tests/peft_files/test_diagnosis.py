@@ -144,12 +144,25 @@ def test_a_factor_that_is_said_to_be_frozen_refutes_nothing(tmp_path, make, froz
         diagnose(folder, frozen="A")
 
 
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_rounding_of_balanced_factors_of_any_size_is_no_excess(tmp_path, make, size):
+    """With the rows of one factor in another order as the other both Gram matrices are the same, number for number."""
+    tensors = {}
+    for k in range(LAYERS):
+        up = size * np.random.default_rng(k).standard_normal((20, R))
+        tensors |= make.linear(f"h.{k}.q", up[::-1].T.copy(), up)
+    found = diagnose(make.adapter(tmp_path, tensors), decay=L2)
+    assert found.wasted < 1e-14 * found.penalty and found.excess == 0.0
+
+
 def test_unbalanced_factors_refute_stationarity_with_a_bound(tmp_path, make):
     tensors = model(make, GOOD, {3: lambda down, up: (2 * down, up / 2)})
     found = diagnose(make.adapter(tmp_path, tensors), decay=L2)
     assert found.kind == "not_stationary" and found.with_finding("not_stationary") == ("h.3.q",)
     # (t^2 + 1/t^2)/2 - 1 of the penalty of balanced factors, which is ||X||_*/s.
     assert found.excess == pytest.approx(0.01 * (4.25 / 2 - 1) * GOOD[3].sum() / 2)
+    imbalance = (4 - 1 / 4) / (4 + 1 / 4) * np.linalg.norm(GOOD[3]) / GOOD[3].sum()
+    assert f"the imbalance is up to {imbalance:.2g} in h.3.q of 12" in found.reason
     # What is printed is a bound too.
     for lam in (0.01, 0.0113, 0.0127, 0.0137, 0.0149, 0.0163):
         found = diagnose(tmp_path, decay=Decay("l2", lam, "a test"))
