@@ -39,7 +39,7 @@ class Task:
     lam : float or None
         A weight decay that suits the task; None where the user must choose.
     remarks : tuple of str
-        What of a file has no part in the task, a sentence each.
+        What of a file has no part in the task, and what of it has two, a sentence each.
     """
 
     objective: Objective

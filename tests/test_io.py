@@ -604,7 +604,17 @@ def test_held_out_arrays(tmp_path: pathlib.Path) -> None:
     task = read_task("softmax", tmp_path / "d.npz")
     by_hand = float(np.mean(np.argmax(W0 @ Z_test, axis=0) == labels_test))
     assert task.metrics() == {"accuracy": by_hand}
-    assert task.rank == 3
+    assert task.rank == 3 and task.remarks == ()
+
+
+def test_held_out_samples_without_labels_of_their_own_are_told(tmp_path: pathlib.Path, capsys) -> None:
+    """As many samples as are trained on were judged by the labels of those, without a word."""
+    rng = np.random.default_rng(1)
+    given = {"W0": np.zeros((3, 5)), "Z": rng.standard_normal((5, 20)), "labels": rng.integers(0, 3, 20)}
+    path = tmp_path / "d.npz"
+    np.savez(path, **given, Z_test=rng.standard_normal((5, 20)))
+    assert main(["convex", "--objective", "softmax", str(path), "--lam", "0.1"]) == 0
+    assert capsys.readouterr().err == f"{path}: the data held out by Z_test share labels with those trained on\n"
 
 
 def test_held_out_arrays_that_do_not_fit_are_named(tmp_path: pathlib.Path) -> None:

@@ -157,7 +157,11 @@ def _task_from_arrays(name: str, path: PathLike, title: str) -> Task:
             f"{path}: expected data held out for an update of shape {objective.shape}, got {held_out_by} for one of "
             f"shape {test.shape}"
         )
-    return Task(objective, test, title, rank=min(8, *objective.shape), arguments=train)
+    # Such as labels without labels_test: those of the samples trained on would be taken for those of the others.
+    shared = [key for key in train if key not in held_out and objective.facts.n_samples in train[key].shape]
+    told = f"{path}: the data held out by {held_out_by} share {', '.join(shared)} with those trained on"
+    remarks = (told,) if held_out and shared else ()
+    return Task(objective, test, title, rank=min(8, *objective.shape), arguments=train, remarks=remarks)
 
 
 def _completion_task(ratings: Ratings, center: bool, test_fraction: float, seed: int, title: str) -> Task:
