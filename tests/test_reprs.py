@@ -126,7 +126,7 @@ def test_gaps_are_printed_as_bounds_wherever_they_are_quoted(monkeypatch) -> Non
         problem, stop = ls.Problem(data, 5, lam), ls.StoppingRule(grad_tol=1e-8)
         verdict = ls.verdict(problem, ls.solve(problem, "lbfgs", stop=stop))
         gap = Fraction(verdict.certificate.gap) + max(Fraction(verdict.certificate.factor_gap), Fraction(0))
-        assert printed(verdict.reason, r"within (\S+) of") >= gap
+        assert printed(verdict.reason, r"within (\S+) \(tolerance \S+\) of") >= gap
         table = ls.compare(problem, ["lbfgs"], stop=stop)
         gap = Fraction(table.rows[0].gap)
         assert printed(table.conclusion(), r"relative gap of (\S+e-\d+)") >= gap

@@ -270,7 +270,7 @@ class _Judge:
             # Without decay what is known may be the least value of the rank, which is no optimum of F = f.
             closed = gap == self.certificate.gap and self.certificate.formula.startswith(CLOSED_FORM)
             optimum = self.certificate.formula if closed else "the optimum of F"
-            text = f"{known}: within {at_most(gap + excess, '.2e')} of {optimum}"
+            text = f"{known}: {self._within(gap + excess)} of {optimum}"
             return "global", text + as_zero_is(self.problem.loss, self.value, self.tolerance), "certificate"
         near = self.approximate
         if near and near.known is Known.CERTIFIED and near.conclusion == "global" and not self.star.is_lower:
@@ -393,10 +393,13 @@ class _Judge:
         if denied is not None:
             return denied
         most = ", ".join(str(r) for r in self.problem.ranks)
-        text = f"within {at_most(gap, '.2e')} of the least value of F of rank <= {most}, as f is strongly convex"
+        text = f"{self._within(gap)} of the least value of F of rank <= {most}, as f is strongly convex"
         lower = self.certificate.gap_at_least
         larger = f"reach one lower by {at_least(lower, '.3g')}" if lower > self.tolerance else "may reach lower ones"
         return "global", f"{Known.CERTIFIED}: {text}; larger ranks {larger}", "certificate"
+
+    def _within(self, gap: float) -> str:
+        return f"within {at_most(gap, '.2e')} (tolerance {self.tolerance:.1e})"
 
     def _way_to(self, nuclear: float) -> float:
         """Return how long the way to balanced factors of another point may be, of which the nuclear norm is given."""

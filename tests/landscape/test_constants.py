@@ -174,7 +174,9 @@ def test_a_gap_without_decay_from_constants_is_that_of_the_parabola(alpha, given
     assert judged(1e-5).kind == "global" and judged(1e-5).basis == "certificate"
     # Given constants are about X* alone, and say half as much.
     share = 2.0 if given else 1.0
-    assert float(re.search(r"within (\S+) of", judged(1e-5).reason)[1]) == pytest.approx(share * missing, rel=0.01)
+    assert float(re.search(r"within (\S+) \(tolerance \S+\) of", judged(1e-5).reason)[1]) == pytest.approx(
+        share * missing, rel=0.01
+    )
     assert judged(0.9 * share * missing / (7.0 * alpha)).kind != "global"
 
 
@@ -211,7 +213,7 @@ def test_given_constants_are_no_strong_convexity(matrices, joint):
     assert given.curvature is None
     # The distance to the optimum is at most ||G||^2/alpha.
     judged = landscape.verdict(problem, *arguments, tol=0.502, joint=joint)
-    bound = re.fullmatch(r"CERTIFIED: within (\S+) of the optimum of F", judged.reason)
+    bound = re.fullmatch(r"CERTIFIED: within (\S+) \(tolerance \S+\) of the optimum of F", judged.reason)
     assert judged.kind == "global" and matrices <= float(bound[1]) <= 1.01 * matrices  # rounded up
 
 

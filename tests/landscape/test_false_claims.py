@@ -395,7 +395,7 @@ def test_a_gap_from_strong_convexity_is_none_below_the_rounding_of_the_loss(seed
     A, B = loss.beside_its_minimizer()
     found = landscape.verdict(ls.Problem(loss, 3, 0.0), (A, B))
     assert found.kind == "global"
-    (claimed,) = re.findall(r"CERTIFIED: within (\S+) of", found.reason)
+    (claimed,) = re.findall(r"CERTIFIED: within (\S+) \(tolerance \S+\) of", found.reason)
     X = sum(np.multiply.outer(a, b) for a, b in zip(A.T, B.T))
     assert float(claimed) >= 0.9 * loss.exact(X) > 0.0
 

@@ -834,7 +834,7 @@ def test_the_gap_that_a_verdict_states_is_not_below_the_exact_one(noise, unbalan
         A, B = unbalanced * U * np.sqrt(s), Vt.T * np.sqrt(s) / unbalanced
         found = landscape.verdict(ls.Problem(ls.objectives.MatrixSensing(M, y), 2, 0.0), (A, B))
         assert found.kind == "global"
-        stated = float(re.search(r"within (\S+) of the optimum", found.reason)[1])
+        stated = float(re.search(r"within (\S+) \(tolerance \S+\) of the optimum", found.reason)[1])
         D, b, left, right = (sympy.Matrix(part).applyfunc(sympy.Rational) for part in (M.reshape(6, 4), y, A, B))
         off = (left * right.T).reshape(4, 1) - (D.T * D).LUsolve(D.T * b)
         assert float((off.T * D.T * D * off)[0] / 12) <= 1.01 * stated
