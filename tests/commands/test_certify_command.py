@@ -14,6 +14,7 @@ import pytest
 import lorasolve as ls
 from lorasolve.cli import main
 from lorasolve.io import load_result
+from lorasolve.tasks import digits_task
 
 
 @pytest.mark.parametrize("form", ["X", "factors", "result", "convex"])
@@ -65,6 +66,21 @@ def test_certify_does_not_choose_the_problem_that_a_point_is_judged_by(capsys, d
     assert text == "" and remarks.startswith("lorasolve certify: --lam: expected the weight decay of the problem")
     for lam, exit_code in (("1", 0), ("0.3", 1)):
         assert main([*command, "--lam", lam, "--require-certificate"]) == exit_code
+
+
+@pytest.mark.parametrize("arrays", [{"X": np.zeros((10, 64))}, {"A": np.zeros((10, 3)), "B": np.zeros((64, 3))}])
+def test_a_point_alone_is_one_of_the_embedded_digits_job(capsys, arrays) -> None:
+    """No update at all has the loss of the head that was trained on upright digits."""
+    np.savez("point.npz", **arrays)
+    assert main(["certify", "point.npz", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["certificate"]
+    assert found["value"] == pytest.approx(digits_task().objective.value_and_grad(np.zeros((10, 64)))[0], rel=1e-12)
+    np.savez("point.npz", **{name: np.pad(array, ((0, 1), (0, 0))) for name, array in arrays.items()})
+    assert main(["certify", "point.npz"]) == 2
+    shape = (11, 64) if "X" in arrays else (11, 65)
+    assert (
+        f"expected a point of shape (10, 64), that of the embedded digits job, got {shape}" in capsys.readouterr().err
+    )
 
 
 def test_certify_takes_factors_as_the_update_whatever_the_adapter(capsys, data) -> None:
