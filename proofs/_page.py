@@ -122,7 +122,8 @@ search finds is marked REFUTED, with the example; one that is only not proved is
 - `ScalarCheck`, `Exact`, `Sampled`: SymPy expressions, rational cases, random search. Where values are put into a
   claim write an `Identity` with `given=(define(x, value),)`, and `Derivative`, `Integral`, `Subs` for what SymPy would
   work out at once: a claim has to be there to be checked. `<=` is shown by the signs of symbols, by one bound for
-  each function of numbers, such as `exp(u) >= 1 + u`, and in both cases of `|u|`, `Max` and `Min`.
+  each function of numbers, such as `exp(u) >= 1 + u`, and in both cases of `|u|`, `Max` and `Min`, with what
+  each says of `u` and `v`.
 
 What of the statement no check shows (a decomposition exists, a limit, an induction) is declared in `Theorem(...,
 prose={{"what": ("check", ...)}})`, each with the checks beside which it stands; `prose={{}}` says that nothing is left.

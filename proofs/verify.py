@@ -40,6 +40,7 @@ def read(text):  # read ``a*(b + 1/2)^2 - tr(A^T*B)``; a tree is a Fraction, a n
     tree = chain("+-", product)
     return tree if left == ["end"] and text.isascii() else require(False, f"cannot read {text!r} at {left[0]!r}")
 def names_in(e): return {e} if isinstance(e, str) else set().union(*map(names_in, e[1:] if type(e) is tuple else ()))
+def powered(tree): return tree[1:] if isinstance(tree, tuple) and tree[0] == "^" else (tree, 1)  # (base, exponent)
 def sides(part): return read(part["lhs"]), read(part["rhs"])
 # Polynomials: {monomial: int or Fraction}; a monomial is a sorted tuple of (unknown, exponent). In a matrix each has
 # one unknown ("word", letters), a letter being (name, transposed); the others commute with it. An int divides no int.
@@ -74,7 +75,7 @@ class Algebra:
         self.shapes = {name: tuple(self.scalar(read(d)) for d in shape[:2]) for name, shape in spaces}
         fit = all(s[2:] in ([], ["symmetric"] * (s[0] == s[1])) for _, s in spaces)
         require(fit and all(self.is_size(read(d)) for _, s in spaces for d in s[:2]), "a shape is made of dimensions")
-        self.nonzero = [self.scalar(read(text)) for text in check["nonzero"]]
+        self.nonzero = [self.scalar(powered(read(text))[0]) for text in check["nonzero"]]
         for a, b in (e for e in equations if e[0] not in self.signs): self.assume(*self.value(a), *self.value(b))
     def is_size(self, tree):  # whether a tree is made of dimensions and positive integers, by sums and products
         if isinstance(tree, tuple): return tree[0] in ("+", "*") and all(map(self.is_size, tree[1:]))
@@ -153,20 +154,20 @@ class Algebra:
             return self.call(*tree[1:]) if tree[0] == "call" else (None, self.raised(self.scalar(tree[1]), tree[2]))
         shape, a = self.value(tree[1])
         if tree[0] == "T": return shape[::-1], self.transposed(a)
+        of, exponent = powered(tree[2])
+        if tree[0] == "/": return shape, times(a, self.raised(self.scalar(of), -exponent))
         other, b = self.value(tree[2])
-        require(tree[0] not in "+-" or shape == other, "a sum of different shapes")
-        if tree[0] in "+-": return shape, plus(a, b, 1 if tree[0] == "+" else -1)
-        require(tree[0] == "*" or other is None, "division by a matrix")
+        require(tree[0] == "*" or shape == other, "a sum of different shapes")
+        if tree[0] != "*": return shape, plus(a, b, 1 if tree[0] == "+" else -1)
         require(not shape or not other or shape[1] == other[0], "a product whose shapes do not fit")
         if shape and other: return (shape[0], other[1]), self.product(shape[0], a, b)
-        return shape or other, times(a, b if tree[0] == "*" else self.inverse(b))
+        return shape or other, times(a, b)
     def call(self, name, *parts):
         require(FUNCTIONS.get(name) in (None, len(parts)), f"{name} has {len(parts)} arguments")
         if name == "sqrt":
             require({*parts} & self.signs.keys() - self.meaning and self.signs[parts[0]] != "real", "no root of that")
             return None, unknown("s", *parts, exponent=Fraction(1, 2))
-        if name == "grad": return self.gradient(*parts)
-        if name == "diff": return self.derivative(parts[0], int(parts[1]), *parts[2:])
+        if name in ("grad", "diff"): return (self.gradient if name == "grad" else self.derivative)(*parts)
         if name in self.forms: return None, self.form(name, *(self.scalar(part, self.shapes[name]) for part in parts))
         shapes, values = zip(*map(self.value, parts))
         require(name != "tr" or (shapes[0] and shapes[0][0] == shapes[0][1]), "the trace of what is not square")
@@ -189,7 +190,7 @@ class Algebra:
         moves = {name: times(unknown(*step), self.scalar(by, self.shapes[name])) for name, by in along.items()}
         self.moved = before | {name: plus(move, before.get(name, {})) for name, move in moves.items()}
         (shape, value), self.moved = self.value(tree), before
-        for factor in range(2, order + 1): value = plus({}, value, factor)
+        for factor in range(2, int(order) + 1): value = plus({}, value, factor)
         return shape, added(rest for exponent, rest in split(value, step) if exponent == order)
     def gradient(self, tree, name):  # return the Y whose product tr(E^T Y) with any E is the derivative along E
         require(not self.matrices[name][2:], "a gradient in a symmetric matrix")
@@ -199,8 +200,7 @@ class Algebra:
             (turned,) = {w for w in self.turns(what[1]) if w[0] == ("?", True)}
             part = times(unknown(*what, exponent=-1), self.word(self.shapes[name][0], turned[1:]))
             result = plus(result, times({key: value}, part))
-        del self.matrices["?"]
-        return self.shapes[name], result
+        return self.matrices.pop("?") and (self.shapes[name], result)
     def assume(self, shape, left, other, right):  # read an assumption as a rule, from left to right
         if shape == (ONE, ONE) and other in (None, shape):
             left, right, shape, other = self.trace(ONE, left), self.trace(ONE, right) if other else right, None, None
@@ -271,11 +271,12 @@ def shown(check):  # require that a check follows from its own assumptions and p
     algebra.nonzero = algebra.divided  # the proof divides by what the statement divides by, and by what never vanishes
     if check["kind"] == "scalar" and relation == "<=":
         gaps = {gap: put(read(bound), dict(zip("uv", map(read, of)))) for gap, (bound, *of) in check["bounds"].items()}
-        others = {bound for bound, *_ in check["bounds"].values()} - BOUNDS
-        require(not others | gaps.keys() & {*FUNCTIONS, *algebra.signs}, "that is no bound, or its name is taken")
+        others = {of[0] for of in check["bounds"].values()} - BOUNDS | gaps.keys() & {*FUNCTIONS, *algebra.signs}
+        require(not others, "that is no bound, or its name is taken")
         algebra.signs = {**algebra.signs, **dict.fromkeys(gaps, "nonnegative")}
-        ways = cases(rest, check["sign"])
-        rests = [("-", c, put(s, gaps)) for c, s in ways if algebra.nonnegative(s) or require(0, "no provable sign")]
+        ways = cases(("", rest, *gaps.values()), check["sign"])  # a gap is what its bound is in each case
+        rests = [("-", claim, put(sign, dict(zip(gaps, at)))) for (_, claim, *at), sign in ways]
+        require(all(algebra.nonnegative(sign) for _, sign in ways), "no provable sign")
     for name, p in premises.items():
         same = all(algebra.vanishes(("-", *pair)) for pair in zip(sides(p), sides(check)))
         require(p["source"] or p["facts"] or not same, f"the hypothesis {name} is the conclusion")
@@ -332,9 +333,9 @@ def instance(p, check, schema, judge):  # require that p is an instance of a sch
 def sourced(check, checks, judge, facts):  # require that what it takes from others is theirs, and printed if assumed
     spoken, full = names_in(("", *(read(text) for part in check["assumed"] for text in part["texts"]))), whole(check)
     require(spoken <= {*FUNCTIONS, *(name for k in SYMBOLS for name in full[k])}, "what is assumed is not declared")
-    premises, used, known, inherited, own = check.get("premises", {}), [], set(), [], []
-    for part in check["assumptions"]:
-        own += [{**part, "kind": " ".join("==" for _ in part["equations"]), "texts": sum(part["equations"], [])}]
+    premises, used, known, inherited = check.get("premises", {}), [], set(), []
+    stated = ((a["name"], a["equations"]) for a in check["assumptions"])
+    own = [{"name": name, "kind": " ".join("==" for _ in pairs), "texts": sum(pairs, [])} for name, pairs in stated]
     for name, p in premises.items():
         used += p["facts"]
         own += [{"kind": "==", "texts": pair, "meaning": True} for pair in p.get("where", {}).items()]
@@ -358,9 +359,8 @@ def sourced(check, checks, judge, facts):  # require that what it takes from oth
         require(made or what in ours or source in listed, f"it assumes what {source} does, which `under` does not list")
         if not made: said.setdefault(what, name)
     require(said.keys() == printed.keys(), f"what it assumes is not what it prints: {said.keys() ^ printed.keys()}")
-    names = {part["name"]: entry(part)[0] for part in check["assumed"]}
-    right = all(said[what] in name and printed[what] in name for name, what in names.items())
-    require(right and len(names) == len(said), "an assumption is renamed, or two have one name")
+    right = {p["name"] for p in check["assumed"] if all(names[entry(p)[0]] in p["name"] for names in (said, printed))}
+    require(len(right) == len(said), "an assumption is renamed, or two have one name")
     require({*used} == {*check["facts"]}, "the label is not what is used")
 def verdicts(document):  # return for each exported check None if it is accepted, the reason if it is refused
     checks, facts, found, proofs = {check["id"]: check for check in document["checks"]}, document["facts"], {}, {}

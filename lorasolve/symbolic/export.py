@@ -20,7 +20,7 @@ from lorasolve.symbolic.checks import SEED, Check
 from lorasolve.symbolic.evaluate import Values, symbols_of
 from lorasolve.symbolic.example_checks import Exact
 from lorasolve.symbolic.matrix_checks import Identity, Inequality
-from lorasolve.symbolic.positivity import BOUNDS, Cases, Seen, arguments, forms, seen
+from lorasolve.symbolic.positivity import BOUNDS, Cases, Seen, forms, plain, seen
 from lorasolve.symbolic.scalar_checks import ScalarCheck
 from lorasolve.symbolic.soundness import denominators, values_in
 from lorasolve.symbolic.taken import Taken
@@ -198,9 +198,10 @@ def _signed(check: ScalarCheck) -> tuple[Any, Any, dict[str, Any]]:
         return lhs, rhs, {"sign": text(_manifest(rhs - lhs)), "bounds": {}}
     known = {str(symbol) for symbol in (rhs - lhs).free_symbols}
     names = (name for name in (f"gap_{k}" for k in count(1)) if name not in known)
-    gaps = {gap: sympy.Symbol(name, nonnegative=True) for (gap, *_), name in zip(_gaps(shown), names)}
+    numbers = dict.fromkeys(gap for gap, *_ in _gaps(shown))  # one may be needed in several cases
+    gaps = {gap: sympy.Symbol(name, nonnegative=True) for gap, name in zip(numbers, names)}
     bounds = {str(gaps[gap]): [words, *(text(_called(arg)) for arg in args)] for gap, words, args in _gaps(shown)}
-    return _called(lhs), _called(rhs), {"sign": _sign_of(shown, gaps), "bounds": bounds}
+    return _called(plain(lhs)), _called(plain(rhs)), {"sign": _sign_of(shown, gaps), "bounds": bounds}
 
 
 def _gaps(shown: Seen) -> list[tuple[Any, str, tuple[Any, ...]]]:
@@ -216,9 +217,9 @@ def _sign_of(shown: Seen, gaps: Mapping[Any, Any]) -> Any:
 
 
 def _called(value: Any) -> Any:
-    """Return an expression with a symbol in the place of each function, named like a call of it."""
-    if isinstance(value, tuple(BOUNDS)):
-        args = ", ".join(text(_called(arg)) for arg in arguments(value))
+    """Return an expression with a symbol in the place of each plain function, named like a call of it."""
+    if type(value) in BOUNDS:
+        args = ", ".join(text(_called(arg)) for arg in value.args)
         return sympy.Symbol(f"{type(value).__name__}({args})", real=True)
     return value.func(*map(_called, value.args)) if value.args else value
 

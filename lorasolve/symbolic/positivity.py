@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeAlias
@@ -12,18 +12,25 @@ import sympy
 # The most functions in a value for which one bound of each is sought, and of which the cases are.
 MANY, SPLIT = 3, 4
 _u, _v, _s = sympy.symbols("u v s", real=True)
+# Functions whose value is one of two, without what SymPy makes of them: it takes x^2 for |x|^2.
+Abs, Max, Min = (sympy.Function(name, real=True) for name in ("Abs", "Max", "Min"))
+PLAIN: dict[Any, Any] = {sympy.Abs: Abs, sympy.Max: Max, sympy.Min: Min}
 # For functions of u (and v) numbers s >= 0, in words that `proofs/verify.py` knows, and the functions in terms of them.
 BOUNDS: dict[Any, dict[str, Any]] = {
     sympy.exp: {"exp(u)": _s, "exp(u)-1-u": 1 + _u + _s},
     sympy.log: {"u-1-log(u)": _u - 1 - _s, "log(u)-1+1/u": 1 - 1 / _u + _s},
-    sympy.Abs: {"Abs(u)": _s, "Abs(u)-u": _u + _s, "Abs(u)+u": _s - _u},
-    sympy.Max: {"Max(u,v)-u": _u + _s, "Max(u,v)-v": _v + _s},
-    sympy.Min: {"u-Min(u,v)": _u - _s, "v-Min(u,v)": _v - _s},
+    Abs: {"Abs(u)": _s, "Abs(u)-u": _u + _s, "Abs(u)+u": _s - _u},
+    Max: {"Max(u,v)-u": _u + _s, "Max(u,v)-v": _v + _s},
+    Min: {"u-Min(u,v)": _u - _s, "v-Min(u,v)": _v - _s},
     sympy.cos: {"1-cos(u)": 1 - _s, "1+cos(u)": _s - 1, "cos(u)-1+u^2/2": 1 - _u**2 / 2 + _s},
     sympy.sin: {"1-sin(u)": 1 - _s, "1+sin(u)": _s - 1},
 }
-# Functions whose value is one of two, which `proofs/verify.py` knows too.
-CASES: dict[Any, tuple[Any, Any]] = {sympy.Abs: (_u, -_u), sympy.Max: (_u, _v), sympy.Min: (_u, _v)}
+# The two values, which `proofs/verify.py` knows too, and for each a bound whose number says when it is the value.
+CASES: dict[Any, tuple[tuple[Any, str], ...]] = {
+    Abs: ((_u, "Abs(u)"), (-_u, "Abs(u)")),
+    Max: ((_u, "Max(u,v)-v"), (_v, "Max(u,v)-u")),
+    Min: ((_u, "v-Min(u,v)"), (_v, "u-Min(u,v)")),
+}
 # Where a value is looked at before its sign is sought: what is negative there, not by rounding alone, needs no search.
 TRIED = [sympy.Rational(number) for number in ("1", "-2", "1/3", "5/2", "-1/4", "-3", "2", "-1", "1/5")]
 ROUNDING = 1e-9
@@ -46,6 +53,20 @@ class Cases:
 
 
 Seen: TypeAlias = Bounded | Cases
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is not negative in a case: a number, the bound and of what it is, and its value in the case."""
+
+    gap: Any
+    words: str
+    args: tuple[Any, ...]
+    value: Any
+
+    def put(self, by: dict[Any, Any]) -> Known:
+        """Return the same with other values in the place of symbols or functions."""
+        return Known(self.gap, self.words, self.args, self.value.xreplace(by))
 
 
 def provably_nonnegative(value: Any) -> bool:
@@ -74,7 +95,16 @@ def seen(value: Any) -> Seen | None:
     """Return how a value is seen not to be negative by bounds and cases of its functions, if it is."""
     if value.atoms(sympy.Derivative, sympy.Integral, sympy.Subs):
         return None  # a function of what is integrated over is no number
+    value = plain(value) if value.has(*PLAIN) else value
     return _by_bounds(value) or _by_factors(value) or _by_cases(value)
+
+
+def plain(value: Any) -> Any:
+    """Return a value with plain functions for those of two cases, of two numbers each and these in one order."""
+    if type(value) in PLAIN:
+        first, *others = sorted(value.args, key=sympy.default_sort_key)
+        return PLAIN[type(value)](*map(plain, (first, value.func(*others)) if others else (first,)))
+    return value.func(*map(plain, value.args)) if value.args else value
 
 
 def _by_bounds(value: Any) -> Bounded | None:
@@ -97,17 +127,11 @@ def _with_bounds(given: Bounded) -> Iterator[Bounded]:
         return
     if len(given.gaps) == MANY:
         return
-    args = arguments(functions[0])
+    args = functions[0].args
     for words, in_terms in BOUNDS[type(functions[0])].items():
         gap = sympy.Dummy("s", nonnegative=True)
         bound = in_terms.xreplace({_s: gap, **dict(zip((_u, _v), args))})
         yield from _with_bounds(Bounded(given.value.xreplace({functions[0]: bound}), (*given.gaps, (gap, words, args))))
-
-
-def arguments(function: Any) -> tuple[Any, ...]:
-    """Return what a function is of, in one order: SymPy keeps none for the larger of two numbers, or of more."""
-    first, *others = sorted(function.args, key=sympy.default_sort_key)
-    return (first, function.func(*others)) if others else (first,)
 
 
 def _by_factors(value: Any) -> Bounded | None:
@@ -119,54 +143,120 @@ def _by_factors(value: Any) -> Bounded | None:
     factors = sympy.Mul.make_args(sympy.factor(value.xreplace(hidden)))
     parts = [factor.xreplace({name: function for function, name in hidden.items()}) for factor in factors]
     if any(part.xreplace(hidden) != factor for part, factor in zip(parts, factors)):
-        return None  # SymPy takes x^2 for |x|^2, which the second checker does not
-    found = [shown for part in parts if (shown := _with_sign(part))]
-    if len(found) < len(factors):
-        return None
+        return None  # SymPy takes 1 for exp(x) exp(-x), which the second checker does not
+    return _product(parts, lambda part: _by_bounds(part) or (Bounded(part) if _by_signs(part) else None))
+
+
+def _product(factors: Iterable[Any], shown: Callable[[Any], Bounded | None]) -> Bounded | None:
+    """Return a product of factors of which each is seen to have one sign, if that is not negative."""
+    found = []
+    for factor in factors:
+        part, sign = shown(factor), 1
+        if part is None:
+            part, sign = shown(-factor), -1
+        if part is None:
+            return None
+        found.append(Bounded(sign * part.value, part.gaps))
     product = Bounded(sympy.Mul(*(part.value for part in found)), sum((part.gaps for part in found), ()))
     return product if _by_signs(product.value) else None
 
 
-def _with_sign(value: Any) -> Bounded | None:
-    """Return a value that is seen to have one sign, or None."""
-    for sign in (1, -1):
-        shown = _by_bounds(sign * value) or (Bounded(sign * value) if _by_signs(sign * value) else None)
-        if shown is not None:
-            return Bounded(sign * shown.value, shown.gaps)
-    return None
-
-
-def _by_cases(value: Any) -> Cases | None:
+def _by_cases(value: Any, known: tuple[Known, ...] = ()) -> Cases | None:
     """Return a function of which both cases are seen; one inside another waits for the cases of that."""
-    functions = _functions(value)
-    if len(functions) > SPLIT or not value.atoms(*CASES) or _fails(value):
+    functions = sorted({f for part in _parts(value, known) for f in _functions(part)}, key=sympy.default_sort_key)
+    if len(functions) > SPLIT or not _has_cases(value, known) or _fails(value, known):
         return None
-    inner = {part for function in functions for arg in function.args for part in arg.atoms(*BOUNDS)}
-    for function in functions:
-        if type(function) in CASES and function not in inner:
-            values = [case.xreplace(dict(zip((_u, _v), arguments(function)))) for case in CASES[type(function)]]
-            first, second = (value.xreplace({function: by}) for by in values)
-            if (one := _case(first)) and (other := _case(second)):
-                return Cases(function, (one, other))
+    of_two = [function for function in functions if type(function) in CASES]
+    inner = {part for function in of_two for arg in function.args for part in arg.atoms(*CASES)}
+    function = next(each for each in of_two if each not in inner)
+    first, second = (_in_case(value, function, *case, known) for case in CASES[type(function)])
+    return Cases(function, (one, other)) if (one := _case(*first)) and (other := _case(*second)) else None
+
+
+def _parts(value: Any, known: tuple[Known, ...]) -> list[Any]:
+    return [value, *(each.value for each in known)]
+
+
+def _has_cases(value: Any, known: tuple[Known, ...]) -> bool:
+    return any(part.atoms(*CASES) for part in _parts(value, known))
+
+
+def _in_case(
+    value: Any, function: Any, case: Any, words: str, known: tuple[Known, ...]
+) -> tuple[Any, tuple[Known, ...]]:
+    """Return what a value is in a case of a function, and what is known there."""
+    at = dict(zip((_u, _v), function.args))
+    here, bound = case.xreplace(at), BOUNDS[type(function)][words].xreplace(at)
+    # The bound says that the function is this, plus or minus the number.
+    without, sign = bound.xreplace({_s: sympy.Integer(0)}), bound.coeff(_s)
+    new = Known(_gap(words, function.args), words, function.args, sign * (here - without))
+    return value.xreplace({function: here}), (*(other.put({function: here}) for other in known), new)
+
+
+@cache
+def _gap(words: str, args: tuple[Any, ...]) -> Any:
+    """Return the number of a bound, the same in all cases."""
+    return sympy.Dummy("s", nonnegative=True)
+
+
+def _case(value: Any, known: tuple[Known, ...]) -> Seen | None:
+    found = _by_bounds(value) or _by_factors(value) or (Bounded(value) if _by_signs(value) else None)
+    if found is None and _has_cases(value, known):
+        return _by_cases(value, known)
+    ordered = tuple(sorted(known, key=lambda each: each.gap.dummy_index))
+    return found or _with_bounds_and_known(value, ordered) or _product_by_known(value, ordered)
+
+
+def _with_bounds_and_known(value: Any, known: tuple[Known, ...]) -> Bounded | None:
+    for choice in _with_bounds(Bounded(value)):
+        found = _by_known(choice.value, known)
+        if found is not None:
+            return Bounded(found.value, (*choice.gaps, *found.gaps))
     return None
 
 
-def _case(value: Any) -> Seen | None:
-    return seen(value) or (Bounded(value) if _by_signs(value) else None)
+@cache
+def _by_known(value: Any, known: tuple[Known, ...]) -> Bounded | None:
+    """Return a value with what is known not to be negative in the place of symbols, as y + s for x where x - y >= 0."""
+    if not known:
+        return Bounded(value) if _by_signs(value) else None
+    first, *others = known
+    found = _by_known(value, tuple(others))
+    for symbol in sorted(first.value.free_symbols, key=str):
+        slope = first.value.diff(symbol)
+        if found is None and (slope.is_positive or slope.is_negative) and symbol not in slope.free_symbols:
+            by = {symbol: sympy.expand(symbol + (first.gap - first.value) / slope)}
+            there = _by_known(sympy.expand(value.xreplace(by)), tuple(other.put(by) for other in others))
+            found = there and Bounded(there.value, ((first.gap, first.words, first.args), *there.gaps))
+    return found
 
 
-def _fails(value: Any) -> bool:
-    """Whether a value is negative at one of a few points."""
-    symbols = sorted(value.free_symbols, key=str)
+def _product_by_known(value: Any, known: tuple[Known, ...]) -> Bounded | None:
+    """Return a product of which each factor is seen to have its sign by what is known: ``x (2 - x)``."""
+    factors = sympy.Mul.make_args(sympy.factor(value))
+    return _product(factors, lambda part: _by_known(part, known)) if len(factors) > 1 else None
+
+
+def _fails(value: Any, known: tuple[Known, ...] = ()) -> bool:
+    """Whether a value is negative at one of a few points, at which what is known holds."""
+    parts = [_evaluated(part) for part in _parts(value, known)]
+    symbols = sorted(set().union(*(part.free_symbols for part in parts)), key=str)
     for k in range(len(TRIED)):
         point = {}
         for i, symbol in enumerate(symbols):
             number = TRIED[(k + i * (k + 1)) % len(TRIED)]
             point[symbol] = 1 + k if symbol.is_integer else abs(number) if symbol.is_nonnegative else number
-        found = sympy.N(value.xreplace(point))
-        if found.is_real and found < -ROUNDING:
+        found, *others = (sympy.N(part.xreplace(point)) for part in parts)
+        if found.is_real and found < -ROUNDING and all(other > ROUNDING for other in others):
             return True
     return False
+
+
+def _evaluated(value: Any) -> Any:
+    """Return a value with the functions of SymPy again."""
+    for function, name in PLAIN.items():
+        value = value.replace(name, function) if value.has(name) else value
+    return value
 
 
 @cache

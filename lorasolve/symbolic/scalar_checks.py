@@ -16,7 +16,7 @@ from lorasolve.symbolic.assumptions import Assumption, signs_hold
 from lorasolve.symbolic.checks import Outcome, TwoSided
 from lorasolve.symbolic.examples import EVALUATIONS
 from lorasolve.symbolic.normal import lowest_terms
-from lorasolve.symbolic.positivity import BOUNDS, CASES, MANY, SPLIT, provably_nonnegative
+from lorasolve.symbolic.positivity import BOUNDS, CASES, MANY, SPLIT, plain, provably_nonnegative
 from lorasolve.symbolic.soundness import fault_of_quotients
 from lorasolve.symbolic.statements import fault_of_statement
 
@@ -112,8 +112,8 @@ class ScalarCheck(TwoSided):
 def _unseen(difference: Any) -> str:
     """Return what was tried to see that a difference is not negative, and where more can be."""
     bounds = f", and one bound for each of up to {MANY} functions, such as exp(u) >= 1 + u,"
-    tried = bounds if difference.atoms(*BOUNDS) else ""
-    tried += f" in both cases of Abs, Max and Min among up to {SPLIT}," if difference.atoms(*CASES) else ""
+    tried = bounds if plain(difference).atoms(*BOUNDS) else ""
+    tried += f" in both cases of Abs, Max and Min among up to {SPLIT}," if plain(difference).atoms(*CASES) else ""
     return f": the signs of its symbols{tried} do not show that it is >= 0; SumOfSquares and Inequality take a proof"
 
 

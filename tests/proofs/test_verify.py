@@ -121,6 +121,8 @@ w, q, B = scalars("w", real=True, nonzero=True), scalars("q", nonnegative=True),
         Identity("c", "", square(q * A) / (x * q**2), square(A) / x),
         Identity("c", "", square(w * A) / w**2, square(A)),
         Identity("c", "", square(A) / (w * (s + t)), square(A) / (w * s + w * t)),
+        Identity("c", "", square(A / (x + y)), square(A) / (x + y) ** 2),
+        Identity("c", "", (x + y) * square(A) / (x + y) ** 3, square(A / (x + y))),
         ScalarCheck("c", "", 2, w**2 + 1 / w**2, relation="<="),
         Inequality("c", "", 2 * inner(A, B), w**2 * square(A) + square(B) / w**2, proof=[Square(w * A - B / w)]),
     ],
@@ -162,6 +164,49 @@ def test_neither_checker_takes_a_size_for_more_than_1_or_a_number_for_a_size(lhs
     assert both_show(ScalarCheck("c", "", lhs, rhs, relation="<=")) == (False, False)
 
 
+def prox(at, threshold, far, z):
+    """Return what soft thresholding minimises, at its value, and at any other point."""
+    near = sympy.Max(far - threshold, 0)
+    return (near - far) ** 2 / 2 + t * near, (z - at) ** 2 / 2 + t * abs(z)
+
+
+POSITIVE, SHRUNK, HUBER = sympy.Max(x, 0), sympy.Max(s - t, 0), sympy.Min(abs(x), 1)
+SQUARES_OR_LINES = HUBER * (2 * abs(x) - HUBER) / 2
+# What needs that x >= y where Max(x, y) = x.
+TRUE_IN_CASES = [
+    prox(s, t, s, x),
+    prox(y, t, abs(y), x),
+    (x * y, abs(x) * abs(y)),
+    (abs(x * y), abs(x) * abs(y)),
+    (sympy.Min(x, y), (x + y) / 2),
+    (2 * s * t / (s + t), sympy.Max(s, t)),
+    ((POSITIVE - sympy.Max(y, 0)) ** 2, (x - y) * (POSITIVE - sympy.Max(y, 0))),  # firmly nonexpansive
+    (abs(POSITIVE - sympy.Max(y, 0)), abs(x - y)),
+    (abs(abs(x) - abs(y)), abs(x - y)),
+    (SHRUNK**2, (s - t) * SHRUNK),
+    (SQUARES_OR_LINES, x**2 / 2),
+    (SQUARES_OR_LINES, abs(x)),
+    (sympy.Max(m, n), m + n - 1),
+    (t * sympy.Max(x, y), sympy.Max(t * x, t * y)),
+]
+FALSE_IN_CASES = [
+    prox(s, 2 * t, s, x),  # fails at x = s - t > t
+    prox(y, t, y, x),  # at y = -2 t, x = -t
+    (abs(x) * abs(y), x * y),
+    (x * y, abs(x)),
+    ((x + y) / 2, sympy.Min(x, y)),
+    (sympy.Max(s, t), 2 * s * t / (s + t)),
+    ((x - y) ** 2, (x - y) * (POSITIVE - sympy.Max(y, 0))),
+    (abs(x - y), abs(POSITIVE - sympy.Max(y, 0))),
+    ((s - t) * SHRUNK, SHRUNK**2 - 1),
+    (SHRUNK + t, s),  # at s < t
+    (x**2 / 2, SQUARES_OR_LINES),
+    (SQUARES_OR_LINES, abs(x) / 2),
+    (sympy.Max(m, n), m + n - 2),
+    (sympy.Max(x * t, y * t), x * sympy.Max(t, y)),
+]
+
+
 @pytest.mark.parametrize(
     ("lhs", "rhs"),
     [
@@ -194,6 +239,8 @@ def test_neither_checker_takes_a_size_for_more_than_1_or_a_number_for_a_size(lhs
         (abs(x), sympy.Max(x, -x)),
         (x**2, (abs(x) + abs(y)) ** 2),
         (sympy.sqrt(t * s), (t + s) / 2),
+        (1 + x, sympy.exp(abs(x))),
+        *TRUE_IN_CASES,
     ],
 )
 def test_both_checkers_know_bounds_of_functions(lhs, rhs):
@@ -225,6 +272,8 @@ def test_both_checkers_know_bounds_of_functions(lhs, rhs):
         ((abs(x) + abs(y)) ** 2, x**2 + y**2),
         (sympy.sqrt(t * s), t / 2 + s / 3),
         (0, sympy.Integral(sympy.exp(sympy.sin(x)), (x, 1, 0))),  # of what is positive, from above to below
+        (1 + 2 * abs(x), sympy.exp(abs(x))),
+        *FALSE_IN_CASES,
     ],
 )
 def test_neither_checker_takes_a_bound_for_more_than_it_is(lhs, rhs):
@@ -253,6 +302,16 @@ def test_the_second_checker_wants_both_cases_of_a_function_that_has_two(lhs, rhs
     assert verify.shown(check | true) is None
     with pytest.raises((ValueError, KeyError, IndexError)):
         verify.shown(check | {"lhs": lhs, "rhs": rhs, "sign": sign})
+
+
+def test_the_second_checker_takes_a_bound_for_what_it_is_in_each_case():
+    check = record("t.c", ScalarCheck("c", "", x + y, abs(x) + abs(y), relation="<="), {})
+    true = {"lhs": "Min(x, y)", "rhs": "x/2 + y/2", "sign": ["Min(x, y)", "a/2", "b/2"]}
+    bounds = {"a": ["v-Min(u,v)", "x", "y"], "b": ["u-Min(u,v)", "x", "y"]}
+    assert verify.shown(check | true | {"bounds": bounds}) is None
+    for sign in (["Min(x, y)", "b/2", "a/2"], ["Min(x, y)", "b/2", "b/2"], "a/2", ["Min(x, y)", "-a/2", "b/2"]):
+        with pytest.raises(ValueError, match=r"vanish|sign"):
+            verify.shown(check | true | {"bounds": bounds, "sign": sign})
 
 
 def test_no_check_is_accepted_without_an_assumption_that_it_makes(pinned):
