@@ -844,10 +844,33 @@ def test_a_result_is_not_saved_with_data_that_do_not_give_its_problem_back(tmp_p
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda head: head.pop("rank"), "head: entry 'rank' is nothing"),
+        (lambda head: head.update(rank=2.5), "head: entry 'rank' is 2.5"),
+        (lambda head: head.update(rank=True), "head: entry 'rank' is True"),
+        (lambda head: head["problem"].update(lam="0.5"), "problem: entry 'lam' is '0.5'"),
+        (lambda head: head["result"].update(fun=None), "result: entry 'fun' is None"),
+    ],
+)
+def test_a_head_with_entries_of_another_kind_is_refused(tmp_path: pathlib.Path, change, words) -> None:
+    M = np.arange(12.0).reshape(4, 3)
+    problem = ls.Problem(ls.objectives.Denoising(M), 2, 0.5)
+    save_result(tmp_path / "r.npz", problem, ls.solve(problem, "lbfgs"), {"M": M})
+    arrays = read_arrays(tmp_path / "r.npz")
+    head = json.loads(str(arrays["header"]))
+    change(head)
+    np.savez(tmp_path / "r.npz", **(arrays | {"header": np.array(json.dumps(head))}))
+    with pytest.raises(ValueError, match=f"r.npz: {words}, which was not written by lorasolve"):
+        load_result(tmp_path / "r.npz")
+
+
 @pytest.mark.parametrize("dtypes", [("f8", "f4"), ("f4", "f8")])
-def test_a_result_is_saved_with_the_same_data_in_another_precision(tmp_path, dtypes) -> None:
+@pytest.mark.parametrize("units", [0.0, 1e-6, 1.0, 1e6])
+def test_a_result_is_saved_with_the_same_data_in_another_precision(tmp_path, units, dtypes) -> None:
     """Of a perfect fit f is rounding alone."""
-    M = np.random.default_rng(0).standard_normal((4, 3))
+    M = units * np.random.default_rng(0).standard_normal((4, 3))
     problem = ls.Problem(Denoising(M.astype(dtypes[0])), 3)
     result = ls.solve(problem, "lbfgs")
     save_result(tmp_path / "r.npz", problem, result, {"M": M.astype(dtypes[1])})
