@@ -35,7 +35,7 @@ def as_options(**named: str) -> Iterator[None]:
 
 
 def as_file(text: str) -> str:
-    """Return a path from the command line; of an empty one, as of a variable that is not set, argparse names it."""
+    """Return a path from the command line; an empty one, which a variable that is not set leaves, is refused."""
     if not text:
         raise argparse.ArgumentTypeError("expected a path, got ''")
     return text
