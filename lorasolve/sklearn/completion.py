@@ -224,14 +224,16 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
             return X
         if not isinstance(self.entries, (tuple, list)) or len(self.entries) != 3:
             raise TypeError(f"entries: expected three names (row, column, value), got {shown(self.entries)}")
+        row, col, value = self.entries
+        if row == col or value in (row, col):
+            raise ValueError(f"entries: expected three different columns, got {shown(self.entries)}")
         if not hasattr(X, "columns"):
             given = f"a tuple of {len(X)}" if isinstance(X, tuple) else shown(X)
             raise TypeError(f"X: expected a data frame, as entries={self.entries!r} names its columns, got {given}")
         if not hasattr(X, "__len__"):
             raise TypeError(f"X: expected a data frame that is computed, as by X.collect(), got a {type(X).__name__}")
         there = _column_names(X)
-        *labels, value = self.entries
-        wanted = [*labels, *([value] if value in there else [])]
+        wanted = [row, col, *([value] if value in there else [])]
         missing = [name for name in wanted if name not in there]
         if missing:
             raise ValueError(f"X: has no column {missing[0]!r}; entries={self.entries!r} names the columns")

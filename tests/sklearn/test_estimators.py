@@ -178,6 +178,9 @@ def test_data_in_another_form_than_was_fitted_are_named() -> None:
     for names in (("u", "i"), "uix", 3):
         with pytest.raises(TypeError, match=r"entries: expected three names \(row, column, value\), got "):
             LowRankCompletion(0.5, entries=names).fit(frame)
+    for names in (("u", "i", "i"), ("u", "u", "x"), ["u", "i", "u"]):  # labels were completed as values
+        with pytest.raises(ValueError, match=r"entries: expected three different columns, got .'u'"):
+            LowRankCompletion(0.5, entries=names).fit(frame)
     for given, named in [(frame, "a data frame; the columns of one"), (np.eye(2), "an array of shape"), (5, "5")]:
         with pytest.raises(TypeError, match=rf"X: expected a tuple \(rows, cols, values\), got {named}"):
             plain.predict(given)
