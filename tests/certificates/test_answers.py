@@ -13,7 +13,7 @@ from lorasolve.adapters import DoRA, LoRA, SoRA
 from lorasolve.certificates import Certificate, certify
 from lorasolve.cli import main
 from lorasolve.landscape.instances import sharp
-from lorasolve.objectives import Denoising, LinearFineTuning, TwoLayer
+from lorasolve.objectives import Denoising, Huber, LinearFineTuning, MatrixSensing, TwoLayer
 
 
 def test_fields_at_a_point_worked_out_by_hand():
@@ -167,6 +167,27 @@ def test_a_stated_lower_bound_closes_the_gap():
     problem = ls.Problem(Bounded((5, 4)), 2, 0.3)
     certificate = certify(problem, ls.solve_convex(problem).X)
     assert certificate.is_global is True and certificate.relative_gap < 1e-8
+
+
+def test_a_point_far_out_is_refuted_by_a_share_of_it():
+    """Huber's loss of one entry falls with slope 1 from 1000 to 900: F = 99.5 + 500, and 24.5 + 437.5 at 7/8 of it."""
+    certificate = certify(ls.Problem(Huber(np.array([[900.0]])), 1, 0.5), np.array([[1000.0]]))
+    assert certificate.gap_at_least == pytest.approx(137.5, rel=1e-9)
+
+
+def test_of_a_step_and_a_share_the_better_one_refutes():
+    """The step to the optimum diag(9.5, 0) leaves F = 4.875 of 65; X = 0, the best share, leaves 50."""
+    certificate = certify(ls.Problem(Denoising(np.diag([10.0, 0.0])), 2, 0.5), np.diag([0.0, 5.0]))
+    assert certificate.gap_at_least == pytest.approx(60.125, rel=1e-9)
+
+
+def test_a_matrix_in_small_units_beside_a_much_more_curved_one_refutes_too():
+    """Only the second is away from its optimum, 1e-3 - lam; at the steps of the first, curved 1e6 times, it stays."""
+    steep = MatrixSensing(1e3 * np.ones((1, 1, 1)), np.array([1e3]))
+    problem = ls.multi.MultiProblem(ls.multi.Separable([steep, Denoising(np.array([[1e-3]]))]), 1, 1e-6)
+    certificate = certify(problem, [np.array([[1.0 - 1e-12]]), np.zeros((1, 1))])
+    least = 0.5 * 1e-12 + 1e-6 * (1e-3 - 1e-6)
+    assert 0.99 * (0.5e-6 - least) <= certificate.gap_at_least <= 0.5e-6 - least
 
 
 def test_a_spurious_minimum_is_refuted_by_an_escape_direction():
