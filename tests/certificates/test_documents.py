@@ -29,7 +29,7 @@ import scipy.sparse
 import lorasolve as ls
 from lorasolve import certificates
 from lorasolve.adapters import LoRA
-from lorasolve.certificates import check_certificate
+from lorasolve.certificates import check_certificate, exact
 from lorasolve.certificates.check_certificate import Refused, check, proved
 from lorasolve.certificates.floating import encoded
 from lorasolve.objectives import (
@@ -705,6 +705,15 @@ def test_positions_that_are_no_positions(lists: Any) -> None:
     document["problem"]["map"]["entry"] = lists
     with pytest.raises((ValueError, TypeError, IndexError)):
         check(document)
+
+
+@pytest.mark.parametrize("name", LEAST_SQUARES)
+def test_the_coefficients_that_are_counted_ahead_are_those_written_down(name: str) -> None:
+    """Of a number of them on a certificate is in binary64 arithmetic; none of these is 0."""
+    task = problem(name)
+    outputs = certificates.document(task, np.zeros(task.shape), arithmetic="exact")["problem"]["outputs"]
+    described = task.objective.description()
+    assert exact.coefficients(described, task.shape) == sum(len(output) for output in outputs)
 
 
 def test_thirty_by_thirty_is_checked_in_about_a_second(tmp_path: pathlib.Path) -> None:
