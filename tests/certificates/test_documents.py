@@ -29,7 +29,7 @@ import scipy.sparse
 import lorasolve as ls
 from lorasolve import certificates
 from lorasolve.adapters import LoRA
-from lorasolve.certificates import check_certificate, exact
+from lorasolve.certificates import check_certificate
 from lorasolve.certificates.check_certificate import Refused, check, proved
 from lorasolve.certificates.floating import encoded
 from lorasolve.objectives import (
@@ -713,7 +713,7 @@ def test_the_coefficients_that_are_counted_ahead_are_those_written_down(name: st
     task = problem(name)
     outputs = certificates.document(task, np.zeros(task.shape), arithmetic="exact")["problem"]["outputs"]
     described = task.objective.description()
-    assert exact.coefficients(described, task.shape) == sum(len(output) for output in outputs)
+    assert certificates.exact.coefficients(described, task.shape) == sum(len(output) for output in outputs)
 
 
 def test_thirty_by_thirty_is_checked_in_about_a_second(tmp_path: pathlib.Path) -> None:

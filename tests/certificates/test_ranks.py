@@ -257,6 +257,18 @@ def test_strong_convexity_is_proved_for_gram_matrices_or_not_used():
     assert ranks.strong_convexity(Huber(np.eye(3), 1.0)) == 0.0
 
 
+@pytest.mark.parametrize("smallest", [1e-2, 1e-7, 1e-9])
+def test_strong_convexity_has_units(smallest):
+    """Features in units of 2^-k have a Gram matrix of 4^k times the size, digit by digit, and so has what is proved."""
+    U = np.linalg.qr(np.random.default_rng(5).standard_normal((4, 4)))[0]
+    Z = 2.0 * U @ np.diag(np.sqrt([3.0, 2.0, 1.0, smallest]))
+    proved = [
+        ranks.strong_convexity(LinearFineTuning(np.zeros((1, 4)), np.ldexp(Z, k), np.zeros((1, 4)))) * 4.0**-k
+        for k in (0, -30, 30)
+    ]
+    assert proved[0] == proved[1] == proved[2] and (proved[0] > 0.0) == (smallest > 6e-8)
+
+
 def cancelling(rng, K=2.0**34):
     """Factors whose large columns cancel exactly, and their small product of integers, without rounding."""
     P, Q = rng.integers(-3, 4, (6, 3)).astype(float), rng.integers(-3, 4, (5, 3)).astype(float)
@@ -436,6 +448,15 @@ def test_the_lower_bound_reaches_as_far_as_a_parabola():
     found = [ranks.at_least(Denoising(np.diag([3.0, 1.0])), X, np.eye(2), (np.eye(2), np.diag(X), np.eye(2)), gap)
              for gap in (0.5 * T**2, 0.49 * T**2)]  # fmt: skip
     assert found == [1, 2]  # a smaller gap is that of no point here
+
+
+@pytest.mark.parametrize("power", [-8, 0, 8])
+def test_the_lower_bound_is_that_of_the_curvature(power):
+    """f = alpha x^2 / 2: a gap of twice what f is at 1 excludes no x up to sqrt(2), a tenth of it 0."""
+    alpha = 2.0**power
+    loss = LinearFineTuning(np.zeros((1, 1)), [[2.0 ** (power / 2)]], np.zeros((1, 1)))
+    one = np.eye(1), np.eye(1), (np.eye(1), np.ones(1), np.eye(1))
+    assert [ranks.at_least(loss, *one, share * alpha / 2.0) for share in (2.0, 0.1)] == [0, 1]
 
 
 @pytest.mark.parametrize(
