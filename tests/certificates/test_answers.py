@@ -160,6 +160,12 @@ def test_a_loss_without_lower_bound_is_refuted_or_left_open_and_certified_at_zer
     assert zero.is_global is True and zero.relative_gap < 1e-13
 
 
+def test_what_a_user_has_not_stated_is_not_assumed():
+    """Of all facts this loss states that it is convex."""
+    assumed = certify(ls.Problem(Quartic((5, 4)), 2, 0.3), np.zeros((5, 4))).assumptions[0]
+    assert assumed.startswith("your f is convex and its gradient right (")
+
+
 def test_a_stated_lower_bound_closes_the_gap():
     class Bounded(Quartic):
         lower_bound = 0.0
