@@ -18,6 +18,9 @@ from .problem.blocks import is_of_a_user
 
 # Steps to both sides, as shares of the length of the parameters.
 STEPS = (1e-3, 1e-4)
+# Steps along the gradient, the same shares, and how much of what a longer one is off a shorter one is off at a kink:
+# of a smooth function a hundredth.
+DOWN, STAYS = (1e-4, 1e-6), 0.5
 # Share by which the slope along a random direction may be off, of what that of any gradient would be there.
 SHARE = 1e-2
 
@@ -54,6 +57,33 @@ def _differ(problem: Problem, theta: Array) -> bool:
         if abs(fine - float(np.vdot(grad, D))) > allowed + apart + abs(fine - rough):
             return True
     return False
+
+
+def falls_nowhere(problem: Problem, theta: Array) -> bool:
+    """Return whether ``L`` has a kink at a point, from which it does not fall along its gradient.
+
+    The slope ahead stays above that of the gradient, and is not negative, however short the step. At such a point,
+    which may be a minimum, a gradient is one of many.
+    """
+    grad = np.empty_like(theta)
+    value = problem.value_and_grad(theta, grad)
+    length, steepness = float(np.linalg.norm(theta)), float(np.linalg.norm(grad))
+    slope = -steepness * length
+    if not (0.0 < length < math.inf and 0.0 < steepness < math.inf):
+        return False
+    ahead = []
+    for t in DOWN:
+        there = (theta - t * length / steepness * grad).astype(theta.dtype, copy=False)
+        ahead.append((problem.value_and_grad(there, np.empty_like(theta)) - value) / t)
+    noise = _noise(problem, value)
+    (rough, fine) = (each - slope for each in ahead)
+    return min(ahead) >= -noise and fine > noise and fine > STAYS * rough
+
+
+def _noise(problem: Problem, value: float) -> float:
+    """Return what rounding errors of values add to a slope over the shortest step."""
+    made_of = max(abs(value), abs(problem.value_at_zero))
+    return ULPS * float(np.finfo(problem.loss.precision).eps) * made_of / DOWN[-1]
 
 
 def _slopes(problem: Problem, theta: Array, value: float, t: float, D: Array) -> tuple[float, float]:

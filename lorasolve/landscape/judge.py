@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._known import Known
-from .._slopes import contradiction
+from .._slopes import contradiction, falls_nowhere
 from .._support.keywords import names_keywords
 from .._support.text import at_least, at_most
 from .._support.threads import judge_pools
@@ -278,6 +278,9 @@ class _Judge:
         denied = contradiction(self.problem, self.point.theta)
         if denied is not None:
             return "inconclusive", f"{self.problem.loss.label}: {denied}", "nothing"
+        if not self.first.is_fosp and falls_nowhere(self.problem, self.point.theta):
+            kink = f"{self.problem.loss.label} has a kink here: L does not fall along the gradient that it states"
+            return "inconclusive", f"{kink}, so that no gradient says whether the point is stationary", "nothing"
         if not self.first.is_fosp:
             return "not_converged", unsettled(self.point, self.as_given, self.first, self.tol, self.onward), "gradient"
         self.second = second_order_at(self.point, 0.1 * self.tol)
