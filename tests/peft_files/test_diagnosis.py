@@ -186,6 +186,8 @@ def test_what_is_left_of_a_layer_that_decayed_refutes_nothing(tmp_path, make, si
     (layer,) = [layer for layer in found.layers if layer.facts.module == "h.3.q"]
     assert (layer.facts.rank, layer.facts.vanished) == ((0, True) if kind == "low_rank" else (R, False))
     assert ("all but vanished in 1 layer:" in str(found)) == layer.facts.vanished
+    (balance,) = [premise for premise in found.premises if premise.name == "balanced factors"]
+    assert balance.holds is layer.facts.vanished
 
 
 @pytest.mark.parametrize(("roundoff", "unbalanced"), [(2.0**-4, False), (2.0**-24, True)])
