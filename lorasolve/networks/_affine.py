@@ -14,6 +14,8 @@ _LINEAR = {
 _LINEAR_IN_FIRST = {"slice", "select", "index", "embedding", "div"}
 # Those that are linear in all arguments together.
 _SUMS = {"add", "sub", "add_", "sub_", "cat"}
+# Methods of tensors that hand their numbers to Python or another library by no operation of torch.
+_LEAVING = ("tolist", "numpy", "__array__", "__dlpack__", "__repr__", "data_ptr")
 
 
 def is_affine(outputs: Callable[[Sequence[Any]], Any], weights: Sequence[Any]) -> bool:
@@ -21,7 +23,7 @@ def is_affine(outputs: Callable[[Sequence[Any]], Any], weights: Sequence[Any]) -
 
     Every operation on what depends on the weights is looked at, whether or not a gradient flows through it: masks,
     indices and detached factors that were computed from the weights are among them. Operations that are not known to be
-    linear, and products of two factors that both depend on the weights, answer no.
+    linear, products of two factors that both depend on the weights, and numbers that are given to Python answer no.
     """
     followed, found = _follow(outputs, weights)
     return followed.affine and followed.holds(found)
@@ -33,15 +35,24 @@ def floating_types(outputs: Callable[[Sequence[Any]], Any], weights: Sequence[An
 
 
 def _follow(outputs: Callable[[Sequence[Any]], Any], weights: Sequence[Any]) -> tuple[_Followed, Any]:
+    from torch import Tensor
+    from torch.overrides import TorchFunctionMode
     from torch.utils._python_dispatch import TorchDispatchMode
 
     followed = _Followed(weights)
+    leaving = {getattr(Tensor, name) for name in _LEAVING}
 
     class Mode(TorchDispatchMode):  # type: ignore[misc]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             return followed.run(func, args, kwargs or {})
 
-    with Mode():
+    class Exits(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            # What Python makes of the numbers nobody sees.
+            followed.affine &= not (func in leaving and followed.holds(args[0]))
+            return func(*args, **(kwargs or {}))
+
+    with Exits(), Mode():
         found = outputs(weights)
     return followed, found
 

@@ -21,7 +21,7 @@ FAR = (1e-2, 1.0, 1e2)
 def outputs_are_affine(network: Network, point: Pairs) -> bool:
     """Return whether the outputs are affine in the updates, so that the loss is convex in them.
 
-    What the operations show is tried at points far away too: compiled parts and what leaves torch are not seen.
+    What the operations show is tried at points far away too: compiled parts are not seen, nor all ways out of torch.
     """
     loss = network.loss_of_samples
     if not isinstance(loss, OutputLoss):

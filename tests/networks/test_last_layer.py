@@ -232,6 +232,7 @@ MASKS = {
     "a gathered maximum": lambda z: z[torch.arange(len(z))[:, None], z.argsort(1)],
     "a detached factor": lambda z: z * z.detach(),
     "a clamped scale": lambda z: z * float(z.detach().abs().max().clamp(1.0, 2.0)),
+    "a branch that leaves torch": lambda z: z * (1.0 if z.tolist()[0][0] > -1e6 else 2.0),
     "indices that are outputs": lambda z: z + torch.arange(6.0, dtype=z.dtype)[z.detach().argmax(1)][:, None],
 }
 
@@ -290,6 +291,11 @@ AFFINE = {
     "rounding": (lambda W, x: W.to(torch.int64).to(W.dtype) * x[:2], False),
     "a choice by it": (lambda W, x: x[W[:, 0].to(torch.int64)], False),
     "out of sight": (lambda W, x: torch.tensor(W.tolist()) ** 2, False),
+    "a choice by its numbers": (lambda W, x: W if W.tolist()[0][0] > -1e6 else 2.0 * W, False),
+    "a choice by its numbers in NumPy": (lambda W, x: W if np.asarray(W).min() > -1e6 else 2.0 * W, False),
+    "a choice by its numbers in another library": (lambda W, x: W if np.from_dlpack(W).min() > -1e6 else x, False),
+    "a choice by its text": (lambda W, x: 2.0 * W if "nan" in str(W) else W, False),
+    "the numbers of what is fixed": (lambda W, x: W * x.tolist()[0][0] if x.numpy().any() else W, True),
 }
 
 
