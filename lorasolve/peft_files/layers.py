@@ -52,6 +52,8 @@ _BASE = "a base weight, saved beside its factors"
 
 # The files of a base model, or of one that an adapter was merged into.
 _OF_MODELS = r"model(-\d+-of-\d+)?\.safetensors"
+# An adapter above the max_shard_size of transformers, which saves it in parts.
+_SHARDS = r"adapter_model-\d+-of-\d+\.safetensors"
 # At most so many folders or files are named.
 _LISTED = 8
 # Entries of one factor: 0.5 GB as float64, a vocabulary of 260000 at rank 256.
@@ -483,6 +485,11 @@ def _what_is_missing(path: pathlib.Path) -> str:
             return (
                 f"holds a whole model ({_listed(others)}) and no adapter: {WEIGHTS} is missing. merge_and_unload() "
                 "leaves no factors to read; give the folder that the adapter itself was saved to"
+            )
+        if any(re.fullmatch(_SHARDS, name) for name in others):
+            return (
+                f"holds an adapter in shards ({_listed(others)}), which are not read; save it in one file, with a "
+                "larger max_shard_size or from PEFT's model"
             )
         if others:
             return (

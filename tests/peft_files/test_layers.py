@@ -490,6 +490,15 @@ def test_the_folder_of_a_whole_model_is_told_from_that_of_an_adapter(tmp_path, m
         read(tmp_path)
 
 
+def test_an_adapter_in_shards_is_not_sent_from_its_folder_to_its_parts_and_back(tmp_path, make):
+    """As the save_pretrained of transformers writes adapters above its max_shard_size."""
+    folder = make.adapter(tmp_path, make.linear("h.0.q", *make.pair(0)))
+    (folder / "adapter_model.safetensors").rename(folder / "adapter_model-00001-of-00002.safetensors")
+    make.file(folder / "adapter_model-00002-of-00002.safetensors", make.linear("h.1.q", *make.pair(1)))
+    with pytest.raises(UnreadableError, match=r"in shards \(adapter_model-00001-of-00002.*max_shard_size"):
+        read(folder)
+
+
 def test_nothing_but_foreign_tensors(tmp_path, make):
     with pytest.raises(UnreadableError, match=r"no pair of LoRA factors.*another kind"):
         read(make.adapter(tmp_path, {"base_model.model.q.lokr_w1": np.ones(3)}))
