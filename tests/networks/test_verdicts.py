@@ -280,7 +280,8 @@ def test_ranks_of_the_tangent_solution_are_counted_layer_by_layer():
 def test_without_a_penalty_there_is_no_statement(trained):
     model, _ = trained
     without = judge(model, CrossEntropy(), data(), 0.0)
-    assert without.kind == "no_premise" and json.dumps(without.to_dict(), allow_nan=False)
+    assert without.kind == "no_premise" and ": lam = 0; " in without.reason
+    assert json.dumps(without.to_dict(), allow_nan=False)
     verdict = judge(model, CrossEntropy(), data(), LAM, lam_kind="decoupled")
     assert verdict.kind == "no_premise" and "decoupled" in verdict.reason
 
