@@ -198,6 +198,14 @@ def test_trials_that_are_not_finite_are_rejected():
     assert x[0] == pytest.approx(1e-3, rel=1e-4)
 
 
+@pytest.mark.parametrize("least", [0.2, 0.5, 1.3])
+@pytest.mark.parametrize("low", [0.0, 0.25])
+def test_a_trial_beyond_is_followed_by_the_least_point_of_a_parabola(least, low):
+    """3 (t - least)^2 - 1 is known by its value and slope at 0 and its value at 2; a tenth of the bracket is kept."""
+    guess = _descent._interpolate(low, 2.0, 3.0 * least**2 - 1.0, -6.0 * least, 3.0 * (2.0 - least) ** 2 - 1.0)
+    assert guess == pytest.approx(min(max(least, low + 0.1 * (2.0 - low)), low + 0.7 * (2.0 - low)), rel=1e-14)
+
+
 def test_it_stops_when_told_to_and_at_stationary_points():
     function, target = quadratic(5, 10.0)
     assert lbfgs(function, target.copy(), 100, never, noise=0.0, memory=8)[1] == 1
