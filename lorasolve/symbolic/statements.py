@@ -40,6 +40,10 @@ def fault_of_statement(
         fault = fault or fault_of_named_sign(*pair)
     for value in dict.fromkeys(values_in(parts)):
         fault = fault or fault_of_value(value)
-    if fault is None and as_written(left) == as_written(right):
+    claimed = {as_written(left), as_written(right)}
+    if fault is None and len(claimed) == 1:
         return f"both sides are {as_written(left)} as they are written: nothing is claimed"
+    for assumption in given:
+        if any(set(map(as_written, pair)) == claimed for pair in assumption.equations):
+            fault = fault or f"the assumption {assumption.name} is the conclusion"
     return fault

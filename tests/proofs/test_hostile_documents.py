@@ -242,6 +242,14 @@ def test_one_side_twice_claims_nothing(side, relation):
     assert "no claim" in reason(check(side, relation, side, kind="scalar", scalars={"x": "real"}, sign="0"))
 
 
+@pytest.mark.parametrize(("lhs", "rhs", "objection"), [("y + 1", "x", "no claim"), ("x^2", "(y + 1)^2", None)])
+def test_an_assumption_is_not_the_conclusion(lhs, rhs, objection):
+    given = {"assumptions": [{"name": "x is defined", "equations": [["x", "y + 1"]]}]}
+    given["assumed"] = [{"name": "x is defined", "kind": "==", "texts": ["x", "y + 1"]}]
+    scalars, witness = {"x": "real", "y": "real"}, {"x": "1", "y": "0"}
+    assert str(objection) in str(reason(check(lhs, "==", rhs, scalars=scalars, witness=witness, **given)))
+
+
 def test_what_is_defined_by_a_quotient_may_be_divided_by():
     scalars = {"a": "positive", "b": "positive", "c": "real"}
     given = {"assumptions": [{"name": "c is defined", "equations": [["c", "a/b"]]}], "nonzero": ["c"]}

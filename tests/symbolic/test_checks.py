@@ -520,7 +520,7 @@ def test_a_derivative_may_be_taken_at_a_point_or_named_by_what_does_not_move():
         Identity(
             "squared", "|A|^2 = 0.", square(A), 0, given=[define(t, s**2 + 1), define(s, t), assume("O", (A, 0 * A))]
         ),
-        Identity("traced", "|A|^2 = -1.", square(A), -1, given=[assume("|A|^2 = -1", (tr(A.T @ A), -1))]),
+        Identity("traced", "2 |A|^2 = -2.", 2 * square(A), -2, given=[assume("|A|^2 = -1", (tr(A.T @ A), -1))]),
         Identity("divided", "|A|^2/t t = |A|^2 at t = 0.", square(A) * (1 / t) * t**2, 0, given=[define(t, 0)]),
     ],
     ids=lambda check: check.name,
@@ -577,7 +577,7 @@ def test_parts_given_by_a_generator_are_gone_through_each_time():
     """Cases that are gone were all verified, and mutants that are gone all refuted."""
     odd = Exact("even", "", lambda size: (size % 2 == 0, str(size)), ((size,) for size in (2, 3, 4)))
     assert [odd.prove().holds for _ in range(3)] == [False] * 3
-    true = Identity("given", "", tr(A.T @ A), x, given=iter([named(x, tr(A.T @ A))]))
+    true = Identity("given", "", 2 * tr(A.T @ A), 2 * x, given=iter([named(x, tr(A.T @ A))]))
     assert [true.prove().holds for _ in range(3)] == [True] * 3 and true.assumed == ("x is named",)
     twins = (mutant("sign", "", rhs=-square(A)), mutant("constant", "", rhs=square(A) / 2))
     check = cauchy(mutants=iter(twins))
