@@ -27,7 +27,10 @@ class TruncateCommand(Command):
         group = parser.add_mutually_exclusive_group(required=True)
         group.add_argument("--rank", type=int, metavar="R", help="the largest rank of any layer")
         group.add_argument(
-            "--error", type=float, metavar="E", help="the largest relative Frobenius loss of any layer, in [0, 1]"
+            "--error",
+            type=float,
+            metavar="E",
+            help="the largest relative Frobenius loss of any layer before rounding, in [0, 1]",
         )
         parser.add_argument("--out", required=True, metavar="DIR", help="the folder to write: new, or empty")
         add_layers_argument(parser)
