@@ -187,6 +187,18 @@ def test_no_rank_is_advised_to_reach_the_optimum_with_a_frozen_factor(capsys, da
     assert "rank 1, lam = 1, adapter lora:frozen=A" in text
 
 
+@pytest.mark.parametrize("rank", [1, 2])
+def test_factors_too_narrow_for_the_optimum_that_was_found_are_told(capsys, data, rank) -> None:
+    """The same loss entry by entry, of which no curvature bounds the rank of the optimum, 2, from below."""
+    with np.load(data) as arrays:
+        lines = [f"r{i},c{j},{value!r}" for (i, j), value in zip(np.ndindex(6, 5), arrays["M"].ravel().tolist())]
+    pathlib.Path("r.csv").write_text("\n".join(lines))
+    assert main(["convex", "--objective", "completion", "r.csv", "--lam", "1", "--rank", str(rank)]) == 0
+    told = "factors of rank 1 cannot hold the optimum that was found, of rank 2; there may be others of lower rank"
+    text = capsys.readouterr().out
+    assert (told in text) == (rank == 1) and ("cannot hold" in text) == (rank == 1)
+
+
 def test_factors_that_cannot_hold_one_optimum_are_not_said_to_be_too_small_for_all(capsys) -> None:
     """One measurement of a matrix without decay: the least value 0 is attained at every rank from 1 on."""
     np.savez("one.npz", measurements=np.eye(4)[None], y=np.ones(1))
