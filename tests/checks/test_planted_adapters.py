@@ -238,6 +238,26 @@ class FalseNuclearWeight(SoftmaxGates):
 
 
 @dataclass(frozen=True)
+class FalseNuclearWeightAtRankOne(LoRA):
+    """Of the ranks that are tried the first alone has twice the weight."""
+
+    def nuclear_weight(self, lam, rank):
+        return (2.0 if rank == 1 else 1.0) * super().nuclear_weight(lam, rank)
+
+
+@dataclass(frozen=True)
+class StartThatIsNoNumber(SoftmaxGates):
+    def initial_extra(self, objective, A, B):
+        return np.full(A.shape[1], np.nan)
+
+
+@dataclass(frozen=True)
+class ShortStart(SoftmaxGates):
+    def initial_extra(self, objective, A, B):
+        return np.zeros(A.shape[1] - 1)
+
+
+@dataclass(frozen=True)
 class NoRefusal(DoRA):
     def refusal(self, objective):
         return None
@@ -283,6 +303,9 @@ PLANTED = [
     (MovesTheta(), SoftmaxGates(), "answers depend on the arguments alone"),
     (UnwrittenGradient(), SoftmaxGates(), "gradient is written whole"),
     (FalseNuclearWeight(), SoftmaxGates(), "nuclear_weight"),
+    (FalseNuclearWeightAtRankOne(), LoRA(), "nuclear_weight"),
+    (StartThatIsNoNumber(), SoftmaxGates(), "initial_extra"),
+    (ShortStart(), SoftmaxGates(), "initial_extra"),
     (NoRefusal(), DoRA(), "refusal"),
     (MemoryReused(), LoRA(), "answers depend on the arguments alone"),
 ]

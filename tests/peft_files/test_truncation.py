@@ -286,3 +286,16 @@ def test_adapters_that_cannot_be_compared(tmp_path, make):
         interfere([one, two])
     with pytest.raises(ValueError, match="at least two"):
         interfere([one])
+
+
+def test_an_empty_folder_is_written_to_and_nothing_else_that_is_there(tmp_path, make):
+    folder = make.adapter(tmp_path / "a", make.linear("h.0.q", *make.pair(0)))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("kept")
+    truncate(folder, tmp_path / "empty", rank=1)
+    for taken in ("empty", "file"):
+        with pytest.raises(ValueError, match=rf"out: .*{taken} exists and is not an empty folder"):
+            truncate(folder, tmp_path / taken, rank=1)
+    assert (tmp_path / "file").read_text() == "kept"
+    # The configuration of PEFT is in its own file: that of diffusers is in the metadata of the tensors.
+    assert TensorFile(tmp_path / "empty" / "adapter_model.safetensors").metadata == {}
