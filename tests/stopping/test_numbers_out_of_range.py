@@ -116,26 +116,30 @@ def test_a_start_where_the_loss_is_infinite_has_diverged_whatever_is_known_of_it
 
 
 class Flat:
-    """``f = 1`` in float32: what a run lowers is the decay, by less than the last digit of ``f``."""
+    """``f`` is constant, in float32: what a run lowers is the decay, by less than the last digit of ``f``."""
 
     shape, convex, lower_bound = (3, 2), True, 0.0
 
+    def __init__(self, height):
+        self.height = np.float32(height)
+
     def value_and_grad(self, X):
-        return np.float32(1.0), np.zeros(self.shape, np.float32)
+        return self.height, np.zeros(self.shape, np.float32)
 
 
-def test_decreases_below_the_digits_of_a_loss_in_float32_are_none():
+@pytest.mark.parametrize("unit", [2.0**-20, 1.0, 2.0**20])
+def test_decreases_below_the_digits_of_a_loss_in_float32_are_none(unit):
     """Each step makes the factors ``1 - lam`` times as long: ``L`` falls in every one, in float32 in none."""
     lam, start = 1e-6, (np.ones((3, 1)), np.ones((2, 1)))
-    problem, most = ls.Problem(Flat(), 1, lam), 3 * STALL_WINDOW
-    values = 1.0 + 0.5 * lam * 5.0 * (1.0 - lam) ** (2 * np.arange(most + 1))
+    problem, most = ls.Problem(Flat(unit), 1, unit * lam), 3 * STALL_WINDOW
+    values = unit * (1.0 + 0.5 * lam * 5.0 * (1.0 - lam) ** (2 * np.arange(most + 1)))
     assert (np.diff(values) < 0.0).all() and np.unique(values.astype(np.float32)).size == 1
-    result = ls.solve(problem, GD(step_size=1.0), start, stop=ls.StoppingRule(max_iter=most))
+    result = ls.solve(problem, GD(step_size=1.0 / unit), start, stop=ls.StoppingRule(max_iter=most))
     assert result.status is ls.Status.STALLED and result.nit == STALL_WINDOW + 1
     assert_allclose(result.fun, values[result.nit], rtol=1e-15)
     # A target is one to the last digit.
     stop = ls.StoppingRule(max_iter=most, target=0.5 * (values[9] + values[10]))
-    found = ls.solve(problem, GD(step_size=1.0), start, stop=stop)
+    found = ls.solve(problem, GD(step_size=1.0 / unit), start, stop=stop)
     assert found.status is ls.Status.TARGET_REACHED and found.nit == 10
 
 
