@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 
 import pytest
@@ -22,6 +23,19 @@ from lorasolve.cli import main
 )
 def test_exit_codes(data, arguments, code) -> None:
     assert main(["solve", "--objective", "denoising", data, "--quiet", *arguments]) == code
+
+
+def test_an_update_without_a_nuclear_norm_counterpart_is_solved_and_not_certified(capsys) -> None:
+    solve = ["solve", "--adapter", "dora", "--max-iter", "3", "--quiet", "--json"]
+    assert main(solve) == 0
+    assert json.loads(capsys.readouterr().out)["certificate"] is None
+    assert main([*solve, "--require-certificate"]) == 3
+
+
+def test_exit_codes_of_the_convex_optimum(data) -> None:
+    convex = ["convex", "--objective", "denoising", data, "--lam", "1", "--quiet", "--require-certificate"]
+    assert main(convex) == 0
+    assert main([*convex, "--route", "factored", "--time-limit", "1e-6"]) == 1
 
 
 def test_exit_codes_of_compare(data) -> None:
