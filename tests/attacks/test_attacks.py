@@ -9,11 +9,13 @@ import signal
 import numpy as np
 import pytest
 
+import lorasolve as ls
 from lorasolve.attacks import attack, registry
 from lorasolve.attacks._exact import AT_LEAST, GAP, GLOBAL, REFUTED
 from lorasolve.attacks._runs import BOUNDED, CONVERGED, ENDS, FALLS, MONOTONE, SETTLES, STAYS, Entrywise, Quartic
-from lorasolve.attacks.certify_claims import Misstated
+from lorasolve.attacks.certify_claims import Misstated, judge_misstated
 from lorasolve.attacks.optimizer import CHAIN, UPHILL
+from lorasolve.attacks.step import derived_steps
 from lorasolve.cli import main
 from lorasolve.problem import Problem
 from lorasolve.problem.blocks import is_of_a_user
@@ -94,7 +96,6 @@ def test_the_optima_that_certificates_are_held_against(name) -> None:
     """A gap as measured by a convex solver is refuted if made 1 % smaller, and not if made 1 % larger."""
     import planted
 
-    import lorasolve as ls
     from lorasolve.attacks._points import POINTS
 
     (family,) = [family for family in POINTS if family.name == name]
@@ -174,6 +175,20 @@ def test_their_correct_relatives_are_not(target, family, trials) -> None:
 def test_gradient_descent_and_derived_steps() -> None:
     assert attack("optimizer:gd", AMPLE, trials=15).ok
     assert attack("step", AMPLE, trials=15).ok
+
+
+def test_the_steps_that_are_attacked_are_those_that_nobody_states() -> None:
+    """Adam and Muon have a number for theirs, and a step of SGD may rise whatever it is."""
+    derived = set(derived_steps())
+    assert {"gd", "lbfgs", "als", "gd_backtracking", "trust_ncg"} <= derived
+    assert not derived & {"adam", "adamw", "muon", "sgd", "sam"}
+
+
+def test_true_claims_are_no_instance_of_false_ones() -> None:
+    misstated = dict(diagonal=[3.0], x=[2.0], lam=1.0, factor=1.0, lower_bound=0.0)
+    assert judge_misstated(ls.certify, **misstated) is None
+    assert judge_misstated(ls.certify, **misstated | {"factor": 2.0}) is not None
+    assert judge_misstated(ls.certify, **misstated | {"lower_bound": 0.1}) is not None
 
 
 def test_planted_faults_of_runs_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
