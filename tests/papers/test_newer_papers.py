@@ -474,3 +474,31 @@ def test_of_runs_that_end_in_rounding_the_soonest_is_taken():
     soon, late, never = [1.0, 1e-9, 3e-15, 2e-15], [1.0, 1e-3, 1e2, -4e-15], [1.0, 1e-3, 1e-5, 1e-9]
     assert min((late, never, soon, [1.0, np.nan]), key=lora_rite._merit) is soon
     assert min((never, late), key=lora_rite._merit) is late
+
+
+def singular_values(*arrivals):
+    """Return a course on which the singular values arrive at (4, 2, 1, 1/2) at given iterations."""
+    targets = (4.0, 2.0, 1.0, 0.5)
+    steps = [[target * (1.0 if now >= then else 0.2) for target, then in zip(targets, arrivals)] for now in range(1, 6)]
+    return [[0.0] * 4, *steps]
+
+
+@pytest.mark.parametrize(
+    ("gradient", "orthogonalised", "holds"),
+    [
+        ((1, 2, 3, 4), (4, 3, 2, 1), True),
+        ((2, 2, 2, 2), (4, 3, 2, 1), False),
+        ((1, 2, 3, 4), (2, 2, 2, 2), False),
+        ((4, 3, 2, 1), (4, 3, 2, 1), False),
+        ((1, 2, 3, 4), (1, 2, 3, 4), False),
+    ],
+)
+def test_what_arrives_together_arrives_neither_first_nor_last(gradient, orthogonalised, holds):
+    found = {name: [singular_values(*orthogonalised)] for name in ("spectral descent", "muon")}
+    found["gradient descent"] = [singular_values(*gradient)]
+    assert muon.MuonClaims().judge({"growth": found, "excesses": [0.0]})[1].holds is holds
+
+
+def test_the_singular_values_that_muon_is_judged_by_grow_to_those_of_the_target():
+    for (course,) in muon.growth(1).values():
+        assert course[-1] == pytest.approx([4.0, 2.0, 1.0, 0.5], abs=0.05)
