@@ -289,7 +289,7 @@ class Monitor:
         stage, and the reason is returned.
         """
         nit = self.count(value, grad_norm, step)
-        self.trace.record(nit, value, grad_norm, self.seconds(), step, force=nit == 0)
+        self.trace.record(nit, value, grad_norm, self.seconds(), step)
         self._show(value, grad_norm)
         if self.callback is not None:
             self._tell(self.callback, problem, theta, value, grad_norm)
@@ -331,7 +331,7 @@ class Monitor:
             precision = problem.loss.precision
             self._digit = 0.0 if precision == problem.dtype.name else float(np.finfo(precision).eps)
         best = self._best
-        return best if self._digit == 0.0 or math.isinf(best) else best - self._digit * abs(best)
+        return best if math.isinf(best) else best - self._digit * abs(best)
 
     def _hides_gradient(self, problem: Problem, theta: Array) -> bool:
         if not may_hide_gradient(problem, theta, self.rules[2]):
