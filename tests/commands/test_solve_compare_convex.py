@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pathlib
 import shlex
 
@@ -185,6 +186,18 @@ def test_no_rank_is_advised_to_reach_the_optimum_with_a_frozen_factor(capsys, da
     assert "raise --rank" not in text and "cannot hold" not in text
     assert "with a factor frozen no L is below it, and it need not be reached at any rank" in text
     assert "rank 1, lam = 1, adapter lora:frozen=A" in text
+
+
+def test_step_sizes_are_chosen_where_that_is_asked_for_and_not_else(capsys, data) -> None:
+    """Of steps of 1e-4, 40 are short; longer ones are tried in factors of 4."""
+    compare = ["compare", "--objective", "denoising", data, "--lam", "1", "--quiet", "--json", "--budget", "40"]
+    rows = {}
+    for tune in ([], ["--tune"]):
+        assert main([*compare, "--methods", "gd:step_size=1e-4", *tune]) == 0
+        (rows[len(tune)],) = json.loads(capsys.readouterr().out)["rows"]
+    assert rows[0]["step_size"] is None and rows[1]["objective"] < 0.9 * rows[0]["objective"]
+    factors = math.log(rows[1]["step_size"] / 1e-4, 4)
+    assert factors == pytest.approx(round(factors), abs=1e-9) and factors > 0.5
 
 
 @pytest.mark.parametrize("rank", [1, 2])
