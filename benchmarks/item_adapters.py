@@ -18,7 +18,7 @@ ADAPTERS = {
     "144": ("144 layers of 1024 x 1024, rank 16, F32 (T5-large)", 144, 1024, 16, "F32"),
     "224": ("224 layers of 4096 x 4096, rank 16, BF16 (7B class)", 224, 4096, 16, "BF16"),
 }
-# Of MiniLM: linear layers with their base weights.
+# As of MiniLM, whose base weights are beside.
 WITH_BASE = ("31 layers of 384 x 384, rank 8, F32, with `--base`", 31, 384, 8, "F32")
 
 
@@ -59,7 +59,7 @@ def _diagnosis(key, about, *made, base=False):
     @item.peer("lorasolve diagnose, the whole process", ours=True, threads=1)
     def _(quick):
         path = folder()
-        command = [sys.executable, "-m", "lorasolve", "diagnose", str(path), "--layers", "0", "--fail-on", "loud"]
+        command = [sys.executable, "-m", "lorasolve", "diagnose", str(path), "--layers", "0"]
         command += ["--base", str(path / "base.safetensors")] if base else []
 
         def sample():
