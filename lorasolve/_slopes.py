@@ -44,9 +44,7 @@ def _differ(problem: Problem, theta: Array) -> bool:
     value = problem.value_and_grad(theta, grad)
     if not 0.0 < length < math.inf:
         return False
-    made_of = max(abs(value), abs(problem.value_at_zero))
-    noise = ULPS * float(np.finfo(problem.loss.precision).eps) * made_of / STEPS[-1]
-    allowed = noise + SHARE * slope * length**2 / math.sqrt(theta.size)
+    allowed = _noise(problem, value, STEPS[-1]) + SHARE * slope * length**2 / math.sqrt(theta.size)
     # Always the same direction, so that the same run ends in the same way; no certificate rests on it.
     for D in (theta, np.random.default_rng(0).standard_normal(theta.size)):
         if problem.trainable is not None:
@@ -75,15 +73,15 @@ def falls_nowhere(problem: Problem, theta: Array) -> bool:
     for t in DOWN:
         there = (theta - t * length / steepness * grad).astype(theta.dtype, copy=False)
         ahead.append((problem.value_and_grad(there, np.empty_like(theta)) - value) / t)
-    noise = _noise(problem, value)
-    (rough, fine) = (each - slope for each in ahead)
+    noise = _noise(problem, value, DOWN[-1])
+    rough, fine = (each - slope for each in ahead)
     return min(ahead) >= -noise and fine > noise and fine > STAYS * rough
 
 
-def _noise(problem: Problem, value: float) -> float:
-    """Return what rounding errors of values add to a slope over the shortest step."""
+def _noise(problem: Problem, value: float, t: float) -> float:
+    """Return what rounding errors of values may add to a slope over a step."""
     made_of = max(abs(value), abs(problem.value_at_zero))
-    return ULPS * float(np.finfo(problem.loss.precision).eps) * made_of / DOWN[-1]
+    return ULPS * float(np.finfo(problem.loss.precision).eps) * made_of / t
 
 
 def _slopes(problem: Problem, theta: Array, value: float, t: float, D: Array) -> tuple[float, float]:
