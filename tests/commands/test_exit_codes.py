@@ -45,6 +45,7 @@ def test_exit_codes_of_compare(data) -> None:
     assert main([*compare, "adamw", "--require-certificate"]) == 1
     assert main([*compare, "gd:step_size=1000"]) == 1
     assert main([*compare, "gd:step_size=1000", "lbfgs"]) == 0
+    assert main([*compare, "gd:step_size=1000", "adamw"]) == 1
 
 
 @pytest.mark.parametrize(
