@@ -116,7 +116,7 @@ def solver_pools(compiled: bool) -> Iterator[None]:
 
     Idle workers of one pool spin against the other; with both, L-BFGS on completion and gradient descent on linear
     fine-tuning were ten times slower. So a BLAS of SciPy's own, of which solvers ask little, keeps to one thread beside
-    NumPy's: with two in each, L-BFGS on a Huber loss of 600 x 500 took three times as long.
+    NumPy's: with two in each, SciPy's L-BFGS-B on a Huber loss of 600 x 500 took three times as long.
     """
     with blas_threads(1 if compiled else get_threads()), _limited(_loaded()[1], 1):
         yield

@@ -11,12 +11,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .._pair_passes import parts
 from .._support.validate import Array
 from ..certificates.duality import SMALLEST
 from ..dense import frobenius_norm
 from ..problem import flat
 from ..problem.blocks import Pairs
-from ._passes import parts
 
 Oracle = Callable[[Pairs, Pairs], float]
 

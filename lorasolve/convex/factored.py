@@ -22,8 +22,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .._quasi_newton import lbfgs
 from .._support.time_limit import is_over
-from .._support.validate import as_instance, as_integer
+from .._support.validate import Array, as_instance, as_integer
 from ..certificates.duality import best_gap, is_formed
 from ..certificates.evidence import Estimates, evidence
 from ..linear_map import LinearMap, TopSingular, outside, top_above
@@ -32,7 +33,6 @@ from ..objectives import Exact, Nearby
 from ..problem import Problem
 from ..problem.blocks import MultiObjective, Pairs
 from ..problem.natural_units import curvature_at_zero
-from ._descent import lbfgs
 from ._points import GROWTH, Block, Point, View, factors_of
 from ._scaled import Scaled
 from .base import DROPPED, ConvexRoute, NotFinite, Report, Solution
@@ -425,7 +425,7 @@ class _Run:
         z = function.variables(factors)
         del factors  # vectors of this size are what memory is needed for
 
-        def done() -> bool:
+        def done(_: Array) -> bool:
             # Below the noise of values the precision of the loss says no more.
             small = function.grad_norm * length <= max(min(accuracy, 0.3 * function.first * length), noise)
             return small or is_over()
@@ -433,7 +433,7 @@ class _Run:
         # What is zero, as of layers without update, stays zero.
         pairs = PAIRS if np.count_nonzero(z) <= MANY else FEW_PAIRS
         # After a descent in float32 one in float64 takes a few steps.
-        brief = loss is not self.losses.rough
-        z, evaluations = lbfgs(function, z, MAX_DESCENT, done, NOISE * noise, pairs, brief)
+        compiled = loss is self.losses.rough
+        z, evaluations = lbfgs(function, z, MAX_DESCENT, done, NOISE * noise, pairs, compiled)
         self.evaluations += evaluations
         return function.factors(z)

@@ -1,6 +1,6 @@
 """Passes over the pairs of a quasi-Newton method, the rows of one float32 array, that read each number once.
 
-The plain twin of each is in ``convex/_passes.py``, under the same name. Sums are float32 within a block of what stays
+The plain twin of each is in ``_pair_passes.py``, under the same name. Sums are float32 within a block of what stays
 in the first cache, and float64 beyond.
 """
 

@@ -3,7 +3,7 @@
 The library owns the loop (``lorasolve/loop.py``). Each turn it evaluates the optimizer's ``state.trial``, hands
 value and gradient to ``update``, and the optimizer decides whether that point is accepted and which point is
 evaluated next. A rejected line-search trial is simply an oracle call that was not accepted. Methods that own
-their loop (SciPy's) derive from :class:`DrivenOptimizer` and call back into the same accounting.
+their loop (SciPy's, L-BFGS) derive from :class:`DrivenOptimizer` and call back into the same accounting.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ import numpy as np
 from .._support.validate import Array
 from ..problem import Problem
 from .base import DrivenOptimizer, ValueAndGrad
-from .lbfgs import UNLIMITED
+
+UNLIMITED = 2**31 - 1
 
 
 class _Overflow(Exception):

@@ -39,9 +39,12 @@ def test_a_loss_in_float32_ends_a_run_at_its_precision_and_is_named(name, rank, 
     """Its rounding errors were taken for gradients that are wrong, or the run went on to its limit in vain."""
     problem = ls.Problem(Float32(answer), rank, 0.3)
     result = ls.solve(problem, name)
-    assert result.status is ls.Status.STALLED and result.nit < 2000
-    assert "Float32 computes in float32: have it compute in float64" in result.message
-    assert ("or try 'lbfgs'" in result.message) == (name != "lbfgs")
+    assert result.nit < 2000
+    # L-BFGS judges its last steps by gradients, and may get as far as the tolerance.
+    if name != "lbfgs" or not result.success:
+        assert result.status is ls.Status.STALLED
+        assert "Float32 computes in float32: have it compute in float64" in result.message
+        assert ("or try 'lbfgs'" in result.message) == (name != "lbfgs")
     reason = ls.verdict(problem, result).reason
     if name != "lbfgs":
         assert reason.endswith("with a loss that computes in float64: Float32 does so in float32")

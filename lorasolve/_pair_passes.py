@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .._support.validate import Array
+from ._support.validate import Array
 
 # Entries of a vector that are worked on at a time.
 PIECE = 1 << 15

@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from lorasolve.convex import _descent, _passes
-from lorasolve.convex._descent import Memory, lbfgs
-from lorasolve.convex._passes import PIECE
+from lorasolve import _pair_passes, _quasi_newton
+from lorasolve._pair_passes import PIECE
+from lorasolve._quasi_newton import Memory, lbfgs
 from lorasolve.kernels import pairs
 
 
@@ -41,13 +41,13 @@ def add(memory, x, s, g, y):
 @pytest.fixture(params=[False, True], ids=["plain", "compiled"])
 def passes(request, monkeypatch):
     """Passes over pairs in NumPy, or compiled for vectors of any length."""
-    monkeypatch.setattr(_descent, "COMPILED", 0 if request.param else math.inf)
+    monkeypatch.setattr(_quasi_newton, "COMPILED", 0 if request.param else math.inf)
     assert (Memory(1, 1).passes is pairs) == request.param
 
 
 def test_nothing_is_compiled_for_few_steps(monkeypatch) -> None:
-    monkeypatch.setattr(_descent, "COMPILED", 0)
-    assert Memory(1, 1, brief=True).passes is _passes and Memory(1, 1).passes is pairs
+    monkeypatch.setattr(_quasi_newton, "COMPILED", 0)
+    assert Memory(1, 1, compiled=False).passes is _pair_passes and Memory(1, 1).passes is pairs
 
 
 @pytest.mark.usefixtures("passes")
@@ -95,6 +95,20 @@ def test_pairs_of_negative_curvature_are_left_out():
 
 
 @pytest.mark.usefixtures("passes")
+def test_a_pair_that_is_left_out_of_a_full_memory_leaves_the_others_as_they_are():
+    """Its row was given to the next pair and to one that was still in use."""
+    rng = np.random.default_rng(3)
+    memory, kept, n = Memory(3, 8), [], 8
+    scales, g = np.linspace(1.0, 2.0, n), rng.standard_normal(n)
+    for sign in (1.0, 1.0, 1.0, -1.0, 1.0):
+        s = rng.standard_normal(n)
+        add(memory, 0.0 * s, s, 0.0 * s, sign * scales * s)
+        kept += [(s, scales * s)] if sign > 0.0 else []
+    expected = two_loop(kept[-3:], g)
+    assert np.linalg.norm(direction(memory, g) - expected) <= 1e-5 * np.linalg.norm(expected)
+
+
+@pytest.mark.usefixtures("passes")
 @pytest.mark.parametrize(
     ("dtype", "size"), [(np.float64, 1e-3), (np.float32, 1e-3), (np.float32, 1e-15), (np.float64, 1e-30)]
 )
@@ -137,7 +151,7 @@ def quadratic(n, condition, noise=0.0):
     return function, target
 
 
-def never():
+def never(_):
     return False
 
 
@@ -150,7 +164,7 @@ def test_a_quadratic_is_minimised():
         slopes.append(float(np.abs(grad).max()))
         return value
 
-    x, evaluations = lbfgs(recorded, np.zeros(30), 1000, lambda: slopes[-1] < 1e-10, noise=0.0, memory=8)
+    x, evaluations = lbfgs(recorded, np.zeros(30), 1000, lambda _: slopes[-1] < 1e-10, noise=0.0, memory=8)
     # The smallest curvature is 1e-3.
     np.testing.assert_allclose(x, target, atol=1e-7)
     assert evaluations == len(slopes) < 1000
@@ -165,6 +179,73 @@ def test_the_minimum_is_found_to_the_accuracy_of_the_gradient():
     assert np.abs(blind - target).max() > 1e-7
 
 
+def test_rounding_errors_may_be_a_share_of_the_values():
+    """Values around 1e6 that are good to 1e-9 of it tell points to 3e-2 only."""
+    plain, target = quadratic(30, 10.0)
+
+    def function(x, grad):
+        return 1e6 * (1.0 + plain(x, grad) * 1e-6) * (1.0 + 1e-9 * float(np.sin(1e9 * x.sum())))
+
+    x, _ = lbfgs(function, np.zeros(30), 1000, never, noise=0.0, memory=8, share=4e-9)
+    assert np.abs(x - target).max() < 1e-9
+    blind, _ = lbfgs(function, np.zeros(30), 1000, never, noise=0.0, memory=8)
+    assert np.abs(blind - target).max() > 1e-4
+
+
+def test_points_are_asked_about_once_also_where_a_line_search_begins_anew():
+    plain, _ = quadratic(10, 10.0, noise=1e-6)
+    asked = []
+
+    def done(x):
+        asked.append(x.copy())
+        return False
+
+    lbfgs(plain, np.zeros(10), 1000, done, noise=0.0, memory=4)
+    assert len(asked) > 4 and len(np.unique(asked, axis=0)) == len(asked) and not asked[0].any()
+
+
+def test_a_point_without_a_gradient_is_asked_about_too():
+    asked = []
+
+    def square(x, grad):
+        grad[:] = x
+        return 0.5 * float(x @ x)
+
+    def done(x):
+        asked.append(x.copy())
+        return False
+
+    lbfgs(square, np.ones(3), 10, done, noise=0.0, memory=4)
+    assert len(asked) == 2 and not asked[-1].any()
+
+
+def test_a_function_that_falls_without_end_is_followed():
+    def falling(x, grad):
+        grad[:] = -x
+        return -0.5 * float(x @ x)
+
+    values = []
+
+    def done(x):
+        values.append(-0.5 * float(x @ x))
+        return values[-1] < -1e100
+
+    lbfgs(falling, np.ones(3), 100, done, noise=0.0, memory=4, longest=1.0, falling=10)
+    assert values[-1] < -1e100 and len(values) < 40
+
+
+def test_the_first_step_is_no_longer_than_asked_for():
+    tried = []
+
+    def steep(x, grad):
+        tried.append(x.copy())
+        grad[:] = 1e8 * x
+        return 5e7 * float(x @ x)
+
+    lbfgs(steep, np.ones(4), 100, never, noise=0.0, memory=4, longest=0.25)
+    assert np.linalg.norm(tried[1] - tried[0]) == pytest.approx(0.25)
+
+
 def test_every_accepted_point_lowers_the_value():
     values = []
 
@@ -176,7 +257,7 @@ def test_every_accepted_point_lowers_the_value():
 
     accepted = []
 
-    def done():
+    def done(_):
         accepted.append(values[-1])
         return False
 
@@ -202,12 +283,12 @@ def test_trials_that_are_not_finite_are_rejected():
 @pytest.mark.parametrize("low", [0.0, 0.25])
 def test_a_trial_beyond_is_followed_by_the_least_point_of_a_parabola(least, low):
     """3 (t - least)^2 - 1 is known by its value and slope at 0 and its value at 2; a tenth of the bracket is kept."""
-    guess = _descent._interpolate(low, 2.0, 3.0 * least**2 - 1.0, -6.0 * least, 3.0 * (2.0 - least) ** 2 - 1.0)
+    guess = _quasi_newton._interpolate(low, 2.0, 3.0 * least**2 - 1.0, -6.0 * least, 3.0 * (2.0 - least) ** 2 - 1.0)
     assert guess == pytest.approx(min(max(least, low + 0.1 * (2.0 - low)), low + 0.7 * (2.0 - low)), rel=1e-14)
 
 
 def test_it_stops_when_told_to_and_at_stationary_points():
     function, target = quadratic(5, 10.0)
     assert lbfgs(function, target.copy(), 100, never, noise=0.0, memory=8)[1] == 1
-    x, evaluations = lbfgs(function, np.zeros(5), 100, lambda: True, noise=0.0, memory=8)
+    x, evaluations = lbfgs(function, np.zeros(5), 100, lambda _: True, noise=0.0, memory=8)
     assert evaluations == 1 and not x.any()

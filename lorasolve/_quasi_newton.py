@@ -1,7 +1,4 @@
-"""Descent on the factors at a fixed rank: L-BFGS in its compact form.
-
-It works on ``L(A, B) = f(A B^T) + (lam/2)(||A||_F^2 + ||B||_F^2)`` stacked as one flat vector and never raises it.
-"""
+"""L-BFGS in its compact form, for smooth functions of one flat vector; it never raises them."""
 
 from __future__ import annotations
 
@@ -11,15 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from .._support.validate import Array
-from . import _passes
-from ._passes import parts
+from . import _pair_passes
+from ._pair_passes import parts
+from ._support.validate import Array
 
 Function = Callable[[Array, Array], float]
-Done = Callable[[], bool]
+Done = Callable[[Array], bool]
 
 ARMIJO = 1e-4
 WOLFE = 0.9
+# Trials of a line search.
+TRIALS = 30
 # A pair is kept if its curvature <s, y> is above this share of their lengths.
 SAFE = 1e-14
 # Variables from which compiled passes over the pairs, in half the time, are worth their compilation (half a second).
@@ -36,22 +35,25 @@ class Memory:
     became 581 on the way to a gap of 1e-9), and they are most of the memory and of the traffic.
     """
 
-    def __init__(self, size: int, n: int, brief: bool = False) -> None:
+    def __init__(self, size: int, n: int, compiled: bool = True) -> None:
         # Every s, then every y: one product with a vector takes both.
         self.kept = np.zeros((2 * size, n), np.float32)
+        # Which rows hold the pairs, from the oldest to the newest; what follows is in that order.
+        self.order: list[int] = []
+        self.free = list(range(size))
         # ||y|| / ||s|| of each pair, up to how both were scaled, so that a curvature of any size fits into 32 bits.
         self.stretch = np.zeros(size)
         self.SY = np.zeros((size, size))
         self.YY = np.zeros((size, size))
-        self.order: list[int] = []
-        self.passes: Any = _passes
-        if n >= COMPILED and not brief:
-            from ..kernels import pairs
+        self.passes: Any = _pair_passes
+        if n >= COMPILED and compiled:
+            from .kernels import pairs
 
             self.passes = pairs
 
     def forget(self) -> None:
         """Drop all pairs."""
+        self.free += self.order
         self.order = []
 
     def add(self, x: Array, new_x: Array, g: Array, new_g: Array, s_size: float, y_size: float) -> None:
@@ -60,19 +62,25 @@ class Memory:
         ``s_size`` and ``y_size`` are about the lengths of ``s`` and ``y``, or above them.
         """
         size = self.stretch.size
-        slot = len(self.order) if len(self.order) < size else self.order.pop(0)
+        if len(self.order) == size:
+            self.free.append(self.order.pop(0))
+            self.stretch[:-1] = self.stretch[1:]
+            for matrix in (self.SY, self.YY):
+                matrix[:-1, :-1] = matrix[1:, 1:]
+        slot = self.free[-1]
         products, squares = np.zeros(2 * size), np.zeros(3)
         self.passes.keep_pair(self.kept, slot, x, new_x, g, new_g, np.array([s_size, y_size]), products, squares)
         sy, _, yy = (squares / s_size / s_size).tolist()
         if not (sy > 0.0 and yy > 0.0 and squares[0] > SAFE * math.sqrt(squares[1]) * math.sqrt(squares[2])):
             return
-        self.order.append(slot)
-        self.stretch[slot] = y_size / s_size
+        self.order.append(self.free.pop())
+        rows, k = np.array(self.order), len(self.order) - 1
+        self.stretch[k] = y_size / s_size
         # A pair is only ever multiplied with later ones: the other half of SY is not used.
-        self.SY[:, slot] = products[:size] * self.stretch[slot]
-        self.YY[:, slot] = self.YY[slot, :] = products[size:] * self.stretch * self.stretch[slot]
+        self.SY[: k + 1, k] = products[rows] * self.stretch[k]
+        self.YY[: k + 1, k] = self.YY[k, : k + 1] = products[size + rows] * self.stretch[: k + 1] * self.stretch[k]
         # What directions divide by is never lost in float32.
-        self.SY[slot, slot], self.YY[slot, slot] = sy, yy
+        self.SY[k, k], self.YY[k, k] = sy, yy
 
     def direction(self, g: Array, length: float, d: Array) -> tuple[float, float]:
         """Write minus the inverse-Hessian approximation times ``g`` into ``d`` (minus ``g`` without pairs).
@@ -84,26 +92,36 @@ class Memory:
             return -length * length, length
         from scipy.linalg.lapack import dtrtrs  # a third of what the module would take to import
 
-        size, order = self.stretch.size, np.array(self.order)
+        size, rows = self.stretch.size, np.array(self.order)
         products = np.zeros(2 * size)
         self.passes.add_products(self.kept, g, length, products)
         products *= length
-        SY, YY = (matrix[np.ix_(order, order)] for matrix in (self.SY, self.YY))
+        k = rows.size
+        SY, YY, stretch = self.SY[:k, :k], self.YY[:k, :k], self.stretch[:k]
         gamma = float(SY[-1, -1] / YY[-1, -1])
-        Sg, Yg = products[order], self.stretch[order] * products[size + order]
+        Sg, Yg = products[rows], stretch * products[size + rows]
         # R^-1 S^T g, and R^-T of what follows from it, where R is the upper triangle of S^T Y.
         u = dtrtrs(SY, Sg)[0]
         shares = dtrtrs(SY, SY.diagonal() * u + gamma * (YY @ u - Yg), trans=1)[0]
         weights = np.zeros(2 * size)
-        weights[order] = shares
-        weights[size + order] = -gamma * u * self.stretch[order]
+        weights[rows] = shares
+        weights[size + rows] = -gamma * u * stretch
         largest = float(np.abs(weights).max()) or 1.0
         slope, square = self.passes.combine(self.kept, (weights / largest).astype(np.float32), largest, g, gamma, d)
         return float(slope), math.sqrt(square)
 
 
 def lbfgs(
-    function: Function, x: Array, max_iter: int, done: Done, noise: float, memory: int, brief: bool = False
+    function: Function,
+    x: Array,
+    max_iter: int,
+    done: Done,
+    noise: float,
+    memory: int,
+    compiled: bool = True,
+    share: float = 0.0,
+    longest: float = math.inf,
+    falling: int = TRIALS,
 ) -> tuple[Array, int]:
     """Minimise by L-BFGS with a bracketing line search for the weak Wolfe conditions.
 
@@ -116,17 +134,24 @@ def lbfgs(
     function : callable
         ``function(x, grad) -> value``, writing the gradient.
     x : ndarray
-        The start, in variables scaled to a curvature of about 1; modified, and used as memory.
+        The start, in variables scaled to a curvature of about 1 if ``longest`` is infinite; modified, and used as
+        memory.
     max_iter : int
         Limit on iterations.
     done : callable
-        Asked after each accepted point; True ends the run.
+        Asked about the start and each accepted point, which is written over later; True ends the run.
     noise : float
-        Size of the rounding errors in the values.
+        Size of the rounding errors in the values, beside a share of them.
     memory : int
         Number of stored pairs.
-    brief : bool
-        Whether so few steps are expected that passes over the pairs need not be compiled.
+    compiled : bool
+        Whether passes over many variables are worth their compilation.
+    share : float
+        Of the values that are rounding errors.
+    longest : float
+        The length of steps along the gradient itself where nothing is known of the curvature.
+    falling : int
+        After how many trials a step is taken along which the function has only fallen; with the default none is.
 
     Returns
     -------
@@ -136,47 +161,75 @@ def lbfgs(
     g, new_g, new_x, d = (np.empty_like(x) for _ in range(4))
     value = function(x, g)
     evaluations = 1
-    pairs = Memory(memory, x.size, brief)
+    pairs = Memory(memory, x.size, compiled)
     grad_norm = math.sqrt(float(g @ g))
+    if done(x):
+        return x, evaluations
     for _ in range(max_iter):
-        if grad_norm == 0.0 or done():
+        if grad_norm == 0.0:
             break
         slope, d_norm = pairs.direction(g, grad_norm, d)
         if not slope < 0.0:
             pairs.forget()
             slope, d_norm = pairs.direction(g, grad_norm, d)
-        # Without pairs as well: variables have a curvature of about 1 in each.
-        step = 1.0
-        low, high = 0.0, math.inf
-        for _trial in range(30):
-            for part in parts(x.size):
-                np.multiply(d[part], step, out=new_x[part])
-                new_x[part] += x[part]
-            new_value = function(new_x, new_g)
-            evaluations += 1
-            new_slope = float(new_g @ d)
-            decreases = new_value <= value + ARMIJO * step * slope
-            if not decreases and abs(new_value - value) <= noise:
-                decreases = new_slope <= (2.0 * ARMIJO - 1.0) * slope
-            if not decreases:
-                high = step
-                step = _interpolate(low, high, value, slope, new_value)
-            elif high == math.inf and new_slope < WOLFE * slope:
-                low = step
-                step *= 4.0
-            else:
-                break
-        else:
+        first = 1.0 if pairs.order else min(1.0, longest / d_norm)
+        near = noise + share * abs(value)
+        step, new_value, tried = _search(function, x, value, slope, d, first, new_x, new_g, near, falling)
+        evaluations += tried
+        if step is None:
             if not pairs.order:
                 break
             pairs.forget()
             continue
         old_norm, grad_norm = grad_norm, math.sqrt(float(new_g @ new_g))
         pairs.add(x, new_x, g, new_g, step * d_norm, old_norm + grad_norm)
+        # Where the function bends down everywhere steps may grow with the gradient.
+        longest = longest if pairs.order else max(longest, step * d_norm)
         x, new_x = new_x, x
         g, new_g = new_g, g
         value = new_value
+        if done(x):
+            break
     return x, evaluations
+
+
+def _search(
+    function: Function,
+    x: Array,
+    value: float,
+    slope: float,
+    d: Array,
+    step: float,
+    new_x: Array,
+    new_g: Array,
+    noise: float,
+    falling: int,
+) -> tuple[float | None, float, int]:
+    """Return a step along ``d``, the value there and the number of trials; None where none moves ``x`` to a lower one.
+
+    The point and the gradient of the last trial are left in ``new_x`` and ``new_g``.
+    """
+    low, high = 0.0, math.inf
+    for trial in range(TRIALS):
+        for part in parts(x.size):
+            np.multiply(d[part], step, out=new_x[part])
+            new_x[part] += x[part]
+        new_value = function(new_x, new_g)
+        new_slope = float(new_g @ d)
+        decreases = new_value <= value + ARMIJO * step * slope
+        if not decreases and abs(new_value - value) <= noise:
+            decreases = new_slope <= (2.0 * ARMIJO - 1.0) * slope
+        if not (decreases and math.isfinite(new_slope)):
+            high = step
+            step = _interpolate(low, high, value, slope, new_value)
+        elif high == math.inf and new_slope < WOLFE * slope and trial < falling:
+            low = step
+            step *= 4.0
+        elif new_value == value and np.array_equal(new_x, x):
+            return None, value, trial + 1
+        else:
+            return step, new_value, trial + 1
+    return None, value, TRIALS
 
 
 def _interpolate(low: float, high: float, value: float, slope: float, new_value: float) -> float:
