@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+import types
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -155,6 +156,7 @@ def test_runs_in_several_threads_are_those_in_one(case, monkeypatch):
 
 LIMITED = """
 import sys
+import types
 import numpy as np
 import lorasolve as ls
 from threadpoolctl import threadpool_info
@@ -219,15 +221,26 @@ def test_threads_of_blas_while_points_are_judged(monkeypatch, given, setting, nu
             assert (numpy_may, 1) in seen and {*seen} <= {(numpy_may, 1), (1, 1)}
 
 
+class Library:
+    """A BLAS, as threadpoolctl shows one."""
+
+    user_api = "blas"
+
+    def __init__(self, num_threads):
+        self.num_threads = num_threads
+
+    def set_num_threads(self, n):
+        self.num_threads = n
+
+
 def test_limits_that_overlap_leave_the_threads_as_they_were():
     """As of certificates in several threads of Python: the first to begin is the first to end."""
-    every, _ = _threads._loaded()
-    numpy_blas = next(library for library in every.lib_controllers if library.user_api == "blas")
-    with every.limit(limits=2, user_api="blas"):
-        first, second = _threads._limited(every, 1), _threads._limited(every, 1)
-        first.__enter__()
-        second.__enter__()
-        assert numpy_blas.num_threads == 1
-        first.__exit__(None, None, None)
-        second.__exit__(None, None, None)
-        assert numpy_blas.num_threads == 2
+    two, one = Library(2), Library(1)
+    every = types.SimpleNamespace(lib_controllers=[two, one])
+    first, second = _threads._limited(every, 1), _threads._limited(every, 1)
+    first.__enter__()
+    second.__enter__()
+    assert two.num_threads == one.num_threads == 1
+    first.__exit__(None, None, None)
+    second.__exit__(None, None, None)
+    assert (two.num_threads, one.num_threads) == (2, 1)

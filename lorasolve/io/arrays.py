@@ -28,7 +28,7 @@ def read_arrays(path: PathLike, expected: str = "an .npz archive, as numpy.savez
     ValueError
         If it is no archive of plain arrays, damaged, encrypted, packed in another way than NumPy does, or too large.
     """
-    path = as_path(path, "path")
+    path, expected = as_path(path, "path"), as_text(expected, "expected")
     with readable(_there(path)):
         with open(path, "rb") as file:
             start = file.read(6)

@@ -12,7 +12,7 @@ from .._known import Known
 from .._support.progress import Progress
 from .._support.text import for_json
 from .._support.threads import judge_pools
-from .._support.validate import Array, as_flag, as_integer, as_number
+from .._support.validate import Array, as_flag, as_instance, as_integer, as_number
 from ..dense import refuse_non_finite
 from ..linear_map import top_singular
 from ..low_rank import numerical_rank, truncated_svd
@@ -142,6 +142,7 @@ def second_order(
 
     Source: main paper, section 1 (Hessian form; proofs/factor_derivatives).
     """
+    as_instance(problem, "problem", Problem)
     tol = as_number(tol, "tol", 0.0)
     if max_products is not None:
         max_products = as_integer(max_products, "max_products", 50)

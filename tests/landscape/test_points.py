@@ -918,3 +918,10 @@ def test_an_update_whose_columns_cancel_is_not_known_well_enough_to_be_global(K)
     assert off**2 / 2 > 1e-9 * M[0, 0] ** 2 / 2
     found = landscape.verdict(ls.Problem(ls.objectives.Denoising(M), 2, 0.0), (A, B))
     assert found.kind == "inconclusive" and "columns cancel" in found.reason
+
+
+@pytest.mark.parametrize("given", [None, [], object()])
+def test_curvature_of_what_is_no_problem_is_refused_by_name(given):
+    """It ended in an AttributeError."""
+    with pytest.raises(TypeError, match="problem: expected a Problem, got "):
+        landscape.second_order(given, np.ones((2, 1)), np.ones((2, 1)))
