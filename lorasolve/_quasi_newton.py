@@ -1,4 +1,4 @@
-"""L-BFGS in its compact form, for smooth functions of one flat vector; it never raises them."""
+"""L-BFGS in its compact form, for smooth functions of one flat vector; it raises them by their rounding at most."""
 
 from __future__ import annotations
 
@@ -141,13 +141,13 @@ def lbfgs(
     done : callable
         Asked about the start and each accepted point, which is written over later; True ends the run.
     noise : float
-        Size of the rounding errors in the values, beside a share of them.
+        Size of the rounding errors in the values.
     memory : int
         Number of stored pairs.
     compiled : bool
         Whether passes over many variables are worth their compilation.
     share : float
-        Of the values that are rounding errors.
+        Of a value, within which steps are judged by slopes too.
     longest : float
         The length of steps along the gradient itself where nothing is known of the curvature.
     falling : int

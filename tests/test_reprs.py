@@ -127,6 +127,8 @@ def test_gaps_are_printed_as_bounds_wherever_they_are_quoted(monkeypatch) -> Non
         verdict = ls.verdict(problem, ls.solve(problem, "lbfgs", stop=stop))
         gap = Fraction(verdict.certificate.gap) + max(Fraction(verdict.certificate.factor_gap), Fraction(0))
         assert printed(verdict.reason, r"within (\S+) \(tolerance \S+\) of") >= gap
+        size = max(verdict.certificate.value, problem.value_at_zero)
+        assert float(printed(verdict.reason, r"\(tolerance (\S+)\) of")) == pytest.approx(1e-6 * size, rel=0.06)
         table = ls.compare(problem, ["lbfgs"], stop=stop)
         gap = Fraction(table.rows[0].gap)
         assert printed(table.conclusion(), r"relative gap of (\S+e-\d+)") >= gap

@@ -26,7 +26,7 @@ SETTINGS: dict[str, Any] = {"compiled": False, "longest": 1.0, "falling": 10, "s
 class LBFGS(DrivenOptimizer):
     """Limited-memory BFGS, run until the loop's own rules stop it; where its line search gives up it starts anew.
 
-    An iteration costs two passes over the stored steps, which are in float32, beside its oracle calls.
+    An iteration costs three passes over the stored steps, which are in float32, beside its oracle calls.
 
     Parameters
     ----------
