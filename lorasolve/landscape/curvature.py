@@ -15,9 +15,10 @@ from .._support.threads import judge_pools
 from .._support.validate import Array, as_flag, as_instance, as_integer, as_number
 from ..dense import refuse_non_finite
 from ..linear_map import top_singular
-from ..low_rank import numerical_rank, truncated_svd
+from ..low_rank import truncated_svd
 from ..problem import Problem, flat
 from ._krylov import MAX_STEPS, MISSED, STARTS, Search, search_krylov
+from ._symmetry import Symmetry
 from .canonical import Point, canonical
 from .first_order import complement
 
@@ -158,7 +159,7 @@ def second_order_at(
     point: Point, tol: float, max_products: int | None = None, display: Progress | None = None
 ) -> SecondOrder:
     """Return the :class:`SecondOrder` of a point in the normal form."""
-    symmetry = Symmetry([symmetry_basis(A, B, point.lam) for A, B in point.factors])
+    symmetry = Symmetry(point.factors, point.lam)
     vector, found = curvature(
         lambda direction: _apply(point, direction),
         symmetry,
@@ -169,32 +170,6 @@ def second_order_at(
     )
     U, V, _ = point.problem.split(vector)
     return SecondOrder(direction=(U, V), **found)
-
-
-class Symmetry:
-    """The space of the symmetry directions, one orthonormal basis ((m_l + n_l) r_l, k_l) for each matrix."""
-
-    def __init__(self, bases: Sequence[Array]) -> None:
-        self.bases = bases
-        self.size = sum(basis.shape[0] for basis in bases)
-        self.dimension = sum(basis.shape[1] for basis in bases)
-        self._cuts = np.cumsum([basis.shape[0] for basis in bases])[:-1]
-
-    def inside(self, vector: Array) -> Array:
-        """Return the projection of a flat direction onto the space."""
-        parts = np.split(vector, self._cuts)
-        return np.concatenate([basis @ (basis.T @ part) for basis, part in zip(self.bases, parts)])
-
-    def outside(self, vector: Array) -> Array:
-        """Return the projection onto the complement."""
-        return vector - self.inside(vector)
-
-    def complement(self) -> Array:
-        """Return an orthonormal basis of the complement, for small problems."""
-        if not self.dimension:
-            return np.eye(self.size)
-        found = np.array([self.inside(unit) for unit in np.eye(self.size)])
-        return np.linalg.eigh(found)[1][:, : self.size - self.dimension]
 
 
 class _Counted:
@@ -257,30 +232,6 @@ def curvature(
         "at_least": found.at_least,
         "products": counted.count,
     }
-
-
-def symmetry_basis(A: Array, B: Array, lam: float) -> Array:
-    """Return an orthonormal basis ((m+n) r, k) of the tangent of the symmetry orbit at ``(A, B)``.
-
-    ``k = r(r-1)/2`` for ``lam > 0`` and ``r^2`` for ``lam = 0`` at factors of full rank, less at deficient ones.
-    """
-    r = A.shape[1]
-    columns = []
-    for i in range(r):
-        for j in range(r):
-            K = np.zeros((r, r))
-            if lam == 0.0:
-                K[i, j] = 1.0
-                columns.append(np.concatenate([(A @ K).ravel(), -(B @ K.T).ravel()]))
-            elif i < j:
-                K[i, j], K[j, i] = 1.0, -1.0
-                columns.append(np.concatenate([(A @ K).ravel(), (B @ K).ravel()]))
-    if not columns:
-        return np.zeros(((A.shape[0] + B.shape[0]) * r, 0))
-    U, s, _ = np.linalg.svd(np.array(columns).T, full_matrices=False)
-    # Orbit directions shrink with the factors, so a nearly deficient point has nearly vanishing ones: those are
-    # not projected out, because at such a point they are ordinary directions of escape.
-    return U[:, : numerical_rank(s)]
 
 
 def _apply(point: Point, vector: Array) -> Array:
@@ -362,7 +313,8 @@ def _lanczos(apply: Operator, symmetry: Symmetry, tol: float, candidates: Sequen
 
     def matvec(vector: Array) -> Array:
         vector = vector.ravel()
-        return outside(vector) + shift * symmetry.inside(vector)
+        inside = symmetry.inside(vector)
+        return symmetry.outside(apply(vector - inside)) + shift * inside
 
     tried = [searched.vector, *(_unit(symmetry.outside(candidate)) for candidate in candidates)]
     values = [float(vector @ outside(vector)) for vector in tried]

@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike
 
 from .._support.validate import Array, as_float_array, as_iterable, as_number, as_shape
 from ..low_rank import numerical_rank
+from ._symmetry import Symmetry
 from .canonical import LARGEST_ENTRY, refuse_huge
-from .curvature import Symmetry, symmetry_basis
 from .instances import Quadratic
 
 # H has order m n: beyond this the semidefinite program takes minutes.
@@ -186,7 +186,7 @@ class _Program:
         self.T_fixed = P[:, :k] @ Qt[:k]
         # Along the symmetries the Hessian of L is 0, and along the columns of B the second gradient follows from the
         # first and A^T A = B^T B: with both in the program it had no interior, and the solver failed.
-        self.moving = Symmetry([symmetry_basis(A, B, lam)]).complement()
+        self.moving = Symmetry([(A, B)], lam).complement()
         left, values, _ = np.linalg.svd(B)
         self.B_off = left[:, numerical_rank(values) :]
 

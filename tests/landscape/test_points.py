@@ -14,8 +14,9 @@ from scipy.special import betainc
 import lorasolve as ls
 from lorasolve import landscape
 from lorasolve.landscape._krylov import MISSED, _Lanczos, search_krylov
+from lorasolve.landscape._symmetry import Symmetry
 from lorasolve.landscape.canonical import canonical
-from lorasolve.landscape.curvature import Symmetry, _apply, _lanczos, curvature, hessian, symmetry_basis
+from lorasolve.landscape.curvature import _apply, _lanczos, curvature, hessian
 from lorasolve.landscape.escapes import lowest_on_line
 from lorasolve.linear_map import LinearMap
 from lorasolve.low_rank import balanced, product_entries
@@ -33,6 +34,11 @@ def denoising(seed=0, m=6, n=5, lam=0.3, rank=3):
 def hessian_of(problem, A, B):
     point = canonical(problem, A, B)
     return hessian(lambda z: _apply(point, z), problem.size)
+
+
+def nothing(size):
+    """No symmetry directions: one column under weight decay has none."""
+    return Symmetry([(np.zeros((size, 1)), np.zeros((0, 1)))], 1.0)
 
 
 def point_of(U, s, V, chosen, lam, rank):
@@ -200,7 +206,7 @@ def test_hessian_agrees_with_finite_differences_and_symmetry_directions_are_in_i
         columns.append((plus - minus) / (2 * h))
     assert pytest.approx(np.array(columns), abs=1e-7) == H
     A, B = point_of(U, s, V, (0, 1, 2), 0.3, 3)
-    basis = symmetry_basis(A, B, 0.3)
+    basis = Symmetry([(A, B)], 0.3).basis()
     assert basis.shape[1] == 3
     assert np.abs(hessian_of(problem, A, B) @ basis).max() < 1e-12
 
@@ -210,7 +216,7 @@ def test_lanczos_agrees_with_the_dense_spectrum():
     A, B = point_of(U, s, V, (0, 2), 0.3, 2)
     point = canonical(problem, A, B)
     dense = landscape.second_order(problem, A, B)
-    symmetry = Symmetry([symmetry_basis(A, B, 0.3)])
+    symmetry = Symmetry([(A, B)], 0.3)
     smallest, largest, vector, *_ = _lanczos(lambda z: _apply(point, z), symmetry, 1e-7, [])
     assert smallest == pytest.approx(dense.smallest, abs=1e-8)
     assert largest == pytest.approx(dense.largest, rel=1e-4)
@@ -267,7 +273,7 @@ def test_a_hidden_direction_of_any_hessian_is_found_without_candidates():
     values = np.concatenate([[0.0, 0.0, 0.01], np.linspace(0.1, 2.0, 597)])
     apply = lambda x: values * x - 0.01 * hidden * (hidden @ x)  # noqa: E731
     for _ in range(5):
-        _, found = curvature(apply, Symmetry([np.zeros((600, 0))]), 1e-7)
+        _, found = curvature(apply, nothing(600), 1e-7)
         assert found["smallest"] == pytest.approx(-0.01, abs=1e-9)
         assert found["failure_probability"] == 0.0
 
@@ -325,7 +331,7 @@ def test_a_search_that_is_too_short_says_so():
 @pytest.mark.parametrize("least", [0.1, 0.01])
 def test_a_positive_curvature_is_bounded_from_below(least):
     values = np.linspace(least, 1.0, 800)
-    _, found = curvature(lambda x: values * x, Symmetry([np.zeros((800, 0))]), 1e-7, max_products=600)
+    _, found = curvature(lambda x: values * x, nothing(800), 1e-7, max_products=600)
     assert found["failure_probability"] <= MISSED
     assert 0.0 < found["at_least"] <= least
 
@@ -352,7 +358,7 @@ def test_a_budget_of_products_is_kept_and_ends_at_the_first_negative_curvature()
     hidden = rng.standard_normal(2000)
     hidden /= np.linalg.norm(hidden)
     values = np.geomspace(1e-6, 1.0, 2000)
-    free = Symmetry([np.zeros((2000, 0))])
+    free = nothing(2000)
     vector, saddle = curvature(lambda x: values * x - 0.3 * hidden * (hidden @ x), free, 1e-7, max_products=400)
     # The smallest eigenvalue of a positive definite matrix minus 0.3 h h^T, by its secular equation.
     low, high = -0.3, 0.0
