@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from .memory import keep_freed_memory
 from .validate import as_integer
 
 # Far beyond any machine's cores, and still a number of threads that every library takes.
@@ -118,6 +119,7 @@ def solver_pools(compiled: bool) -> Iterator[None]:
     fine-tuning were ten times slower. So a BLAS of SciPy's own, of which solvers ask little, keeps to one thread beside
     NumPy's: with two in each, SciPy's L-BFGS-B on a Huber loss of 600 x 500 took three times as long.
     """
+    keep_freed_memory()
     with blas_threads(1 if compiled else get_threads()), _limited(_loaded()[1], 1):
         yield
 
@@ -131,6 +133,7 @@ def judge_pools(shapes: Iterable[tuple[int, int]]) -> Iterator[None]:
     """
     import scipy.linalg  # noqa: F401  its BLAS is limited below only once it is loaded
 
+    keep_freed_memory()
     every, own = _loaded()
     large = max(min(shape) for shape in shapes) >= LARGE
     with _limited(every, get_threads()), contextlib.nullcontext() if large else _limited(own, 1):
