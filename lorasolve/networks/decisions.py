@@ -106,11 +106,13 @@ def of_further_evidence(
     if searched is not None and not searched.is_sosp:
         return _of_negative_curvature(evidence, searched)
     if not evidence.rounded and found.F - best > REFUTES[evidence.network.precision] * abs(found.F):
-        reason = (
-            f"not global: another point has F = {best:.8g}, lower by {at_least(found.F - best, '.3g')}. The "
-            f"tangent gap here is at most {at_most(found.relative_gap, '.1e')} of F, which says nothing about points "
-            "that far away"
-        )
+        reason = f"not global: another point has F = {best:.8g}, lower by {at_least(found.F - best, '.3g')}"
+        gap = min(found.relative_gap, math.inf if solved is None else solved.relative_gap)
+        if math.isfinite(gap):
+            reason += (
+                f". The tangent gap here is at most {at_most(gap, '.1e')} of F, which says nothing about points that "
+                "far away"
+            )
         return "refuted", reason, Known.CERTIFIED
     if certificate is not None and certificate.is_global is not None:
         kind = "global" if certificate.is_global else "refuted"

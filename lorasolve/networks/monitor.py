@@ -34,8 +34,9 @@ PENALTY_READINGS = 3
 STANDING, STANDING_SHARE = 3, 0.25
 # Relative difference of the two inner products beyond rounding in float32.
 MISMATCH = 1e-4
-# Gradients of this share of the length to which they are clipped, or more, are taken to have been longer.
-CLIPPED = 0.999
+# Gradients of this share of the length to which they are clipped, or more, are taken to have been longer. In half
+# precision clipping rounds their length, the quotient and each product: so many last places may be missing.
+CLIPPED, CLIPPED_PLACES = 0.999, 3.0
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,7 @@ class LoRAMonitor:
         self.steps += 1
         overflow = False
         broken = []
-        clipped = clipped_to is not None and _length_of_gradients(model) >= CLIPPED * clipped_to
+        clipped = clipped_to is not None and _were_clipped(model, clipped_to)
         for layer in layers:
             reading, penalty = _read(layer, self.lam)
             if clipped:
@@ -299,13 +300,16 @@ class LoRAMonitor:
             "was differentiated, so lam must not be added again (stationarity and lam_hat are off)"
         )
 
-    def _notice_decay(self, model: Any, groups: Sequence[dict[str, Any]]) -> None:
+    def _notice_decay(self, model: Any, optimizer: Any) -> None:
         """Warn of a decay of the optimizer that is not the penalty of weight ``lam`` on the factors."""
+        groups = getattr(optimizer, "param_groups", ())
         layers = watched_layers(model, self.adapter)
         factors = {id(part) for layer in layers for part in (layer.lora_A, layer.lora_B)}
         own = [group for group in groups if any(id(part) in factors for part in group["params"])]
         decays = sorted({float(group.get("weight_decay") or 0.0) for group in own})
-        beside = decays_beside_the_gradient(groups)
+        beside = decays_beside_the_gradient(own or groups)  # none where sharding has flattened them
+        if beside is False and not _is_of_torch(optimizer):
+            beside = None
         if beside:
             self._warn(
                 "the weight decay of the optimizer is decoupled, as AdamW's is, and no penalty in the loss: the run "
@@ -321,7 +325,8 @@ class LoRAMonitor:
         elif beside is None:
             self._warn(
                 "whether the weight decay of the optimizer is a part of the gradient, so a penalty of weight lam, "
-                "or decoupled, as Lion's is, its settings do not say: stationarity and lam_hat are those of a penalty"
+                "or decoupled, as Lion's is, or added to a gradient that is scaled before, as by PEFT's Riemannian "
+                "preconditioner, its settings do not say: stationarity and lam_hat are those of a penalty"
             )
 
     def _reason(self, name: str, reading: LayerReading) -> str | None:
@@ -377,10 +382,19 @@ def _leaves_out(scaler: Any) -> bool:
     return scaler is not None and scaler.is_enabled() and scaler.get_scale() > 1.0
 
 
-def _length_of_gradients(model: Any) -> float:
-    """Return the length of the gradient in all parameters together."""
-    grads = (part.grad for part in model.parameters() if part.grad is not None)
-    return math.hypot(*(float(whole(grad).double().norm()) for grad in grads))
+def _is_of_torch(optimizer: Any) -> bool:
+    """Whether an optimizer is one of torch's own, and no class made of it, which may scale its gradients before."""
+    while hasattr(optimizer, "optimizer"):  # accelerate's wrapper
+        optimizer = optimizer.optimizer
+    return type(optimizer).__module__.startswith("torch.optim.")
+
+
+def _were_clipped(model: Any, most: float) -> bool:
+    """Whether the gradient in all parameters together is as long as clipping leaves a longer one."""
+    grads = [part.grad for part in model.parameters() if part.grad is not None]
+    eps = max((require_torch().finfo(grad.dtype).eps for grad in grads), default=0.0)
+    length = math.hypot(*(float(whole(grad).double().norm()) for grad in grads))
+    return length >= min(CLIPPED, 1.0 - CLIPPED_PLACES * eps) * most
 
 
 def _without_gradient(layers: Sequence[AdaptedLayer]) -> bool:
@@ -491,7 +505,7 @@ def callback(monitor: LoRAMonitor) -> Any:
         ) -> Any:
             """Read; ask the Trainer to stop where there is a reason, without a step that is not finite."""
             if monitor.lam and not self.decay_seen:
-                monitor._notice_decay(model, getattr(optimizer, "param_groups", ()))
+                monitor._notice_decay(model, optimizer)
                 self.decay_seen = True
             scaler = getattr(optimizer, "scaler", None)
             most = getattr(args, "max_grad_norm", None) or 0.0

@@ -201,6 +201,28 @@ def test_what_clipping_leaves_of_gradients_is_not_taken_for_them():
             monitor.step(model, clipped_to=wrong)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_clipping_is_noticed_in_half_precision(dtype):
+    """It rounds the length of gradients to the precision of these: what it leaves may be shorter by half a percent."""
+    model = Net().to(dtype)
+    parameters = [part for part in model.parameters() if part.requires_grad]
+    lengths = []
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        for part in parameters:
+            part.grad = torch.randn(part.shape, generator=generator).to(dtype)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        lengths.append(math.hypot(*(float(part.grad.double().norm()) for part in parameters)))
+        monitor = LoRAMonitor(LAM)
+        monitor.step(model, clipped_to=1.0)
+        assert monitor.clipped == [1], lengths[-1]
+        # Gradients that were shorter are no others for it.
+        untouched = LoRAMonitor(LAM)
+        untouched.step(model, clipped_to=1.05)
+        assert untouched.clipped == []
+    assert min(lengths) < 0.9995 and max(lengths) < 1.02
+
+
 def test_every_third_step_is_read_from_the_first_on_and_a_reason_stays():
     model = loud()
     monitor = LoRAMonitor(every=3, base=model)

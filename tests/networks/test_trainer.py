@@ -13,8 +13,9 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 peft = pytest.importorskip("peft")
+accelerate = pytest.importorskip("accelerate")
 
-from peft_models import LAM, LENGTH, N, adapted, rows, tokens  # noqa: E402
+from peft_models import LAM, LENGTH, N, adapted, moved, rows, tokens  # noqa: E402
 
 from lorasolve.networks import LoRAMonitor, adapted_layers, callback, read_optimizer_state  # noqa: E402
 
@@ -133,12 +134,9 @@ class Lion(torch.optim.Optimizer):
                 part.mul_(1.0 - group["lr"] * group["weight_decay"]).sub_(group["lr"] * part.grad.sign())
 
 
-@pytest.mark.parametrize(("decay", "told"), [(LAM, True), (0.0, False)])
-def test_a_decay_of_which_nobody_knows_what_it_is_added_to_is_told(decay, told):
-    """Of a decay that was lam nothing was said, and a run that decouples it rests where no penalty of lam does."""
-    model = adapted()
+def told_of(model, optimizer):
+    """Return what is told of an optimizer before its first step on a model."""
     monitor = LoRAMonitor(LAM)
-    optimizer = Lion([part for part in model.parameters() if part.requires_grad], 1e-2, decay)
     model(**tokens()).loss.backward()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -149,7 +147,53 @@ def test_a_decay_of_which_nobody_knows_what_it_is_added_to_is_told(decay, told):
             model=model,
             optimizer=optimizer,
         )
-    assert sum("its settings do not say" in str(each.message) for each in caught) == told
+    return [str(each.message) for each in caught]
+
+
+@pytest.mark.parametrize(("decay", "told"), [(LAM, True), (0.0, False)])
+def test_a_decay_of_which_nobody_knows_what_it_is_added_to_is_told(decay, told):
+    """Of a decay that was lam nothing was said, and a run that decouples it rests where no penalty of lam does."""
+    model = adapted()
+    optimizer = Lion([part for part in model.parameters() if part.requires_grad], 1e-2, decay)
+    assert sum("its settings do not say" in text for text in told_of(model, optimizer)) == told
+
+
+def test_a_decay_beside_a_gradient_that_is_scaled_before_is_not_taken_for_a_penalty():
+    """PEFT's Riemannian optimizer has the settings of the one that it is made of, and rests elsewhere."""
+    optimizers = pytest.importorskip("peft.optimizers")
+    if not hasattr(optimizers, "create_riemannian_optimizer"):
+        pytest.skip("PEFT has it from 0.21 on")
+    model = moved(adapted(rank=1, dropout=0.0, target_modules=["classifier"])).eval()
+    parts = [part for part in model.parameters() if part.requires_grad]
+    plain = torch.optim.SGD(parts, lr=0.1, momentum=0.9, weight_decay=LAM)
+    monitor = LoRAMonitor(LAM, full_batch=True, every=250)
+    for _ in range(251):
+        model.zero_grad()
+        model(**tokens()).loss.backward()
+        monitor.step(model)
+        plain.step()
+    (reading,) = monitor.history[-1][1].values()
+    rest = [part.detach().clone() for part in parts]
+    scaled = optimizers.create_riemannian_optimizer(model, torch.optim.SGD, lr=0.1, weight_decay=LAM)
+    scaled.step()
+    step = [(part - at) / 0.1 for part, at in zip(parts, rest)]
+    # It moves on from where the penalty balances the gradient, by steps as long as those of the decay alone.
+    moved_by, decay = (math.hypot(*(float(part.detach().norm()) for part in each)) for each in (step, rest))
+    assert reading.stationarity < 1e-2 and moved_by > 0.5 * LAM * decay
+    for given in (scaled, accelerate.Accelerator(cpu=True).prepare_optimizer(scaled)):
+        assert sum("its settings do not say" in text for text in told_of(model, given)) == 1
+    assert told_of(model, plain) == told_of(model, accelerate.Accelerator(cpu=True).prepare_optimizer(plain)) == []
+
+
+def test_a_decay_of_other_parameters_is_not_told_as_that_of_the_factors():
+    model = adapted(modules_to_save=["classifier"])
+    named = [(name, part) for name, part in model.named_parameters() if part.requires_grad]
+    groups = [
+        {"params": [part for name, part in named if ("lora_" in name) == factor], "weight_decay": decay}
+        for factor, decay in ((True, 0.0), (False, 0.01))
+    ]
+    told = told_of(model, torch.optim.AdamW(groups))
+    assert len(told) == 1 and "the weight decay of the optimizer on the factors is 0:" in told[0]
 
 
 def causal():

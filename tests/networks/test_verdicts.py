@@ -516,7 +516,9 @@ def test_beside_a_weight_of_zeros_nothing_is_loud():
     assert why in verdict.premises and monitor.warnings == [why]
 
 
-def test_a_better_point_refutes(trained):
+@pytest.fixture(scope="module")
+def two_ends(trained):
+    """Two stationary points of one network, the lower one first."""
     _, best = trained
     for seed in range(5):
         network = Network(Net(), CrossEntropy(), data())
@@ -524,14 +526,32 @@ def test_a_better_point_refutes(trained):
         other = fine_tune(Net(), CrossEntropy(), data(), LAM, max_calls=600, init=start)
         low, high = sorted([best.verdict, other.verdict], key=lambda verdict: verdict.F)
         if high.kind == "tangent_optimal" and high.F - low.F > 1e-4 * low.F:
-            break
-    else:
-        pytest.skip("all starts ended at one value")
+            return low, high
+    pytest.skip("all starts ended at one value")
+
+
+def test_a_better_point_refutes(two_ends):
+    low, high = two_ends
     again = judge(Net(), CrossEntropy(), data(), LAM, factors=high.factors, others=[low])
     assert again.kind == "refuted" and again.better == pytest.approx(low.F)
     assert judge(Net(), CrossEntropy(), data(), LAM, factors=low.factors, others=[high]).kind == "tangent_optimal"
     found = two_points(low.certificate, high.certificate)
     assert found.refutes_convexity and found.stationarity < 1e-4
+
+
+def test_a_refuted_point_is_told_its_smallest_bound_of_the_gap_and_none_where_there_is_none(two_ends):
+    """A gap of "at most inf of F" was told of a loss of which nobody says that it is convex."""
+    low, high = two_ends
+    plain = judge(
+        Net(), lambda model, batch: CrossEntropy()(model, batch), data(), LAM, factors=high.factors, others=[low]
+    )
+    assert plain.kind == "refuted" and math.isinf(plain.relative_gap) and not re.search(r"\b(inf|gap)\b", plain.reason)
+    # A little aside one gradient bounds less than the solved tangent problem.
+    aside = [(A + 1e-4 * np.ones_like(A), B) for A, B in high.factors]
+    solved = judge(Net(), CrossEntropy(), data(), LAM, factors=aside, others=[low], tangent_solve=True)
+    told = float(re.search(r"tangent gap here is at most (\S+) of F", solved.reason)[1])
+    assert solved.kind == "refuted" and solved.solved.relative_gap < 0.1 * solved.certificate.relative_gap
+    assert solved.relative_gap <= told <= 1.1 * solved.relative_gap
 
 
 def test_points_of_another_network_are_refused_and_those_that_are_not_finite_are_no_better(trained):
