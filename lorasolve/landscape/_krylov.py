@@ -43,6 +43,8 @@ MAX_ENTRIES = 20_000_000
 CONVERGED = np.array([0.1, 1e-3])
 # How often, in steps, the tridiagonal matrix is looked at; the basis grows by as many vectors at a time.
 EVERY = 10
+# A vector of which less than this share is left without the basis is made orthogonal to it once more.
+CANCELLED = 0.1
 # Rounding error of one step, in units of eps ||H||: of the product and of the orthogonalisation.
 ROUNDING = 32.0 * float(np.finfo(np.float64).eps)
 
@@ -137,21 +139,27 @@ class _Lanczos:
         self.basis[-1][k % EVERY] = vector
         image = apply(vector)
         self.diagonal.append(float(vector @ image))
-        self.error = max(self.error, self._error(image))
-        for _ in range(2):
-            for known in self.basis:
-                image = image - known.T @ (known @ image)
+        image = image - self.diagonal[-1] * vector
+        if k > 0:
+            image -= self.off[-1] * self.basis[(k - 1) // EVERY][(k - 1) % EVERY]
+        # What else the product has in the known basis is error.
+        seen = self._shares(image)
+        self.error = max(self.error, math.sqrt(self.dimension / (k + 1)) * float(np.linalg.norm(seen)))
+        before = float(np.linalg.norm(image))
+        self._subtract(seen, image)
+        if np.linalg.norm(image) < CANCELLED * before:
+            self._subtract(self._shares(image), image)
         self.off.append(float(np.linalg.norm(image)))
         return image / self.off[-1] if self.off[-1] > 0.0 else image
 
-    def _error(self, image: Array) -> float:
-        """Return the error of the last product that is seen in the known basis, for all directions."""
-        k = len(self.diagonal)
-        seen = np.concatenate([known @ image for known in self.basis])[:k]
-        seen[-1] -= self.diagonal[-1]
-        if k > 1:
-            seen[-2] -= self.off[-1]
-        return math.sqrt(self.dimension / k) * float(np.linalg.norm(seen))
+    def _shares(self, image: Array) -> Array:
+        """Return the inner products with the basis, zeros where it has no vectors yet."""
+        return np.concatenate([known @ image for known in self.basis])
+
+    def _subtract(self, shares: Array, image: Array) -> None:
+        """Subtract these shares of the basis from the vector."""
+        for known, part in zip(self.basis, np.split(shares, len(self.basis))):
+            image -= part @ known
 
     def _ended(self) -> bool:
         return len(self.diagonal) == self.limit or self.off[-1] == 0.0
