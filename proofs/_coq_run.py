@@ -81,16 +81,14 @@ def write(found: Mapping[str, str], folder: Path) -> None:
         (folder / f"{file}_checks.v").write_text("\n".join([_coq.HEADER, *texts]), encoding="utf-8")
 
 
-def judged(found: Mapping[str, str], folder: Path) -> Iterator[tuple[str, LemmaVerdict]]:
-    """Yield what the kernel says of each file written by hand and of each lemma.
-
-    Raises
-    ------
-    ValueError
-        If Coq is not installed.
-    """
+def refuse_without_coq() -> None:
+    """Raise a ``ValueError`` if Coq is not installed."""
     if shutil.which("coqtop") is None or shutil.which("coqc") is None:
         raise ValueError(f"--coq-check: coqc and coqtop are not installed; on Debian: {INSTALL}")
+
+
+def judged(found: Mapping[str, str], folder: Path) -> Iterator[tuple[str, LemmaVerdict]]:
+    """Yield what the kernel says of each file written by hand and of each lemma."""
     write(found, folder)
     for path in sorted(BY_HAND.glob("*.v"), key=lambda path: (path.stem != "Base", path.stem)):
         yield path.name, _compiled(folder / path.name)

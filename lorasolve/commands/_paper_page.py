@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pathlib
 import re
-import shutil
+import shlex
+import urllib.parse
 from collections.abc import Iterable, Sequence
+from operator import methodcaller
 
-from .._support.files import text_writer, write_atomically
+from .._support.files import require_writable, text_writer, write_atomically
+from .._support.validate import as_path
+from ..io import readable
 from ..papers import registry
 from ..papers.base import Claim
 from ..tables import markdown_row
@@ -20,6 +24,26 @@ _INTRODUCTION = (
     "listed as *NOT REPRODUCED*. All numbers are SAMPLED on the sizes that the commands print; a number after +- is "
     "the standard error of the mean over the seeds. What is proved is in `proofs/`."
 )
+
+
+def pages_folder(given: str, names: Iterable[str]) -> pathlib.Path:
+    """Return the folder that ``--pages`` gives; what could not be kept or written there later is refused now.
+
+    Parameters
+    ----------
+    given : str
+        The folder.
+    names : iterable of str
+        The pages that are going to be written, which may be there.
+    """
+    folder = pathlib.Path(as_path(given, "--pages"))
+    if folder.name in ("", ".."):
+        raise ValueError(f"--pages: expected a folder by its name, beside which NAME.md is written, got {given!r}")
+    for place in [*(_place(folder, name) for name in dict.fromkeys(names)), _listing(folder)]:
+        require_writable(place, "--pages")
+    for name in names:
+        _kept(folder, name)
+    return folder
 
 
 def write_pages(folder: pathlib.Path, found: Sequence[Reproduction]) -> list[pathlib.Path]:
@@ -35,13 +59,30 @@ def write_pages(folder: pathlib.Path, found: Sequence[Reproduction]) -> list[pat
     for name in dict.fromkeys(each.experiment.page() for each in found):
         mine = [each for each in found if each.experiment.page() == name]
         for figure in (path for each in mine for path in each.files if path.suffix == ".png"):
-            shutil.copyfile(figure, folder / figure.name)
-        written.append(folder / f"{name}.md")
-        before = written[-1].read_text(encoding="utf-8") if written[-1].exists() else ""
-        write_atomically(written[-1], text_writer(page(mine, folder.as_posix(), before)))
-    written.append(folder.with_name(f"{folder.name}.md"))
+            picture = figure.read_bytes()  # which may be in this folder already
+            write_atomically(folder / figure.name, methodcaller("write", picture))
+        written.append(_place(folder, name))
+        write_atomically(written[-1], text_writer(page(mine, folder.as_posix(), _kept(folder, name))))
+    written.append(_listing(folder))
     write_atomically(written[-1], text_writer(index(folder.name)))
     return written
+
+
+def _place(folder: pathlib.Path, name: str) -> pathlib.Path:
+    return folder / f"{name}.md"
+
+
+def _listing(folder: pathlib.Path) -> pathlib.Path:
+    return folder.with_name(f"{folder.name}.md")
+
+
+def _kept(folder: pathlib.Path, name: str) -> str:
+    """Return the page that is there, an empty text where there is none."""
+    place = _place(folder, name)
+    if not place.exists():
+        return ""
+    with readable(place):
+        return place.read_text(encoding="utf-8")
 
 
 def page(found: Sequence[Reproduction], folder: str, before: str = "") -> str:
@@ -55,7 +96,8 @@ def page(found: Sequence[Reproduction], folder: str, before: str = "") -> str:
     kept = {summary: text.strip("\n") for summary, text in zip(parts[1::2], parts[2::2]) if summary in known}
     sections = kept | {each.experiment.summary: _section(each, folder) for each in found}
     top = f"# {found[0].experiment.paper}"
-    words = f"What the words mean: [the list of all papers](../{pathlib.PurePath(folder).name}.md)."
+    listing = urllib.parse.quote(f"{pathlib.PurePath(folder).name}.md")
+    words = f"What the words mean: [the list of all papers](../{listing})."
     mine = (cls for cls in known.values() if cls.page() == found[0].experiment.page() and cls.summary not in sections)
     others = ", ".join(f"`lorasolve reproduce {cls.name}`" for cls in mine)
     words += f" Experiments that are not on this page: {others}." if others else ""
@@ -64,7 +106,7 @@ def page(found: Sequence[Reproduction], folder: str, before: str = "") -> str:
 
 def _section(found: Reproduction, folder: str) -> str:
     experiment = found.experiment
-    lines = [f"`{found.command} --pages {folder}` (seeds: {found.seeds})"]
+    lines = [f"`{found.command} --pages {shlex.quote(folder)}` (seeds: {found.seeds})"]
     if found.claims:
         lines += ["", "| claim | status | measured |", "| --- | --- | --- |", *markdown_rows(found.claims)]
     for figure in (path for path in found.files if path.suffix == ".png"):
@@ -81,7 +123,8 @@ def index(folder: str) -> str:
     for name in dict.fromkeys(cls.page() for cls in known):
         mine = [cls for cls in known if cls.page() == name]
         about = mine[0].summary if len(mine) == 1 else ", ".join(cls.name for cls in mine)
-        lines.append(f"| [{mine[0].paper}]({folder}/{name}.md) | {about} | `lorasolve reproduce {name} --quick` |")
+        place = urllib.parse.quote(f"{folder}/{name}.md")
+        lines.append(f"| [{mine[0].paper}]({place}) | {about} | `lorasolve reproduce {name} --quick` |")
     return "\n".join(lines) + "\n"
 
 

@@ -7,12 +7,15 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._support.files import require_writable, text_writer, write_atomically
 from .._support.keywords import suggest
+from .._support.progress import complain
 from .._support.threads import available_threads
 from .._support.validate import as_path
 from ..executors.base import Pool, outcomes
@@ -54,6 +57,7 @@ class ProveCommand(Command):
     def run(self, args: argparse.Namespace) -> int:
         """Check the theorems; the exit code is 0 if every check holds and every false twin is refuted, 1 if not."""
         import proofs
+        from proofs._coq_run import refuse_without_coq
 
         from ..symbolic import discover
         from ..symbolic.export import as_json, document
@@ -66,6 +70,8 @@ class ProveCommand(Command):
         if args.brief and args.json:
             raise ValueError("--brief: expected without --json, whose document has the counterexamples")
         _refuse_unwritable(args, chosen)
+        if args.coq_check:  # which begins when all is checked
+            refuse_without_coq()
         pinned = [name for name in chosen if chosen[name] is theorems.get(name)]
         reports = []
         with _Runs(chosen, pinned) as runs:
@@ -78,7 +84,12 @@ class ProveCommand(Command):
                 if not args.json:
                     show(as_text(reports[-1], verbose=not args.brief), flush=True)
         ok = all(report.ok for report in reports)
-        emit(args, envelope("prove", {"ok": ok, "theorems": [r.to_dict() for r in reports]}), summary(reports))
+        found: dict[str, Any] = {"ok": ok, "theorems": [report.to_dict() for report in reports]}
+        third = args.coq or args.coq_check
+        if third and args.json:  # before there is a document, which has what both say
+            found["coq"] = _third_judge(content, list(chosen), args, complain)
+            found["ok"] = ok = found["coq"]["ok"] and ok
+        emit(args, envelope("prove", found), summary(reports))
         if args.latex:
             from ..symbolic.latex import document as latex_document
 
@@ -88,8 +99,8 @@ class ProveCommand(Command):
             from proofs._page import page
 
             write_atomically(args.page, text_writer(page(reports)))
-        if args.coq or args.coq_check:
-            ok = _third_judge(content, list(chosen), args) and ok
+        if third and not args.json:
+            ok = _third_judge(content, list(chosen), args, partial(print, flush=True))["ok"] and ok
         return ExitCode.FINE if ok else ExitCode.FALSE
 
 
@@ -171,28 +182,35 @@ def _run_by_name() -> Callable[[str], TheoremReport]:
     return lambda name: run(name, theorems[name], shown)
 
 
-def _third_judge(content: Mapping[str, Any], names: list[str], args: argparse.Namespace) -> bool:
-    """Write the lemmas, have them judged if asked, and return whether the kernel refuses none."""
+def _third_judge(
+    content: Mapping[str, Any], names: list[str], args: argparse.Namespace, tell: Callable[[str], None]
+) -> dict[str, Any]:
+    """Write the lemmas, have them judged if asked, tell of it line by line, and return what became of them.
+
+    It is ``ok`` where the kernel refuses none.
+    """
     from proofs._coq_run import WORKERS, judged, lemmas, total, write
 
     found, left_out = lemmas(content, names)
     if args.coq:
         write(found, Path(as_path(args.coq, "--coq")))
-    print(f"{len(found)} checks are lemmas of Coq, {len(left_out)} are not{':' if left_out else ''}")
+    tell(f"{len(found)} checks are lemmas of Coq, {len(left_out)} are not{':' if left_out else ''}")
     for name, reason in left_out.items():
-        print(f"  {name}: not exported: {reason}")
+        tell(f"  {name}: not exported: {reason}")
+    document = {"ok": True, "lemmas": list(found), "not_exported": left_out, "judged": None}
     if not args.coq_check:
-        return True
+        return document
     verdicts, before = {}, os.times()
     with tempfile.TemporaryDirectory() as folder:
         for name, verdict in judged(found, Path(folder)):
-            print(f"  {name}: {verdict}", flush=True)
+            tell(f"  {name}: {verdict}")
             verdicts[name] = verdict
     after = os.times()
-    print(total(verdicts, left_out))
+    tell(total(verdicts, left_out))
     used = after.children_user + after.children_system - before.children_user - before.children_system
-    print(f"CPU time of Coq: {used:.0f} s, by the clock {after.elapsed - before.elapsed:.0f} s with {WORKERS} sessions")
-    return all(verdict.accepted for verdict in verdicts.values() if verdict.judged)
+    tell(f"CPU time of Coq: {used:.0f} s, by the clock {after.elapsed - before.elapsed:.0f} s with {WORKERS} sessions")
+    ok = all(verdict.accepted for verdict in verdicts.values() if verdict.judged)
+    return document | {"ok": ok, "judged": {name: asdict(verdict) for name, verdict in verdicts.items()}}
 
 
 def _called(name: str, names: Sequence[str], theorems: Collection[str]) -> str:

@@ -89,18 +89,17 @@ class ReproduceCommand(Command):
             listed = {name: {"paper": cls.paper, "summary": cls.summary} for name, cls in known.items()}
             emit(args, envelope("list", {"experiments": listed}), _listing())
             return ExitCode.FINE
-        from ._paper_page import write_pages
+        from ._paper_page import pages_folder, write_pages
 
         given = {
             key.removeprefix("axis "): texts
             for key, texts in vars(args).items()
             if key.startswith("axis ") and texts is not None
         }
-        pages = None if args.pages is None else pathlib.Path(as_path(args.pages, "--pages"))
         for name in names:
             chosen(known[name](), args.quick, given)
-        if pages is not None:  # now, and not after hours of work
-            require_writable(pages / "NAME.md", "--pages")
+        # Now, and not after hours of work.
+        pages = None if args.pages is None else pages_folder(args.pages, [known[name].page() for name in names])
         done = self._reproduce(args, names, given)
         if args.json:
             with contextlib.suppress(BrokenPipeError):  # of a reader that has left

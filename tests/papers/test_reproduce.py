@@ -2,11 +2,14 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 import time
+import urllib.parse
 from typing import ClassVar
 
+import matplotlib.image
 import numpy as np
 import pytest
 
@@ -791,6 +794,62 @@ def test_pages_that_cannot_be_written_are_refused_before_anything_is_run(tmp_pat
     assert main(["reproduce", "polar", "--quick", "--out", str(out), "--pages", str(tmp_path / "file" / "pages")]) == 2
     assert "--pages: cannot be written" in capsys.readouterr().err
     assert not out.exists()
+
+
+@pytest.mark.parametrize("given", [".", "..", "kept/..", "/"])
+def test_a_folder_of_pages_without_a_name_has_no_place_for_their_list(given, tmp_path, monkeypatch, capsys):
+    """Two dots made a file ``...md``; of one the error came after the work, and named no argument."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["reproduce", "polar", "--quick", "--pages", given]) == 2
+    expected = f"--pages: expected a folder by its name, beside which NAME.md is written, got {given!r}"
+    assert capsys.readouterr() == ("", f"lorasolve reproduce: {expected}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def _folder(path):
+    path.mkdir(parents=True)
+
+
+def _other_encoding(path):
+    path.parent.mkdir(parents=True)
+    path.write_bytes("für sich".encode("latin-1"))
+
+
+@pytest.mark.parametrize(
+    ("place", "make", "message"),
+    [
+        ("pages/polar.md", _folder, "--pages: cannot be written: is a folder"),
+        ("pages.md", _folder, "--pages: cannot be written: is a folder"),
+        ("pages/polar.md", _other_encoding, "pages/polar.md: is not a UTF-8 text file"),
+    ],
+)
+def test_what_stands_where_a_page_is_written_is_looked_at_before_anything_is_run(
+    place, make, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / place)
+    assert main(["reproduce", "polar", "--quick", "--pages", "pages"]) == 2
+    shown, errors = capsys.readouterr()
+    assert shown == "" and message in errors
+    assert not (tmp_path / "reproduced").exists()
+
+
+def test_pages_may_be_written_where_the_figures_are(tmp_path, monkeypatch, capsys):
+    """Each figure was copied onto itself, which is an error, and the pages were lost with it."""
+    monkeypatch.chdir(tmp_path)
+    argv = ["reproduce", "lemma1", "--quick", "--backend", "serial", "--out", "two words", "--pages", "two words"]
+    assert main(argv) == 0
+    page = (tmp_path / "two words" / "main_paper.md").read_text()
+    command = shlex.split(re.findall("`(lorasolve reproduce [^`]+)` ", page)[-1])
+    assert command == ["lorasolve", "reproduce", "lemma1", "--quick", "--pages", "two words"]
+    assert matplotlib.image.imread(tmp_path / "two words" / "lemma1-quick.png").ndim == 3
+    listing = (tmp_path / "two words.md").read_text()
+    # A space ends the target of a link of Markdown.
+    links = re.findall(r"\]\(([^) ]+)\)", listing)
+    assert len(links) == len({cls.page() for cls in registry.classes().values()})
+    assert (tmp_path / urllib.parse.unquote(next(link for link in links if "main_paper" in link))).is_file()
+    assert "[the list of all papers](../two%20words.md)" in page
+    assert f"![{registry.classes()['lemma1'].summary}](lemma1-quick.png)" in page
 
 
 def test_values_that_go_with_no_others_are_refused_for_all_experiments_before_any_is_run(tmp_path, capsys):

@@ -123,7 +123,43 @@ def test_lemmas_are_written_to_a_folder(tmp_path, capsys):
 def test_without_coq_the_command_says_how_to_get_it(monkeypatch, capsys):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert main(["prove", "corollary1", "--brief", "--coq-check"]) == 2
-    assert "coqc and coqtop are not installed" in capsys.readouterr().err
+    shown, errors = capsys.readouterr()
+    assert "coqc and coqtop are not installed" in errors
+    assert shown == ""  # nothing is checked for minutes before that
+
+
+COQ = """#!/usr/bin/env python3
+import re, sys
+if sys.argv[0].endswith("coqc"):
+    sys.exit()
+for line in sys.stdin:
+    print("Closed under the global context" if "Print" in line and "premise" not in line else "")
+    for mark in re.findall("@@[a-z]+", line):
+        print(mark, flush=True)
+"""
+
+
+@pytest.mark.parametrize("check", [[], ["--coq-check"]])
+def test_one_document_has_what_both_judges_say(check, tmp_path, monkeypatch, capsys):
+    """The lines of the third one followed the document, whose ``ok`` did not know of what it refuses."""
+    for name in ("coqc", "coqtop"):
+        (tmp_path / name).write_text(COQ, encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    written = tmp_path / "lemmas"
+    code = main(["prove", "corollary1", "--json", "--coq", str(written), *check])
+    shown, errors = capsys.readouterr()
+    document = json.loads(shown)
+    assert "checks are lemmas of Coq, 0 are not" in errors
+    lemmas = re.findall(r"^Lemma (\w+)", (written / "corollary1_checks.v").read_text(), flags=re.M)
+    assert [name.rpartition(".")[2] for name in document["coq"]["lemmas"]] == lemmas
+    assert document["coq"]["not_exported"] == {} and all(theorem["ok"] for theorem in document["theorems"])
+    if not check:
+        assert (code, document["ok"], document["coq"]["judged"]) == (0, True, None)
+        return
+    refused = [name for name, verdict in document["coq"]["judged"].items() if not verdict["accepted"]]
+    assert refused == ["corollary1.premise"] and "corollary1.premise: REFUSED" in errors
+    assert (code, document["ok"], document["coq"]["ok"]) == (1, False, False)
 
 
 SLOW_COQ = """#!/usr/bin/env python3
