@@ -120,6 +120,7 @@ def lbfgs(
     memory: int,
     compiled: bool = True,
     share: float = 0.0,
+    of_fall: float = 0.0,
     longest: float = math.inf,
     falling: int = TRIALS,
 ) -> tuple[Array, int]:
@@ -146,8 +147,9 @@ def lbfgs(
         Number of stored pairs.
     compiled : bool
         Whether passes over many variables are worth their compilation.
-    share : float
-        Of a value, within which steps are judged by slopes too.
+    share, of_fall : float
+        Of a value, and of how far it has fallen since the start if that is less, within which steps are judged by
+        slopes too.
     longest : float
         The length of steps along the gradient itself where nothing is known of the curvature.
     falling : int
@@ -160,6 +162,7 @@ def lbfgs(
     """
     g, new_g, new_x, d = (np.empty_like(x) for _ in range(4))
     value = function(x, g)
+    first_value = value if math.isfinite(value) else -math.inf
     evaluations = 1
     pairs = Memory(memory, x.size, compiled)
     grad_norm = math.sqrt(float(g @ g))
@@ -173,7 +176,7 @@ def lbfgs(
             pairs.forget()
             slope, d_norm = pairs.direction(g, grad_norm, d)
         first = 1.0 if pairs.order else min(1.0, longest / d_norm)
-        near = noise + share * abs(value)
+        near = noise + share * abs(value) + of_fall * min(abs(value), max(first_value - value, 0.0))
         step, new_value, tried = _search(function, x, value, slope, d, first, new_x, new_g, near, falling)
         evaluations += tried
         if step is None:

@@ -17,6 +17,7 @@ import numpy as np
 
 from .._support.time_limit import is_over
 from .._support.validate import Array, shown
+from ..dense import frobenius_norm
 from ..linear_map import POWER_STEPS, spectral_norm_estimate
 from ..problem import Problem
 from ..problem.natural_units import natural_start, own_lengths
@@ -276,7 +277,7 @@ class _Scaled:
         self.start = start
         self.frozen = None if problem.trainable is None else ~problem.trainable
         size = FIRST_STEP * max(float(np.linalg.norm(start)), natural_start(problem)) or 1.0
-        slope = problem.units.slope or 1.0
+        slope = problem.units.slope or _slope_at(problem, start)
         each = own_lengths(problem)
         self.lengths, self.forces, self.unit = size * each, slope * size / each, slope * size**2
         self.largest = 0.0
@@ -311,6 +312,14 @@ class _Scaled:
             return 0.5 * float(np.vdot(grad + new_grad, z - origin)), new_grad
 
         return change
+
+
+def _slope_at(problem: Problem, theta: Array) -> float:
+    """Return ``||grad L||/||theta||``, for where the gradient at ``X = 0`` is 0 or none; 1 if it says nothing."""
+    grad = np.empty_like(theta)
+    problem.value_and_grad(theta, grad)
+    slope = frobenius_norm(grad) / (float(np.linalg.norm(theta)) or 1.0)
+    return slope if 0.0 < slope < math.inf else 1.0
 
 
 def inexact_gradient_refusal(problem: Problem) -> str | None:

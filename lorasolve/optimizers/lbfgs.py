@@ -12,14 +12,15 @@ import numpy as np
 from .._quasi_newton import lbfgs
 from .._support.validate import Array, as_integer
 from ..problem import Problem
-from .base import DrivenOptimizer, ValueAndGrad, inexact_gradient_refusal
+from .base import ROUNDING, DrivenOptimizer, ValueAndGrad, inexact_gradient_refusal
 
 # More stored steps than this are asked for by mistake.
 MOST_STEPS = 10_000
 # Compiled passes would take a tenth off at most, and a second to compile. A first step is of length 1 at most in the
 # units of DrivenOptimizer, and one along which the function has fallen at four times the length ten times is taken.
-# Changes below a share of 1e-6 of a value are judged by slopes (Hager and Zhang 2005).
-SETTINGS: dict[str, Any] = {"compiled": False, "longest": 1.0, "falling": 10, "share": 1e-6}
+# Changes below a share of 1e-6 are judged by slopes (Hager and Zhang 2005), but of the fall: of a value it may be more
+# than there is to gain, and slopes at both ends of a long step say nothing of a hill between.
+SETTINGS: dict[str, Any] = {"compiled": False, "longest": 1.0, "falling": 10, "share": ROUNDING, "of_fall": 1e-6}
 
 
 @dataclass(frozen=True)

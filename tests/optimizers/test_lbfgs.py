@@ -63,3 +63,27 @@ def test_each_iterate_is_new():
     result = ls.solve(problem, "lbfgs", callback=lambda now: seen.append(now.theta.copy()), stop=stop)
     assert len(seen) >= 3 and result.nit >= 3
     assert all(np.any(one != other) for one, other in itertools.pairwise(seen))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_constant_in_the_loss_does_not_let_it_rise(seed):
+    """In the tails of a robust loss slopes are small: steps there rise by thousands, a millionth of the constant."""
+    target, constant = 0.1 * M, 1e9
+
+    def answer(X):
+        return constant + float(np.log1p((X - target) ** 2).sum()), 2.0 * (X - target) / (1.0 + (X - target) ** 2)
+
+    problem = ls.Problem(Loss(answer), 6)
+    result = ls.solve(problem, "lbfgs", "gaussian:std=1", seed=seed, stop=ls.StoppingRule(max_iter=200))
+    above = np.array(result.trace.value) - constant
+    # Values are good to 1e-7, and at X = target nothing is above the constant.
+    assert above.max() == above[0] > 40.0 and above[-1] < 0.01
+
+
+@pytest.mark.parametrize("unit", [2.0**-230, 2.0**-30, 2.0**200])
+def test_a_loss_without_a_slope_at_zero_is_minimised_in_any_units(unit):
+    """In small units it had ended at its start, where the gradient was no step at all."""
+    wells = Loss(lambda X: (unit * float(((X**2 - 1.0) ** 2).sum()), unit * 4.0 * X * (X**2 - 1.0)))
+    result = ls.solve(ls.Problem(wells, 6), "lbfgs", "gaussian:std=0.5", seed=1)
+    assert result.success
+    np.testing.assert_allclose(np.abs(result.X), 1.0, atol=1e-6)
