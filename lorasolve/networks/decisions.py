@@ -141,17 +141,17 @@ def _of_negative_curvature(evidence: Evidence, searched: SecondOrder) -> Decisio
 def _of_the_gap(evidence: Evidence, solved: TangentSolution | None) -> Decision:
     """Return what the smaller bound of the gap decides, of one gradient's and of the solved tangent problem's."""
     found = evidence.found
-    gap, how = found.relative_gap, "one gradient"
+    gap, how, level = found.relative_gap, "one gradient", found.level
     if solved is not None and solved.relative_gap <= gap:  # one that was interrupted may bound less
-        gap, how = solved.relative_gap, "the solved tangent problem"
+        gap, how, level = solved.relative_gap, "the solved tangent problem", Known(solved.level)
     if gap <= evidence.tol:
-        return "tangent_optimal", _how_near(found, gap, how), found.level
+        return "tangent_optimal", _how_near(found, gap, how), level
     hint = "" if solved is not None else "; tangent_solve=True gives a sharper number"
     reason = (
         f"stationary, with a tangent gap of at most {at_most(gap, '.2g')} of F (by {how}), a bound above "
         f"{evidence.tol:g}{hint}"
     )
-    return "inconclusive", reason, found.level
+    return "inconclusive", reason, level
 
 
 def _loud(found: TangentCertificate, norms: Sequence[float | None]) -> str:

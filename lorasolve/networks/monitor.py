@@ -162,8 +162,9 @@ class LoRAMonitor:
         model : torch.nn.Module
             The model.
         scaler : torch.amp.GradScaler, optional
-            What scales the loss; the gradients are to be those after its ``unscale_(optimizer)``. It leaves out steps
-            whose gradients are not finite and lowers its scale: no reason to stop before that is down to 1.
+            What scales the loss; the gradients are to be those after its ``unscale_(optimizer)``, and else of them
+            ``grad``, ``stationarity`` and ``lam_hat`` are not known. It leaves out steps whose gradients are not finite
+            and lowers its scale: no reason to stop before that is down to 1.
         clipped_to : float, optional
             The length to which the gradients of all parameters together were clipped before, where they were longer;
             better read before they are.
@@ -192,10 +193,10 @@ class LoRAMonitor:
         self.steps += 1
         overflow = False
         broken = []
-        clipped = clipped_to is not None and _were_clipped(model, clipped_to)
+        clipped, scaled = clipped_to is not None and _were_clipped(model, clipped_to), _has_yet_to_unscale(scaler)
         for layer in layers:
             reading, penalty = _read(layer, self.lam)
-            if clipped:
+            if clipped or scaled:
                 reading, penalty = replace(reading, grad=None, stationarity=None, lam_hat=None), None
             readings[layer.name] = reading
             broken += [] if penalty is None else [penalty]
@@ -211,6 +212,12 @@ class LoRAMonitor:
             self._warn(
                 f"gradients were clipped to the length {clipped_to:g} before they were read: grad, stationarity and "
                 "lam_hat of such steps are not known, see clipped"
+            )
+        if scaled:
+            self._warn(
+                "the scaler of the loss has not unscaled the gradients: grad, stationarity and lam_hat of such steps "
+                "are not known; call scaler.unscale_(optimizer) before step (the Trainer does so where it clips, with "
+                "a max_grad_norm above 0)"
             )
         if overflow:
             self.skipped.append(self.steps)
@@ -380,6 +387,14 @@ def _has_stayed(old: LayerReading, new: LayerReading) -> bool:
 def _leaves_out(scaler: Any) -> bool:
     """Whether there is a scaler, which leaves out steps that are not finite, and its scale may have made them so."""
     return scaler is not None and scaler.is_enabled() and scaler.get_scale() > 1.0
+
+
+def _has_yet_to_unscale(scaler: Any) -> bool:
+    """Whether gradients are those of a loss times a scale, as far as the scaler keeps what it has unscaled."""
+    states = getattr(scaler, "_per_optimizer_states", None)
+    if states is None or not scaler.is_enabled() or scaler.get_scale() == 1.0:
+        return False
+    return not any(state["stage"].name == "UNSCALED" for state in states.values())
 
 
 def _is_of_torch(optimizer: Any) -> bool:

@@ -112,6 +112,41 @@ def test_a_step_that_a_scaler_leaves_out_is_said_and_does_not_end_the_run(broken
     ]
 
 
+@pytest.mark.parametrize("penalty", [0.0, LAM])
+def test_gradients_of_a_scaled_loss_are_not_taken_for_those_of_the_loss(penalty):
+    """``lam_hat`` was as many times that of the loss as its scale says, and so was a penalty that is in the loss."""
+    model = Net(dropout=0.0).double()
+    factors = [part for layer in (model.first, model.second) for part in (layer.lora_A, layer.lora_B)]
+    optimizer = torch.optim.SGD(factors, lr=0.05)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**8)
+    x, y = data()[0]
+    early, late, plain = (LoRAMonitor(LAM) for _ in range(3))
+    for _ in range(5):
+
+        def loss():
+            decay = 0.5 * penalty * sum(part.square().sum() for part in factors)
+            return CrossEntropy()(model, (x.double(), y)).mean() + decay
+
+        optimizer.zero_grad()
+        loss().backward()
+        plain.step(model)
+        optimizer.zero_grad()
+        scaler.scale(loss()).backward()
+        early.step(model, scaler)
+        scaler.unscale_(optimizer)
+        late.step(model, scaler)
+        scaler.step(optimizer)
+        scaler.update()
+    assert late.warnings == plain.warnings and bool(plain.warnings) == bool(penalty)
+    assert late.lam_hat == pytest.approx(plain.lam_hat, rel=1e-12)
+    assert [text.partition(":")[0] for text in early.warnings] == [
+        "the scaler of the loss has not unscaled the gradients"
+    ]
+    for reading, other in zip(early.history[-1][1].values(), plain.history[-1][1].values()):
+        assert (reading.grad, reading.stationarity, reading.lam_hat) == (None, None, None)
+        assert reading.spectral == other.spectral
+
+
 def test_factors_that_are_not_finite_end_the_run_whatever_scales_the_loss():
     model = Net()
     CrossEntropy()(model, data()[0]).mean().backward()

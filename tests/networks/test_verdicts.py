@@ -28,6 +28,7 @@ from lorasolve.networks import (  # noqa: E402
     OutputLoss,
     SquareLoss,
     TokenNTK,
+    _evidence,
     adapted_layers,
     fine_tune,
     judge,
@@ -188,6 +189,17 @@ def test_the_optimality_of_a_large_layer_is_as_sampled_as_the_norm_of_its_gradie
     assert 0.0 < verdict.certificate.failure_probability <= 1e-10
     top = np.linalg.norm(verdict.certificate.gradients[0], 2) / 10.0
     assert verdict.certificate.dual_norm == pytest.approx(top, rel=1e-3)
+
+
+def test_a_verdict_is_known_as_the_bound_that_it_quotes_is(trained, monkeypatch):
+    """That of one gradient may be CERTIFIED where norms of the solution's gradient are SAMPLED."""
+    _, best = trained
+    solve = _evidence.solve_tangent
+    monkeypatch.setattr(_evidence, "solve_tangent", lambda *args, **kw: replace(solve(*args, **kw), level="SAMPLED"))
+    aside = [(A + 1e-5 * np.ones_like(A), B) for A, B in best.factors]
+    found = judge(Net(), CrossEntropy(), data(), LAM, factors=aside, tangent_solve=True)
+    assert found.solved.relative_gap < found.certificate.relative_gap and str(found.certificate.level) == "CERTIFIED"
+    assert found.kind == "tangent_optimal" and str(found.level) == "SAMPLED"
 
 
 @pytest.mark.parametrize(
