@@ -58,9 +58,8 @@ def lora_layers(model: Any, adapter: str | None) -> list[AdaptedLayer]:
             wanted = f"exactly {chosen!r} has to be (set_adapter)"
             raise ValueError(f"adapter: in {name} the adapters {active} are active; {wanted}")
         if active:
-            config = configs.get(chosen) if isinstance(configs, Mapping) else None
             read = _of_parameter if hasattr(module, "parameter_name") else _of_peft
-            found += read(name, module, chosen, config)
+            found += read(name, module, chosen, configs if isinstance(configs, Mapping) else {})
     return found
 
 
@@ -87,7 +86,13 @@ def _adapter_name(modules: Sequence[Any], adapter: str | None) -> str:
     return adapter or (known[0] if known else "")
 
 
-def _of_parameter(name: str, module: Any, adapter: str, config: Any) -> list[AdaptedLayer]:
+def _moved_by(module: Any, configs: Mapping[str, Any]) -> str | None:
+    """Return the initialization that changed the weight of a layer, be it another adapter's; None where none did."""
+    starts = (getattr(configs.get(name), "init_lora_weights", None) for name in _adapters(module))
+    return next(filter(moves_base, starts), None)
+
+
+def _of_parameter(name: str, module: Any, adapter: str, configs: Mapping[str, Any]) -> list[AdaptedLayer]:
     """Return the layers in a parameter that ``target_parameters`` of PEFT adapts: a matrix, or one for each expert.
 
     PEFT groups the rows of ``lora_A`` by expert, and of ``lora_B`` every so many columns are those of one.
@@ -97,7 +102,7 @@ def _of_parameter(name: str, module: Any, adapter: str, config: Any) -> list[Ada
     stack, A, B = module.get_param(), module.lora_A[adapter].weight, module.lora_B[adapter].weight
     experts = stack.shape[0] if stack.ndim == 3 else 1
     rank = len(A) // experts
-    initialization = getattr(config, "init_lora_weights", None)
+    moved_by = _moved_by(module, configs)
     found = []
     for e in range(experts):
         W = stack.detach()[e] if stack.ndim == 3 else stack.detach()
@@ -111,7 +116,7 @@ def _of_parameter(name: str, module: Any, adapter: str, config: Any) -> list[Ada
                 float(module.scaling[adapter]),
                 _part(A, (slice(e * rank, (e + 1) * rank), slice(None))),
                 _part(B, (slice(None), slice(e, None, experts))),
-                moved_by=initialization if moves_base(initialization) else None,
+                moved_by=moved_by,
                 stacked=True,
             )
         )
@@ -126,7 +131,7 @@ def _part(parameter: Any, chosen: tuple[slice, slice]) -> Any:
     return part
 
 
-def _of_peft(name: str, module: Any, adapter: str, config: Any) -> list[AdaptedLayer]:
+def _of_peft(name: str, module: Any, adapter: str, configs: Mapping[str, Any]) -> list[AdaptedLayer]:
     check_active(name, module)
     base = module.get_base_layer()
     of_embedding = adapter in getattr(module, "lora_embedding_A", ())
@@ -138,7 +143,7 @@ def _of_peft(name: str, module: Any, adapter: str, config: Any) -> list[AdaptedL
             f"model: {name} uses DoRA over an embedding with a padding index ({base.padding_idx}), whose row gets no "
             "gradient of the lengths; set padding_idx of the embedding to None to judge it"
         )
-    initialization = getattr(config, "init_lora_weights", None)
+    config = configs.get(adapter)
     # Embeddings and convolutions start as always, whatever becomes of linear layers.
     linear = not of_embedding and module.lora_A[adapter].weight.ndim == 2
     found = AdaptedLayer(
@@ -149,8 +154,8 @@ def _of_peft(name: str, module: Any, adapter: str, config: Any) -> list[AdaptedL
         lora_A=module.lora_embedding_A[adapter] if of_embedding else module.lora_A[adapter].weight,
         lora_B=module.lora_embedding_B[adapter] if of_embedding else module.lora_B[adapter].weight,
         off=f"{name}.lora_embedding_B.{adapter}" if of_embedding else f"{name}.lora_B.{adapter}.weight",
-        moved_by=initialization if linear and moves_base(initialization) else None,
-        kept="lora_B" if linear and keeps_lora_B(initialization) else None,
+        moved_by=_moved_by(module, configs) if linear else None,
+        kept="lora_B" if linear and keeps_lora_B(getattr(config, "init_lora_weights", None)) else None,
         magnitude=magnitudes[adapter].weight if adapter in magnitudes else None,
         invoked=getattr(config, "alora_invocation_tokens", None) is not None,
         compressed=adapter in getattr(module, "lora_velora_embed", ()),

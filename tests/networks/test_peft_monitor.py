@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 peft = pytest.importorskip("peft")
 
-from peft_models import LAM, adapted, batches, bert, tokens  # noqa: E402
+from peft_models import LAM, adapted, batches, bert, moved, tokens  # noqa: E402
 
 from lorasolve.networks import CrossEntropy, LoRAMonitor, adapted_layers, judge  # noqa: E402
 
@@ -80,6 +80,30 @@ def test_a_start_that_moves_weights_of_linear_layers_leaves_an_embedding_as_it_i
         assert layer.moved_by == (None if same else start)
     premises = judge(model, CrossEntropy(), batches(), LAM).premises
     assert any("nothing is called loud, in 2 of 3 layers" in text for text in premises)
+
+
+def test_beside_a_weight_that_the_start_of_another_adapter_changed_nothing_is_loud():
+    """What is left of the weight is no model to compare with, of which nothing was said for the second adapter."""
+    plain = {"r": 4, "lora_alpha": 8}
+    model = adapted(dropout=0.0, init_lora_weights="pissa", target_modules=["query"])
+    model.add_adapter("second", peft.LoraConfig(target_modules=["query", "value"], **plain))
+    model.set_adapter("second")
+    before = dict(bert().named_parameters())
+    layers = adapted_layers(moved(model), adapter="second")
+    for layer in layers:
+        same = torch.equal(
+            layer.module.weight, before[layer.weight.removeprefix("base_model.model.").replace(".base_layer", "")]
+        )
+        assert same == layer.name.endswith("value") and layer.moved_by == (None if same else "pissa")
+    why = "nothing is called loud, in 2 of 4 layers: the initialization pissa changed the base weight"
+    verdict = judge(model, CrossEntropy(), batches(), LAM, adapter="second")
+    assert any(why in text for text in verdict.premises) and "failed loudly" not in verdict.reason
+    (warning,) = LoRAMonitor(base=model, adapter="second").warnings
+    assert why in warning
+    # An adapter of other layers has changed none of these.
+    model.add_adapter("third", peft.LoraConfig(target_modules=["value"], **plain))
+    model.set_adapter("third")
+    assert LoRAMonitor(base=model, adapter="third").warnings == []
 
 
 def test_decoupled_decay_leaves_no_trace_in_the_gradients():
