@@ -51,8 +51,9 @@ def linearize(network: Network, factors: Pairs, memory: float = MEMORY, *, progr
     ------
     ValueError
         For another loss, more tokens than that, several processes, samples that interact (batch norm), DoRA, layers
-        whose first axis is not that of the samples, and outputs that are no matrix with one row a sample (those of a
-        language model: :class:`LinearizedNetwork`).
+        whose first axis is not that of the samples, outputs that are no matrix with one row a sample (those of a
+        language model: :class:`LinearizedNetwork`), and parts that are computed again in the backward pass by torch's
+        reentrant checkpointing.
     """
     loss = require_outputs(as_instance(network, "network", Network))
     factors = as_finite_pairs(factors, "factors", network.shapes)
@@ -69,7 +70,11 @@ def linearize(network: Network, factors: Pairs, memory: float = MEMORY, *, progr
     leaves = [weight.requires_grad_() for weight in network.weights(factors)]
     with network.evaluating(network.with_weights(leaves)):
         for batch in in_turn(network.moved_batches(), network.batches, "linearised", progress):
-            collected.add(batch, loss, leaves)
+            try:
+                collected.add(batch, loss, leaves)
+            except RuntimeError as error:
+                why = str(error).strip().splitlines()[0]
+                raise NoTokenForm(f"model: its outputs have no derivatives in those of its layers: {why}") from error
     ntk = collected.linear_part(loss.kind)
     ntk = ntk.tangent_at(factors, np.concatenate(collected.outputs))
     require_agreement(network, ntk, factors, collected)

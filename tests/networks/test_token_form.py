@@ -9,6 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from torch.utils.checkpoint import checkpoint  # noqa: E402
 from torch_networks import LAM, Casting, Last, Net, data, factors  # noqa: E402
 
 import lorasolve as ls  # noqa: E402
@@ -223,6 +224,34 @@ def test_what_only_the_trained_point_shows_to_be_refused_does_not_lose_the_train
     plain = fine_tune(model, CrossEntropy(), data(), LAM, **settings)
     assert end.verdict.kind == plain.verdict.kind == "tangent_optimal"
     np.testing.assert_array_equal(end.factors[0][0], plain.factors[0][0])
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_parts_that_are_computed_again_have_the_tangent_problem_or_are_refused_in_words(reentrant):
+    """torch's reentrant checkpointing has no derivatives but those of leaves, which ended a judgement in its error."""
+
+    class Again(Net):
+        def forward(self, x):
+            hidden = torch.tanh(self.first(x))
+            again = checkpoint(lambda h: torch.tanh(self.second(h)), hidden, use_reentrant=reentrant)
+            return self.head(again.mean(1))
+
+    at = factors(Network(Net(), CrossEntropy(), data()))
+    expected = judge(Net(), CrossEntropy(), data(), LAM, factors=at, tangent_solve=True)
+    if not reentrant:
+        found = judge(Again(), CrossEntropy(), data(), LAM, factors=at, tangent_solve=True)
+        assert found.solved.gap == pytest.approx(expected.solved.gap, rel=1e-3)
+        return
+    with pytest.raises(ValueError, match="model: its outputs have no derivatives in those of its layers: "):
+        linearize(Network(Again(), CrossEntropy(), data()), at)
+    with pytest.raises(
+        ValueError, match=r"its outputs have no derivative along a step of the weights: .*use_reentrant"
+    ):
+        judge(Again(), CrossEntropy(), data(), LAM, factors=at, tangent_solve=True)
+    end = fine_tune(Again(), CrossEntropy(), data(), LAM, max_calls=3, tangent_solve=True).verdict
+    assert end.premises[-1].startswith("left out of the judgement") and "use_reentrant" in end.premises[-1]
+    plain = judge(Again(), CrossEntropy(), data(), LAM, factors=at)
+    assert plain.certificate.gap == pytest.approx(expected.certificate.gap, rel=1e-9)
 
 
 def test_a_layer_that_runs_twice_is_the_sum_of_both():

@@ -24,8 +24,13 @@ torch.set_num_threads(1)
 
 @pytest.mark.parametrize(
     ("settings", "horizon"),
-    [({"lr": 1e-3, "relative_step": False, "scale_parameter": False}, 1.0 / (1e-3 * 0.05)), ({}, math.inf)],
-    ids=["as the Trainer makes it", "with steps of its own"],
+    [
+        ({"lr": 1e-3, "relative_step": False, "scale_parameter": False}, 1.0 / (1e-3 * 0.05)),
+        ({"lr": 1e-3, "relative_step": False, "scale_parameter": True}, math.inf),
+        ({"scale_parameter": False}, math.inf),
+        ({}, math.inf),
+    ],
+    ids=["as the Trainer makes it", "scaled by the tensor", "by their number", "with steps of its own"],
 )
 def test_adafactor_decays_beside_the_gradient(tmp_path, settings, horizon):
     """Without any gradient a step shrinks the tensors, and what it keeps of gradients knows nothing of the decay."""
@@ -36,6 +41,8 @@ def test_adafactor_decays_beside_the_gradient(tmp_path, settings, horizon):
         part.grad = torch.zeros_like(part)
     made.step()
     assert matrix.max() < 2.0 and bias.min() == 1.0
+    shrunk = 1.0 - float(matrix.max()) / 2.0
+    assert (shrunk == pytest.approx(1e-3 * 0.05, rel=1e-2)) == math.isfinite(horizon)
     torch.save(made.state_dict(), tmp_path / "optimizer.pt")
     found = read_optimizer_state(tmp_path)
     assert (found.decay_kind, found.weight_decay) == ("decoupled", 0.05)
