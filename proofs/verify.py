@@ -65,9 +65,9 @@ class Algebra:
         require(len({*FUNCTIONS}.union(*parts)) == sum(map(len, (FUNCTIONS, *parts))), "a name has two meanings")
         require(all(sign in SIGNS for sign in self.signs.values()), f"signs are {', '.join(SIGNS)}")
         equations = [[read(side) for side in pair] for a in check["assumptions"] for pair in a["equations"]]
-        known = [p for p in check.get("premises", {}).values() if p["relation"] == "==" and not p["source"]]
         self.quotients, self.divided, self.nonzero, self.rules, self.gaps = [], [], [], [], []
-        self.known, self.moved, self.steps, self.ties = {}, {}, 0, equations + [sides(p) for p in known]
+        self.known, self.moved, self.steps, self.ties = {}, {}, 0, equations[:]
+        self.ties += [e for part in check.get("assumed", ()) for e in relations(entry(part)[0]) if e[1] == "=="]
         self.meaning = {left: right for left, right in equations if left in self.signs}
         require(len(self.meaning) == sum(e[0] in self.signs for e in equations), "a scalar is defined twice")
         require(names_in(("", *self.meaning.values())) <= {*self.signs, "sqrt"}, "a scalar is defined by a matrix")
@@ -178,7 +178,7 @@ class Algebra:
         require(name in ("id", "zero") and all(map(self.is_size, parts)), f"{name} is no function of these")
         return (values[0], values[-1]), self.word(values[0], ()) if name == "id" else {}
     def tied(self, moving):  # what moves and what the assumptions tie to it: a definition only the name that it defines
-        for a, b in self.ties * len(self.ties):
+        for a, *_, b in self.ties * len(self.ties):
             names = {n for n in names_in(("", a, b)) - FUNCTIONS.keys() if self.signs.get(n) != "dimension"}
             if names - {a} & moving: moving = moving | (names & {a} or names)
         return moving
@@ -186,7 +186,7 @@ class Algebra:
         step, before, self.steps = ("step", self.steps), self.moved, self.steps + 1
         along = dict(zip(pairs[::2], pairs[1::2], strict=True))
         require(2 * len(along) == len(pairs) > 0 and along.keys() <= self.matrices.keys(), "only matrices move, once")
-        require(not self.tied({*along}) & names_in(tree) - along.keys(), "what is held fixed is tied to what moves")
+        require(not self.tied({*along}) & names_in(tree) - along.keys(), "a derivative holds fixed what moves with it")
         moves = {name: times(unknown(*step), self.scalar(by, self.shapes[name])) for name, by in along.items()}
         self.moved = before | {name: plus(move, before.get(name, {})) for name, move in moves.items()}
         (shape, value), self.moved = self.value(tree), before
@@ -257,9 +257,7 @@ class Algebra:
         require(all(self.at(divisor, values) for divisor in self.nonzero), "a denominator vanishes at the witness")
         gaps = [(p["relation"], self.at(self.scalar(("-", *sides(p)[::-1])), values)) for p in premises.values()]
         require(all({"==": gap == 0, "<=": gap >= 0}[of] for of, gap in gaps), "a hypothesis fails at the witness")
-def root(x):
-    y = Fraction(round(x.numerator**0.5), round(x.denominator**0.5))
-    return y if y * y == x else require(False, f"the root of {x} at the witness is not rational")
+def root(x): return require((y := Fraction(*(round(p**0.5) for p in x.as_integer_ratio()))) ** 2 == x, "no root") or y
 def power(x, exponent): return root(x) ** int(2 * exponent) if exponent % 1 else x**exponent
 def inner(a, b): return sum(x * y for p, q in zip(a, b) for x, y in zip(p, q))
 def exact(value): return list(map(exact, value)) if isinstance(value, list) else Fraction(value)
@@ -310,30 +308,28 @@ def says(p, own, source, known, reason):  # require that p after `where` is its 
         for kind, name in ((k, name) for k in declared for name in part.get(k, {}).keys() - gone):
             require(declared[kind].setdefault(name, part[kind][name]) == part[kind][name], f"{name} is another symbol")
     algebra = Algebra({**declared, **{key: known.get(key, []) for key in ("assumptions", "nonzero")}})
-    for part, by, said in ((own, where, p), (source, puts, source)) if where or puts else ():
-        require(not by or not names_in(("", *sides(said))) & {"grad", "diff"}, "nothing is put into a derivative")
-        for name in by.keys() & {**part["matrices"], **part["scalars"]}:
-            sign = part["scalars"].get(name, "symmetric" if part["matrices"].get(name, "")[2:] else "real")
+    for part, by, stated in (way for way in ((own, where, p), (source, puts, source)) if way[1]):
+        require(not names_in(("", *sides(stated))) & {"grad", "diff"}, "nothing is put into a derivative")
+        for name, said in ((n, {**part["forms"], **part["matrices"], **part["scalars"]}[n]) for n in by):
+            sign = said if isinstance(said, str) else "symmetric" if said[2:] else "real"
             require(sign == "real" or algebra.fits(by[name], sign), f"{by[name]} is not as {name} is declared")
-        for name, shape in {**part["matrices"], **part["forms"]}.items() if by else ():
+        for name, shape in {**part["matrices"], **part["forms"]}.items():
             there = algebra.shapes.get(by.get(name, name)) or algebra.value(by[name])[0]
             require(there == tuple(algebra.scalar(put(read(d), by)) for d in shape[:2]), f"{name} has another shape")
     divided = {*source.get("nonzero", [])} - {*(own.get("nonzero", []) if not puts else [])}
-    require(not divided and puts.keys() <= {n for k in declared for n in source[k]}, f"it rests on more: {divided}")
+    require(not divided, f"it rests on more: {divided}")
     same = all(algebra.vanishes(("-", put(a, where), put(b, puts))) for a, b in zip(sides(p), sides(source)))
     require(same and p["relation"] == source["relation"], reason)
-def instance(p, check, schema, judge):  # require that p is an instance of a schema; return its side conditions
+def instance(p, check, schema, judge):  # require that p is an instance of a schema; yield its side conditions
     require(names_in(("", *sides(schema))) <= {*p["put"], *FUNCTIONS}, "a symbol of the schema has no value")
-    found = [{"kind": "{} is read as " + what, "texts": [p["put"][name]]} for name, what in schema["read"].items()]
+    says(p, whole(check), {**schema, **schema["symbols"]}, check, f"that is not {p['schema']}")
+    for name, what in schema["read"].items(): yield {"kind": "{} is read as " + what, "texts": [p["put"][name]]}
     for (template, *parts), by in zip(schema["sides"], p["by"], strict=True):
         require(not any(map(judge, by)), f"{by} do not pass, off which {template} is read")
-        found.append({"kind": template, "texts": [p["put"].get(part, part) for part in parts]})
-    says(p, whole(check), {**schema, **schema["symbols"]}, check, f"that is not {p['schema']}")
-    return found
+        yield {"kind": template, "texts": [p["put"][part] if names_in(read(part)) else part for part in parts]}
 def sourced(check, checks, judge, facts):  # require that what it takes from others is theirs, and printed if assumed
-    spoken, full = names_in(("", *(read(text) for part in check["assumed"] for text in part["texts"]))), whole(check)
-    require(spoken <= {*FUNCTIONS, *(name for k in SYMBOLS for name in full[k])}, "what is assumed is not declared")
-    premises, used, known, inherited = check.get("premises", {}), [], set(), []
+    algebra, premises, used, known, inherited = Algebra(full := whole(check)), check.get("premises", {}), [], set(), []
+    for text in (text for part in check["assumed"] for text in part["texts"]): algebra.value(read(text))
     stated = ((a["name"], a["equations"]) for a in check["assumptions"])
     own = [{"name": name, "kind": " ".join("==" for _ in pairs), "texts": sum(pairs, [])} for name, pairs in stated]
     for name, p in premises.items():
@@ -368,11 +364,15 @@ def verdicts(document):  # return for each exported check None if it is accepted
     def proved(fact):
         for part in facts[fact][3].values() if facts[fact][2] and fact not in proofs else ():
             require(part["source"].split(".")[0] == facts[fact][2] and not judge(part["source"]), "no proof of a fact")
-            check = checks[part["source"]]
-            says({**part, "symbols": {}}, part["symbols"], check, check, "a schema says too much")
-            silent = {a["name"] for a in check["assumed"]} - {*sum(part["said"], [])}
-            silent |= {w for w in part["where"].items() if isinstance(read(w[1]), tuple)} - {*part["read"].items()}
-            require(not silent and check["strength"] == "PROVED", f"{check['strength']}, and nobody says {silent}")
+            check, own, told = checks[part["source"]], part["symbols"], part["read"]
+            back = {name: g for g, name in part["where"].items() if isinstance(read(name), str)}
+            where = {g: text for g, text in part["where"].items() if text not in back}
+            says({**part, "symbols": {}, "where": where, "put": back}, own, check, {} if back else check, "says less")
+            names = [part["where"].get(g, g) for kind in SYMBOLS for g in own[kind]]
+            tied = {n for text in where.values() for n in names_in(read(text)) if own["scalars"].get(n) != "dimension"}
+            require(len({*names}) == len(names) and not tied & {*names}, "two symbols of a schema are one, or tied")
+            mute = {a["name"] for a in check["assumed"]} - {*sum(part["said"], [])} | where.items() - told.items()
+            require(not mute and check["strength"] == "PROVED", f"{check['strength']}, and nobody says {mute}")
         return proofs.setdefault(fact, bool(facts[fact][2]))
     def judge(name):
         if name not in found:

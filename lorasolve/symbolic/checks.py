@@ -27,7 +27,7 @@ from lorasolve.symbolic.mutants import Mutant
 from lorasolve.symbolic.substitution import substituted
 from lorasolve.symbolic.taken import Taken
 from lorasolve.symbolic.terms import Fact, Premise
-from lorasolve.symbolic.written import text
+from lorasolve.symbolic.written import as_written
 
 from .._support.validate import as_instance, as_iterable, as_text
 
@@ -149,8 +149,8 @@ class Check(ABC):
         where = as_instance(where or {}, "where", Mapping)
         left = substituted(self.lhs, put) if lhs is None and put else self.lhs if lhs is None else lhs
         right = substituted(self.rhs, put) if rhs is None and put else self.rhs if rhs is None else rhs
-        name = f"check {self.name}" + (f" in {', '.join(map(text, where))}" if where else "")
-        at = list(map(text, put.values()))
+        name = f"check {self.name}" + (f" in {', '.join(map(as_written, where))}" if where else "")
+        at = list(map(as_written, put.values()))
         name += f" at {', '.join(at if len(at) <= MANY else [*at[:MANY], '...'])}" if put else ""
         return Premise(name, left, right, self.facts, self.relation == "==", self, where=where, put=put)
 

@@ -19,7 +19,13 @@ from lorasolve.symbolic.evaluate import Irrational, Values, as_text, describe, e
 from lorasolve.symbolic.examples import EVALUATIONS, examples, find
 from lorasolve.symbolic.normal import Rules, is_zero, normal_form, rules_of
 from lorasolve.symbolic.restated import fault_of_instance, fault_of_restatement
-from lorasolve.symbolic.soundness import fault_of_quotients, fault_of_symbols, fault_of_value, values_in
+from lorasolve.symbolic.soundness import (
+    fault_of_motion,
+    fault_of_quotients,
+    fault_of_symbols,
+    fault_of_value,
+    values_in,
+)
 from lorasolve.symbolic.statements import fault_of_statement
 from lorasolve.symbolic.taken import Taken
 from lorasolve.symbolic.terms import Fact, Premise, Side, Square, Term, as_term
@@ -228,7 +234,10 @@ class Inequality(TwoSided):
         for name, part in parts:
             for fault in filter(None, map(fault_of_value, values_in([part]))):
                 return f"{name}: {fault}"
-        return fault_of_symbols([*exprs, *(part for _, part in parts)])
+        exprs += [part for _, part in parts]
+        # Also by what a number stands for, and by what is assumed with a conclusion.
+        ties = [(left, right) for each in known for left, relation, right in each.relations if relation == "=="]
+        return fault_of_symbols(exprs) or fault_of_motion(exprs, ties)
 
     def _fault_of_premise(self, premise: Premise) -> str | None:
         rules = _rules(self.in_force)

@@ -15,11 +15,11 @@ import sympy
 from lorasolve.symbolic import expression as ex
 from lorasolve.symbolic.normal import Rules, is_zero, normal_form, rules_of
 from lorasolve.symbolic.positivity import provably_nonnegative
-from lorasolve.symbolic.soundness import is_square
+from lorasolve.symbolic.soundness import fault_of_value, is_square, values_in
 from lorasolve.symbolic.substitution import substituted
-from lorasolve.symbolic.taken import fault_of_put, of_assumption, of_hypothesis
+from lorasolve.symbolic.taken import fault_of_put, of_assumption, of_hypothesis, symbols_in
 from lorasolve.symbolic.terms import Instance, Premise, Schema, is_symbol, placed
-from lorasolve.symbolic.written import text
+from lorasolve.symbolic.written import as_written
 
 
 def fault_of_instance(premise: Premise, rules: Rules) -> str | None:
@@ -40,7 +40,8 @@ def fault_of_instance(premise: Premise, rules: Rules) -> str | None:
     if fact is None or len(premise.facts) > 1 or premise.equal:
         return f"{premise.name} is no instance of {names} alone"
     put = placed(instance)
-    loose = {text(symbol) for symbol in _symbols(instance.schema) if not any(_same(symbol, other) for other in put)}
+    unplaced = (symbol for symbol in _symbols(instance.schema) if not any(_same(symbol, other) for other in put))
+    loose = {as_written(symbol) for symbol in unplaced}
     if loose:
         return f"no side condition of {fact.name}, {instance.schema.name}, speaks of {', '.join(sorted(loose))}"
     fault = _fault_of_signs(put) or _fault_of_signs(premise.where) or _fault_of_sizes(put)
@@ -59,7 +60,7 @@ def _fault_of_sizes(put: Mapping[Any, Any]) -> str | None:
         if isinstance(symbol, ex.Symbol):
             for size, actual in ((symbol.rows, value.rows), (symbol.cols, value.cols)):
                 if sizes.setdefault(size, actual) != actual if size.is_Symbol else size != actual:
-                    return f"{text(value)} has other sizes than {symbol.name}"
+                    return f"{as_written(value)} has other sizes than {symbol.name}"
     return None
 
 
@@ -75,8 +76,11 @@ def fault_of_schema(schema: Schema, proved: bool) -> str | None:
         if not _equal(substituted(side, schema.reading), ex.scalar(shown), rules):
             return f"{schema.name} is not what check {check.name} says"
     renamed = {symbol: value for symbol, value in schema.reading.items() if is_symbol(value)}
-    if len({text(value) for value in renamed.values()}) < len(renamed):
+    if len({as_written(value) for value in renamed.values()}) < len(renamed):
         return f"{schema.name} has two symbols for one of check {check.name}"
+    fault = _fault_of_sides(schema) or _fault_of_reading(schema)
+    if fault:
+        return f"{schema.name}: {fault}"
     back = {value: symbol for symbol, value in renamed.items()}
     fault = _fault_of_signs(back) or _fault_of_sizes(back)
     if fault:
@@ -85,6 +89,33 @@ def fault_of_schema(schema: Schema, proved: bool) -> str | None:
     known = {key for part in said for key in (of_hypothesis if isinstance(part, Premise) else of_assumption)(part).keys}
     silent = [part.name for part in check.taken if not set(part.keys) <= known]
     return f"no side condition of {schema.name} says {', '.join(silent)}" if silent else None
+
+
+def _fault_of_sides(schema: Schema) -> str | None:
+    """Refuse a side condition on an expression: in an instance nothing stands in the place of the symbols in it."""
+    for side in schema.sides:
+        for part in side.parts:
+            if not is_symbol(part) and symbols_in([part]):
+                return f"a side condition speaks of {as_written(part)}, which is no symbol"
+    return None
+
+
+def _fault_of_reading(schema: Schema) -> str | None:
+    """Refuse that symbols are read as expressions in what others stand for: ``X`` as ``2 A`` where ``Y`` is ``A``.
+
+    What ties ``X`` to ``Y`` then would not be told: an instance prints how symbols are read, and not what is renamed.
+    """
+    parts = [part for side in schema.sides for part in side.parts if is_symbol(part)]
+    bare = {as_written(schema.reading.get(part, part)) for part in (*parts, *_symbols(schema)) if not _is_size(part)}
+    for symbol, value in schema.reading.items():
+        shared = sorted(symbols_in([value]) & bare) if not is_symbol(value) else []
+        if shared:
+            return f"{as_written(symbol)} is read as {as_written(value)}, and {shared[0]} is what another symbol is"
+    return None
+
+
+def _is_size(part: Any) -> bool:
+    return bool(getattr(part, "is_integer", False))
 
 
 def fault_of_restatement(premise: Premise, rules: Rules) -> str | None:
@@ -128,8 +159,12 @@ def _same(symbol: Any, other: Any) -> bool:
 
 
 def _fault_of_signs(put: Mapping[Any, Any]) -> str | None:
-    """Refuse a value whose declared sign cannot be shown for what stands in its place."""
+    """Refuse what is not real, and a value whose declared sign cannot be shown for what stands in its place."""
     for symbol, value in put.items():
+        parts = [] if isinstance(value, ex.Form) else [ex.as_expr(value)]
+        fault = next(filter(None, map(fault_of_value, values_in(parts))), None)
+        if fault:
+            return fault
         if isinstance(symbol, ex.Symbol):
             if symbol.symmetric and not (isinstance(value, ex.Symbol) and value.symmetric):
                 return f"{symbol.name} is symmetric: nothing but a symmetric symbol may stand in its place"
@@ -137,7 +172,7 @@ def _fault_of_signs(put: Mapping[Any, Any]) -> str | None:
             if not isinstance(value, ex.Form):
                 return f"{symbol.name} is a form: nothing but a form may stand in its place"
         elif not _has_sign(symbol, value):
-            return f"{text(value)} is not shown to have the sign that {symbol} declares"
+            return f"{as_written(value)} is not shown to have the sign that {symbol} declares"
     return None
 
 

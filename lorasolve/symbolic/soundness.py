@@ -28,6 +28,8 @@ ACCEPTED = (
     *(sympy.exp, sympy.log, sympy.cos, sympy.sin, sympy.Abs, sympy.Min, sympy.Max),
     *(sympy.Derivative, sympy.Integral, sympy.Subs),
 )
+# What a symbol may not be called: texts tell a function from it by nothing else.
+FUNCTIONS = frozenset({"tr", "id", "zero", "grad", "diff", "sqrt"}) | {f.__name__ for f in ACCEPTED}
 # Numbers with names, which a symbol may bear too.
 CONSTANTS = sympy.NumberSymbol
 INFINITE = (sympy.nan, sympy.zoo, sympy.oo, -sympy.oo)
@@ -59,6 +61,8 @@ def fault_of_symbols(exprs: Iterable[ex.Expr]) -> str | None:
                 f"the symbol {name!r} is not called by a name: letters, digits and signs but ( ) * + - / ^ and , "
                 "and no digit at the front"
             )
+        if name in FUNCTIONS:
+            return f"the symbol {name} is called like a function"
         if owners.setdefault(name, symbol) != symbol:
             return f"two different symbols are printed {name}"
     for symbol in numbers:

@@ -14,7 +14,7 @@ from lorasolve.symbolic.soundness import (
     fault_of_value,
     values_in,
 )
-from lorasolve.symbolic.taken import as_written
+from lorasolve.symbolic.written import as_written
 
 
 def fault_of_statement(

@@ -30,6 +30,8 @@ def substituted(expr: Any, by: Mapping[Any, Any]) -> Any:
     """
     matrices = {symbol.name: value for symbol, value in by.items() if isinstance(symbol, ex.Symbol)}
     numbers = {symbol: value for symbol, value in by.items() if not isinstance(symbol, ex.Symbol)}
+    if not by:
+        return ex.as_expr(expr)
 
     # What stands at two places is one object, as in a square, and stays one.
     done: dict[int, Any] = {}

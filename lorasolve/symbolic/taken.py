@@ -21,7 +21,7 @@ from lorasolve.symbolic.evaluate import symbols_of
 from lorasolve.symbolic.normal import KEPT, Rules, is_zero, normal_form
 from lorasolve.symbolic.substitution import substituted
 from lorasolve.symbolic.terms import Premise, Side, is_symbol, placed, read_off
-from lorasolve.symbolic.written import ExportError, text
+from lorasolve.symbolic.written import as_written
 
 from .._support.validate import as_instance, as_iterable, as_text, shown
 
@@ -386,11 +386,3 @@ def _put(part: Any, by: Mapping[Any, Any]) -> Any:
     """Return a part with expressions in the place of symbols; a number stays a number."""
     new = substituted(part, by)
     return new.value if isinstance(new, ex.Constant) and not isinstance(part, ex.Expr) else new
-
-
-def as_written(part: Any) -> str:
-    """Return an expression as text, as SymPy prints it where plain data cannot express it."""
-    try:
-        return text(part)
-    except ExportError:
-        return str(part.value if isinstance(part, ex.Constant) else part)

@@ -12,7 +12,7 @@ from lorasolve.symbolic import expression as ex
 from lorasolve.symbolic.normal import Rules, normal_form
 from lorasolve.symbolic.positivity import provably_nonnegative
 from lorasolve.symbolic.substitution import substituted
-from lorasolve.symbolic.written import text
+from lorasolve.symbolic.written import as_written
 
 from .._support.validate import as_flag, as_text
 
@@ -133,8 +133,8 @@ class Fact:
         left = substituted(schema.lhs, put) if lhs is None else lhs
         right = substituted(schema.rhs, put) if rhs is None else rhs
         title = f"{self.name}, {name}: " + " and ".join(map(written, sides))
-        title += f", at {', '.join(map(text, free.values()))}" if free else ""
-        title += f", in {', '.join(map(text, where))}" if where else ""
+        title += f", at {', '.join(map(as_written, free.values()))}" if free else ""
+        title += f", in {', '.join(map(as_written, where))}" if where else ""
         return Premise(title, left, right, (self,), where=where or {}, instance=instance)
 
 
@@ -153,8 +153,8 @@ def placed(instance: Instance) -> dict[Any, Any]:
     for formal, actual in zip(wanted, found):
         for symbol, part in zip(formal.parts, actual.parts):
             known = put.setdefault(symbol, part) if is_symbol(symbol) else symbol
-            if known is not part and text(known) != text(part):
-                raise ValueError(f"sides: {text(symbol)} is {text(known)} and {text(part)}")
+            if known is not part and as_written(known) != as_written(part):
+                raise ValueError(f"sides: {as_written(symbol)} is {as_written(known)} and {as_written(part)}")
     for symbol, value in [pair for pair in put.items() if isinstance(pair[0], ex.Symbol)]:
         for size, actual in ((symbol.rows, value.rows), (symbol.cols, value.cols)):
             if size.is_Symbol:
@@ -179,7 +179,7 @@ def is_symbol(part: Any) -> bool:
 
 def written(side: Side) -> str:
     """Return a side condition in words, with the checks that it is read off."""
-    return side.template.format(*map(text, side.parts)) + read_off(side.by)
+    return side.template.format(*map(as_written, side.parts)) + read_off(side.by)
 
 
 def read_off(by: Sequence[Any]) -> str:

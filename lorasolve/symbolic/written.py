@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import sympy
 
@@ -16,6 +16,10 @@ class ExportError(Exception):
     """A check says what plain data cannot express, for the reason given."""
 
 
+# A text, and how tightly it is bound.
+Bound: TypeAlias = tuple[str, int]
+
+
 def text(expression: Any) -> str:
     """Return an expression as text: ``a*(b + 1/2)^2 - tr(A^T*B)``.
 
@@ -24,44 +28,67 @@ def text(expression: Any) -> str:
     ExportError
         If it contains a function other than the square root of a symbol.
     """
-    return _written(expression)[0]
+    return _written(expression, _number)[0]
 
 
-def _written(e: Any) -> tuple[str, int]:
-    """Return the text and how tightly it is bound."""
+def as_written(expression: Any) -> str:
+    """Return an expression as text, with numbers as SymPy prints them where plain data cannot express them."""
+    return _written(expression, _printed)[0]
+
+
+def _written(e: Any, number: Callable[[Any], Bound]) -> Bound:
+    """Return the text, given how numbers are written."""
+
+    def whole(part: Any) -> str:
+        return _written(part, number)[0]
+
+    def inside(part: Any, tightness: int) -> str:
+        return _bracketed(_written(part, number), tightness)
+
+    def call(name: str, *parts: Any) -> Bound:
+        return f"{name}({', '.join(map(whole, parts))})", ATOM
+
     match e:
         case ex.Constant():
-            return _number(e.value)
+            return number(e.value)
         case ex.Symbol() | ex.Form():
             return e.name, ATOM
         case ex.Sum() | ex.ScalarSum():
             right, sign = e.children[1], "+"
-            if isinstance(right, ex.Scaled | ex.ScalarProduct) and text(right.children[0]) == "-1":
+            if isinstance(right, ex.Scaled | ex.ScalarProduct) and whole(right.children[0]) == "-1":
                 right, sign = right.children[1], "-"
-            return f"{text(e.children[0])} {sign} {_in(right, PRODUCT)}", SUM
+            return f"{whole(e.children[0])} {sign} {inside(right, PRODUCT)}", SUM
         case ex.Product() | ex.ScalarProduct() | ex.Scaled():
             left, right = e.children
-            return f"{_in(left, PRODUCT)}*{_in(right, PRODUCT)}", PRODUCT
+            return f"{inside(left, PRODUCT)}*{inside(right, PRODUCT)}", PRODUCT
         case ex.Transpose():
-            return f"{_in(e.children[0], ATOM)}^T", ATOM
+            return f"{inside(e.children[0], ATOM)}^T", ATOM
         case ex.FormValue():
-            return _call(e.form.name, e.children)
+            return call(e.form.name, *e.children)
         case ex.ScalarTrace():
-            return _call("tr", e.children)
+            return call("tr", *e.children)
         case ex.IdentityMatrix():
-            return _call("id", [e.rows])
+            return call("id", e.rows)
         case ex.Zero():
-            return _call("zero", [e.rows, e.cols])
+            return call("zero", e.rows, e.cols)
         case ex.Gradient():
-            return _call("grad", [e.children[0], e.symbol])
+            return call("grad", e.children[0], e.symbol)
         case ex.MatrixDerivative() | ex.ScalarDerivative():
-            return _call("diff", [e.children[0], e.order, *(part for pair in e.along.items() for part in pair)])
+            return call("diff", e.children[0], e.order, *(part for pair in e.along.items() for part in pair))
         case ex.Expr():
             raise ExportError(f"no text for {type(e).__name__}")
-    return _number(sympy.sympify(e))
+    return number(sympy.sympify(e))
 
 
-def _number(value: Any) -> tuple[str, int]:
+def _printed(value: Any) -> Bound:
+    """Return a number as text, or else as SymPy prints it."""
+    try:
+        return _number(value)
+    except ExportError:
+        return str(value), ATOM if value.is_Function else SUM
+
+
+def _number(value: Any) -> Bound:
     if value.is_Symbol:
         return str(value), ATOM
     if value.is_Rational:
@@ -81,7 +108,7 @@ def _number(value: Any) -> tuple[str, int]:
     raise ExportError(f"contains {value}")
 
 
-def _product(value: Any) -> tuple[str, int]:
+def _product(value: Any) -> Bound:
     """Write a product: its number first, then what it is divided by."""
     number, factors = value.as_coeff_mul()
     above = [f for f in factors if not (f.is_Pow and f.exp.is_negative)]
@@ -93,10 +120,9 @@ def _product(value: Any) -> tuple[str, int]:
     return (f"-{result}", SUM) if number < 0 else (result, PRODUCT)
 
 
-def _in(e: Any, tightness: int) -> str:
-    written, level = _written(e)
-    return written if level >= tightness else f"({written})"
+def _in(value: Any, tightness: int) -> str:
+    return _bracketed(_number(value), tightness)
 
 
-def _call(name: str, parts: Iterable[Any]) -> tuple[str, int]:
-    return f"{name}({', '.join(text(part) for part in parts)})", ATOM
+def _bracketed(written: Bound, tightness: int) -> str:
+    return written[0] if written[1] >= tightness else f"({written[0]})"

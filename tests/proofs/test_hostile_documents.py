@@ -315,6 +315,46 @@ def test_a_name_stays_what_it_is_where_a_matrix_moves():
     assert "derivative" in reason(first, second)  # E = -X
 
 
+SQUARES = {"s": "tr(X^T*X)", "c": "tr(X^T*X)"}
+MOVED = {"scalars": {**SIZES, "s": "real", "c": "real"}, "matrices": XEF}
+MOVED["witness"] = {"m": "1", "n": "1", "s": "1", "c": "1"}
+MOVED["witness"] |= {name: [["1"]] for name in XEF}
+
+
+def test_what_a_number_stands_for_moves():
+    """With c = ||X||^2 the derivative of c is 2 <X, E> and not 0."""
+    assert reason(LENGTH, named("tr(E^T*E) + s", "tr(E^T*E) + 2*c", SQUARES, **MOVED)) is None
+    still = named("diff(c, 1, X, E) + s", "2*c", SQUARES, **MOVED)
+    assert "a derivative holds fixed" in reason(LENGTH, still)
+
+
+def test_what_is_assumed_with_a_conclusion_moves_what_it_defines():
+    """With E = 2 X the derivative of ||E||^2 along X is not 0."""
+    first = check("tr(E^T*E)", "==", "4*tr(X^T*X)", **tied([["E", "2*X"]], scalars=SIZES, matrices=XEF))
+    first["witness"] = first["witness"] | {"X": [["1"]], "E": [["2"]]}
+    part = premise("tr(E^T*E)", "==", "4*tr(X^T*X)", "a.first")
+    second = {"id": "a.second", "under": ["a.first"], "assumed": first["assumed"], "premises": {"p": part}}
+    second |= {"scalars": SIZES, "matrices": XEF, "witness": first["witness"], "proof": used("-1", "p")}
+    assert reason(first, check("0", "<=", "tr(E^T*E) - 4*tr(X^T*X)", **second)) is None
+    still = check("diff(tr(E^T*E), 1, X, F)", "<=", "tr(E^T*E) - 4*tr(X^T*X)", **second)
+    assert "a derivative holds fixed" in reason(first, still)
+
+
+def test_a_number_does_not_stand_for_a_derivative_that_holds_fixed_what_moves():
+    """Along X the derivative of ||E||^2 is 0, and not where E = 2 X."""
+    slope = "diff(tr(E^T*E), 1, X, F)"
+    first = check(slope, "==", "0", scalars=SIZES, matrices=XEF)
+    part = premise("c", "==", "0", "a.first", where={"c": slope})
+    means = {"name": f"c is {slope}", "kind": "==", "texts": ["c", slope], "meaning": True}
+    second = check("2*c", "<=", "0", id="a.second", **MOVED, premises={"p": part}, proof=used("2", "p"))
+    second |= {"assumed": [means], "witness": MOVED["witness"] | {"c": "0"}}
+    assert reason(first) is None and reason(first, second) is None
+    given = tied([["E", "2*X"]])
+    second |= {"assumptions": given["assumptions"], "assumed": [*given["assumed"], means]}
+    second["witness"] = second["witness"] | {"E": [["2"]]}
+    assert "a derivative holds fixed" in reason(first, second)
+
+
 ODD = "{} is odd"
 SIDES, SAID = [[ODD, "t"]], [["t <= 0"]]
 NUMBER = {**EMPTY, "scalars": {"t": "real"}}
@@ -407,6 +447,76 @@ def test_what_stands_for_a_dimension_is_an_integer(size, holds):
     said = {"lhs": "0", "rhs": "(n - 1)*(n - 2)", "sides": [], "said": [], "symbols": part["symbols"]}
     refused = reason(guess, facts={"F": ["", "", "", {"integers": schema(None) | said}]})
     assert refused is None if holds else "is not as n is declared" in refused
+
+
+@pytest.mark.parametrize(
+    ("symbols", "where", "said_of", "objection"),
+    [
+        (["s"], {"s": "t"}, "s", None),
+        (["s", "x"], {"x": "t", "s": "t"}, "x", "two symbols of a schema are one"),
+        (["s", "t"], {"s": "t"}, "t", "two symbols of a schema are one"),
+        (["s"], {"s": "t", "x": "t"}, "s", "x is not declared"),
+    ],
+)
+def test_symbols_of_a_schema_are_renamed_one_by_one(symbols, where, said_of, objection):
+    """What is assumed of one symbol says nothing of another one, of which 2 s <= 0 is said then."""
+    said = {"lhs": "2*s", "rhs": "0", "sides": [[ODD, said_of]], "said": [["t <= 0"]], "where": where}
+    said |= {"symbols": {**EMPTY, "scalars": dict.fromkeys(symbols, "real")}}
+    uses = doubled([])
+    uses["premises"]["p"]["put"] = dict.fromkeys(symbols, "t")
+    found = reason(SHOWN, uses, facts={"F": ["", "", "a", {"t <= 0": {**schema("a.first"), **said}}]})
+    assert found is None if objection is None else objection in found
+
+
+def test_a_schema_declares_what_its_proof_declares():
+    """0 <= x for x > 0, and not for every real number."""
+    shown = check("0", "<=", "2*x", scalars={"x": "positive"}, proof=[{"coefficient": "2*x", "factors": []}])
+    for sign, holds in (("positive", True), ("nonnegative", False), ("real", False)):
+        symbols = {**EMPTY, "scalars": {"t": sign}}
+        said = {**schema("a.first", said=[[]], where={"t": "x"}), "lhs": "0", "rhs": "2*t", "symbols": symbols}
+        uses = doubled([]) | {"lhs": "0", "rhs": "2*t", "scalars": {"t": sign}, "witness": {"t": "1"}}
+        uses["premises"]["p"] |= {"lhs": "0", "rhs": "2*t", "symbols": symbols}
+        found = reason(shown, uses, facts={"F": ["", "", "a", {"t <= 0": said}]})
+        assert found is None if holds else "is not as x is declared" in found
+
+
+def test_a_symbol_of_a_schema_is_not_read_as_what_another_one_stands_for():
+    """||A + A||^2 <= 4 ||A||^2, and not ||X||^2 <= 4 ||Y||^2 for X that is A + A for some A."""
+    two = {**EMPTY, "scalars": SIZES, "matrices": {"X": ["m", "n"], "E": ["m", "n"]}}
+    of_e = {"scalars": SIZES, "matrices": {"E": ["m", "n"]}}
+    shown = check("tr((E + E)^T*(E + E))", "<=", "5*tr(E^T*E)", proof=square("E"), **of_e)
+    said = {"lhs": "tr(X^T*X)", "rhs": "5*tr(E^T*E)", "relation": "<=", "facts": [], "sides": [[ODD, "X"], [ODD, "E"]]}
+    said |= {"said": [[], []], "source": "a.first", "where": {"X": "E + E"}, "read": {"X": "E + E"}, "symbols": two}
+    part = premise("tr(X^T*X)", "<=", "5*tr(E^T*E)", facts=["F"], put={"X": "X", "E": "E"}, schema="s", by=[[], []])
+    part["symbols"] = two
+    kinds = [("X", ODD), ("E", ODD), ("X", "{} is read as E + E")]
+    printed = [{"name": f"{k.format(x)} [F]", "kind": k, "texts": [x], "fact": "F", "by": []} for x, k in kinds]
+    uses = check("tr(X^T*X)", "<=", "5*tr(E^T*E)", id="b.second", facts=["F"], assumed=printed, premises={"p": part})
+    uses |= {**two, "symbols": EMPTY, "proof": used("1", "p")}
+    uses["witness"] = {"m": "1", "n": "1", "X": [["1"]], "E": [["1"]]}
+    assert reason(shown) is None
+    assert "one, or tied" in reason(shown, uses, facts={"F": ["", "", "a", {"s": said}]})
+
+
+@pytest.mark.parametrize("side", [[ODD, "2*t"], [ODD, "t + s"]])
+def test_a_side_condition_is_about_symbols_of_the_schema(side):
+    """Nothing would stand in the place of those in an expression."""
+    uses = doubled([])
+    printed = [{"name": f"{side[0].format(*side[1:])} [F]", "kind": side[0], "texts": side[1:], "fact": "F", "by": []}]
+    uses |= {"assumed": printed, "scalars": {"t": "real", "s": "real"}, "witness": {"t": "-1", "s": "1"}}
+    assert reason(SHOWN, uses, facts=fact(sides=[side]))
+
+
+def test_no_function_is_replaced():
+    """log(x) <= x - 1 is no bound of the root of x: x = 1."""
+    first = check("log(x)", "<=", "x - 1", kind="scalar", scalars={"x": "positive"}, sign="g")
+    first["bounds"] = {"g": ["u-1-log(u)", "x"]}
+    part = premise("sqrt(x)", "<=", "x - 1", "a.first", where={"sqrt": "log"})
+    second = check("2*sqrt(x)", "<=", "2*x - 2", id="a.second", scalars={"x": "positive"}, premises={"p": part})
+    second["assumed"] = [{"name": "sqrt is log", "kind": "==", "texts": ["sqrt", "log"], "meaning": True}]
+    second |= {"proof": used("2", "p"), "witness": {"x": "4"}}
+    assert reason(first) is None
+    assert reason(first, second)
 
 
 def run(tmp_path, text):

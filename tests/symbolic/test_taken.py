@@ -21,6 +21,7 @@ from lorasolve.symbolic import (
     dims,
     equation,
     eye,
+    gradient,
     hypothesis,
     inner,
     matrix,
@@ -290,3 +291,27 @@ def test_an_assumption_that_becomes_a_quotient_by_zero_is_refused():
     at_zero = pole.conclusion(put={y: sympy.Integer(0)})
     false = Inequality("false", "", 1, 0, proof=[-1 * at_zero], under=(pole,))
     assert not false.prove().holds and "x is defined (0 for y): zoo is not a number" in false.prove().detail
+
+
+def test_what_is_assumed_is_written_out_where_plain_data_cannot_express_it():
+    size = scalar(sympy.Abs(x))
+    small = hypothesis("h", scalar(2) * (size + size * size) - size * (x + 1), 2)
+    check = Inequality("first", "", small.lhs, 3, proof=[1 * small, 1])
+    assert check.taken[0].in_full == "h: 2*(Abs(x) + Abs(x)*Abs(x)) - Abs(x)*(x + 1) <= 2"
+    assert check.taken[0].put({x: y}).keys == (("2*(Abs(y) + Abs(y)*Abs(y)) - Abs(y)*(y + 1)", "<=", "2"),)
+
+
+def test_a_conclusion_with_a_derivative_is_used_as_it_is():
+    slope = SumOfSquares("slope", "", 0, square(gradient(square(A), A)), proof=[4 * Square(A)])
+    longer = square(gradient(square(A), A)) + square(B)
+    check = Inequality("longer", "", 0, longer, proof=[1 * slope.conclusion(), 1 * Square(B)])
+    assert check.prove().holds and second_opinions(slope, check)[1] is None
+
+
+def test_functions_are_put_in_the_place_of_numbers():
+    """Of exp(x) + 1 plain data has no text, and a name of the conclusion needs one."""
+    first = SumOfSquares("first", "", 0, x**2, proof=[1 * Square(x)])
+    at = first.conclusion(put={x: sympy.exp(y) + 1})
+    check = Inequality("at", "", -1, (sympy.exp(y) + 1) ** 2, proof=[1 * at, 1])
+    assert at.name == "check first at exp(y) + 1" and check.prove().holds
+    assert not Inequality("off", "", 1, (sympy.exp(y) + 1) ** 2, proof=[1 * at, -1]).prove().holds
