@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .._support.validate import Array
-from ..objectives import ULPS
+from ..objectives import ULPS, length_of
 from ..problem.blocks import Matrices, MultiObjective, joint_norm
 
 
@@ -30,13 +30,13 @@ def random_direction(X: Sequence[Array]) -> list[Array]:
     return [rng.standard_normal(x.shape) for x in X]
 
 
-def length_at(loss: MultiObjective, X: Sequence[Array], G: Sequence[Array], better: Matrices | None) -> float:
+def length_at(loss: MultiObjective, at: Evaluated, better: Matrices | None) -> float:
     """Return a distance that means something for this loss, in its own unit."""
-    far = 0.0 if better is None else joint_norm([y - x for x, y in zip(X, better)])
-    if max(joint_norm(X), far) > 0.0:
-        return max(joint_norm(X), far)
-    beta = loss.facts.rank_one_curvature
-    return joint_norm(G) / beta if beta and joint_norm(G) > 0.0 else 1.0
+    far = 0.0 if better is None else joint_norm([y - x for x, y in zip(at.X, better)])
+    if max(joint_norm(at.X), far) > 0.0:
+        return max(joint_norm(at.X), far)
+    beta, slope = loss.facts.rank_one_curvature, joint_norm(at.G)
+    return (slope / beta if beta else length_of(at.f - (loss.facts.lower_bound or 0.0), slope)) or 1.0
 
 
 def share_lost(loss: MultiObjective) -> float:

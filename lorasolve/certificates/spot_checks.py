@@ -127,7 +127,7 @@ def violation(loss: MultiObjective, X: Matrices, better: Matrices | None) -> str
     found = claims.at("0", claims.zero)
     if found is None and better is not None:
         found = claims.at_point("a better point", [np.asarray(y, dtype=np.float64) for y in better])
-    length = length_at(loss, claims.X, claims.here.G, better)
+    length = length_at(loss, claims.here, better)
     natural = length_of(claims.zero.f, joint_norm(claims.zero.G))
     if length < VANISHED * natural:  # the end of a run to 0, within which nothing is seen
         length = natural
@@ -398,7 +398,7 @@ def _fenchel(loss: MultiObjective, at: Evaluated, noise: float) -> float | None:
 def _not_quadratic(loss: MultiObjective, X: Sequence[Array], at: Evaluated, noise: float) -> str | None:
     """Return the text of a violation if third differences of ``f`` do not vanish."""
     D = random_direction(X)
-    t = length_at(loss, X, at.G, None) / joint_norm(D)
+    t = length_at(loss, at, None) / joint_norm(D)
     values = [Evaluated(loss, [x + k * t * d for x, d in zip(X, D)]).f for k in (-1, 1, 2)]
     third = values[2] - 3.0 * values[1] + 3.0 * at.f - values[0]
     if abs(third) > 8.0 * (noise + share_lost(loss) * max(map(abs, values))):

@@ -77,7 +77,7 @@ def exceeds_curvature(loss: MultiObjective, X: Array, beta: float) -> bool:
     (D,) = random_direction([X])
     u, v = D[:, 0], D[0]
     here, zero = Evaluated(loss, [X]), Evaluated(loss, [0.0 * X])
-    h = difference_step(length_at(loss, [X], here.G, None), float(np.linalg.norm(X)), 1.0, loss.precision)
+    h = difference_step(length_at(loss, here, None), float(np.linalg.norm(X)), 1.0, loss.precision)
     rounding = share_lost(loss) * max(joint_norm(here.G), joint_norm(zero.G))
     noise = (rounding + loss.rounding_noise([(X, np.eye(X.shape[1]))]).gradient) / h
     for k in range(CURVED_STEPS):

@@ -903,3 +903,22 @@ def test_the_lower_bound_of_linear_fine_tuning_is_one(exponent):
     assert objective.facts.lower_bound <= least * (1 + 1e-12)
     if exponent <= 6:
         assert objective.facts.lower_bound >= 0.999 * least
+
+
+@pytest.mark.parametrize("unit", [1e-30, 1e-10, 1.0, 1e8, 1e30])
+def test_a_well_beside_zero_is_seen_from_there_in_any_unit(unit):
+    """Next to it and far out this loss looks convex; ``X = 0`` was called global where the data are not about 1."""
+
+    class Well:
+        shape, convex = (3, 2), True
+
+        def value_and_grad(self, X):
+            T = X / unit
+            wells = 50.0 * np.exp(-0.5 * (T - 3.0) ** 2)
+            return float((0.05 * T * T + 50.0 - wells).sum()), (0.1 * T + wells * (T - 3.0)) / unit
+
+    loss, zero, bottom = Well(), np.zeros((3, 2)), np.full((3, 2), 3.0 * unit)
+    problem = ls.Problem(loss, 2, 1.2 * float(np.linalg.norm(loss.value_and_grad(zero)[1], 2)))
+    assert problem.convex_value(bottom) < 0.2 * problem.convex_value(zero)
+    found = certify(problem, zero)
+    assert found.is_global is not True and "violates convexity" in found.reason
