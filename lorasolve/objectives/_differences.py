@@ -47,7 +47,7 @@ def difference_product(objective: Objective, X: Array, D: Array, length: float) 
     distance = float(np.linalg.norm(D))
     if distance == 0.0:
         return np.zeros_like(D)
-    h = difference_step(length, float(np.linalg.norm(X)), distance, objective.precision)
+    h = difference_step(length, frobenius_norm(X), distance, objective.precision)
     # A copy, as the second gradient may be written into the array of the first.
     ahead = objective.value_and_grad(X + h * D)[1].copy()
     return (ahead - objective.value_and_grad(X - h * D)[1]) / (2.0 * h)

@@ -253,3 +253,24 @@ def test_zero_is_optimal_for_a_loss_that_is_zero_there(several):
 
 def test_a_constant_is_not_named_where_nothing_else_is_there():
     assert ls.certify(ls.Problem(Raised(5.0, np.zeros((5, 4))), 2, 0.5), np.zeros((5, 4))).reason.endswith("CERTIFIED")
+
+
+def test_the_end_of_a_run_without_end_is_no_optimum_where_its_squares_overflow():
+    """A convex loss that falls on: curvature was asked for at an infinite distance, and certify ended in an error."""
+
+    class Falling:
+        shape, convex = (3, 2), True
+        slopes = np.abs(np.random.default_rng(0).standard_normal((5, 6)))
+
+        def value_and_grad(self, X):
+            each = self.slopes @ X.ravel()
+            top = float(each.max())
+            shares = np.exp(each - top)
+            return top + float(np.log(shares.sum())), (self.slopes.T @ (shares / shares.sum())).reshape(3, 2)
+
+    problem = ls.Problem(Falling(), 2, 0.01)
+    result = ls.solve(problem, "lbfgs", seed=0)
+    assert float(np.abs(result.X).max()) > 1e160
+    # F falls for ever: of -t in all entries by at least 6 min(slopes) t, and their nuclear norm is sqrt(6) t.
+    assert 6.0 * Falling.slopes.min() > 0.01 * math.sqrt(6.0)
+    assert certify(problem, result).is_global is False
