@@ -112,6 +112,34 @@ def test_a_step_that_a_scaler_leaves_out_is_said_and_does_not_end_the_run(broken
     ]
 
 
+@pytest.mark.parametrize(
+    ("weights", "told"),
+    [
+        ([LAM] * 2, False),
+        ([LAM] * 3, True),
+        ([LAM, LAM, 0.0, LAM, LAM], False),
+        ([LAM, LAM, 2.0 * LAM, LAM, LAM], False),
+        ([LAM, 0.0, LAM, LAM, LAM], True),
+    ],
+)
+def test_a_penalty_in_the_loss_is_told_after_three_readings_in_a_row(weights, told):
+    """One penalty that explains the inner products of a single reading may be chance, as of rounding."""
+    model, monitor = Net(dropout=0.0).double(), LoRAMonitor()
+    factors = [part for layer in (model.first, model.second) for part in (layer.lora_A, layer.lora_B)]
+    x, y = data()[0]
+    for weight in weights:
+        model.zero_grad()
+        penalty = 0.5 * weight * sum(part.square().sum() for part in factors)
+        (CrossEntropy()(model, (x.double(), y)).mean() + penalty).backward()
+        monitor.step(model)
+        with torch.no_grad():
+            for part in factors:
+                part -= 0.1 * part.grad
+    assert [text.partition(",")[0] for text in monitor.warnings] == (
+        ["the gradients already contain the weight decay"] if told else []
+    )
+
+
 @pytest.mark.parametrize("penalty", [0.0, LAM])
 def test_gradients_of_a_scaled_loss_are_not_taken_for_those_of_the_loss(penalty):
     """``lam_hat`` was as many times that of the loss as its scale says, and so was a penalty that is in the loss."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -51,6 +52,22 @@ def test_more_steps_are_not_advised_where_the_rounding_of_stored_factors_stands_
     elsewhere = judge(model, CrossEntropy(), data(), LAM, factors=[(1.001 * A, B) for A, B in again.factors])
     assert elsewhere.kind == "not_converged" and told not in elsewhere.reason
     assert fine_tune(model.float(), CrossEntropy(), data(), LAM, max_calls=300).verdict.certificate.grad_norm < 1e-6
+
+
+def test_a_gradient_beyond_that_of_rounding_is_not_put_down_to_it():
+    """Stored factors that are a hundredth too long leave a gradient several times as long as rounding makes."""
+    told = r"whose rounding alone makes gradients of (\S+), and this one is"
+    model = Net(weight=3.0).to(torch.bfloat16)
+    reason = fine_tune(model, CrossEntropy(), data(), LAM, max_calls=300).verdict.reason
+    rounding = float(re.search(told, reason)[1])
+    with torch.no_grad():
+        for layer in (model.first, model.second):
+            layer.lora_A *= 1.01
+            layer.lora_B *= 1.01
+    found = judge(model, CrossEntropy(), data(), LAM)
+    assert 5.0 * rounding < found.certificate.grad_norm < 25.0 * rounding
+    assert found.kind == "not_converged" and not re.search(told, found.reason)
+    assert "More steps of full-batch training remain" in found.reason
 
 
 @pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2], ids=str)

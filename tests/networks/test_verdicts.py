@@ -488,6 +488,22 @@ def test_the_lam_that_a_run_had_is_told_where_another_is_given():
     assert "For lam =" not in judge(model, CrossEntropy(), data(), LAM, factors=elsewhere).reason
 
 
+@pytest.mark.parametrize(("calls", "told"), [(10, False), (25, True)])
+def test_another_lam_is_told_only_where_it_leaves_a_tenth_of_the_gradient(calls, told):
+    """Early in a run the best lam leaves half of its own penalty: the run had none for which it is stationary."""
+    model = Net()
+    fine_tune(model, CrossEntropy(), data(), LAM, max_calls=calls)
+    verdict = judge(model, CrossEntropy(), data(), 3.0 * LAM)
+    pairs, G = verdict.certificate.factors, verdict.certificate.gradients
+    size = math.sqrt(sum(np.sum(A**2) + np.sum(B**2) for A, B in pairs))
+    best = -2.0 * sum(np.sum(g * (A @ B.T)) for g, (A, B) in zip(G, pairs)) / size**2
+    left = max(
+        math.hypot(np.linalg.norm(g @ B + best * A), np.linalg.norm(g.T @ A + best * B)) for g, (A, B) in zip(G, pairs)
+    )
+    assert left < 0.05 * best * size if told else 0.3 * best * size < left < 0.7 * best * size
+    assert verdict.kind == "not_converged" and (f"For lam = {best:.3g} in place of" in verdict.reason) == told
+
+
 @pytest.mark.parametrize(
     ("start", "moved"),
     [(True, False), (False, False), ("gaussian", False), ("pissa_niter_4", True), ("OLoRA", True), ("loftq", True)],
