@@ -435,12 +435,28 @@ def test_matrix_market(tmp_path: pathlib.Path) -> None:
     assert np.array_equal(rebuilt, dense)
 
 
+@pytest.mark.parametrize("name", ["m.mtx.gz", "M.MTX.GZ"])
+def test_compressed_matrix_market(tmp_path: pathlib.Path, name: str) -> None:
+    """Of capitals SciPy does not know that they say so, and took the compressed bytes for text."""
+    (tmp_path / name).write_bytes(
+        gzip.compress(b"%%MatrixMarket matrix coordinate real general\n2 3 2\n1 2 2.5\n2 1 1\n")
+    )
+    ratings = read_ratings(tmp_path / name)
+    assert ratings.shape == (2, 3) and list(zip(ratings.rows, ratings.cols)) == [(0, 1), (1, 0)]
+    assert ratings.values.tolist() == [2.5, 1.0]
+    (tmp_path / "m.mtx").write_bytes((tmp_path / name).read_bytes())
+    with pytest.raises(ValueError, match=r"m\.mtx: is compressed by gzip, which a name that ends in \.gz says"):
+        read_ratings(tmp_path / "m.mtx")
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
         ("r.csv", "1,1,5\n1,2,oops\n", r"r\.csv, line 2: expected row label.*'1,2,oops'"),
         ("r.csv", "1,1,5\n1,2\n", r"r\.csv, line 2"),
         ("r.csv", "1,1,5\n\n1,2,nan\n", r"r\.csv, line 3"),
+        ("r.csv", "\n \nuser,item,time\n1,1,5\n", r"r\.csv, line 3: 'time' seems to be a time"),
+        ("r.csv", "\n1,2,3,4,5\n", r"r\.csv, line 2: has 5 fields"),
         ("r.csv", "1,1,5\n1,2,1_000\n", r"r\.csv, line 2: .*'1,2,1_000'"),
         ("r.csv", "a,b,c\nd,e,f\n", r"r\.csv, line 2"),
         ("r.csv", "rating,user,item\n5,1,1\n5\n", r"r\.csv, line 3: expected row label.*'5'"),

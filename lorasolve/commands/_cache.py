@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import pathlib
 from typing import Any
 
 
@@ -10,6 +12,16 @@ def cache_facts() -> dict[str, Any]:
     from ..kernels.cache import cache_directory
 
     folder = cache_directory()
-    sizes = [] if folder is None else [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
+    sizes = [] if folder is None else _sizes(folder)
     name = None if folder is None else str(folder)
     return {"folder": name, "files": len(sizes), "megabytes": round(sum(sizes) / 1e6, 1)}
+
+
+def _sizes(folder: pathlib.Path) -> list[int]:
+    """Return the sizes of the files in a folder; another process that compiles may replace some meanwhile."""
+    sizes = []
+    for file in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            if file.is_file():
+                sizes.append(file.stat().st_size)
+    return sizes

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import os
 import warnings
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from .._support.files import PathLike
 from .._support.validate import Array, as_matrix_shape
 from .labels import given_twice
-from .reading import readable
+from .reading import readable, what_else
 
 # Bytes that a byte of a compressed file may stand for, at most.
 DEFLATED = 1032
@@ -21,24 +25,42 @@ def is_matrix_market(path: PathLike) -> bool:
     return str(path).lower().endswith((".mtx", ".mtx.gz"))
 
 
+def _is_compressed(path: PathLike) -> bool:
+    return str(path).lower().endswith(".gz")
+
+
+@contextlib.contextmanager
+def _source(path: PathLike) -> Iterator[Any]:
+    """Yield what SciPy reads, which knows a compressed file by small letters only."""
+    if _is_compressed(path):
+        with gzip.open(path, "rb") as file:
+            yield file
+        return
+    told = what_else(path)
+    if told is not None:
+        raise ValueError(told)
+    yield path
+
+
 def read_matrix_market(path: PathLike) -> tuple[Array, Array, Array, tuple[int, int]]:
     """Return rows, columns and values of the entries, and the shape."""
     from scipy.io import mminfo, mmread
     from scipy.sparse import coo_array
 
     with readable(path):
-        m, n, count, kind, field, _ = mminfo(path)
+        with _source(path) as source:
+            m, n, count, kind, field, _ = mminfo(source)
         as_matrix_shape((m, n), "size")
         if field not in ("real", "integer"):
             raise ValueError(f"expected real or integer entries, got {field!r}")
         # An entry takes two characters at least, of which a compressed file holds at most so many in each byte.
-        most = DEFLATED if str(path).lower().endswith(".gz") else 1
+        most = DEFLATED if _is_compressed(path) else 1
         if 2 * count > most * os.path.getsize(path) + 2:
             raise ValueError(f"declares {count} entries, more than the file can hold")
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _source(path) as source:
             # SciPy announces another sparse type as its default; either is turned into the same one here.
             warnings.simplefilter("ignore", DeprecationWarning)
-            matrix = mmread(path)
+            matrix = mmread(source)
     if kind == "array":
         rows, cols = np.divmod(np.arange(m * n), n)
         values = np.asarray(matrix, dtype=np.float64).ravel()

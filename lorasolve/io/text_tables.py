@@ -115,6 +115,8 @@ class Table:
             delimiter = ";" if semicolons else ","
         self.delimiter = delimiter
         self._lines = chain([first], file)
+        # Blank lines may stand before it.
+        self._first_line = f"{path}, line {self._before + 1}"
 
     def __iter__(self) -> Iterator[tuple[int, list[str]]]:
         is_first, width = True, 0
@@ -202,19 +204,19 @@ class Table:
             if elsewhere:
                 name = fields[elsewhere[0]].strip()
                 raise ValueError(
-                    f"{self.path}, line 1: {name!r} is column {elsewhere[0] + 1}, and other names of the header do not "
+                    f"{self._first_line}: {name!r} is column {elsewhere[0] + 1}, and other names of the header do not "
                     "say which columns are meant; name all (columns, or --columns)"
                 )
             if not all(header[: len(self.places)]):
                 raise ValueError(
-                    f"{self.path}, line 1: column {header.index('') + 1} has no name, as the numbers of lines have "
+                    f"{self._first_line}: column {header.index('') + 1} has no name, as the numbers of lines have "
                     "that other programs write; name those that are meant (columns, or --columns)"
                 )
             # What stands between a user and a rating is what was rated, whatever it is called.
             between = header[0] in _NAMES[0] and header[2:] and header[2] in _NAMES[2]
             if sum(map(bool, header)) > len(_NAMES) and not between:
                 raise ValueError(
-                    f"{self.path}, line 1: has {len(header)} columns, and their names do not say which are meant; name "
+                    f"{self._first_line}: has {len(header)} columns, and their names do not say which are meant; name "
                     f"those (columns, or --columns){WHOLE_MATRIX}"
                 )
             self._refuse_a_time(header, fields)
@@ -225,7 +227,7 @@ class Table:
         places = tuple(self._place(name, exact, header) for name in self.form.columns)
         if len(set(places)) < len(places):
             raise ValueError(
-                f"{self.path}, line 1: expected {len(places)} different columns (columns, or --columns), got "
+                f"{self._first_line}: expected {len(places)} different columns (columns, or --columns), got "
                 f"{', '.join(self.form.columns)}"
             )
         return places
@@ -234,7 +236,7 @@ class Table:
         """Refuse the time of an event in the place of a value."""
         if len(self.places) > 2 and header[2:] and header[2] in _TIMES:
             raise ValueError(
-                f"{self.path}, line 1: {fields[2].strip()!r} seems to be a time, and no name says which column has the "
+                f"{self._first_line}: {fields[2].strip()!r} seems to be a time, and no name says which column has the "
                 "values, such as counts; name the columns (columns, or --columns)"
             )
 
@@ -246,11 +248,11 @@ class Table:
             places = [k for k, other in enumerate(plain) if other == name]
         if not places:
             raise ValueError(
-                f"{self.path}, line 1: has no column {given!r} (columns, or --columns).{suggest(given, exact)}"
+                f"{self._first_line}: has no column {given!r} (columns, or --columns).{suggest(given, exact)}"
             )
         if len(places) > 1:
             found = ", ".join(repr(exact[k]) for k in places)
-            raise ValueError(f"{self.path}, line 1: more than one column is called {given!r}: {found}")
+            raise ValueError(f"{self._first_line}: more than one column is called {given!r}: {found}")
         return places[0]
 
     def others(self) -> tuple[str, ...]:
