@@ -15,6 +15,7 @@ import pytest
 
 from lorasolve.io import Ratings
 from lorasolve.models import fit_completion
+from lorasolve.papers.minilm import MiniLM
 
 matplotlib.use("Agg")
 
@@ -29,6 +30,7 @@ OWN_TEST = {
     "quickstart", "own_objective", "convex_certificate", "ratings", "adapters", "sora_gates", "rac_lora",
     "expressive_power", "rank_reduction", "forgetting", "beam_lora", "lora_pro", "dora",
     "periodic_lora", "inpainting", "panel", "language_model", "recommendations",
+    "convex_head",
 }  # fmt: skip
 ALL = {path.stem for path in FOLDER.glob("*.py")}
 
@@ -226,3 +228,26 @@ def test_the_notebook_for_teaching_runs_as_it_stands(capsys: pytest.CaptureFixtu
     for cell in code:
         exec("".join(cell["source"]), names)
     assert "verdict: spurious" in capsys.readouterr().out
+
+
+def test_convex_head(capsys: pytest.CaptureFixture[str]) -> None:
+    """A rank below the optimum's is refuted by the optimum, which is below it; one above is certified."""
+    pytest.importorskip("torch")
+    lacks = MiniLM().missing()
+    if lacks:
+        pytest.skip(lacks)
+    found = runpy.run_path(str(FOLDER / "convex_head.py"))["run"]()
+    best, certificates = found["optimum"], found["certificates"]
+    assert best.rank == 7 and best.certificate.is_global is True and str(best.certificate.level) == "RIGOROUS"
+    assert {rank: certificate.is_global for rank, certificate in certificates.items()} == {6: False, 8: True}
+    # By another program, on features in single precision, which move the optimum by 1e-8.
+    assert best.fun == pytest.approx(1.0647531316, abs=1e-7)
+    assert certificates[8].value - best.fun <= certificates[8].gap and certificates[6].value - best.fun > 0.04
+    assert "F = 1.064753" in capsys.readouterr().out
+
+
+def test_convex_head_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match=r"needs torch and transformers: pip install 'lorasolve\[torch\]'"):
+        run("convex_head")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _minilm
+from ._minilm import sentences as sentences
 from .base import COLOURS, Axes, Cell, Claim, Record, largest, text_table
 
 if TYPE_CHECKING:
