@@ -740,6 +740,27 @@ class ByKind(OutputLoss):
         return torch.where(targets[:, 0] == 0.0, squares, 1.0 - torch.exp(-squares))
 
 
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+def test_a_bend_is_found_whatever_the_units_of_the_outputs(unit):
+    """At steps of 1 a loss of outputs of 1e9 is straight but for rounding."""
+
+    class Levels(OutputLoss):
+        """``u^2/(1 + u^2)`` of residuals in their unit, which is no convex function."""
+
+        def of_outputs(self, z, targets):
+            squares = ((z[:, 0] - targets) / unit).square()
+            return squares / (1.0 + squares)
+
+    torch.manual_seed(0)
+    model = torch.nn.Linear(3, 1)
+    model.weight.data *= unit
+    x = torch.randn(20, 3, dtype=torch.float64)
+    batches = [(x, unit * torch.randn(20, dtype=torch.float64))]
+    at = [(np.zeros((1, 1)), np.zeros((3, 1)))]
+    found = judge(model, Levels(), batches, LAM / unit, layers="", factors=at)
+    assert math.isinf(found.relative_gap) and "is stated to be convex in the outputs, but" in found.certificate.formula
+
+
 def test_a_loss_that_bends_on_later_batches_alone_is_not_taken_to_be_convex():
     """Data are often sorted. X = 0 was told to be global, CERTIFIED, and X = 100 has a fifth of its value."""
     zero, x = torch.zeros(20, 1, dtype=torch.float64), torch.linspace(1.0, 2.0, 20, dtype=torch.float64)[:, None]
