@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
+import ctypes
 import functools
-
-import numpy as np
+import os
 
 # Bytes; glibc raises its limits to what is freed up to 32 MiB, the header of the block included.
 LARGEST = 33_500_000
@@ -17,8 +16,13 @@ def keep_freed_memory() -> None:
 
     Arrays from 128 kB on are mapped and unmapped one by one by glibc, and what is freed at the end of its heap is
     handed back, so the next array of that size has all its pages faulted in anew: two thirds of the time of a Huber
-    loss of 300 x 200. It stops doing so up to the size of an array once one of that size was freed
-    (``M_MMAP_THRESHOLD`` in mallopt(3)). None of the pages is touched here; other allocators do as they like.
+    loss of 300 x 200. It stops doing so up to the size of a block once one of that size was freed, unless limits are
+    set in the environment (``M_MMAP_THRESHOLD`` in mallopt(3)). None of the pages is touched here, and other allocators
+    do as they like.
     """
-    with contextlib.suppress(MemoryError):
-        np.empty(LARGEST, np.uint8)
+    if os.name != "posix":
+        return
+    library = ctypes.CDLL(None)
+    library.malloc.argtypes, library.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+    library.free.argtypes = [ctypes.c_void_p]
+    library.free(library.malloc(LARGEST))

@@ -17,7 +17,7 @@ from ..dense import refuse_non_finite
 from ..linear_map import top_singular
 from ..low_rank import truncated_svd
 from ..problem import Problem, flat
-from ._krylov import MAX_STEPS, MISSED, STARTS, Search, search_krylov
+from ._krylov import LONGEST, MAX_STEPS, MISSED, STARTS, Search, search_krylov
 from ._symmetry import Symmetry
 from .canonical import Point, canonical
 from .first_order import complement
@@ -26,6 +26,8 @@ Operator = Callable[[Array], Array]
 
 # Up to this many parameters the Hessian is formed and decomposed (exact to rounding); beyond it, Lanczos.
 DENSE_SIZE = 400
+# Restarts of ARPACK at most, of 20 products and more each: a value among many nearly equal ones is sharpened no more.
+RESTARTS = 300
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,9 +137,10 @@ def second_order(
     Notes
     -----
     Up to 400 parameters the Hessian is formed and decomposed. Beyond that it is searched by Lanczos from two
-    independent random starts, fresh in every call, so that no point can be prepared against them. The probability that
-    both missed a negative curvature is bounded from what they computed, without an assumption on the spectrum
-    (``lorasolve/landscape/_krylov.py``). Directions that cost next to nothing are tried beside it: into the weakest
+    independent random starts, fresh in every call, so that no point can be prepared against them, with up to 5,000
+    products each as long as these can still settle the sign. The probability that both missed a negative curvature is
+    bounded from what they computed, without an assumption on the spectrum (``lorasolve/landscape/_krylov.py``).
+    Directions that cost next to nothing are tried beside it: into the weakest
     column pair of the factors along the top singular pair ``(u, v)`` of ``S``, the part of ``G`` outside the spans of
     ``X``; for a pair of zero columns that curvature is exactly ``lam - ||S||_2``.
 
@@ -276,7 +279,7 @@ def _outside(apply: Operator, symmetry: Symmetry) -> Operator:
     return lambda vector: symmetry.outside(apply(symmetry.outside(vector)))
 
 
-def _search(apply: Operator, symmetry: Symmetry, tol: float, max_steps: int = MAX_STEPS) -> Search:
+def _search(apply: Operator, symmetry: Symmetry, tol: float, longest: int = LONGEST) -> Search:
     """Search the complement of the symmetry directions from random starts that are fresh in every call."""
     rng = np.random.default_rng()
     return search_krylov(
@@ -284,13 +287,13 @@ def _search(apply: Operator, symmetry: Symmetry, tol: float, max_steps: int = MA
         lambda: symmetry.outside(rng.standard_normal(symmetry.size)),
         symmetry.size - symmetry.dimension,
         tol,
-        max_steps,
+        longest,
     )
 
 
 def _within(apply: Operator, symmetry: Symmetry, tol: float, max_products: int) -> _Ends:
     """Return what :func:`_lanczos` does, of the search alone, which leaves two products for its lowest vector."""
-    searched = _search(apply, symmetry, tol, (max_products - 2) // STARTS)
+    searched = _search(apply, symmetry, tol, min(MAX_STEPS, (max_products - 2) // STARTS))
     value = float(searched.vector @ _outside(apply, symmetry)(searched.vector))
     at_least = min(searched.at_least, value)
     return _Ends(value, searched.largest, searched.vector, searched.failure_probability, at_least)
@@ -328,7 +331,7 @@ def _lanczos(apply: Operator, symmetry: Symmetry, tol: float, candidates: Sequen
             v0=start,
             tol=1e-9,
             ncv=40,
-            maxiter=50 * size,
+            maxiter=RESTARTS,
         )
     except sla.ArpackNoConvergence as failed:
         ends, vectors = failed.eigenvalues, failed.eigenvectors

@@ -13,6 +13,7 @@ from scipy.special import betainc
 
 import lorasolve as ls
 from lorasolve import landscape
+from lorasolve.landscape import _krylov
 from lorasolve.landscape._krylov import MISSED, _Lanczos, search_krylov
 from lorasolve.landscape._symmetry import Symmetry
 from lorasolve.landscape.canonical import canonical
@@ -304,7 +305,7 @@ def test_the_probability_of_an_overlap_is_that_of_the_sphere(dimension):
     for c in (0.1, 0.5, 0.9, 0.99):
         # T = 1 and a next entry of 2 c: the overlap with an eigenvector to the eigenvalue -1 is c at most.
         run.diagonal, run.off, run.error = [1.0], [2.0 * c], 0.0
-        run._look(1e-7)
+        run._look()
         assert run.probability(1.0) >= min(1.0, betainc(0.5, 0.5 * (dimension - 1), c * c))
 
 
@@ -321,11 +322,69 @@ def test_the_stated_probability_is_not_exceeded_by_short_searches():
 
 
 def test_a_search_that_is_too_short_says_so():
-    # Curvature down to 1e-9 of the largest: 300 steps cannot tell 0 from -1e-7.
+    # Curvature down to 1e-9 of the largest: 5000 steps cannot tell 0 from -1e-7, and none are taken in vain.
     values = np.geomspace(1e-9, 1.0, 5000)
-    found = search_krylov(lambda x: values * x, lambda: np.random.default_rng().standard_normal(5000), 5000, 1e-9)
+    products = []
+    draw = lambda: np.random.default_rng().standard_normal(5000)  # noqa: E731
+    found = search_krylov(lambda x: products.append(1) or values * x, draw, 5000, 1e-9)
     assert found.failure_probability > MISSED
     assert -1.0 < found.at_least < -1e-9
+    assert len(products) < 1000
+
+
+@pytest.mark.parametrize("least", [1e-4, 1e-5])
+def test_searches_go_on_without_a_basis_until_positive_curvature_is_known(least):
+    # About sqrt(1/least) ln(1/MISSED) steps; 300 of them say nothing.
+    values = np.geomspace(least, 1.0, 5000)
+    draw = lambda: np.random.default_rng().standard_normal(5000)  # noqa: E731
+    found = search_krylov(lambda x: values * x, draw, 5000, 1e-7)
+    assert found.failure_probability <= MISSED
+    assert 0.0 < found.at_least <= least
+    assert search_krylov(lambda x: values * x, draw, 5000, 1e-7, 300).failure_probability > MISSED
+
+
+@pytest.mark.parametrize("steps", [20, 60, 100, 200, 400])
+@pytest.mark.parametrize("overlap", [1e-3, 1e-6, 1e-9])
+def test_the_bound_on_a_missed_direction_needs_no_orthogonal_basis(monkeypatch, steps, overlap):
+    # Two large eigenvalues are found again and again once no basis is kept, after ten steps.
+    monkeypatch.setattr(_krylov, "MAX_STEPS", 10)
+    monkeypatch.setattr(_Lanczos, "_hopeless", lambda run: False)
+    rng = np.random.default_rng(4)
+    values = np.concatenate([[-0.01, 50.0, 90.0], rng.uniform(0.01, 2.0, 997)])
+    start = rng.standard_normal(1000)
+    start[0] = 0.0
+    start /= np.linalg.norm(start)
+    start[0] = overlap
+    run = _Lanczos(lambda x: values * x, start, 1000, 1e-9, 1e-30, steps)
+    T = np.diag(run.diagonal) + np.diag(run.off[:-1], 1) + np.diag(run.off[:-1], -1)
+    if steps >= 60:
+        # There are copies: the basis has lost its orthogonality, and the bound is on its own.
+        assert np.count_nonzero(np.abs(np.linalg.eigvalsh(T) - 90.0) < 1e-6) > 1
+    bound = run.probability(0.01) / np.sqrt(2.0 * 1000 / np.pi)
+    assert run.probability(0.01) == 1.0 or bound >= overlap * (1.0 - 1e-9)
+
+
+def test_a_search_without_a_basis_misses_no_more_often_than_it_says(monkeypatch):
+    monkeypatch.setattr(_krylov, "MAX_STEPS", 10)
+    monkeypatch.setattr(_Lanczos, "_hopeless", lambda run: False)
+    rng = np.random.default_rng(5)
+    values = np.concatenate([[-0.02, 40.0], np.linspace(0.0, 1.0, 498)])
+    reported = []
+    for _ in range(400):
+        run = _Lanczos(lambda x: values * x, rng.standard_normal(500), 500, 0.0, 1e-9, 40)
+        reported.append(run.probability(0.02))
+    assert min(reported) < 0.5
+    for level in (0.5, 0.3, 0.1):
+        assert np.mean(np.array(reported) <= level) <= level + 3.0 * np.sqrt(level / 400)
+
+
+def test_a_negative_curvature_that_shows_late_is_found():
+    hidden = against(np.random.default_rng(6).standard_normal(1500))
+    values = np.geomspace(1e-4, 1.0, 1500)
+    apply = lambda x: values * x - 2e-4 * hidden * (hidden @ x)  # noqa: E731
+    smallest = np.linalg.eigvalsh(np.diag(values) - 2e-4 * np.outer(hidden, hidden))[0]
+    _, found = curvature(apply, nothing(1500), 1e-7)
+    assert found["smallest"] == pytest.approx(smallest, rel=1e-6)
 
 
 @pytest.mark.parametrize("least", [0.1, 0.01])
