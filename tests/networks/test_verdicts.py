@@ -752,7 +752,7 @@ def test_a_bend_is_found_whatever_the_units_of_the_outputs(unit):
             return squares / (1.0 + squares)
 
     torch.manual_seed(0)
-    model = torch.nn.Linear(3, 1)
+    model = torch.nn.Linear(3, 1, bias=False)
     model.weight.data *= unit
     x = torch.randn(20, 3, dtype=torch.float64)
     batches = [(x, unit * torch.randn(20, dtype=torch.float64))]
