@@ -83,10 +83,14 @@ def _by_steps(loss: MultiObjective, lam: float, factors: Pairs, spans: Sequence[
     betas = _curvatures(loss, factors, spans, here)
     share = LONGEST
     for _ in range(STEPS):
+        moved = [X - share / beta * core for (_, _, X, core), beta in zip(spans, betas)]
+        if not all(np.isfinite(M).all() for M in moved):  # far out where f hardly bends
+            share *= 0.5
+            continue
         tried, nuclear, slope, square = [], 0.0, 0.0, 0.0
-        for (left, right, X, core), beta in zip(spans, betas):
+        for (left, right, X, core), M, beta in zip(spans, moved, betas):
             t = share / beta
-            p, sigma, qt = np.linalg.svd(X - t * core, full_matrices=False)
+            p, sigma, qt = np.linalg.svd(M, full_matrices=False)
             shrunk = np.maximum(sigma - t * lam, 0.0)
             nuclear += float(shrunk.sum())
             D = (p * shrunk) @ qt - X

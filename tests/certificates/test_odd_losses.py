@@ -274,3 +274,21 @@ def test_the_end_of_a_run_without_end_is_no_optimum_where_its_squares_overflow()
     # F falls for ever: of -t in all entries by at least 6 min(slopes) t, and their nuclear norm is sqrt(6) t.
     assert 6.0 * Falling.slopes.min() > 0.01 * math.sqrt(6.0)
     assert certify(problem, result).is_global is False
+
+
+def test_steps_beyond_the_finite_numbers_are_shortened_to_a_better_point():
+    """Far out curvature is nearly 0, and steps over it end where no number is: the SVD failed, or none was found."""
+
+    class Greatest:
+        shape, convex = (2, 4), True
+        slopes = 1e-4 * np.abs(np.random.default_rng(0).standard_normal((5, 8)))
+
+        def value_and_grad(self, X):
+            each = self.slopes @ X.ravel()
+            k = int(each.argmax())
+            return float(each[k]), self.slopes[k].reshape(2, 4).copy()
+
+    # F falls for ever: of -t in all entries by at least 8 min(slopes) t, and their nuclear norm is sqrt(8) t.
+    assert 8.0 * Greatest.slopes.min() > 1e-6 * math.sqrt(8.0)
+    point = -6e153 * np.ones((2, 1)), 5e153 * np.ones((4, 1))
+    assert certify(ls.Problem(Greatest(), 1, 1e-6), point).is_global is False
