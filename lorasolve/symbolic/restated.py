@@ -13,6 +13,7 @@ from typing import Any
 import sympy
 
 from lorasolve.symbolic import expression as ex
+from lorasolve.symbolic.evaluate import symbols_of
 from lorasolve.symbolic.normal import Rules, is_zero, normal_form, rules_of
 from lorasolve.symbolic.positivity import provably_nonnegative
 from lorasolve.symbolic.soundness import fault_of_value, is_square, values_in
@@ -66,6 +67,9 @@ def _fault_of_sizes(put: Mapping[Any, Any]) -> str | None:
 
 def fault_of_schema(schema: Schema, proved: bool) -> str | None:
     """Return why a schema says more than the check that proves it, or None; `proved` says whether there must be one."""
+    fault = _fault_of_sides(schema)
+    if fault:
+        return f"{schema.name}: {fault}"
     if schema.shown_by is None:
         return f"nothing shows {schema.name}, whose fact counts as proved" if proved else None
     check = schema.shown_by
@@ -75,13 +79,13 @@ def fault_of_schema(schema: Schema, proved: bool) -> str | None:
     for side, shown in ((schema.lhs, check.lhs), (schema.rhs, check.rhs)):
         if not _equal(substituted(side, schema.reading), ex.scalar(shown), rules):
             return f"{schema.name} is not what check {check.name} says"
-    renamed = {symbol: value for symbol, value in schema.reading.items() if is_symbol(value)}
-    if len({as_written(value) for value in renamed.values()}) < len(renamed):
-        return f"{schema.name} has two symbols for one of check {check.name}"
-    fault = _fault_of_sides(schema) or _fault_of_reading(schema)
+    fault = _fault_of_reading(schema)
     if fault:
         return f"{schema.name}: {fault}"
-    back = {value: symbol for symbol, value in renamed.items()}
+    own = _symbols_of_check(check)
+    bare = [(symbol, value) for symbol, value in _read_as(schema).values() if is_symbol(value)]
+    # What the proof declares of a symbol the schema has to declare too, also where both have one name.
+    back = {own.get(as_written(value), value): symbol for symbol, value in bare}
     fault = _fault_of_signs(back) or _fault_of_sizes(back)
     if fault:
         return f"{schema.name}: {fault}"
@@ -101,17 +105,37 @@ def _fault_of_sides(schema: Schema) -> str | None:
 
 
 def _fault_of_reading(schema: Schema) -> str | None:
-    """Refuse that symbols are read as expressions in what others stand for: ``X`` as ``2 A`` where ``Y`` is ``A``.
+    """Refuse that two symbols are one in the proof, or one made of another: ``X`` is ``2 A``, ``Y`` is ``A``.
 
     What ties ``X`` to ``Y`` then would not be told: an instance prints how symbols are read, and not what is renamed.
     """
-    parts = [part for side in schema.sides for part in side.parts if is_symbol(part)]
-    bare = {as_written(schema.reading.get(part, part)) for part in (*parts, *_symbols(schema)) if not _is_size(part)}
-    for symbol, value in schema.reading.items():
+    read_as = _read_as(schema)
+    values = [as_written(value) for _, value in read_as.values()]
+    twice = next((value for value in values if values.count(value) > 1), None)
+    if twice is not None:
+        return f"two symbols are {twice} in its proof"
+    bare = {as_written(value) for _, value in read_as.values() if is_symbol(value) and not _is_size(value)}
+    for name, (_, value) in read_as.items():
         shared = sorted(symbols_in([value]) & bare) if not is_symbol(value) else []
         if shared:
-            return f"{as_written(symbol)} is read as {as_written(value)}, and {shared[0]} is what another symbol is"
+            return f"{name} is read as {as_written(value)}, and {shared[0]} is what another symbol is"
     return None
+
+
+def _read_as(schema: Schema) -> dict[str, tuple[Any, Any]]:
+    """Return by its name each symbol of a schema, sizes included, and what it is in the proof, which may be itself."""
+    told = {as_written(symbol): value for symbol, value in schema.reading.items()}
+    parts = [part for side in schema.sides for part in side.parts if is_symbol(part)] + _symbols(schema)
+    shaped = [part for part in parts if isinstance(part, ex.Symbol | ex.Form)]
+    parts += [size for part in shaped for dim in (part.rows, part.cols) for size in dim.free_symbols]
+    return {as_written(symbol): (symbol, told.get(as_written(symbol), symbol)) for symbol in parts}
+
+
+def _symbols_of_check(check: Any) -> dict[str, Any]:
+    """Return by its name each symbol of a check and of what it takes for granted."""
+    parts = [check.lhs, check.rhs, *(part for each in check.taken for part in each.expressions)]
+    matrices, numbers, forms = symbols_of(*map(ex.as_expr, parts))
+    return matrices | {str(number): number for number in numbers} | forms
 
 
 def _is_size(part: Any) -> bool:

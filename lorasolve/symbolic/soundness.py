@@ -160,10 +160,16 @@ def fault_of_quotients(value: Any) -> str | None:
 
 
 def fault_of_named_sign(left: Any, right: Any) -> str | None:
-    """Refuse ``trace = symbol`` where the symbol declares a sign that the trace need not have."""
+    """Refuse ``trace = symbol`` where the symbol declares a sign that the trace need not have.
+
+    A product of one entry, such as ``u^T v``, is named as its trace; what is but a symbol is defined.
+    """
+    if isinstance(left, ex.MatrixExpr) and not isinstance(left, ex.Symbol) and (left.rows, left.cols) == (1, 1):
+        left, right = ex.tr(left), ex.tr(right) if isinstance(right, ex.MatrixExpr) else right
     if not isinstance(left, ex.ScalarExpr):
         return None
-    value = right.value if isinstance(right, ex.Constant) else right
+    terms = normal_form(ex.scalar(right)).terms
+    value = terms.get((), sympy.Integer(0)) if set(terms) <= {()} else None
     if not isinstance(value, sympy.Basic) or all(symbol.is_integer for symbol in value.free_symbols):
         return None
     if not (provably_nonnegative(value) or provably_nonnegative(-value)):
