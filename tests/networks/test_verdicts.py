@@ -36,6 +36,7 @@ from lorasolve.networks import (  # noqa: E402
     solve_tangent,
     two_points,
 )
+from lorasolve.networks.losses import bend_of  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -595,16 +596,19 @@ def test_points_of_another_network_are_refused_and_those_that_are_not_finite_are
     assert (found.kind, found.better) == (best.verdict.kind, None)
 
 
-def test_updates_that_are_not_worth_their_penalty_are_said_to_shrink():
+@pytest.mark.parametrize("share", [0.02, 0.8])
+def test_updates_that_are_not_worth_their_penalty_are_said_to_shrink(share):
     """Along ``-X`` the slope of F is ``-<G, X> - lam ||X||_*``, at most ``(||G||_2 - lam) ||X||_*``."""
     model = Net()
+    network = Network(model, CrossEntropy(), data())
+    lam = max(np.linalg.norm(G, 2) for G in network.value_and_gradients(network.zeros())[1]) / share
 
     def at(size):
-        factors = [(size * np.eye(m, 1), size * np.eye(n, 1)) for m, n in Network(model, CrossEntropy(), data()).shapes]
-        return judge(model, CrossEntropy(), data(), 5.0, factors=factors)
+        factors = [(size * np.eye(m, 1), size * np.eye(n, 1)) for m, n in network.shapes]
+        return judge(model, CrossEntropy(), data(), lam, factors=factors)
 
     found = at(1e-3)
-    assert found.kind == "tangent_optimal" and found.certificate.dual_norm < 0.5
+    assert found.kind == "tangent_optimal" and found.certificate.dual_norm == pytest.approx(share, rel=0.01)
     assert "not worth their penalty here, and F falls as they shrink" in found.reason
     assert at(0.9e-3).F < found.F
     assert "shrink" not in at(0.0).reason
@@ -691,6 +695,20 @@ def test_rounding_makes_no_bend_of_a_convex_loss(which, size, dtype):
     for _ in range(5):  # the lines are drawn anew
         verdict = judge(Net(), Own(which, size), batches, LAM, dtype=dtype)
         assert "stated to be convex in the outputs, but" not in verdict.certificate.formula
+
+
+def test_a_bend_in_more_outputs_than_many_lines_are_tried_in_is_found():
+    """Of a vocabulary of 100000 words a dozen tokens are as many numbers as all lines together may take."""
+
+    class Opposite(OutputLoss):
+        """A cross-entropy with the other sign, which is concave."""
+
+        def of_outputs(self, z, targets):
+            return z[:, 0] - torch.logsumexp(z, 1)
+
+    z = torch.randn(12, 100_000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert "that of a sample is" in bend_of(Opposite(), z, z[:, :1])
+    assert bend_of(Own("softmax", 1.0), z, z[:, :1]) == ""
 
 
 class OfOneFrame(OutputLoss):
