@@ -48,7 +48,8 @@ class BaseFacts:
         ``sqrt(m) ||W^T X||_F/(||W||_F ||X||_F)`` and ``sqrt(n) ||W X^T||_F/(||W||_F ||X||_F)``: how strongly ``W`` acts
         on the directions that the update writes to and reads from, against a random direction. Above 1 the update lies
         in leading directions of ``W`` (as PiSSA starts), below 1 in minor ones (as MiLoRA starts), 1 is no preference.
-        None where ``W`` is square and not known to be stored as (outputs, inputs) or the other way round.
+        None where ``W`` is square and not known to be stored as (outputs, inputs) or the other way round, and of an
+        update that is zero.
     """
 
     spectral: float
@@ -237,14 +238,15 @@ def base_facts(layer: LayerFactors, W: Array) -> BaseFacts:
         spectral = spectral_norm_estimate(LinearMap(layer.shape, *products))
     P, sigma, Q = factor_svd(layer.A, layer.B)
     length = float(np.linalg.norm(sigma))
-    m, n = layer.shape
-    left = float(np.linalg.norm((W.T @ P.astype(W.dtype)) * sigma)) if length else 0.0
-    right = float(np.linalg.norm((W @ Q.astype(W.dtype)) * sigma)) if length else 0.0
-    unit = frobenius * length or 1.0
+
+    def alignment(M: Array, basis: Array) -> float | None:
+        seen = float(np.linalg.norm((M @ basis.astype(W.dtype)) * sigma))
+        return math.sqrt(len(basis)) * seen / (frobenius * length) if length else None
+
     return BaseFacts(
         spectral=spectral,
         frobenius=frobenius,
         ratio=abs(layer.scale) * float(sigma[0]) / spectral,
-        alignment_left=math.sqrt(m) * left / unit,
-        alignment_right=math.sqrt(n) * right / unit,
+        alignment_left=alignment(W.T, P),
+        alignment_right=alignment(W, Q),
     )

@@ -122,7 +122,8 @@ def _on_the_base(layers: list[LayerReport]) -> list[str]:
     """Return which layers were not held against the base weights, and why."""
     missing = Counter(layer.no_base for layer in layers if layer.no_base)
     remarks = [f"no ratio to the base weight in {counted(count)}: {why}" for why, count in sorted(missing.items())]
-    turned = sum(layer.base is not None and layer.base.alignment_left is None for layer in layers)
+    held = [layer.base for layer in layers if layer.base is not None and layer.base.ratio > 0.0]
+    turned = sum(base.alignment_left is None for base in held)
     if turned:
         remarks.append(
             f"no alignment with the base weight in {counted(turned)}: square, and fan_in_fan_out in the configuration "

@@ -459,6 +459,18 @@ def test_a_square_weight_is_aligned_only_where_it_is_known_how_it_is_stored(tmp_
     assert json.dumps(found.to_dict(), default=str, allow_nan=False)
 
 
+def test_an_update_of_zero_has_no_alignment_with_its_weight(tmp_path, make):
+    """It was told to be 0, as of an update in directions on which the weight does not act."""
+    (down, up), rng = make.pair(0), np.random.default_rng(1)
+    tensors = make.linear("q", down, up) | make.linear("v", down, np.zeros_like(up))
+    make.file(tmp_path / "w.safetensors", {f"{name}.weight": rng.standard_normal((9, 7)) for name in "qv"})
+    found = diagnose(make.adapter(tmp_path / "a", tensors), base=tmp_path / "w.safetensors")
+    base = {layer.facts.module: layer.base.to_dict() for layer in found.layers}
+    assert (base["v"]["ratio"], base["v"]["alignment_left"], base["v"]["alignment_right"]) == (0.0, None, None)
+    assert min(base["q"]["alignment_left"], base["q"]["alignment_right"]) > 0.0
+    assert "no alignment" not in str(found) and json.dumps(found.to_dict(), default=str, allow_nan=False)
+
+
 def test_embeddings_and_convolutions_are_never_turned(tmp_path, make):
     rng = np.random.default_rng(1)
     tensors, bases, updates = {}, {}, {}
