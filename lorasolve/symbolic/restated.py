@@ -16,7 +16,7 @@ from lorasolve.symbolic import expression as ex
 from lorasolve.symbolic.evaluate import symbols_of
 from lorasolve.symbolic.normal import Rules, is_zero, normal_form, rules_of
 from lorasolve.symbolic.positivity import provably_nonnegative
-from lorasolve.symbolic.soundness import fault_of_value, is_square, values_in
+from lorasolve.symbolic.soundness import fault_of_symbols, fault_of_value, is_square, values_in
 from lorasolve.symbolic.substitution import substituted
 from lorasolve.symbolic.taken import fault_of_put, of_assumption, of_hypothesis, symbols_in
 from lorasolve.symbolic.terms import Instance, Premise, Schema, is_symbol, placed
@@ -67,7 +67,7 @@ def _fault_of_sizes(put: Mapping[Any, Any]) -> str | None:
 
 def fault_of_schema(schema: Schema, proved: bool) -> str | None:
     """Return why a schema says more than the check that proves it, or None; `proved` says whether there must be one."""
-    fault = _fault_of_sides(schema)
+    fault = _fault_of_sides(schema) or fault_of_symbols(_parts(schema))
     if fault:
         return f"{schema.name}: {fault}"
     if schema.shown_by is None:
@@ -93,6 +93,12 @@ def fault_of_schema(schema: Schema, proved: bool) -> str | None:
     known = {key for part in said for key in (of_hypothesis if isinstance(part, Premise) else of_assumption)(part).keys}
     silent = [part.name for part in check.taken if not set(part.keys) <= known]
     return f"no side condition of {schema.name} says {', '.join(silent)}" if silent else None
+
+
+def _parts(schema: Schema) -> list[ex.Expr]:
+    """Return both sides of a schema and what its side conditions speak of."""
+    spoken_of = [part for side in schema.sides for part in side.parts if not isinstance(part, ex.Form)]
+    return list(map(ex.as_expr, (schema.lhs, schema.rhs, *spoken_of)))
 
 
 def _fault_of_sides(schema: Schema) -> str | None:

@@ -364,8 +364,9 @@ def _properties(premise: Premise) -> list[Taken]:
     schema, put = premise.instance.schema, placed(premise.instance)
     (fact,) = premise.facts
     found = [of_side(side, fact.name) for side in premise.instance.sides]
-    read = {symbol: value for symbol, value in schema.reading.items() if not is_symbol(value)}
-    return found + [of_reading(put.get(symbol, symbol), value, fact.name) for symbol, value in read.items()]
+    called = {as_written(symbol): value for symbol, value in put.items()}
+    read = [(symbol, value) for symbol, value in schema.reading.items() if not is_symbol(value)]
+    return found + [of_reading(called.get(as_written(symbol), symbol), value, fact.name) for symbol, value in read]
 
 
 def _replaced(written: str, by: Mapping[str, str]) -> str:

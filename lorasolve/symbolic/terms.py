@@ -150,8 +150,12 @@ def placed(instance: Instance) -> dict[Any, Any]:
     if [side.template for side in found] != [side.template for side in wanted]:
         raise ValueError(f"sides: expected {[side.template for side in wanted]}, got {[s.template for s in found]}")
     put: dict[Any, Any] = dict(_free(instance))
+    # A matrix is known by its name: a schema may have made it twice.
+    called = {as_written(symbol): symbol for symbol in put}
     for formal, actual in zip(wanted, found):
         for symbol, part in zip(formal.parts, actual.parts):
+            if isinstance(symbol, ex.Symbol | ex.Form):
+                symbol = called.setdefault(as_written(symbol), symbol)
             known = put.setdefault(symbol, part) if is_symbol(symbol) else symbol
             if known is not part and as_written(known) != as_written(part):
                 raise ValueError(f"sides: {as_written(symbol)} is {as_written(known)} and {as_written(part)}")

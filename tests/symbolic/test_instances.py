@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from lorasolve.symbolic import Fact, Inequality, Property, Schema, dims, eye, inner, matrix, scalars, square, tr
+from lorasolve.symbolic import (
+    Fact,
+    Inequality,
+    Property,
+    Schema,
+    Square,
+    dims,
+    eye,
+    inner,
+    matrix,
+    scalars,
+    square,
+    tr,
+)
 from lorasolve.symbolic.checks import Outcome
 from lorasolve.symbolic.normal import Rules, is_zero, normal_form
 from lorasolve.symbolic.restated import fault_of_schema
@@ -99,6 +112,36 @@ def test_a_vector_in_a_schema_stands_for_vectors():
 
     assert outcome(z).holds
     assert "Z has other sizes than w" in outcome(Z).detail
+
+
+def test_a_matrix_of_a_schema_is_known_by_its_name():
+    """||Y||^2 <= t + v^2 where ||Y||^2 <= t: that ||A||^2 <= t says nothing of B, however often Y was made."""
+    Y, again, small = matrix("Y", m, n), matrix("Y", m, n), Property("||{}||^2 <= {}")
+    schema = Schema("small", square(Y), t + v**2, {small(Y, t): (), IS(again): (), IS(v): ()})
+    fact = Fact("lengths", "||Y||^2 <= t + v^2", "nowhere", schemas=(schema,))
+    premise = fact.instance("small", small(A, t), IS(A), IS(v))
+    assert proof_by(premise, 2 * square(A), t + v**2 + square(A)).holds
+    with pytest.raises(ValueError, match="sides: Y is A and B"):
+        fact.instance("small", small(A, t), IS(B), IS(v))
+
+
+def test_how_a_matrix_is_read_is_told_of_what_stands_for_it():
+    """The schema has Y twice: as its side condition and in what its proof reads as 2 B."""
+    Y, again = matrix("Y", m, n), matrix("Y", m, n)
+    shown = Inequality("shown", "", 0, 4 * square(B), proof=[4 * Square(B)])
+    schema = Schema("doubled", 0, square(Y), {IS(Y): ()}, shown, {again: 2 * B})
+    premise = Fact("doubles", "0 <= ||Y||^2", "nowhere", "here", (schema,)).instance("doubled", IS(A))
+    check = Inequality("check", "", 0, 2 * square(A), proof=[2 * premise])
+    assert check.assumed == ("A is one [doubles]", "A is read as 2*B [doubles]")
+
+
+def test_symbols_of_a_schema_have_names_of_their_own():
+    """0 <= t + v for t > 0: with a real number called t beside it, texts would not tell which of them is meant."""
+    other = scalars("t", real=True)
+    of_one = Schema("all", 0, square(v) + t, {IS(t): (), IS(v): ()})
+    of_both = Schema("all", 0, square(v) + t, {IS(t): (), IS(v): (), IS(other): ()})
+    assert fault_of_schema(of_one, proved=False) is None
+    assert fault_of_schema(of_both, proved=False) == "all: two different symbols are printed t"
 
 
 def test_a_symbol_without_a_value_is_refused():
