@@ -23,8 +23,16 @@ _OF_SGD = {"nesterov", "maximize", "foreach", "differentiable", "fused"}
 # own number, and so does its decay.
 _OF_ADAFACTOR = {"scale_parameter", "relative_step", "clip_threshold", "decay_rate", "warmup_init"}
 # What those write that decay beside the gradient and do not say so: this one, torch's Adafactor, its Muon, and those of
-# bitsandbytes that keep two states (Adam, AdamW, LAMB, AdEMAMix).
-_DECOUPLED = (_OF_ADAFACTOR, {"beta2_decay", "d"}, {"ns_coefficients", "ns_steps"}, {"t_alpha", "t_beta3"})
+# bitsandbytes that keep two states (Adam, AdamW, LAMB, AdEMAMix), and PEFT's for LoRA-FA, whose second name of the
+# scalings is the older one.
+_DECOUPLED = (
+    _OF_ADAFACTOR,
+    {"beta2_decay", "d"},
+    {"ns_coefficients", "ns_steps"},
+    {"t_alpha", "t_beta3"},
+    {"correct_bias", "names", "scaling_factors"},
+    {"correct_bias", "names", "scaling_factor"},
+)
 # Where bitsandbytes writes what it keeps of a tensor.
 _OF_BITSANDBYTES = "__bnb_optimizer_quant_state__"
 # What those of torch write that add their decay to the gradient and do not say so: RMSprop, Adagrad, Adadelta, ASGD.
@@ -36,8 +44,10 @@ _COUPLED = (
     {"rho", "differentiable"},
     _OF_ASGD,
 )
-# Second moments of gradients, as Adam, RMSprop (with Adadelta), Adagrad and bitsandbytes call them.
-_SECOND_MOMENTS = ("exp_avg_sq", "square_avg", "sum", "state2")
+# Second moments of gradients, as Adam, RMSprop (with Adadelta), Adagrad, bitsandbytes and PEFT's LoRA-FA call them, and
+# what is smoothed of gradients themselves.
+_SECOND_MOMENTS = ("exp_avg_sq", "square_avg", "sum", "state2", "exp_avg_sq_B")
+_SMOOTHED = ("exp_avg", "momentum_buffer", "exp_avg_B")
 # What optimizers keep in the shape of a tensor; Adafactor only of vectors.
 _OF_ITS_SHAPE = ("exp_avg", "momentum_buffer", *_SECOND_MOMENTS, "ax", "state1")
 
@@ -213,7 +223,7 @@ def read_optimizer_state(path: PathLike) -> OptimizerState:
     vectors = {key for key, entry in by_key.items() if _is_of_vector(entry)}
     groups = tuple(_group(group, file, vectors) for group in state["param_groups"])
     steps = [float(entry["step"]) for entry in entries if _is_number(entry.get("step"))]
-    moments = [entry.get("exp_avg", entry.get("momentum_buffer")) for entry in entries]
+    moments = [next((entry[key] for key in _SMOOTHED if key in entry), None) for entry in entries]
     lengths = tuple(
         float(m.to(torch.promote_types(m.dtype, torch.float64)).norm())
         for m in moments

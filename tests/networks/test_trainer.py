@@ -50,6 +50,29 @@ def test_adafactor_decays_beside_the_gradient(tmp_path, settings, horizon):
     assert ("of a size of its own" in str(found)) == math.isinf(horizon) and "learning rate is 0" not in str(found)
 
 
+@pytest.mark.parametrize("older", [False, True])
+def test_the_optimizer_of_lora_fa_decays_beside_the_gradient(tmp_path, older):
+    """Without any gradient it shrinks lora_B, the factor that it trains, and keeps two moments by names of its own."""
+    optimizers = pytest.importorskip("peft.optimizers")
+    settings = {"r": 4, "lora_alpha": 8, "lr": 1e-2, "weight_decay": 0.05}
+    model = moved(adapted(dropout=0.0))
+    optimizer = optimizers.create_lorafa_optimizer(model, **settings)
+    trained = [part for name, part in model.named_parameters() if "lora_B" in name]
+    before = [part.detach().clone() for part in trained]
+    for part in trained:
+        part.grad = torch.zeros_like(part)
+    optimizer.step()
+    for part, start in zip(trained, before):
+        torch.testing.assert_close(part.detach(), start * (1.0 - 1e-2 * 0.05))
+    state = optimizer.state_dict()
+    for group in state["param_groups"] if older else []:
+        group.pop("scaling_factors", None)
+    torch.save(state, tmp_path / "optimizer.pt")
+    found = read_optimizer_state(tmp_path)
+    assert (found.decay_kind, found.weight_decay, found.adaptive, found.steps) == ("decoupled", 0.05, True, 1)
+    assert found.horizon == pytest.approx(1.0 / (1e-2 * 0.05)) and found.smoothed_gradients == (0.0,) * len(trained)
+
+
 def trainer(model, monitor, tmp_path, extra=(), kind=transformers.Trainer, resume=None, **settings):
     given = {
         "output_dir": str(tmp_path),
