@@ -37,6 +37,30 @@ def test_a_loss_without_an_optimum_ends_as_diverged(lam):
     assert ls.solve(ls.Problem(endless, 3, lam), "lbfgs").status is ls.Status.DIVERGED
 
 
+class Falling:
+    """The soft maximum of five slopes: it falls for ever where all entries do, faster than a small decay rises."""
+
+    shape, convex = (3, 2), True
+    slopes = np.abs(np.random.default_rng(0).standard_normal((5, 6)))
+
+    def value_and_grad(self, X):
+        each = self.slopes @ X.ravel()
+        top = float(each.max())
+        shares = np.exp(each - top)
+        return top + float(np.log(shares.sum())), (self.slopes.T @ (shares / shares.sum())).reshape(3, 2)
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+def test_a_run_that_its_line_search_ends_at_the_end_of_the_numbers_has_diverged(rank):
+    """Trials beyond are refused, so that no point is none: runs ended as stalled, and a census in an error."""
+    problem = ls.Problem(Falling(), rank, 0.01)
+    for seed in range(4):
+        result = ls.solve(problem, "lbfgs", seed=seed)
+        assert result.status is ls.Status.DIVERGED and np.isfinite(result.theta).all()
+    counts = ls.landscape.census(problem, 3, scales=[1.0]).counts
+    assert counts[1.0]["diverged"] == 3
+
+
 def test_it_is_where_another_l_bfgs_ends_on_many_variables():
     """SciPy's, on the factors as one vector, from the same start."""
     rng = np.random.default_rng(1)
