@@ -44,7 +44,7 @@ def difference_step(length: float, size: float, distance: float, dtype: Any) -> 
 
 def difference_product(objective: Objective, X: Array, D: Array, length: float) -> Array:
     """Return ``hess f(X)[D]`` by a central difference of the gradient; ``length`` is :func:`natural_length`."""
-    distance = float(np.linalg.norm(D))
+    distance = frobenius_norm(D)
     if distance == 0.0:
         return np.zeros_like(D)
     h = difference_step(length, frobenius_norm(X), distance, objective.precision)
@@ -63,7 +63,7 @@ def estimate_smoothness(objective: Objective, A: Array, B: Array) -> float:
     value = 0.0
     length = natural_length(objective)
     for _ in range(POWER_STEPS):
-        D /= np.linalg.norm(D)
+        D /= frobenius_norm(D)
         H = difference_product(objective, X, D, length)
         value = abs(float(np.sum(D * H)))
         if not np.any(H) or is_over():

@@ -599,3 +599,18 @@ def test_the_gradient_operator_of_a_plain_object_is_used_beside_its_value(factor
     f, _, _, G = as_objective(user).oracle_and_operator(A, B)
     np.testing.assert_array_equal(G.to_dense(), A @ B.T - 1.0)
     assert f == 7.0 and user.asked_dense == 0
+
+
+@pytest.mark.parametrize("curvature", [1e-200, 1.0, 1e140])
+def test_the_curvature_of_a_loss_is_estimated_in_any_unit(curvature):
+    """Its square is no number, or 0, which was divided by."""
+
+    class Weighted:
+        shape = (3, 2)
+        weights = curvature * np.arange(1.0, 7.0).reshape(3, 2)
+
+        def value_and_grad(self, X):
+            return 0.5 * float(np.sum(self.weights * X**2)), self.weights * X
+
+    found = estimate_smoothness(as_objective(Weighted()), np.ones((3, 1)), np.ones((2, 1)))
+    assert 5.0 * curvature < found < 6.0 * curvature * (1.0 + 1e-6)
