@@ -45,8 +45,9 @@ def main(argv: Sequence[str]) -> int:
         return _USAGE if command is None else command.main(argv[1:])
     except BrokenPipeError:
         raise
-    except KeyboardInterrupt:
-        complain(f"lorasolve {name}: interrupted")
+    except KeyboardInterrupt as interruption:
+        # With what is lost else, if anything.
+        complain(f"lorasolve {name}: " + "; ".join(["interrupted", *map(str, interruption.args)]))
         return _after_interruption()
     except Exception as error:
         if _is_of_the_user(error):

@@ -147,7 +147,7 @@ def _drawn(found: Path | Validation) -> Figure:
 
 def _draw_errors(ax: Axes, found: Validation) -> None:
     for k, column in enumerate(found.errors.T if found.errors.shape[1] > 1 else ()):
-        ax.plot(found.lams, column, color="#999999", lw=0.8, label="one fold" if k == 0 else None)
+        ax.plot(found.lams, column, ".-", color="#999999", lw=0.8, label="one fold" if k == 0 else None)
     ax.plot(found.lams, found.mean, "o-", color=COLOURS[0], label="mean" if len(found.paths) > 1 else None)
     ax.axvline(found.best, color=COLOURS[1], ls="--", label=f"least at lam = {found.best:.4g}")
     ax.set_ylabel(found.error_name)

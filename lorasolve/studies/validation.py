@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -200,7 +201,8 @@ def cross_validate(
         For objectives without entries or samples to hold out, more folds than there are, held-out data of another
         shape, and values out of range.
     KeyboardInterrupt
-        If Ctrl-C ends it in a fold, as all data are not fitted then, or before the first value.
+        If Ctrl-C ends it in a fold, as all data are not fitted then, with the errors at the values that all folds have
+        finished as its text; or before the first value.
 
     Notes
     -----
@@ -225,7 +227,7 @@ def cross_validate(
     if held_out is None:
         search = _search(problem, values, _folds(observed, folds, seed, means), tol, line, whole=whole)
         if search.interrupted:  # all data are not fitted then
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(*search.told())
         line.label = "fit of all data"
         return search.validation(solve_convex(problem.replace(lam=search.best), "factored", tol, progress=line))
     fold = problem.objective, _less_means(observed, held_out, means), 1.0
@@ -252,6 +254,11 @@ class _Search:
     @property
     def best(self) -> float:
         return self.lams[_best(self.lams, self.errors.mean(axis=1))]
+
+    def told(self) -> list[str]:
+        """Return the mean errors at the values that are finished as a text to end with, none where there are none."""
+        errors = ", ".join(f"{lam:.6g}: {statistics.fmean(row):.6g}" for lam, row in zip(self.lams, self.errors))
+        return [f"{_error_name(self.folds[0][1])} at lam = {errors}"] if errors else []
 
     def validation(self, fit: ConvexResult) -> Validation:
         """Return what was found, with the fit of all data at the best."""

@@ -55,7 +55,7 @@ def test_info_tells_versions_threads_and_cache(capsys, cache) -> None:
     assert document["threads"]["used"] == 1 and 1 <= document["threads"]["available"] <= cores
     assert f"threads   1 used, {document['threads']['available']} available (LORASOLVE_NUM_THREADS)" in text
     assert document["cache"] == {"folder": str(cache), "files": 3, "megabytes": 1.3}
-    assert f"cache     {cache}: 3 files, 1.3 MB (LORASOLVE_CACHE_DIR)" in text
+    assert f"\ncache     {cache}: 3 files, 1.3 MB (LORASOLVE_CACHE_DIR)" in text
     # NumPy and SciPy bring a library each, and both are loaded by then.
     assert len(document["blas"]) >= 2
     for library in document["blas"]:
@@ -134,7 +134,7 @@ def test_an_unknown_kind_is_told_with_its_likeness(capsys) -> None:
 
 def test_what_is_cited_is_the_paper_and_this_version(capsys) -> None:
     text, document = told(capsys, "cite")
-    assert text == "\n\n".join(document["bibtex"]) + "\n"
+    assert text == "\n\n".join(document["bibtex"]) + "\n" and document["schema"] == "lorasolve/cite"
     fields = [dict(re.findall(r"^  (\w+) = \{(.*?)\},$", entry, flags=re.M | re.S)) for entry in document["bibtex"]]
     paper, package = ({key: re.sub(r"[{}]|\s+(?= )|\n", "", text) for key, text in found.items()} for found in fields)
     for entry in document["bibtex"]:

@@ -298,3 +298,29 @@ def test_settings_of_cross_validation_are_checked_also_where_they_are_not_used(s
     problem = ls.Problem(ls.objectives.Denoising(np.eye(3)), 1, 0.1)
     with pytest.raises((TypeError, ValueError), match=f"{setting}: expected"):
         ls.cross_validate(problem, [0.1], held_out=problem.objective, **{setting: value})
+
+
+@pytest.mark.parametrize("command", ["path --objective completion {} --lam", "complete {} --lams"])
+def test_errors_of_finished_values_are_told_where_folds_are_interrupted(command, tmp_path, monkeypatch, capsys):
+    """They may have taken hours, and were lost; those of a value that only some folds have finished say nothing."""
+    from lorasolve.studies import validation
+
+    file, name, tol = ratings(tmp_path), command.split()[0], 1e-6
+    argv = [*command.format(file).split(), "12", "8", "6", "--folds", "3", "--tol", str(tol), "--quiet"]
+    observed = read_task("completion", file).objective
+    means = "none" if name == "path" else "global"
+    found = ls.cross_validate(ls.Problem(observed, 2, 1.0), [12.0, 8.0], folds=3, tol=tol, means=means)
+    first, second = (f"{error:.6g}" for error in found.errors.mean(axis=1))
+    whole = validation._error
+    for finished, told in ((7, f"; held-out rmse at lam = 12: {first}, 8: {second}"), (2, "")):
+        counted = itertools.count()
+
+        def interrupted(*args, counted=counted, finished=finished):
+            if next(counted) == finished:
+                raise KeyboardInterrupt
+            return whole(*args)
+
+        monkeypatch.setattr(validation, "_error", interrupted)
+        assert main(argv) == 130
+        out, errors = capsys.readouterr()
+        assert (out, errors) == ("", f"lorasolve {name}: interrupted{told}\n")

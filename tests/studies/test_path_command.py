@@ -116,3 +116,17 @@ def test_folds_of_a_loss_without_samples_name_the_keys_that_hold_data_out(tmp_pa
     assert "(in an archive: keys that end in '_test')" in capsys.readouterr().err
     assert main(["path", "--objective", "denoising", "both.npz", "--count", "3"]) == 0
     assert "held-out loss" in capsys.readouterr().out
+
+
+def test_folds_are_seen_in_the_picture_of_a_single_lam(tmp_path):
+    """Of one point a line without marks shows nothing, while the legend names it."""
+    from lorasolve import cross_validate
+    from lorasolve.commands.path import _drawn
+    from lorasolve.io import read_task
+    from lorasolve.problem import Problem
+
+    problem = Problem(read_task("completion", ratings(tmp_path)).objective, 2, 1.0)
+    found = cross_validate(problem, [8.0], folds=3)
+    (ax,) = _drawn(found).axes
+    shown = {tuple(line.get_ydata()) for line in ax.get_lines() if line.get_marker() not in ("None", "")}
+    assert shown == {*((error,) for error in found.errors[0]), (found.errors[0].mean(),)}
