@@ -426,6 +426,39 @@ def test_quoted_fields_of_csv(tmp_path: pathlib.Path) -> None:
     assert ratings.values.tolist() == [5.0, 4.0]
 
 
+@pytest.mark.parametrize(
+    ("row", "column", "value"),
+    [
+        ("Row", "col", "Value"),
+        ("user_id", "Movie-ID", "RATING"),
+        ("userId", "productId", "stars"),
+        ("User", "Item ID", "score"),
+        ("Nutzer", "Artikel", "Bewertung"),
+        ("Benutzer", "Movie", "Note"),
+        ("Kunde", "Produkt", "rating"),
+        ("Utilisateur", "Produit", "note"),
+        ("Usuario", "Producto", "Puntuación"),
+        ("usuario", "item", "Valoración"),
+        ("Utente", "column", "Voto"),
+    ],
+)
+def test_columns_are_found_by_their_names_in_several_languages(tmp_path, row: str, column: str, value: str) -> None:
+    """Beside a time, in an order in which the first three fields are others."""
+    (tmp_path / "r.csv").write_text(f"{value},date,{column},{row}\n5,7,x,a\n3,8,y,b\n", encoding="utf-8")
+    ratings = read_ratings(tmp_path / "r.csv")
+    assert (ratings.row_labels.tolist(), ratings.col_labels.tolist()) == (["a", "b"], ["x", "y"])
+    assert ratings.values.tolist() == [5.0, 3.0] and ratings.names == (row, column) and ratings.unread == ("date",)
+
+
+@pytest.mark.parametrize(
+    "name", ["timestamp", "Time", "date_time", "Date", "unixtime", "unixReviewTime", "Zeit", "Datum", "fecha"]
+)
+def test_the_name_of_a_time_is_none_of_a_value(tmp_path, name: str) -> None:
+    (tmp_path / "r.csv").write_text(f"user,item,{name}\na,x,5\nb,y,3\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"line 1: '{name}' seems to be a time"):
+        read_ratings(tmp_path / "r.csv")
+
+
 def test_matrix_market(tmp_path: pathlib.Path) -> None:
     dense = np.array([[0.0, 2.5, 0.0], [1.0, 0.0, -3.0]])
     scipy.io.mmwrite(tmp_path / "m.mtx", scipy.sparse.coo_array(dense))

@@ -22,9 +22,9 @@ CITATION = (pathlib.Path(__file__).parents[2] / "CITATION.cff").read_text(encodi
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch) -> pathlib.Path:
-    """A folder of kernels with three files of 0.6, 0.6 and 0.1 MB, one of them below."""
+    """A folder of kernels with three files of 1.323456 MB in all, one of them below."""
     (tmp_path / "cache" / "below").mkdir(parents=True)
-    for name, size in {"one": 600_000, "two": 600_000, "below/three": 100_000}.items():
+    for name, size in {"one": 600_000, "two": 600_000, "below/three": 123_456}.items():
         (tmp_path / "cache" / name).write_bytes(bytes(size))
     monkeypatch.setattr("lorasolve.kernels.cache.cache_directory", lambda: tmp_path / "cache")
     return tmp_path / "cache"
