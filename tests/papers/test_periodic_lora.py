@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from lorasolve.papers import periodic_lora
+from lorasolve.papers import periodic_lora, registry
 
 
 def test_residuals_are_the_tails_of_the_singular_values():
@@ -62,3 +63,16 @@ def found(**changed):
 def test_each_half_of_a_claim_is_judged(changed, refuted):
     claims = periodic_lora.PeriodicLoRAClaims().judge(found(**changed))
     assert [k for k, claim in enumerate(claims) if not claim.holds] == refuted
+
+
+@pytest.mark.parametrize("least", [-5.6e-16, 0.0, 1.1e-15])
+def test_an_excess_that_has_no_logarithm_is_drawn_where_the_axis_says(least):
+    """By rounding it may be 0 or less: the picture showed one of 1e-17 that was never measured."""
+    limits = {"isotropic": [least, 0.0], "anisotropic, below": [8e-4, 0.0], "anisotropic, reaching": [3e-15, 0.0]}
+    found = {"stages": [[2, 7.0, 7.0]], "limits": limits}
+    figure = Figure()
+    registry.classes()["periodic_lora"]().picture(found, figure)
+    axis = figure.axes[1]
+    (line,) = axis.get_lines()
+    assert list(line.get_ydata()) == [max(least, 1e-17), 8e-4, 3e-15]
+    assert axis.get_ylabel().endswith("\n(0 and less drawn as 1e-17)") == (least <= 0.0)
