@@ -185,10 +185,11 @@ class Far:
         return 0.5 * float(np.vdot(X - self.c, X - self.c)), X - self.c
 
 
-@pytest.mark.parametrize(("c", "words"), [(1e153, "f(0) = 1e+307"), (1e200, "f(0) = inf")])
+@pytest.mark.parametrize(("c", "words"), [(1e153, "squares of these values overflow"), (1e200, "f overflows")])
 def test_a_loss_whose_values_overflow_is_named(c, words):
-    with pytest.raises(ValueError, match=re.escape(f"problem: {words}, and squares of such values overflow")):
-        ls.solve_convex(ls.Problem(Far(c), 2, 0.1 * c))
+    found = ls.solve_convex(ls.Problem(Far(c), 2, 0.1 * c))
+    assert not found.success
+    assert words in found.message and "give the data other units" in found.message
 
 
 def test_prox_ends_where_f_is_no_number():
