@@ -140,9 +140,9 @@ def second_order(
     independent random starts, fresh in every call, so that no point can be prepared against them, with up to 5,000
     products each as long as these can still settle the sign. The probability that both missed a negative curvature is
     bounded from what they computed, without an assumption on the spectrum (``lorasolve/landscape/_krylov.py``).
-    Directions that cost next to nothing are tried beside it: into the weakest
-    column pair of the factors along the top singular pair ``(u, v)`` of ``S``, the part of ``G`` outside the spans of
-    ``X``; for a pair of zero columns that curvature is exactly ``lam - ||S||_2``.
+    Directions that cost next to nothing are tried beside it: into the weakest column pair of the factors along the top
+    singular pair ``(u, v)`` of ``S``, the part of ``G`` outside the spans of ``X``; for a pair of zero columns that
+    curvature is exactly ``lam - ||S||_2``.
 
     Source: main paper, section 1 (Hessian form; proofs/factor_derivatives).
     """

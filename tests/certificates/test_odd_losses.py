@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from falling import Falling
 from optima import ROUNDING, by_clarabel, denoising_optimum, soft_threshold
 
 import lorasolve as ls
@@ -257,16 +258,6 @@ def test_a_constant_is_not_named_where_nothing_else_is_there():
 
 def test_the_end_of_a_run_without_end_is_no_optimum_where_its_squares_overflow():
     """A convex loss that falls on: curvature was asked for at an infinite distance, and certify ended in an error."""
-
-    class Falling:
-        shape, convex = (3, 2), True
-        slopes = np.abs(np.random.default_rng(0).standard_normal((5, 6)))
-
-        def value_and_grad(self, X):
-            each = self.slopes @ X.ravel()
-            top = float(each.max())
-            shares = np.exp(each - top)
-            return top + float(np.log(shares.sum())), (self.slopes.T @ (shares / shares.sum())).reshape(3, 2)
 
     problem = ls.Problem(Falling(), 2, 0.01)
     result = ls.solve(problem, "lbfgs", seed=0)

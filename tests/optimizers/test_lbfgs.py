@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from falling import Falling
 from scipy.optimize import minimize
 
 import lorasolve as ls
@@ -35,19 +36,6 @@ def test_values_with_errors_do_not_keep_it_from_the_optimum(seed):
 def test_a_loss_without_an_optimum_ends_as_diverged(lam):
     endless = Loss(lambda X: (float(np.vdot(M, X)), M.copy()))
     assert ls.solve(ls.Problem(endless, 3, lam), "lbfgs").status is ls.Status.DIVERGED
-
-
-class Falling:
-    """The soft maximum of five slopes: it falls for ever where all entries do, faster than a small decay rises."""
-
-    shape, convex = (3, 2), True
-    slopes = np.abs(np.random.default_rng(0).standard_normal((5, 6)))
-
-    def value_and_grad(self, X):
-        each = self.slopes @ X.ravel()
-        top = float(each.max())
-        shares = np.exp(each - top)
-        return top + float(np.log(shares.sum())), (self.slopes.T @ (shares / shares.sum())).reshape(3, 2)
 
 
 @pytest.mark.parametrize("rank", [1, 2])
