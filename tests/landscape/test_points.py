@@ -332,6 +332,16 @@ def test_a_search_that_is_too_short_says_so():
     assert len(products) < 1000
 
 
+def test_a_search_ends_once_the_steps_left_cannot_settle_it():
+    # Known to be positive it would be after about sqrt(1/3e-6) ln(1/MISSED)/2 = 8,000 steps, of 5,000; without a rule
+    # all of these are taken.
+    values, products = np.geomspace(3e-6, 1.0, 3000), []
+    draw = lambda: np.random.default_rng().standard_normal(3000)  # noqa: E731
+    found = search_krylov(lambda x: products.append(1) or values * x, draw, 3000, 1e-7)
+    assert found.failure_probability > MISSED
+    assert len(products) < 3500
+
+
 @pytest.mark.parametrize("least", [3e-5, 1e-4])
 def test_searches_go_on_without_a_basis_until_positive_curvature_is_known(least):
     # About sqrt(1/least) ln(1/MISSED) steps; 300 of them say nothing.
