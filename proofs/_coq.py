@@ -521,7 +521,7 @@ class Lemma:
         proof = self.equal(*trees) if check["relation"] == "==" else self.bounded(*trees)
         script = self.finished("\n".join([*self.steps, proof]))
         says = re.sub(r'[*"()]', " ", check["says"])
-        return f"(* {says} *)\nLemma {check['id'].split('.')[1]} {statement}.\nProof.\n{script}\nQed.\n"
+        return f"(* {says} *)\nLemma {check['id'].rpartition('.')[2]} {statement}.\nProof.\n{script}\nQed.\n"
 
     def statement(self) -> str:
         """Return what the lemma is about, what it assumes and what it concludes."""

@@ -223,7 +223,6 @@ class Algebra:
                 if what[0] == "word" and word[i : i + size] == left:
                     before, after = unknown("word", word[:i]), unknown("word", word[i + size :])
                     return self.product(self.shapes[word[0][0]][word[0][1]], before, right, after)
-        return None
     def reduced(self, polynomial):
         for _ in range(400):
             here = {u for key in polynomial for u, _ in key}
@@ -363,15 +362,17 @@ def verdicts(document):  # return for each exported check None if it is accepted
     require(len(checks) == len(document["checks"]), "two checks have one name")
     def proved(fact):
         for part in facts[fact][3].values() if facts[fact][2] and fact not in proofs else ():
-            require(part["source"].split(".")[0] == facts[fact][2] and not judge(part["source"]), "no proof of a fact")
-            check, own, told = checks[part["source"]], part["symbols"], part["read"]
+            require(part["source"].rpartition(".")[0] == facts[fact][2] and not judge(part["source"]), "no proof of it")
+            check, own = whole(checks[part["source"]]), part["symbols"]
             back = {name: g for g, name in part["where"].items() if isinstance(read(name), str)}
             where = {g: text for g, text in part["where"].items() if text not in back}
             says({**part, "symbols": {}, "where": where, "put": back}, own, check, {} if back else check, "says less")
             names = [part["where"].get(g, g) for kind in SYMBOLS for g in own[kind]]
             tied = {n for text in where.values() for n in names_in(read(text)) if own["scalars"].get(n) != "dimension"}
             require(len({*names}) == len(names) and not tied & {*names}, "two symbols of a schema are one, or tied")
-            mute = {a["name"] for a in check["assumed"]} - {*sum(part["said"], [])} | where.items() - told.items()
+            say = {n: f", {n} {w}" for k in SYMBOLS for n, s in check[k].items() for w in ([s], s[2:])[type(s) is list]}
+            told = {(g, t + "".join(say[n] for n in sorted(names_in(read(t)) & {*say}))) for g, t in where.items()}
+            mute = {a["name"] for a in check["assumed"]} - {*sum(part["said"], [])} | told - part["read"].items()
             require(not mute and check["strength"] == "PROVED", f"{check['strength']}, and nobody says {mute}")
         return proofs.setdefault(fact, bool(facts[fact][2]))
     def judge(name):
@@ -387,8 +388,7 @@ def verdicts(document):  # return for each exported check None if it is accepted
 def once(pairs): return dict(pairs) if len(dict(pairs)) == len(pairs) else require(False, f"{pairs} has a field twice")
 def main(*paths):
     require(len(paths) == 1, f"expected one file, got {len(paths)}")
-    with open(paths[0], encoding="utf-8") as file: document = json.load(file, object_pairs_hook=once)
-    found = verdicts(document)
+    with open(paths[0], encoding="utf-8") as file: found = verdicts(document := json.load(file, object_pairs_hook=once))
     listed = {f"{name}.{check}" for name, theorem in document["theorems"].items() for check in theorem["checks"]}
     found |= dict.fromkeys(listed ^ {*found, *document["not_exported"]}, "not both in the list of a theorem and there")
     refused = [f"REFUSED {name}: {reason}" for name, reason in found.items() if reason]

@@ -193,17 +193,6 @@ def _multiple(factor: Any, of: ex.MatrixExpr) -> ex.MatrixExpr:
     return of if factor == 1 else factor * of
 
 
-def diagonal(symbol: ex.Symbol) -> Assumption:
-    """Draw a symmetric symbol diagonal and positive; the proofs do not use it."""
-    as_instance(symbol, "symbol", ex.Symbol)
-
-    def impose(values: Values, rng: Random) -> None:
-        dim = len(values[symbol.name])
-        values[symbol.name] = ra.diagonal([Fraction(rng.randint(1, 4), rng.choice((1, 2))) for _ in range(dim)])
-
-    return Assumption(f"{symbol.name} diagonal", (), impose)
-
-
 class Sampler:
     """Random rational values of the symbols of expressions that satisfy assumptions exactly.
 
@@ -228,6 +217,8 @@ class Sampler:
         ------
         Unfit
             If no acceptable values were found.
+        ValueError
+            If an assumption gives a symbol what is no fraction: two infinite values are equal whatever is added.
         """
         for _ in range(MAX_DRAWS):
             values = _Drawn(self, rng, max_dim)
@@ -237,6 +228,7 @@ class Sampler:
                     values[form.name] = [(ra.random_fraction(rng), ra.random_matrix(rng, *shape)) for _ in range(3)]
                 for assumption in self.assumptions:
                     assumption.impose(values, rng)
+                self._require_exact(values)
                 for name in [*self.numbers, *self.matrices]:
                     values[name]  # draw what no assumption has asked for
                 if self.allows(values):
@@ -245,6 +237,12 @@ class Sampler:
                 continue
         names = ", ".join(a.name for a in self.assumptions)
         raise Unfit(f"no values that satisfy {names} were drawn in {MAX_DRAWS} attempts{self._advice()}")
+
+    def _require_exact(self, values: Values) -> None:
+        for key in (key for key in values if key not in self.forms):
+            odd = next((part for part in _parts_of(values[key]) if type(part) not in (int, Fraction)), None)
+            if odd is not None:
+                raise ValueError(f"impose: expected fractions for {key}, got {shown(odd)}")
 
     def _advice(self) -> str:
         """Return what to write where only luck makes values satisfy an assumption."""
@@ -278,6 +276,10 @@ class _Drawn(dict[Any, Any]):
         else:
             raise KeyError(key)
         return self[key]
+
+
+def _parts_of(value: Any) -> Iterable[Any]:
+    return (entry for row in value for entry in row) if isinstance(value, list) else (value,)
 
 
 def _random_symbol(symbol: ex.Symbol, values: Values, rng: Random) -> ra.RationalMatrix:

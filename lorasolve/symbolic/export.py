@@ -23,7 +23,7 @@ from lorasolve.symbolic.matrix_checks import Identity, Inequality
 from lorasolve.symbolic.positivity import BOUNDS, Cases, Seen, forms, plain, seen
 from lorasolve.symbolic.scalar_checks import ScalarCheck
 from lorasolve.symbolic.soundness import denominators, values_in
-from lorasolve.symbolic.taken import Taken
+from lorasolve.symbolic.taken import Taken, sign_of, told_as
 from lorasolve.symbolic.terms import Premise, Schema, Square, Term, is_symbol, placed
 from lorasolve.symbolic.theorem import Theorem
 from lorasolve.symbolic.written import ExportError, text
@@ -288,7 +288,7 @@ def _schema(schema: Schema, names: Mapping[int, str]) -> dict[str, Any]:
         "said": [[part.name for part in said] for said in schema.sides.values()],
         "source": None if schema.shown_by is None else _source(schema.shown_by, names),
         "where": _texts(schema.reading),
-        "read": {text(symbol): text(value) for symbol, value in schema.reading.items() if not is_symbol(value)},
+        "read": {text(symbol): told_as(value) for symbol, value in schema.reading.items() if not is_symbol(value)},
         "symbols": _declarations([ex.as_expr(part) for part in parts]),
     }
 
@@ -312,7 +312,7 @@ def _declarations(parts: Sequence[ex.Expr], others: Sequence[ex.Form] = ()) -> d
     numbers |= {size for form in others for dim in (form.rows, form.cols) for size in dim.free_symbols}
     shapes = {name: [text(s.rows), text(s.cols), *["symmetric"] * s.symmetric] for name, s in sorted(matrices.items())}
     return {
-        "scalars": {str(s): _sign(s) for s in sorted(numbers, key=str)},
+        "scalars": {str(s): sign_of(s) for s in sorted(numbers, key=str)},
         "matrices": shapes,
         "forms": {name: [text(form.rows), text(form.cols)] for name, form in sorted(forms.items())},
     }
@@ -320,13 +320,7 @@ def _declarations(parts: Sequence[ex.Expr], others: Sequence[ex.Form] = ()) -> d
 
 def _of_any_sign(value: Any) -> Any:
     """Return a value with plain real numbers for those that are declared to be other than 0, which is no sign."""
-    return value.xreplace({s: sympy.Symbol(s.name, real=True) for s in value.free_symbols if _sign(s) == "real"})
-
-
-def _sign(symbol: Any) -> str:
-    if symbol.is_integer and symbol.is_positive:
-        return "dimension"
-    return "positive" if symbol.is_positive else "nonnegative" if symbol.is_nonnegative else "real"
+    return value.xreplace({s: sympy.Symbol(s.name, real=True) for s in value.free_symbols if sign_of(s) == "real"})
 
 
 def _witness(values: Values, content: Mapping[str, Any]) -> dict[str, Any]:

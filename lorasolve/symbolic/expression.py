@@ -381,6 +381,9 @@ def derivative(of: Any, along: Mapping[Symbol, MatrixExpr], order: int = 1) -> A
     for symbol, direction in as_instance(along, "along", Mapping).items():  # type: ignore[type-abstract]
         as_instance(symbol, "along", Symbol)
         as_instance(direction, "along", MatrixExpr)
+    names = [symbol.name for symbol in along]
+    if len({*names}) < len(names):
+        raise ValueError(f"along: expected each symbol once, got {', '.join(names)}")
     as_integer(order, "order", 1, 100)
     return (MatrixDerivative if isinstance(of, MatrixExpr) else ScalarDerivative)(of, along, order)
 

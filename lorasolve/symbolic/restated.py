@@ -97,8 +97,7 @@ def fault_of_schema(schema: Schema, proved: bool) -> str | None:
 
 def _parts(schema: Schema) -> list[ex.Expr]:
     """Return both sides of a schema and what its side conditions speak of."""
-    spoken_of = [part for side in schema.sides for part in side.parts if not isinstance(part, ex.Form)]
-    return list(map(ex.as_expr, (schema.lhs, schema.rhs, *spoken_of)))
+    return list(map(ex.as_expr, (schema.lhs, schema.rhs, *(part for side in schema.sides for part in side.parts))))
 
 
 def _fault_of_sides(schema: Schema) -> str | None:
@@ -173,11 +172,13 @@ def _equal(left: Any, right: Any, rules: Rules) -> bool:
 
 
 def _symbols(schema: Schema) -> list[Any]:
-    """Return the matrix symbols and the scalar symbols of both sides."""
+    """Return the matrix symbols, the scalar symbols and the forms of both sides."""
     found: list[Any] = []
     for node in (node for side in (schema.lhs, schema.rhs) for node in ex.scalar(side).walk()):
         if isinstance(node, ex.Symbol):
             found.append(node)
+        elif isinstance(node, ex.FormValue):
+            found.append(node.form)
         elif isinstance(node, ex.Constant):
             found.extend(node.value.free_symbols)
     return found

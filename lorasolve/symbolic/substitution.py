@@ -28,8 +28,10 @@ def substituted(expr: Any, by: Mapping[Any, Any]) -> Any:
     ShapeError
         If the shapes no longer fit.
     """
+    # A matrix and a form are known by their names: each may have been made twice.
     matrices = {symbol.name: value for symbol, value in by.items() if isinstance(symbol, ex.Symbol)}
-    numbers = {symbol: value for symbol, value in by.items() if not isinstance(symbol, ex.Symbol)}
+    forms = {symbol.name: value for symbol, value in by.items() if isinstance(symbol, ex.Form)}
+    numbers = {symbol: value for symbol, value in by.items() if not isinstance(symbol, ex.Symbol | ex.Form)}
     if not by:
         return ex.as_expr(expr)
 
@@ -58,7 +60,7 @@ def substituted(expr: Any, by: Mapping[Any, Any]) -> Any:
             case ex.ScalarTrace():
                 return ex.tr(walk(e.children[0]))
             case ex.FormValue():
-                return numbers.get(e.form, e.form)(*map(walk, e.children))
+                return forms.get(e.form.name, e.form)(*map(walk, e.children))
             case ex.IdentityMatrix():
                 return ex.eye(_number(e.rows, numbers))
             case ex.Zero():

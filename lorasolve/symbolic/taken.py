@@ -153,8 +153,17 @@ def of_reading(given: Any, read_as: Any, fact: str) -> Taken:
 
     The symbols of that proof are none of those here.
     """
-    kind, texts = READING.format(as_written(read_as)), (as_written(given),)
+    kind, texts = READING.format(told_as(read_as)), (as_written(given),)
     return Taken(f"{kind.format(*texts)} [{fact}]", kind, (given,), texts, fact)
+
+
+def told_as(value: Any) -> str:
+    """Return how the proof of a fact reads a symbol: an expression, and what is declared of the symbols in it."""
+    matrices, numbers, _ = symbols_of(ex.as_expr(value))
+    said = {name: "symmetric" for name, symbol in matrices.items() if symbol.symmetric}
+    said |= {str(number): sign_of(number) for number in numbers}
+    here = sorted(symbols_in([value]) & said.keys())
+    return as_written(value) + "".join(f", {name} {said[name]}" for name in here)
 
 
 def own(given: Sequence[Assumption], premises: Sequence[Premise]) -> list[Taken]:
@@ -186,13 +195,15 @@ def fault_of_put(check: Any, put: Mapping[Any, Any]) -> str | None:
     """
     parts = [check.lhs, check.rhs, *(part for known in check.taken for part in known.expressions)]
     matrices, numbers, forms = symbols_of(*(part if isinstance(part, ex.Expr) else ex.scalar(part) for part in parts))
-    own = {str(number): number for number in numbers}
+    own = {str(number): number for number in numbers} | matrices | forms
     numbers_put = {symbol: value for symbol, value in put.items() if isinstance(symbol, sympy.Symbol)}
     sizes = {symbol: value for symbol, value in numbers_put.items() if not isinstance(value, ex.Expr)}
     placed_at = {as_written(symbol): value for symbol, value in put.items()}
-    for symbol in numbers_put:
-        if own.get(str(symbol), symbol) != symbol:
-            return f"{symbol} is another symbol in check {check.name}"
+    for symbol in put:
+        other = own.get(as_written(symbol), symbol)
+        # Texts tell a matrix, a number and a form by their names alone.
+        if type(other) is not type(symbol) or (symbol in numbers_put and other != symbol):
+            return f"{as_written(symbol)} is another symbol in check {check.name}"
     for name, symbol in (matrices | forms).items():
         value = placed_at.get(name, symbol)
         shape = tuple(sympy.sympify(size).subs(sizes, simultaneous=True) for size in (symbol.rows, symbol.cols))
@@ -256,6 +267,13 @@ def declared(check: Any) -> str:
     said += [(name, "symmetric bilinear") for name in forms]
     alike = {words: ", ".join(name for name, other in said if other == words) for _, words in said if words}
     return "; ".join(f"{names} {words}" for words, names in alike.items())
+
+
+def sign_of(symbol: Any) -> str:
+    """Return what a number declares, in one word."""
+    if symbol.is_integer and symbol.is_positive:
+        return "dimension"
+    return "positive" if symbol.is_positive else "nonnegative" if symbol.is_nonnegative else "real"
 
 
 def _sign_in_words(symbol: Any) -> str:

@@ -50,9 +50,14 @@ class Property:
         ------
         ValueError
             If the number of parts is another.
+        TypeError
+            If a part is a form.
         """
         if len(parts) != self.template.count("{}"):
             raise ValueError(f"parts: {self.template!r} speaks of {self.template.count('{}')}, got {len(parts)}")
+        form = next((part.name for part in parts if isinstance(part, ex.Form)), None)
+        if form is not None:
+            raise TypeError(f"parts: expected matrices and numbers, got the form {form}: what it does is a hypothesis")
         return Side(self.template, parts, by)
 
 
@@ -154,7 +159,7 @@ def placed(instance: Instance) -> dict[Any, Any]:
     called = {as_written(symbol): symbol for symbol in put}
     for formal, actual in zip(wanted, found):
         for symbol, part in zip(formal.parts, actual.parts):
-            if isinstance(symbol, ex.Symbol | ex.Form):
+            if isinstance(symbol, ex.Symbol):
                 symbol = called.setdefault(as_written(symbol), symbol)
             known = put.setdefault(symbol, part) if is_symbol(symbol) else symbol
             if known is not part and as_written(known) != as_written(part):

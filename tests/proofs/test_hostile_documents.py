@@ -480,6 +480,21 @@ def test_a_schema_declares_what_its_proof_declares():
         assert found is None if holds else "is not as x is declared" in found
 
 
+def test_what_the_proof_declares_of_a_reading_is_told():
+    """0 <= 2 (x + y) for x, y > 0: that t is x + y is a hypothesis about t."""
+    positive = {"x": "positive", "y": "positive"}
+    shown = check("0", "<=", "2*(x + y)", scalars=positive, proof=[{"coefficient": "2*(x + y)", "factors": []}])
+    for telling, holds in (("x + y, x positive, y positive", True), ("x + y", False), ("x + y, x positive", False)):
+        said = schema("a.first", said=[[]], where={"t": "x + y"}, read={"t": telling}) | {"lhs": "0", "rhs": "2*t"}
+        uses = doubled([]) | {"lhs": "0", "rhs": "2*t", "witness": {"t": "1"}}
+        uses["premises"]["p"] |= {"lhs": "0", "rhs": "2*t"}
+        kind = "{} is read as " + telling
+        printed = {"name": f"{kind.format('t')} [F]", "kind": kind, "texts": ["t"], "fact": "F", "by": []}
+        uses["assumed"] = [*uses["assumed"], printed]
+        found = reason(shown, uses, facts={"F": ["", "", "a", {"t <= 0": said}]})
+        assert found is None if holds else "nobody says" in found
+
+
 def test_a_symbol_of_a_schema_is_not_read_as_what_another_one_stands_for():
     """||A + A||^2 <= 4 ||A||^2, and not ||X||^2 <= 4 ||Y||^2 for X that is A + A for some A."""
     two = {**EMPTY, "scalars": SIZES, "matrices": {"X": ["m", "n"], "E": ["m", "n"]}}

@@ -5,7 +5,20 @@ from __future__ import annotations
 import pytest
 import sympy
 
-from lorasolve.symbolic import Form, ShapeError, dims, eye, gradient, inner, matrix, scalars, square, tr, zeros
+from lorasolve.symbolic import (
+    Form,
+    ShapeError,
+    derivative,
+    dims,
+    eye,
+    gradient,
+    inner,
+    matrix,
+    scalars,
+    square,
+    tr,
+    zeros,
+)
 from lorasolve.symbolic.evaluate import evaluate
 
 m, n, r = dims("m n r")
@@ -45,6 +58,11 @@ def test_scalars_mix_with_sympy_from_both_sides():
 def test_scalars_are_positive_unless_told_otherwise():
     assert scalars("x").is_positive
     assert scalars("y", real=True).is_positive is None
+
+
+def test_a_symbol_moves_in_one_direction():
+    with pytest.raises(ValueError, match="along: expected each symbol once, got A, A"):
+        derivative(square(A), {A: A, matrix("A", m, r): 2 * A})
 
 
 def test_gradient_in_a_symmetric_symbol_is_refused():

@@ -6,6 +6,7 @@ import pytest
 
 from lorasolve.symbolic import (
     Fact,
+    Form,
     Inequality,
     Property,
     Schema,
@@ -133,6 +134,21 @@ def test_how_a_matrix_is_read_is_told_of_what_stands_for_it():
     premise = Fact("doubles", "0 <= ||Y||^2", "nowhere", "here", (schema,)).instance("doubled", IS(A))
     check = Inequality("check", "", 0, 2 * square(A), proof=[2 * premise])
     assert check.assumed == ("A is one [doubles]", "A is read as 2*B [doubles]")
+
+
+def test_what_the_proof_declares_of_a_reading_is_told():
+    """0 <= a + b for a, b > 0: of a real number that is read as a + b that is a hypothesis."""
+    a, b = scalars("a b")
+    shown = Inequality("shown", "", 0, a + b, proof=[a + b])
+    schema = Schema("sum", 0, v, {IS(v): ()}, shown, {v: a + b})
+    premise = Fact("sums", "0 <= v", "nowhere", "here", (schema,)).instance("sum", IS(v))
+    check = Inequality("check", "", 0, 2 * v, proof=[2 * premise])
+    assert check.assumed[1:] == ("v is read as a + b, a positive, b positive [sums]",)
+
+
+def test_a_form_is_part_of_no_side_condition():
+    with pytest.raises(TypeError, match="got the form H"):
+        IS(Form("H", m, n))
 
 
 def test_symbols_of_a_schema_have_names_of_their_own():

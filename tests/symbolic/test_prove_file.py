@@ -180,6 +180,27 @@ def test_a_file_may_have_the_name_of_a_theorem_that_it_uses(tmp_path, capsys):
     assert "Lemma" in lemmas.read_text(encoding="utf-8")
 
 
+# The template with a fact of its own, and a check beside the one that shows it.
+WITH_A_FACT = """
+from lorasolve.symbolic import Fact, Inequality, Schema
+
+SHOWN = SumOfSquares("shown", "0 <= ||A||^2.", 0, square(A), proof=[1 * Square(A)], mutants=CHECKS[0].mutants)
+FACT = Fact("squares", "0 <= ||A||^2", "nowhere", "a.lemma", (Schema("square", 0, square(A), {}, SHOWN),))
+P2, TWINS = 2 * square(P), (mutant("constant", "-1", rhs=-1), mutant("sign", "-", rhs=-2 * square(P) - 1))
+TWICE = Inequality("twice", "doubled", 0, P2, proof=[2 * FACT.instance("square", A=P)], mutants=TWINS)
+THEOREM = Theorem(__doc__.replace("Used by", "shown : PROVED\\ntwice : PROVED\\n\\nUsed by"), (*CHECKS, SHOWN, TWICE))
+"""
+
+
+def test_a_file_may_have_a_dot_in_its_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("a.lemma.py").write_text(TEMPLATE + WITH_A_FACT, encoding="utf-8")
+    main(["prove", "a.lemma.py", "--brief", "--coq", "coq"])
+    assert "the second checker agrees with 3" in capsys.readouterr().out
+    lemmas = Path("coq/a_lemma_checks.v").read_text(encoding="utf-8")
+    assert re.findall(r"^Lemma (\w+)", lemmas, re.MULTILINE) == ["projection", "shown", "twice"]
+
+
 # The template with its bound for 2 A, from the theorem of the file beside it.
 USES_NEIGHBOUR = """
 from lorasolve.symbolic import Inequality
