@@ -70,7 +70,8 @@ def _as_text(label: Any) -> str:
 def _refuse_nested(labels: Array, argument: str) -> None:
     """Refuse collections among labels: NumPy takes a set, the keys of a dict or a sparse matrix for one object."""
     if labels.dtype.kind == "O":
-        nested = [label for label in labels.flat if _is_collection(label)]
+        # Texts, of which there may be millions, are told first.
+        nested = [label for label in labels.flat if type(label) is not str and _is_collection(label)]
         if nested:
             raise TypeError(f"{argument}: expected a label for each entry, got {shown(nested[0])}")
 
@@ -146,8 +147,13 @@ def _converted(given: Array, dtype: Any, argument: str) -> tuple[Array, Array]:
             f"{argument}: expected labels of the kind in the data ({dtype}), got an array of dtype {given.dtype}"
         )
     as_label = {"M": _as_date, "f": _as_float}.get(dtype.kind, _as_integer)
+    listed = given.tolist()
     with np.errstate(over="ignore"):
-        known = [as_label(label, dtype) for label in given.tolist()]
+        if all(type(label) is str for label in listed):  # each text once: labels of entries come again and again
+            read = {label: as_label(label, dtype) for label in set(listed)}
+            known = [read[label] for label in listed]
+        else:
+            known = [as_label(label, dtype) for label in listed]
     held = np.array([label is not None for label in known], dtype=bool)
     return np.array([label or 0 for label in known], dtype=dtype), held
 

@@ -27,6 +27,8 @@ from ..low_rank import factor_singular_values, numerical_rank
 from ._entries import as_entries, as_names, as_range, ascending
 
 _KIND = "lorasolve completion model 1"
+# Entries predicted at a time: rows of both factors are copied for each.
+_PIECE = 1 << 16
 _EXPECTED = "a completion model, as `lorasolve complete --out NAME` writes it"
 
 
@@ -129,8 +131,10 @@ class CompletionModel:
             raise ValueError(f"rows, cols: expected arrays of one length, got {i.size} and {j.size}")
         known_i, known_j = i >= 0, j >= 0
         values = self.mean + np.where(known_i, self.row_effects[i], 0.0) + np.where(known_j, self.col_effects[j], 0.0)
-        both = known_i & known_j
-        values[both] += np.einsum("ij,ij->i", self.A[i[both]], self.B[j[both]])
+        both = np.flatnonzero(known_i & known_j)
+        for first in range(0, both.size, _PIECE):
+            part = both[first : first + _PIECE]
+            values[part] += np.einsum("ij,ij->i", self.A[i[part]], self.B[j[part]])
         return self.clipped(values)
 
     def best_columns(

@@ -290,7 +290,7 @@ class Store:
         name, offset, size, check = place
         try:
             data = np.load(self.path / _FACTORS / name, mmap_mode="r", allow_pickle=False)[offset : offset + size]
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise ValueError(f"run {record['key']}: {self.path / _FACTORS / name} cannot be read ({error})") from error
         if _checksum(data.tobytes()) != check:
             raise ValueError(f"run {record['key']}: {self.path / _FACTORS / name} is damaged at its parameters")

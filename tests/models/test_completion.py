@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -25,6 +26,22 @@ def test_full_data_are_soft_thresholded() -> None:
     predicted = model.predict(model.row_labels[ratings.rows], model.col_labels[ratings.cols]).reshape(M.shape)
     np.testing.assert_allclose(predicted, expected, atol=1e-6)
     assert fitted.optimum.certificate.is_global
+
+
+def test_many_pairs_take_little_more_memory_than_their_predictions() -> None:
+    """Of 200,000 pairs all rows of the factors would be 200 MB."""
+    rng = np.random.default_rng(1)
+    m, n, k, pairs = 50, 40, 64, 200_000
+    A, B, rows, cols = rng.standard_normal((m, k)), rng.standard_normal((n, k)), np.zeros(m), rng.standard_normal(n)
+    model = CompletionModel(A, B, 3.0, rows, cols, np.arange(m), np.arange(n), lam=1.0)
+    i, j = rng.integers(m, size=pairs), rng.integers(-1, n, size=pairs)  # -1 is no label
+    tracemalloc.start()
+    found = model.predict(i, j)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < pairs * k * 8
+    X = np.hstack([3.0 + A @ B.T + cols, np.full((m, 1), 3.0)])
+    np.testing.assert_allclose(found, X[i, j], rtol=1e-12, atol=1e-12)
 
 
 def test_means_are_averages_rows_first() -> None:

@@ -251,6 +251,9 @@ def test_damaged_parameters_are_refused(tmp_path):
     file.write_bytes(data)
     with pytest.raises(ValueError, match="is damaged at its parameters"):
         [runs.factors(each) for each in runs]
+    file.write_bytes(b"")  # as a full disk leaves it
+    with pytest.raises(ValueError, match=rf"run {record['key']}: .*{file.name} cannot be read"):
+        runs.factors(record)
 
 
 def test_a_second_attempt_at_a_chunk_leaves_the_factors_of_the_first(whole, tmp_path):
