@@ -13,6 +13,7 @@ import numpy as np
 from ..problem.blocks import Pairs
 from ._affine import floating_types
 from ._as_read import Reader
+from ._layer import by_name
 from ._parts import shapes_of
 from ._passes import with_trials
 from ._torch import REPEATABLE, advising, name_of, require_torch
@@ -177,13 +178,15 @@ class Inspection:
     def _with_own_factors(self, factors: Pairs, chosen: Sequence[int]) -> dict[str, Any]:
         """Return all tensors of the network with factors in some layers, and without updates in the others."""
         torch, network = require_torch(), self.network
-        weights = {layer.weight: layer.module.weight.detach().to(network.torch_dtype) for layer in network.layers}
-        own = {**network.still, **weights}
+        weights = [layer.module.weight.detach().to(network.torch_dtype) for layer in network.layers]
+        own = {**network.still, **by_name(network.layers, weights)}
         for k in chosen:
-            layer = network.layers[k]
-            for part, factor in zip((layer.lora_B, layer.lora_A), (factors[k][0], factors[k][1].T)):
-                there = torch.as_tensor(factor, dtype=network.torch_dtype, device=part.device)
-                own[self._names[id(part)]] = there.reshape(part.shape)
+            for (whole, part), factor in zip(network.layers[k].held, (factors[k][0], factors[k][1].T)):
+                name = self._names[id(whole)]
+                if own[name] is network.still[name]:
+                    own[name] = own[name].clone()
+                there = own[name][part]
+                there.copy_(torch.as_tensor(factor).reshape(there.shape))
         return own
 
     @cached_property

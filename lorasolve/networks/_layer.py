@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,9 +53,14 @@ class AdaptedLayer:
         Whether the update acts after invocation tokens alone, as aLoRA's does.
     compressed : bool
         Whether training takes another gradient of ``lora_A``, that of compressed inputs, as VeLoRA does.
-    stacked : bool
-        Whether the weight is a parameter that ``target_parameters`` of PEFT adapts, or an expert's part of one. The
-        module is one that holds it, and no part of the model.
+    within : tuple of (torch.Tensor, tuple)
+        Of a parameter that ``target_parameters`` of PEFT adapts, or of an expert's part of one: the parameters of the
+        model that ``lora_B`` and ``lora_A`` are parts of, each with the indices of that part. The module is one that
+        holds the weight then, and no part of the model. Empty for layers.
+    expert : bool
+        Whether the weight is a part of a stack, which the model has in the place of ``weight``.
+    swapped : bool
+        Whether such a weight is stored as (inputs, outputs).
     """
 
     name: str
@@ -70,12 +75,19 @@ class AdaptedLayer:
     magnitude: Any = field(default=None, repr=False)
     invoked: bool = False
     compressed: bool = False
-    stacked: bool = False
+    within: tuple[tuple[Any, Any], ...] = field(default=(), repr=False)
+    expert: bool = False
+    swapped: bool = False
 
     @property
     def turned(self) -> bool:
         """Whether the weight is stored as (inputs, outputs)."""
-        return _is_turned(self.module)
+        return self.swapped or _is_turned(self.module)
+
+    @property
+    def held(self) -> tuple[tuple[Any, Any], ...]:
+        """The parameters of the model that hold ``lora_B`` and ``lora_A``, each with the indices of its part."""
+        return self.within or ((self.lora_B, ...), (self.lora_A, ...))
 
     @property
     def kernel(self) -> tuple[int, ...]:
@@ -166,6 +178,18 @@ class AdaptedLayer:
         """``A`` (m, r) and ``B`` (n, r), copied in float64."""
         A, B = (part.detach().flatten(1).double().cpu().numpy() for part in (self.lora_B, self.lora_A))
         return np.array(A, order="C"), np.array(B.T, order="C")
+
+
+def by_name(layers: Sequence[AdaptedLayer], weights: Sequence[Any]) -> dict[str, Any]:
+    """Return what layers compute with by the names of their weights in the model, that of experts as one stack."""
+    found: dict[str, Any] = {}
+    stacks: dict[str, list[Any]] = {}
+    for layer, weight in zip(layers, weights):
+        if layer.expert:
+            stacks.setdefault(layer.weight, []).append(weight)
+        else:
+            found[layer.weight] = weight
+    return found | {name: require_torch().stack(parts) for name, parts in stacks.items()}
 
 
 def _spectral_norm(W: Any) -> float:

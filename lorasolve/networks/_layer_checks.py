@@ -35,16 +35,6 @@ def _place(tensor: Any) -> int:
     return (plain and tensor.data_ptr()) or id(tensor)
 
 
-def refuse_stacked(layer: AdaptedLayer) -> None:
-    """Refuse a parameter that is adapted without a layer of its own."""
-    if layer.stacked:
-        raise ValueError(
-            f"model: {layer.name} is a parameter that target_parameters of PEFT adapts, and no layer: a monitor can "
-            "watch it, and it cannot be judged (networks.tangent_certificate bounds what is left to gain, from factors "
-            "and gradients as matrices; after merge_and_unload() the parameter has the latter)"
-        )
-
-
 def refuse_invoked(layer: AdaptedLayer) -> None:
     """Refuse an update that acts on some tokens alone."""
     if layer.invoked:
@@ -56,7 +46,7 @@ def refuse_invoked(layer: AdaptedLayer) -> None:
 
 def check_weight(layer: AdaptedLayer) -> None:
     """Refuse a weight that is computed, quantised or scaled, or of another shape than the factors say."""
-    if not layer.stacked:
+    if not layer.within:
         refuse_unknown(layer.name, layer.module)
     if not any("weight" in table for table in (layer.module._parameters, layer.module._buffers)):
         raise ValueError(
@@ -113,7 +103,7 @@ def check_factors(layer: AdaptedLayer, owners: Owners) -> None:
         return
     for key, part in (("lora_A", layer.lora_A), ("lora_B", layer.lora_B)):
         names = owners.names(part)
-        if not (names or layer.stacked):
+        if not (names or layer.within):
             raise ValueError(
                 f"model: {layer.name}: expected a {key} that is a parameter, got one that is computed of others "
                 "(weight_norm, pruning?); remove the parametrization first"
@@ -132,7 +122,7 @@ def check_factors(layer: AdaptedLayer, owners: Owners) -> None:
 def check_unshared(layers: Sequence[AdaptedLayer], parts: Sequence[str]) -> None:
     """Refuse what several layers hold within one module: it has one name alone, and looks like that of one of them."""
     holders: dict[int, str] = {}
-    for layer in (layer for layer in layers if layer.lora_A is not None and not layer.stacked):
+    for layer in (layer for layer in layers if layer.lora_A is not None and not layer.within):
         for part in parts:
             here = f"{'frozen ' if part == 'module' else ''}{part} of {layer.name}"
             there = holders.setdefault(id(getattr(layer, part)), here)

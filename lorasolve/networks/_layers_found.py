@@ -95,35 +95,42 @@ def _moved_by(module: Any, configs: Mapping[str, Any]) -> str | None:
 def _of_parameter(name: str, module: Any, adapter: str, configs: Mapping[str, Any]) -> list[AdaptedLayer]:
     """Return the layers in a parameter that ``target_parameters`` of PEFT adapts: a matrix, or one for each expert.
 
-    PEFT groups the rows of ``lora_A`` by expert, and of ``lora_B`` every so many columns are those of one.
+    PEFT groups the rows of ``lora_A`` by expert, and of ``lora_B`` every so many columns are those of one. Several
+    parameters of a module have wrappers around each other.
     """
     check_active(name, module)
-    own = f"{name.removesuffix('.base_layer')}.{module.parameter_name}"
+    own, base, path = f"{name.removesuffix('.base_layer')}.{module.parameter_name}", module, name
+    while hasattr(base, "base_layer"):
+        base, path = base.base_layer, f"{path}.base_layer"
     stack, A, B = module.get_param(), module.lora_A[adapter].weight, module.lora_B[adapter].weight
-    experts = stack.shape[0] if stack.ndim == 3 else 1
+    several = stack.ndim == 3
+    experts = stack.shape[0] if several else 1
     rank = len(A) // experts
     moved_by = _moved_by(module, configs)
     found = []
     for e in range(experts):
-        W = stack.detach()[e] if stack.ndim == 3 else stack.detach()
         holder = require_torch().nn.Module()
-        holder.register_buffer("weight", W if tuple(W.shape) == (len(B), A.shape[1]) else W.T)
+        holder.register_buffer("weight", stack.detach()[e] if several else stack.detach())
+        rows, columns = (slice(e * rank, (e + 1) * rank),), (slice(None), slice(e, None, experts))
         found.append(
             AdaptedLayer(
-                f"{own}[{e}]" if stack.ndim == 3 else own,
-                own,
+                f"{own}[{e}]" if several else own,
+                f"{path}.{module.parameter_name}",
                 holder,
                 float(module.scaling[adapter]),
-                _part(A, (slice(e * rank, (e + 1) * rank), slice(None))),
-                _part(B, (slice(None), slice(e, None, experts))),
+                _part(A, rows),
+                _part(B, columns),
+                off=f"{name}.lora_B.{adapter}.weight",
                 moved_by=moved_by,
-                stacked=True,
+                within=((B, columns), (A, rows)),
+                expert=several,
+                swapped=several and not module._did_swap_in_out_features,
             )
         )
     return found
 
 
-def _part(parameter: Any, chosen: tuple[slice, slice]) -> Any:
+def _part(parameter: Any, chosen: tuple[slice, ...]) -> Any:
     """Return a part of a parameter, with that of its gradient."""
     part = whole(parameter.detach())[chosen].requires_grad_(parameter.requires_grad)
     if parameter.grad is not None:

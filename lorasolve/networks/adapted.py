@@ -18,7 +18,6 @@ from ._layer_checks import (
     check_weight,
     check_whole,
     refuse_invoked,
-    refuse_stacked,
 )
 from ._layers_found import lora_layers, named_layers, other_kinds
 from ._torch import as_model, require_torch
@@ -28,6 +27,8 @@ def adapted_layers(
     model: Any, layers: str | Sequence[str] | None = None, adapter: str | None = None
 ) -> tuple[AdaptedLayer, ...]:
     """Return the adapted layers of a model, in its own order.
+
+    Of a parameter that ``target_parameters`` of PEFT adapts each expert is one.
 
     Parameters
     ----------
@@ -50,7 +51,6 @@ def adapted_layers(
     """
     found, owners = _found(as_model(model), layers, adapter)
     for layer in found:
-        refuse_stacked(layer)
         refuse_invoked(layer)
         check_factors(layer, owners)
         check_weight(layer)
@@ -63,9 +63,8 @@ def adapted_layers(
 def watched_layers(model: Any, adapter: str | None = None, *, weights: bool = False) -> tuple[AdaptedLayer, ...]:
     """Return the LoRA layers of a model for what reads factors and their gradients alone, as a monitor does.
 
-    Their weights may be tied, parameters that ``target_parameters`` of PEFT adapts, of which each expert is a layer,
-    and where these are not read too (``weights``) whatever PEFT adapts, quantised layers among them. Else as
-    :func:`adapted_layers`.
+    Their weights may be tied, and where these are not read too (``weights``) whatever PEFT adapts, quantised layers
+    among them. Else as :func:`adapted_layers`.
     """
     found, owners = _found(as_model(model), None, adapter)
     for layer in found:

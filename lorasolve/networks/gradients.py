@@ -19,6 +19,7 @@ import numpy as np
 from .._support.validate import Array, as_array, as_callable, as_flag, as_iterable, as_number, shown
 from ..problem.blocks import Matrices, MultiObjective, Pairs, as_pairs, joint_norm
 from ._inspection import Inspection
+from ._layer import by_name
 from ._parts import lengths_of
 from ._passes import TRIED, in_turn
 from ._torch import (
@@ -218,7 +219,8 @@ class Network(MultiObjective):
 
     def with_weights(self, weights: Sequence[Any]) -> dict[str, Any]:
         """Return all tensors of the network with given adapted weights."""
-        return {**self.still, **{layer.weight: layer.computed(weight) for layer, weight in zip(self.layers, weights)}}
+        computed = [layer.computed(weight) for layer, weight in zip(self.layers, weights)]
+        return {**self.still, **by_name(self.layers, computed)}
 
     def moved_batches(self) -> Iterator[Any]:
         """Yield the batches on the device of the network and in its precision."""

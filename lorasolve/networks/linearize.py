@@ -50,16 +50,19 @@ def linearize(network: Network, factors: Pairs, memory: float = MEMORY, *, progr
     Raises
     ------
     ValueError
-        For another loss, more tokens than that, several processes, samples that interact (batch norm), DoRA, layers
-        whose first axis is not that of the samples, outputs that are no matrix with one row a sample (those of a
-        language model: :class:`LinearizedNetwork`), and parts that are computed again in the backward pass by torch's
-        reentrant checkpointing.
+        For another loss, more tokens than that, several processes, samples that interact (batch norm), DoRA,
+        parameters without a layer of their own (experts), layers whose first axis is not that of the samples, outputs
+        that are no matrix with one row a sample (those of a language model: :class:`LinearizedNetwork`), and parts that
+        are computed again in the backward pass by torch's reentrant checkpointing.
     """
     loss = require_outputs(as_instance(network, "network", Network))
     factors = as_finite_pairs(factors, "factors", network.shapes)
     normalized = [layer.name for layer in network.layers if layer.magnitude is not None]
     if normalized:
         raise NoTokenForm(f"model: {normalized[0]} uses DoRA, so that its outputs are not linear in its update")
+    stacked = [layer.name for layer in network.layers if layer.within]
+    if stacked:
+        raise NoTokenForm(f"model: {stacked[0]} is a parameter that no layer of its own multiplies")
     if loss.kind is None:
         raise NoTokenForm(
             f"loss: expected CrossEntropy or SquareLoss, whose token form is known, got {type(loss).__name__}; "

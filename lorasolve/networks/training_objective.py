@@ -207,7 +207,7 @@ def _trained_beside(network: Network) -> str:
 
     Of a model that is loaded they may be frozen; that the judged adapter brings them is known then.
     """
-    factors = {id(part) for layer in network.layers for part in (layer.lora_A, layer.lora_B)}
+    factors = {id(whole) for layer in network.layers for whole, _ in layer.held}
     if any(layer.lora_A is None for layer in network.layers):
         return ""
     brought = _brought_by_adapters(network)

@@ -13,7 +13,16 @@ peft = pytest.importorskip("peft")
 
 from peft_models import LAM, adapted, batches, bert, tokens  # noqa: E402
 
-from lorasolve.networks import CrossEntropy, LoRAMonitor, Network, adapted_layers, judge, linearize, tangent_certificate  # noqa: E402
+from lorasolve.networks import (  # noqa: E402
+    CrossEntropy,
+    LoRAMonitor,
+    Network,
+    SquareLoss,
+    adapted_layers,
+    fine_tune,
+    judge,
+    linearize,
+)
 
 torch.set_num_threads(1)
 
@@ -264,10 +273,10 @@ def test_both_factors_of_an_attention_in_one_piece_are_watched_and_not_judged():
 class Experts(torch.nn.Module):
     """Three experts, each of two weights of a stack; sample i is that of expert i modulo 2, so that one has none."""
 
-    def __init__(self, turned):
+    def __init__(self, turned, inputs=5):
         super().__init__()
         self.is_transposed = turned
-        self.up = torch.nn.Parameter(torch.randn(3, 5, 7) if turned else torch.randn(3, 7, 5))
+        self.up = torch.nn.Parameter(torch.randn(3, inputs, 7) if turned else torch.randn(3, 7, inputs))
         self.down = torch.nn.Parameter(torch.randn(3, 7, 4) if turned else torch.randn(3, 4, 7))
 
     def forward(self, x):
@@ -302,35 +311,73 @@ def test_a_monitor_watches_each_expert_of_a_parameter_that_is_adapted(turned):
             # <A, dA> = <B, dB> of an expert, whose gradients vanish together where it has no sample.
             assert (reading.grad > 0.0, reading.grad == 0.0) == (e < 2, e == 2)
             assert reading.mismatch is None if e == 2 else reading.mismatch < 1e-12
-    wrong = r"1\.down\[0\] is a parameter that target_parameters of PEFT adapts.*networks\.tangent_certificate bounds"
-    with pytest.raises(ValueError, match=wrong):
-        judge(model, lambda m, x: m(x).square().sum(1), [torch.randn(8, 5)], LAM)
     model.merge_adapter()
     with pytest.raises(ValueError, match="is merged into its weight"):
         monitor.step(model)
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_experts_have_the_certificate_of_their_matrices(turned):
-    """As the refusal of a judgement says: gradients in the factors are those that PEFT's own backward pass leaves."""
+@pytest.mark.parametrize("inputs", [5, 7], ids=["oblong", "square"])
+def test_experts_are_judged_by_their_own_matrices(turned, inputs):
+    """Gradients in the factors are those of PEFT's own backward pass, dense ones those of the merged parameters.
+
+    Experts that are square show by no shape how their weights are stored.
+    """
     torch.manual_seed(0)
-    config = peft.LoraConfig(r=2, lora_alpha=6, target_modules=[], target_parameters=["1.up"])
-    model = peft.get_peft_model(torch.nn.Sequential(torch.nn.Linear(5, 5), Experts(turned)).double(), config)
+    config = peft.LoraConfig(r=2, lora_alpha=6, target_modules=["0"], target_parameters=["1.up", "1.down"])
+    inner = torch.nn.Sequential(torch.nn.Linear(5, inputs), Experts(turned, inputs)).double()
+    model = peft.get_peft_model(inner, config)
     for name, part in model.named_parameters():
         if "lora_" in name:
-            part.data.normal_()
-    x = torch.randn(8, 5).double()
-    loss = model(x).square().sum()
-    loss.backward()
-    A, B = ({n: p for n, p in model.named_parameters()}[f"base_model.model.1.lora_{k}.default.weight"] for k in "BA")
-    columns = [(A[:, e::3], B[2 * e : 2 * e + 2].T) for e in range(3)]
-    slopes = [(A.grad[:, e::3] + LAM * a, B.grad[2 * e : 2 * e + 2].T + LAM * b) for e, (a, b) in enumerate(columns)]
+            part.data.normal_(std=0.3)
+    x, y = torch.randn(8, 5).double(), torch.randn(8, 4).double()
+    before = {name: part.clone() for name, part in model.state_dict().items()}
+    verdict = judge(model, SquareLoss(), [(x[:5], y[:5]), (x[5:], y[5:])], LAM)
+    found = verdict.certificate
+    assert not any("held fixed" in premise for premise in verdict.premises)
+    assert all(torch.equal(part, before[name]) for name, part in model.state_dict().items())
+
+    def loss(net):
+        # In batches a sample has the expert of its place.
+        return torch.cat([(net(x[k : k + 5]) - y[k : k + 5]).square().sum(1) / 2 for k in (0, 5)]).mean()
+
+    value = loss(model)
+    value.backward()
+    assert found.f == pytest.approx(float(value.detach()), rel=1e-12)
+    slopes = {}
+    for module in (part for part in model.modules() if hasattr(part, "parameter_name")):
+        A, B = module.lora_B["default"].weight, module.lora_A["default"].weight
+        for e in range(3):
+            parts = [(A, np.s_[:, e::3]), (B, np.s_[2 * e : 2 * e + 2])]
+            slopes[f"1.{module.parameter_name}[{e}]"] = math.hypot(
+                *(float((whole.grad[part] + LAM * whole[part]).norm()) for whole, part in parts)
+            )
     merged = model.merge_and_unload()
     merged.requires_grad_(True)
-    merged(x).square().sum().backward()
-    G = [3.0 * part.numpy() for part in merged[1].up.grad]
-    G = [g if g.shape == (len(a), len(b)) else g.T for g, (a, b) in zip(G, columns)]
-    factors = [(a.detach().numpy(), b.detach().numpy()) for a, b in columns]
-    found = tangent_certificate(float(loss.detach()), G, factors, LAM)
-    for layer, pair in zip(found.layers, slopes):
-        assert layer.stationarity == pytest.approx(math.hypot(*(float(part.norm()) for part in pair)), rel=1e-9)
+    loss(merged).backward()
+    assert len(found.layers) == 1 + len(slopes) == 7
+    for layer, G in zip(found.layers[1:], found.gradients[1:]):
+        key = layer.name.removeprefix("base_model.model.")
+        assert layer.stationarity == pytest.approx(slopes[key], rel=1e-9)
+        dense = 3.0 * getattr(merged[1], key[2:-3]).grad[int(key[-2])].numpy()
+        np.testing.assert_allclose(G, dense.T if turned else dense, atol=1e-12 * max(1.0, np.abs(dense).max()))
+    assert found.layers[3].dual_norm == 0.0 < found.layers[2].dual_norm  # an expert without a sample
+
+
+def test_experts_are_trained_to_a_stationary_point_and_have_a_tangent_problem():
+    """The unused expert ends without an update, the model holds what was found, and the solved gap is the sharper."""
+    torch.manual_seed(0)
+    config = peft.LoraConfig(r=2, target_modules=[], target_parameters=["1.up", "1.down"])
+    inner = torch.nn.Sequential(torch.nn.Linear(5, 5), Experts(False)).double()
+    model = peft.get_peft_model(inner, config)
+    x, y = torch.randn(8, 5).double(), torch.randn(8, 4).double()
+    best = fine_tune(model, SquareLoss(), [(x, y)], 5 * LAM, max_calls=400, tangent_solve=True, second=True)
+    found = best.verdict
+    assert found.certificate.stationarity < 1e-5 and found.second is not None
+    assert [layer.rank for layer in found.certificate.layers if layer.name.endswith("[2]")] == [0, 0]
+    assert found.solved.relative_gap <= found.certificate.relative_gap
+    with torch.no_grad():
+        own = float((model(x) - y).square().sum(1).mean()) / 2
+    squares = sum(float(part.square().sum()) for name, part in model.named_parameters() if "lora_" in name)
+    objective = own + 2.5 * LAM * squares
+    assert abs(found.certificate.L - objective) < 1e-12 * objective

@@ -167,20 +167,25 @@ def test_experts_that_have_no_operation_in_float64_are_judged_one_by_one():
     sizes = {"vocab_size": 30, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 16}
     config = transformers.MixtralConfig(num_local_experts=3, num_experts_per_tok=2, **sizes, **heads)
-    settings = peft.LoraConfig(r=2, lora_alpha=4, target_modules=["q_proj", "v_proj"])
+    stacks = ["experts.gate_up_proj", "experts.down_proj", "gate.weight"]
+    settings = peft.LoraConfig(r=2, lora_alpha=4, target_modules=["q_proj", "v_proj"], target_parameters=stacks)
     model = peft.get_peft_model(transformers.MixtralForCausalLM(config), settings)
+    for name, part in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(part, std=0.1)
     tokens = torch.randint(0, 30, (4, 6))
     batches = [{"input_ids": tokens, "labels": tokens}]
     remedy = "set_experts_implementation('eager')"
     try:
-        found = judge(model, CrossEntropy(), batches, 0.01).certificate.f
+        found = judge(model, CrossEntropy(), batches, 0.01).certificate
     except RuntimeError as error:
         remedy = error.__notes__[-1]
         model.set_experts_implementation("eager")
-        found = judge(model, CrossEntropy(), batches, 0.01).certificate.f
+        found = judge(model, CrossEntropy(), batches, 0.01).certificate
     assert "set_experts_implementation('eager')" in remedy
+    assert len(found.layers) == 2 + 2 * 3 + 1  # the router has one weight
     with torch.no_grad():
-        assert found == pytest.approx(float(model.double().eval()(**batches[0]).loss), rel=1e-6)
+        assert found.f == pytest.approx(float(model.double().eval()(**batches[0]).loss), rel=1e-6)
 
 
 def test_updates_that_a_fast_path_leaves_out_are_judged_and_named():
