@@ -126,10 +126,10 @@ def _place_in_a_component(error: Exception) -> str | None:
     """Return where a component that a user has added raised an error; None if this package did."""
     import traceback
 
-    from ._support.origin import OWN, of_package
+    from ._support.origin import NAMED_FILE, OWN, of_package
     from ._support.registry import packages_with_plug_ins
 
-    added, place = packages_with_plug_ins(), None
+    added, place = {*packages_with_plug_ins(), NAMED_FILE}, None
     for frame, line in traceback.walk_tb(error.__traceback__):
         name = str(frame.f_globals.get("__name__"))
         package = name.partition(".")[0]

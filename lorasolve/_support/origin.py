@@ -17,6 +17,8 @@ HEAP_TYPE = 1 << 9
 
 # Packages of this project.
 OWN = ("lorasolve", "proofs")
+# What a file of Python is called that a user names as ``FILE.py:NAME``, while it is run.
+NAMED_FILE = "__study__"
 # Files of these folders that came with the package: what results rest on without being asked for proof, and what its
 # version stands for. What else lies there, a user has put there: it is tested and known by its code like any other.
 SHIPPED = {

@@ -12,6 +12,7 @@ from typing import Any
 from .._support.validate import as_integer
 from ..adapters import registry as adapter_registry
 from ..executors import registry as executor_registry
+from ..inits import LoRAStart
 from ..inits import registry as init_registry
 from ..io import DUPLICATES, Ratings, TextFormat, left_aside, read_ratings, read_task
 from ..method import Method
@@ -20,6 +21,7 @@ from ..optimizers import Optimizer
 from ..problem import Problem
 from ..tasks import Task, digits_task
 from ._output import remark
+from ._own_python import OwnPython, is_name_in_file
 
 
 @contextlib.contextmanager
@@ -239,11 +241,15 @@ def stopping_from(args: argparse.Namespace, optimizer: Optimizer | type[Optimize
 
 def methods_from(args: argparse.Namespace, texts: Sequence[str]) -> list[Method]:
     """Return the methods that texts stand for; ``--init`` is the start of those that do not set their own."""
-    methods = [Method.parse(text) for text in texts]
+    own = OwnPython(pathlib.Path())
+    methods = [
+        Method.of(own.find(text, "method"), f"method {text!r}") if is_name_in_file(text) else Method.parse(text)
+        for text in texts
+    ]
     if args.init is None:
         return methods
-    init = init_registry.make(args.init, "--init")
-    open_to_it = ["~" not in text for text in texts]
+    init = init_registry.make(own.named(args.init, "--init"), "--init")
+    open_to_it = ["~" not in text and method.init == LoRAStart() for text, method in zip(texts, methods)]
     if not any(open_to_it):
         raise ValueError(f"--init: expected a method that sets no start of its own, got {' '.join(texts)}")
     return [replace(method, init=init) if takes else method for method, takes in zip(methods, open_to_it)]

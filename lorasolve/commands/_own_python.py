@@ -1,4 +1,4 @@
-"""What the file of a study names in files of Python beside it, as ``FILE.py:NAME``."""
+"""What options, and the file of a study, name in files of Python, as ``FILE.py:NAME``."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ import types
 from typing import Any
 
 from .._support.keywords import suggest
+from .._support.origin import NAMED_FILE
 from ..io import readable
-
-# What the user's file of Python is called while it is run.
-_MODULE = "__study__"
 
 
 def is_name_in_file(given: Any) -> bool:
@@ -26,7 +24,7 @@ def file_of(text: str) -> str:
 
 
 class OwnPython:
-    """Files of Python in the folder of a study; each is run once, and workers get the source with what is named."""
+    """Files of Python in a folder; each is run once, and workers get the source with what is named."""
 
     def __init__(self, folder: pathlib.Path) -> None:
         self._folder = folder
@@ -59,7 +57,7 @@ class OwnPython:
 
         path = self._folder / file
         # No main program: what that does, under its usual condition, is not asked for. Some libraries look modules up.
-        name = f"{_MODULE}.{file}" if self._modules else _MODULE
+        name = f"{NAMED_FILE}.{file}" if self._modules else NAMED_FILE
         module = sys.modules[name] = types.ModuleType(name)
         module.__file__ = str(path)
         cloudpickle.register_pickle_by_value(module)

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import difflib
 import enum
+import pathlib
 import re
 import shutil
 import textwrap
@@ -75,9 +76,17 @@ class Parser(argparse.ArgumentParser):
             known = [text[2:] for action in self._actions for text in action.option_strings if text.startswith("--")]
             # Without the dashes, which would be a likeness of any two.
             near = difflib.get_close_matches(unknown[2], known, n=1, cutoff=0.5) if unknown[1] else []
-            message += f" (did you mean --{near[0]}?)" if near else ""
+            if near == [unknown[2]]:
+                message += " (behind -- all are names of files: write options before it)"
+            elif near:
+                message += f" (did you mean --{near[0]}?)"
             if not unknown[1] and "objective" in known:
                 message += " (data are given as --objective NAME FILE)"
+        if message.startswith("argument --objective: expected 2"):
+            message += ", NAME and FILE; a loss of your own is solved in Python, or as python of the file of a study"
+        dashed = next((word for word in self.given if re.match(r"-[^-\d]", word) and pathlib.Path(word).exists()), None)
+        if dashed is not None:
+            message += f" (a file whose name begins with a dash is given as ./{dashed})"
         self.exit(ExitCode.USAGE, f"{self.prog}: {message}{self._taken(message)}\nSee '{self.prog} --help'.\n")
 
     def _taken(self, message: str) -> str:

@@ -61,9 +61,9 @@ class CompareCommand(Command):
             nargs="+",
             default=list(DEFAULT_METHODS),
             metavar="SPEC",
-            help=f"each {GRAMMAR} (default: {' '.join(DEFAULT_METHODS)}); or 'all': every optimizer, adapter and "
-            f"schedule as each wants to be shown, with --tune, --budget {ALL_BUDGET} and --seeds {ALL_SEEDS} unless "
-            "given",
+            help=f"each {GRAMMAR}, or FILE.py:NAME, a method of your own (default: {' '.join(DEFAULT_METHODS)}); or "
+            "'all': every optimizer, adapter and schedule as each wants to be shown, with --tune, "
+            f"--budget {ALL_BUDGET} and --seeds {ALL_SEEDS} unless given",
         )
         parser.add_argument("--budget", type=int, metavar="N", help="most oracle calls of a run (default: no limit)")
         parser.add_argument("--seeds", type=int, metavar="N", help="number of starts, from --seed on (default 1)")

@@ -46,7 +46,7 @@ class SolveCommand(Command):
             "--method",
             default="gd",
             metavar="SPEC",
-            help=f"{GRAMMAR} (default gd; 'lorasolve list' shows all names)",
+            help=f"{GRAMMAR} (default gd; 'lorasolve list' shows all names), or FILE.py:NAME, a method of your own",
         )
         add_output_arguments(parser, "save the result: NAME.npz (read by 'lorasolve verdict') and NAME.json")
 

@@ -9,6 +9,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -143,16 +144,19 @@ def _report(args: argparse.Namespace, runs: Runs) -> int:
         writes = {name: text_writer(text) for name, text in texts.items()}
     finally:
         write_and_emit(args, envelope("study", document), runs.table(args.by), writes)
+    none_ended = set(document["ends"]) <= {"failed", _DIVERGED}
+    # Why all have failed is no remark, but what the exit code is about.
+    say = complain if none_ended else partial(remark, args)
     diverged = document["ends"].get(_DIVERGED, 0)
     if diverged:
-        remark(args, f"{diverged} of {document['runs']} runs diverged: {Status.DIVERGED.advice}")
+        say(f"{diverged} of {document['runs']} runs diverged: {Status.DIVERGED.advice}")
     for line in _error_lines(document):
-        remark(args, line)
+        say(line)
     for line in _damage_lines(document):
         remark(args, line)
     if runs.interrupted:
         return ExitCode.INCONCLUSIVE
-    return ExitCode.FALSE if set(document["ends"]) <= {"failed", _DIVERGED} else ExitCode.FINE
+    return ExitCode.FALSE if none_ended else ExitCode.FINE
 
 
 def _refuse_beside(args: argparse.Namespace, option: str, names: list[str]) -> None:

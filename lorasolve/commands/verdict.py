@@ -58,7 +58,8 @@ class VerdictCommand(Command):
         diverged = result.status is Status.DIVERGED
         good = _GOOD.get(told["kind"], False if diverged else None)
         part = ", its last stage alone" if args.last_stage else ""
-        text = f"{problem_line(problem)}, {result.method} from {result.started_from}{part}: {result.status.label}\n"
+        run_by = f"{result.method or 'a method that is not listed'} from {result.started_from}{part}"
+        text = f"{problem_line(problem)}, {run_by}: {result.status.label}\n"
         # Of the result what the text says of it, under the keys that it has in the document of 'solve'.
         run = {key: value for key, value in result.to_dict().items() if key in ("method", "started_from", "status")}
         document = {"problem": problem_line(problem), "last_stage": args.last_stage, "result": run, "verdict": told}

@@ -140,6 +140,15 @@ def test_only_what_an_error_begins_with_is_named_by_its_option(data, capsys, mon
     [
         (["slove"], "unknown command 'slove'. Did you mean 'solve'"),
         (["solve", "--methd", "gd"], "unrecognized arguments: --methd gd (did you mean --method?)"),
+        (
+            ["complete", "r.csv", "--", "--quiet"],
+            "--quiet (behind -- all are names of files: write options before it)\n",
+        ),
+        (["complete", "-dashed.csv"], "file (a file whose name begins with a dash is given as ./-dashed.csv)\n"),
+        (
+            ["solve", "--objective", "own.py:Loss"],
+            "NAME and FILE; a loss of your own is solved in Python, or as python",
+        ),
         # Of the command's own options: its help names --require-certificate too, among the exit codes.
         (["diagnose", "x", "--quiet"], "unrecognized arguments: --quiet\n"),
         (["reproduce", "sharp", "--KM", "3"], "unrecognized arguments: --KM 3 (did you mean --KN?)"),
@@ -178,6 +187,7 @@ def test_only_what_an_error_begins_with_is_named_by_its_option(data, capsys, mon
 )
 def test_usage_errors_exit_with_2(capsys, arguments, message) -> None:
     pathlib.Path("bad.csv").write_text("1,1,5\n1,x\n")
+    pathlib.Path("-dashed.csv").write_text("1,1,5\n")
     try:
         code = main(arguments)
     except SystemExit as stop:

@@ -231,3 +231,48 @@ def test_a_point_without_its_problem_is_told_which_one_it_is_held_against(capsys
         "lorasolve certify: point.npz: expected a point of shape (10, 64), that of the embedded digits job, got "
         "(3, 3); --objective NAME FILE is the problem of another one\n"
     )
+
+
+OWN_METHODS = """
+from dataclasses import dataclass
+import lorasolve as ls
+from lorasolve.optimizers import Optimizer
+
+@dataclass(frozen=True)
+class Plain(Optimizer):
+    step_size: float = 0.1
+    fails: bool = False
+    name, summary = "plain", "gradient descent"
+
+    def update(self, problem, state, value, grad):
+        state.theta = state.trial
+        state.trial = state.theta - self.step_size / (not self.fails) * grad
+
+plain, failing = Plain(), Plain(fails=True)
+started = ls.Method(plain, init="gaussian:std=0.5")
+start = ls.inits.Gaussian(std=0.5)
+"""
+
+
+def test_methods_and_starts_of_files_run_beside_those_of_the_package(tmp_path, monkeypatch, capsys) -> None:
+    """By hand the same method, from the same starts, takes the same steps."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(OWN_METHODS)
+    methods = ["gd:step_size=0.1", "own.py:plain", "own.py:started"]
+    assert main(["compare", "--methods", *methods, "--max-iter", "50", "--quiet"]) == 0
+    rows = json.loads((tmp_path / "report.json").read_text())["rows"]
+    assert [row["method"] for row in rows] == ["gd:step_size=0.1", "plain", "plain~gaussian:std=0.5"]
+    assert rows[0]["objective"] == pytest.approx(rows[1]["objective"], rel=1e-12)
+    assert rows[2]["objective"] != pytest.approx(rows[1]["objective"], rel=1e-6)
+    run = ["solve", "--max-iter", "50", "--out", "run", "--quiet", "--method"]
+    assert main([*run, "own.py:plain", "--init", "own.py:start"]) == 0
+    assert load_result("run.npz")[1].fun == pytest.approx(rows[2]["objective"], rel=1e-12)
+    capsys.readouterr()
+    main(["verdict", "run.npz"])
+    assert "a method that is not listed from gaussian" in capsys.readouterr().out
+    assert main([*run, "own.py:plan"]) == 2
+    assert "own.py defines no 'plan'. Did you mean 'plain'?" in capsys.readouterr().err
+    assert main([*run, "own.py:Plain"]) == 2
+    assert "method 'own.py:Plain': expected a Method, an Optimizer" in capsys.readouterr().err
+    assert main([*run, "own.py:failing"]) == 2
+    assert "own.py, line 14, in Plain.update: ZeroDivisionError" in capsys.readouterr().err

@@ -104,6 +104,8 @@ def test_a_study_whose_runs_all_failed_is_no_success(tmp_path, capsys, monkeypat
     problem = '[problem]\nobjective = "denoising"\ndata = "d.npz"\n'
     (tmp_path / "grid.toml").write_text(f"{problem}[axes]\nlam = {lams}\n[run]\nmethod = 'lbfgs'\n")
     assert main(["study", "grid.toml", "--store", "runs", "--backend", "serial", "--quiet"]) == code
+    told = capsys.readouterr().err
+    assert ("lam: expected a finite number in [0, inf), got -1.0" in told) == (code == 1)  # what exit code 1 is about
     assert main(["study", "--status", "runs"]) == 0
 
 
