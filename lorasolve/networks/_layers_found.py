@@ -54,10 +54,12 @@ def lora_layers(model: Any, adapter: str | None) -> list[AdaptedLayer]:
             continue
         known = _adapters(module)
         active = [each for each in getattr(module, "active_adapters", [chosen]) if each in known]
-        if active != [chosen] * (chosen in known):
-            wanted = f"exactly {chosen!r} has to be (set_adapter)"
-            raise ValueError(f"adapter: in {name} the adapters {active} are active; {wanted}")
-        if active:
+        if chosen in known and chosen not in active:
+            raise ValueError(
+                f"adapter: in {name} the adapters {active} are active; {chosen!r} has to be, as it was in training "
+                "(set_adapter; that of model.base_model takes several)"
+            )
+        if chosen in known:
             read = _of_parameter if hasattr(module, "parameter_name") else _of_peft
             found += read(name, module, chosen, configs if isinstance(configs, Mapping) else {})
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Sized
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ DECAYS = ("l2", "decoupled", "none")
 # Tables of PEFT that hold, by adapter, what is trained beside the factors: modules in full, rows of an embedding, and
 # the biases of lora_B.
 _BESIDE = ("modules_to_save", "trainable_tokens_delta", "lora_B")
+_FACTORS = ("lora_A", "lora_embedding_A")
 
 
 def as_convexity(convex_loss: bool | None, tangent_solve: bool) -> bool | None:
@@ -186,6 +187,7 @@ def _about_the_factors(network: Network) -> list[str]:
         "both factors are free in the objective, and its gradient counts both, though frozen:": half_frozen(network),
         "the gradient is exact, where VeLoRA takes that of compressed inputs in training, and comes to rest where that "
         "one vanishes:": in_short([layer.name for layer in layers if layer.compressed]),
+        "held as they are, the updates of other adapters that are active:": in_short(sorted(_active_beside(network))),
         "held fixed here though trained:": _trained_beside(network),
     }
     return [f"{text} {names}" for text, names in said.items() if names]
@@ -215,16 +217,31 @@ def _trained_beside(network: Network) -> str:
     return in_short([name for name, part in named if part.requires_grad or id(part) in brought])
 
 
+def _active_beside(network: Network) -> set[str]:
+    """Return the adapters of PEFT that are active beside the one that is judged."""
+    ours = {id(whole) for layer in network.layers for whole, _ in layer.held}
+    active = _of_active_adapters(network, _FACTORS)
+    return {name for name, part in active if ours.isdisjoint(map(id, _parameters(part)))}
+
+
 def _brought_by_adapters(network: Network) -> set[int]:
     """Return the parameters that the active adapters of PEFT have beside their weights of LoRA layers."""
+    factors = {id(part.weight) for _, part in _of_active_adapters(network, ("lora_B",))}
+    parts = (each for _, part in _of_active_adapters(network, _BESIDE) for each in _parameters(part))
+    return {id(each) for each in parts} - factors
+
+
+def _of_active_adapters(network: Network, keys: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """Yield what the tables of PEFT of these names hold for active adapters, with the name of each."""
     nn = require_torch().nn
-    found = set()
     for module in network.model.modules():
-        tables = (getattr(module, key, None) for key in _BESIDE)
+        tables = (getattr(module, key, None) for key in keys)
         for table in (table for table in tables if isinstance(table, nn.ModuleDict | nn.ParameterDict)):
-            for part in (table[name] for name in getattr(module, "active_adapters", ()) if name in table):
-                found |= {id(each) for each in (part.parameters() if isinstance(part, nn.Module) else [part])}
-    return found
+            yield from ((name, table[name]) for name in getattr(module, "active_adapters", ()) if name in table)
+
+
+def _parameters(part: Any) -> list[Any]:
+    return list(part.parameters()) if isinstance(part, require_torch().nn.Module) else [part]
 
 
 def half_frozen(network: Network) -> str:

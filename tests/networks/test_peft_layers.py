@@ -49,7 +49,7 @@ def test_what_cannot_be_judged_is_refused_by_name():
     model.add_adapter("second", peft.LoraConfig(r=2, target_modules=["query", "value"]))
     with pytest.raises(ValueError, match=r"adapter: .* has several"):
         adapted_layers(model)
-    with pytest.raises(ValueError, match="exactly 'second' has to be"):
+    with pytest.raises(ValueError, match="the adapters \\['default'\\] are active; 'second' has to be"):
         adapted_layers(model, adapter="second")
     model.set_adapter("second")
     assert len(adapted_layers(model, adapter="second")) == 4
@@ -153,6 +153,38 @@ def test_adapters_of_different_layers_are_judged_and_watched_each_by_its_own():
         "key",
         "key",
     ]
+
+
+def test_an_adapter_is_judged_and_watched_over_another_that_is_active_too():
+    """The network is the one that was trained, with both, and gradients are those that PEFT's backward pass leaves."""
+    model = adapted(dropout=0.0)
+    model.add_adapter("second", peft.LoraConfig(r=2, lora_alpha=6, target_modules=["query", "key"]))
+    for name, part in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(part, std=0.3)
+    model = model.double()
+    model.base_model.set_adapter(["default", "second"])
+    for name, part in model.named_parameters():
+        part.requires_grad_(".second." in name)
+    own = sum(model(**batch).loss for batch in batches()) / 2
+    own.backward()
+    verdict = judge(model, CrossEntropy(), batches(), LAM, adapter="second")
+    found = verdict.certificate
+    assert found.f == pytest.approx(float(own.detach()), rel=1e-12)
+    assert [layer.name.rpartition(".")[2] for layer in found.layers] == ["query", "key"] * 2
+    for layer, (A, B), G in zip(found.layers, found.factors, found.gradients):
+        module = model.get_submodule(layer.name)
+        np.testing.assert_allclose(G @ B, module.lora_B["second"].weight.grad.numpy(), atol=1e-14)
+        np.testing.assert_allclose(A.T @ G, module.lora_A["second"].weight.grad.numpy(), atol=1e-14)
+    assert "held as they are, the updates of other adapters that are active: default" in verdict.premises
+    assert not any("though trained" in premise for premise in verdict.premises)
+    monitor = LoRAMonitor(LAM, adapter="second")
+    assert monitor.step(model) is None
+    for layer, reading in zip(found.layers, monitor.history[0][1].values()):
+        assert reading.stationarity is not None and reading.mismatch < 1e-10
+        assert reading.spectral == pytest.approx(3.0 * layer.spectral, rel=1e-9)
+    model.set_adapter("second")
+    assert "other adapters" not in str(judge(model, CrossEntropy(), batches(), LAM, adapter="second"))
 
 
 def test_a_layer_that_the_model_does_not_use_is_no_hindrance():
