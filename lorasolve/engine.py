@@ -33,6 +33,9 @@ from .status import Status
 
 GivenStart = tuple[Any, Any] | Result
 
+# Of the largest number whose square is one: where a loss falls for ever line searches end some steps before it.
+END = 1e-3
+
 
 @names_keywords
 def solve(
@@ -230,6 +233,12 @@ def _last_value(optimizer: Optimizer, problem: Problem, theta: Array, grad: Arra
     return float(value)
 
 
+def _falls_on(theta: Array, value: float, grad_norm: float) -> bool:
+    """Whether a run has fallen to where squares of longer parameters, or gradients, are no finite numbers."""
+    largest = math.sqrt(float(np.finfo(theta.dtype).max))
+    return value < 0.0 and max(float(np.abs(theta).max()), grad_norm) > END * largest
+
+
 def _result(
     end: End,
     start: Stage,
@@ -243,13 +252,15 @@ def _result(
     optimizer, problem, theta, status = method.optimizer, end.stage.problem, end.stage.theta, end.status
     denied = _denial(end, optimizer, monitor)
     seconds, compiled = monitor.seconds(), compile_seconds() - compiled_before
+    grad = np.empty_like(theta)
+    fun = _last_value(optimizer, problem, theta, grad)
+    grad_norm = problem.stationarity(theta, grad)
+    if status is Status.STALLED and _falls_on(theta, fun, grad_norm):
+        status = Status.DIVERGED
     if denied is None:
         message = end_message(optimizer, start, status, end.step, monitor.nit, monitor.trace.value)
     else:
         status, message = Status.INCONSISTENT, f"{optimizer.name}: {denied}"
-    grad = np.empty_like(theta)
-    fun = _last_value(optimizer, problem, theta, grad)
-    grad_norm = problem.stationarity(theta, grad)
     if not len(monitor.trace):  # of a run that has ended before its first oracle call
         monitor.trace.record(0, fun, grad_norm, seconds - compiled, math.nan)
     A, B, _ = problem.split(theta.copy())

@@ -22,8 +22,6 @@ REJECTED_LIMIT = 2100
 # Parameters by which an accepted point is told from the trial: averages differ in all, and to compare all of them takes
 # a tenth of an iteration on large problems.
 COMPARED = 4096
-# Of the largest number whose square is one: where a loss falls for ever line searches end some steps before it.
-END = 1e-3
 
 
 @dataclass(frozen=True)
@@ -301,12 +299,6 @@ class _Iterate:
     nit: int
 
 
-def _falls_on(last: _Iterate) -> bool:
-    """Whether a method that gives up has fallen to where the squares of longer parameters are no finite numbers."""
-    largest = math.sqrt(float(np.finfo(last.theta.dtype).max))
-    return last.value < 0.0 and float(np.abs(last.theta).max()) > END * largest
-
-
 @patience()
 def drive(stage: Stage, optimizer: DrivenOptimizer, monitor: Monitor) -> End:
     """Run an optimizer that owns its loop."""
@@ -326,7 +318,7 @@ def drive(stage: Stage, optimizer: DrivenOptimizer, monitor: Monitor) -> End:
     try:
         accept(stage.theta)
         optimizer.minimize(stage.theta.copy(), oracle, accept)
-        status = Status.DIVERGED if _falls_on(last) else Status.STALLED
+        status = Status.STALLED
     except Stop as reason:
         status = reason.status
     except KeyboardInterrupt:

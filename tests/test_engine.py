@@ -774,3 +774,19 @@ def test_a_run_of_a_batch_that_rose_is_told_so_as_alone():
         batch = ls.solve_batch(problem, f"gd:step_size={step}", [start] * 2, stop=stop)
         assert batch.compiled.all() and batch.result(0).message == alone.message
         assert ("L rose from" in alone.message) == (alone.fun > alone.trace.value[0]) == (step == 1.5)
+
+
+@pytest.mark.parametrize("answer", [lambda X: (X.sum(), np.ones_like(X)), lambda X: (-0.5 * np.sum(X**2), -X)])
+@pytest.mark.parametrize("method", ["gd", "gd_backtracking", "nesterov", "lbfgs"])
+def test_a_run_that_falls_until_numbers_end_has_diverged(method, answer):
+    """Both losses have no lower bound along any ray; searches end where squares of gradients do, and said stalled."""
+
+    class Endless:
+        shape = (4, 3)
+        value_and_grad = staticmethod(answer)
+
+    endless = ls.Problem(Endless(), 2, 0.1)
+    result = ls.solve(endless, method, "gaussian:std=0.3")
+    assert result.status is ls.Status.DIVERGED and "seems to have no lower bound" in result.message
+    with contextlib.suppress(ls.landscape.DivergedError):
+        assert ls.verdict(endless, result).kind == "not_converged"
