@@ -14,7 +14,7 @@ from ..problem.blocks import Pairs
 from ._affine import floating_types
 from ._as_read import Reader
 from ._layer import by_name
-from ._parts import shapes_of
+from ._parts import is_of_vectors, shapes_of
 from ._passes import with_trials
 from ._torch import REPEATABLE, advising, name_of, require_torch
 from ._training_mode import training_without_dropout
@@ -86,7 +86,9 @@ class Inspection:
             rest = itertools.chain([first], batches)
             try:
                 return next((batch for batch in rest if len(self.network.losses(batch, base))), first)
-            except IndexError as error:
+            except (IndexError, ValueError) as error:
+                if isinstance(error, ValueError) and not is_of_vectors(first):
+                    raise
                 error.add_note(
                     f"The first batch holds {shapes_of(first)}. Each tensor of a batch has a first dimension of "
                     "samples (a DataLoader makes batches of the samples of a Dataset), and words have numbers that the "

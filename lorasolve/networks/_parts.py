@@ -19,6 +19,14 @@ def lengths_of(batch: Any) -> set[int]:
     return {int(shape[0])} if shape else set()
 
 
+def is_of_vectors(batch: Any) -> bool:
+    """Return whether no tensor or array in a batch has more than one dimension, as in a sample of words."""
+    parts = _parts(batch)
+    if parts is not None:
+        return all(map(is_of_vectors, parts.values()))
+    return len(getattr(batch, "shape", ())) < 2
+
+
 def shapes_of(batch: Any) -> str:
     """Return the shapes of the tensors and arrays of a batch, by their names where they have some."""
     parts = _parts(batch) or {}

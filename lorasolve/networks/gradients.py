@@ -237,7 +237,8 @@ class Network(MultiObjective):
         losses = self.loss_of_samples(self.model, self.moved(batch))
         if not isinstance(losses, torch.Tensor) or losses.ndim != 1:
             got = f"shape {tuple(losses.shape)}" if isinstance(losses, torch.Tensor) else type(losses).__name__
-            raise ValueError(f"loss: expected one loss a sample, shape (n,) (reduction='none'), got {got}")
+            own = "; CrossEntropy() or SquareLoss() is the loss that a model returns" if got == "shape ()" else ""
+            raise ValueError(f"loss: expected one loss a sample, shape (n,) (reduction='none'), got {got}{own}")
         if losses.is_complex():
             raise ValueError(f"loss: expected real numbers, got {losses.dtype}")
         if self.n_samples is None and len(losses):

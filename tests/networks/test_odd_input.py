@@ -209,6 +209,20 @@ def test_samples_in_the_place_of_batches_are_shown():
     batches = torch.utils.data.DataLoader(rows, batch_size=2)
     assert judge(Words(), CrossEntropy(), batches, LAM).certificate is not None
 
+    class Shaped(Words):
+        def forward(self, words):
+            _, length = words.shape  # as models of transformers read it
+            return super().forward(words[:, :length])
+
+    with pytest.raises(ValueError, match="not enough values to unpack") as unpacked:
+        judge(Shaped(), CrossEntropy(), rows, LAM)
+    assert "words (2,), labels ()" in unpacked.value.__notes__[0]
+    with pytest.raises(ValueError, match="expected classes from 0 to 4") as other:
+        judge(Shaped(), CrossEntropy(), [{"words": torch.ones(2, 2, dtype=int), "labels": torch.tensor([7, 0])}], LAM)
+    assert not hasattr(other.value, "__notes__")
+    with pytest.raises(ValueError, match=r"got shape \(\); CrossEntropy\(\) or SquareLoss\(\) is the loss"):
+        judge(Shaped(), lambda model, batch: model(batch["words"]).mean(), batches, LAM)
+
 
 # ---------------------------------------------------------------------- nothing is trained or found out in vain
 def plain():
