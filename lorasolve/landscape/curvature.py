@@ -26,8 +26,11 @@ Operator = Callable[[Array], Array]
 
 # Up to this many parameters the Hessian is formed and decomposed (exact to rounding); beyond it, Lanczos.
 DENSE_SIZE = 400
-# Restarts of ARPACK at most, of 20 products and more each: a value among many nearly equal ones is sharpened no more.
-RESTARTS = 300
+# The relative residual to which ARPACK sharpens the lowest direction, whose square is about the error of its value:
+# completion of 1000 x 750 at rank 16 takes 661 products to 1e-3, 881 to 1e-5 and 1301 to 1e-9, where the values differ
+# by parts of 1e8, 4e12 and less. And its restarts at most, of 20 products and more each: a value among many nearly
+# equal ones is sharpened no more.
+SHARP, RESTARTS = 1e-4, 300
 
 
 @dataclass(frozen=True, eq=False)
@@ -324,20 +327,20 @@ def _lanczos(apply: Operator, symmetry: Symmetry, tol: float, candidates: Sequen
     best = int(np.argmin(values))
     start = tried[best] + _unit(np.random.default_rng().standard_normal(size))
     try:
-        ends, vectors = eigsh(
+        vectors = eigsh(
             sla.LinearOperator((size, size), matvec=matvec, dtype=np.float64),
             1,
             which="SA",
             v0=start,
-            tol=1e-9,
+            tol=SHARP,
             ncv=40,
             maxiter=RESTARTS,
-        )
+        )[1]
     except sla.ArpackNoConvergence as failed:
-        ends, vectors = failed.eigenvalues, failed.eigenvectors
-    if ends.size:
+        vectors = failed.eigenvectors
+    if vectors.size:
         tried.append(_unit(symmetry.outside(vectors[:, 0])))
-        values.append(float(ends[0]))
+        values.append(float(tried[-1] @ outside(tried[-1])))
         best = int(np.argmin(values))
     at_least = min(searched.at_least, values[best])
     return _Ends(values[best], largest, tried[best], searched.failure_probability, at_least)
