@@ -121,7 +121,8 @@ def test_below_the_rank_of_the_minimizer_no_worse_minimum_is_called_the_best_of_
         problem = ls.Problem(loss, rank=1, lam=0.1)
         found = [ls.solve(problem, "lbfgs", "gaussian:std=1", seed=seed) for seed in range(8)]
         lowest = min(result.fun for result in found)
-        for result in found:
+        # One of the runs that have ended at the same value.
+        for result in {f"{result.fun:.4e}": result for result in found}.values():
             kind, above = landscape.verdict(problem, result).kind, result.fun > lowest * (1.0 + 1e-4)
             assert not (kind == "global" and above) and not (kind == "spurious" and not above)
             worse += above

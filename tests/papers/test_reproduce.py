@@ -837,19 +837,19 @@ def test_what_stands_where_a_page_is_written_is_looked_at_before_anything_is_run
 def test_pages_may_be_written_where_the_figures_are(tmp_path, monkeypatch, capsys):
     """Each figure was copied onto itself, which is an error, and the pages were lost with it."""
     monkeypatch.chdir(tmp_path)
-    argv = ["reproduce", "lemma1", "--quick", "--backend", "serial", "--out", "two words", "--pages", "two words"]
+    argv = ["reproduce", "special_regime", "--quick", "--backend", "serial", "--out", "two words", "--pages", "two words"]
     assert main(argv) == 0
     page = (tmp_path / "two words" / "main_paper.md").read_text()
     command = shlex.split(re.findall("`(lorasolve reproduce [^`]+)` ", page)[-1])
-    assert command == ["lorasolve", "reproduce", "lemma1", "--quick", "--pages", "two words"]
-    assert matplotlib.image.imread(tmp_path / "two words" / "lemma1-quick.png").ndim == 3
+    assert command == ["lorasolve", "reproduce", "special_regime", "--quick", "--pages", "two words"]
+    assert matplotlib.image.imread(tmp_path / "two words" / "special_regime-quick.png").ndim == 3
     listing = (tmp_path / "two words.md").read_text()
     # A space ends the target of a link of Markdown.
     links = re.findall(r"\]\(([^) ]+)\)", listing)
     assert len(links) == len({cls.page() for cls in registry.classes().values()})
     assert (tmp_path / urllib.parse.unquote(next(link for link in links if "main_paper" in link))).is_file()
     assert "[the list of all papers](../two%20words.md)" in page
-    assert f"![{registry.classes()['lemma1'].summary}](lemma1-quick.png)" in page
+    assert f"![{registry.classes()['special_regime'].summary}](special_regime-quick.png)" in page
 
 
 def test_values_that_go_with_no_others_are_refused_for_all_experiments_before_any_is_run(tmp_path, capsys):
