@@ -837,8 +837,8 @@ def test_what_stands_where_a_page_is_written_is_looked_at_before_anything_is_run
 def test_pages_may_be_written_where_the_figures_are(tmp_path, monkeypatch, capsys):
     """Each figure was copied onto itself, which is an error, and the pages were lost with it."""
     monkeypatch.chdir(tmp_path)
-    argv = ["reproduce", "special_regime", "--quick", "--backend", "serial", "--out", "two words", "--pages", "two words"]
-    assert main(argv) == 0
+    argv = ["reproduce", "special_regime", "--quick", "--backend", "serial"]
+    assert main([*argv, "--out", "two words", "--pages", "two words"]) == 0
     page = (tmp_path / "two words" / "main_paper.md").read_text()
     command = shlex.split(re.findall("`(lorasolve reproduce [^`]+)` ", page)[-1])
     assert command == ["lorasolve", "reproduce", "special_regime", "--quick", "--pages", "two words"]
