@@ -133,13 +133,14 @@ def conclude(
     scale = found.bound.scale if problem.lam > 0.0 else scale_of(size, problem.loss.facts.lower_bound)
     case = Case(problem, factors, found, size, scale, tol)
     answer = case.answer()
-    own = [(A / problem.scale, B) for A, B in factors]
+    share = _share_of_scale(problem, point)
+    own = [(A / share, B * (share / problem.scale)) for A, B in factors]
     balance = math.hypot(*(float(np.linalg.norm(A.T @ A - B.T @ B)) for A, B in own))
     squares = sum(float(np.vdot(A, A) + np.vdot(B, B)) for A, B in own)
     lam = problem.lam_effective
     low, high, constant = case.ranks() if answer.is_global else (None, None, [])
     norm = math.nan if found.parts is None else found.parts.norm_high
-    f, stationarity = _stationarity(problem, factors, found)
+    f, stationarity = _stationarity(problem, factors, share, found)
     closed = [FLOATING] if answer.level is Known.CERTIFIED and FLOATING not in found.assumptions else []
     if answer.formula.startswith(CLOSED_FORM) and is_of_a_user(problem.loss):
         closed.append(f"{CLOSED_FORM} that your f states is right")
@@ -223,12 +224,20 @@ def _optimum_low(found: Evidence, lam: float, gap: float) -> float:
     return sum(terms) - 4.0 * float(np.finfo(np.float64).eps) * sum(map(abs, terms))
 
 
-def _stationarity(problem: Problem, factors: Pairs, found: Evidence) -> tuple[float, float]:
+def _share_of_scale(problem: Problem, point: Any) -> float:
+    """Return the part ``c`` of the scaling ``s`` that is in the ``A' = c A`` of the updates; the rest is in ``B'``.
+
+    Of factors that were given it is all. Those of an update are ours, and balanced ones of ``s A B^T`` share it.
+    """
+    of_result = isinstance(point, Result) and point.merged is None and point.problem.adapter.low_rank
+    return problem.scale if of_result or isinstance(point, tuple) else math.sqrt(problem.scale)
+
+
+def _stationarity(problem: Problem, factors: Pairs, share: float, found: Evidence) -> tuple[float, float]:
     """Return ``f`` and ``||grad L||``, with ``grad_A L = s G B + lam A`` and ``grad_B L = s G^T A + lam B``."""
     f, products = found.oracle if found.oracle is not None else factor_answer(problem.loss, factors)
-    s, lam = problem.scale, problem.lam
-    # The given factors are A' = s A: G^T A' is what the second block needs.
-    parts = ((s * GB + lam / s * A, GtA + lam * B) for (GB, GtA), (A, B) in zip(products, factors))
+    c, rest, lam = share, problem.scale / share, problem.lam
+    parts = ((c * GB + lam / c * A, rest * GtA + lam / rest * B) for (GB, GtA), (A, B) in zip(products, factors))
     return f, math.hypot(*(frobenius_norm(part) for pair in parts for part in pair))
 
 

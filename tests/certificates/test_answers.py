@@ -40,6 +40,31 @@ def test_the_parts_of_a_bound_in_floating_point_leave_room_for_rounding():
     assert 25.0 < parts.inner_high <= 25.0 * (1.0 + 1e-14) and parts.norm_high >= 4.0
 
 
+@pytest.mark.parametrize("alpha", [0.1, 6.0, 500.0])
+def test_an_update_under_a_scaling_is_judged_at_balanced_factors_of_it(alpha):
+    """Those of X itself are none of s A B^T: an optimum had L - F = 2.4 where the scaling was 3.2."""
+    rng = np.random.default_rng(3)
+    M = rng.standard_normal((6, 5))
+    s = alpha / 3
+    problem = ls.Problem(Denoising(M), 3, 0.5 * s, LoRA(alpha=alpha))
+    P, values, Qt = np.linalg.svd(M, full_matrices=False)
+    optimum = (P * np.maximum(values - 0.5, 0.0)) @ Qt
+    other = optimum + 0.1 * rng.standard_normal(M.shape)
+    batch = ls.certify_batch(problem, [optimum, other])
+    certificates = [ls.certify(problem, optimum), ls.certify(problem, other), *batch]
+    for certificate, X in zip(certificates, [optimum, other] * 2):
+        P, values, Qt = np.linalg.svd(X)
+        A, B = P[:, :5] * np.sqrt(values / s), Qt[:5].T * np.sqrt(values / s)
+        dA, dB = s * (X - M) @ B + problem.lam * A, s * (X - M).T @ A + problem.lam * B
+        size = np.hypot(np.linalg.norm(dA), np.linalg.norm(dB))
+        terms = problem.lam * np.linalg.norm(A) + s * np.linalg.norm((X - M) @ B)
+        assert certificate.stationarity == pytest.approx(size, rel=1e-6, abs=1e-7 * terms)
+        assert certificate.balance <= 1e-12 * np.linalg.norm(A) ** 2
+        assert abs(certificate.factor_gap) <= 1e-12 * certificate.value
+    found = ls.solve_convex(problem).certificate
+    assert found.stationarity <= 1e-6 * terms and abs(found.factor_gap) <= 1e-9 * found.value
+
+
 def test_scale_enters_stationarity_and_balance_of_the_factors_as_given():
     problem = ls.Problem(OBJECTIVES["softmax"], 3, 0.02, LoRA(alpha=6.0))
     rng = np.random.default_rng(4)
