@@ -120,7 +120,8 @@ class UserObjective(Objective):
             return math.inf, np.zeros(self.shape)
         answer = self.user.value_and_grad(X)
         if not (isinstance(answer, tuple) and len(answer) == 2):
-            raise TypeError(f"objective: {self.label}.value_and_grad must return (float, G), got {type(answer)}")
+            got = f"{len(answer)} values" if isinstance(answer, tuple) else shown(answer)
+            raise TypeError(f"objective: {self.label}.value_and_grad must return (float, G), got {got}")
         G = own_matrix(answer[1], self.label, "value_and_grad", "gradient", self.shape)
         value = real_value(answer[0], self.label)
         self._note([X], answer[0], [G])

@@ -228,7 +228,9 @@ def test_metrics_of_a_user_are_names_with_numbers(answer):
 @pytest.mark.parametrize(
     ("answer", "error", "words"),
     [
-        (1.0, TypeError, r"must return \(float, G\)"),
+        (1.0, TypeError, r"must return \(float, G\), got 1.0"),
+        (None, TypeError, r"must return \(float, G\), got None"),
+        ((1.0, np.zeros((3, 2)), {}), TypeError, r"must return \(float, G\), got 3 values"),
         ((1.0, np.zeros((2, 3))), ValueError, r"gradient of shape \(2, 3\), expected \(3, 2\)"),
         ((1.0, [[1.0], [1.0, 2.0]]), ValueError, "objective: the gradient of Wrong: expected an array"),
         ((1.0, np.ma.masked_array(np.ones((3, 2)), True)), ValueError, "the gradient of Wrong: is a masked array"),
