@@ -300,11 +300,21 @@ def test_a_time_limit_leaves_what_is_known_of_the_tangent_problem():
 
 
 # ---------------------------------------------------------------------- verdicts
-def test_a_language_model_is_told_what_is_left_to_gain_where_it_is_not_stationary_too():
-    """After a few steps, and after more; what the solution gains is tried in the network along a short step."""
-    model, batches, lam = language_model("GPT2", ["c_attn"]), sentences(), 0.1
-    for calls, kinds in ((4, ["not_converged"]), (100, ["not_converged", "rank_too_small"])):
-        verdict = fine_tune(model, CrossEntropy(), batches, lam, max_calls=calls, tangent_solve=True).verdict
+@pytest.fixture(scope="module")
+def on_its_way():
+    """The weight of the penalty of a language model's run, and its verdicts after a few steps and after more."""
+    model, lam = language_model("GPT2", ["c_attn"]), 0.1
+    verdicts = [
+        fine_tune(model, CrossEntropy(), sentences(), lam, max_calls=calls, tangent_solve=True).verdict
+        for calls in (4, 100)
+    ]
+    return model, lam, verdicts
+
+
+def test_a_language_model_is_told_what_is_left_to_gain_where_it_is_not_stationary_too(on_its_way):
+    """What the solution gains is tried in the network along a short step."""
+    (model, lam, verdicts), batches = on_its_way, sentences()
+    for verdict, kinds in zip(verdicts, (["not_converged"], ["not_converged", "rank_too_small"])):
         assert verdict.kind in kinds
         solved = verdict.solved
         np.testing.assert_allclose(solved.F, verdict.F, rtol=1e-12)
@@ -327,14 +337,12 @@ def test_a_language_model_is_told_what_is_left_to_gain_where_it_is_not_stationar
         assert gained >= t * (solved.F - solved.value) - 1e-3 * t
 
 
-def test_a_gap_that_is_solved_decides_what_is_loud():
+def test_a_gap_that_is_solved_decides_what_is_loud(on_its_way):
     """The bound from one gradient is above a tenth of F here, and what the tangent problem has to give is not."""
-    model, batches, lam = language_model("GPT2", ["c_attn"]), sentences(), 0.1
-    alone = fine_tune(model, CrossEntropy(), batches, lam, max_calls=100).verdict
-    network = Network(model, CrossEntropy(), batches)
-    solved = solve_tangent(LinearizedNetwork(network, alone.factors), alone.factors, lam, 1e-4)
-    assert alone.kind == "loud" and solved.relative_gap < 0.1 < alone.relative_gap
-    assert judge(model, CrossEntropy(), batches, lam, tangent_solve=True).kind == "not_converged"
+    model, lam, (_, end) = on_its_way
+    alone = judge(model, CrossEntropy(), sentences(), lam)
+    assert alone.kind == "loud" and end.solved.relative_gap < 0.1 < alone.relative_gap
+    assert end.kind == "not_converged"
 
 
 @pytest.mark.parametrize(("stated", "taken"), [(-1.0, -1.0), (0.0, 0.0), (0.5, 0.0), (None, 0.0)])
