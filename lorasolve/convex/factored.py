@@ -178,16 +178,17 @@ class _Run:
         self.views: tuple[float, float, list[View]] | None = None
         # The curvature met by the last proximal step without and with escape directions.
         self.beta: list[float]
+        self.most: float
         self.losses: _Losses
         last = None if trail is None else trail.last
         if last is not None and last.problem.objective is problem.objective:
-            self.losses, self.beta, self.seen = last.losses, last.beta, last.seen
+            self.losses, self.beta, self.most, self.seen = last.losses, last.beta, last.most, last.seen
             self.views, self.inverse = last.views, last.inverse
             last.views = last.inverse = None
         else:
             self.losses = _Losses.of(problem.loss)
-            most = self.loss.facts.rank_one_curvature or curvature_at_zero(problem)
-            self.beta = [most / FIRST_LONGER, most / FIRST_LONGER]
+            self.most = self.loss.facts.rank_one_curvature or curvature_at_zero(problem)
+            self.beta = [self.most / FIRST_LONGER, self.most / FIRST_LONGER]
         if trail is not None:
             trail.last = self
 
@@ -404,6 +405,10 @@ class _Run:
             if above <= 0.5 * (1.0 + SAME) * beta * square + self.noise:
                 if (1.0 + SAME) * curvature <= beta:
                     beta = max(MARGIN * curvature, 0.5 * beta)
+                elif beta * FIRST_LONGER == self.most and 0.5 * beta * square <= self.noise:
+                    # Beside an optimum rounding hides the curvature from the first step on, which is not to be longer.
+                    beta = self.most
+                    continue
                 break
             beta = max(2.0 * beta, min(curvature, MOST_STEEPER * beta))
         self.beta[point.escapes] = beta

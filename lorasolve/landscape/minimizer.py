@@ -27,19 +27,19 @@ class _Ranks(NamedTuple):
 
 
 class Optima:
-    """Convex optima of one problem, each computed once: the points of a census share them."""
+    """Convex optima of one problem, each computed once, from the last one: the points of a census share them."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[float, float], ConvexResult] = {}
+        self._found: dict[float, dict[float, ConvexResult]] = {}
 
     def of(self, problem: Problem, tol: float) -> ConvexResult:
         """Return the optimum to a relative gap; what Ctrl-C ended early is not kept."""
-        key = problem.lam, tol
-        if key in self._found:
-            return self._found[key]
-        found = solve_convex(problem, route="factored", tol=tol)
+        known = self._found.setdefault(problem.lam, {})
+        if tol in known:
+            return known[tol]
+        found = solve_convex(problem, route="factored", tol=tol, start=next(reversed(known.values()), None))
         if not found.interrupted:
-            self._found[key] = found
+            known[tol] = found
         return found
 
 

@@ -589,6 +589,16 @@ def test_a_scaled_adapter_takes_the_start_in_its_own_units():
     assert ls.solve_convex(problem, "factored", 1e-8, start=cold).nit == 0
 
 
+def test_from_an_optimum_of_less_precision_the_rest_is_a_few_rounds():
+    """The first step was 64 times as long as the curvature allows, rounding hid that, and each round undid the last."""
+    rng = np.random.default_rng(0)
+    M = rng.standard_normal((120, 6)) @ rng.standard_normal((6, 100)) + 0.1 * rng.standard_normal((120, 100))
+    problem = ls.Problem(Huber(M), rank=6, lam=1.0)
+    first = certified(problem, 1e-8)
+    rest = ls.solve_convex(problem, "factored", 1e-10, start=first)
+    assert rest.success and rest.nit <= 3
+
+
 def test_starts_that_are_refused():
     problem = ratings(4.0)
     start = (np.ones((40, 2)), np.ones((30, 2)))

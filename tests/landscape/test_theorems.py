@@ -619,9 +619,10 @@ def test_a_computed_optimum_of_too_high_a_rank_is_computed_again(monkeypatch):
 
     solve, asked = ls.solve_convex, []
 
-    def rough(problem, route, tol):
+    def rough(problem, route, tol, start):
+        assert (start is None) == (not asked)
         asked.append(tol)
-        found = solve(problem, route=route, tol=tol)
+        found = solve(problem, route=route, tol=tol, start=start)
         if len(asked) > 1:
             return found
         more = [
