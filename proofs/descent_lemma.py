@@ -17,7 +17,8 @@ lam + (9/2) beta Delta/lam) satisfies the condition at the start and, since L de
 
 Assumptions
 -----------
-grad f is beta-Lipschitz on the segment from X to X_+; a bound on f from below only for the constant step.
+grad f is beta-Lipschitz on the segment from X to X_+; for the constant step also on those from each X to X - G/beta,
+and f is bounded from below.
 
 Source
 ------

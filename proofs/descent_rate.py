@@ -17,7 +17,8 @@ choice that needs no norm of G.
 
 Assumptions
 -----------
-grad f is beta-Lipschitz on the segments from X_k to X_(k+1), and f is bounded below.
+grad f is beta-Lipschitz on the segments from X_k to X_(k+1), and f is bounded below. For the choice of K_k that needs
+no norm of G, also on those from X_k to X_k - G_k/beta.
 
 Source
 ------

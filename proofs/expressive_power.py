@@ -9,16 +9,18 @@ D1. prod(W_l + D_l) - prod W = sum_l S_l D_l Q_{l-1} has rank at most R, so that
 spectral norm and sqrt(sum_{i > R} sigma_i^2) in Frobenius norm. D2. A_l = S_l^{-1} E V_l, B_l = Q_{l-1}^{-T} V_l, V_l
 the next R_l right singular vectors of E, attains both: S_l Q_l = prod W + E V V^T for all V_1, ..., V_l side by side.
 D3. It is a sweep of exact block minimization, D_l = S_l^{-1} LR(W_bar - S_l W_l Q_{l-1}) Q_{l-1}^{-1}. D4. V may be
-replaced by V O, O orthogonal. D5. With b_l = c_l 1 - c_{l-1} (W_l + D_l) 1 and c_l >= rho max_j ||row_j(T_l)||, all
-hidden units are active for ||x|| <= rho and the ReLU network is x -> relu((W_bar - E_res) x + b_bar); its mean
-squared error is at most tr(E_res Sigma E_res^T) <= tr(Sigma) ||E_res||_2^2, Sigma = E[x x^T]. With ||Sigma||_F in the
-place of tr(Sigma) (the printed form, quoted from memory) the bound is false. D7. The error of a block
-passes to the next one as (W_bar - E_res)(z - z_bar) - E_res z_bar.
+replaced by V O, O orthogonal. D5. With b_l = c_l 1 - c_{l-1} (W_l + D_l) 1, c_0 = 0 and c_l >= rho max_j
+||row_j(Q_l)|| for l < L, b_L = b_bar - c_{L-1} (W_L + D_L) 1 and E_res = E - E V V^T, all hidden units are active for
+||x|| <= rho, and there the ReLU network is x -> relu((W_bar - E_res) x + b_bar); its mean squared error is at most
+tr(E_res Sigma E_res^T) <= tr(Sigma) ||E_res||_2^2, Sigma = E[x x^T]. With ||Sigma||_F in the place of tr(Sigma) (the
+printed form, quoted from memory) the bound is false. D7. The error of a block passes to the next one as (W_bar -
+E_res)(z - z_bar) - E_res z_bar.
 
 Assumptions
 -----------
 D1 none. D2, D3: S_l and Q_{l-1} invertible, that is W_2, ..., W_L and prod W + LR_k(E) for the partial sums k of the
-ranks but the last. W_1 may be singular.
+ranks but the last. W_1 may be singular. D5: the target is x -> relu(W_bar x + b_bar), and ||x|| <= rho for every
+input, as the bound says nothing of others.
 
 Source
 ------

@@ -7,8 +7,8 @@ stationary point of the factored objective with a null column, or any stationary
 
 1. <S_1 - S_2, X_1 - X_2> >= 0.
 2. <G_1 - G_2, X_1 - X_2> <= <E_1 - E_2, X_1 - X_2>, so <= 0 for E_1 = E_2 = 0.
-3. If alpha ||X_1 - X_2||_F^2 <= <G_1 - G_2, X_1 - X_2> then alpha <= <G_1 - G_2, X_1 - X_2>/||X_1 - X_2||_F^2, which is
-   <= 0. Points with F(X_1) != F(X_2) differ, so no alpha > 0 is left.
+3. If E_1 = E_2 = 0, X_1 != X_2 and alpha ||X_1 - X_2||_F^2 <= <G_1 - G_2, X_1 - X_2>, then alpha <= <G_1 - G_2, X_1 -
+   X_2>/||X_1 - X_2||_F^2 <= 0. Points with F(X_1) != F(X_2) differ, so no alpha > 0 is left.
 4. If f is convex, F(X_1) - F(X_2) <= <E_1, X_1 - X_2> for every X_2: X_1 is global for E_1 = 0. Hence two stationary,
    dual feasible points with different F also refute convexity of f.
 

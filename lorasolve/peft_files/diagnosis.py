@@ -248,7 +248,7 @@ def diagnose(
       (ICML 2025, theorem 1) look. Both halves or no verdict. Never of DoRA, whose products are directions.
     - ``spiked``: a layer is out of proportion and one direction carries it; never of DoRA.
     - ``untrained``: a layer's update is zero up to rounding and its factors are not both, as at the start of a run.
-    - ``not_stationary``: under l2 decay of two trained factors every stationary point is balanced
+    - ``not_stationary``: under one l2 decay of two trained factors every stationary point is balanced
       (``proofs/stationary_structure.py``), and this one is not; ``L`` is at least ``lam`` times the wasted penalty
       above its minimum.
     - ``low_rank``: under l2 decay, balanced, and of lower rank than ``r`` in every layer, as in the good case.
@@ -408,7 +408,7 @@ def _verdict(layers: list[LayerReport], unusable: list[UnusableLayer], decay: De
         imbalances = [layer.facts.imbalance or 0.0 for layer in having["not_stationary"]]
         names = [layer.facts.module for layer in having["not_stationary"]]
         return "not_stationary", (
-            "with l2 decay of two trained factors every stationary point has A^T A = B^T B; the imbalance is up to "
+            "with one l2 decay of two trained factors every stationary point has A^T A = B^T B; the imbalance is up to "
             f"{max(imbalances):.2g} in {modules_text(names)} of {len(layers)}"
         )
     if unusable:
@@ -480,7 +480,7 @@ def _balance(layers: list[LayerReport]) -> FilePremise:
     elif unbalanced:
         median = statistics.median(layer.facts.imbalance or 0.0 for layer in trained)
         where = f"in {len(unbalanced)} of {len(trained)} layers, median {median:.2g}"
-        why = "not stationary for any l2 decay of two trained factors"
+        why = "not stationary for any one l2 decay of two trained factors"
         holds, because = False, f"imbalance above {IMBALANCE:g} {where}: {why}"
     else:
         holds, because = True, f"imbalance at most {IMBALANCE:g}, or the rounding, in every layer"

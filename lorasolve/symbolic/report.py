@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from random import Random
 from typing import Any
 
 from lorasolve._known import Known
-from lorasolve.symbolic.checks import Check, Outcome, fault_of_sources, in_words
+from lorasolve.symbolic.checks import Check, Outcome, TwoSided, fault_of_sources, in_words
 from lorasolve.symbolic.mutants import Mutant
 from lorasolve.symbolic.taken import declared
 from lorasolve.symbolic.theorem import KINDS, Theorem, foreign
+from lorasolve.symbolic.written import ExportError, as_written
 
 from .._support.validate import as_instance
 
@@ -34,9 +36,10 @@ class MutantReport:
 class StatementReport:
     """What became of a check.
 
-    `where` tells what its symbols declare. `holds` is the outcome; `known` and `facts` say what that is worth: a search
-    that found no counterexample holds, and is SAMPLED. `counterexample` is where a statement that does not hold fails.
-    `second` is what a second checker said, if one was asked, and `objection` why it refuses.
+    `claim` is what is checked, of which `says` tells in words; `where` tells what its symbols declare. `holds` is the
+    outcome; `known` and `facts` say what that is worth: a search that found no counterexample holds, and is SAMPLED.
+    `counterexample` is where a statement that does not hold fails. `second` is what a second checker said, if one was
+    asked, and `objection` why it refuses.
     """
 
     name: str
@@ -45,6 +48,7 @@ class StatementReport:
     known: Known
     facts: list[str]
     paper: str
+    claim: str
     where: str
     assumed: list[str]
     holds: bool
@@ -181,6 +185,7 @@ def _run_check(check: Check, listed: Sequence[Check], shown: Shown) -> Statement
         known=check.known,
         facts=[fact.name for fact in check.unproved_facts],
         paper=check.paper,
+        claim=_claim(check),
         where=declared(check),
         assumed=[part.in_full for part in check.taken],
         holds=holds,
@@ -190,6 +195,14 @@ def _run_check(check: Check, listed: Sequence[Check], shown: Shown) -> Statement
         mutants=mutants,
         counterexample=None if holds else _counterexample(check),
     )
+
+
+def _claim(check: Check) -> str:
+    """Return both sides of a check as they are written, or nothing for one without sides."""
+    if isinstance(check, TwoSided):
+        with suppress(ExportError):
+            return f"{as_written(check.lhs)} {check.relation} {as_written(check.rhs)}"
+    return ""
 
 
 def _counterexample(check: Check) -> str | None:
@@ -253,6 +266,7 @@ def as_text(report: TheoremReport, verbose: bool = True) -> str:
     for check in report.checks:
         lines.append(f"  {check.name} ({check.kind}): {check.verdict}")
         lines.append(f"      {check.says}")
+        lines.extend([f"      claim    {_short(check.claim, 600)}"] * bool(check.claim))
         lines.extend([f"      where    {check.where}"] * bool(check.where))
         lines.extend(f"      {'' if k else 'assuming':8} {part}" for k, part in enumerate(check.assumed))
         if check.second is not None:

@@ -171,7 +171,7 @@ def test_unbalanced_factors_refute_stationarity_with_a_bound(tmp_path, make):
     unknown = diagnose(tmp_path)
     assert unknown.kind == "inconclusive"
     (balance,) = [premise for premise in unknown.premises if premise.name == "balanced factors"]
-    assert balance.holds is False and "any l2 decay" in balance.because
+    assert balance.holds is False and "any one l2 decay of two" in balance.because
 
 
 @pytest.mark.parametrize(("size", "kind"), [(1e-6, "low_rank"), (1e-2, "not_stationary")])

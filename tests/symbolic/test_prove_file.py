@@ -46,6 +46,13 @@ def test_a_true_theorem_is_proved_and_the_second_checker_asked(run):
     assert "projection (sos): PROVED" in shown.out and "second checker: agrees" in shown.out
 
 
+def test_what_is_checked_is_printed_below_the_words(run):
+    code, shown = run(TEMPLATE.replace('"||P^T A||^2 <= ||A||^2."', '"Every even number is the sum of two primes."'))
+    assert code == 0
+    claim = "claim    tr((P^T*A)^T*P^T*A) <= tr(A^T*A)"
+    assert f"      Every even number is the sum of two primes.\n      {claim}\n" in shown.out
+
+
 def test_checks_may_come_from_a_generator(run):
     code, shown = run(TEMPLATE.replace("Theorem(__doc__, CHECKS,", "Theorem(__doc__, (check for check in CHECKS),"))
     assert code == 0 and "1 theorem, 1 check: 1 PROVED" in shown.out
