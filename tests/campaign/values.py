@@ -397,7 +397,7 @@ SYMBOLIC: dict[str, Callable[[str], Any]] = {
     "by": lambda function: ls.symbolic.tr(_symbol()) if function.endswith("named") else _symbol() @ _symbol(),
     "along": lambda function: {_symbol(): ls.symbolic.matrix("D", 3, 3)},
     "fact": lambda function: ls.symbolic.Fact("known", "a statement", "a reference"),
-    "what": lambda function: ls.symbolic.diagonal(_symbol()),
+    "what": lambda function: ls.symbolic.orthonormal(ls.symbolic.matrix("P", 3, 2)),
     "kind": lambda function: "constant",
 }
 
