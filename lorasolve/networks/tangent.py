@@ -63,7 +63,8 @@ class LayerDual:
     spread : float
         The smallest singular value that the factors allow for over the largest (0 for ``X = 0``).
     dual_norm : float
-        ``||G||_2 / lam``; at most 1 in every layer at a point that no update improves to first order.
+        ``||G||_2 / lam``; at most 1 in every layer at a point that no update improves to first order. Where ``lam`` is
+        0 this and the next two are the norms themselves.
     outside : float
         ``||(I - P P^T) G (I - Q Q^T)||_2 / lam``, with ``P``, ``Q`` the singular spaces of ``X``.
     inside : float
@@ -74,7 +75,7 @@ class LayerDual:
         ``||A^T A - B^T B||_F / (||A||_F^2 + ||B||_F^2)``; None for an empty layer, where it is 0/0.
     direction : tuple of ndarray
         Unit vectors ``(u, v)`` outside the spaces of ``X`` with the largest ``|u^T G v|``: to first order
-        ``F`` changes along ``-u v^T`` at the rate ``lam - lam outside``.
+        ``F`` changes along ``-u v^T`` at the rate ``lam - lam outside``, where ``lam`` is 0 at the rate ``-outside``.
     """
 
     name: str
@@ -293,6 +294,7 @@ def _layer(
     rest = top_above(seen, 1, 1 + rank // 2, lam, rng)
     inside = float(np.linalg.norm(P.T @ G @ Q + lam * np.eye(rank), 2)) if rank else 0.0
     size = float(np.vdot(A, A) + np.vdot(B, B))
+    unit = lam if lam > 0.0 else 1.0
     return LayerDual(
         name=name,
         shape=(len(A), len(B)),
@@ -301,9 +303,9 @@ def _layer(
         spectral=float(s[0]),
         nuclear=float(s.sum()),
         spread=float(s[-1] / s[0]) if s[0] > 0.0 else 0.0,
-        dual_norm=ratio(_norm(G, seen.norm(float(rest.values[0]) + rest.residual)), lam),
-        outside=ratio(float(rest.values[0]), lam),
-        inside=ratio(inside, lam),
+        dual_norm=ratio(_norm(G, seen.norm(float(rest.values[0]) + rest.residual)), unit),
+        outside=ratio(float(rest.values[0]), unit),
+        inside=ratio(inside, unit),
         stationarity=_gradient_length(G, pair, lam),
         balance=float(np.linalg.norm(A.T @ A - B.T @ B)) / size if rank else None,
         direction=(rest.U[:, 0], rest.V[:, 0]),

@@ -114,9 +114,10 @@ class NetworkVerdict:
     def _numbers(self, found: TangentCertificate) -> list[str]:
         known = math.isfinite(found.relative_gap)
         bound = f"{at_most(found.relative_gap, '.2e')} of F, {found.level}: " if known else ""
+        of_decay = f" ({found.stationarity:.1e} of lam ||theta||)" if found.lam > 0.0 else ""
         lines = [
             f"f = {found.f:.8g}, F = f + lam ||X||_* = {found.F:.10g}, L - F = {found.L - found.F:.2g}, ||grad L|| = "
-            f"{found.grad_norm:.2e} ({found.stationarity:.1e} of lam ||theta||)",
+            f"{found.grad_norm:.2e}{of_decay}",
             f"tangent gap from one gradient: {bound}{found.formula}",
         ]
         if self.solved is not None:
@@ -130,7 +131,8 @@ class NetworkVerdict:
             found_after = f"{self.second.products} Hessian products"
             lines.append(f"smallest curvature {self.second.smallest:.3e} after {found_after} ({self.second.evidence})")
         width = max(len(layer.name) for layer in found.layers)
-        lines.append(f"{'layer'.ljust(width)}  rank     ||X||_2  of ||W||_2  ||G||_2/lam  outside  inside   balance")
+        dual = "||G||_2/lam" if found.lam > 0.0 else "    ||G||_2"
+        lines.append(f"{'layer'.ljust(width)}  rank     ||X||_2  of ||W||_2  {dual}  outside  inside   balance")
         for layer, norm in zip(found.layers, self.base_norms):
             balance = "-" if layer.balance is None else f"{layer.balance:.1e}"
             size = "-" if norm is None else f"{ratio(layer.spectral, norm):.2g}"

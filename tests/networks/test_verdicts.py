@@ -294,6 +294,11 @@ def test_without_a_penalty_there_is_no_statement(trained):
     model, _ = trained
     without = judge(model, CrossEntropy(), data(), 0.0)
     assert without.kind == "no_premise" and ": lam = 0; " in without.reason
+    # No decay to hold the gradients against: the columns are their norms.
+    for layer, G in zip(without.certificate.layers, without.certificate.gradients):
+        assert layer.dual_norm == pytest.approx(np.linalg.norm(G, 2), rel=1e-9) and layer.outside <= layer.dual_norm
+    assert "  ||G||_2  " in str(without) and "||G||_2/lam" in str(judge(model, CrossEntropy(), data(), LAM))
+    assert "inf" not in str(without)
     assert json.dumps(without.to_dict(), allow_nan=False)
     verdict = judge(model, CrossEntropy(), data(), LAM, lam_kind="decoupled")
     assert verdict.kind == "no_premise" and "decoupled" in verdict.reason
