@@ -66,8 +66,14 @@ class Edit(ast.NodeTransformer):
         return self.generic_visit(node)
 
 
-@pytest.mark.parametrize("what", ["constant", "sign", "declaration"])
-@pytest.mark.parametrize("name", MODULES)
+# Constants and signs of all modules are changed in test_proof_modules.py, check by check.
+EDITS = [
+    *((name, "declaration") for name in MODULES),
+    *((name, what) for name in MODULES[::4] for what in ("constant", "sign")),
+]
+
+
+@pytest.mark.parametrize(("name", "what"), EDITS)
 def test_the_run_fails(name, what, monkeypatch, capsys):
     edit = Edit(what)
     tree = ast.fix_missing_locations(edit.visit(ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8"))))
