@@ -178,6 +178,7 @@ class _Run:
         self.views: tuple[float, float, list[View]] | None = None
         # The curvature met by the last proximal step without and with escape directions.
         self.beta: list[float]
+        # What the curvature is at most, or about, before any was met.
         self.most: float
         self.losses: _Losses
         last = None if trail is None else trail.last
