@@ -26,11 +26,12 @@ Operator = Callable[[Array], Array]
 
 # Up to this many parameters the Hessian is formed and decomposed (exact to rounding); beyond it, Lanczos.
 DENSE_SIZE = 400
-# The relative residual to which ARPACK sharpens the lowest direction, whose square is about the error of its value:
-# completion of 1000 x 750 at rank 16 takes 661 products to 1e-3, 881 to 1e-5 and 1301 to 1e-9, where the values differ
-# by parts of 1e8, 4e12 and less. And its restarts at most, of 20 products and more each: a value among many nearly
-# equal ones is sharpened no more.
-SHARP, RESTARTS = 1e-4, 300
+# The residual, relative to the value, to which ARPACK sharpens the lowest direction; the error of the value is about
+# its square. Completion of 1000 x 750 at rank 16 takes 661 products to 1e-3, 881 to 1e-5 and 1301 to 1e-9; the first
+# value is 1e-8 of itself from the last, the second 2e-12.
+SHARP = 1e-4
+# Restarts of ARPACK at most, of 20 products and more each: a value among many nearly equal ones is sharpened no more.
+RESTARTS = 300
 
 
 @dataclass(frozen=True, eq=False)
