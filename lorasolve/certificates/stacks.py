@@ -28,7 +28,7 @@ from .formula import (
     scaling,
     wanted_scaling,
 )
-from .norms import Trust
+from .norms import Gram, Trust
 from .rigorous import LOST, Apart, Proof
 from .stacked_balls import Grams, Svd, down, factor_svd, inner_product, mul_up, nuclear_norm, sqrt_up, up
 from .stacked_oracles import ball_oracles
@@ -134,7 +134,7 @@ def prove(
     outside = grams.rest(Z, np.maximum(below, 0.0) * (1.0 - 1e-11))
     taken = large.sum(axis=1)
     return [
-        Proof(bound, oracle, (a, b), apart=Apart(int(k), float(most)))
+        Proof(bound, oracle, (a, b), Gram(oracle.core, trust, oracle.products), Apart(int(k), float(most)))
         for bound, oracle, a, b, k, most in zip(bounds, oracles, A, B, taken, outside)
     ], svd
 

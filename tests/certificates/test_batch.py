@@ -367,6 +367,17 @@ def test_each_says_what_certify_says(name):
         assert ours.gap <= 1.06 * alone.gap + 1e-11 * abs(alone.value)
 
 
+def test_a_tie_with_lam_outside_of_the_space_of_the_optimum_counts_for_its_rank():
+    """The gradient at ``X*`` has the singular values ``min(s_i, lam)``, that of ``s_2 = lam`` where ``X*`` has none."""
+    rng = np.random.default_rng(9)
+    P, Q = (np.linalg.qr(rng.standard_normal((size, 4)))[0] for size in (6, 5))
+    problem = ls.Problem(Denoising((P * [5.0, 3.0, 3.0, 1.0]) @ Q.T), 4, 3.0)
+    best = np.sqrt(2.0) * P[:, :1], np.sqrt(2.0) * Q[:, :1]
+    found = ls.certify_batch(problem, [best, best[0] @ best[1].T])
+    assert found.stacked.all()
+    assert [(one.rank_at_least, one.rank_at_most) for one in (*found, ls.certify(problem, best))] == 3 * [(1, 3)]
+
+
 @pytest.mark.parametrize("short", [1e-3, 1e-5, -1e-3, -1e-5])
 def test_gaps_beside_an_optimum_of_rank_one_are_those_of_single_points(short):
     """Below ``lam`` the norm is looked for too: gaps of points that are too long had been of first order."""
