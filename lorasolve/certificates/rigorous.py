@@ -351,9 +351,8 @@ def _near_optimum(
     attained = max(float(values[-1]), min(seen.outside or 0.0, level), level / max(wanted, 1.0))
     if attained < level and not _is_worth_less(attained, gap(level), lam, oracle, inner, nuclear):
         attained = level
-    # How fast the gap grows with the logarithm of the norm.
-    slope = level * nuclear + (0.0 if oracle.least_squares else max(oracle.high - oracle.lower_bound, 0.0))
-    room = min(LOST * gap(attained) / slope, LOST)
+    above = max(oracle.high - oracle.lower_bound, 0.0)
+    room = float(room_above(attained, level, gap(attained), nuclear, above, oracle.least_squares))
     near, loss = attained * (1.0 + room), ROUNDED * room
     if seen.norm is not None and seen.norm > near:
         # Directions that are partly outside of the space have a part in it: the first attempt would fail.
@@ -373,6 +372,21 @@ def _near_optimum(
     if near < level:
         beyond = [near + math.sqrt(room) * (level - near), level]
     return _at_level(lam, oracle, inner, nuclear, near, gram, beyond, loss, float(values[-1])), apart
+
+
+def room_above(
+    norm: Array | float, level: float, gap: Array | float, nuclear: Array | float, above: Array | float, squares: bool
+) -> Array:
+    """Return by what share of itself ``||G||_2`` may be above a number, so that the gap is above its own by ``LOST``.
+
+    ``squares`` says that the loss is one of least squares, which is ``above`` its lower bound. The gap grows with the
+    logarithm of the norm, along ``lam ||X||_*`` and as ``(1 - c)`` or its square does: near ``X = 0`` as that alone.
+    """
+    off = 2.0 * (1.0 - np.minimum(level / norm, 1.0)) if squares else 1.0
+    slope, bend = level * nuclear + off * above, np.sqrt(above) if squares else 0.0
+    more = LOST * gap
+    share = 2.0 * more / (slope + np.hypot(slope, 2.0 * bend * np.sqrt(more)))
+    return np.where(more > 0.0, np.fmin(share, LOST), 0.0)
 
 
 def _at_level(

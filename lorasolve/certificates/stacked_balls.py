@@ -234,15 +234,16 @@ class Grams:
         self.most = np.minimum(sqrt_up(entrywise), G.mid_norm)
 
     def norm(self, level: Array) -> Array:
-        """Return upper bounds of ``||M||_2``, near a level where the norm is below it, crude ones elsewhere."""
+        """Return upper bounds of ``||M||_2`` near a level or below it; infinite where the norm is above it."""
         within = np.fmax(level - self.radius, 0.0)  # both may be infinite
-        found = self.most.copy()
+        found = np.where(self.most <= within, self.most, math.inf)
         above = np.flatnonzero(~(found <= within))
         for attempt in range(LEVEL_ATTEMPTS):
             W, error = self.squares[above], self.error[above]
             tau = _shifts(within[above], W.shape[1], error, attempt)
             excess = _shifted_defect(W, tau, self.trust)
-            found[above] = np.fmin(found[above], sqrt_up(add_up(tau, excess, error)))
+            bound = np.minimum(self.most[above], sqrt_up(add_up(tau, excess, error)))
+            found[above] = np.where(np.isnan(excess), math.inf, bound)
             above = above[np.isnan(excess)]
             if above.size == 0:
                 break

@@ -15,7 +15,7 @@ from ..objectives.base import Objective
 from . import ranks
 from ._rounding import fraction_down, fraction_up
 from .balls import BallOracle
-from .duality import GAINED, WORTH
+from .duality import WORTH
 from .formula import (
     ABOVE_BOUND,
     CONTRADICTION,
@@ -29,7 +29,7 @@ from .formula import (
     wanted_scaling,
 )
 from .norms import Gram, Trust
-from .rigorous import LOST, Apart, Proof
+from .rigorous import LOST, Apart, Proof, room_above
 from .stacked_balls import Grams, Svd, down, factor_svd, inner_product, mul_up, nuclear_norm, sqrt_up, up
 from .stacked_oracles import ball_oracles
 
@@ -148,7 +148,7 @@ def _attained(
     """
     least = np.maximum(within, weight / np.maximum(wanted, 1.0))
     at_lam, at_least = (_gaps(weight, oracles, nuclear, inner, wanted, norm) for norm in (weight, least))
-    worth = (at_lam > WORTH * weight * nuclear) & (at_least <= GAINED * at_lam)
+    worth = (at_lam > WORTH * weight * nuclear) & ((1.0 + LOST) * at_least <= at_lam)
     return np.where(worth & (least < weight), least, np.maximum(within, weight))
 
 
@@ -170,6 +170,4 @@ def _room(
 ) -> Array:
     """Return by what share of itself a norm may be above the one attained, so that the gap is above by ``LOST``."""
     gap = _gaps(weight, oracles, nuclear, inner, wanted, attained)
-    # How fast the gap grows with the logarithm of the norm.
-    share = LOST * gap / (weight * nuclear + (0.0 if oracles[0].least_squares else _above(oracles)))
-    return np.where(share > 0.0, np.minimum(share, LOST), 0.0)
+    return room_above(attained, weight, gap, nuclear, _above(oracles), oracles[0].least_squares)

@@ -378,6 +378,28 @@ def test_a_tie_with_lam_outside_of_the_space_of_the_optimum_counts_for_its_rank(
     assert [(one.rank_at_least, one.rank_at_most) for one in (*found, ls.certify(problem, best))] == 3 * [(1, 3)]
 
 
+def test_a_loose_tolerance_makes_no_loose_gap():
+    """The gradient at ``X`` is above ``lam`` where ``X`` has nothing, and the gap is half the square of by how much."""
+    rng = np.random.default_rng(9)
+    P, Q = (np.linalg.qr(rng.standard_normal((size, 2)))[0] for size in (6, 5))
+    lam = 3.0 - 3e-6
+    root = np.sqrt(5.0 - lam) * np.array([1.0, 0.0])
+    problem, point = ls.Problem(Denoising((P * [5.0, 3.0]) @ Q.T), 2, lam), (P * root, Q * root)
+    (found,), alone = ls.certify_batch(problem, [point], tol=0.5), ls.certify(problem, point, tol=0.5)
+    assert 4.5e-12 - 1e-14 <= found.gap <= 1.06 * alone.gap and alone.gap <= 1e-4
+    assert found.rank_at_least == alone.rank_at_least == 1
+
+
+def test_beside_zero_where_that_is_the_optimum_the_gap_is_that_of_the_point():
+    """``F(X) - F(0) <= lam ||X||_*``; the gap at a norm of ``lam (1 + d)`` grows with ``d^2 f`` alone there."""
+    rng = np.random.default_rng(10)
+    problem = ls.Problem(Denoising(rng.standard_normal((6, 5))), 2, 1.0)
+    problem = problem.replace(lam=1.001 * problem.critical_lam())
+    points = [(size * rng.standard_normal((6, 2)), size * rng.standard_normal((5, 2))) for size in (1e-3, 1e-9, 1e-80)]
+    for found in ls.certify_batch(problem, points, tol=0.5):
+        assert found.gap <= 1.2 * problem.lam * found.nuclear_norm + 1e-12 * found.value
+
+
 @pytest.mark.parametrize("short", [1e-3, 1e-5, -1e-3, -1e-5])
 def test_gaps_beside_an_optimum_of_rank_one_are_those_of_single_points(short):
     """Below ``lam`` the norm is looked for too: gaps of points that are too long had been of first order."""

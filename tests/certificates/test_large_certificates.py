@@ -182,3 +182,14 @@ def test_one_or_two_long_rows_are_factorised_at_any_size(shape, monkeypatch):
         assert certificate.is_global is best and certificate.level is Known.CERTIFIED
         assert certificate.gap >= problem.convex_value(point) - denoising_optimum(M, lam) - ROUNDING
         assert certificate.rank_at_most == 1 if best else certificate.rank_at_most is None
+
+
+@pytest.mark.parametrize("size", [1e-4, 1e-9, 1e-80])
+def test_beside_zero_where_that_is_the_optimum_a_large_matrix_is_global(size):
+    """``F(X) - F(0) <= lam ||X||_*``, which is next to nothing: what a norm above ``lam`` adds is none of its share."""
+    rng = np.random.default_rng(23)
+    problem = ls.Problem(Denoising(rng.standard_normal((260, 210))), 3, 1.0)
+    problem = problem.replace(lam=1.001 * problem.critical_lam())
+    found = certify(problem, (size * rng.standard_normal((260, 3)), size * rng.standard_normal((210, 3))))
+    assert found.is_global is True
+    assert found.gap <= 1.2 * problem.lam * found.nuclear_norm + 1e-12 * found.value
