@@ -44,7 +44,7 @@ def _differ(problem: Problem, theta: Array) -> bool:
     value = problem.value_and_grad(theta, grad)
     if not 0.0 < length < math.inf:
         return False
-    allowed = _noise(problem, value, STEPS[-1]) + SHARE * slope * length**2 / math.sqrt(theta.size)
+    allowed = _noise(problem, theta, value, STEPS[-1]) + SHARE * slope * length**2 / math.sqrt(theta.size)
     # Always the same direction, so that the same run ends in the same way; no certificate rests on it.
     for D in (theta, np.random.default_rng(0).standard_normal(theta.size)):
         if problem.trainable is not None:
@@ -73,15 +73,19 @@ def falls_nowhere(problem: Problem, theta: Array) -> bool:
     for t in DOWN:
         there = (theta - t * length / steepness * grad).astype(theta.dtype, copy=False)
         ahead.append((problem.value_and_grad(there, np.empty_like(theta)) - value) / t)
-    noise = _noise(problem, value, DOWN[-1])
+    noise = _noise(problem, theta, value, DOWN[-1])
     rough, fine = (each - slope for each in ahead)
     return min(ahead) >= -noise and fine > noise and fine > STAYS * rough
 
 
-def _noise(problem: Problem, value: float, t: float) -> float:
-    """Return what rounding errors of values may add to a slope over a step."""
+def _noise(problem: Problem, theta: Array, value: float, t: float) -> float:
+    """Return what rounding errors of values, and what the loss says of its own, may add to a slope over a step."""
     made_of = max(abs(value), abs(problem.value_at_zero))
-    return ULPS * float(np.finfo(problem.loss.precision).eps) * made_of / t
+    stated = 0.0
+    if problem.adapter.low_rank:
+        factors = [(problem.scale * A.astype(np.float64), B) for A, B in problem.split_blocks(theta)]
+        stated = problem.loss.rounding_noise(factors).value
+    return (ULPS * float(np.finfo(problem.loss.precision).eps) * made_of + stated) / t
 
 
 def _slopes(problem: Problem, theta: Array, value: float, t: float, D: Array) -> tuple[float, float]:

@@ -15,6 +15,7 @@ from .._support.validate import Array
 from ..certificates import Certificate, certify
 from ..landscape import SecondOrder, second_order
 from ..multi import MultiProblem
+from ..objectives.base import allowance
 from ..problem.blocks import Pairs, joint_norm
 from ._passes import with_trials
 from ._torch import REPEATABLE, require_torch
@@ -35,10 +36,12 @@ class Evidence:
     """A point of a network, and what follows from its values, gradients and Hessian products.
 
     After :meth:`look` ``found`` is the tangent certificate from one gradient, without a gap where nothing bounds one,
-    and ``norms`` are those of the weights over their scalings.
+    ``norms`` are those of the weights over their scalings, and ``rounding`` is what that may do to a value: losses of
+    either sign may cancel in their mean.
     """
 
     found: TangentCertificate
+    rounding: float
     norms: tuple[float | None, ...]
 
     def __init__(
@@ -70,6 +73,9 @@ class Evidence:
         if self.unbounded:
             found = replace(found, gap=math.inf, relative_gap=math.inf, formula=f"none: {self.unbounded}")
         self.found, self.norms = found, tuple(self._base_norms())
+        # A process may have no data.
+        largest = max(0.0, *(abs(end) for end in self.network.extremes if math.isfinite(end)))
+        self.rounding = allowance(self.network.precision) * float(self.network.over_processes(np.array([largest]))[0])
         return ""
 
     @cached_property

@@ -25,7 +25,7 @@ FULL = 1e-3
 STATIONARY = 1e-2
 # ||G||_2/lam outside the spaces of X above 1 by more than this is a direction downhill.
 OUTSIDE = 1e-3
-# A better point refutes if it is better by more than this share of F.
+# A better point refutes if it is better by more than this share of F, and than rounding explains.
 REFUTES = {"float64": 1e-6, "float32": 1e-4}
 
 
@@ -105,7 +105,8 @@ def of_further_evidence(
     found = evidence.found
     if searched is not None and not searched.is_sosp:
         return _of_negative_curvature(evidence, searched)
-    if not evidence.rounded and found.F - best > REFUTES[evidence.network.precision] * abs(found.F):
+    least = REFUTES[evidence.network.precision] * abs(found.F) + 2.0 * evidence.rounding
+    if not evidence.rounded and found.F - best > least:
         reason = f"not global: another point has F = {best:.8g}, lower by {at_least(found.F - best, '.3g')}"
         gap = min(found.relative_gap, math.inf if solved is None else solved.relative_gap)
         if math.isfinite(gap):

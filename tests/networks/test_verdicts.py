@@ -645,6 +645,29 @@ def test_a_point_whose_loss_overflows_does_not_hide_a_better_one(order):
     assert (alone.kind, alone.better) == ("tangent_optimal", None)
 
 
+class Shifted(SquareLoss):
+    """``||z - y||^2 / 2 + c`` with a number ``c`` for each sample beside its label."""
+
+    def of_outputs(self, z, targets):
+        return super().of_outputs(z, targets[:, :1]) + targets[:, 1]
+
+
+def test_rounding_of_losses_that_cancel_in_their_mean_refutes_no_optimum():
+    """``X = 0`` is optimal where the gradient is below ``lam``, and the values of all others differ by rounding."""
+    rng = np.random.default_rng(0)
+    x, y, c = (torch.tensor(rng.standard_normal((40, k))) for k in (3, 1, 1))
+    c = 1e6 * (c - c.mean()) - 0.5 * y**2
+    model = torch.nn.Sequential(LoRALinear(3, 1, 1, 1.0).double())
+    torch.nn.init.zeros_(model[0].linear.weight)
+    torch.nn.init.zeros_(model[0].linear.bias)
+    batches, zero = [(x, torch.cat([y, c], 1))], [(np.zeros((1, 1)), np.zeros((3, 1)))]
+    lam = 1.01 * float((y * x).mean(0).norm())
+    sizes = 10.0 ** -rng.uniform(9.0, 12.0, 200)
+    others = [[(np.ones((1, 1)), size * rng.standard_normal((3, 1)))] for size in sizes]
+    found = judge(model, Shifted(), batches, lam, factors=zero, others=others, lower_bound=-1e7)
+    assert found.better < found.F and found.kind == "global"
+
+
 class Capped(SquareLoss):
     """``1 - exp(-||z - y||^2 / 2)``, which is not convex: flat far from the label."""
 

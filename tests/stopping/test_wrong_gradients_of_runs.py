@@ -7,6 +7,7 @@ import pytest
 from stopped_runs import MONOTONE, OBJECTIVES, Wrong
 
 import lorasolve as ls
+from lorasolve._slopes import contradiction
 from lorasolve.objectives import LinearFineTuning
 from lorasolve.optimizers import GD
 
@@ -79,3 +80,31 @@ def test_no_true_pair_is_called_inconsistent_at_the_limit_of_its_precision(name,
         result = ls.solve(ls.Problem(objective, 2, 0.1), name, stop=ls.StoppingRule(grad_tol=0.0, max_iter=1500))
         assert result.status in (ls.Status.STALLED, ls.Status.ITERATION_LIMIT)
         assert result.nfev < 3 * result.nit + 100
+
+
+class Cancelling:
+    """``||X - M||^2/2`` and numbers that add up to as much less: values are rounded as these are, and it says so."""
+
+    def __init__(self, M, c):
+        self.M, self.c, self.shape = M, c - np.mean(c + 0.5 * M**2), M.shape
+
+    def value_and_grad(self, X):
+        return float((0.5 * (X - self.M) ** 2 + self.c).sum()), X - self.M
+
+    def rounding_noise(self, A, B):
+        return 1e-15 * float(np.abs(self.c).sum()), 0.0
+
+
+def test_rounding_that_a_loss_states_is_no_contradiction():
+    """Beside ``X = 0``, where ``f`` is next to 0 but none of its terms is."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        M, c = rng.standard_normal((2, 5, 4))
+        P, s, Qt = np.linalg.svd(M, full_matrices=False)
+        lam = (1.0 - 1e-6) * s[0]
+        root = np.sqrt(np.maximum(s - lam, 0.0))
+        problem = ls.Problem(Cancelling(M, 1e6 * c), 4, lam)
+        assert contradiction(problem, problem.join(P * root, Qt.T * root)) is None
+        doubled = Cancelling(M, 1e-6 * c)
+        doubled.value_and_grad = lambda X, f=doubled.value_and_grad: (f(X)[0], 2.0 * f(X)[1])
+        assert contradiction(ls.Problem(doubled, 4, lam), problem.join(P * root, Qt.T * root))
