@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from functools import lru_cache
 from math import factorial, prod
 from typing import Any
 
@@ -50,11 +51,17 @@ def number(value: Any, values: Values) -> Fraction:
 
 def _by_sympy(value: Any, values: Values) -> Fraction:
     known = {symbol: Fraction(values[symbol]) for symbol in value.free_symbols}
-    result = sympy.simplify(value.subs({s: sympy.Rational(v.numerator, v.denominator) for s, v in known.items()}))
+    result = _simplified(value.subs({s: sympy.Rational(v.numerator, v.denominator) for s, v in known.items()}))
     if not result.is_Rational:
         kind = IrrationalRoot if result.is_algebraic else Irrational
         raise kind(f"{value} is {result}, not a rational number as in examples: let a number stand for it")
     return Fraction(int(result.p), int(result.q))
+
+
+@lru_cache(10_000)
+def _simplified(value: Any) -> Any:
+    """Simplify what has no symbols; constants, and roots of small numbers, come up at one example after the other."""
+    return sympy.simplify(value)
 
 
 def _dim(dim: Any, values: Values) -> int:

@@ -12,7 +12,7 @@ import time
 
 HERE = pathlib.Path(__file__).parent
 LONG = {"api": ["--cases", "20000"], "commands": ["--cases", "1500", "--kills", "100"], "faults": ["--long"]}
-QUICK = {"api": ["--cases", "1500"], "commands": ["--cases", "40", "--kills", "4"], "faults": []}
+QUICK = {"api": ["--cases", "800"], "commands": ["--cases", "24", "--kills", "3"], "faults": []}
 
 
 def main() -> int:

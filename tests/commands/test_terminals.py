@@ -46,43 +46,32 @@ def test_colour_only_on_a_terminal_that_can_and_never_with_no_color(data) -> Non
         assert ("\x1b[32m" in text) is coloured
 
 
-@pytest.mark.parametrize("width", [60, 80, 100])
-def test_tables_of_methods_fit_the_terminal(data, width) -> None:
+def test_tables_of_methods_fit_the_terminal(data) -> None:
     """Whatever their columns need elsewhere; what is left out is named, and cells are those of the whole table."""
     long = "gd:step_size=0.01+cosine@lora:alpha=16~gaussian:std=0.2"
-    arguments = [
-        "compare",
-        "--objective",
-        "denoising",
-        data,
-        "--lam",
-        "1",
-        "--methods",
-        "lbfgs",
-        long,
-        "adamw",
-        "--quiet",
-    ]
-    whole = subprocess.run([*PROCESS, *arguments], capture_output=True, text=True).stdout.splitlines()[3:]
+    problem = ["--objective", "denoising", data, "--lam", "1"]
+    arguments = [*PROCESS, "compare", *problem, "--methods", "lbfgs", long, "adamw", "--quiet"]
+    whole = subprocess.run(arguments, capture_output=True, text=True).stdout.splitlines()[3:]
     heads = re.split(r"  +", whole[0])
     assert {"compile s", "certified gap", "status"} < set(heads) and max(map(len, whole[:3])) > 120
-    parent, child = pty.openpty()
-    environment = os.environ | {"TERM": "xterm", "COLUMNS": str(width)}
-    with subprocess.Popen([*PROCESS, *arguments], stdout=child, stderr=subprocess.DEVNULL, env=environment):
-        os.close(child)
-        lines = read_until(parent, b"never written").decode().splitlines()[3:]
-    os.close(parent)
-    shown = re.split(r"  +", lines[0])
-    table = lines[: next(k for k, line in enumerate(lines) if line.endswith("--json)")) + 1]
-    assert all(len(line) <= width for line in table if not line.startswith("minimise "))
-    left_out = re.search(r"\(no room for (.*): see --json\)", " ".join(table))
-    assert left_out and set(left_out[1].split(", ")) == set(heads) - set(shown)
-    assert shown[:2] == ["method", "objective"] and "global" in shown
-    assert table[table.index(long) + 1].startswith("   ")
     by_name = {line.split()[0]: re.split(r"  +", line) for line in whole if line.startswith(("lbfgs", "adamw"))}
-    cells = dict(zip(shown, re.split(r"  +", next(line for line in table if line.startswith("lbfgs")))))
-    for head in ("objective", "certified gap", "global"):
-        assert cells[head] == by_name["lbfgs"][heads.index(head)]
+    for width in (60, 80, 100):
+        parent, child = pty.openpty()
+        environment = os.environ | {"TERM": "xterm", "COLUMNS": str(width)}
+        with subprocess.Popen(arguments, stdout=child, stderr=subprocess.DEVNULL, env=environment):
+            os.close(child)
+            lines = read_until(parent, b"never written").decode().splitlines()[3:]
+        os.close(parent)
+        shown = re.split(r"  +", lines[0])
+        table = lines[: next(k for k, line in enumerate(lines) if line.endswith("--json)")) + 1]
+        assert all(len(line) <= width for line in table if not line.startswith("minimise "))
+        left_out = re.search(r"\(no room for (.*): see --json\)", " ".join(table))
+        assert left_out and set(left_out[1].split(", ")) == set(heads) - set(shown)
+        assert shown[:2] == ["method", "objective"] and "global" in shown
+        assert table[table.index(long) + 1].startswith("   ")
+        cells = dict(zip(shown, re.split(r"  +", next(line for line in table if line.startswith("lbfgs")))))
+        for head in ("objective", "certified gap", "global"):
+            assert cells[head] == by_name["lbfgs"][heads.index(head)]
 
 
 @pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])

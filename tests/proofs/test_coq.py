@@ -23,7 +23,7 @@ from proofs._coq_run import SECONDS, Session, judged, lemmas, total
 
 CONTENT = json.loads((Path(next(iter(proofs.__path__))) / "proofs.json").read_text(encoding="utf-8"))
 NAMES = sorted({name.split(".")[0] for name in [*(c["id"] for c in CONTENT["checks"]), *CONTENT["not_exported"]]})
-TWINS = 60
+TWINS = 45
 
 
 @pytest.fixture(scope="module")
