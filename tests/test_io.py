@@ -518,6 +518,11 @@ def test_compressed_matrix_market(tmp_path: pathlib.Path, name: str) -> None:
             "%%MatrixMarket matrix coordinate real general\n3 3 3\n1 1 3.0\n2 1 1\n1 1 2\n",
             r"r\.mtx: row 1, column 1 has more than one value",
         ),
+        (
+            "r.mtx",
+            "%%MatrixMarket matrix coordinate real general\n100000000 3 1\n1 1 3.0\n",
+            r"r\.mtx: declares 100000000 x 3 for 1 entries, and at most 10000000 rows and columns without an entry",
+        ),
     ],
 )
 def test_malformed_ratings(tmp_path: pathlib.Path, name: str, text: str, message: str) -> None:

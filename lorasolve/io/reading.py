@@ -45,7 +45,10 @@ def _check_file(path: PathLike) -> None:
     if stat.S_ISDIR(facts.st_mode):
         raise ValueError("is a folder; expected a file")
     if not stat.S_ISREG(facts.st_mode):
-        raise ValueError("is not a regular file")
+        raise ValueError(
+            "is not a regular file; write what a pipe gives to one first (tables compressed by gzip, as .csv.gz, are "
+            "read as they are)"
+        )
     if facts.st_size > LARGEST_BYTES:
         raise ValueError(f"is {facts.st_size} bytes long, and at most {LARGEST_BYTES} are read")
 

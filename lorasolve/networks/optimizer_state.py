@@ -44,9 +44,13 @@ _COUPLED = (
     {"rho", "differentiable"},
     _OF_ASGD,
 )
-# Second moments of gradients, as Adam, RMSprop (with Adadelta), Adagrad, bitsandbytes and PEFT's LoRA-FA call them, and
-# what is smoothed of gradients themselves.
-_SECOND_MOMENTS = ("exp_avg_sq", "square_avg", "sum", "state2", "exp_avg_sq_B")
+# All that torch's Adamax writes of a group, which adds its decay too: none of these keys is its own.
+_OF_ADAMAX = {"lr", "betas", "eps", "weight_decay", "foreach", "maximize", "differentiable", "capturable"}
+# What is written beside that: tensors and their names, and the learning rate before a schedule.
+_BESIDE = {"params", "param_names", "initial_lr"}
+# Second moments of gradients, as Adam, RMSprop (with Adadelta), Adagrad, bitsandbytes and PEFT's LoRA-FA call them, the
+# largest that Adamax has in their place, and what is smoothed of gradients themselves.
+_SECOND_MOMENTS = ("exp_avg_sq", "square_avg", "sum", "state2", "exp_avg_sq_B", "exp_inf")
 _SMOOTHED = ("exp_avg", "momentum_buffer", "exp_avg_B")
 # What optimizers keep in the shape of a tensor; Adafactor only of vectors.
 _OF_ITS_SHAPE = ("exp_avg", "momentum_buffer", *_SECOND_MOMENTS, "ax", "state1")
@@ -329,4 +333,5 @@ def _decoupled(group: dict[str, Any]) -> bool | None:
     if any(group.keys() >= keys for keys in _DECOUPLED):
         return True
     added = _momentum(group) is not None or any(_is_of(group, keys) for keys in _COUPLED)
+    added = added or group.keys() - _BESIDE == _OF_ADAMAX
     return False if added else None

@@ -11,6 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from lorasolve.networks import read_optimizer_state  # noqa: E402
+from lorasolve.peft_files.decay import OPTIMIZERS, explain_decay  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -229,7 +230,7 @@ def test_of_a_decay_that_an_optimizer_divides_no_horizon_is_told(tmp_path):
     assert told.endswith("decay horizon 1/(lr wd) = 1e+04 steps at the full lr if it is decoupled")
 
 
-@pytest.mark.parametrize("name", ["RMSprop", "Adagrad", "Adadelta", "ASGD"])
+@pytest.mark.parametrize("name", ["RMSprop", "Adagrad", "Adadelta", "Adamax", "ASGD"])
 def test_what_rests_where_the_penalty_balances_the_gradient_has_that_penalty(tmp_path, name):
     """The gradient is ``-lam theta``: an optimizer that adds the decay to it stays, and one that decouples it moves."""
     matrix, bias = (torch.nn.Parameter(torch.full(shape, 2.0, dtype=torch.float64)) for shape in ((3, 2), (3,)))
@@ -251,6 +252,17 @@ def test_what_rests_where_the_penalty_balances_the_gradient_has_that_penalty(tmp
     state["param_groups"][0]["decoupled_decay"] = True
     torch.save(state, tmp_path / "optimizer.pt")
     assert read_optimizer_state(tmp_path).decay_kind == "unknown"
+
+
+def test_names_and_states_of_optimizers_tell_one_kind_of_decay(tmp_path):
+    """Of all of torch that ``explain_decay`` knows; without a step, and so without what is kept of gradients."""
+    told = {}
+    for name in filter(lambda name: name.lower() in OPTIMIZERS, dir(torch.optim)):
+        optimizer = getattr(torch.optim, name)([torch.nn.Parameter(torch.ones(3, 2))], lr=1e-2, weight_decay=0.05)
+        torch.save(optimizer.state_dict(), tmp_path / "optimizer.pt")
+        told[name] = read_optimizer_state(tmp_path).decay_kind
+    explained = {name: explain_decay(name, 1e-2, 0.05, alpha=8, rank=8, steps=9).decay.kind for name in told}
+    assert told == explained and {"SGD", "Adam", "AdamW", "Adamax"} <= told.keys()
 
 
 def test_averaged_gradient_descent_decays_without_a_weight_decay(tmp_path):
