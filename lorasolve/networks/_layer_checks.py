@@ -117,6 +117,11 @@ def check_factors(layer: AdaptedLayer, owners: Owners) -> None:
         raise ValueError(f"model: {layer.name}: expected lora_A {shapes}, got {A} and {B}")
     if not A[0]:
         raise ValueError(f"model: {layer.name}: expected factors of rank 1 or more, got lora_A {A} and lora_B {B}")
+    if 0 in (*A, *B):  # as MobileBERT has a layer where its hidden size is that of its embeddings
+        raise ValueError(
+            f"model: {layer.name} has no inputs or no outputs, got lora_A {A} and lora_B {B}; leave it without an "
+            "adapter (target_modules or exclude_modules of PEFT)"
+        )
 
 
 def check_unshared(layers: Sequence[AdaptedLayer], parts: Sequence[str]) -> None:

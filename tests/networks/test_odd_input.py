@@ -672,6 +672,18 @@ def test_layers_of_rank_0_are_none():
         adapted_layers(model)
 
 
+@pytest.mark.parametrize("shapes", [((3, 6), (0, 3)), ((3, 0), (5, 3))])
+def test_a_layer_without_outputs_or_inputs_is_named(shapes):
+    """An adapter on all linear layers has one in MobileBERT, whose other errors did not say which it is."""
+    model = Net()
+    model.first.lora_A, model.first.lora_B = (torch.nn.Parameter(torch.ones(s)) for s in shapes)
+    with pytest.raises(ValueError, match=r"model: first has no inputs or no outputs, got lora_A \(3, "):
+        adapted_layers(model)
+    model.zero_grad()
+    with pytest.raises(ValueError, match="model: first has no inputs or no outputs"):
+        LoRAMonitor(lam=LAM).step(model)
+
+
 def test_a_scaling_of_numpy_is_a_number():
     model = Net()
     expected = judge(model, CrossEntropy(), data(), LAM).F
