@@ -21,6 +21,18 @@ def test_the_recommended_rank_is_that_of_the_optimum():
     assert (zero.at_most, zero.rank) == (0, 1)
 
 
+def test_a_rank_that_one_optimum_decides_is_not_looked_at_more_closely(monkeypatch):
+    tolerances = []
+
+    def solve(problem, route, tol, **options):
+        tolerances.append(tol)
+        return ls.solve_convex(problem, route, tol, **options)
+
+    monkeypatch.setattr("lorasolve.studies.rank_choice.solve_convex", solve)
+    assert ls.recommend_rank(denoising().replace(lam=1.0)).at_most == 3
+    assert len(tolerances) == 1
+
+
 def test_the_gap_is_made_smaller_while_that_narrows_the_interval_of_the_rank():
     """A gap of half the range leaves 3 or more; that of another route to 1e-8 leaves no doubt about 6."""
     rng = np.random.default_rng(0)
