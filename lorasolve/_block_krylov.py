@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from ._support.validate import Array
-
-if TYPE_CHECKING:
-    from .linear_map import LinearMap
+from .linear_map import LinearMap
 
 # Columns of a block. Products with eight columns cost little more than with one where memory is the limit, and a
 # block meets the top singular vector sooner than a single vector does.

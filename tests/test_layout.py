@@ -23,7 +23,7 @@ EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 # named without it, and "lorasolve" is its front door; the entry point of `python -m proofs` is the command line.
 LAYERS = (
     {"_support", "_known", "_version", "status", "kernels", "tables", "executors"},
-    {"dense", "low_rank", "_block_krylov", "_pair_passes", "_quasi_newton", "linear_map"},
+    {"dense", "low_rank", "_block_krylov", "_pair_passes", "_quasi_newton", "linear_map", "singular_triplets"},
     {"objectives"},
     {"_means", "adapters"},
     {"problem"},

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from lorasolve.dense import DENSE_LIMIT
-from lorasolve.linear_map import LinearMap, TopSingular, outside, top_above, top_singular
+from lorasolve.linear_map import LinearMap, outside
 from lorasolve.objectives import MatrixCompletion
+from lorasolve.singular_triplets import TopSingular, top_above, top_singular
 
 LARGE = (510, 500)
 SHAPES = [(12, 7), (7, 12), LARGE]

@@ -17,11 +17,12 @@ import numpy as np
 from .._support.files import PathLike, text_writer, write_atomically
 from .._support.validate import Array, as_choice, as_instance, as_integer, as_path, require
 from .._version import __version__
-from ..linear_map import LinearMap, top_singular
+from ..linear_map import LinearMap
 from ..low_rank import balanced, factor_svd
 from ..objectives import Description, described
 from ..problem import Problem
 from ..result import seen_from
+from ..singular_triplets import top_singular
 from ._rounding import fraction_up
 from .check_certificate import Refused, binary64, check, exact, proved
 from .contradictions import refuse_another_loss

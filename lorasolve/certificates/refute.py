@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from .._support.validate import Array
-from ..linear_map import LinearMap, outside, top_above
+from ..linear_map import LinearMap, outside
 from ..low_rank import Svd, balanced
 from ..problem.blocks import MultiObjective, Pairs
 from ..problem.natural_units import with_needed
+from ..singular_triplets import top_above
 
 # The longest step, over the curvature, and how many are tried.
 LONGEST, STEPS = 8.0, 16

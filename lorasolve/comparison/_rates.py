@@ -10,12 +10,12 @@ from ..certificates import Certificate
 from ..landscape.canonical import canonical
 from ..landscape.first_order import complement
 from ..landscape.known_constants import known_constants
-from ..linear_map import top_singular
 from ..low_rank import truncated_svd
 from ..method import Method
 from ..optimizers.gd import GD
 from ..problem import Problem
 from ..result import Result, Trace
+from ..singular_triplets import top_singular
 
 # Fewer recorded iterations than this say nothing about a rate.
 FEWEST = 10

@@ -27,12 +27,13 @@ from .._support.time_limit import is_over
 from .._support.validate import Array, as_instance, as_integer
 from ..certificates.duality import best_gap, is_formed
 from ..certificates.evidence import Estimates, evidence
-from ..linear_map import LinearMap, TopSingular, outside, top_above
+from ..linear_map import LinearMap, outside
 from ..low_rank import Svd, factor_svd, numerical_rank
 from ..objectives import Exact, Nearby
 from ..problem import Problem
 from ..problem.blocks import MultiObjective, Pairs
 from ..problem.natural_units import curvature_at_zero
+from ..singular_triplets import TopSingular, top_above
 from ._points import GROWTH, Block, Point, View, factors_of
 from ._scaled import Scaled
 from .base import DROPPED, ConvexRoute, NotFinite, Report, Solution

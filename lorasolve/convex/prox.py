@@ -13,11 +13,12 @@ from ..certificates import Bound
 from ..certificates.duality import duality_gap
 from ..certificates.evidence import evidence
 from ..dense import DENSE_LIMIT
-from ..linear_map import LinearMap, top_singular
+from ..linear_map import LinearMap
 from ..low_rank import Svd, balanced
 from ..problem import Problem
 from ..problem.blocks import Matrices, MultiObjective, joint_inner
 from ..problem.natural_units import curvature_at_zero
+from ..singular_triplets import top_singular
 from .base import ConvexRoute, Report, Solution
 
 # Iterations without a smaller gap or value, and as many again as there were before, after which the precision is

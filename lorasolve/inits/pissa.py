@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..linear_map import LinearMap, top_singular
+from ..linear_map import LinearMap
 from ..low_rank import balanced
 from ..problem import Problem
+from ..singular_triplets import top_singular
 from .base import Init, Start, weight_refusal
 
 

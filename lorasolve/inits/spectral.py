@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._support.validate import Array, as_number
-from ..linear_map import LinearMap, top_singular
+from ..linear_map import LinearMap
 from ..low_rank import balanced
 from ..optimizers.base import inverse_curvature, smoothness_near
 from ..problem import Problem
+from ..singular_triplets import top_singular
 from .base import Init, Start
 
 # Residual of singular vectors, relative to their values, where they come from an iteration: more is lost on a start

@@ -14,9 +14,9 @@ from .._support.text import for_json
 from .._support.threads import judge_pools
 from .._support.validate import Array, as_flag, as_instance, as_integer, as_number
 from ..dense import refuse_non_finite
-from ..linear_map import top_singular
 from ..low_rank import truncated_svd
 from ..problem import Problem, flat
+from ..singular_triplets import top_singular
 from ._krylov import LONGEST, MAX_STEPS, MISSED, STARTS, Search, search_krylov
 from ._symmetry import Symmetry
 from .canonical import Point, canonical

@@ -11,10 +11,11 @@ import numpy as np
 from .._support.text import for_json
 from .._support.validate import Array, as_number
 from ..dense import frobenius_norm
-from ..linear_map import LinearMap, top_singular
+from ..linear_map import LinearMap
 from ..low_rank import RANK_TOL, numerical_rank, truncated_svd
 from ..problem import Problem, flat
 from ..problem.natural_units import hides_gradient, may_hide_gradient
+from ..singular_triplets import top_singular
 from .canonical import Point, canonical
 
 

@@ -9,8 +9,9 @@ import numpy as np
 from .._known import Known
 from .._support.validate import Array
 from ..certificates import Certificate
-from ..linear_map import LinearMap, spectral_norm_estimate, top_singular
+from ..linear_map import LinearMap
 from ..problem import flat, nuclear_norm
+from ..singular_triplets import spectral_norm_estimate, top_singular
 from .canonical import Point
 from .constants import Constants
 from .first_order import Stationarity

@@ -8,9 +8,10 @@ import numpy as np
 
 from .._advice import rise
 from ..dense import frobenius_norm
-from ..linear_map import LinearMap, spectral_norm_estimate
+from ..linear_map import LinearMap
 from ..problem.natural_units import beside_saddle_at_zero, factor_lengths, gradient_at_zero
 from ..result import Result
+from ..singular_triplets import spectral_norm_estimate
 from ..status import Status
 from .canonical import Point, begin_again
 from .first_order import Stationarity, stationarity_at

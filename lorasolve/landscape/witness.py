@@ -17,11 +17,12 @@ from .._support.text import for_json
 from .._support.validate import Array
 from ..certificates.contradictions import contradicted_factors
 from ..engine import StoppingRule, solve
-from ..linear_map import LinearMap, top_singular
+from ..linear_map import LinearMap
 from ..low_rank import truncated_svd
 from ..objectives.base import allowance
 from ..problem import Problem, nuclear_norm
 from ..problem.natural_units import curvature_at_zero
+from ..singular_triplets import top_singular
 from .canonical import Point, padded
 from .escapes import lowest_on_line
 from .first_order import complement

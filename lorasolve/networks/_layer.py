@@ -18,7 +18,9 @@ from typing import Any
 import numpy as np
 
 from .._support.validate import Array
-from ..linear_map import DENSE_LIMIT, LinearMap, top_singular
+from ..dense import DENSE_LIMIT
+from ..linear_map import LinearMap
+from ..singular_triplets import top_singular
 from ._torch import require_torch, whole
 
 # Residual, relative to the value, to which the norm of a large weight is found.

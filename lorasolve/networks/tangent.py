@@ -20,10 +20,11 @@ from .._known import Known
 from .._support.text import at_most, for_json
 from .._support.validate import Array, as_choice, as_float_array, as_instance, as_iterable, as_number, as_shape, as_text
 from ..certificates.duality import duality_gap, gradient_norm, product_errors
-from ..linear_map import LinearMap, outside, top_above
+from ..linear_map import LinearMap, outside
 from ..low_rank import Svd, factor_svd, numerical_rank
 from ..objectives.base import allowance
 from ..problem.blocks import MultiObjective, Pairs, as_finite_pairs, joint_inner
+from ..singular_triplets import top_above
 
 # Runs end long before small singular values have vanished; between what decays and what stays there were six decades
 # (MiniLM: 1e-1 against 1e-7).

@@ -9,7 +9,8 @@ import numpy as np
 
 from .._support.validate import Array
 from ..dense import top_eigenvalue
-from ..linear_map import LinearMap, top_singular
+from ..linear_map import LinearMap
+from ..singular_triplets import top_singular
 from ._description import Entries, Matrix, Outer
 from ._kernels import Kernels
 

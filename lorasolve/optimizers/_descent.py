@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._support.validate import Array, as_number
-from ..linear_map import spectral_norm_estimate
 from ..problem import Problem
+from ..singular_triplets import spectral_norm_estimate
 from ._steps import Derived, Given, StepRule, StepState
 from .base import ROUNDING, Optimizer, inverse_curvature, smoothness_near
 

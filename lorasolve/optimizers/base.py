@@ -18,9 +18,9 @@ import numpy as np
 from .._support.time_limit import is_over
 from .._support.validate import Array, shown
 from ..dense import frobenius_norm
-from ..linear_map import POWER_STEPS, spectral_norm_estimate
 from ..problem import Problem
 from ..problem.natural_units import natural_start, own_lengths
+from ..singular_triplets import POWER_STEPS, spectral_norm_estimate
 from ..status import Status
 
 # A change below this share of |L| is none. Losses through Gram matrices cancel, which costs two or three digits beyond

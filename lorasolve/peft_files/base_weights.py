@@ -14,8 +14,9 @@ from .._support.files import PathLike
 from .._support.text import for_json
 from .._support.validate import Array, as_path
 from ..dense import DENSE_LIMIT
-from ..linear_map import LinearMap, spectral_norm_estimate
+from ..linear_map import LinearMap
 from ..low_rank import factor_svd
+from ..singular_triplets import spectral_norm_estimate
 from .codes import Coded
 from .experts import of_expert
 from .folder import UnreadableError, inside, printable, read_json

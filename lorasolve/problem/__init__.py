@@ -30,10 +30,11 @@ from ..adapters import registry as adapter_registry
 from ..adapters.base import Adapter, contradiction, split
 from ..adapters.lora import LoRA
 from ..dense import SQUARED, frobenius_norm
-from ..linear_map import LinearMap, top_singular
+from ..linear_map import LinearMap
 from ..low_rank import factor_singular_values
 from ..objectives import DenseReference, as_objective, real_value
 from ..objectives.base import Objective
+from ..singular_triplets import top_singular
 from . import sdpa
 from .blocks import MultiObjective, OneBlock, Pairs
 from .natural_units import Units, gradient_at_zero, units, value_at_zero

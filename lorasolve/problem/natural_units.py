@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ..dense import frobenius_norm
-from ..linear_map import LinearMap, spectral_norm_estimate, top_singular
+from ..linear_map import LinearMap
+from ..singular_triplets import spectral_norm_estimate, top_singular
 
 if TYPE_CHECKING:
     from .._support.validate import Array

@@ -11,9 +11,9 @@ import numpy as np
 
 from .._support.validate import Array, as_choice, as_integer, as_number
 from ..adapters.softmax_gates import SoftmaxGates
-from ..linear_map import top_singular
 from ..low_rank import balanced, factor_svd
 from ..problem import Problem
+from ..singular_triplets import top_singular
 from .base import Schedule, Stage
 
 Importance = Literal["gate", "norm", "svd"]

@@ -11,8 +11,9 @@ import numpy as np
 from .._support.validate import as_choice, as_integer, as_number
 from ..inits.lora import LoRAStart
 from ..inits.spectral import gradient_step
-from ..linear_map import LinearMap, top_singular
+from ..linear_map import LinearMap
 from ..problem import Problem
+from ..singular_triplets import top_singular
 from .base import Schedule, Stage
 
 # Above lam by less than this share, ||G||_2 leaves the next stage nothing to gain.

@@ -10,8 +10,8 @@ import numpy as np
 from .._support.validate import Array, as_integer, as_number
 from ..adapters.base import split
 from ..adapters.sora import SoRA
-from ..linear_map import top_singular
 from ..objectives.base import Objective
+from ..singular_triplets import top_singular
 from ._gates import OfGates
 from .base import Stage
 

@@ -7,7 +7,7 @@ import pytest
 from optima import ROUNDING, denoising_optimum, nuclear, soft_threshold
 
 import lorasolve as ls
-from lorasolve import linear_map
+from lorasolve import singular_triplets
 from lorasolve._known import Known
 from lorasolve.adapters import LoRA
 from lorasolve.certificates import certify, duality, gap
@@ -157,7 +157,7 @@ def test_of_a_large_gradient_only_rows_and_columns_with_entries_are_looked_at(mo
 
 
 def test_a_full_rank_update_beyond_the_size_that_is_factorised(monkeypatch):
-    for module in (duality, linear_map):
+    for module in (duality, singular_triplets):
         monkeypatch.setattr(module, "DENSE_LIMIT", 100)
     monkeypatch.setattr(duality, "DENSE_SIDE", 10)
     M = np.random.default_rng(12).standard_normal((60, 50))

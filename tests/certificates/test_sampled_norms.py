@@ -7,7 +7,7 @@ import pytest
 from distance import Distance
 
 import lorasolve as ls
-from lorasolve import linear_map
+from lorasolve import singular_triplets
 from lorasolve._known import Known
 from lorasolve.certificates import certify, duality, evidence
 from lorasolve.certificates._lanczos import MOST_BLOCKS, sampled_norm
@@ -210,7 +210,7 @@ def test_norms_of_any_size_are_bounded_from_above(shape, size):
 def test_a_certificate_of_large_data_is_sampled_and_true(size, monkeypatch):
     """The gap of denoising at 0 is known from the singular values, and so is the optimum: no SVD takes part."""
     monkeypatch.setattr(duality, "DENSE_SIDE", 100)
-    for module in (duality, linear_map):
+    for module in (duality, singular_triplets):
         monkeypatch.setattr(module, "DENSE_LIMIT", 1000)
     M = np.random.default_rng(2).standard_normal((330, 300))
     P, s, Qt = np.linalg.svd(M, full_matrices=False)

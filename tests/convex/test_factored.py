@@ -10,7 +10,6 @@ from lorasolve.certificates import norms, rigorous
 from lorasolve.convex._points import View, factors_of
 from lorasolve.convex.factored import Factored, Trail, _Run
 from lorasolve.landscape.instances import sharp, two_by_two
-from lorasolve.linear_map import TopSingular, top_above
 from lorasolve.low_rank import factor_svd
 from lorasolve.objectives import (
     Denoising,
@@ -21,6 +20,7 @@ from lorasolve.objectives import (
     MatrixSensing,
     Softmax,
 )
+from lorasolve.singular_triplets import TopSingular, top_above
 
 
 def certified(problem, tol=1e-9):

@@ -10,7 +10,7 @@ import pytest
 from path_problems import VALUES, denoising, formless, planted
 
 import lorasolve as ls
-from lorasolve import linear_map
+from lorasolve import singular_triplets
 from lorasolve._support import progress as _progress
 from lorasolve.certificates import norms
 from lorasolve.cli import main
@@ -57,8 +57,8 @@ def test_what_escapes_at_the_next_lam_is_searched_with_the_factor_of_the_last_pr
     rng = np.random.default_rng(3)
     P, Q = (np.linalg.qr(rng.standard_normal((size, 60)))[0] for size in shape)
     values = np.r_[9.0, 7.0, 5.0, 3.8, 3.7, np.linspace(1.5, 0.1, 55)]
-    found, search = [], linear_map._inverted_top
-    monkeypatch.setattr(linear_map, "_inverted_top", lambda *args: found.append(search(*args)) or found[-1])
+    found, search = [], singular_triplets._inverted_top
+    monkeypatch.setattr(singular_triplets, "_inverted_top", lambda *args: found.append(search(*args)) or found[-1])
     lams = [8.0, 6.0, 4.0, 3.5, 2.0]
     path = ls.path(ls.Problem(formless((P * values) @ Q.T), 2, 1.0), lams, 1e-6)
     assert [point.rank for point in path.points] == [np.count_nonzero(values > lam) for lam in lams]
