@@ -69,10 +69,11 @@ G^T G = g^2 I - F^T F for some F, for instance, which is how the check behind th
 `said` tells which of the assumptions of that check each side condition stands for, and both checkers require all of
 them. A check is PROVED when all facts it names are proved, and PROVED UNDER them otherwise.
 
-The witness of a check satisfies its own assumptions and hypotheses. No values are looked for at which those hold too
-that it takes over with conclusions of others, side conditions of facts, and that numbers are what they stand for:
-whether all of an *assuming* line can hold at once is for the reader. So is whether what a check says in words is its
-*claim*, the line below them.
+The witness of a check satisfies its own assumptions and hypotheses. `lorasolve prove` looks for one at which that holds
+too what is taken over with conclusions of others as far as it is about the numbers of the check, and at which a number
+is not negative that stands for a sum of squares. No values are looked for at which all holds that is taken over, side
+conditions of facts, and that numbers are what they stand for: whether all of an *assuming* line can hold at once is for
+the reader. So is whether what a check says in words is its *claim*, the line below them.
 
 ## The third judge
 

@@ -66,8 +66,8 @@ class Algebra:
         require(all(sign in SIGNS for sign in self.signs.values()), f"signs are {', '.join(SIGNS)}")
         equations = [[read(side) for side in pair] for a in check["assumptions"] for pair in a["equations"]]
         self.quotients, self.divided, self.nonzero, self.rules, self.gaps = [], [], [], [], []
-        self.known, self.moved, self.steps, self.ties = {}, {}, 0, equations[:]
-        self.ties += [e for part in check.get("assumed", ()) for e in relations(entry(part)[0]) if e[1] == "=="]
+        self.known, self.moved, self.steps, said = {}, {}, 0, [entry(part)[0] for part in check.get("assumed", ())]
+        self.ties = equations + [e for w in said for e in ([(0, ("", *w[1:]))], relations(w))[not w[0].strip("= ")]]
         self.meaning = {left: right for left, right in equations if left in self.signs}
         require(len(self.meaning) == sum(e[0] in self.signs for e in equations), "a scalar is defined twice")
         require(names_in(("", *self.meaning.values())) <= {*self.signs, "sqrt"}, "a scalar is defined by a matrix")

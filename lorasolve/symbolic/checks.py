@@ -24,6 +24,7 @@ from lorasolve._known import Known
 from lorasolve.symbolic import expression as ex
 from lorasolve.symbolic.evaluate import Values
 from lorasolve.symbolic.mutants import Mutant
+from lorasolve.symbolic.normal import EndlessRules
 from lorasolve.symbolic.substitution import substituted
 from lorasolve.symbolic.taken import Taken
 from lorasolve.symbolic.terms import Fact, Premise
@@ -165,10 +166,11 @@ class Check(ABC):
 
         Nothing is, of what is written without meaning or where no values are found at which all of that holds.
         """
-        fault = self.fault()
-        if fault is not None:
-            return Outcome(False, fault)
-        outcome = self._prove()
+        try:
+            fault = self.fault()
+            outcome = self._prove() if fault is None else Outcome(False, fault)
+        except EndlessRules as endless:
+            return Outcome(False, f"given: {endless}")
         if outcome.holds and self.taken and self.witness(Random(SEED)) is None:
             return Outcome(
                 False, "no witness: no values were found at which it is defined and all that it assumes holds"

@@ -15,7 +15,7 @@ from lorasolve.symbolic import expression as ex
 from lorasolve.symbolic import taken
 from lorasolve.symbolic.assumptions import Assumption
 from lorasolve.symbolic.checks import Check, Outcome, TwoSided
-from lorasolve.symbolic.evaluate import Irrational, Values, as_text, describe, evaluate
+from lorasolve.symbolic.evaluate import Irrational, Values, as_text, describe, evaluate, symbols_of
 from lorasolve.symbolic.examples import EVALUATIONS, examples, find
 from lorasolve.symbolic.normal import Rules, is_zero, normal_form, rules_of
 from lorasolve.symbolic.restated import fault_of_instance, fault_of_restatement
@@ -237,7 +237,9 @@ class Inequality(TwoSided):
         exprs += [part for _, part in parts]
         # Also by what a number stands for, and by what is assumed with a conclusion.
         ties = [(left, right) for each in known for left, relation, right in each.relations if relation == "=="]
-        return fault_of_symbols(exprs) or fault_of_motion(exprs, ties)
+        # An inequality ties too: it is an equation with one the other way round. So does a norm, to its matrix.
+        groups = [each.expressions for each in known if each.is_property or "<=" in each.kind]
+        return fault_of_symbols(exprs) or fault_of_motion(exprs, ties, groups)
 
     def _fault_of_premise(self, premise: Premise) -> str | None:
         rules = _rules(self.in_force)
@@ -299,12 +301,21 @@ class Inequality(TwoSided):
         gaps = ((premise.equal, evaluate(premise.gap, values)) for premise in self.premises)
         return all(gap == 0 if equal else gap >= 0 for equal, gap in gaps)
 
+    def _numbers_fit(self, values: Values) -> bool:
+        """Whether what is taken for granted holds as far as it is about the numbers here, also with conclusions."""
+        known = ((equal, gap) for equal, gap in taken.about_numbers(self.taken) if symbols_of(gap)[1] <= values.keys())
+        gaps = ((equal, evaluate(gap, values)) for equal, gap in known)
+        return all(gap == 0 if equal else gap >= 0 for equal, gap in gaps)
+
     def witness(self, rng: Random) -> Values | None:
-        """Return values at which all assumptions and hypotheses hold and all is defined, or None if none were found."""
+        """Return values at which all assumptions and hypotheses hold and all is defined, or None if none were found.
+
+        Numbers are also as what is taken over with conclusions says, and not negative where they are sums of squares.
+        """
         exprs = self._exprs()
 
         def fits(values: Values) -> bool:
-            return _are_defined(exprs[:2], values) and self._premises_hold(values)
+            return _are_defined(exprs[:2], values) and self._premises_hold(values) and self._numbers_fit(values)
 
         stated = [twin.counterexample for twin in self.mutants if twin.of_statement and twin.counterexample]
         for given in [*stated, None]:

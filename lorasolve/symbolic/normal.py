@@ -219,6 +219,10 @@ def trace_of_word(word: Word, dim: Any) -> TracePolynomial:
     return TracePolynomial.atom(TraceAtom(canonical_cycle(word)))
 
 
+class EndlessRules(RuntimeError):
+    """Rewrite rules were applied one after the other and always one more applied."""
+
+
 class Rule(NamedTuple):
     """Replace a word by a matrix polynomial."""
 
@@ -272,7 +276,7 @@ class Rules:
         if not (self.matrix_rules or self.trace_rules):
             return polynomial
         if depth > MAX_REWRITES:
-            raise RuntimeError(f"the rules did not come to an end within {MAX_REWRITES} rewrites")
+            raise EndlessRules(f"the rules did not come to an end within {MAX_REWRITES} rewrites")
         if isinstance(polynomial, MatrixPolynomial):
             result = MatrixPolynomial(polynomial.rows, polynomial.cols)
             for word, coefficient in polynomial.terms.items():

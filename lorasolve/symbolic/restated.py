@@ -16,7 +16,7 @@ from lorasolve.symbolic import expression as ex
 from lorasolve.symbolic.evaluate import symbols_of
 from lorasolve.symbolic.normal import Rules, is_zero, normal_form, rules_of
 from lorasolve.symbolic.positivity import provably_nonnegative
-from lorasolve.symbolic.soundness import fault_of_symbols, fault_of_value, is_square, values_in
+from lorasolve.symbolic.soundness import fault_of_symbols, fault_of_value, is_sum_of_squares, values_in
 from lorasolve.symbolic.substitution import substituted
 from lorasolve.symbolic.taken import fault_of_put, of_assumption, of_hypothesis, symbols_in
 from lorasolve.symbolic.terms import Instance, Premise, Schema, is_symbol, placed
@@ -207,17 +207,10 @@ def _fault_of_signs(put: Mapping[Any, Any]) -> str | None:
     return None
 
 
-def _is_nonnegative(value: Any) -> bool:
-    """Whether a scalar is a sum of products of squares and of numbers that are not negative."""
-    if isinstance(value, ex.ScalarSum | ex.ScalarProduct):
-        return all(map(_is_nonnegative, value.children))
-    return provably_nonnegative(value.value) if isinstance(value, ex.Constant) else is_square(value)
-
-
 def _has_sign(symbol: Any, value: Any) -> bool:
     if isinstance(value, ex.Expr):
         declared = symbol.is_positive or symbol.is_integer or symbol.is_nonzero
-        return not declared and (not symbol.is_nonnegative or _is_nonnegative(value))
+        return not declared and (not symbol.is_nonnegative or is_sum_of_squares(value))
     value = sympy.sympify(value)
     if symbol.is_nonzero and not symbol.is_positive:
         return bool(value.is_nonzero)

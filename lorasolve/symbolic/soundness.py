@@ -179,13 +179,18 @@ def fault_of_named_sign(left: Any, right: Any) -> str | None:
     return f"the sign that {value} declares is a hypothesis about what it names: declare it real and state that"
 
 
-def fault_of_motion(exprs: Iterable[ex.Expr], equations: Iterable[tuple[Any, Any]]) -> str | None:
+def fault_of_motion(
+    exprs: Iterable[ex.Expr], equations: Iterable[tuple[Any, Any]], groups: Iterable[Iterable[Any]] = ()
+) -> str | None:
     """Refuse a derivative of what the assumptions tie to a symbol that moves, because it would be held fixed.
+
+    Equations tie, and so do `groups` of what is otherwise related: none of a group moves alone.
 
     The gradient of ``||A||^2`` in ``T`` where ``A = P T`` is one. An integral of ``x y`` over ``x`` where ``y = x``
     means a fixed ``y``, which SymPy would take for the variable as soon as it is put there.
     """
     ties = [_tie(ex.as_expr(left), ex.as_expr(right)) for left, right in equations]
+    ties += [(names, names) for group in groups for names in [set().union(*(_names(ex.as_expr(e)) for e in group))]]
     for moving, names in (motion for expr in exprs for motion in _motions(expr)):
         held = sorted(names & _tied(moving, ties) - moving)
         if held:
@@ -245,6 +250,13 @@ def is_square(value: ex.Expr) -> bool:
         return False
     left, right = value.children[0].children
     return isinstance(left, ex.Transpose) and left.children[0] is right
+
+
+def is_sum_of_squares(value: Any) -> bool:
+    """Whether a scalar is a sum of products of squares and of numbers that are not negative."""
+    if isinstance(value, ex.ScalarSum | ex.ScalarProduct):
+        return all(map(is_sum_of_squares, value.children))
+    return provably_nonnegative(value.value) if isinstance(value, ex.Constant) else is_square(value)
 
 
 @cache

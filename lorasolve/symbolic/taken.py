@@ -8,7 +8,7 @@ means it in whatever follows. So all of these are statements here, compared by w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -19,6 +19,7 @@ from lorasolve.symbolic import expression as ex
 from lorasolve.symbolic.assumptions import Assumption
 from lorasolve.symbolic.evaluate import symbols_of
 from lorasolve.symbolic.normal import KEPT, Rules, is_zero, normal_form
+from lorasolve.symbolic.soundness import is_sum_of_squares
 from lorasolve.symbolic.substitution import substituted
 from lorasolve.symbolic.terms import Premise, Side, is_symbol, placed, read_off
 from lorasolve.symbolic.written import as_written
@@ -246,6 +247,25 @@ def fault_of(taken: Sequence[Taken], rules: Rules) -> str | None:
             if _is_absurd(left, relation, right, rules):
                 return f"{part.name}: that contradicts the other assumptions"
     return None
+
+
+def about_numbers(taken: Iterable[Taken]) -> Iterator[tuple[bool, ex.ScalarExpr]]:
+    """Yield what is said of numbers alone, as what is zero, for True, or else not negative.
+
+    A number is not negative that a sum of squares is, or is at most.
+    """
+    for left, relation, right in (each for part in taken for each in part.relations):
+        left, right = ex.as_expr(left), ex.as_expr(right)
+        if _is_number(left) and _is_number(right):
+            yield relation == "==", right - left
+        if _is_number(right) and is_sum_of_squares(left):
+            yield False, right
+        if _is_number(left) and is_sum_of_squares(right) and relation == "==":
+            yield False, left
+
+
+def _is_number(expr: ex.Expr) -> bool:
+    return all(isinstance(node, ex.Constant | ex.ScalarSum | ex.ScalarProduct) for node in expr.walk())
 
 
 def declared(check: Any) -> str:

@@ -328,6 +328,20 @@ def test_what_a_number_stands_for_moves():
     assert "a derivative holds fixed" in reason(LENGTH, still)
 
 
+@pytest.mark.parametrize("bounds", [["c", "tr(X^T*X)"], ["(c - tr(X^T*X))^2", "0"]], ids=["both ways", "squared"])
+def test_inequalities_that_are_an_equation_together_tie_what_moves(bounds):
+    """With c <= ||X||^2 <= c the derivative of c along E = X is 2 ||X||^2 and not 0."""
+    given = {"up": premise(bounds[0], "<=", bounds[1])}
+    given |= {"down": premise(bounds[1], "<=", bounds[0])} if bounds[1] != "0" else {}
+    total = " + ".join(f"({p['rhs']} - {p['lhs']})" for p in given.values())
+    assumed = [{"name": name, "kind": "<=", "texts": [p["lhs"], p["rhs"]]} for name, p in given.items()]
+    terms = [term for name in given for term in used("1", name)] + square("F")
+    same = {**MOVED, "assumed": assumed, "premises": given, "proof": terms}
+    right = f"tr(F^T*F) + {total}"
+    assert reason(check("0", "<=", right, **same)) is None
+    assert "a derivative holds fixed" in reason(check("diff(c, 1, X, E)", "<=", right, **same))
+
+
 def test_what_is_assumed_with_a_conclusion_moves_what_it_defines():
     """With E = 2 X the derivative of ||E||^2 along X is not 0."""
     first = check("tr(E^T*E)", "==", "4*tr(X^T*X)", **tied([["E", "2*X"]], scalars=SIZES, matrices=XEF))

@@ -532,6 +532,15 @@ def test_what_holds_nowhere_is_not_proved_without_a_report_either(vacuous):
     assert not verdict.holds and verdict.detail.startswith("no witness")
 
 
+def test_assumptions_that_rewrite_without_end_prove_nothing():
+    whole = matrix("W", n, n)
+    endless = Identity(
+        "endless", "W W W = W.", whole @ whole @ whole, whole, given=[assume("W = W W", (whole, whole @ whole))]
+    )
+    verdict = endless.prove()
+    assert not verdict.holds and verdict.detail.startswith("given: the rules did not come to an end")
+
+
 def test_a_check_that_rests_on_a_false_one_is_not_proved_without_a_report_either():
     false = cauchy(lhs=3 * inner(A, B))
     user = Inequality("twice", "", 6 * inner(A, B), 2 * square(A) + 2 * square(B), proof=[2 * false.conclusion()])
