@@ -342,6 +342,13 @@ def test_inequalities_that_are_an_equation_together_tie_what_moves(bounds):
     assert "a derivative holds fixed" in reason(check("diff(c, 1, X, E)", "<=", right, **same))
 
 
+@pytest.mark.parametrize(("of", "moves"), [("X", True), ("F", False)])
+def test_a_norm_moves_with_its_matrix(of, moves):
+    norm = {"name": f"||{of}||_2 = c [G]", "kind": "||{}||_2 = {}", "texts": [of, "c"], "fact": "G", "by": []}
+    still = check("diff(c, 1, X, E)", "==", "0", **MOVED, assumed=[norm])
+    assert ("a derivative holds fixed" in reason(still)) is moves
+
+
 def test_what_is_assumed_with_a_conclusion_moves_what_it_defines():
     """With E = 2 X the derivative of ||E||^2 along X is not 0."""
     first = check("tr(E^T*E)", "==", "4*tr(X^T*X)", **tied([["E", "2*X"]], scalars=SIZES, matrices=XEF))

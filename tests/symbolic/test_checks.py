@@ -657,3 +657,25 @@ def test_the_answer_of_an_exact_check_is_a_truth_value_first():
         TypeError, match=r"run: expected a pair \(True or False, text\) for the case \(1, 2\), got False"
     ):
         Exact("order", "", lambda a, b: a > b, ((1, 2),)).prove()
+
+
+@pytest.mark.parametrize(
+    ("above", "here", "holds"),
+    [
+        (hypothesis("||A||^2 <= t", square(A), t), hypothesis("t <= -1", t, -1), False),
+        (hypothesis("||A||^2 <= t", square(A), t), hypothesis("t <= 1", t, 1), True),
+        (equation("||A||^2 = t", square(A), t), hypothesis("t <= -1", t, -1), False),
+        (equation("t = ||A||^2", t, square(A)), hypothesis("t <= -1", t, -1), False),
+        (hypothesis("t <= ||A||^2", t, square(A)), hypothesis("t <= -1", t, -1), True),
+        (hypothesis("t <= s^2", t, s**2), hypothesis("t <= -1", t, -1), True),
+        (hypothesis("t <= s", t, s), hypothesis("s + 1 <= t", s + 1, t), False),
+        (equation("t = s", t, s), hypothesis("s + 1 <= t", s + 1, t), False),
+        (equation("t = s", t, s), hypothesis("t + 1 <= s", t + 1, s), False),
+    ],
+    ids=lambda part: getattr(part, "name", None),
+)
+def test_what_a_used_check_assumes_of_numbers_holds_together_with_what_is_assumed_here(above, here, holds):
+    source = Inequality("source", "", -square(B), above.gap, proof=[1 * above, Square(B)])
+    proof = [source.conclusion(), here]
+    user = Inequality("user", "", 0, square(B) + above.gap + here.gap, proof=proof, under=[source])
+    assert source.prove().holds and user.prove().holds is holds
