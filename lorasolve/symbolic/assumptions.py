@@ -239,8 +239,9 @@ class Sampler:
         raise Unfit(f"no values that satisfy {names} were drawn in {MAX_DRAWS} attempts{self._advice()}")
 
     def _require_exact(self, values: Values) -> None:
-        for key in (key for key in values if key not in self.forms):
-            odd = next((part for part in _parts_of(values[key]) if type(part) not in (int, Fraction)), None)
+        for key, value in values.items():
+            parts = _parts_of_form(value) if key in self.forms else _parts_of(value)
+            odd = next((part for part in parts if type(part) not in (int, Fraction)), None)
             if odd is not None:
                 raise ValueError(f"impose: expected fractions for {key}, got {shown(odd)}")
 
@@ -280,6 +281,10 @@ class _Drawn(dict[Any, Any]):
 
 def _parts_of(value: Any) -> Iterable[Any]:
     return (entry for row in value for entry in row) if isinstance(value, list) else (value,)
+
+
+def _parts_of_form(value: Any) -> Iterable[Any]:
+    return (part for weight, rows in value for part in (weight, *_parts_of(rows)))
 
 
 def _random_symbol(symbol: ex.Symbol, values: Values, rng: Random) -> ra.RationalMatrix:
