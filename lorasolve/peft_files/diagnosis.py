@@ -251,7 +251,7 @@ def diagnose(
     - ``not_stationary``: under one l2 decay of two trained factors every stationary point is balanced
       (``proofs/stationary_structure.py``), and this one is not; ``L`` is at least ``lam`` times the wasted penalty
       above its minimum.
-    - ``low_rank``: under l2 decay, balanced, and of lower rank than ``r`` in every layer, as in the good case.
+    - ``low_rank``: under l2 decay, balanced, of rank below ``r`` in every layer, not zero in all, as in the good case.
     - ``inconclusive``: everything else.
     """
     decay = Decay() if decay is None else as_instance(decay, "decay", Decay)
@@ -424,6 +424,8 @@ def _verdict(layers: list[LayerReport], unusable: list[UnusableLayer], decay: De
     other = [layer.facts for layer in layers if layer.facts.kind == "adalora" or not layer.facts.both_trained]
     if other:
         return "inconclusive", f"{_other_conditions(other[0])} changes the conditions of the theorems"
+    if all(layer.facts.empty for layer in layers):
+        return "inconclusive", "all factors are zero, which gradient descent cannot leave, be it an optimum or not"
     full = [layer.facts.module for layer in layers if layer.facts.full_rank]
     if full:
         return "inconclusive", f"balanced, but the whole rank r is used in {modules_text(full)} of {len(layers)}"

@@ -244,6 +244,10 @@ def test_empty_layers_are_remarked_and_are_no_finding(tmp_path, make):
     tensors = model(make, GOOD, {2: lambda down, up: (0 * down, 0 * up)})
     found = diagnose(make.adapter(tmp_path, tensors), decay=L2)
     assert found.kind == "low_rank" and "both factors are zero in 1 layer:" in " ".join(found.remarks)
+    nothing = {k: lambda down, up: (0 * down, 0 * up) for k in range(LAYERS)}
+    found = diagnose(make.adapter(tmp_path / "all", model(make, GOOD, nothing)), decay=L2)
+    # Stationary for any data, and so no sign of a good end.
+    assert found.kind == "inconclusive" and found.reason.startswith("all factors are zero")
 
 
 def test_non_finite_comes_first(tmp_path, make):
