@@ -68,4 +68,7 @@ def run(quick: bool = False) -> list[tuple[NetworkVerdict, NetworkVerdict]]:
 
 
 if __name__ == "__main__":
+    import torch
+
+    torch.set_num_threads(1)  # several wait for each other longer than they compute on matrices this small
     run()
