@@ -419,6 +419,12 @@ def test_a_symbol_that_declares_what_no_example_is_drawn_for_is_refused(declared
     assert not shown.holds and "symbol x declares" in shown.detail
 
 
+def test_a_power_of_any_sign_and_any_exponent_is_refused():
+    """(-1)^(1/2) is not real, whose square is negative."""
+    assert "need not be real" in ScalarCheck("c", "", 0, (t**s) ** 2, relation="<=").prove().detail
+    assert ScalarCheck("c", "", 0, x**s, relation="<=").prove().holds
+
+
 def test_a_function_of_what_is_integrated_over_is_no_number():
     s = sympy.Symbol("s", real=True)
     assert not provably_nonnegative(sympy.Integral(sympy.exp(sympy.cos(s)), (s, 1, 0)))

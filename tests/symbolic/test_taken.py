@@ -12,6 +12,7 @@ from lorasolve.symbolic import (
     Form,
     Identity,
     Inequality,
+    Sampled,
     ScalarCheck,
     Square,
     SumOfSquares,
@@ -121,6 +122,13 @@ def test_what_is_read_off_a_check_under_a_fact_is_proved_under_that_fact():
     assert roots.strength == product.strength == doubled.strength == "PROVED UNDER Rotfel'd"
     content = document({"made": Theorem("", (roots, product)), "operator_norm": operator_norm.THEOREM})
     assert not any(verdicts(content).values())
+
+
+def test_what_is_read_off_a_search_is_not_proved():
+    search = Sampled("search", "||A||_2 <= lambda.", lambda rng: 1.0)
+    bound = OPERATOR_NORM.instance("product", SPECTRAL(A, lam, by=(search,)), W=W)
+    product = Inequality("product", "", 2 * square(A @ W), 2 * lam**2 * square(W), proof=[2 * bound])
+    assert "check search is SAMPLED" in product.prove().detail
 
 
 def test_the_descent_lemma_bounds_both_factors():
@@ -315,3 +323,28 @@ def test_functions_are_put_in_the_place_of_numbers():
     check = Inequality("at", "", -1, (sympy.exp(y) + 1) ** 2, proof=[1 * at, 1])
     assert at.name == "check first at exp(y) + 1" and check.prove().holds
     assert not Inequality("off", "", 1, (sympy.exp(y) + 1) ** 2, proof=[1 * at, -1]).prove().holds
+
+
+def test_conclusions_do_not_make_each_others_assumptions():
+    """From a <= b follows 2 a <= 2 b and the other way round: neither is shown."""
+    a, b, c = scalars("a b c", real=True)
+    single, double = hypothesis("single", a, b), hypothesis("double", 2 * a, 2 * b)
+    first = Inequality("first", "", 2 * a, 2 * b + c**2, proof=[2 * single, Square(c)])
+    second = Inequality("second", "", a, b + c**2, proof=[double / 2, Square(c)])
+    proof = [first.conclusion(), second.conclusion()]
+    both = Inequality("both", "", 3 * a, 3 * b + 2 * c**2, proof=proof)
+    assert first.prove().holds and second.prove().holds
+    assert "check first assumes single" in both.prove().detail
+    at_zero = {c: sympy.Integer(0)}
+    circle = [first.conclusion(put=at_zero), second.conclusion(put=at_zero)]
+    assert "assumes" in Inequality("circle", "", 3 * a, 3 * b, proof=circle).prove().detail
+
+
+def test_a_number_of_the_same_name_is_no_symbol_of_the_check():
+    """What is put for it would change the text of the hypothesis 1 <= x, and x would stay in the conclusion."""
+    (x,), y, z = scalars("x,"), *scalars("y z", real=True)
+    source = Inequality("source", "", 1 - z**2, x, proof=[1 * hypothesis("1 <= x", 1, x), Square(z)])
+    used = source.conclusion(put={sympy.Symbol("x", real=True): y})
+    user = Inequality("user", "", 2 - z**2, x + y, proof=[used, 1 * hypothesis("1 <= y", 1, y)])
+    assert source.prove().holds
+    assert "x is another symbol in check source" in user.prove().detail
