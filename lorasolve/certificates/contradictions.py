@@ -10,7 +10,7 @@ from .._support.validate import Array
 from ..multi import Separable
 from ..objectives import difference_step, length_of
 from ..problem.blocks import MultiObjective, OneBlock, Pairs, is_of_a_user, joint_norm, speaker
-from .probes import Evaluated, of_length, random_direction, share_lost
+from .probes import Evaluated, natural_length_at, of_length, random_direction, share_lost
 
 # Share by which a product with the Hessian may differ from a difference of gradients, which a bend nearby may change.
 HESSIAN = 0.1
@@ -79,7 +79,8 @@ def contradicted_hessian(loss: MultiObjective, factors: Pairs, directions: Pairs
         return None
     here, zero = (Evaluated(loss, [t * A @ B.T for A, B in factors]) for t in (1.0, 0.0))
     sizes = [joint_norm(pair) for pair in factors]
-    lengths = [math.sqrt(length_of(zero.f, float(np.linalg.norm(g)))) for g in zero.G]
+    fall = natural_length_at(loss, zero) * joint_norm(zero.G)
+    lengths = [math.sqrt(length_of(fall, float(np.linalg.norm(g)))) for g in zero.G]
     error = share_lost(loss) * max(joint_norm(here.G), joint_norm(zero.G))
     random = []
     for own, pair in zip(zip(lengths, sizes), factors):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from .._support.validate import Array
-from ..objectives import ULPS, length_of
+from ..objectives import ULPS, falling_length, length_of
 from ..problem.blocks import Matrices, MultiObjective, joint_norm
 
 
@@ -30,13 +30,39 @@ def random_direction(X: Sequence[Array]) -> list[Array]:
     return [rng.standard_normal(x.shape) for x in X]
 
 
-def length_at(loss: MultiObjective, at: Evaluated, better: Matrices | None) -> float:
-    """Return a distance that means something for this loss, in its own unit."""
+def lengths_at(loss: MultiObjective, at: Evaluated, better: Matrices | None) -> list[float]:
+    """Return distances that mean something for this loss, in its own unit, the longest first.
+
+    At ``X = 0`` a constant in ``f`` may have made the first of two as long as that is large.
+    """
     far = 0.0 if better is None else joint_norm([y - x for x, y in zip(at.X, better)])
     if max(joint_norm(at.X), far) > 0.0:
-        return max(joint_norm(at.X), far)
+        return [max(joint_norm(at.X), far)]
     beta, slope = loss.facts.rank_one_curvature, joint_norm(at.G)
-    return (slope / beta if beta else length_of(at.f - (loss.facts.lower_bound or 0.0), slope)) or 1.0
+    length = slope / beta if beta else length_of(at.f - (loss.facts.lower_bound or 0.0), slope)
+    near = length if beta else _falling(loss, at, length)
+    return [length or 1.0] if near == length else [length, near]
+
+
+def length_at(loss: MultiObjective, at: Evaluated, better: Matrices | None) -> float:
+    """Return the shortest of these."""
+    return lengths_at(loss, at, better)[-1]
+
+
+def natural_length_at(loss: MultiObjective, at: Evaluated, least: float = 0.0) -> float:
+    """Return how long a way down its gradient means something by the values of the loss; below ``least`` any such."""
+    return _falling(loss, at, length_of(at.f, joint_norm(at.G)), least)
+
+
+def _falling(loss: MultiObjective, at: Evaluated, length: float, least: float = 0.0) -> float:
+    slopes = [float(np.linalg.norm(g)) for g in at.G]
+    down = [g / (slope or 1.0) for g, slope in zip(at.G, slopes)]
+
+    def values_at(way: float) -> Iterator[float]:
+        for k, own in enumerate(down):
+            yield Evaluated(loss, [x - way * own if k == j else x for j, x in enumerate(at.X)]).f
+
+    return falling_length(length, at.f, slopes, values_at, least)
 
 
 def share_lost(loss: MultiObjective) -> float:

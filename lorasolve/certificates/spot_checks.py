@@ -23,7 +23,7 @@ import numpy as np
 
 from .._support.validate import Array
 from ..multi import Separable
-from ..objectives import difference_step, length_of
+from ..objectives import difference_step
 from ..problem.blocks import (
     Matrices,
     MultiObjective,
@@ -35,7 +35,7 @@ from ..problem.blocks import (
     speaker,
 )
 from . import _oracles
-from .probes import Evaluated, length_at, of_length, random_direction, share_lost
+from .probes import Evaluated, length_at, lengths_at, natural_length_at, of_length, random_direction, share_lost
 
 # Steps to both sides of a point, small and large, as shares of its length.
 STEPS = (10.0, 1.0, 0.1, 1e-2, 1e-4, 1e-6)
@@ -127,24 +127,15 @@ def violation(loss: MultiObjective, X: Matrices, better: Matrices | None) -> str
     found = claims.at("0", claims.zero)
     if found is None and better is not None:
         found = claims.at_point("a better point", [np.asarray(y, dtype=np.float64) for y in better])
-    length = length_at(loss, claims.here, better)
-    natural = length_of(claims.zero.f, joint_norm(claims.zero.G))
-    if length < VANISHED * natural:  # the end of a run to 0, within which nothing is seen
-        length = natural
-    found = found or claims.on_line("G", claims.here.G, length)
-    found = found or claims.on_line("a random direction", random_direction(claims.X), length)
-    for _ in range(ENTRIES):
-        found = found or claims.on_line(*_entry(claims.X), length, ENTRY_STEPS)
-    found = found or claims.on_bisection("0 - X", [-x for x in claims.X], (0.0, 1.0))
-    for _ in range(BISECTED):
-        ends = (-1.0, 1.0)
-        found = found or claims.on_bisection("a random direction", of_length(length, random_direction(claims.X)), ends)
-    if sum(x.size for x in X) <= MOST_PARAMETERS:
-        for name, base, share in (("X", claims.X, NEAR), ("X", claims.X, 1.0), ("0", claims.zero.X, NEAR)):
-            found = found or claims.on_curvature(name, base, share * length, length)
+    lengths = lengths_at(loss, claims.here, better)
+    natural = natural_length_at(loss, claims.zero, lengths[0] / VANISHED)
+    if lengths[0] < VANISHED * natural:  # the end of a run to 0, within which nothing is seen
+        lengths = [natural]
+    for length in lengths:
+        found = found or claims.around(length)
     # The package's own losses have theirs from their formula.
     if found is None and loss.facts.lower_bound is not None and is_of_a_user(loss):
-        found = claims.on_descent(length)
+        found = claims.on_descent(lengths[-1])
     if found is None and loss.facts.least_squares:
         return _not_quadratic(loss, claims.X, claims.here, claims.eps * claims.made_of)
     return found
@@ -164,6 +155,21 @@ class _Claims:
         self.here, self.zero = Evaluated(loss, X), Evaluated(loss, [0.0 * x for x in X])
         self.made_of = max(abs(self.here.f), abs(self.zero.f))
         self.slope, self.length = joint_norm(self.here.G), joint_norm(X)
+
+    def around(self, length: float) -> str | None:
+        """Return a contradiction on lines of a length through ``X``, or where ``f`` is least curved as near as that."""
+        found = self.on_line("G", self.here.G, length)
+        found = found or self.on_line("a random direction", random_direction(self.X), length)
+        for _ in range(ENTRIES):
+            found = found or self.on_line(*_entry(self.X), length, ENTRY_STEPS)
+        found = found or self.on_bisection("0 - X", [-x for x in self.X], (0.0, 1.0))
+        for _ in range(BISECTED):
+            ends = (-1.0, 1.0)
+            found = found or self.on_bisection("a random direction", of_length(length, random_direction(self.X)), ends)
+        if sum(x.size for x in self.X) <= MOST_PARAMETERS:
+            for name, base, share in (("X", self.X, NEAR), ("X", self.X, 1.0), ("0", self.zero.X, NEAR)):
+                found = found or self.on_curvature(name, base, share * length, length)
+        return found
 
     def at_point(self, name: str, Y: Sequence[Array]) -> str | None:
         """Return a contradiction at a point."""

@@ -11,11 +11,11 @@ import numpy as np
 
 from .._support.validate import Array
 from ..low_rank import factor_svd
-from ..objectives import difference_step, length_of
+from ..objectives import difference_step
 from ..objectives.base import Rounding, allowance
 from ..problem.blocks import Matrices, MultiObjective, Pairs, joint_inner, joint_norm
 from . import spot_checks
-from .probes import Evaluated, length_at, random_direction, share_lost
+from .probes import Evaluated, length_at, natural_length_at, random_direction, share_lost
 
 # Steps of the iteration that looks for large curvature, two gradients each, and by how much it must be above a bound.
 CURVED_STEPS, CURVED = 16, 1e-6
@@ -105,7 +105,7 @@ def falls_below(loss: MultiObjective, X: Array, rank: int, stated: float) -> flo
     m, n = X.shape
     zero, rng = Evaluated(loss, [0.0 * X]), np.random.default_rng()
     at_X = _balanced(P, s, Qt.T, rank)
-    length = float(np.linalg.norm(at_X)) or math.sqrt(length_of(zero.f, joint_norm(zero.G))) or 1.0
+    length = float(np.linalg.norm(at_X)) or math.sqrt(natural_length_at(loss, zero)) or 1.0
     size = max(abs(stated), abs(zero.f)) or 1.0
     noise = share_lost(loss) * size
 

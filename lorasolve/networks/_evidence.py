@@ -36,12 +36,10 @@ class Evidence:
     """A point of a network, and what follows from its values, gradients and Hessian products.
 
     After :meth:`look` ``found`` is the tangent certificate from one gradient, without a gap where nothing bounds one,
-    ``norms`` are those of the weights over their scalings, and ``rounding`` is what that may do to a value: losses of
-    either sign may cancel in their mean.
+    and ``norms`` are those of the weights over their scalings.
     """
 
     found: TangentCertificate
-    rounding: float
     norms: tuple[float | None, ...]
 
     def __init__(
@@ -75,7 +73,8 @@ class Evidence:
         self.found, self.norms = found, tuple(self._base_norms())
         # A process may have no data.
         largest = max(0.0, *(abs(end) for end in self.network.extremes if math.isfinite(end)))
-        self.rounding = allowance(self.network.precision) * float(self.network.over_processes(np.array([largest]))[0])
+        together = float(self.network.over_processes(np.array([largest]))[0])
+        self.network.rounding = allowance(self.network.precision) * together
         return ""
 
     @cached_property

@@ -105,7 +105,7 @@ def of_further_evidence(
     found = evidence.found
     if searched is not None and not searched.is_sosp:
         return _of_negative_curvature(evidence, searched)
-    least = REFUTES[evidence.network.precision] * abs(found.F) + 2.0 * evidence.rounding
+    least = REFUTES[evidence.network.precision] * abs(found.F) + 2.0 * evidence.network.rounding
     if not evidence.rounded and found.F - best > least:
         reason = f"not global: another point has F = {best:.8g}, lower by {at_least(found.F - best, '.3g')}"
         gap = min(found.relative_gap, math.inf if solved is None else solved.relative_gap)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from .._support.validate import Array, as_array, as_callable, as_flag, as_iterable, as_number, shown
+from ..objectives.base import Rounding
 from ..problem.blocks import Matrices, MultiObjective, Pairs, as_pairs, joint_norm
 from ._inspection import Inspection
 from ._layer import by_name
@@ -87,6 +88,8 @@ class Network(MultiObjective):
         All tensors of the model but the adapted weights, by name, in ``dtype``; no factor has an effect there.
     extremes : tuple of float
         The least and the largest loss of a sample, where the gradient was taken last.
+    rounding : float
+        What rounding of the losses of samples may do to their mean, where they may be larger than it; 0 if not asked.
     labels_in_place : bool
         Whether a :class:`CrossEntropy` compares logits of tokens with the label of the same token.
     rows_a_number : tuple of int or None
@@ -152,6 +155,7 @@ class Network(MultiObjective):
         self.rows_a_number: tuple[int, int] | None = None
         self._counted: set[tuple[int, ...]] = set()
         self.extremes = math.inf, -math.inf
+        self.rounding = 0.0
         self.differences: str | None = None
         self._differentiated = self._second_pass_tried = False
         self._stored = {name_of(layer.module.weight.dtype) for layer in self.layers}
@@ -489,6 +493,11 @@ class Network(MultiObjective):
         """Return ``f`` without a gradient."""
         return self.value(factors)
 
+    def rounding_noise(self, factors: Pairs) -> Rounding:
+        """Return the sizes of the rounding errors in ``f``: of its own size, and of losses that cancel in the mean."""
+        value, gradient = super().rounding_noise(factors)
+        return Rounding(max(value, self.rounding), gradient)
+
     def over_processes(self, numbers: Array) -> Array:
         """Return the sums of numbers over all processes."""
         return reduced(self._on_device(numbers)).cpu().numpy()  # type: ignore[no-any-return]
@@ -500,5 +509,5 @@ class Network(MultiObjective):
     def _length(self) -> float:
         return super()._natural_length()
 
-    def _natural_length(self) -> float:
+    def _natural_length(self, least: float = 0.0) -> float:
         return self._length

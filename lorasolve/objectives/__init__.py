@@ -21,6 +21,7 @@ from ._differences import difference_product as difference_product
 from ._differences import difference_step as difference_step
 from ._differences import estimate_smoothness as estimate_smoothness
 from ._differences import factored as factored
+from ._differences import falling_length as falling_length
 from ._differences import length_of as length_of
 from ._differences import natural_length as natural_length
 from ._facts import Facts as Facts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,21 +17,66 @@ if TYPE_CHECKING:
 
 # Of power iterations for the largest curvature at a point.
 POWER_STEPS = 20
+# Tenths of a length that are tried, one after the other, and the share of its slope that a loss falls by over it.
+TENTHS, FALLS = 16, 1e-2
 
 
-def natural_length(objective: Objective) -> float:
-    """Return a length that changes with the units of ``X`` as ``X`` does.
+def natural_length(objective: Objective, least: float = 0.0) -> float:
+    """Return a length that changes with the units of ``X`` as ``X`` does; one below ``least`` may be any such.
 
-    It is ``|f(0)|/||G(0)||_F``, 0 if that says nothing. To differences of gradients, points much nearer to 0 are 0.
+    It is ``|f(0)|/||G(0)||_F``, 0 if that says nothing, as far as ``f`` falls on (:func:`falling_length`). To
+    differences of gradients, points much nearer to 0 are 0.
     """
     f, G = objective.value_and_grad(np.zeros(objective.shape, objective.dtype))
-    return length_of(float(f), float(np.linalg.norm(G)))
+    slope = float(np.linalg.norm(G))
+    down = np.array(G) / (slope or 1.0)  # the next gradient may be written into the same array
+
+    def values_at(way: float) -> Iterator[float]:
+        yield float(objective.value_and_grad((-way * down).astype(objective.dtype, copy=False))[0])
+
+    return falling_length(length_of(float(f), slope), float(f), [slope], values_at, least)
 
 
 def length_of(f: float, slope: float) -> float:
     """Return ``|f|/slope``, and 0 where that is no number."""
     length = abs(f) / slope if slope > 0.0 else 0.0
     return length if math.isfinite(length) else 0.0
+
+
+def falling_length(
+    length: float,
+    f: float,
+    slopes: Sequence[float],
+    values_at: Callable[[float], Iterator[float]],
+    least: float = 0.0,
+) -> float:
+    """Return a length, or the first of its tenth, hundredth, ... so far down its gradient ``f`` falls as it begins to.
+
+    With a large constant in ``f`` its quotient by a slope is that constant's, and so long a way says nothing of ``f``.
+
+    Parameters
+    ----------
+    length, f : float
+        The length, and the value where it begins.
+    slopes : sequence of float
+        The length of the gradient there, in each matrix.
+    values_at : callable
+        The values so far down the gradient in one matrix after the other: they may be of other units.
+    least : float
+        A length that ends the search.
+    """
+    for k in range(TENTHS):
+        shorter = length * 0.1**k
+        if shorter <= least:
+            return shorter
+        try:
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                falls = any(f - value >= FALLS * own * shorter > 0.0 for value, own in zip(values_at(shorter), slopes))
+        except ArithmeticError:  # as of math.exp, where NumPy's functions are infinite
+            falls = False
+        if falls:
+            return shorter
+    return length
 
 
 def difference_step(length: float, size: float, distance: float, dtype: Any) -> float:

@@ -15,6 +15,7 @@ import numpy as np
 
 from .._support.origin import is_shipped
 from .._support.validate import Array
+from ..dense import frobenius_norm
 from ..linear_map import LinearMap
 from ._answers import ShownPrecision, real_value
 from ._description import Description
@@ -129,9 +130,9 @@ class Objective(ShownPrecision):
         """Return ``hess f(X)[D]`` (m, n); by default a central difference of the gradient.
 
         Its relative error is about ``eps^(2/3)`` (4e-11 in float64) times the third derivative, in the unit of ``X``
-        that ``|f(0)|/||G(0)||`` is. Where ``f`` is a large constant and little else, that is too long a one.
+        that ``|f(0)|/||G(0)||`` is; where ``f`` is a large constant, a power of ten shorter, so far as it falls.
         """
-        return difference_product(self, X, D, natural_length(self))
+        return difference_product(self, X, D, natural_length(self, frobenius_norm(X)))
 
     @property
     def differenced(self) -> bool:

@@ -8,7 +8,7 @@ block-diagonal matrix is ever formed: memory and time are the sum of the blocks'
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,6 +40,7 @@ from ..objectives import (
     difference_step,
     estimate_smoothness,
     factored,
+    falling_length,
     length_of,
     no_batches,
     own_matrix,
@@ -188,7 +189,7 @@ class MultiObjective(ShownPrecision):
         Matrices of one size share a step. Nothing tells one in small units from one that tends to 0 in the units of
         the others, so a loss of matrices in units of their own should state the product.
         """
-        return self._difference_product(X, D, self._natural_length())
+        return self._difference_product(X, D, self._natural_length(min(joint_norm([x]) for x in X)))
 
     def checked_hessian_product(self, X: Matrices, D: Matrices) -> tuple[Array, ...]:
         """Return what :meth:`hessian_product` does, checked, in arrays that later calls leave alone."""
@@ -200,9 +201,17 @@ class MultiObjective(ShownPrecision):
         """Whether ``hessian_product`` is a difference of gradients, which loses a third of the digits."""
         return type(self).hessian_product is MultiObjective.hessian_product
 
-    def _natural_length(self) -> float:
+    def _natural_length(self, least: float = 0.0) -> float:
         f, G = self.checked_value_and_grad([np.zeros(shape, self.dtype) for shape in self.shapes])
-        return length_of(f, joint_norm(G))
+        slopes = [float(np.linalg.norm(g)) for g in G]
+        down = [np.array(g) / (slope or 1.0) for g, slope in zip(G, slopes)]
+
+        def values_at(way: float) -> Iterator[float]:
+            for k, own in enumerate(down):
+                X = [-way * own if k == j else np.zeros(shape) for j, shape in enumerate(self.shapes)]
+                yield self.checked_value_and_grad([x.astype(self.dtype, copy=False) for x in X])[0]
+
+        return falling_length(length_of(f, joint_norm(G)), f, slopes, values_at, least)
 
     def _difference_product(self, X: Matrices, D: Matrices, length: float, share: float = 1.0) -> tuple[Array, ...]:
         """Return the product by differences over a share of the usual step, which is one for matrices of one size."""

@@ -922,3 +922,28 @@ def test_a_well_beside_zero_is_seen_from_there_in_any_unit(unit):
     assert problem.convex_value(bottom) < 0.2 * problem.convex_value(zero)
     found = certify(problem, zero)
     assert found.is_global is not True and "violates convexity" in found.reason
+
+
+class Rippled:
+    """``||X - M||^2/2`` with ripples of a length of about 1 that bend it down, and a constant."""
+
+    convex = True
+
+    def __init__(self, M, constant):
+        self.M, self.constant, self.shape = M, constant, M.shape
+
+    def value_and_grad(self, X):
+        E, ripple = X - self.M, 0.2 * (1.0 - np.cos(5.0 * X))
+        return self.constant + float((0.5 * E**2 + ripple).sum()), E + np.sin(5.0 * X)
+
+
+@pytest.mark.parametrize("constant", [1e6, -1e8])
+def test_a_constant_in_a_loss_does_not_move_the_eyes_off_its_ripples(constant):
+    """At ``X = 0`` nothing but values says how long the loss is, and a constant is all of them."""
+    rng = np.random.default_rng(5)
+    denied = 0
+    for _ in range(12):
+        problem = ls.Problem(Rippled(0.3 * rng.standard_normal((6, 5)), constant), 3)
+        problem = problem.replace(lam=1.2 * problem.critical_lam())
+        denied += certify(problem, np.zeros((6, 5))).is_global is None
+    assert denied >= 4

@@ -6,7 +6,7 @@ import pytest
 import lorasolve as ls
 from lorasolve import MultiProblem, Problem, objectives
 from lorasolve.linear_map import LinearMap
-from lorasolve.multi import Separable
+from lorasolve.multi import MultiObjective, Separable
 from lorasolve.objectives import DenseReference, Facts, Objective, UserObjective, as_objective, estimate_smoothness
 from lorasolve.objectives.base import Shifted
 
@@ -616,3 +616,46 @@ def test_the_curvature_of_a_loss_is_estimated_in_any_unit(curvature):
 
     found = estimate_smoothness(as_objective(Weighted()), np.ones((3, 1)), np.ones((2, 1)))
     assert 5.0 * curvature < found < 6.0 * curvature * (1.0 + 1e-6)
+
+
+@pytest.mark.parametrize("constant", [0.0, 1e6, 1e9, -1e12])
+def test_a_constant_in_the_loss_makes_no_long_step_of_a_difference(constant):
+    """``log cosh`` bends within a length of 1 of its minimum and nowhere else."""
+    M, D = np.random.default_rng(7).standard_normal((2, 5, 4))
+
+    class LogCosh:
+        shape = M.shape
+
+        def value_and_grad(self, X):
+            return constant + float(np.log(np.cosh(X - M)).sum()), np.tanh(X - M)
+
+    loss = as_objective(LogCosh())
+    assert loss.hessian_product(0.0 * M, D) == pytest.approx(D / np.cosh(M) ** 2, rel=1e-6)
+    zeros = np.zeros((5, 1)), np.zeros((4, 1))
+    assert estimate_smoothness(loss, *zeros) == pytest.approx(1.0 / np.cosh(M).min() ** 2, rel=0.1)
+    both = ls.MultiProblem(Coupled(M, constant), [1, 1], 0.1).loss
+    H = both.checked_hessian_product([0.0 * M, 0.0 * M], [D, 0.0 * D])
+    assert H[0] == pytest.approx(D / np.cosh(M) ** 2, rel=1e-6)
+
+
+class Coupled(MultiObjective):
+    """The sum of ``log cosh`` of the entries of ``X_1 + X_2 - M``, and a constant."""
+
+    def __init__(self, M, constant):
+        self.M, self.constant, self.shapes = M, constant, (M.shape, M.shape)
+
+    def value_and_grad(self, X):
+        E = X[0] + X[1] - self.M
+        return self.constant + float(np.log(np.cosh(E)).sum()), (np.tanh(E), np.tanh(E))
+
+
+def test_a_loss_that_is_not_finite_far_out_has_a_smoothness_where_its_constant_is_large():
+    class Exponential:
+        shape = (4, 3)
+
+        def value_and_grad(self, X):
+            return 1e9 + float(np.exp(-X).sum()), -np.exp(-X)
+
+    problem = ls.Problem(Exponential(), 2, 1e3)
+    result = ls.solve(problem, "lbfgs", seed=0)
+    assert result.status is ls.Status.CONVERGED and np.abs(result.X).max() < 1e-6
