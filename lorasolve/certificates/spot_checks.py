@@ -291,9 +291,24 @@ class _Claims:
         least = np.linalg.eigh(core[:k, :k], UPLO="U")[1][:, 0] @ basis
         product, noise = self._curvature_along(Y, least, length)
         curvature = float(least @ product)
-        if curvature < -noise:
+        if curvature < -noise and curvature < -noise - self._jump(Y, length):
             return _not_convex(f"{name} + {distance:.2g} in a random direction, where a curvature is {curvature:.2g}")
         return None
+
+    def _jump(self, Y: Sequence[Array], length: float) -> float:
+        """Return the curvature that rounding makes where gradients jump, as at a kink: ``Y`` is rounded as data are.
+
+        Only asked for where it matters, as it takes evaluations of the loss.
+        """
+        size = self.eps * max(joint_norm(Y), natural_length_at(self.loss, self.zero))
+        if size == 0.0:
+            return 0.0
+        ends = []
+        for _ in range(2):
+            step = of_length(size, random_direction(Y))
+            ends.append(Evaluated(self.loss, [y + s for y, s in zip(Y, step)]))
+        change = joint_norm([g - h for g, h in zip(*(end.G for end in ends))])
+        return change / difference_step(length, joint_norm(Y), 1.0, self.loss.precision)
 
     def _curvature_along(self, Y: Sequence[Array], d: Array, length: float) -> tuple[Array, float]:
         """Return the change of the gradient along a unit direction, by its length, and the rounding errors of that."""

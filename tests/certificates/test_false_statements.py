@@ -947,3 +947,27 @@ def test_a_constant_in_a_loss_does_not_move_the_eyes_off_its_ripples(constant):
         problem = problem.replace(lam=1.2 * problem.critical_lam())
         denied += certify(problem, np.zeros((6, 5))).is_global is None
     assert denied >= 4
+
+
+class NuclearDistance:
+    """``||X - M||_*``: convex; where ``X - M`` has no full rank singular vectors are any, and their gradient jumps."""
+
+    convex, lower_bound = True, 0.0
+
+    def __init__(self, M):
+        self.M, self.shape = M, M.shape
+
+    def value_and_grad(self, X):
+        P, s, Qt = np.linalg.svd(X - self.M, full_matrices=False)
+        return float(s.sum()), P @ Qt
+
+
+def test_a_subgradient_that_jumps_with_rounding_is_no_contradiction():
+    rng = np.random.default_rng(6)
+    for _ in range(25):
+        M = np.outer(rng.standard_normal(6), rng.standard_normal(5))
+        found = certify(ls.Problem(NuclearDistance(M), 5, 0.3), np.zeros((6, 5)))
+        assert not found.reason.startswith("your f")
+        # M is better by 0.7 of its norm, whether a step along a subgradient has found such a point or not.
+        better = 0.7 * float(np.linalg.norm(M))
+        assert found.is_global is not True and found.gap_at_least <= better * (1.0 + 1e-12) and found.gap >= better
