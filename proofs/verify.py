@@ -94,8 +94,8 @@ class Algebra:
         return p
     def nonnegative(self, tree):  # by its structure, or expanded over a positive denominator
         operation, *parts = tree if isinstance(tree, tuple) else ("",)
-        square = operation == "^" and parts[1] == 2
-        square |= parts[:1] == ["tr"] and parts[1] == ("*", ("T", parts[1][-1]), parts[1][-1])
+        sides = parts[:1] == ["tr"] and parts[1][:1] == ("*",) and (parts[1][1:], parts[1][:0:-1])
+        square = (operation == "^" and parts[1] == 2) or any(turned == ("T", side) for turned, side in sides or ())
         if square or (operation in ("*", "+", "/") and all(map(self.nonnegative, parts))): return True
         p = self.reduced(self.scalar(tree))
         return self.sign(self.cleared(p) if all(self.sign(q) == 1 for q in self.quotients) else p) >= 0

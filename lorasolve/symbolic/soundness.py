@@ -245,11 +245,12 @@ def _names(expr: ex.Expr) -> set[str]:
 
 
 def is_square(value: ex.Expr) -> bool:
-    """Whether a scalar is written ``tr(Y^T Y)``."""
+    """Whether a scalar is written ``tr(Y^T Y)`` or ``tr(Y Y^T)``."""
     if not isinstance(value, ex.ScalarTrace) or not isinstance(value.children[0], ex.Product):
         return False
     left, right = value.children[0].children
-    return isinstance(left, ex.Transpose) and left.children[0] is right
+    pairs = ((left, right), (right, left))
+    return any(isinstance(turned, ex.Transpose) and turned.children[0] is other for turned, other in pairs)
 
 
 def is_sum_of_squares(value: Any) -> bool:
