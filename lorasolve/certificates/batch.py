@@ -135,7 +135,9 @@ def certify_batch(
     together. What a stack cannot prove to be within ``tol`` of the optimum, or not closely, goes through ``certify``
     alone, which also looks for a better point. So each certificate says the same as that of ``certify`` at the same
     level; gaps of points that are proved to be within ``tol`` may differ by a twentieth, and by rounding, and where
-    that decides, bounds of the rank with them. Source: the theorems of :func:`~lorasolve.certificates.rigorous_bound`.
+    that decides, bounds of the rank with them. At wide gaps of points that are global a bound of the rank from above
+    that ``certify`` finds outside of the spaces of ``X`` may be missing. Source: the theorems of
+    :func:`~lorasolve.certificates.rigorous_bound`.
     """
     began = time.perf_counter()
     tol = as_number(tol, "tol", 0.0, 1.0, open_high=True)
