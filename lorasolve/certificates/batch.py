@@ -132,11 +132,11 @@ def certify_batch(
     Notes
     -----
     Points of up to 256 x 256 where ``lam > 0`` and ``certify`` proves are proved in stacks, all steps for many points
-    together. What a stack cannot prove to be within ``tol`` of the optimum, or not closely, goes through ``certify``
-    alone, which also looks for a better point. So each certificate says the same as that of ``certify`` at the same
-    level; gaps of points that are proved to be within ``tol`` may differ by a twentieth, and by rounding, and where
-    that decides, bounds of the rank with them. At wide gaps of points that are global a bound of the rank from above
-    that ``certify`` finds outside of the spaces of ``X`` may be missing. Source: the theorems of
+    together. What a stack cannot prove to be within ``tol`` of the optimum goes through ``certify`` alone, which also
+    looks for a better point. So each certificate says the same as that of ``certify`` at the same level; gaps of
+    points that are proved to be within ``tol`` may differ by a twentieth, and by rounding, and where that decides,
+    bounds of the rank with them. At wide gaps of points that are global a bound of the rank from above that
+    ``certify`` finds outside of the spaces of ``X`` may be missing. Source: the theorems of
     :func:`~lorasolve.certificates.rigorous_bound`.
     """
     began = time.perf_counter()
@@ -208,8 +208,7 @@ def _together(problem: Problem, points: dict[int, Any], tol: float, trust: Trust
                 for (k, factors, _, _), found in zip(stack, _proofs(problem, stack, trust, assumptions)):
                     proof, svd = found
                     known = from_proof(proof, *factors[0], svd)
-                    # Without a norm near the one attained the gap is a crude one, which certify improves on.
-                    if known.bound.relative <= tol and proof.bound.parts.norm_high < math.inf:
+                    if known.bound.relative <= tol:
                         judged.append(factors)
                         made[k] = conclude(problem, points[k], factors, known, tol)
         if judged and loss.facts.n_samples is not None:
