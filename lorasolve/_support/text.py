@@ -134,6 +134,11 @@ def number(value: float, form: str) -> str:
     return format(value + 0.0, form)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def at_most(value: float, form: str) -> str:
     """Return an upper bound in a format such as ".3g" or ".1e", of 15 digits at most, rounded up: the text is one."""
     return _rounded(value, form, ROUND_CEILING)

@@ -9,10 +9,10 @@ from .._support.files import text_writer, write_atomically
 from .._support.progress import complain
 from ..io import envelope
 from ..peft_files.decay import KINDS, Decay
-from ..peft_files.diagnosis import FACTORS, FINDINGS, Diagnosis, diagnose
+from ..peft_files.diagnosis import FACTORS, diagnose
 from ..peft_files.folder import inside
 from ..peft_files.page import diagnosis_page
-from ..peft_files.text import SORT_KEYS, diagnosis_text
+from ..peft_files.report import FINDINGS, SORT_KEYS, Diagnosis, diagnosis_text
 from ._arguments import add_json_argument, add_layers_argument, as_file, as_options, layers_from
 from ._output import emit, emphasis, keep_inputs
 from .base import Command, ExitCode

@@ -7,10 +7,10 @@ import statistics
 
 import numpy as np
 
+from .._support.text import counted
 from ..io import envelope
 from ..peft_files.folder import printable
 from ..peft_files.overlap import Interference, interfere
-from ..peft_files.text import counted
 from ._arguments import add_json_argument, add_layers_argument, as_options, layers_from
 from ._output import emit
 from .base import Command, ExitCode

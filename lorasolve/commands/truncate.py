@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from .._support.text import counted
 from ..io import envelope
 from ..peft_files.folder import printable
-from ..peft_files.text import counted
 from ..peft_files.truncation import Truncation, truncate
 from ._arguments import add_json_argument, add_layers_argument, as_file, as_options, layers_from
 from ._output import emit
@@ -50,11 +50,15 @@ def _text(done: Truncation, count: int) -> str:
     dora = sum(layer.dora for layer in done.layers)
     before, after = ([getattr(layer, key) for layer in done.layers] for key in ("r_before", "r"))
     lines = [
-        f"wrote {done.out}: {counted(len(done.layers))}, rank {_span(before)} -> {_span(after)}, "
+        f"wrote {done.out}: {counted(len(done.layers), 'layer')}, rank {_span(before)} -> {_span(after)}, "
         f"{done.bytes_before / 1e6:.3g} MB -> {done.bytes_after / 1e6:.3g} MB of tensors",
         f"loss of all layers together ||X - X'||_F = {done.frobenius_loss:.5g}; largest relative loss of a layer "
         f"{worst[0].relative_loss:.3g}",
-        *([f"DoRA in {counted(dora)}: the loss is that of the direction before it is normalized"] if dora else []),
+        *(
+            [f"DoRA in {counted(dora, 'layer')}: the loss is that of the direction before it is normalized"]
+            if dora
+            else []
+        ),
         "",
         f"layers, largest relative loss first ({min(count, len(worst))} of {len(worst)}):",
     ]

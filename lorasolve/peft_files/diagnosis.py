@@ -4,216 +4,28 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from .._support.files import PathLike
-from .._support.text import for_json
+from .._support.text import counted
 from .._support.threads import blas_threads
 from .._support.validate import as_choice, as_instance, as_path
-from .base_weights import STORED_ONE_WAY, BaseFacts, BaseWeights, base_facts
-from .checkpoint import TrainerState, read_trainer_state
+from .base_weights import STORED_ONE_WAY, BaseWeights, base_facts
+from .checkpoint import read_trainer_state
 from .decay import Decay
 from .facts import FULL_RANK, LayerFacts, facts_of
 from .folder import UnreadableError, printable
 from .layers import Adapter, UnusableLayer, read
 from .remarks import remarks_on
-from .text import counted, diagnosis_text, modules_text
+from .report import FINDINGS, IMBALANCE, Diagnosis, FilePremise, LayerReport, modules_text
 
-# From how many trained layers on a family has a usual magnitude, and how far from it a layer stands out.
+# From how many trained layers on a family has a usual magnitude.
 FAMILY_SIZE = 8
-Z_LIMIT = 6.0
 # A median deviation below this share of the median would make a family of nearly equal layers cry wolf.
 _LEAST_DEVIATION = 0.05
 # sigma_1/sigma_2 of a layer that one direction carries.
 SPIKE = 10.0
-# Imbalance above this, or above what rounding explains, refutes stationarity under l2 decay.
-IMBALANCE = 1e-2
-
-# Share of the penalty by which rounding may have enlarged what is wasted of it: thousands of units in the last place.
-_ROUNDING = 1e-12
-
 FACTORS = ("lora_A", "lora_B")
-
-# From worst to best; what a layer has of these is in its findings.
-FINDINGS = ("non_finite", "loud", "spiked", "untrained", "not_stationary")
-
-
-@dataclass(frozen=True)
-class LayerReport:
-    """One layer of a diagnosis.
-
-    Attributes
-    ----------
-    facts : LayerFacts
-        From the factors.
-    z : float, optional
-        ``||X||_2`` against its family: distance from the median in robust standard deviations (1.4826 times the median
-        absolute deviation, at least 5 % of the median). None in families of fewer than 8 trained layers.
-    base : BaseFacts, optional
-        With base weights.
-    no_base : str
-        Why there are no base facts.
-    findings : tuple of str
-        Of ``FINDINGS``.
-    """
-
-    facts: LayerFacts
-    z: float | None = None
-    base: BaseFacts | None = None
-    no_base: str = ""
-    findings: tuple[str, ...] = ()
-
-    @property
-    def magnitude_known(self) -> bool:
-        """Whether anything says what size is usual here; of DoRA nothing does: a large direction is no large update."""
-        return not self.facts.dora and (self.base is not None or self.z is not None)
-
-    @property
-    def too_large(self) -> bool:
-        """The magnitude half of "loud": ``||X||_2 > ||W||_2``, or without base weights ``z > 6``."""
-        if not self.magnitude_known:
-            return False
-        if self.base is not None:
-            return self.base.ratio > 1
-        return self.z is not None and self.z > Z_LIMIT
-
-    @property
-    def unbalanced(self) -> bool:
-        """Whether the imbalance is more than tolerance and rounding explain."""
-        imbalance = self.facts.imbalance
-        return imbalance is not None and imbalance > max(IMBALANCE, self.facts.rank_tol)
-
-    def to_dict(self) -> dict[str, object]:
-        """Return all numbers as plain values."""
-        base = self.base.to_dict() if self.base else None
-        found = {"findings": self.findings, "z": self.z, "base": base, "no_base": self.no_base}
-        return dict(for_json(found | self.facts.to_dict()))
-
-
-@dataclass(frozen=True)
-class FilePremise:
-    """A premise of the theorems, as far as files show it.
-
-    Attributes
-    ----------
-    name : str
-        What has to hold.
-    holds : bool, optional
-        None if the files do not say.
-    because : str
-        The reason.
-    """
-
-    name: str
-    holds: bool | None
-    because: str
-
-    def __str__(self) -> str:
-        state = {True: "holds", False: "fails", None: "not known"}[self.holds]
-        return f"premise {self.name}: {state} ({self.because})"
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """What an adapter's files say.
-
-    Attributes
-    ----------
-    kind : str
-        ``"non_finite"``, ``"loud"``, ``"spiked"``, ``"untrained"``, ``"not_stationary"``, ``"low_rank"`` or
-        ``"inconclusive"``. Files without data never show that an optimum was reached.
-    reason : str
-        Why.
-    title : str
-        The adapter in a line.
-    premises : tuple of FilePremise
-        What the theorems need.
-    remarks : tuple of str
-        What else a reader should know.
-    settles : tuple of str
-        What would decide where this does not.
-    layers : tuple of LayerReport
-        All readable layers, worst first.
-    unusable : tuple of UnusableLayer
-        The others.
-    skipped : dict
-        Why each other tensor is no factor.
-    decay : Decay
-        What was known of the weight decay.
-    trainer : TrainerState, optional
-        What the trainer's log says.
-    """
-
-    kind: str
-    reason: str
-    title: str
-    premises: tuple[FilePremise, ...]
-    remarks: tuple[str, ...]
-    settles: tuple[str, ...]
-    layers: tuple[LayerReport, ...]
-    unusable: tuple[UnusableLayer, ...]
-    skipped: dict[str, str]
-    decay: Decay
-    trainer: TrainerState | None
-
-    def __repr__(self) -> str:
-        return f"Diagnosis({self.kind}: {self.reason}; {self.title}, {len(self.layers)} layers)"
-
-    def with_finding(self, finding: str) -> tuple[str, ...]:
-        """Return the modules that have a finding."""
-        if finding == "non_finite":
-            return tuple(layer.module for layer in self.unusable if layer.non_finite)
-        return tuple(layer.facts.module for layer in self.layers if finding in layer.findings)
-
-    @property
-    def magnitude_known(self) -> bool:
-        """Whether every trained layer's size could be held against something."""
-        return not self.unusable and all(layer.magnitude_known for layer in self.layers if not layer.facts.null)
-
-    @property
-    def wasted(self) -> float:
-        """The sum of the wasted penalties; times ``lam`` it bounds ``L - min L`` from below under l2 decay."""
-        return sum(layer.facts.wasted or 0.0 for layer in self.layers)
-
-    @property
-    def penalty(self) -> float:
-        """The sum of the penalties that ``lam`` multiplies."""
-        return sum(layer.facts.penalty for layer in self.layers)
-
-    @property
-    def excess(self) -> float | None:
-        """``lam`` times the wasted penalty: ``L`` is at least this far above its minimum. None without l2 decay.
-
-        CERTIFIED: ``1e-12`` of the penalty is taken off for the rounding of QR, SVD and sums.
-        """
-        if self.decay.kind != "l2" or not self.decay.lam:
-            return None
-        return self.decay.lam * max(self.wasted - _ROUNDING * self.penalty, 0.0)
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the diagnosis as plain values, without the singular vectors (which are not kept)."""
-        found = {
-            "kind": self.kind,
-            "reason": self.reason,
-            "adapter": self.title,
-            "decay": vars(self.decay),
-            "premises": [vars(premise) for premise in self.premises],
-            "remarks": self.remarks,
-            "settles": self.settles,
-            "findings": {finding: self.with_finding(finding) for finding in FINDINGS},
-            "magnitude_known": self.magnitude_known,
-            "penalty": self.penalty,
-            "wasted_penalty": self.wasted,
-            "objective_excess": self.excess,
-            "trainer": vars(self.trainer) if self.trainer else None,
-            "layers": [layer.to_dict() for layer in self.layers],
-            "unusable": [vars(layer) for layer in self.unusable],
-            "skipped": {printable(name): why for name, why in self.skipped.items()},
-        }
-        return dict(for_json(found))
-
-    def __str__(self) -> str:
-        return diagnosis_text(self)
 
 
 def diagnose(
@@ -414,7 +226,7 @@ def _verdict(layers: list[LayerReport], unusable: list[UnusableLayer], decay: De
     if unusable:
         first = f"{printable(unusable[0].module, 80)}: {printable(unusable[0].reason, 400)}"
         which = ", the first" if len(unusable) > 1 else ""
-        return "inconclusive", f"{counted(len(unusable))} could not be used{which}: {first}"
+        return "inconclusive", f"{counted(len(unusable), 'layer')} could not be used{which}: {first}"
     if decay.kind != "l2":
         return "inconclusive", {
             "decoupled": "decoupled decay is no term of the loss, so the theorems do not apply; the numbers are facts",
@@ -494,11 +306,11 @@ def _product(layers: list[LayerReport], unusable: list[UnusableLayer]) -> FilePr
     dora = sum(layer.facts.dora for layer in layers)
     third = sum(layer.facts.kind == "adalora" for layer in layers)
     if third:
-        because = f"AdaLoRA in {counted(third)}: s A diag(E) B^T"
+        because = f"AdaLoRA in {counted(third, 'layer')}: s A diag(E) B^T"
     elif dora:
-        because = f"DoRA in {counted(dora)}: these are the directions only"
+        because = f"DoRA in {counted(dora, 'layer')}: these are the directions only"
     else:
-        because = f"{counted(len(unusable))} not usable" if unusable else "in every layer"
+        because = f"{counted(len(unusable), 'layer')} not usable" if unusable else "in every layer"
     return FilePremise("the update is s A B^T", not (third or dora or unusable), because)
 
 

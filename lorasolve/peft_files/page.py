@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .._support.text import counted
 from .._support.validate import Array
-from .diagnosis import Diagnosis, LayerReport
 from .folder import natural, printable
-from .text import base_lines, counted, family_rows, layer_rows, penalty_lines
+from .report import Diagnosis, LayerReport, base_lines, family_rows, layer_rows, penalty_lines
 
 # From small to large, readable with every kind of colour vision (viridis at five places).
 _COLOURS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
@@ -163,7 +163,7 @@ def _panel(family: str, members: Sequence[LayerReport], low: float, high: float,
         )
         told = f"{layer.facts.module}: ||X||_2 = {layer.facts.spectral:.3g}, rank {layer.facts.rank}"
         shapes.append(f"<g><title>{_safe(told)}</title>{''.join(cells)}</g>")
-    label = f"{printable(family)} ({counted(len(members))})"
+    label = f"{printable(family)} ({counted(len(members), 'layer')})"
     svg = (
         f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" aria-label="{_safe(label)}">'
         f"{''.join(shapes)}</svg>"

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
+from .._support.text import counted
 from .checkpoint import TrainerState
 from .config import AdapterConfig
 from .decay import Decay
 from .folder import UnreadableError
 from .layers import Adapter
-from .text import counted, modules_text
-
-if TYPE_CHECKING:
-    from .diagnosis import LayerReport
+from .report import LayerReport, modules_text
 
 
 def remarks_on(
@@ -55,8 +52,8 @@ def _on_the_configuration(adapter: Adapter, layers: list[LayerReport]) -> list[s
     negative = sum(layer.facts.scale < 0 for layer in layers)
     if negative:
         remarks.append(
-            f"the scaling is negative in {counted(negative)} (lora_alpha below 0): the update is subtracted; norms and "
-            "penalties go by its size"
+            f"the scaling is negative in {counted(negative, 'layer')} (lora_alpha below 0): the update is subtracted; "
+            "norms and penalties go by its size"
         )
     doubtful = [module for module in adapter.entries if _is_doubtful(*adapter.config_of(module))]
     if doubtful:
@@ -84,8 +81,8 @@ def _on_the_magnitudes(adapter: Adapter, layers: list[LayerReport]) -> list[str]
     remarks = []
     if directions:
         remarks.append(
-            f"nothing is called loud in {counted(directions)}: the rows of DoRA's weight have lengths of their own, so "
-            "that a large direction is no large update"
+            f"nothing is called loud in {counted(directions, 'layer')}: the rows of DoRA's weight have lengths of "
+            "their own, so that a large direction is no large update"
         )
     if adapter.config is None:
         return remarks
@@ -103,31 +100,35 @@ def _on_the_factors(adapter: Adapter, layers: list[LayerReport]) -> list[str]:
     remarks = []
     empty = sum(layer.facts.empty for layer in layers)
     if empty:
-        remarks.append(f"both factors are zero in {counted(empty)}: gradient descent cannot leave that")
+        remarks.append(f"both factors are zero in {counted(empty, 'layer')}: gradient descent cannot leave that")
     vanished = sum(layer.facts.vanished and not layer.facts.empty for layer in layers)
     if vanished:
-        remarks.append(f"both factors have all but vanished in {counted(vanished)}: rank 0, no balance to speak of")
+        remarks.append(
+            f"both factors have all but vanished in {counted(vanished, 'layer')}: rank 0, no balance to speak of"
+        )
     dead = sum(layer.facts.dead_columns > 0 and not layer.facts.empty for layer in layers)
     if dead:
         remarks.append(
-            f"columns that are zero in both factors, in {counted(dead)}: gradient descent cannot revive them"
+            f"columns that are zero in both factors, in {counted(dead, 'layer')}: gradient descent cannot revive them"
         )
     at_start = sum(layer.facts.start_range <= 1 and layer.facts.kind != "embedding" for layer in layers)
     if at_start and adapter.config and adapter.config.initialization == "default":
-        remarks.append(f"in {counted(at_start)} every entry of lora_A is within the range of its random start")
+        remarks.append(f"in {counted(at_start, 'layer')} every entry of lora_A is within the range of its random start")
     return remarks
 
 
 def _on_the_base(layers: list[LayerReport]) -> list[str]:
     """Return which layers were not held against the base weights, and why."""
     missing = Counter(layer.no_base for layer in layers if layer.no_base)
-    remarks = [f"no ratio to the base weight in {counted(count)}: {why}" for why, count in sorted(missing.items())]
+    remarks = [
+        f"no ratio to the base weight in {counted(count, 'layer')}: {why}" for why, count in sorted(missing.items())
+    ]
     held = [layer.base for layer in layers if layer.base is not None and layer.base.ratio > 0.0]
     turned = sum(base.alignment_left is None for base in held)
     if turned:
         remarks.append(
-            f"no alignment with the base weight in {counted(turned)}: square, and fan_in_fan_out in the configuration "
-            "is not how the base stores all of its weights"
+            f"no alignment with the base weight in {counted(turned, 'layer')}: square, and fan_in_fan_out in the "
+            "configuration is not how the base stores all of its weights"
         )
     return remarks
 

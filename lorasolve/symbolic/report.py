@@ -17,6 +17,7 @@ from lorasolve.symbolic.taken import declared
 from lorasolve.symbolic.theorem import KINDS, Theorem, foreign
 from lorasolve.symbolic.written import ExportError, as_written
 
+from .._support.text import counted
 from .._support.validate import as_instance
 
 SEED = 20250
@@ -300,7 +301,7 @@ def summary(reports: Sequence[TheoremReport]) -> str:
     agreed = sum(check.second == "agrees" for check in asked)
     mutants = [twin for check in checks for twin in check.mutants]
     return (
-        f"{_counted(len(reports), 'theorem')}, {_counted(len(checks), 'check')}: {strengths(checks)}; "
+        f"{counted(len(reports), 'theorem')}, {counted(len(checks), 'check')}: {strengths(checks)}; "
         f"{sum(twin.refuted for twin in mutants)} of {len(mutants)} mutants refuted; "
         f"{f'the second checker agrees with {agreed} and was not asked about {_not_asked(asked)}; ' if asked else ''}"
         f"{sum(report.seconds for report in reports):.1f} CPU s; "
@@ -321,10 +322,6 @@ def run_module(name: str, theorem: Theorem) -> int:
 
 def _failed(reports: Sequence[TheoremReport]) -> str:
     return ", ".join(report.name for report in reports if not report.ok)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"1 {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _short(text: str, limit: int) -> str:

@@ -21,9 +21,9 @@ from lorasolve.peft_files import (
     read_trainer_state,
     truncate,
 )
-from lorasolve.peft_files.diagnosis import LayerReport, family_scores
+from lorasolve.peft_files.diagnosis import family_scores
 from lorasolve.peft_files.page import diagnosis_page
-from lorasolve.peft_files.text import SORT_KEYS, diagnosis_text, layer_rows
+from lorasolve.peft_files.report import SORT_KEYS, LayerReport, diagnosis_text, layer_rows
 
 R, LAYERS = 4, 12
 
