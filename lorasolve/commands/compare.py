@@ -12,7 +12,6 @@ from .._support.validate import as_integer
 from ..io import envelope, json_writer
 from ..method import GRAMMAR
 from ..plotting import comparison_figure, figure_writer
-from ..status import Status
 from ..tasks import Task
 from ._arguments import (
     add_output_arguments,
@@ -142,7 +141,9 @@ def _table(comparison: Comparison) -> list[str]:
     width = terminal_width()
     if width is None:
         return [comparison.table()]
-    text, left_out = narrow_table(comparison, width)
+    text, left_out = narrow_table(
+        comparison.rows, comparison.minimises, comparison.reference, comparison.problem.rank, width
+    )
     note = textwrap.wrap(f"(no room for {', '.join(left_out)}: see --json)", width) if left_out else []
     return [text, *note]
 
@@ -157,7 +158,7 @@ def _exit_code(comparison: Comparison, require_certificate: bool) -> int:
     if comparison.interrupted:
         return ExitCode.INCONCLUSIVE
     own = [row for row in comparison.rows if row.minimises == comparison.minimises] or comparison.rows
-    if all(row.status == Status.DIVERGED.label for row in own):
+    if all(row.diverged for row in own):
         return ExitCode.FALSE
     gap = min((row.gap for row in comparison.rows if row.gap is not None), default=None)
     return certified(_answer(comparison), gap, require_certificate)

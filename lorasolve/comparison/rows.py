@@ -105,8 +105,14 @@ class Row:
     status: str
     quality: dict[str, float]
     quality_on: str
+
     # Times differ between equal runs (_support/digest.py).
     not_data: ClassVar[tuple[str, ...]] = ("seconds", "compile_seconds")
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the run shown did."""
+        return self.status == Status.DIVERGED.label
 
 
 def singular_values(result: Result) -> list[float]:

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,6 @@ from .._support.digest import digest
 from .._support.files import PathLike
 from .._support.interruptions import patience
 from .._support.keywords import names_keywords
-from .._support.text import component_text, for_json
 from .._support.validate import as_flag, as_instance, as_integer, as_iterable, as_number, as_path, require
 from ..convex import ConvexResult, solve_convex
 from ..engine import method_and_start
@@ -29,126 +28,16 @@ from ..objectives.base import Objective
 from ..optimizers import Optimizer
 from ..problem import Problem
 from ..result import Result
-from ..status import Status
 from ..studies.descriptions import method_text
 from ..studies.store import Store
-from ..tables import Column, Record, Tabular
 from ._kept import Cells, StoredRuns, folder_of
-from .rows import Row, believed, median_run, objective_of, row_of, singular_values
+from .outcome import Comparison
+from .rows import Row, believed, median_run, objective_of, row_of
 from .showcase import all_methods
-from .table import columns_of, sentence, table
 from .targets import Optima, Target, target_of
 
 MOST_STARTS = 10**6
 
-
-@dataclass(frozen=True, repr=False, eq=False)
-class Comparison(Tabular):
-    """What :func:`compare` returns.
-
-    Attributes
-    ----------
-    problem : Problem
-        What was solved.
-    reference : ConvexResult or None
-        The convex optimum; None where the problem has no convex counterpart.
-    rows : list of Row
-        One line per method, in the order given; of ``"all"`` the lowest objective first.
-    results : list of Result
-        The run of median objective of each row, in the same order.
-    runs : list of list of Result
-        All runs of each row, one a start.
-    seeds : list of int
-        The starts.
-    budget : int or None
-        Most oracle calls of a run, if limited.
-    interrupted : bool
-        Whether the comparison was interrupted; the rows are those finished by then.
-    """
-
-    problem: Problem
-    reference: ConvexResult | None
-    rows: list[Row]
-    results: list[Result]
-    runs: list[list[Result]]
-    seeds: list[int]
-    budget: int | None
-    interrupted: bool = False
-
-    @property
-    def minimises(self) -> str:
-        """What the problem asks for; rows with another ``minimises`` stand in blocks of their own."""
-        return target_of(Method(), self.problem).text
-
-    def best(self) -> int | None:
-        """Return the index of the row with the lowest objective among those that minimise what the problem asks for.
-
-        None if there is none or every run of them diverged.
-        """
-        own = self.minimises
-        candidates = [k for k, row in enumerate(self.rows) if row.minimises == own and row.status != _DIVERGED]
-        return min(candidates, key=lambda k: self.rows[k].objective, default=None)
-
-    def records(self) -> list[Record]:
-        """Return the rows' fields."""
-        return [asdict(row) for row in self.rows]
-
-    def columns(self) -> list[Column]:
-        """Return the columns of :meth:`table`, and what is minimised where not all rows minimise the same."""
-        several = len({row.minimises for row in self.rows}) > 1
-        return [*columns_of(self.rows), *([_MINIMISES] if several else [])]
-
-    def table(self) -> str:
-        """Return the rows as text: the problem's own block first, its reference on top, then the other blocks."""
-        return table(self.rows, self.minimises, self.reference, self.problem.rank)
-
-    def conclusion(self) -> str:
-        """Return the outcome in one sentence."""
-        return sentence(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything but the factors as plain JSON-ready values, traces and spectra included.
-
-        None stands for what JSON cannot hold: the step of a method without one, what is missing of a run that diverged,
-        and values beyond the finite numbers.
-        """
-        m, n = self.problem.shape
-        rows = []
-        for row, result in zip(self.rows, self.results):
-            entry: dict[str, Any] = asdict(row)
-            entry["message"] = result.message
-            entry["seed"] = result.seed
-            entry["started_from"] = result.started_from
-            entry["singular_values"] = singular_values(result)
-            entry["trace"] = result.trace.to_dict()
-            rows.append(entry)
-        document = {
-            "problem": {
-                "objective": self.problem.objective.label,
-                "shape": [m, n],
-                "rank": self.problem.rank,
-                "lam": self.problem.lam,
-                "adapter": component_text(self.problem.adapter),
-                "minimises": self.minimises,
-            },
-            "seeds": self.seeds,
-            "budget": self.budget,
-            "reference": None if self.reference is None else self.reference.to_dict(),
-            "rows": rows,
-            "conclusion": self.conclusion(),
-            "interrupted": self.interrupted,
-        }
-        return dict(for_json(document))
-
-    def __str__(self) -> str:
-        return f"{self.table()}\n\n{self.conclusion()}"
-
-    def __repr__(self) -> str:
-        return f"Comparison({self.problem!r}: {', '.join(row.method for row in self.rows)})"
-
-
-_DIVERGED = Status.DIVERGED.label
-_MINIMISES = Column("minimises", "minimises", str, left=True)
 
 # What stands for every method there is.
 EVERYTHING = "all"
