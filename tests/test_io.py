@@ -530,6 +530,14 @@ def test_malformed_ratings(tmp_path: pathlib.Path, name: str, text: str, message
         read_ratings(written(tmp_path, name, text))
 
 
+@pytest.mark.parametrize("shape", [(100_000_000, 3), (3, 100_000_000)])
+def test_an_archive_of_mostly_empty_rows_or_columns(tmp_path: pathlib.Path, shape: tuple[int, int]) -> None:
+    path = tmp_path / "r.npz"
+    np.savez(path, rows=[0, 1], cols=[1, 2], values=[1.0, 2.0], shape=shape)
+    with pytest.raises(ValueError, match=rf"r\.npz: declares {shape[0]} x {shape[1]} for 2 entries, and at most"):
+        read_task("completion", path)
+
+
 def test_a_matrix_market_file_is_written_in_one_way(tmp_path: pathlib.Path) -> None:
     path = written(tmp_path, "r.mtx", "%%MatrixMarket matrix coordinate real general\n2 2 1\n1 1 3.0\n")
     assert read_ratings(path).values.tolist() == [3.0]

@@ -14,12 +14,10 @@ import numpy as np
 from .._support.files import PathLike
 from .._support.validate import Array, as_matrix_shape
 from .labels import given_twice
-from .reading import readable, what_else
+from .reading import check_emptiness, readable, what_else
 
 # Bytes that a byte of a compressed file may stand for, at most.
 DEFLATED = 1032
-# Rows and columns without an entry, each of which a solver would give its place in every vector.
-MOST_EMPTY = 10_000_000
 
 
 def is_matrix_market(path: PathLike) -> bool:
@@ -60,11 +58,7 @@ def read_matrix_market(path: PathLike) -> tuple[Array, Array, Array, tuple[int, 
         if 2 * count > most * os.path.getsize(path) + 2:
             raise ValueError(f"declares {count} entries, more than the file can hold")
         # One of a symmetric file is in two rows and two columns.
-        if m + n - 4 * count > MOST_EMPTY:
-            raise ValueError(
-                f"declares {m} x {n} for {count} entries, and at most {MOST_EMPTY} rows and columns without an entry "
-                "are read; written as a table with row, column and value in each line (.csv), it has no such ones"
-            )
+        check_emptiness(m, n, count, most_places=4)
         with warnings.catch_warnings(), _source(path) as source:
             # SciPy announces another sparse type as its default; either is turned into the same one here.
             warnings.simplefilter("ignore", DeprecationWarning)

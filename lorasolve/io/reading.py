@@ -19,6 +19,8 @@ from .._support.validate import as_path
 
 # Files and the arrays in an archive are read up to this size.
 LARGEST_BYTES = 4 << 30
+# Rows and columns without an entry, each of which a solver would give its place in every vector.
+MOST_EMPTY = 10_000_000
 
 # What begins so, and what to do with it.
 _NO_TEXT = {
@@ -102,3 +104,12 @@ def open_text(path: PathLike) -> IO[str]:
     path = as_path(path, "path")
     opener = gzip.open if pathlib.Path(path).suffix.lower() == ".gz" else open
     return opener(path, "rt", newline="", encoding="utf-8-sig")
+
+
+def check_emptiness(m: int, n: int, count: int, *, most_places: int = 2) -> None:
+    """Refuse so many entries of an m x n matrix, each in at most so many rows and columns, where far more have none."""
+    if m + n - most_places * count > MOST_EMPTY:
+        raise ValueError(
+            f"declares {m} x {n} for {count} entries, and at most {MOST_EMPTY} rows and columns without an entry "
+            "are read; written as a table with row, column and value in each line (.csv), it has no such ones"
+        )

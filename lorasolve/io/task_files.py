@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import pathlib
 from dataclasses import replace
@@ -30,6 +31,7 @@ from ..objectives.base import Objective
 from ..tasks import Task
 from .arrays import read_arrays
 from .ratings import Ratings, left_aside, read_ratings
+from .reading import check_emptiness, readable
 from .text_tables import PLAIN, TextFormat
 
 _TEST_SUFFIX = "_test"
@@ -146,6 +148,10 @@ def _task_from_arrays(name: str, path: PathLike, title: str) -> Task:
     arrays = read_arrays(path)
     train = {key: value for key, value in arrays.items() if not key.endswith(_TEST_SUFFIX)}
     held_out = {key.removesuffix(_TEST_SUFFIX): value for key, value in arrays.items() if key not in train}
+    if name == "completion" and {"shape", "values"} <= train.keys():
+        with readable(path), contextlib.suppress(TypeError):  # of which the objective tells
+            m, n = _as_argument("shape", train["shape"])
+            check_emptiness(m, n, train["values"].size)
     objective = objective_from_arrays(name, train, path)
     held_out_by = ", ".join(key + _TEST_SUFFIX for key in held_out)
     try:
