@@ -70,6 +70,8 @@ class AdapterConfig:
         ``init_lora_weights``, ``"default"`` for True.
     target_parameters : tuple of str
         Parameters that are adapted beside modules; their factors may hold several experts.
+    unknown : tuple of str
+        Settings in use that are not known here: the update may be another than the scaled product.
     remarks : tuple of str
         What a reader should know beside the numbers.
     document : dict
@@ -86,6 +88,7 @@ class AdapterConfig:
     alpha_pattern: dict[str, Any] = field(default_factory=dict)
     initialization: str = "default"
     target_parameters: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     document: dict[str, Any] = field(default_factory=dict)
 
@@ -223,13 +226,7 @@ def _checked(kind: str, document: dict[str, Any]) -> AdapterConfig:
         remarks.append("initialization mica: lora_B was not trained, so factors need not be balanced anywhere")
     if "lora_alpha" not in document:
         remarks.append(f"lora_alpha is not in {CONFIG}: PEFT's default {_ALPHA:g} is taken")
-    unknown = [
-        key for key in document if key not in _WITHOUT_EFFECT | set(_REMARKS) | set(_OTHER_UPDATE) and document[key]
-    ]
-    if unknown:
-        remarks.append(
-            f"settings that are not known here: {', '.join(printable(key, 40) for key in sorted(unknown)[:8])}"
-        )
+    known = _WITHOUT_EFFECT | set(_REMARKS) | set(_OTHER_UPDATE)
     # In AdaLoRA's file the pattern lists which of the initial directions are kept.
     rank = document.get("init_r", _INITIAL_RANK) if adaptive else document.get("r", _RANK)
     return AdapterConfig(
@@ -243,6 +240,7 @@ def _checked(kind: str, document: dict[str, Any]) -> AdapterConfig:
         alpha_pattern=_table(document, "alpha_pattern"),
         initialization=initialization,
         target_parameters=_names(document, "target_parameters"),
+        unknown=tuple(sorted(key for key in document if key not in known and document[key])),
         remarks=tuple(remarks),
         document=document,
     )

@@ -17,7 +17,7 @@ from .facts import FULL_RANK, LayerFacts, facts_of
 from .folder import UnreadableError, printable
 from .layers import Adapter, UnusableLayer, read
 from .remarks import remarks_on
-from .report import FINDINGS, IMBALANCE, Diagnosis, FilePremise, LayerReport, modules_text
+from .report import FINDINGS, IMBALANCE, PRODUCT, Diagnosis, FilePremise, LayerReport, modules_text
 
 # From how many trained layers on a family has a usual magnitude.
 FAMILY_SIZE = 8
@@ -73,13 +73,14 @@ def diagnose(
     weights = None if base is None else BaseWeights(as_path(base, "base"))
     trainer = read_trainer_state(path) if adapter.config is not None else None
     layers, unusable = _measured(adapter, weights, both_trained=frozen is None)
-    layers = _judged(layers, decay)
-    kind, reason = _verdict(layers, unusable, decay)
+    product = _product(layers, unusable, adapter.unknown_settings)
+    layers = _judged(layers, decay, product)
+    kind, reason = _verdict(layers, unusable, decay, product)
     return Diagnosis(
         kind=kind,
         reason=reason,
         title=_title(adapter),
-        premises=_premises(layers, unusable, decay),
+        premises=(*_premises(layers, decay, product), product),
         remarks=remarks_on(adapter, layers, trainer, decay, frozen),
         settles=_settles(kind, layers, decay, base is not None),
         layers=tuple(layers),
@@ -133,13 +134,13 @@ def _measured(
     return layers, unusable
 
 
-def _judged(layers: list[LayerReport], decay: Decay) -> list[LayerReport]:
+def _judged(layers: list[LayerReport], decay: Decay, product: FilePremise) -> list[LayerReport]:
     """Add to each layer its place in its family and its findings; return the worst first."""
     scores = family_scores([layer.facts for layer in layers])
     judged = []
     for layer in layers:
         layer = replace(layer, z=scores.get(layer.facts.module))
-        judged.append(replace(layer, findings=tuple(_findings(layer, decay))))
+        judged.append(replace(layer, findings=tuple(_findings(layer, decay, product))))
     return sorted(judged, key=_badness)
 
 
@@ -160,14 +161,15 @@ def family_scores(facts: Iterable[LayerFacts]) -> dict[str, float]:
     return scores
 
 
-def _findings(layer: LayerReport, decay: Decay) -> Iterable[str]:
+def _findings(layer: LayerReport, decay: Decay, product: FilePremise) -> Iterable[str]:
     if layer.too_large and layer.facts.full_rank:
         yield "loud"
     if layer.too_large and layer.facts.spike >= SPIKE:
         yield "spiked"
     if layer.facts.untrained:
         yield "untrained"
-    if decay.kind == "l2" and (layer.unbalanced or (layer.facts.untrained and layer.facts.both_trained)):
+    applies = decay.kind == "l2" and product.holds is not None
+    if applies and (layer.unbalanced or (layer.facts.untrained and layer.facts.both_trained)):
         yield "not_stationary"
 
 
@@ -194,7 +196,9 @@ def _title(adapter: Adapter) -> str:
     return f"{name}, r {config.rank}, alpha {config.alpha:g}{exceptions}, start {start}, {dtypes}"
 
 
-def _verdict(layers: list[LayerReport], unusable: list[UnusableLayer], decay: Decay) -> tuple[str, str]:
+def _verdict(
+    layers: list[LayerReport], unusable: list[UnusableLayer], decay: Decay, product: FilePremise
+) -> tuple[str, str]:
     """Return the kind of verdict and its reason."""
     having = {finding: [layer for layer in layers if finding in layer.findings] for finding in FINDINGS}
     broken = [layer.module for layer in unusable if layer.non_finite]
@@ -233,6 +237,8 @@ def _verdict(layers: list[LayerReport], unusable: list[UnusableLayer], decay: De
             "none": "without weight decay the theorems do not apply; the numbers are facts",
             "unknown": "whether the run had l2 decay is not in the files; the numbers are facts",
         }[decay.kind]
+    if product.holds is None:
+        return "inconclusive", f"{product.because}: the theorems need not apply"
     other = [layer.facts for layer in layers if layer.facts.kind == "adalora" or not layer.facts.both_trained]
     if other:
         return "inconclusive", f"{_other_conditions(other[0])} changes the conditions of the theorems"
@@ -263,7 +269,7 @@ def _size(layer: LayerReport) -> str:
     return f"{printable(facts.module, 80)} with ||X||_2 = {facts.spectral:.3g}, {against}"
 
 
-def _premises(layers: list[LayerReport], unusable: list[UnusableLayer], decay: Decay) -> tuple[FilePremise, ...]:
+def _premises(layers: list[LayerReport], decay: Decay, product: FilePremise) -> tuple[FilePremise, ...]:
     l2 = {"l2": True, "unknown": None}.get(decay.kind, False)
     because = {
         "l2": f"lam = {decay.lam:g}, {decay.source}" if decay.lam else decay.source,
@@ -277,10 +283,10 @@ def _premises(layers: list[LayerReport], unusable: list[UnusableLayer], decay: D
         len(deficient) == len(layers) if layers else None,
         f"sigma_r <= {FULL_RANK:g} sigma_1 in {len(deficient)} of {len(layers)} layers",
     )
-    return FilePremise("l2 decay of the factors", l2, because), _balance(layers), low, _product(layers, unusable)
+    return FilePremise("l2 decay of the factors", l2, because), _balance(layers, product), low
 
 
-def _balance(layers: list[LayerReport]) -> FilePremise:
+def _balance(layers: list[LayerReport], product: FilePremise) -> FilePremise:
     """Return whether the factors of layers with an update are balanced, as at stationary points under l2 decay."""
     trained = [layer for layer in layers if not (layer.facts.null or layer.facts.vanished)]
     unbalanced = [layer for layer in trained if layer.unbalanced]
@@ -294,15 +300,18 @@ def _balance(layers: list[LayerReport]) -> FilePremise:
     elif unbalanced:
         median = statistics.median(layer.facts.imbalance or 0.0 for layer in trained)
         where = f"in {len(unbalanced)} of {len(trained)} layers, median {median:.2g}"
-        why = "not stationary for any one l2 decay of two trained factors"
-        holds, because = False, f"imbalance above {IMBALANCE:g} {where}: {why}"
+        why = ": not stationary for any one l2 decay of two trained factors" if product.holds is not None else ""
+        holds, because = False, f"imbalance above {IMBALANCE:g} {where}{why}"
     else:
         holds, because = True, f"imbalance at most {IMBALANCE:g}, or the rounding, in every layer"
     return FilePremise("balanced factors", holds, because)
 
 
-def _product(layers: list[LayerReport], unusable: list[UnusableLayer]) -> FilePremise:
+def _product(layers: list[LayerReport], unusable: list[UnusableLayer], unknown: tuple[str, ...]) -> FilePremise:
     """Return whether the update is the product that the theorems are about."""
+    if unknown:
+        settings = ", ".join(printable(key, 40) for key in unknown[:8])
+        return FilePremise(PRODUCT, None, f"settings that are not known here may change the update: {settings}")
     dora = sum(layer.facts.dora for layer in layers)
     third = sum(layer.facts.kind == "adalora" for layer in layers)
     if third:
@@ -311,7 +320,7 @@ def _product(layers: list[LayerReport], unusable: list[UnusableLayer]) -> FilePr
         because = f"DoRA in {counted(dora, 'layer')}: these are the directions only"
     else:
         because = f"{counted(len(unusable), 'layer')} not usable" if unusable else "in every layer"
-    return FilePremise("the update is s A B^T", not (third or dora or unusable), because)
+    return FilePremise(PRODUCT, not (third or dora or unusable), because)
 
 
 def _settles(kind: str, layers: list[LayerReport], decay: Decay, base_given: bool) -> tuple[str, ...]:

@@ -190,6 +190,11 @@ class Adapter:
         return (self.configs[part], rest) if rest and part in self.configs else (self.configs.get(""), module)
 
     @property
+    def unknown_settings(self) -> tuple[str, ...]:
+        """Settings in use that are not known here, so that the updates may be others than those that are read."""
+        return tuple(dict.fromkeys(key for config in self.configs.values() for key in config.unknown))
+
+    @property
     def taken_scalings(self) -> int:
         """Of how many modules no scaling is stored, so that it is taken to be 1, as diffusers and kohya's do."""
         without = (module for module in self.entries if self.config_of(module)[0] is None)

@@ -137,9 +137,7 @@ def _on_the_log(trainer: TrainerState, decay: Decay) -> list[str]:
     """Return what the trainer's log tells of the run."""
     remarks = []
     size = f", largest step size logged {trainer.largest_step_size:g}" if trainer.largest_step_size else ""
-    first, last = trainer.first_loss, trainer.last_loss
-    rose = "" if first is None or last is None or last <= first else f"; the loss rose from {first:.4g} to {last:.4g}"
-    remarks.append(f"trainer's log: {trainer.steps} steps{size}{rose}")
+    remarks.append(f"trainer's log: {trainer.steps} steps{size}{_rose(trainer.first_loss, trainer.last_loss)}")
     # What optimizer.pt says of the decay has the horizon of that optimizer, which momentum shortens.
     if decay.lam and trainer.largest_step_size and trainer.steps and "optimizer.pt" not in decay.source:
         horizon = 1 / (decay.lam * trainer.largest_step_size)
@@ -159,3 +157,10 @@ def _on_the_log(trainer: TrainerState, decay: Decay) -> list[str]:
     if trainer.optimizer_saved and decay.kind == "unknown" and "optimizer.pt" not in decay.source:
         remarks.append("optimizer.pt lies beside it and holds the weight decay: --optimizer-state reads it with torch")
     return remarks
+
+
+def _rose(first: float | None, last: float | None) -> str:
+    """Return that the loss rose, if it did by as much as is shown: that of a minibatch is never the same twice."""
+    if first is None or last is None or last <= first or f"{first:.4g}" == f"{last:.4g}":
+        return ""
+    return f"; the loss rose from {first:.4g} to {last:.4g}"

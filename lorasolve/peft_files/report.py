@@ -23,6 +23,9 @@ IMBALANCE = 1e-2
 # Share of the penalty by which rounding may have enlarged what is wasted of it: thousands of units in the last place.
 _ROUNDING = 1e-12
 
+# The premise that what is read of a layer is its update.
+PRODUCT = "the update is s A B^T"
+
 # From worst to best; what a layer has of these is in its findings.
 FINDINGS = ("non_finite", "loud", "spiked", "untrained", "not_stationary")
 
@@ -171,11 +174,14 @@ class Diagnosis:
 
     @property
     def excess(self) -> float | None:
-        """``lam`` times the wasted penalty: ``L`` is at least this far above its minimum. None without l2 decay.
+        """``lam`` times the wasted penalty: ``L`` is at least this far above its minimum.
+
+        None without l2 decay, and where it is not known that ``L`` is a function of the products.
 
         CERTIFIED: ``1e-12`` of the penalty is taken off for the rounding of QR, SVD and sums.
         """
-        if self.decay.kind != "l2" or not self.decay.lam:
+        product = next(premise for premise in self.premises if premise.name == PRODUCT)
+        if self.decay.kind != "l2" or not self.decay.lam or product.holds is None:
             return None
         return self.decay.lam * max(self.wasted - _ROUNDING * self.penalty, 0.0)
 

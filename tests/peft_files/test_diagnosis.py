@@ -72,6 +72,21 @@ def test_low_rank_needs_l2_decay_balance_and_a_rank_below_r(tmp_path, make):
     assert full.kind == "inconclusive" and "whole rank r is used" in full.reason
 
 
+@pytest.mark.parametrize("seed", [3, None])
+def test_beside_a_setting_that_is_not_known_the_theorems_need_not_apply(tmp_path, make, seed):
+    tensors = model(make, GOOD, {} if seed is None else {seed: lambda down, up: (2 * down, up / 2)})
+    plain = diagnose(make.adapter(tmp_path, tensors, use_novelty=False, novelty_config=None), decay=L2)
+    assert plain.kind == ("low_rank" if seed is None else "not_stationary") and plain.premises[-1].holds
+    found = diagnose(make.adapter(tmp_path, tensors, use_novelty=True, novelty_config={"a": 1}), decay=L2)
+    assert found.kind == "inconclusive" and "novelty_config, use_novelty" in found.reason
+    assert found.premises[-1].holds is None and found.excess is None
+    assert not found.with_finding("not_stationary")
+    assert "not stationary" not in str(found) and "L is at least" not in str(found)
+    # What is read of the factors stays.
+    imbalances = [{layer.facts.module: layer.facts.imbalance for layer in one.layers} for one in (found, plain)]
+    assert imbalances[0] == imbalances[1]
+
+
 def test_dora_is_not_what_the_theorems_are_about(tmp_path, make):
     tensors = model(make, GOOD) | {"h.3.q.lora_magnitude_vector": np.ones(20, "f4")}
     found = diagnose(make.adapter(tmp_path, tensors, use_dora=True), decay=L2)
@@ -605,7 +620,10 @@ def test_what_a_checkpoint_says_without_torch(tmp_path, make):
         diagnose(folder)
 
 
-@pytest.mark.parametrize(("losses", "rose"), [([0.5, 9.25], True), ([9.25, 0.5], False), ([0.5], False), ([], False)])
+@pytest.mark.parametrize(
+    ("losses", "rose"),
+    [([0.5, 9.25], True), ([9.25, 0.5], False), ([3.7231, 3.7234], False), ([0.5], False), ([], False)],
+)
 def test_a_training_loss_that_rose_is_remarked(tmp_path, make, losses, rose):
     folder = make.adapter(tmp_path, model(make, GOOD))
     log = [{"step": k, "loss": loss} for k, loss in enumerate(losses)]
