@@ -133,12 +133,15 @@ class LayerTensors:
         Whether the factors are those of an embedding.
     repeated : bool
         Whether a part occurs twice.
+    adapters : set of str
+        The names of the adapters that the factors are of, ``""`` where a tensor's name has none.
     """
 
     module: str
     parts: dict[str, str] = field(default_factory=dict)
     embedding: bool = False
     repeated: bool = False
+    adapters: set[str] = field(default_factory=set)
 
 
 class Adapter:
@@ -206,7 +209,7 @@ class Adapter:
             foreign, base = any(mark in name for mark in _FOREIGN), name.endswith(".base_layer.weight")
             self.skipped[name] = _OTHER_KIND if foreign else _BASE if base else self._whole(name)
             return
-        module, part, rest = split
+        module, part, adapter, rest = split
         if rest == "bias":
             self.skipped[name] = "a bias beside the factors"
             return
@@ -214,6 +217,8 @@ class Adapter:
         entry.repeated |= PARTS[part] in entry.parts
         entry.embedding |= part.startswith("lora_embedding")
         entry.parts[PARTS[part]] = name
+        if PARTS[part] in ("A", "B"):
+            entry.adapters.add(adapter)
 
     def _whole(self, name: str) -> str:
         """Return what a tensor is that belongs to no factors: PEFT saves some that its configuration does not train."""
@@ -276,6 +281,9 @@ class Adapter:
     def _factors(self, entry: LayerTensors) -> Iterator[LayerFactors]:
         if entry.repeated:
             raise UnreadableError("a factor occurs twice in the file")
+        if len(entry.adapters) > 1:
+            names = " and ".join(repr(printable(name, 40)) for name in sorted(entry.adapters))
+            raise UnreadableError(f"its factors are of two adapters, {names}")
         if "A" not in entry.parts or "B" not in entry.parts:
             raise UnreadableError(f"incomplete: only {printable(', '.join(sorted(entry.parts.values())))}")
         config, _ = self.config_of(entry.module)
@@ -406,16 +414,16 @@ def _summary(skipped: dict[str, str]) -> str:
     return ", ".join(f"{kind} ({printable(next(k for k, v in skipped.items() if v == kind), 60)})" for kind in kinds)
 
 
-def split_name(name: str) -> tuple[str, str, str] | None:
-    """Return module, part and ending (``"weight"``, ``"bias"`` or ``""``) of a tensor's name; None if it is no part.
+def split_name(name: str) -> tuple[str, str, str, str] | None:
+    """Return module, part, adapter and ending (``"weight"``, ``"bias"``, ``""``) of a tensor's name; None for no part.
 
-    ``base_model.model.`` in front and an adapter's name behind the part, as live models have it, are left out.
+    ``base_model.model.`` in front is left out, and the adapter ``""`` but behind the part, as live models have it.
     """
     words = name.removeprefix("base_model.model.").split(".")
     ending = words.pop() if words[-1] in ("weight", "bias") else ""
     for place in (len(words) - 1, len(words) - 2):  # the last word may be the name of the adapter
         if place > 0 and words[place] in PARTS:
-            return ".".join(words[:place]), words[place], ending
+            return ".".join(words[:place]), words[place], ".".join(words[place + 1 :]), ending
     return None
 
 

@@ -313,6 +313,15 @@ def test_a_factor_that_occurs_twice_is_not_guessed(tmp_path, make):
     assert isinstance(layer, UnusableLayer) and "twice" in layer.reason
 
 
+@pytest.mark.parametrize(("first", "second", "usable"), [("x.", "x.", True), ("x.", "y.", False), ("", "y.", False)])
+def test_factors_of_two_adapters_are_no_pair(tmp_path, make, first, second, usable):
+    down, up = make.pair(0)
+    tensors = {f"a.q.lora_A.{first}weight": down, f"a.q.lora_B.{second}weight": up}
+    (layer,) = read(make.adapter(tmp_path, tensors)).layers()
+    assert isinstance(layer, UnusableLayer) != usable
+    assert usable or layer.reason == f"its factors are of two adapters, {first[:-1]!r} and {second[:-1]!r}"
+
+
 # ---------------------------------------------------------------------- ranks and scalings
 def scale_of(tmp_path, make, module="m.layers.1.q", r=4, **config):
     down, up = make.pair(0, r=r)
