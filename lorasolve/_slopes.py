@@ -81,11 +81,7 @@ def falls_nowhere(problem: Problem, theta: Array) -> bool:
 def _noise(problem: Problem, theta: Array, value: float, t: float) -> float:
     """Return what rounding errors of values, and what the loss says of its own, may add to a slope over a step."""
     made_of = max(abs(value), abs(problem.value_at_zero))
-    stated = 0.0
-    if problem.adapter.low_rank:
-        factors = [(problem.scale * A.astype(np.float64), B) for A, B in problem.split_blocks(theta)]
-        stated = problem.loss.rounding_noise(factors).value
-    return (ULPS * float(np.finfo(problem.loss.precision).eps) * made_of + stated) / t
+    return (ULPS * float(np.finfo(problem.loss.precision).eps) * made_of + problem.value_noise(theta)) / t
 
 
 def _slopes(problem: Problem, theta: Array, value: float, t: float, D: Array) -> tuple[float, float]:

@@ -353,7 +353,10 @@ class _Judge:
         if denied is not None:
             return denied
         difference, excess = self.star.above(self.star.X), max(self.certificate.factor_gap, 0.0)
-        if difference <= self.tolerance:
+        rounding = self.star.rounding(self.star.X)
+        if difference <= self.tolerance + rounding:
+            if max(difference, rounding) > self.tolerance:
+                return "inconclusive", self._too_rough(difference, rounding), "nothing"
             if self.denied is not None and not self.star.is_given:
                 return "inconclusive", self.denied, "nothing"
             text = f"F(X) - F(X*) = {difference:.2e}, X* {self.star.source}"
@@ -369,13 +372,20 @@ class _Judge:
                 "of rank <= r exists is not decided"
             )
             difference = self.star.above(self.star.within_ranks())
-            if difference <= self.tolerance:
+            if difference <= self.tolerance + rounding:
                 return self._best_of_ranks() or ("inconclusive", text, "nothing")
             known = f"F(X) - F(Y) = {difference:.6g} (Y: of rank <= r, nearest to X* {self.star.source})"
         way = self._way_to(self.star.nuclear_norm() or 0.0)
         if self._falls_by(difference, way):
             return "not_converged", self._falling(difference, way), "gradient"
         return "spurious", f"second-order stationary, and {known}", "comparison"
+
+    def _too_rough(self, difference: float, rounding: float) -> str:
+        """Return why two values do not say which is lower by more than the tolerance."""
+        return (
+            f"F(X) - F(X*) = {difference:.2e} (X* {self.star.source}), where rounding may be "
+            f"{at_most(rounding, '.1e')} (tolerance {self.tolerance:.1e}): give a larger tol"
+        )
 
     def _denied_at_factors(self) -> tuple[Kind, str, str] | None:
         """Return that nothing is decided where the answers at factors, on which all rests here, are other ones."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from ..low_rank import balanced, numerical_rank
 from ..problem import Problem
 from .canonical import Point
 from .theorems import Spectra
+from .witness import value_and_noise
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -94,17 +96,27 @@ class Minimizer:
 
     def above(self, X: tuple[Array, ...]) -> float:
         """Return by how much ``F`` is larger at the point than at other updates."""
-        return self.value - self.problem.convex_value(X if self.problem.several else X[0])
+        return self.value - self._double.convex_value(X if self.problem.several else X[0])
+
+    @cached_property
+    def _double(self) -> Problem:
+        """The problem in float64, as the value at the point is."""
+        return self.problem.replace(objective=self.problem.objective.in_float64())
+
+    def rounding(self, X: tuple[Array, ...]) -> float:
+        """Return the size of the rounding errors in :meth:`above`."""
+        factors = tuple(balanced(P, s, Qt.T) for P, s, Qt in (np.linalg.svd(x, full_matrices=False) for x in X))
+        return sum(value_and_noise(self.problem, pairs)[1] for pairs in (self.point.factors, factors))
 
     @property
     def is_lower(self) -> bool:
         """Whether ``X*`` shows that the point is not global."""
-        return self.X is not None and self.above(self.X) > self.tolerance
+        return self.X is not None and self.above(self.X) > self.tolerance + self.rounding(self.X)
 
     def _refutation(self, X: tuple[Array, ...]) -> str | None:
         """Return what shows that a given ``X*`` is no minimizer of ``F``, or None."""
-        below = -self.above(X)
-        if below > self.tolerance:
+        below, least = -self.above(X), self.tolerance + self.rounding(X)
+        if below > least:
             return f"X_star is not a minimizer: this point is better by {below:.3g}"
         spectra, factors = [], []
         for X_star in X:
@@ -114,7 +126,7 @@ class Minimizer:
             factors.append(balanced(*spectra[-1]))
         f, nuclear, _ = better_point(self.problem.loss.in_float64(), self.problem.lam, factors, spectra)
         below += self.value - f - self.problem.lam * nuclear
-        if below > self.tolerance:
+        if below > least:
             return f"X_star is not a minimizer: a proximal gradient step from it is better by {below:.3g}"
         return None
 

@@ -59,6 +59,7 @@ class Evidence:
         f, G, self.own_fault = self.network.tested_value_and_gradients(self.point, progress=self.progress)
         if not math.isfinite(f) or not all(np.isfinite(g).all() for g in G):
             return "the loss or its gradient is not finite at the trained weights"
+        self.network.rounding = self._rounding_of_the_mean()
         found = tangent_certificate(
             f,
             G,
@@ -67,15 +68,19 @@ class Evidence:
             names=[layer.name for layer in self.network.layers],
             lower_bound=self.objective.lower_bound,
             dtype=np.dtype(self.network.precision),
+            rounding=self.network.rounding,
         )
         if self.unbounded:
             found = replace(found, gap=math.inf, relative_gap=math.inf, formula=f"none: {self.unbounded}")
         self.found, self.norms = found, tuple(self._base_norms())
-        # A process may have no data.
-        largest = max(0.0, *(abs(end) for end in self.network.extremes if math.isfinite(end)))
-        together = float(self.network.over_processes(np.array([largest]))[0])
-        self.network.rounding = allowance(self.network.precision) * together
         return ""
+
+    def _rounding_of_the_mean(self) -> float:
+        """Return what rounding may do to ``f`` beyond its own size: losses below 0 cancel in the mean."""
+        least = self.network.extremes[0]
+        # Infinite in a process without data.
+        below = float(self.network.over_processes(np.array([max(-least, 0.0)]))[0])
+        return 2.0 * allowance(self.network.precision) * below
 
     @cached_property
     def size(self) -> float:

@@ -18,6 +18,7 @@ from .._support.time_limit import is_over
 from .._support.validate import Array, as_instance, as_number
 from ..linear_map import LinearMap
 from ..objectives import POWER_STEPS
+from ..objectives.base import Rounding, allowance
 from ..problem.blocks import Matrices, MultiObjective, Pairs, as_finite_pairs, joint_inner, joint_norm
 from ._collected import AGREEMENT, Collected, NoTokenForm, require_agreement
 from ._derivatives import Derivatives, curvature, saved_bytes
@@ -63,7 +64,8 @@ def linearize(network: Network, factors: Pairs, memory: float = MEMORY, *, progr
     stacked = [layer.name for layer in network.layers if layer.within]
     if stacked:
         raise NoTokenForm(f"model: {stacked[0]} is a parameter that no layer of its own multiplies")
-    if loss.kind is None:
+    # What a subclass makes of its outputs is its own.
+    if loss.kind is None or type(loss).of_outputs not in (CrossEntropy.of_outputs, SquareLoss.of_outputs):
         raise NoTokenForm(
             f"loss: expected CrossEntropy or SquareLoss, whose token form is known, got {type(loss).__name__}; "
             "LinearizedNetwork(network, factors) takes others"
@@ -182,6 +184,15 @@ class LinearizedNetwork(MultiObjective):
         f, G = self.value_and_grad([A @ B.T for A, B in factors])
         return f, [(g @ B, g.T @ A) for g, (A, B) in zip(G, factors)], tuple(map(LinearMap.from_dense, G))
 
+    def rounding_noise(self, factors: Pairs) -> Rounding:
+        """Return the sizes of the rounding errors in ``f``: of its own size, and of losses that cancel in the mean."""
+        value, gradient = super().rounding_noise(factors)
+        if type(self.loss) not in (CrossEntropy, SquareLoss):  # these are >= 0
+            least = min(self._least, 0.0)
+            self._pass([A @ B.T for A, B in factors])
+            value -= 2.0 * allowance(self.precision) * min(self._least, least)
+        return Rounding(value, gradient)
+
     def sampled_smoothness(self, factors: Pairs) -> float:
         """Estimate the largest Hessian eigenvalue by power iteration until it hardly grows (SAMPLED: a lower bound)."""
         rng = np.random.default_rng(0)
@@ -206,6 +217,7 @@ class LinearizedNetwork(MultiObjective):
         step = network.steps([x - point for x, point in zip(network.as_updates(X, "X"), self.point)])
         sums = [np.zeros(shape) for shape in self.shapes]
         total = np.zeros(2)
+        self._least = math.inf  # loss of a sample in this pass
         for batch, at in self._derivatives():
             z = (at.z.detach() + at.ahead(step)).requires_grad_()
             targets = self.loss.targets(batch)
@@ -215,6 +227,7 @@ class LinearizedNetwork(MultiObjective):
             else:
                 w = curvature(self.loss, z, targets, at.ahead(along))
             total += float(losses.detach().double().sum()), len(losses)
+            self._least = min(self._least, float(losses.detach().min()) if len(losses) else math.inf)
             for layer, part, so_far in zip(network.layers, at.back(w), sums):
                 if part is not None:
                     so_far += layer.as_matrix(part.double().cpu().numpy())

@@ -179,6 +179,7 @@ def tangent_certificate(
     names: Sequence[str] | None = None,
     lower_bound: float = 0.0,
     dtype: Any = np.float64,
+    rounding: float = 0.0,
 ) -> TangentCertificate:
     """Certify a point of a network from one value and one gradient a layer.
 
@@ -201,6 +202,8 @@ def tangent_certificate(
         place of ``f``, and where columns cancel in ``A_l B_l^T``, so that another update is evaluated, with as much of
         their lengths, to first order. What the network itself lost on the way to ``f`` and the gradients is not known
         here.
+    rounding : float
+        Rounding errors of ``f`` beyond those, as where losses of samples cancel in their mean.
 
     Returns
     -------
@@ -221,6 +224,7 @@ def tangent_certificate(
     lam = as_number(lam, "lam", 0.0)
     f = as_number(f, "f")
     lower_bound = as_number(lower_bound, "lower_bound")
+    rounding = as_number(rounding, "rounding", 0.0)
     dtype = as_choice(getattr(dtype, "__name__", str(dtype)), "dtype", ("float64", "float32"))
     pairs = as_finite_pairs(factors, "factors")
     gradients = list(as_iterable(gradients, "gradients"))
@@ -247,7 +251,7 @@ def tangent_certificate(
     nuclear = sum(layer.nuclear for layer in layers)
     inner = sum(float(np.vdot(g @ B, A)) for g, (A, B) in zip(G, pairs))
     norm = max(found.most for found in norms)
-    noise = (norm + lam) * product_errors(pairs, nuclear, dtype)
+    noise = rounding + (norm + lam) * product_errors(pairs, nuclear, dtype)
     bound = duality_gap(_Tangent(lower_bound, dtype), lam, f, nuclear, inner, norm, noise)
     failure = sum(found.failure for found in norms)
     squares = sum(float(np.vdot(A, A) + np.vdot(B, B)) for A, B in pairs)

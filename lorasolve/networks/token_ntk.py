@@ -446,11 +446,13 @@ def solve_tangent(
     problem = MultiProblem(ntk, 1, lam)
     found = solve_convex(problem, "factored", tol, start=start, time_limit=time_limit, progress=progress)
     values = [factor_singular_values(A, B) for A, B in factors]
-    F = ntk.factor_value(factors) + lam * sum(float(s.sum()) for s in values)
+    penalty = lam * sum(float(s.sum()) for s in values)
+    F = ntk.factor_value(factors) + penalty
+    noise = ntk.rounding_noise(factors).value + allowance(ntk.precision) * (abs(F - penalty) + penalty)
     spectra = [factor_singular_values(A, B) for A, B in zip(found.A, found.B)]
     largest = max(float(s[0]) for s in spectra)
     moves = (X - A @ B.T for X, (A, B) in zip(found.X, factors))
-    gap = max(F - (found.fun - found.gap), 0.0)
+    gap = max(F - (found.fun - found.gap), 0.0) + noise
     return TangentSolution(
         F=F,
         value=found.fun,

@@ -69,7 +69,7 @@ class Descent(Optimizer):
         rule = state.rule
         state.accepted = rule.accepts(state, value, grad)
         if not state.accepted:
-            state.note_rejected(value, grad, problem.loss.precision)
+            state.note_rejected(value, grad, problem)
             self.retreat(problem, state)
             return
         state.note_accepted(value)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .._support.validate import Array
+from ..problem import Problem
 from ..status import Status
 from .base import ROUNDING, State
 
@@ -49,11 +50,11 @@ class SearchState(State):
         self.scale = max(self.scale, abs(value))
         self.rejected = self.contradictions = 0
 
-    def note_rejected(self, value: float, grad: Array, precision: str) -> None:
+    def note_rejected(self, value: float, grad: Array, problem: Problem) -> None:
         """End a long search if the trial is the accepted point to rounding, or values and gradients keep disagreeing.
 
-        The first happens where one lucky rounding of ``L`` lies below all others near it. ``precision`` is that of
-        ``f``, which may be less than that of the factors.
+        The first happens where one lucky rounding of ``L`` lies below all others near it. The precision of ``f`` may be
+        less than that of the factors, and what it states of its rounding more than either.
         """
         self.rejected += 1
         if self.rejected < SUSPICIOUS:
@@ -63,9 +64,9 @@ class SearchState(State):
         if np.abs(change).max() <= eps * np.abs(self.theta).max():
             self.ended = Status.STALLED if math.isfinite(value) else Status.DIVERGED
         elif math.isfinite(value):
-            noise = max(ROUNDING, 100.0 * float(np.finfo(precision).eps)) * self.scale
-            slope = float(np.vdot(grad, change))
-            self.contradictions += value - self.value > noise and slope < -noise
+            noise = max(ROUNDING, 100.0 * float(np.finfo(problem.loss.precision).eps)) * self.scale
+            least = min(value - self.value, -float(np.vdot(grad, change)))
+            self.contradictions += least > noise and least > noise + 2.0 * problem.value_noise(self.theta)
             if self.contradictions >= CONTRADICTIONS:
                 self.ended = Status.INCONSISTENT
 

@@ -295,6 +295,12 @@ class Problem:
         """Return the largest curvature of ``f`` found at ``theta`` (SAMPLED: a lower bound on its smoothness)."""
         return self.loss.sampled_smoothness(self._scaled(self.split_blocks(theta)))
 
+    def value_noise(self, theta: Array) -> float:
+        """Return what the loss states of the rounding errors of its values; 0 where the update is not ``s A B^T``."""
+        if not self.adapter.low_rank:
+            return 0.0
+        return self.loss.rounding_noise(self._scaled(self.split_blocks(theta))).value
+
     def hessian_product(self, theta: Array, direction: Array) -> Array:
         """Return the Hessian of ``L`` at ``theta`` times a flat direction (adapters with ``X = s A B^T``)."""
         s = self.scale

@@ -506,3 +506,32 @@ def test_strong_convexity_makes_no_best_of_a_rank_of_answers_at_factors_that_are
     loss.N = M
     found = landscape.verdict(problem, (P[:, :1] * np.sqrt(3.0), Q[:, :1] * np.sqrt(3.0)))
     assert found.kind == "global" and "as f is strongly convex" in found.reason
+
+
+class Cancelling:
+    """``||X - M||^2/2`` less its value at 0, by terms of 1e6: values are rounded as these are, and it says so."""
+
+    def __init__(self, M, c):
+        self.M, self.c, self.shape = M, c - np.mean(c + 0.5 * M**2), M.shape
+
+    def value_and_grad(self, X):
+        return float((0.5 * (X - self.M) ** 2 + self.c).sum()), X - self.M
+
+    def rounding_noise(self, A, B):
+        return 1e-15 * float(np.abs(self.c).sum()), 0.0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_rounding_that_a_loss_states_tells_no_values_apart(seed):
+    """``M`` is optimal: beside it values differ by 1e-11, and as evaluated by 1e-9, of a tolerance of 5e-10."""
+    rng = np.random.default_rng(seed)
+    M, c, move = rng.standard_normal((3, 5, 4))
+    P, s, Qt = np.linalg.svd(M, full_matrices=False)
+    point, problem = (P * np.sqrt(s), Qt.T * np.sqrt(s)), ls.Problem(Cancelling(M, 1e6 * c), 4)
+    tol = 5e-10 / (0.5 * np.sum(M**2))
+    for X_star in (M, M + 1e-6 * move, M - 1e-6 * move):
+        found = ls.verdict(problem, point, X_star=X_star, tol=tol)
+        assert found.kind == "inconclusive" and "where rounding may be" in found.reason
+        assert ls.verdict(problem, point, X_star=X_star).kind == "global"
+    far = ls.verdict(problem, point, X_star=M + 1e-2 * move, tol=tol)
+    assert far.kind == "inconclusive" and "X_star is not a minimizer" in far.reason

@@ -108,3 +108,13 @@ def test_rounding_that_a_loss_states_is_no_contradiction():
         doubled = Cancelling(M, 1e-6 * c)
         doubled.value_and_grad = lambda X, f=doubled.value_and_grad: (f(X)[0], 2.0 * f(X)[1])
         assert contradiction(ls.Problem(doubled, 4, lam), problem.join(P * root, Qt.T * root))
+
+
+@pytest.mark.parametrize(("name", "seeds"), [("gd", [20, 43, 44, 71]), ("gd_backtracking", [9, 17, 22, 34])])
+def test_a_search_in_rounding_that_a_loss_states_finds_no_contradiction(name, seeds):
+    """Trials rose by some 1e-8, which is below the stated 1e-8 to 4e-8 and above the last places of values near 0."""
+    for seed in seeds:
+        M, c = np.random.default_rng(seed).standard_normal((2, 5, 4))
+        problem = ls.Problem(Cancelling(M, 1e6 * c), 4, 0.5 * np.linalg.norm(M, 2))
+        result = ls.solve(problem, name, seed=seed, stop=ls.StoppingRule(max_iter=5000))
+        assert result.status in (ls.Status.STALLED, ls.Status.ITERATION_LIMIT), result.message
