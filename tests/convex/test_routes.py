@@ -185,6 +185,15 @@ class Far:
         return 0.5 * float(np.vdot(X - self.c, X - self.c)), X - self.c
 
 
+@pytest.mark.parametrize(("unit", "value"), [(1e76, "1.54e+305"), (1e78, "inf")])
+def test_gradients_whose_squares_overflow_at_the_first_step_are_told_by_the_value_that_they_have(unit, value):
+    loss = Quartic((5, 4))
+    loss.M *= unit
+    with pytest.raises(ValueError, match=re.escape(f"f(0) = {value}, and squares of such values overflow")) as raised:
+        ls.solve_convex(ls.Problem(loss, 4, 0.1 * unit), "factored")
+    assert "give the data other units" in str(raised.value)
+
+
 @pytest.mark.parametrize(("c", "words"), [(1e153, "squares of these values overflow"), (1e200, "f overflows")])
 def test_a_loss_whose_values_overflow_is_named(c, words):
     found = ls.solve_convex(ls.Problem(Far(c), 2, 0.1 * c))
