@@ -281,8 +281,8 @@ def mean_and_error(values: ArrayLike, digits: int = 3) -> str:
     """Return the mean and its standard error as text, ``0.582 +- 0.112``; one value alone has none."""
     numbers = np.asarray(values, dtype=np.float64)
     if numbers.size == 1:
-        return f"{float(numbers[0]):.{digits}f}"
-    return f"{float(np.mean(numbers)):.{digits}f} +- {float(standard_error(numbers)):.{digits}f}"
+        return f"{float(numbers[0]):z.{digits}f}"
+    return f"{float(np.mean(numbers)):z.{digits}f} +- {float(standard_error(numbers)):.{digits}f}"
 
 
 def standard_error(values: ArrayLike, axis: int = 0) -> Array:

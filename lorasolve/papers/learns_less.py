@@ -263,7 +263,7 @@ class LearnsLessClaims(PaperClaims):
     def table(self, records: list[Record]) -> str:
         """Return the regimes and the laws with the sizes at which they were measured."""
         cells = {record["part"]: record for record in records}
-        sizes = f"regimes: mean of {cells['tables']['seeds']} seeds; spectra: n = {cells['laws']['n']}"
+        sizes = f"regimes: mean of {cells['tables']['seeds']} seeds, nan: not in all; spectra: n = {cells['laws']['n']}"
         return f"{sizes}\n{super().table(records)}"
 
     def report(self, found: dict[str, Any]) -> str:

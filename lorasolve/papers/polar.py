@@ -113,7 +113,9 @@ class PoLARClaims(PaperClaims):
 
     def report(self, found: dict[str, Any]) -> str:
         """Return the iterations to some levels, and the stable ranks."""
-        lines = ["Iterations to a relative loss of 1e-4, 1e-8, 1e-12 (means; r = 8 on a target of rank 4)"]
+        lines = [
+            "Iterations to a relative loss of 1e-4, 1e-8, 1e-12 (means, nan: not all; r = 8 on a target of rank 4)"
+        ]
         for name, runs in found["courses"].items():
             means = [np.mean([iterations_to(run, level) for run in runs]) for level in (1e-4, 1e-8, 1e-12)]
             lines.append(f"  {name:<6}" + "".join(f"  {value:8.1f}" for value in means))

@@ -17,6 +17,7 @@ from lorasolve.status import Status
 def test_mean_and_standard_error():
     assert mean_and_error([1.0, 2.0, 3.0]) == "2.000 +- 0.577"
     assert mean_and_error([2.5], 1) == "2.5"
+    assert mean_and_error([-1e-5]) == "0.000" and mean_and_error([-1e-5, 0.0]) == "0.000 +- 0.000"
 
 
 def test_the_law_of_reshuffling_is_the_mean_over_all_orders_and_a_projector():
