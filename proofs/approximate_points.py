@@ -12,8 +12,8 @@ Let X* minimise F, nu = ||X*||_*, E = X - X*, T = |<grad L, theta>|/2 + e nu wit
 
     B* + <grad f(X) - grad f(X*), E> + lam (||theta||^2/2 - ||X||_*) <= T.
 
-So restricted strong convexity at X gives alpha ||E||_F^2 <= T, and f(X) <= f(X*) + <grad f(X*), E> + (c/2) ||E||_F^2
-gives L(A, B) - F(X*) <= max(1, c/(2 alpha)) T. For convex f the factor is 1 and no alpha is needed.
+So restricted strong convexity at X, alpha > 0, gives alpha ||E||_F^2 <= T, and f(X) <= f(X*) + <grad f(X*), E> + (c/2)
+||E||_F^2 gives L(A, B) - F(X*) <= max(1, c/(2 alpha)) T. For convex f the factor is 1 and no alpha is needed.
 
 Assumptions
 -----------

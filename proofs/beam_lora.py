@@ -44,7 +44,7 @@ step_commutes : PROVED
 importance_in_gauge : PROVED
 total_importance : PROVED
 majorised : PROVED
-hadamard_gauge : VERIFIED
+hadamard_gauge : PROVED
 svd_pruning_is_optimal : PROVED
 averaged_logits : PROVED
 averaging_loses_mass : PROVED
@@ -138,6 +138,23 @@ SPLIT_TOTAL = 2 * HALVED + mass
 Q = matrix("Q", r, r)
 P, R, Root, q = matrix("P", m, r), matrix("R", n, r), matrix("Root", r, r, symmetric=True), vector("q", r)
 ROTATION = square_orthogonal(Q)
+S, Signs = matrix("S", r, r, symmetric=True), matrix("D", r, r, symmetric=True)
+
+
+def _signs(values: Values, rng: Random) -> None:
+    """Draw a diagonal S, and signs for D."""
+    dim = len(values["S"])
+    values["S"] = ra.diagonal([Fraction(rng.randint(0, 5)) for _ in range(dim)])
+    values["D"] = ra.diagonal([Fraction(rng.choice((1, -1))) for _ in range(dim)])
+    values["one"] = [[Fraction(1)] for _ in range(dim)]
+
+
+SIGNS = assume(
+    "D = diag(+-1), S is diagonal: D S D = S, 1^T S 1 = tr S",
+    (Signs @ S @ Signs, S),
+    (inner(one, S @ one), tr(S)),
+    impose=_signs,
+)
 STEPPED_A = A @ Q - eta * s * G @ B @ Q
 # Ky Fan: S = E1 (c I + K1 K1^T) E1^T + E2 (c I - K2 K2^T) E2^T, H holds any j columns of Q.
 E1, E2, H = matrix("E1", j + k, j), matrix("E2", j + k, k), matrix("H", j + k, j)
@@ -207,20 +224,6 @@ def cosh(argument: sympy.Expr) -> sympy.Expr:
 def off_twice_a_rotation(mixing: MatrixExpr) -> ScalarExpr:
     """Return ||N^T N - 2 I||^2 + ||(1, 0) N - (1, 1)||^2."""
     return square(mixing.T @ mixing - 2 * eye(2)) + square(mixing.T @ first - first - second)
-
-
-def _hadamard(dim: int, normalized: bool = True, first_only: bool = False) -> tuple[bool, str]:
-    """Return whether all diagonal entries of H^T S H are tr(S)/r for S = diag(1, 2, ..., r)."""
-    signs = [[Fraction((-1) ** (i & jj).bit_count()) for jj in range(dim)] for i in range(dim)]
-    if first_only:
-        signs[0] = [-abs(x) if i else x for i, x in enumerate(signs[0])]
-    gram = ra.scale(Fraction(1, dim), ra.multiply(ra.transpose(signs), signs))
-    spectrum = ra.diagonal(list(range(1, dim + 1)))
-    rotated = ra.scale(Fraction(1, dim if normalized else 1), ra.multiply(ra.transpose(signs), spectrum, signs))
-    found = [rotated[i][i] for i in range(dim)]
-    expected = Fraction(dim + 1, 2)
-    holds = gram == ra.identity(dim) and all(value == expected for value in found)
-    return holds, f"orthogonal: {gram == ra.identity(dim)}, importances {[str(v) for v in found]}, mean {expected}"
 
 
 def _sign_step(rate: str, rotated: str, plain: str) -> tuple[bool, str]:
@@ -383,14 +386,16 @@ CHECKS = (
             dropped(H_ORTHONORMAL),
         ),
     ),
-    Exact(
+    Identity(
         "hadamard_gauge",
-        "T1: with Q the Hadamard matrix over sqrt(r), all importances of S = diag(1, ..., r) are (r + 1)/2.",
-        _hadamard,
-        ((2,), (4,), (8,), (16,)),
+        "T1: Q a Hadamard matrix over sqrt(r): every importance is q^T S q = tr(S)/r, sqrt(r) q = D 1 of entries +-1.",
+        inner(Signs @ one, S @ Signs @ one) / r,
+        tr(S) / r,
+        given=(SIGNS,),
         mutants=(
-            mutant("constant", "without 1/r", run=lambda dim: _hadamard(dim, normalized=False)),
-            mutant("sign", "other signs in the first row", run=lambda dim: _hadamard(dim, first_only=True)),
+            mutant("constant", "without 1/r", rhs=tr(S)),
+            mutant("sign", "minus", rhs=-tr(S) / r),
+            dropped(SIGNS),
         ),
     ),
     Inequality(

@@ -3,8 +3,8 @@
 Statement
 ---------
 Let lam > 0, X* = P Sigma Q^T of rank r* >= 1 minimise F, A = [P Sigma^(1/2), 0], B = [Q Sigma^(1/2), 0] balanced
-factors with r columns, S = grad f(X*) + lam P Q^T, and hess f(X*)[D, D] >= alpha ||D||_F^2 for the directions D = U
-B^T + A V^T. Off the symmetries, every eigenvalue of hess L is at least
+factors with r columns, S = grad f(X*) + lam P Q^T, and hess f(X*)[D, D] >= alpha ||D||_F^2, alpha > 0, for the
+directions D = U B^T + A V^T. Off the symmetries, every eigenvalue of hess L is at least
 
     mu = min(2 alpha sigma_{r*}, lam - ||S||_2)                               if r > r*,
     mu = min(2 alpha sigma_{r*}, 2 lam, alpha sigma_{r*} + lam - ||S||_2)     if r = r*.

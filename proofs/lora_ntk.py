@@ -154,7 +154,7 @@ TURN = E1 @ E1.T + E2 @ E2.T - E2 @ M12.T @ M11Inv @ E1.T
 corank = sympy.Symbol("r", integer=True, positive=True)
 
 # C4.
-norm, length, nuc = scalars("p Z_star nu")
+norm, length, nuc = scalars("p Z_star nu", nonnegative=True)
 value, best, shift = scalars("L_hat F_star P_star", real=True)
 Weight, ZS = matrix("P", m, m), matrix("Zstar", m, r)
 pushed = sympy.Symbol("P_hat", nonnegative=True)  # <P, Z Z^T> at the point reached

@@ -38,6 +38,7 @@ descent_rate : PROVED
 gauge_orthogonality : PROVED
 nearest_is_least_norm : PROVED
 sylvester : PROVED
+least_norm_is_horizontal : PROVED
 conserved_balance : PROVED
 balanced_form : PROVED
 entrywise_split : PROVED
@@ -51,6 +52,7 @@ increment_length : PROVED
 finite_step : PROVED
 first_step : PROVED
 second_gradient : PROVED
+second_lift : PROVED
 rows_of_target : PROVED
 second_step : PROVED
 other_lifts : VERIFIED
@@ -329,6 +331,19 @@ CHECKS = (
             dropped(INVERSES[0]),
         ),
     ),
+    SumOfSquares(
+        "least_norm_is_horizontal",
+        "From a horizontal direction (-A Y, B Y^T) leads to longer ones only, by |A Y|^2 + |B Y^T|^2: it is the least.",
+        square(HA) + square(HB),
+        square(HA - A @ Y) + square(HB + B @ Y.T),
+        proof=[1 * Square(A @ Y), 1 * Square(B @ Y.T)],
+        given=(HORIZONTAL,),
+        mutants=(
+            mutant("sign", "(-A Y, -B Y^T)", rhs=square(HA - A @ Y) + square(HB - B @ Y.T)),
+            mutant("constant", "1.05 of it", lhs=21 * (square(HA) + square(HB)) / 20),
+            dropped(HORIZONTAL),
+        ),
+    ),
     Identity(
         "conserved_balance",
         "Along the flow of a horizontal direction A^T A - B^T B is conserved.",
@@ -477,6 +492,18 @@ CHECKS = (
         ),
     ),
     Identity(
+        "second_lift",
+        "There A^T G = 0: X = 0 solves the Sylvester equation and dB = 0: X_2 = X_1 - g with no term of order t^2.",
+        (A - (eye(m) - PA) @ AT_X1 @ B @ KB) @ (B - AT_X1.T @ A @ KA).T,
+        A @ B.T - AT_X1 @ PB,
+        given=(INVERSES[0], REACHED),
+        mutants=(
+            mutant("sign", "X_1 + g", rhs=A @ B.T + AT_X1 @ PB),
+            mutant("constant", "dB = B/2", lhs=(A - (eye(m) - PA) @ AT_X1 @ B @ KB) @ B.T / 2),
+            dropped(REACHED),
+        ),
+    ),
+    Identity(
         "rows_of_target",
         "M = C N^T with K_A A^T C invertible, as where rank(A^T M) = rank M = r: M = C (K_A A^T C)^{-1} B^T.",
         C @ CoreInv @ (M.T @ A @ KA).T,
@@ -519,6 +546,11 @@ PROSE = {
         "lift_norm_inside",
         "increment_length",
         "finite_step",
+    ),
+    "the Sylvester equation has one solution, since A^T A and B^T B are positive definite": (
+        "sylvester",
+        "least_norm_is_horizontal",
+        "second_lift",
     ),
     "a function of zero derivative is constant along the flow": ("conserved_balance",),
     "balanced factors have singular value decompositions; the sum over the entries of the core": (

@@ -33,6 +33,7 @@ monotone : PROVED
 pairing_forced : PROVED
 pairing_from_above : PROVED
 norm_forced : PROVED
+pair_forced : PROVED
 singular_vectors : PROVED
 values_forced : PROVED
 
@@ -54,6 +55,7 @@ from lorasolve.symbolic import (
     Theorem,
     Values,
     assume,
+    define,
     dims,
     dropped,
     equation,
@@ -160,8 +162,15 @@ DOUBLED = equation("||2 X||_* = 2 ||X||_*", at_double, 2 * at_x)
 AT_MOVED = hypothesis("g is a subgradient, Y = X + u v^T", at_x + gy, at_y)
 LENGTHENED = hypothesis("||X + u v^T||_* <= ||X||_* + 1", at_y, at_x + 1)
 
-# Where a subgradient has value one: |g v - u|^2 = |g v|^2 - 2 u^T g v + 1.
+# X = sigma u v^T + R with a pair u, v of its singular vectors: g gains no more on R than ||R||_*.
 u, v = vector("u", m), vector("v", n)
+value, rest, at_rest = scalars("sigma"), matrix("R", m, n), scalars("r", nonnegative=True)
+ONE_PAIR = define(X1, value * u @ v.T + rest)
+REST = hypothesis("<g, R> <= ||R||_*", inner(g, rest), at_rest)
+APART = equation("||X||_* = sigma + ||R||_*", at_x, value + at_rest)
+ONE_VALUE = {g: [[1]], X1: [[1]], u: [[1]], v: [[1]], value: 1, rest: [[0]], at_rest: 0, at_x: 1, at_zero: 0}
+
+# Where a subgradient has value one: |g v - u|^2 = |g v|^2 - 2 u^T g v + 1.
 UV_UNIT = (orthonormal(u), orthonormal(v))
 PAIR_ONE = equation("u^T g v = 1", tr(u.T @ g @ v), 1)
 SHORT = hypothesis("|g v| <= |v|", square(g @ v), square(v))
@@ -308,6 +317,21 @@ CHECKS = (
         ),
     ),
     Inequality(
+        "pair_forced",
+        "and u^T g v >= 1 for a pair u, v of singular vectors of X with a value sigma > 0: <g, X> leaves no other way.",
+        1,
+        tr(u.T @ g @ v),
+        proof=[pairing_forced.conclusion() / value, REST / value, -1 / value * APART],
+        given=(ONE_PAIR,),
+        under=(pairing_forced,),
+        mutants=(
+            mutant("constant", "at least 2", ONE_VALUE, lhs=2),
+            mutant("sign", "-u^T g v", ONE_VALUE, rhs=-tr(u.T @ g @ v)),
+            dropped(REST),
+            dropped(APART),
+        ),
+    ),
+    Inequality(
         "singular_vectors",
         "u^T g v = 1 and |g v| <= |v| for unit u, v give |g v - u|^2 <= 0: g v = u.",
         square(g @ v - u),
@@ -327,6 +351,11 @@ CHECKS = (
 PROSE = {
     "F, U, T and V exist by the spectral theorem": ("contraction", "subgradient", "convex_norm"),
     "the limit s -> 0": ("minimizer_quotient",),
+    "u^T g v <= 1 for all unit vectors says ||g||_2 <= 1, which gives <g, R> <= ||R||_* (norm_duality)": (
+        "norm_forced",
+        "pair_forced",
+        "singular_vectors",
+    ),
     "of any i dimensions, some unit vector is stretched by G to no more than sigma_i(G)": ("values_forced",),
 }
 

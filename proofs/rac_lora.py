@@ -2,15 +2,16 @@
 
 Statement
 ---------
-A is a frozen m x r sketch, P = A (A^T A)^{-1} A^T, gamma = 1/L.
+A is a frozen m x r sketch, P = A (A^T A)^{-1} A^T.
 
-A1. The block B^T = -(1/L)(A^T A)^{-1} A^T G minimizes <G, A B^T> + (L/2)||A B^T||_F^2, and W_+ = W - gamma P G.
+A1. The block B^T = -(1/L)(A^T A)^{-1} A^T G minimizes <G, A B^T> + (L/2)||A B^T||_F^2, and W_+ = W - gamma P G with
+gamma = 1/L.
 A2. If the law of A is invariant under rotations, E P = (r/m) I; for coordinate sketches this is an average of
 subsets. A3. f(W_+) <= f(W) - gamma (1 - gamma L/2) <G, P G>, so (gamma/2) lambda E||G||_F^2 <= E[f(W) - f(W_+)] for
 gamma <= 1/L. A4. With ||G||_F^2 >= 2 mu (f - f*): E f(W_+) - f* <= (1 - gamma mu lambda)(f(W) - f*), lambda =
-lambda_min(E P). For f = (L/2)||W - M||_F^2 the factor 1 - gamma L (2 - gamma L) r/m is exact.
+lambda_min(E P). For f = (L/2)||W - M||_F^2 and E P = (r/m) I the factor 1 - gamma L (2 - gamma L) r/m is exact.
 A8. Sketching the left side with probability p gives p r/m + (1 - p) r/n <= r/min(m, n).
-F1. A frozen for ever: the limit is P M; for M = I_2 and A = e_1 the gap is 1/2.
+F1. A frozen for ever, f = ||W - M||_F^2/2, W = 0 at first: the limit is P M; for M = I_2 and A = e_1 the gap is 1/2.
 F2. The example with M = diag(10, 1, ..., 1), b = 1: f* = -2.025 and the optimum has rank two.
 F3. At every minimizer of the factored ||A B^T - M||_F^2/2 the largest curvature is at least 2 sigma_1(M): a step eta
 is unstable for eta sigma_1(M) > 1.

@@ -53,6 +53,7 @@ reduction_to_singular_values : PROVED
 half_threshold_stationary : PROVED
 half_threshold_root : PROVED
 half_threshold_closed_form : PROVED
+half_threshold_root_is_large : PROVED
 half_threshold_global : PROVED
 zero_below_threshold : PROVED
 jump_is_stationary : PROVED
@@ -146,6 +147,8 @@ BEST_A, BEST_B, BEST_GATES = P @ Root, Q @ Root, RootInv @ S @ RootInv
 excess = sympy.Symbol("e", nonnegative=True)
 theta = sympy.Symbol("theta", real=True)
 rho, root = scalars("rho kappa")  # rho = sqrt(sigma/3), c = kappa^3
+FROM_THE_JUMP = hypothesis("(3/2) c^{2/3} <= sigma", 3 * root**2 / 2, sigma)
+BEYOND_HALF = root / 2 + excess
 AT_THE_JUMP = (define(v, root), define(c, root**3), define(sigma, 3 * root**2 / 2))
 values_x, values_t = vector("x", k), vector("sigma", k)
 PAIRED = VON_NEUMANN.instance("pairing", PAIRING_IS(X, T, inner(X, T)), PRODUCTS_IS(X, T, inner(values_x, values_t)))
@@ -504,6 +507,24 @@ CHECKS = (
             mutant("constant", "sigma/3 for 2 sigma/3", rhs=rho**2 * (1 + sympy.cos(2 * theta))),
         ),
     ),
+    Inequality(
+        "half_threshold_root_is_large",
+        "T4: for sigma >= (3/2) c^{2/3} a root v >= c^{1/3}/2 of v^3 - sigma v + c/2 has 2 sigma <= 3 v^2.",
+        scalar(2 * sigma),
+        3 * v**2,
+        proof=[
+            2
+            * (BEYOND_HALF**2 + BEYOND_HALF * root + root**2)
+            / (root**2 / 2 + 4 * root * excess + 2 * excess**2)
+            * FROM_THE_JUMP
+        ],
+        given=(define(v, BEYOND_HALF), define(sigma, BEYOND_HALF**2 + root**3 / (2 * BEYOND_HALF))),
+        mutants=(
+            mutant("constant", "2.1 sigma", {root: 2, excess: 1, v: 2, sigma: 6}, lhs=scalar(21 * sigma / 10)),
+            mutant("sign", "at least", lhs=scalar(3 * v**2), rhs=scalar(2 * sigma)),
+            dropped(FROM_THE_JUMP, {root: 2, excess: "1/4", v: "5/4", sigma: "381/80"}),
+        ),
+    ),
     SumOfSquares(
         "half_threshold_global",
         "T4: c = 2 v (sigma - v^2), sigma = (3 v^2 - e)/2: the value at v is least among all w >= 0.",
@@ -652,6 +673,10 @@ CHECKS = (
 
 PROSE = {
     "the sum over the components, X having a singular value decomposition": ("least_penalty", "attained_update"),
+    "the angle of the formula is at most pi/3, hence v^2 >= sigma/3, and v >= c^{1/3}/2": (
+        "half_threshold_closed_form",
+        "half_threshold_root_is_large",
+    ),
     "the sum over the singular values": (
         "reduction_to_singular_values",
         "half_threshold_global",

@@ -74,18 +74,18 @@ CORRECTIONS: tuple[tuple[str, str, str], ...] = (
         "needs eps/4 <= 1 - mu lam, its argument 1 - mu lam >= 1/4 too; if the factors converge, rank X <= b outright.",
     ),
     (
-        "Section 8",
+        "Theorem 1",
         "`theorem_a`",
         "the special regime extends to beta/alpha < 2 sqrt(r/r*).",
     ),
     (
-        "Section 8",
+        "Theorem 1",
         "`theorem_c`",
         "and no further under the paper's assumptions: at beta/alpha = 2 sqrt(r/r*), for every r >= r* and lam >= 0, "
         "there is a spurious second-order point at the distance sqrt(2) ||X*||.",
     ),
     (
-        "Section 8",
+        "Theorem 1",
         "`theorem_b`",
         "with bounds alpha, beta on the curvature along rank r + r* the condition is beta2 (beta - alpha) < 2 alpha "
         "beta sqrt(r/r*), beta2 the restricted smoothness; `theorem_b_sharp` attains it.",

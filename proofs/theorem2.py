@@ -26,7 +26,7 @@ second-order stationary for sigma >= 1/2, and flat only along the two scalings f
 
 Assumptions
 -----------
-Block restricted smoothness beta_l, and restricted strong convexity in the form that the proof uses,
+Block restricted smoothness beta_l, and restricted strong convexity in the form that the proof uses, alpha_l > 0 and
 <grad f(X) - grad f(X*), X - X*> >= sum_l alpha_l ||X_l - X*_l||_F^2. Rank-deficient blocks have Z_l = 0.
 
 Source

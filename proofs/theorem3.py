@@ -24,8 +24,8 @@ that does not depend on 1 - c does not follow by this argument: the mutants give
 
 Assumptions
 -----------
-<grad f(X) - grad f(X0), X - X0> >= alpha ||X - X0||_F^2 (restricted strong convexity about the exact minimizer X0),
-and restricted smoothness at X with beta; lam > 0, or lam = 0 after rebalancing.
+<grad f(X) - grad f(X0), X - X0> >= alpha ||X - X0||_F^2, alpha > 0 (restricted strong convexity about the exact
+minimizer X0), and restricted smoothness at X with beta; lam > 0, or lam = 0 after rebalancing.
 
 Source
 ------

@@ -8,7 +8,7 @@ rank Y < i, sigma_i(X) <= ||X - Y||_2.
 Assumptions
 -----------
 w is a unit vector in the span of the first i right singular vectors of X and orthogonal to the first i - 1 of Y. Then
-|Y w| <= b = sigma_i(Y), |(X - Y) w| <= d = ||X - Y||_2, both positive.
+|Y w| <= b = sigma_i(Y), |(X - Y) w| <= d = ||X - Y||_2, which may be 0.
 
 Source
 ------

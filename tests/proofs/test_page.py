@@ -14,6 +14,7 @@ import pytest
 import proofs
 from lorasolve.symbolic import discover
 from lorasolve.symbolic.report import run
+from proofs.statements import CORRECTIONS, STATEMENTS
 
 PAGE = Path(next(iter(proofs.__path__))) / "README.md"
 
@@ -33,6 +34,11 @@ def test_each_statement_of_the_paper_shows_the_prose_beside_its_checks():
     assert "the limit T -> infinity" in row.split(" | ")[4]
     (row,) = [row for row in text.splitlines() if row.startswith("| 4 step 7:")]
     assert row.split(" | ")[4] == "nothing |"
+
+
+def test_no_correction_is_one_of_a_section_that_the_page_does_not_number():
+    sections = {key.split()[0] for key in STATEMENTS}
+    assert {number for where, *_ in CORRECTIONS for number in re.findall(r"Section (\d+)", where)} <= sections
 
 
 def test_prose_stands_beside_checks_that_exist():

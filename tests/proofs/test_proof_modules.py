@@ -132,6 +132,8 @@ def test_values_of_losses_may_have_any_sign(name):
         ("dora_gradient", "magnitude_gradient", {"w"}),
         ("dora_gradient", "shared_stationary_points", {"w"}),
         ("flow_conservation", "exponential", {"c"}),
+        # The perturbation P, and X*, which is 0 for a large lam.
+        ("lora_ntk", "perturbation_excess", {"p", "Z_star", "nu"}),
         ("lora_pro_projection", "entrywise_horizontal", {"C_ij"}),
         ("lora_pro_projection", "entrywise_sylvester", {"C_ij"}),
         ("lora_pro_projection", "entrywise_damped", {"C_ij"}),
@@ -170,6 +172,19 @@ def test_numbers_that_may_vanish_by_the_statement_may_in_the_check(theorem, chec
     assumed = [part for each in found.taken for part in each.expressions]
     numbers = numbers_of(found) | symbols_of(*map(ex.as_expr, assumed))[1]
     assert {str(symbol) for symbol in numbers if symbol.is_positive} & may_vanish == set()
+
+
+# learns_less has an alpha that is the scaling of LoRA.
+CONVEX_BY_ALPHA = re.compile(r"alpha(_l)? > 0|0 < alpha <= beta|alpha = 1|theorem 1\.|`theorem1`")
+
+
+@pytest.mark.parametrize("name", sorted(THEOREMS.keys() - {"learns_less"}))
+def test_an_alpha_that_has_to_be_positive_is_said_to_be(name):
+    """No more than alpha ||E||^2 <= <G - G*, E>, which some alpha < 0 satisfies for every smooth f."""
+    sections = THEOREMS[name].sections
+    said = CONVEX_BY_ALPHA.search(sections["Statement"] + sections["Assumptions"])
+    numbers = set().union(*map(numbers_of, THEOREMS[name].checks))
+    assert said or not any(str(number).startswith("alpha") and number.is_positive for number in numbers)
 
 
 LAM_MAY_BE_0 = ["theorem1", "theorem2", "theorem_a", "theorem_b", "theorem2_joint", "descent_lemma", "descent_rate"]
