@@ -144,7 +144,7 @@ class TransformerStarts(Experiment):
         left, right = figure.subplots(1, 2)
         for k, ((name, seed, _), end, kind) in enumerate(zip(_STARTS, record["ends"], record["among"])):
             label = f"{name} {seed}: {kind}"
-            left.plot(sum(end["ranks"]), end["F"], "o", color=COLOURS[k], ms=9, label=label)
+            left.plot(sum(end["ranks"]), end["F"], "o", color=COLOURS[k], ms=15 - 4 * k, label=label)  # ends may be one
         left.set(xlabel="sum of the ranks", ylabel="F", title="ends of three starts")
         left.legend(fontsize=8)
         names = [f"{p['pair'][0] + 1}, {p['pair'][1] + 1}" for p in record["pairs"]]
