@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -346,6 +346,8 @@ class CountedOracle:
         self._known: dict[bytes, tuple[float, float]] = {}
         self._value = self._norm = math.inf
         self._idle = 0
+        # The last place of a product with the Hessian, and what multiplies there.
+        self._curved: tuple[Array, Callable[[Array], Array]] | None = None
 
     def __call__(self, theta: Array) -> tuple[float, Array]:
         """Return value and gradient of ``L``; a value that is not a number is infinite, so that it compares."""
@@ -378,7 +380,10 @@ class CountedOracle:
         return self._known[theta.tobytes()]
 
     def hessian_product(self, theta: Array, direction: Array) -> Array:
-        """Return the Hessian of ``L`` times a direction; frozen parameters are left out."""
+        """Return the Hessian of ``L`` times a direction; frozen parameters are left out.
+
+        ``theta`` is kept, for products that follow at the same place.
+        """
         self.monitor.call()
         problem = self.problem
         if not np.isfinite(direction).all():
@@ -386,7 +391,9 @@ class CountedOracle:
             raise Stop(Status.STALLED)
         if problem.trainable is not None:
             direction = np.where(problem.trainable, direction, 0.0)
-        product = problem.hessian_product(theta, direction)
+        if self._curved is None or not np.array_equal(theta, self._curved[0]):
+            self._curved = theta, problem.hessian_at(theta)
+        product = self._curved[1](direction)
         return product if problem.trainable is None else np.where(problem.trainable, product, 0.0)
 
 

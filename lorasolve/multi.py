@@ -32,7 +32,7 @@ from .objectives.base import Objective, Rounding
 from .objectives.linear import LinearFineTuning
 from .objectives.two_layer import TwoLayer
 from .problem import Problem, checked_pair, flat, nuclear_norm
-from .problem.blocks import BlockView, Matrices, MultiObjective, Pairs, PlainBlocks
+from .problem.blocks import BlockView, Matrices, MultiObjective, Pairs, PairsProduct, PlainBlocks
 
 __all__ = ["BlockView", "MultiObjective", "MultiProblem", "Separable", "TwoLayerPair"]
 
@@ -326,9 +326,10 @@ class Separable(MultiObjective):
         """Ask the factor oracle of each part."""
         return sum(part.factor_oracle(*pair, *grad) for part, pair, grad in zip(self.parts, factors, grads))
 
-    def factor_hvp(self, factors: Pairs, directions: Pairs) -> tuple[tuple[Array, Array], ...]:
+    def hessian_at(self, factors: Pairs) -> PairsProduct:
         """Ask each part."""
-        return tuple(part.factor_hvp(*pair, *move) for part, pair, move in zip(self.parts, factors, directions))
+        products = [part.hessian_at(*pair) for part, pair in zip(self.parts, factors)]
+        return lambda directions: tuple(product(*move) for product, move in zip(products, directions))
 
     def factor_diagonal(self, factors: Pairs) -> tuple[tuple[Array, Array], ...]:
         """Ask each part."""

@@ -86,13 +86,14 @@ def contradicted_hessian(loss: MultiObjective, factors: Pairs, directions: Pairs
     for own, pair in zip(zip(lengths, sizes), factors):
         U, V = of_length(max(own) or 1.0, random_direction(pair))
         random.append((U, V))
+    product = loss.hessian_at(factors)
     for pairs in (directions, random):
         moves = [joint_norm(pair) for pair in pairs]
         if not any(moves):  # a direction in other parts of a sum
             continue
         of_matrices = zip(lengths, sizes, moves)
         h = min(difference_step(own, size, move, loss.precision) for own, size, move in of_matrices if move > 0.0)
-        stated = _flat(loss.factor_hvp(factors, pairs))
+        stated = _flat(product(pairs))
         found = _difference_of_gradients(loss, factors, pairs, h)
         if found is None:
             return None

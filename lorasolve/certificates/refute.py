@@ -127,11 +127,12 @@ def _own_curvatures(loss: MultiObjective, factors: Pairs, spans: Sequence[_Span]
     moves = [span.left @ span.core for span in spans]
     wide = [(np.hstack([A, 0.0 * D]), np.hstack([B, span.right])) for (A, B), D, span in zip(factors, moves, spans)]
     still = [(np.zeros_like(A), np.zeros_like(B)) for A, B in wide]
+    product = loss.hessian_at(wide)
     found = []
     for k, D in enumerate(moves):
         (A, B), columns, square = still[k], D.shape[1], float(np.vdot(D, D))
         moved = np.hstack([A[:, columns:], D]), B
-        HV = loss.factor_hvp(wide, [*still[:k], moved, *still[k + 1 :]])[k][0][:, -columns:]
+        HV = product([*still[:k], moved, *still[k + 1 :]])[k][0][:, -columns:]
         along = float(np.vdot(D, HV)) / square if square > 0.0 else 0.0
         found.append(along if 0.0 < along < largest else largest)
     return found

@@ -167,8 +167,9 @@ def second_order_at(
 ) -> SecondOrder:
     """Return the :class:`SecondOrder` of a point in the normal form."""
     symmetry = Symmetry(point.factors, point.lam)
+    product = point.problem.hessian_at(point.theta)
     vector, found = curvature(
-        lambda direction: _apply(point, direction),
+        lambda direction: product(direction).astype(np.float64, copy=False),
         symmetry,
         tol,
         lambda: _into_weakest_columns(point),
@@ -239,11 +240,6 @@ def curvature(
         "at_least": found.at_least,
         "products": counted.count,
     }
-
-
-def _apply(point: Point, vector: Array) -> Array:
-    """Return the Hessian of ``L`` times a flat direction."""
-    return point.problem.hessian_product(point.theta, vector).astype(np.float64, copy=False)
 
 
 def hessian(apply: Operator, size: int) -> Array:

@@ -38,7 +38,7 @@ from ..low_rank import RANK_TOL, factor_singular_values
 from ..multi import MultiProblem
 from ..objectives import POWER_STEPS, output_losses
 from ..objectives.base import Rounding, allowance
-from ..problem.blocks import Matrices, MultiObjective, OnLine, Pairs, as_finite_pairs
+from ..problem.blocks import Matrices, MultiObjective, OnLine, Pairs, PairsProduct, as_finite_pairs
 from ._torch import DTYPES
 from .tangent import layer_rank
 
@@ -238,19 +238,28 @@ class TokenNTK(MultiObjective):
         """Return ``f`` from one pass over the tokens."""
         return self._slope(self.outputs(factors))[0]
 
-    def factor_hvp(self, factors: Pairs, directions: Pairs) -> tuple[tuple[Array, Array], ...]:
+    def hessian_at(self, factors: Pairs) -> PairsProduct:
         """Return the derivative of ``(G_l B_l, G_l^T A_l)`` in the directions ``(U_l, V_l)``."""
-        # U B^T + A V^T.
-        moved = self._sides([(np.hstack([U, A]), np.hstack([B, V])) for (A, B), (U, V) in zip(factors, directions)])
-        halves = [(*np.split(left, 2, axis=2), *np.split(right, 2, axis=1)) for left, right in moved]
-        z = self.offset + self._linear([(left_A, right_B) for _, left_A, right_B, _ in halves])
-        w, bent = self._slope(z)[1], self._bend(z, self._linear(moved))
-        found = []
-        for layer, (left_U, left_A, right_B, right_V) in zip(self.layers, halves):
-            HB, HtA = self._products(layer, bent, left_A, right_B)
-            GV, GtU = self._products(layer, w, left_U, right_V)
-            found.append((HB + GV, HtA + GtU))
-        return tuple(found)
+        sides = self._sides(factors)
+        z = self.offset + self._linear(sides)
+        w = self._slope(z)[1]
+
+        def product(directions: Pairs) -> tuple[tuple[Array, Array], ...]:
+            moves = self._sides(directions)
+            # U B^T + A V^T.
+            moved = [
+                (np.concatenate([left_U, left_A], axis=2), np.concatenate([right_B, right_V], axis=1))
+                for (left_A, right_B), (left_U, right_V) in zip(sides, moves)
+            ]
+            bent = self._bend(z, self._linear(moved))
+            found = []
+            for layer, side, move in zip(self.layers, sides, moves):
+                HB, HtA = self._products(layer, bent, *side)
+                GV, GtU = self._products(layer, w, *move)
+                found.append((HB + GV, HtA + GtU))
+            return tuple(found)
+
+        return product
 
     def _products(self, layer: LayerTokens, w: Array, left: Array, right: Array) -> tuple[Array, Array]:
         """Return ``M B`` and ``M^T A`` for ``M = sum_ik w_ik J_ik``, from the sides of the layer."""

@@ -32,6 +32,7 @@ from ._nearby import ByIncrements as ByIncrements
 from ._nearby import Exact as Exact
 from ._nearby import Increments as Increments
 from ._nearby import Nearby as Nearby
+from ._products import complete_products as complete_products
 from ._sketch import changed_data as changed_data
 from ._user import UserObjective as UserObjective
 from ._user import as_held_out as as_held_out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from contextlib import suppress
 from typing import ClassVar, TypeVar
 
@@ -13,7 +14,7 @@ from .._support.validate import Array, as_float_array, as_frozen_weight, as_inde
 from ..dense import top_eigenvalue
 from ..linear_map import LinearMap
 from ._sketch import changed_data
-from .base import Objective
+from .base import Objective, PairProduct
 
 # Columns of the inputs that are looked at for changes.
 COLUMNS = 8
@@ -66,8 +67,8 @@ class LinearModel(Objective):
         """Return the mean loss at ``outputs`` (m, N) and overwrite them with its derivative (m, N)."""
         raise NotImplementedError
 
-    def curvature(self, outputs: Array, S: Array) -> tuple[Array, Array]:
-        """Return the derivative of the mean loss at ``outputs`` and that derivative's change along ``S`` (m, N)."""
+    def curvature(self, outputs: Array) -> tuple[Array, Callable[[Array], Array]]:
+        """Return the derivative of the mean loss at ``outputs`` (m, N), which may be overwritten, and its change."""
         raise NotImplementedError
 
     def check_targets(self, targets: ArrayLike, n_samples: int) -> Array:
@@ -165,7 +166,7 @@ class LinearModel(Objective):
 
     def hessian_product(self, X: Array, D: Array) -> Array:
         """Return ``hess f(X)[D]``: the curvature of the loss along the outputs' change ``D Z``."""
-        return self.curvature(self.outputs(X), D @ self.Z)[1] @ self.Z.T
+        return self.curvature(self.outputs(X))[1](D @ self.Z) @ self.Z.T
 
     # ------------------------------------------------------------------ factor level
     def factor_oracle(self, A: Array, B: Array, GB: Array, GtA: Array) -> float:
@@ -193,11 +194,17 @@ class LinearModel(Objective):
         """Return ``f(A B^T)``."""
         return self.loss(A @ (B.T @ self.Z) + self._frozen_outputs)
 
-    def factor_hvp(self, A: Array, B: Array, U: Array, V: Array) -> tuple[Array, Array]:
+    def hessian_at(self, A: Array, B: Array) -> PairProduct:
         """Return the derivative of ``(G B, G^T A)`` along ``(U, V)`` through the samples."""
-        BZ, VZ = B.T @ self.Z, V.T @ self.Z
-        R, H = self.curvature(A @ BZ + self._frozen_outputs, U @ BZ + A @ VZ)
-        return H @ BZ.T + R @ VZ.T, self.Z @ (H.T @ A + R.T @ U)
+        BZ = B.T @ self.Z
+        R, change = self.curvature(A @ BZ + self._frozen_outputs)
+
+        def product(U: Array, V: Array) -> tuple[Array, Array]:
+            VZ = V.T @ self.Z
+            H = change(U @ BZ + A @ VZ)
+            return H @ BZ.T + R @ VZ.T, self.Z @ (H.T @ A + R.T @ U)
+
+        return product
 
     def gradient_operator(self, A: Array, B: Array) -> LinearMap:
         """Return ``G``: explicit where that is cheaper than products through the samples."""

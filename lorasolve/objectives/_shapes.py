@@ -22,7 +22,7 @@ Answer = Callable[..., Any]
 # ``factor_oracle`` is not among them: solvers call it every ten microseconds, with arrays of their own to write to.
 OF_UPDATE = {"value_and_grad": ("X",), "metrics": ("X",), "merged": ("update",)}
 OF_UPDATES = {"hessian_product": ("X", "D")}
-OF_PAIRS = dict.fromkeys(("factor_value", "factor_diagonal", "oracle_and_operator"), ("A", "B"))
+OF_PAIRS = dict.fromkeys(("factor_value", "factor_diagonal", "hessian_at", "oracle_and_operator"), ("A", "B"))
 MAP_OF_PAIR = {"gradient_operator": ("A", "B")}
 OF_FACTORS = {
     "factor_hvp": ("A", "B", "U", "V"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from numbers import Real
 from typing import Any
 
@@ -13,7 +14,7 @@ from ..linear_map import LinearMap
 from ._answers import own_matrix, real_value
 from ._facts import Facts, no_batches
 from ._kernels import Kernels
-from .base import Objective, Rounding
+from .base import Objective, PairProduct, Rounding
 
 
 class UserObjective(Objective):
@@ -137,6 +138,17 @@ class UserObjective(Objective):
         if not np.isfinite(H).all() and np.isfinite(X).all() and np.isfinite(D).all():
             raise ValueError(f"objective: {self.label}.hessian_product returned a product that is not finite")
         return H
+
+    def hessian_at(self, A: Array, B: Array) -> PairProduct:
+        """Call the user's function, if there is one, or the one that multiplies at a point."""
+        own, single = (getattr(self.user, name, None) for name in ("hessian_at", "factor_hvp"))
+        if own is not None:
+            product: PairProduct = own(A.copy(), B.copy())
+            if not callable(product):
+                expected = "expected a function of (U, V)"
+                raise TypeError(f"objective: {self.label}.hessian_at returned {shown(product)}, {expected}")
+            return product
+        return super().hessian_at(A, B) if single is None else partial(single, A.copy(), B.copy())
 
     def gradient_operator(self, A: Array, B: Array) -> LinearMap:
         """Call the user's function, if there is one; what it returns is checked."""

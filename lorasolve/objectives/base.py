@@ -7,7 +7,7 @@ formed; compiled kernels (``_kernels.py``). Whatever is missing is derived, or r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
@@ -23,7 +23,11 @@ from ._differences import difference_product, factored, natural_length
 from ._facts import Facts, no_batches
 from ._kernels import Kernels
 from ._nearby import Increments
+from ._products import complete_products
 from ._shapes import check_shapes
+
+# Multiplies a direction (U, V) by the Hessian of ``f(A B^T)`` in the factors.
+PairProduct = Callable[[Array, Array], tuple[Array, Array]]
 
 
 class Rounding(NamedTuple):
@@ -57,7 +61,7 @@ class Objective(ShownPrecision):
        the tests are run on.
 
     Optional levels, each with a default: ``hessian_product`` (a difference of gradients); ``factor_oracle`` and the
-    other ``factor_...`` answers at ``X = A B^T``, ``gradient_operator``, ``oracle_and_operator`` and
+    other ``factor_...`` answers at ``X = A B^T``, ``hessian_at``, ``gradient_operator``, ``oracle_and_operator`` and
     ``curvature_along`` (derived from the dense level); ``in_float64`` and ``dtypes`` (float64 only);
     ``merged`` (a shift); ``domain`` (everywhere); ``minimizer``, ``least_values`` and ``conjugate`` (none);
     ``rounding_noise`` (that of numbers of the size of ``f``);
@@ -85,6 +89,7 @@ class Objective(ShownPrecision):
 
     def __init_subclass__(cls, **settings: Any) -> None:
         super().__init_subclass__(**settings)
+        complete_products(cls, 2)
         check_shapes(cls)
 
     def __repr__(self) -> str:
@@ -161,16 +166,25 @@ class Objective(ShownPrecision):
         """Return ``f(A B^T)``."""
         return real_value(self.factor_oracle(A, B, np.empty_like(A), np.empty_like(B)), self.label, "factor_oracle")
 
-    def factor_hvp(self, A: Array, B: Array, U: Array, V: Array) -> tuple[Array, Array]:
-        """Derivative of ``(G B, G^T A)`` in direction ``(U, V)``.
+    def hessian_at(self, A: Array, B: Array) -> PairProduct:
+        """Return the derivative of ``(G B, G^T A)`` as a function of the direction ``(U, V)``.
 
-        Returns ``H B + G V`` (m, r) and ``H^T A + G^T U`` (n, r) with ``H = hess f(A B^T)[U B^T + A V^T]``: the
-        Hessian of ``f(A B^T)`` as a function of the factors (main paper, section 1; proofs/factor_derivatives).
+        That returns ``H B + G V`` (m, r) and ``H^T A + G^T U`` (n, r) with ``H = hess f(A B^T)[U B^T + A V^T]``: the
+        Hessian of ``f(A B^T)`` as a function of the factors (main paper, section 1; proofs/factor_derivatives). What
+        all directions share, as ``G``, is computed once.
         """
         X = A @ B.T
         G = self._dense_oracle(A, B)[1]
-        H = self.hessian_product(X, U @ B.T + A @ V.T)
-        return H @ B + G @ V, H.T @ A + G.T @ U
+
+        def product(U: Array, V: Array) -> tuple[Array, Array]:
+            H = self.hessian_product(X, U @ B.T + A @ V.T)
+            return H @ B + G @ V, H.T @ A + G.T @ U
+
+        return product
+
+    def factor_hvp(self, A: Array, B: Array, U: Array, V: Array) -> tuple[Array, Array]:
+        """Return one product of :meth:`hessian_at`; a class that writes either has the other from it."""
+        return Objective.hessian_at(self, A, B)(U, V)
 
     def factor_diagonal(self, A: Array, B: Array) -> tuple[Array, Array]:
         """Estimate the diagonal of the Hessian of ``f(A B^T)`` in ``A`` (m, r) and in ``B`` (n, r), all >= 0.

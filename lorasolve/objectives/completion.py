@@ -14,7 +14,7 @@ from ..linear_map import LinearMap
 from ..low_rank import product_entries
 from ._description import Description, Entries
 from ._kernels import Kernels
-from .base import Objective, ObservedPart
+from .base import Objective, ObservedPart, PairProduct
 
 # Largest m n for which X is formed: in batched runs, where beyond it the sparse oracle is faster, and outside the runs,
 # where products of arrays take no longer than loops and need no compilation.
@@ -236,11 +236,15 @@ class MatrixCompletion(Objective):
         residual = self._residual(A, B)
         return 0.5 * float(np.vdot(residual, residual))
 
-    def factor_hvp(self, A: Array, B: Array, U: Array, V: Array) -> tuple[Array, Array]:
+    def hessian_at(self, A: Array, B: Array) -> PairProduct:
         """Return ``H B + G V`` and ``H^T A + G^T U`` with ``H = mask o (U B^T + A V^T)``."""
         G = self.sparse(self.at_entries(A, B) - self.values)
-        H = self.sparse(self.at_entries(np.hstack([U, A]), np.hstack([B, V])))
-        return H.matmat(B) + G.matmat(V), H.rmatmat(A) + G.rmatmat(U)
+
+        def product(U: Array, V: Array) -> tuple[Array, Array]:
+            H = self.sparse(self.at_entries(np.hstack([U, A]), np.hstack([B, V])))
+            return H.matmat(B) + G.matmat(V), H.rmatmat(A) + G.rmatmat(U)
+
+        return product
 
     def factor_diagonal(self, A: Array, B: Array) -> tuple[Array, Array]:
         """Return the diagonal: for row i the sum of ``b_j^2`` over its entries, and likewise for columns."""

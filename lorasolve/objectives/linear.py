@@ -19,7 +19,7 @@ from ._gram_kernels import GramKernels
 from ._gram_matrices import check_gram, gram_matrices
 from ._kernels import Kernels
 from ._relations import rank_at_most
-from .base import Objective, Rounding, allowance
+from .base import Objective, PairProduct, Rounding, allowance
 
 
 class LinearFineTuning(Objective):
@@ -232,12 +232,17 @@ class LinearFineTuning(Objective):
         np.subtract(SB @ (A.T @ A), self.C.T @ A, out=GtA)
         return self.f0 + 0.5 * _inner(AK, A) - _inner(CB, A)
 
-    def factor_hvp(self, A: Array, B: Array, U: Array, V: Array) -> tuple[Array, Array]:
+    def hessian_at(self, A: Array, B: Array) -> PairProduct:
         """Return ``H B + G V`` and ``H^T A + G^T U`` with ``H = (U B^T + A V^T) S``."""
-        SB, SV = self.S @ B, self.S @ V
-        left = U @ (B.T @ SB) + A @ (V.T @ SB) + A @ (B.T @ SV) - self.C @ V
-        right = SB @ (U.T @ A) + SV @ (A.T @ A) + SB @ (A.T @ U) - self.C.T @ U
-        return left, right
+        SB = self.S @ B
+        BSB, AtA = B.T @ SB, A.T @ A
+
+        def product(U: Array, V: Array) -> tuple[Array, Array]:
+            SV, AtU = self.S @ V, A.T @ U
+            left = U @ BSB + A @ (V.T @ SB + B.T @ SV) - self.C @ V
+            return left, SB @ (AtU.T + AtU) + SV @ AtA - self.C.T @ U
+
+        return product
 
     def factor_diagonal(self, A: Array, B: Array) -> tuple[Array, Array]:
         """Return the diagonal: ``b_p^T S b_p`` in column p of ``A``, ``S_jj ||a_p||^2`` in ``B``."""

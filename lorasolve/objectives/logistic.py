@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -61,12 +62,12 @@ class Logistic(LinearModel):
         outputs *= -self.targets
         return f
 
-    def curvature(self, outputs: Array, S: Array) -> tuple[Array, Array]:
+    def curvature(self, outputs: Array) -> tuple[Array, Callable[[Array], Array]]:
         """Return the derivative and ``sigmoid(s)(1 - sigmoid(s)) S / N``."""
         decay = np.exp(-np.abs(outputs))
-        H = S * (decay / (self.n_samples * (1.0 + decay) ** 2))
+        slope = decay / (self.n_samples * (1.0 + decay) ** 2)
         self.loss(outputs)
-        return outputs, H
+        return outputs, lambda S: S * slope
 
     def cvxpy_expression(self, X: Any) -> Any:
         """Return ``sum logistic(-y s) / N``."""

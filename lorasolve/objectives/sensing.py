@@ -19,7 +19,7 @@ from ._nearby import Increments
 from ._rank_one_measurements import as_rank_one
 from ._sketch import changed_data
 from ._sparse_measurements import as_sparse
-from .base import Objective
+from .base import Objective, PairProduct
 
 
 class MatrixSensing(Objective):
@@ -112,20 +112,26 @@ class MatrixSensing(Objective):
             return super().factor_value(A, B)
         return 0.5 * float(np.vdot(self.y, self.y)) / self._map.count
 
-    def factor_hvp(self, A: Array, B: Array, U: Array, V: Array) -> tuple[Array, Array]:
+    def hessian_at(self, A: Array, B: Array) -> PairProduct:
         """Return ``H B + G V`` and ``H^T A + G^T U``."""
-        if self._takes(A):
-            _, G = self._half_square_and_gradient(A @ B.T, self.y)
-            _, H = self._half_square_and_gradient(U @ B.T + A @ V.T, np.zeros_like(self.y))
-            return H @ B + G @ V, H.T @ A + G.T @ U
-        N = self._map.count
-        left = self._map.combination((self._map.apply_factors(A, B) - self.y) / N)
-        right = self._map.combination((self._map.apply_factors(U, B) + self._map.apply_factors(A, V)) / N)
-        return right.matmat(B) + left.matmat(V), right.rmatmat(A) + left.rmatmat(U)
+        N, measured = self._map.count, self._map.apply_factors
+        G = self._gradient_at(A, B)
+
+        def product(U: Array, V: Array) -> tuple[Array, Array]:
+            if self._takes(A):
+                D = U @ B.T + A @ V.T
+                H = LinearMap.from_dense(self._half_square_and_gradient(D, np.zeros_like(self.y))[1])
+            else:
+                H = self._map.combination((measured(U, B) + measured(A, V)) / N)
+            return H.matmat(B) + G.matmat(V), H.rmatmat(A) + G.rmatmat(U)
+
+        return product
 
     def gradient_operator(self, A: Array, B: Array) -> LinearMap:
         """Return ``sum_i residual_i M_i / N``: dense, a product of three, or a sparse matrix."""
-        A, B = A.astype(np.float64, copy=False), B.astype(np.float64, copy=False)
+        return self._gradient_at(A.astype(np.float64, copy=False), B.astype(np.float64, copy=False))
+
+    def _gradient_at(self, A: Array, B: Array) -> LinearMap:
         if self._takes(A):
             return LinearMap.from_dense(self._half_square_and_gradient(A @ B.T, self.y)[1])
         return self._map.combination((self._map.apply_factors(A, B) - self.y) / self._map.count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -94,12 +95,12 @@ class Softmax(LinearModel):
         unit = allowance(self.dtype)
         return Rounding(value + unit, gradient + unit * float(np.linalg.norm(self.Z)) / math.sqrt(self.n_samples))
 
-    def curvature(self, outputs: Array, S: Array) -> tuple[Array, Array]:
+    def curvature(self, outputs: Array) -> tuple[Array, Callable[[Array], Array]]:
         """Return ``(P - Y)/N`` and ``P * (S - <p, S>)/N``, column by column."""
         self.loss(outputs)
         P = outputs.copy()
         P.reshape(-1)[self._at_label] += 1.0 / self.n_samples
-        return outputs, P * (S - self.n_samples * (P * S).sum(axis=0))
+        return outputs, lambda S: P * (S - self.n_samples * (P * S).sum(axis=0))
 
     def cvxpy_expression(self, X: Any) -> Any:
         """Return ``(sum log_sum_exp(logits) - <Y Z^T, W0 + X>)/N``."""

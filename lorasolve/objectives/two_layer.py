@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -76,13 +77,13 @@ class TwoLayer(LinearModel):
         np.multiply(self.activation.first(outputs), self.V.T @ (E / self.n_samples), out=outputs)
         return 0.5 * float(np.vdot(E, E)) / self.n_samples
 
-    def curvature(self, outputs: Array, S: Array) -> tuple[Array, Array]:
+    def curvature(self, outputs: Array) -> tuple[Array, Callable[[Array], Array]]:
         """Return the derivative ``R`` and ``phi'' * (V^T E) * S/N + phi' * (V^T V (phi' * S))/N``."""
         first, second = self.activation.first(outputs), self.activation.second(outputs)
         E = self.V @ self.activation.value(outputs) - self.targets
         back = self.V.T @ (E / self.n_samples)
-        moved = self.V.T @ (self.V @ (first * S) / self.n_samples)
-        return first * back, second * back * S + first * moved
+        bent = second * back
+        return first * back, lambda S: bent * S + first * (self.V.T @ (self.V @ (first * S) / self.n_samples))
 
     def predict(self, X: Array) -> Array:
         """Return the network's responses (p, N) at the update ``X``."""

@@ -51,13 +51,8 @@ def largest_curvature(problem: Problem, A: Array, B: Array) -> float:
     """Return the largest eigenvalue of the Hessian of ``L`` in ``(A, B)``, from Hessian products (Lanczos)."""
     import scipy.sparse.linalg as sla
 
-    m, n, r = *as_instance(problem, "problem", Problem).shape, problem.rank
-    size = (m + n) * r
-
-    def product(direction: Array) -> Array:
-        U, V = direction[: m * r].reshape(m, r), direction[m * r :].reshape(n, r)
-        return np.concatenate([part.ravel() for part in problem.hvp(A, B, U, V)])
-
+    point = as_instance(problem, "problem", Problem).join(A, B)
+    size, product = point.size, problem.hessian_at(point)
     if size <= 24:
         H = np.stack([product(e) for e in np.eye(size)])
         return float(np.linalg.eigvalsh(0.5 * (H + H.T))[-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from numbers import Real
@@ -301,15 +302,25 @@ class Problem:
             return 0.0
         return self.loss.rounding_noise(self._scaled(self.split_blocks(theta))).value
 
+    def hessian_at(self, theta: Array) -> Callable[[Array], Array]:
+        """Return what multiplies flat directions by the Hessian of ``L`` at ``theta`` (adapters with ``X = s A B^T``).
+
+        What all products share, as the gradient, is computed once: ``theta`` must stay as it is.
+        """
+        self.require_low_rank("hessian_at")
+        product = self.loss.hessian_at(self._scaled(self.split_blocks(theta)))
+
+        def of_direction(direction: Array) -> Array:
+            self._all_parameters(direction, "direction")
+            products = product(self._scaled(self.split_blocks(direction)))
+            flat = np.concatenate([part.ravel() for HB, HtA in products for part in (self.scale * HB, HtA)])
+            return flat + self.lam * direction[: self.n_factor_parameters]
+
+        return of_direction
+
     def hessian_product(self, theta: Array, direction: Array) -> Array:
-        """Return the Hessian of ``L`` at ``theta`` times a flat direction (adapters with ``X = s A B^T``)."""
-        s = self.scale
-        self._all_parameters(direction, "direction")
-        products = self.loss.factor_hvp(
-            self._scaled(self.split_blocks(theta)), self._scaled(self.split_blocks(direction))
-        )
-        product = np.concatenate([part.ravel() for HB, HtA in products for part in (s * HB, HtA)])
-        return product + self.lam * direction[: self.n_factor_parameters]
+        """Return one product of :meth:`hessian_at`."""
+        return self.hessian_at(theta)(direction)
 
     def _scaled(self, factors: Pairs) -> Pairs:
         return factors if self.scale == 1.0 else [(self.scale * A, B) for A, B in factors]

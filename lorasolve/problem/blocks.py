@@ -37,6 +37,7 @@ from ..objectives import (
     ShownPrecision,
     UserObjective,
     checked_curvature,
+    complete_products,
     difference_step,
     estimate_smoothness,
     factored,
@@ -51,6 +52,8 @@ from ..objectives.base import Objective, Rounding, Shifted, Wrapper, allowance
 Matrices = Sequence[Array]
 Pairs = Sequence[tuple[Array, Array]]
 Shapes = Sequence[tuple[int, int]]
+# Multiplies directions (U_l, V_l) by the Hessian of a loss in the factors.
+PairsProduct = Callable[[Pairs], tuple[tuple[Array, Array], ...]]
 
 # Matrices whose sizes differ by no more share the step of a difference: its error grows with the square of the step.
 SPREAD = 10.0
@@ -132,6 +135,10 @@ class MultiObjective(ShownPrecision):
     shapes: tuple[tuple[int, int], ...]
     decoupled: bool = False
     by_formula: bool = False
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        complete_products(cls, 1)
 
     @property
     def facts(self) -> Facts:
@@ -241,12 +248,23 @@ class MultiObjective(ShownPrecision):
         """Return ``f(A_1 B_1^T, .., A_L B_L^T)``."""
         return self.factor_oracle(factors, [(np.empty_like(A), np.empty_like(B)) for A, B in factors])
 
-    def factor_hvp(self, factors: Pairs, directions: Pairs) -> tuple[tuple[Array, Array], ...]:
-        """Return the derivative of ``(G_l B_l, G_l^T A_l)`` in the directions ``(U_l, V_l)``, couplings included."""
+    def hessian_at(self, factors: Pairs) -> PairsProduct:
+        """Return the derivative of ``(G_l B_l, G_l^T A_l)`` as a function of directions ``(U_l, V_l)``, with couplings.
+
+        What all directions share, as the ``G_l``, is computed once.
+        """
         X = [A @ B.T for A, B in factors]
         G = self.checked_value_and_grad(X)[1]
-        H = self.checked_hessian_product(X, [U @ B.T + A @ V.T for (A, B), (U, V) in zip(factors, directions)])
-        return tuple((h @ B + g @ V, h.T @ A + g.T @ U) for g, h, (A, B), (U, V) in zip(G, H, factors, directions))
+
+        def product(directions: Pairs) -> tuple[tuple[Array, Array], ...]:
+            H = self.checked_hessian_product(X, [U @ B.T + A @ V.T for (A, B), (U, V) in zip(factors, directions)])
+            return tuple((h @ B + g @ V, h.T @ A + g.T @ U) for g, h, (A, B), (U, V) in zip(G, H, factors, directions))
+
+        return product
+
+    def factor_hvp(self, factors: Pairs, directions: Pairs) -> tuple[tuple[Array, Array], ...]:
+        """Return one product of :meth:`hessian_at`; a class that writes either has the other from it."""
+        return MultiObjective.hessian_at(self, factors)(directions)
 
     def factor_diagonal(self, factors: Pairs) -> tuple[tuple[Array, Array], ...]:
         """Estimate the diagonal of the Hessian in each factor, all >= 0 (a scaling for solvers).
@@ -377,9 +395,10 @@ class OneBlock(Wrapper, MultiObjective):
         """Ask the objective."""
         return real_value(self.objective.factor_value(*factors[0]), self.label, "factor_value")
 
-    def factor_hvp(self, factors: Pairs, directions: Pairs) -> tuple[tuple[Array, Array], ...]:
+    def hessian_at(self, factors: Pairs) -> PairsProduct:
         """Ask the objective."""
-        return (self.objective.factor_hvp(*factors[0], *directions[0]),)
+        product = self.objective.hessian_at(*factors[0])
+        return lambda directions: (product(*directions[0]),)
 
     def factor_diagonal(self, factors: Pairs) -> tuple[tuple[Array, Array], ...]:
         """Ask the objective."""

@@ -108,6 +108,21 @@ class WrongFactorHvp(Right):
         return first - self.value_and_grad(A @ B.T)[1] @ V, second
 
 
+class HessianOfOneUse(Right):
+    """Right the first time: what it multiplies by is written over."""
+
+    def hessian_at(self, A, B):
+        X, G = A @ B.T, self.value_and_grad(A @ B.T)[1]
+
+        def product(U, V):
+            H = self.hessian_product(X, U @ B.T + A @ V.T)
+            found = H @ B + G @ V, H.T @ A + G.T @ U
+            G[:] = H
+            return found
+
+        return product
+
+
 class WrongOperator(Right):
     def gradient_operator(self, A, B):
         return super().gradient_operator(A, 2.0 * B)
@@ -348,6 +363,7 @@ def test_right_statements_pass():
         (OracleThatScalesItsInput(), "factor_oracle leaves A, B alone"),
         (WrongFactorValue(), "factor_value"),
         (WrongFactorHvp(), "factor_hvp"),
+        (HessianOfOneUse(), "factor_hvp"),
         (WrongOperator(), "gradient_operator"),
         (WrongValueOfLook(), "oracle_and_operator"),
         (LookOfAnotherGradient(), "oracle_and_operator"),

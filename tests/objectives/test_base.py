@@ -46,6 +46,70 @@ def test_a_plain_user_object_gets_every_level(quartic, factors):
     np.testing.assert_allclose(quartic.gradient_operator(A, B).to_dense(), X**3)
 
 
+class OneProduct(Quartic):
+    """Multiplies by the Hessian at factors itself, three times too long, so that it is seen who was asked."""
+
+    def factor_hvp(self, A, B, U, V):
+        return 3.0 * U, 3.0 * V
+
+
+class ManyProducts(Quartic):
+    def hessian_at(self, A, B):
+        return lambda U, V: (3.0 * U, 3.0 * V)
+
+
+@pytest.mark.parametrize("user", [OneProduct, ManyProducts])
+@pytest.mark.parametrize("inherits", [False, True])
+def test_of_products_at_factors_one_is_written_and_the_others_follow(user, inherits, factors):
+    loss = type(user.__name__, (user, ls.objectives.Objective), {})() if inherits else as_objective(user())
+    A, B, U, V = factors
+    problem = ls.Problem(loss, 2, 0.5)
+    for found in (
+        loss.factor_hvp(A, B, U, V),
+        loss.hessian_at(A, B)(U, V),
+        problem.loss.hessian_at([(A, B)])([(U, V)])[0],
+    ):
+        np.testing.assert_array_equal(np.vstack(found), 3.0 * np.vstack([U, V]))
+    np.testing.assert_allclose(np.vstack(problem.hvp(A, B, U, V)), 3.5 * np.vstack([U, V]))
+
+
+def test_an_overridden_product_may_ask_the_one_above_it(factors):
+    class Twice(ls.objectives.Denoising):
+        def factor_hvp(self, A, B, U, V):
+            return tuple(2.0 * part for part in super().factor_hvp(A, B, U, V))
+
+    A, B, U, V = factors
+    plain, twice = (cls(np.arange(6.0).reshape(3, 2)) for cls in (ls.objectives.Denoising, Twice))
+    for part, other in zip(plain.factor_hvp(A, B, U, V), twice.hessian_at(A, B)(U, V)):
+        np.testing.assert_allclose(2.0 * part, other, rtol=1e-14)
+
+
+def test_products_at_factors_that_are_no_function_are_refused(factors):
+    user = Quartic()
+    user.hessian_at = lambda A, B: (A, B)
+    with pytest.raises(TypeError, match=r"Quartic\.hessian_at returned .*, expected a function of \(U, V\)"):
+        as_objective(user).hessian_at(*factors[:2])
+
+
+def test_products_at_one_point_share_its_gradient(factors):
+    class Counting(Quartic):
+        calls = 0
+
+        def value_and_grad(self, X):
+            self.calls += 1
+            return super().value_and_grad(X)
+
+        def hessian_product(self, X, D):
+            return 3 * X**2 * D
+
+    user = Counting()
+    problem = ls.Problem(user, 2, 0.1)
+    multiply, before = problem.hessian_at(problem.join(*factors[:2])), user.calls
+    for _ in range(5):
+        multiply(problem.join(*factors[2:]))
+    assert user.calls == before
+
+
 @pytest.mark.parametrize(
     ("name", "given"), [("increments", np.ones(3)), ("metrics", ["rmse"]), ("description", "X^4/4")]
 )
