@@ -200,8 +200,9 @@ def _parameters(problem: Problem) -> str:
 
 def compile_seconds() -> float:
     """Return the seconds that this process has spent compiling kernels, without loading what compiles them."""
-    module = sys.modules.get("lorasolve.kernels.jit")
-    return 0.0 if module is None else module.compile_seconds()
+    # Another thread may be loading it, and has compiled nothing before that is done.
+    known = getattr(sys.modules.get("lorasolve.kernels.jit"), "compile_seconds", None)
+    return 0.0 if known is None else known()
 
 
 def _with_result(error: Exception, result: Result) -> Exception:

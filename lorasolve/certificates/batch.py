@@ -207,7 +207,7 @@ def _together(problem: Problem, points: dict[int, Any], tol: float, trust: Trust
                 stack = members[first : first + STACK]
                 for (k, factors, _, _), found in zip(stack, _proofs(problem, stack, trust, assumptions)):
                     proof, svd = found
-                    known = from_proof(proof, *factors[0], svd)
+                    known = from_proof(problem, proof, *factors[0], svd)
                     if known.bound.relative <= tol:
                         judged.append(factors)
                         made[k] = conclude(problem, points[k], factors, known, tol)

@@ -38,7 +38,7 @@ class Certificate(MoreThanYesOrNo):
         allowance for rounding.
     dual_norm : float
         An upper bound of ``||G||_2 / lam``, as sharp as the certificate needs it: at a stationary point, at most 1
-        exactly if the point is globally optimal.
+        exactly if the point is globally optimal. Of ``G`` as evaluated, unless ``level`` is RIGOROUS.
     stationarity : float
         ``||grad L||_2`` at the factors (at balanced factors if only ``X`` was given).
     balance : float

@@ -306,8 +306,11 @@ def product_errors(factors: Pairs, nuclear: float, dtype: np.dtype | type | str 
     Where columns cancel the update that is evaluated is another one. The products of their lengths add up to
     ``||X||_*`` for balanced factors.
     """
-    lengths = sum(float(np.linalg.norm(A, axis=0) @ np.linalg.norm(B, axis=0)) for A, B in factors)
-    return allowance(dtype) * max(lengths - nuclear, 0.0)
+    return allowance(dtype) * max(_lengths(factors) - nuclear, 0.0)
+
+
+def _lengths(factors: Pairs) -> float:
+    return sum(float(np.linalg.norm(A, axis=0) @ np.linalg.norm(B, axis=0)) for A, B in factors)
 
 
 def _noise_of_product(loss: MultiObjective, slope: float, factors: Pairs, nuclear: float) -> float:
@@ -318,17 +321,17 @@ def _noise_of_product(loss: MultiObjective, slope: float, factors: Pairs, nuclea
     return errors * (slope + 0.5 * errors * (loss.facts.smoothness or loss.sampled_smoothness(factors)))
 
 
-def rounding_of_outputs(loss: MultiObjective, f: float, nuclear: float) -> float:
-    """Return by how much a value may be off as its outputs are differences of numbers of the size of ``X``.
+def rounding_of_outputs(loss: MultiObjective, f: float, factors: Pairs) -> float:
+    """Return by how much a value may be off as its outputs are differences of numbers of the size of the factors.
 
     Where they cancel neither ``f(X)`` nor ``f(0)`` says how large these are. Their errors are those of a longer step of
-    ``X``, along which the slope is at most ``sqrt(2 beta (f - f_low))``; the curvature is that of matrices of rank one,
-    which ``||X||_*`` adds up.
+    ``X``, another one for each sample, along which the slope is at most ``sqrt(2 beta (f - f_low))``; the curvature is
+    that of matrices of rank one, of which the products of the columns' lengths add up all.
     """
     least, curvature = loss.facts.lower_bound, _curvature_of_outputs(loss)
     if least is None or curvature == 0.0:
         return 0.0
-    errors = allowance(loss.precision) * nuclear * math.sqrt(curvature)
+    errors = allowance(loss.precision) * _lengths(factors) * math.sqrt(curvature)
     return errors * (math.sqrt(2.0 * max(f - least, 0.0)) + 0.5 * errors)
 
 
@@ -391,7 +394,7 @@ def evaluate(
         each = zip(norms, operators, spans)
         norms = tuple(at(least, G, P, Q) if is_formed(G.core.shape) else found for found, G, (P, Q) in each)
     norm = max(found.most for found in norms)
-    noise += _noise_of_product(loss, lam + norm, factors, nuclear) + rounding_of_outputs(loss, f, nuclear)
+    noise += _noise_of_product(loss, lam + norm, factors, nuclear) + rounding_of_outputs(loss, f, factors)
     bound = best_gap(loss, lam, f, nuclear, inner, norm, operators, noise)
     failure = sum(found.failure for found in norms)
     if failure and math.isfinite(bound.gap) and lam > 0.0:

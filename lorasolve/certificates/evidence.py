@@ -130,7 +130,7 @@ def evidence(
             GQ = None if products is None else products[0][0][:, : s.size] / np.sqrt(s)
             seen = Seen(Q, GQ, estimates.outside, estimates.norm)
         proof = prove(problem, given, trust, seen)
-        proved = from_proof(proof, *factors[0], svds[0], products)
+        proved = from_proof(problem, proof, *factors[0], svds[0], products)
         if problem.lam > 0.0 or rigorous is True:
             return proved
         if proved.oracle is not None:
@@ -159,7 +159,9 @@ def _with_lower_bound(problem: Problem, proved: Evidence) -> Evidence:
     return proved._replace(bound=bound, assumptions=(*proved.assumptions, FLOATING), proof=None)
 
 
-def from_proof(proof: Proof, A: Array, B: Array, svd: Svd, products: Pairs | None = None) -> Evidence:
+def from_proof(
+    problem: Problem, proof: Proof, A: Array, B: Array, svd: Svd, products: Pairs | None = None
+) -> Evidence:
     """Return a proof as evidence about the update ``A B^T``, whose singular value decomposition is given.
 
     So are, if known, the gradient's products with the factors.
@@ -173,8 +175,11 @@ def from_proof(proof: Proof, A: Array, B: Array, svd: Svd, products: Pairs | Non
         if products is None:
             G = answer.products or LinearMap.from_dense(answer.gradient.mid)
             products = [(G.matmat(B), G.rmatmat(A))]
-        # Where f may be 0 it is taken for 0, not for half of a smallest number.
-        f = 0.0 if parts.f_low <= 0.0 <= parts.f_high else 0.5 * parts.f_low + 0.5 * parts.f_high
+        f = 0.5 * parts.f_low + 0.5 * parts.f_high
+        if parts.f_low <= 0.0 <= parts.f_high:
+            # What may be 0 may be much less than half of the upper bound: f as evaluated tells.
+            evaluated = problem.loss.factor_value([(A, B)])
+            f = min(max(evaluated, parts.f_low), parts.f_high) if evaluated == evaluated else 0.0
         oracle = f, products
     return Evidence(found.value, bound, found.refers_to, found.assumptions, parts, [svd], proof, oracle=oracle)
 

@@ -202,7 +202,7 @@ def refuse_changed_data(problem: Problem, factors: Pairs, found: Evidence) -> No
     off = max(bound.value_low - value, value - bound.value_high)
     if not CHANGED * abs(value) < off < math.inf:
         return
-    if off > problem.loss.rounding_noise(factors).value + rounding_of_outputs(problem.loss, f, nuclear):
+    if off > problem.loss.rounding_noise(factors).value + rounding_of_outputs(problem.loss, f, factors):
         raise ValueError(changed_data(problem.loss.label, f", whose value at this point has changed by {off:.3g}"))
 
 

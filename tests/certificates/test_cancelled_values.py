@@ -16,7 +16,9 @@ from lorasolve.multi import MultiProblem, Separable
 from lorasolve.objectives import (
     NTK,
     Denoising,
+    Huber,
     LinearFineTuning,
+    Logistic,
     MatrixSensing,
     Softmax,
 )
@@ -348,3 +350,35 @@ def test_those_of_a_sum_are_in_its_gap(of, seed):
     found = certify(MultiProblem(of(losses), 3), (A, B))
     assert found.level is Known.CERTIFIED and sum(values) <= found.gap
     assert found.parts.f_low <= sum(values) <= found.parts.f_high
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("loss", [Logistic, Softmax])
+def test_columns_that_cancel_make_errors_in_outputs_that_are_no_step_of_the_update(loss, seed, exact):
+    """Each sample has an error of its own, along its own slope: a point was refuted by 40 times what it is better by."""
+    rng = np.random.default_rng(seed)
+    W0, Z = rng.standard_normal((3, 4)), rng.standard_normal((4, 30))
+    labels = rng.choice([-1, 1], (3, 30)) if loss is Logistic else rng.integers(0, 3, 30)
+    objective = loss(W0, Z, labels)
+    problem = ls.Problem(objective, 3)
+    problem = problem.replace(lam=1e-3 * problem.critical_lam())
+    best = ls.solve_convex(problem, tol=1e-12)
+    C, D = 1e6 * rng.standard_normal((3, 1)), rng.standard_normal((4, 1))
+    A, B = np.hstack([best.A, C, -C]), np.hstack([best.B, D, D])
+    found = certify(problem, (A, B), 1e-12, rigorous=False)
+    with mpmath.workdps(40):
+        X = exact.rational(best.A) @ exact.rational(best.B).T
+        f = exact.real(exact.loss(objective, X)[0])
+        assert found.parts.f_low <= f <= found.parts.f_high
+        # What was added is 0 exactly, so that the point is as good as the certified one.
+        assert found.gap_at_least <= best.gap
+
+
+def test_a_value_is_the_one_evaluated_where_its_bounds_hold_0():
+    """``|x|`` is ``1e89`` times where a Huber loss is no square any more: bounds of f hold 0 and tell nothing else."""
+    delta, x = 1e-100, np.array([[3e-12, -5e-12], [1e-11, 2e-12]])
+    problem = ls.Problem(Huber(np.zeros((2, 2)), delta), 2, 1e-100)
+    true = delta * (np.abs(x).sum() + np.linalg.norm(x, "nuc"))
+    assert certify(problem, x).parts.f_low <= 0.0
+    assert certify(problem, x).value == pytest.approx(true, rel=1e-12, abs=0.0)
+    assert ls.certify_batch(problem, [x])[0].value == pytest.approx(true, rel=1e-12, abs=0.0)
