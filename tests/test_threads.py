@@ -1,6 +1,7 @@
 """Threads beside other programs: when one is kept to, and that results do not depend on it."""
 
 import ast
+import itertools
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 import lorasolve as ls
 from lorasolve._support import threads as _threads
+from lorasolve.engine import compile_seconds
 
 
 @pytest.fixture
@@ -227,7 +229,7 @@ class Library:
     user_api = "blas"
 
     def __init__(self, num_threads):
-        self.num_threads = num_threads
+        self.num_threads, self.filepath = num_threads, f"libblas_{id(self)}.so"
 
     def set_num_threads(self, n):
         self.num_threads = n
@@ -242,5 +244,42 @@ def test_limits_that_overlap_leave_the_threads_as_they_were():
     second.__enter__()
     assert two.num_threads == one.num_threads == 1
     first.__exit__(None, None, None)
+    assert two.num_threads == one.num_threads == 1
     second.__exit__(None, None, None)
     assert (two.num_threads, one.num_threads) == (2, 1)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_limits_that_raise_the_threads_leave_them_as_they_were_in_whatever_order_they_end(monkeypatch, order):
+    """As of solves in several threads: a BLAS that its owner kept to one thread had two for the rest of the process."""
+    library = Library(1)
+    monkeypatch.setattr(_threads, "_loaded", lambda: (types.SimpleNamespace(lib_controllers=[library]), None))
+    blocks = [_threads.blas_threads(n) for n in (2, 3, 1)]
+    for block, asked in zip(blocks, (2, 3, 1)):
+        block.__enter__()
+        assert library.num_threads == asked
+    for k in order:
+        blocks[k].__exit__(None, None, None)
+    assert library.num_threads == 1 and library.filepath not in _threads._blocks
+
+
+def test_calls_from_several_threads_leave_the_threads_of_blas_as_they_were(monkeypatch):
+    import scipy.linalg  # noqa: F401
+
+    monkeypatch.setattr(_threads, "_setting", 2)
+    libraries = _threads._loaded()[0]
+    problem = ls.Problem(ls.objectives.Denoising(np.random.default_rng(0).standard_normal((12, 9))), 3, 1.0)
+
+    def run(seed):
+        return ls.verdict(problem, ls.solve(problem, ("lbfgs", "gd")[seed % 2], seed=seed)).kind
+
+    with libraries.limit(limits=1, user_api="blas"):
+        before = [library.num_threads for library in libraries.lib_controllers]
+        with ThreadPoolExecutor(8) as pool:
+            assert set(pool.map(run, range(24))) == {"global"}
+        assert [library.num_threads for library in libraries.lib_controllers] == before
+
+
+def test_kernels_that_another_thread_is_loading_have_compiled_nothing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "lorasolve.kernels.jit", types.ModuleType("lorasolve.kernels.jit"))
+    assert compile_seconds() == 0.0

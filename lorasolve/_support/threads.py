@@ -12,6 +12,7 @@ import os
 import pathlib
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +45,9 @@ SHORTEST_WAIT, LONGEST_WAIT = 0.1, 2.0
 _setting: int | None = None
 # Controllers of the libraries that were loaded when they were made, with and without SciPy's BLAS.
 _controllers: dict[bool, tuple[Any, Any]] = {}
+# Of each BLAS that is limited, by its file: its threads before, and what each open block asks for, the latest last.
+_blocks: dict[str, tuple[int, dict[object, int]]] = {}
+_blocks_lock = threading.Lock()
 
 
 def available_threads() -> int:
@@ -107,7 +111,7 @@ def set_threads(n: int) -> None:
 @contextlib.contextmanager
 def blas_threads(n: int) -> Iterator[None]:
     """Limit the BLAS libraries that are loaded so far to ``n`` threads inside the block."""
-    with _loaded()[0].limit(limits=n, user_api="blas"):
+    with _limited(_loaded()[0], n, raising=True):
         yield
 
 
@@ -141,21 +145,44 @@ def judge_pools(shapes: Iterable[tuple[int, int]]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _limited(controller: Any, n: int) -> Iterator[None]:
-    """Let each BLAS of a controller use at most ``n`` threads.
+def _limited(controller: Any, n: int, raising: bool = False) -> Iterator[None]:
+    """Let each BLAS of a controller use at most ``n`` threads inside the block, or just as many where ``raising``.
 
-    Who lowers the number gives it back, and nobody else: of limits that overlap in several threads of Python the last
-    to end would leave what another had lowered.
+    Blocks may overlap in several threads of Python, and end in any order: what a BLAS had before all of them comes back
+    with the end of the last, and until then it has what the latest that is open asks for.
     """
-    blas = (library for library in controller.lib_controllers if library.user_api == "blas")
-    lowered = [(library, library.num_threads) for library in blas if library.num_threads > n]
+    block = object()
+    blas = [library for library in controller.lib_controllers if library.user_api == "blas"]
+    entered = []
     try:
-        for library, _ in lowered:
-            library.set_num_threads(n)
+        for library in blas:
+            with _blocks_lock:
+                before, asked = _blocks.setdefault(library.filepath, (library.num_threads, {}))
+                entered.append((library, before, asked))
+                asked[block] = n if raising else min(library.num_threads, n)
+                _set_threads_of(library, asked[block])
         yield
     finally:
-        for library, threads in lowered:
-            library.set_num_threads(threads)
+        for library, before, asked in entered:
+            with _blocks_lock:
+                asked.pop(block, None)
+                _set_threads_of(library, [before, *asked.values()][-1])
+                if not asked:
+                    _blocks.pop(library.filepath, None)
+
+
+def _set_threads_of(library: Any, n: int) -> None:
+    if library.num_threads != n:  # to ask takes less time than to set
+        library.set_num_threads(n)
+
+
+def _unlock_blocks() -> None:
+    """Forget a lock that another thread held while this process was forked."""
+    global _blocks_lock
+    _blocks_lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_unlock_blocks)
 
 
 def _loaded() -> tuple[Any, Any]:

@@ -159,9 +159,7 @@ def _with_lower_bound(problem: Problem, proved: Evidence) -> Evidence:
     return proved._replace(bound=bound, assumptions=(*proved.assumptions, FLOATING), proof=None)
 
 
-def from_proof(
-    problem: Problem, proof: Proof, A: Array, B: Array, svd: Svd, products: Pairs | None = None
-) -> Evidence:
+def from_proof(problem: Problem, proof: Proof, A: Array, B: Array, svd: Svd, products: Pairs | None = None) -> Evidence:
     """Return a proof as evidence about the update ``A B^T``, whose singular value decomposition is given.
 
     So are, if known, the gradient's products with the factors.

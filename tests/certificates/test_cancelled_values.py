@@ -355,7 +355,7 @@ def test_those_of_a_sum_are_in_its_gap(of, seed):
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("loss", [Logistic, Softmax])
 def test_columns_that_cancel_make_errors_in_outputs_that_are_no_step_of_the_update(loss, seed, exact):
-    """Each sample has an error of its own, along its own slope: a point was refuted by 40 times what it is better by."""
+    """Each sample has an error of its own, along its own slope: a point was refuted by 40 times its gap."""
     rng = np.random.default_rng(seed)
     W0, Z = rng.standard_normal((3, 4)), rng.standard_normal((4, 30))
     labels = rng.choice([-1, 1], (3, 30)) if loss is Logistic else rng.integers(0, 3, 30)
