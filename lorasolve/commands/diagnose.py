@@ -8,6 +8,7 @@ import pathlib
 from .._support.files import text_writer, write_atomically
 from .._support.progress import complain
 from ..io import envelope
+from ..peft_files.checkpoint import optimizer_file
 from ..peft_files.decay import KINDS, Decay
 from ..peft_files.diagnosis import FACTORS, diagnose
 from ..peft_files.folder import inside
@@ -53,7 +54,8 @@ class DiagnoseCommand(Command):
         parser.add_argument(
             "--optimizer-state",
             action="store_true",
-            help="read the weight decay from optimizer.pt of a checkpoint of your own (needs torch; weights_only)",
+            help="read the weight decay from optimizer.pt, or .bin, of a checkpoint of your own (needs torch; "
+            "weights_only)",
         )
         parser.add_argument(
             "--frozen",
@@ -117,12 +119,13 @@ def _decay(args: argparse.Namespace) -> Decay:
 def _saved_decay(folder: str) -> Decay:
     from ..networks import read_optimizer_state
 
+    name = optimizer_file(folder)
     try:
-        state = read_optimizer_state(inside(folder, "optimizer.pt"))
+        state = read_optimizer_state(inside(folder, name))
     except ImportError as error:
         raise ValueError(f"--optimizer-state: {error}") from error
     lam = state.weight_decay if state.decay_kind in ("l2", "decoupled") else None
-    return Decay(state.decay_kind, lam, f"from optimizer.pt: {state}")
+    return Decay(state.decay_kind, lam, f"from {name}: {state}")
 
 
 def _exit_code(diagnosis: Diagnosis, fail_on: str | None) -> int:

@@ -11,10 +11,9 @@ from typing import Any
 from .._support.files import PathLike
 from .._support.text import for_json
 from .._support.validate import as_path, shown
+from ..peft_files.checkpoint import optimizer_file
 from ._torch import require_torch
 
-# A file of this name lies in the checkpoints that the Trainer of transformers writes.
-FILE = "optimizer.pt"
 # No learning rate, decay or number of steps is above.
 MOST = 1e100
 # What torch's SGD writes, from torch 2.3 on, beside its momentum and dampening.
@@ -191,12 +190,12 @@ class OptimizerState:
 
 
 def read_optimizer_state(path: PathLike) -> OptimizerState:
-    """Read ``optimizer.pt`` of a checkpoint folder, or such a file, without running anything that it contains.
+    """Read the optimizer's state of a checkpoint without running anything that it contains.
 
     Parameters
     ----------
     path : path
-        The folder or the file.
+        The folder, in which it is ``optimizer.pt`` or ``optimizer.bin``, or the file.
 
     Raises
     ------
@@ -210,7 +209,7 @@ def read_optimizer_state(path: PathLike) -> OptimizerState:
     """
     torch = require_torch()
     path = pathlib.Path(as_path(path, "path"))
-    file = path / FILE if path.is_dir() else path
+    file = path / optimizer_file(path) if path.is_dir() else path
     if not file.is_file():
         raise FileNotFoundError(f"{file}: there is no such file")
     try:

@@ -11,6 +11,8 @@ from .._support.validate import as_path
 from .folder import inside, read_json
 
 STATE = "trainer_state.json"
+# The optimizer's state, as the Trainer saves it, and as accelerate does and the Trainer where FSDP gathers it.
+OPTIMIZER_FILES = ("optimizer.pt", "optimizer.bin")
 # What a long run logs.
 _LIMIT = 8 * 2**20
 _LOSSES = ("loss", "train_loss", "eval_loss")
@@ -34,7 +36,7 @@ class TrainerState:
         How many logged losses are not finite, those of evaluations included. The Trainer hides those of training unless
         ``logging_nan_inf_filter`` is off.
     optimizer_saved : bool
-        Whether ``optimizer.pt`` lies beside it, which holds weight decay and smoothed gradients and needs torch.
+        Whether the optimizer's state lies beside it, which holds weight decay and smoothed gradients and needs torch.
     """
 
     steps: int
@@ -78,5 +80,11 @@ def read_trainer_state(folder: PathLike) -> TrainerState | None:
         zero_gradients=sum(value == 0 for value in norms),
         non_finite_gradients=sum(not math.isfinite(value) for value in norms),
         non_finite_losses=sum(not math.isfinite(value) for key in _LOSSES for value in all_logged(key)),
-        optimizer_saved=(folder / "optimizer.pt").exists(),
+        optimizer_saved=(folder / optimizer_file(folder)).exists(),
     )
+
+
+def optimizer_file(folder: PathLike) -> str:
+    """Return the name of the optimizer's state in a checkpoint, the usual one where there is none."""
+    folder = pathlib.Path(as_path(folder, "folder"))
+    return next((name for name in OPTIMIZER_FILES if (folder / name).exists()), OPTIMIZER_FILES[0])

@@ -495,6 +495,12 @@ def _what_is_missing(path: pathlib.Path) -> str:
             return f"holds no adapter itself; its folders do: {_listed(nested)}"
         others = [child.name for child in path.glob("*.safetensors")]
         if others and all(re.fullmatch(_OF_MODELS, name) for name in others):
+            if any(_holds_factors(path, name) for name in others):
+                return (
+                    f"holds a whole model ({_listed(others)}) with the factors in it, as accelerate saves one, and no "
+                    f"{CONFIG}, without which their scaling is not known: load it, and save the adapter alone with "
+                    "PEFT's save_pretrained"
+                )
             return (
                 f"holds a whole model ({_listed(others)}) and no adapter: {WEIGHTS} is missing. merge_and_unload() "
                 "leaves no factors to read; give the folder that the adapter itself was saved to"
@@ -511,6 +517,15 @@ def _what_is_missing(path: pathlib.Path) -> str:
             )
         return f"{WEIGHTS} is missing"
     return f"{CONFIG} is missing: without it the scaling of the update is not known"
+
+
+def _holds_factors(folder: pathlib.Path, name: str) -> bool:
+    """Return whether a file of a model has tensors that are named as factors are."""
+    try:
+        names = TensorFile(inside(folder, name)).tensors
+    except (UnreadableError, OSError):
+        return False
+    return any(split is not None and PARTS[split[1]] in ("A", "B") for split in map(split_name, names))
 
 
 def _listed(names: list[str]) -> str:

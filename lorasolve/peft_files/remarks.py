@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from .._support.text import counted
-from .checkpoint import TrainerState
+from .checkpoint import OPTIMIZER_FILES, TrainerState
 from .config import AdapterConfig
 from .decay import Decay
 from .folder import UnreadableError
@@ -138,8 +138,9 @@ def _on_the_log(trainer: TrainerState, decay: Decay) -> list[str]:
     remarks = []
     size = f", largest step size logged {trainer.largest_step_size:g}" if trainer.largest_step_size else ""
     remarks.append(f"trainer's log: {trainer.steps} steps{size}{_rose(trainer.first_loss, trainer.last_loss)}")
-    # What optimizer.pt says of the decay has the horizon of that optimizer, which momentum shortens.
-    if decay.lam and trainer.largest_step_size and trainer.steps and "optimizer.pt" not in decay.source:
+    read = decay.source.startswith(tuple(f"from {name}" for name in OPTIMIZER_FILES))
+    # What an optimizer's state says of the decay has the horizon of that optimizer, which momentum shortens.
+    if decay.lam and trainer.largest_step_size and trainer.steps and not read:
         horizon = 1 / (decay.lam * trainer.largest_step_size)
         # Step sizes fall along a schedule: how much of the decay was applied is not in the log.
         times = f"the run has {trainer.steps / horizon:.2g} times as many"
@@ -154,8 +155,10 @@ def _on_the_log(trainer: TrainerState, decay: Decay) -> list[str]:
         remarks.append(f"trainer's log: {trainer.non_finite_gradients} gradient norms are not finite")
     if trainer.non_finite_losses:
         remarks.append(f"trainer's log: {trainer.non_finite_losses} losses are not finite")
-    if trainer.optimizer_saved and decay.kind == "unknown" and "optimizer.pt" not in decay.source:
-        remarks.append("optimizer.pt lies beside it and holds the weight decay: --optimizer-state reads it with torch")
+    if trainer.optimizer_saved and decay.kind == "unknown" and not read:
+        remarks.append(
+            "the optimizer's state lies beside it and holds the weight decay: --optimizer-state reads it with torch"
+        )
     return remarks
 
 

@@ -182,6 +182,9 @@ def test_a_decay_of_one_factor_alone_proves_nothing_about_the_other(tmp_path, ma
     assert found[0.05, 0.05]["kind"] == "not_stationary" and found[0.05, 0.05]["objective_excess"] > 0.0
     assert found[0.0, 0.05]["kind"] == "inconclusive" and found[0.0, 0.05]["objective_excess"] is None
     assert found[0.0, 0.05]["decay"]["kind"] == "unknown" and found[0.0, 0.05]["decay"]["lam"] is None
+    (folder / "optimizer.pt").rename(folder / "optimizer.bin")  # as accelerate calls it
+    main(["diagnose", str(folder), "--optimizer-state", "--json"])
+    assert json.loads(capsys.readouterr().out)["decay"]["source"].startswith("from optimizer.bin: weight decay 0, 0.05")
 
 
 def test_explain(capsys):

@@ -593,12 +593,14 @@ def test_layers_without_a_ratio_say_why(tmp_path, make, tensors, config, message
 
 
 # ---------------------------------------------------------------------- checkpoints
-def test_what_a_checkpoint_says_without_torch(tmp_path, make):
+@pytest.mark.parametrize("name", ["optimizer.pt", "optimizer.bin"])
+def test_what_a_checkpoint_says_without_torch(tmp_path, make, name):
     folder = make.adapter(tmp_path, model(make, GOOD))
     log = [{"step": 1, "loss": 2.0, "learning_rate": 2e-4, "grad_norm": 0.0}, {"step": 2, "grad_norm": float("nan")}, 3]
     log += [{"step": 3, "grad_norm": float("inf")}, {"step": 4, "grad_norm": 1.5}]
     (folder / "trainer_state.json").write_text(json.dumps({"global_step": 5000, "log_history": log}))
-    (folder / "optimizer.pt").write_bytes(b"never opened")
+    assert "--optimizer-state" not in " ".join(diagnose(folder).remarks)
+    (folder / name).write_bytes(b"never opened")
     found = diagnose(folder, decay=Decay("decoupled", 0.01))
     text = " ".join(found.remarks)
     times = "5e+05 steps at the largest step size logged; the run has 0.01 times as many"
@@ -608,12 +610,12 @@ def test_what_a_checkpoint_says_without_torch(tmp_path, make):
     of_loss = " ".join(diagnose(folder, decay=Decay("l2", 0.01)).remarks)
     assert "5e+05 steps of gradient descent (Adam has no such horizon) at the largest step size logged" in of_loss
     # The horizon of SGD with momentum is (1 - momentum)/(lr wd), which its own state tells: one number is enough.
-    saved = "from optimizer.pt: weight decay 0.01; decay horizon (1 - momentum)/(lr wd) = 5e+04 steps at the full lr"
+    saved = f"from {name}: weight decay 0.01; decay horizon (1 - momentum)/(lr wd) = 5e+04 steps at the full lr"
     assert str(diagnose(folder, decay=Decay("l2", 0.01, saved))).count("decay horizon") == 1
     # Where the decay is known, from there or as given, nobody has to look.
     assert "--optimizer-state" not in text and "--optimizer-state" in " ".join(diagnose(folder).remarks)
     # Nor where it was looked for there and one lam was not found.
-    looked = diagnose(folder, decay=Decay("unknown", None, "from optimizer.pt: weight decay 0, 0.01"))
+    looked = diagnose(folder, decay=Decay("unknown", None, f"from {name}: weight decay 0, 0.01"))
     assert "--optimizer-state" not in " ".join(looked.remarks)
     (folder / "trainer_state.json").write_text("[")
     with pytest.raises(UnreadableError, match="trainer_state"):

@@ -499,6 +499,18 @@ def test_the_folder_of_a_whole_model_is_told_from_that_of_an_adapter(tmp_path, m
         read(tmp_path)
 
 
+def test_the_factors_in_the_file_of_a_whole_model_are_not_said_to_be_gone(tmp_path, make):
+    """As save_state and save_model of accelerate write them, under the names of the live model."""
+    down, up = make.pair(0)
+    named = {f"base_model.model.h.0.q.lora_{part}.default.weight": M for part, M in (("A", down), ("B", up))}
+    make.file(tmp_path / "model.safetensors", {"base_model.model.h.0.q.base_layer.weight": up} | named)
+    with pytest.raises(UnreadableError, match=r"with the factors in it, .*save the adapter alone with PEFT's save_pre"):
+        read(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(UnreadableError, match=r"holds a whole model \(model\.safetensors\) and no adapter"):
+        read(tmp_path)
+
+
 def test_an_adapter_in_shards_is_not_sent_from_its_folder_to_its_parts_and_back(tmp_path, make):
     """As the save_pretrained of transformers writes adapters above its max_shard_size."""
     folder = make.adapter(tmp_path, make.linear("h.0.q", *make.pair(0)))
