@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from numbers import Real
 from typing import Any
@@ -138,6 +139,9 @@ class UserObjective(Objective):
         if not np.isfinite(H).all() and np.isfinite(X).all() and np.isfinite(D).all():
             raise ValueError(f"objective: {self.label}.hessian_product returned a product that is not finite")
         return H
+
+    def _products_at(self, X: Array) -> Callable[[Array], Array]:
+        return self._differences_at(X) if self.differenced else partial(self.hessian_product, X)
 
     def hessian_at(self, A: Array, B: Array) -> PairProduct:
         """Call the user's function, if there is one, or the one that multiplies at a point."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -137,7 +138,17 @@ class Objective(ShownPrecision):
         Its relative error is about ``eps^(2/3)`` (4e-11 in float64) times the third derivative, in the unit of ``X``
         that ``|f(0)|/||G(0)||`` is; where ``f`` is a large constant, a power of ten shorter, so far as it falls.
         """
-        return difference_product(self, X, D, natural_length(self, frobenius_norm(X)))
+        return self._differences_at(X)(D)
+
+    def _differences_at(self, X: Array) -> Callable[[Array], Array]:
+        """Return what multiplies by the Hessian at ``X`` by differences, whose length is found once."""
+        length = natural_length(self, frobenius_norm(X))
+        return lambda D: difference_product(self, X, D, length)
+
+    def _products_at(self, X: Array) -> Callable[[Array], Array]:
+        """Return what multiplies by the Hessian at ``X``."""
+        differenced = type(self).hessian_product is Objective.hessian_product
+        return self._differences_at(X) if differenced else partial(self.hessian_product, X)
 
     @property
     def differenced(self) -> bool:
@@ -174,10 +185,10 @@ class Objective(ShownPrecision):
         all directions share, as ``G``, is computed once.
         """
         X = A @ B.T
-        G = self._dense_oracle(A, B)[1]
+        G, times = self._dense_oracle(A, B)[1], self._products_at(X)
 
         def product(U: Array, V: Array) -> tuple[Array, Array]:
-            H = self.hessian_product(X, U @ B.T + A @ V.T)
+            H = times(U @ B.T + A @ V.T)
             return H @ B + G @ V, H.T @ A + G.T @ U
 
         return product

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -196,7 +197,12 @@ class MultiObjective(ShownPrecision):
         Matrices of one size share a step. Nothing tells one in small units from one that tends to 0 in the units of
         the others, so a loss of matrices in units of their own should state the product.
         """
-        return self._difference_product(X, D, self._natural_length(min(joint_norm([x]) for x in X)))
+        return self._differences_at(X)(D)
+
+    def _differences_at(self, X: Matrices) -> Callable[[Matrices], tuple[Array, ...]]:
+        """Return what multiplies by the Hessian at ``X`` by differences, whose length is found once."""
+        length = self._natural_length(min(joint_norm([x]) for x in X))
+        return lambda D: self._difference_product(X, D, length)
 
     def checked_hessian_product(self, X: Matrices, D: Matrices) -> tuple[Array, ...]:
         """Return what :meth:`hessian_product` does, checked, in arrays that later calls leave alone."""
@@ -255,9 +261,11 @@ class MultiObjective(ShownPrecision):
         """
         X = [A @ B.T for A, B in factors]
         G = self.checked_value_and_grad(X)[1]
+        differenced = type(self).hessian_product is MultiObjective.hessian_product
+        times = self._differences_at(X) if differenced else partial(self.checked_hessian_product, X)
 
         def product(directions: Pairs) -> tuple[tuple[Array, Array], ...]:
-            H = self.checked_hessian_product(X, [U @ B.T + A @ V.T for (A, B), (U, V) in zip(factors, directions)])
+            H = times([U @ B.T + A @ V.T for (A, B), (U, V) in zip(factors, directions)])
             return tuple((h @ B + g @ V, h.T @ A + g.T @ U) for g, h, (A, B), (U, V) in zip(G, H, factors, directions))
 
         return product
