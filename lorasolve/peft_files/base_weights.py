@@ -19,7 +19,7 @@ from ..low_rank import factor_svd
 from ..singular_triplets import spectral_norm_estimate
 from .codes import Coded
 from .experts import of_expert
-from .folder import UnreadableError, inside, printable, read_json
+from .folder import UnreadableError, inside, printable, read_json, require_there
 from .layers import LayerFactors
 from .quantised import NAMES, coded
 from .safetensors import ROUNDOFF, TensorFile, TensorInfo
@@ -80,6 +80,7 @@ class BaseWeights:
 
     def __init__(self, path: PathLike) -> None:
         path = pathlib.Path(as_path(path, "base"))
+        require_there(path)
         # The file of each tensor.
         self._files: dict[str, TensorFile] = {}
         self._folder = path if path.is_dir() else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pathlib
@@ -31,6 +32,13 @@ def natural(name: str) -> list[tuple[int, int, str]]:
         (0, int(word[:18]), "") if word.isascii() and word.isdigit() else (1, 0, word)
         for word in re.split(r"(\d+)", name)
     ]
+
+
+def require_there(path: pathlib.Path) -> None:
+    """Raise where nothing is, and say where the files are of what may be a name on the Hugging Face hub."""
+    if not path.exists() and not path.parent.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)):
+        told = f"of a repository on the Hugging Face hub give the folder that 'hf download {path}' prints"
+        raise FileNotFoundError(errno.ENOENT, f"{os.strerror(errno.ENOENT)}; {told}", str(path))
 
 
 def inside(folder: PathLike, name: str) -> pathlib.Path:

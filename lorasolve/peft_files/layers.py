@@ -18,7 +18,7 @@ from .._support.files import PathLike
 from .._support.validate import Array, as_instance, as_path
 from .config import CONFIG, AdapterConfig, read_config
 from .diffusers import configs_in, in_one_word, is_of_diffusers
-from .folder import UnreadableError, inside, natural, printable, read_json
+from .folder import UnreadableError, inside, natural, printable, read_json, require_there
 from .mlx import WEIGHTS as WEIGHTS_OF_MLX
 from .mlx import MLXFile, config_of, has_names_of_mlx, is_of_mlx
 from .safetensors import ROUNDOFF, TensorFile
@@ -450,6 +450,7 @@ def read(path: PathLike) -> Adapter:
         If a file is missing or cannot be opened.
     """
     path = pathlib.Path(as_path(path, "path"))
+    require_there(path)
     if path.is_dir():
         return _read_folder(path)
     if path.name == CONFIG:

@@ -164,6 +164,22 @@ def test_dora_is_said_where_its_directions_are_compared(tmp_path, make, capsys):
         assert ("DoRA in 1 module: these are directions" in capsys.readouterr().out) == bool(more)
 
 
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [("someone/an-adapter.v2", True), ("good/an-adapter", False), ("nothing", False), ("/a/b", False)],
+)
+def test_a_name_on_the_hub_is_no_folder_and_it_is_said_where_its_files_are(folders, capsys, monkeypatch, given, hint):
+    monkeypatch.chdir(folders)
+    for arguments in (
+        ["diagnose", given],
+        ["truncate", given, "--rank", "2", "--out", "x"],
+        ["diagnose", "good", "--base", given],
+    ):
+        assert main(arguments) == 2
+        said = capsys.readouterr().err
+        assert f"{given}: No such file or directory" in said and (f"'hf download {given}' prints" in said) == hint
+
+
 def test_an_optimizers_state_that_is_not_there(folders, capsys):
     assert main(["diagnose", str(folders / "good"), "--optimizer-state"]) == 2
     assert "optimizer" in capsys.readouterr().err

@@ -592,6 +592,14 @@ def test_layers_without_a_ratio_say_why(tmp_path, make, tensors, config, message
     assert layer.base is None and message in layer.no_base
 
 
+@pytest.mark.parametrize(("alphas", "doubtful"), [((2, 3), True), ((2, 2), False)])
+def test_patterns_whose_order_decides_about_a_scaling_are_remarked(tmp_path, make, alphas, doubtful):
+    tensors = make.linear("h.0.q", *make.pair(0))
+    found = diagnose(make.adapter(tmp_path, tensors, alpha_pattern=dict(zip(("q", "h.0.q"), alphas))))
+    assert any("several keys of alpha_pattern match h.0.q" in remark for remark in found.remarks) == doubtful
+    assert found.layers[0].to_dict()["lam_factor"] == 4 / 2  # r = 4
+
+
 # ---------------------------------------------------------------------- checkpoints
 @pytest.mark.parametrize("name", ["optimizer.pt", "optimizer.bin"])
 def test_what_a_checkpoint_says_without_torch(tmp_path, make, name):
