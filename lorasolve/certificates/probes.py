@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -55,14 +55,7 @@ def natural_length_at(loss: MultiObjective, at: Evaluated, least: float = 0.0) -
 
 
 def _falling(loss: MultiObjective, at: Evaluated, length: float, least: float = 0.0) -> float:
-    slopes = [float(np.linalg.norm(g)) for g in at.G]
-    down = [g / (slope or 1.0) for g, slope in zip(at.G, slopes)]
-
-    def values_at(way: float) -> Iterator[float]:
-        for k, own in enumerate(down):
-            yield Evaluated(loss, [x - way * own if k == j else x for j, x in enumerate(at.X)]).f
-
-    return falling_length(length, at.f, slopes, values_at, least)
+    return falling_length(lambda X: Evaluated(loss, X).f, at.X, at.f, at.G, length, least)
 
 
 def share_lost(loss: MultiObjective) -> float:

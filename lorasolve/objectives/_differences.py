@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,14 +27,13 @@ def natural_length(objective: Objective, least: float = 0.0) -> float:
     It is ``|f(0)|/||G(0)||_F``, 0 if that says nothing, as far as ``f`` falls on (:func:`falling_length`). To
     differences of gradients, points much nearer to 0 are 0.
     """
-    f, G = objective.value_and_grad(np.zeros(objective.shape, objective.dtype))
-    slope = float(np.linalg.norm(G))
-    down = np.array(G) / (slope or 1.0)  # the next gradient may be written into the same array
+    zero = np.zeros(objective.shape, objective.dtype)
+    f, G = objective.value_and_grad(zero)
 
-    def values_at(way: float) -> Iterator[float]:
-        yield float(objective.value_and_grad((-way * down).astype(objective.dtype, copy=False))[0])
+    def value(X: Sequence[Array]) -> float:
+        return float(objective.value_and_grad(X[0].astype(objective.dtype, copy=False))[0])
 
-    return falling_length(length_of(float(f), slope), float(f), [slope], values_at, least)
+    return falling_length(value, [zero], float(f), [G], length_of(float(f), float(np.linalg.norm(G))), least)
 
 
 def length_of(f: float, slope: float) -> float:
@@ -44,10 +43,11 @@ def length_of(f: float, slope: float) -> float:
 
 
 def falling_length(
-    length: float,
+    value: Callable[[Sequence[Array]], float],
+    X: Sequence[Array],
     f: float,
-    slopes: Sequence[float],
-    values_at: Callable[[float], Iterator[float]],
+    G: Sequence[Array],
+    length: float,
     least: float = 0.0,
 ) -> float:
     """Return a length, or the first of its tenth, hundredth, ... so far down its gradient ``f`` falls as it begins to.
@@ -56,22 +56,29 @@ def falling_length(
 
     Parameters
     ----------
-    length, f : float
-        The length, and the value where it begins.
-    slopes : sequence of float
-        The length of the gradient there, in each matrix.
-    values_at : callable
-        The values so far down the gradient in one matrix after the other: they may be of other units.
+    value : callable
+        The loss, a function of one or several matrices.
+    X, f, G : sequence of ndarray, float, sequence of ndarray
+        Where the way begins, the value and the gradient there. It leads down in one matrix after the other: they may be
+        of other units.
+    length : float
+        The length.
     least : float
         A length that ends the search.
     """
-    for k in range(TENTHS):
-        shorter = length * 0.1**k
+    slopes = [float(np.linalg.norm(g)) for g in G]
+    down = [g / (slope or 1.0) for g, slope in zip(G, slopes)]
+
+    def fall(way: float, block: int) -> float:
+        return f - value([x - way * down[k] if k == block else x for k, x in enumerate(X)])
+
+    for tenths in range(TENTHS):
+        shorter = length * 0.1**tenths
         if shorter <= least:
             return shorter
         try:
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-                falls = any(f - value >= FALLS * own * shorter > 0.0 for value, own in zip(values_at(shorter), slopes))
+                falls = any(fall(shorter, k) >= FALLS * own * shorter > 0.0 for k, own in enumerate(slopes))
         except ArithmeticError:  # as of math.exp, where NumPy's functions are infinite
             falls = False
         if falls:

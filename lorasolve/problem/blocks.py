@@ -8,7 +8,7 @@ block-diagonal matrix is ever formed: memory and time are the sum of the blocks'
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -215,16 +215,13 @@ class MultiObjective(ShownPrecision):
         return type(self).hessian_product is MultiObjective.hessian_product
 
     def _natural_length(self, least: float = 0.0) -> float:
-        f, G = self.checked_value_and_grad([np.zeros(shape, self.dtype) for shape in self.shapes])
-        slopes = [float(np.linalg.norm(g)) for g in G]
-        down = [np.array(g) / (slope or 1.0) for g, slope in zip(G, slopes)]
+        zeros = [np.zeros(shape, self.dtype) for shape in self.shapes]
+        f, G = self.checked_value_and_grad(zeros)
 
-        def values_at(way: float) -> Iterator[float]:
-            for k, own in enumerate(down):
-                X = [-way * own if k == j else np.zeros(shape) for j, shape in enumerate(self.shapes)]
-                yield self.checked_value_and_grad([x.astype(self.dtype, copy=False) for x in X])[0]
+        def value(X: Matrices) -> float:
+            return self.checked_value_and_grad([x.astype(self.dtype, copy=False) for x in X])[0]
 
-        return falling_length(length_of(f, joint_norm(G)), f, slopes, values_at, least)
+        return falling_length(value, zeros, f, G, length_of(f, joint_norm(G)), least)
 
     def _difference_product(self, X: Matrices, D: Matrices, length: float, share: float = 1.0) -> tuple[Array, ...]:
         """Return the product by differences over a share of the usual step, which is one for matrices of one size."""
