@@ -25,8 +25,8 @@ from .monitor import Callback, Monitor, StoppingRule, rule_of
 from .optimizers import Optimizer
 from .optimizers.base import DrivenOptimizer
 from .problem import Problem
-from .problem.blocks import unlisted
 from .problem.natural_units import underflows
+from .problem.pairs import unlisted
 from .result import Result, seen_from
 from .schedules import Stage
 from .status import Status

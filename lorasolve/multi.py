@@ -32,7 +32,8 @@ from .objectives.base import Objective, Rounding
 from .objectives.linear import LinearFineTuning
 from .objectives.two_layer import TwoLayer
 from .problem import Problem, checked_pair, flat, nuclear_norm
-from .problem.blocks import BlockView, Matrices, MultiObjective, Pairs, PairsProduct, PlainBlocks
+from .problem.blocks import BlockView, MultiObjective, PairsProduct, PlainBlocks
+from .problem.pairs import Matrices, Pairs
 
 __all__ = ["BlockView", "MultiObjective", "MultiProblem", "Separable", "TwoLayerPair"]
 

@@ -13,7 +13,7 @@ from ._support.validate import Array
 from .method import Method
 from .objectives import DenseReference
 from .problem import Problem
-from .problem.blocks import unlisted
+from .problem.pairs import unlisted
 from .status import Status
 
 

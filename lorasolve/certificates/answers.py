@@ -16,7 +16,8 @@ from ..low_rank import balanced, factor_svd, numerical_rank
 from ..objectives import Facts
 from ..objectives.base import allowance
 from ..problem import Problem
-from ..problem.blocks import MultiObjective, Pairs, is_of_a_user
+from ..problem.blocks import MultiObjective, is_of_a_user
+from ..problem.pairs import Pairs
 from . import ranks, spot_checks
 from .contradictions import contradicted_factors
 from .duality import SMALLEST

@@ -16,7 +16,7 @@ from .._support.threads import judge_pools
 from .._support.validate import Array, as_choice, as_instance, as_number, shown
 from ..low_rank import balanced, factor_svd
 from ..problem import Problem
-from ..problem.blocks import Pairs
+from ..problem.pairs import Pairs
 from ..result import seen_from
 from ..tables import Column, Record, Tabular
 from . import _oracles, stacks

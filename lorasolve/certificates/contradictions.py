@@ -9,7 +9,8 @@ import numpy as np
 from .._support.validate import Array
 from ..multi import Separable
 from ..objectives import difference_step, length_of
-from ..problem.blocks import MultiObjective, OneBlock, Pairs, is_of_a_user, joint_norm, speaker
+from ..problem.blocks import MultiObjective, OneBlock, is_of_a_user, speaker
+from ..problem.pairs import Pairs, joint_norm
 from .probes import Evaluated, natural_length_at, of_length, random_direction, share_lost
 
 # Share by which a product with the Hessian may differ from a difference of gradients, which a bend nearby may change.

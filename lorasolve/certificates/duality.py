@@ -26,7 +26,8 @@ from .._support.validate import Array
 from ..dense import DENSE_LIMIT, largest_singular_value
 from ..linear_map import LinearMap, outside
 from ..objectives.base import allowance
-from ..problem.blocks import MultiObjective, Pairs
+from ..problem.blocks import MultiObjective
+from ..problem.pairs import Pairs
 from ._lanczos import FAILURE, MOST_BLOCKS, sampled_norm
 from .balls import Ball
 from .norms import Gram

@@ -14,7 +14,7 @@ from .._support.validate import Array, as_choice
 from ..linear_map import LinearMap
 from ..low_rank import RANK_TOL, Svd
 from ..problem import Problem
-from ..problem.blocks import Pairs
+from ..problem.pairs import Pairs
 from . import spot_checks
 from .duality import DENSE_ENTRIES, DENSE_SIDE, Bound, Norm, Parts, duality_gap, evaluate
 from .norms import Trust

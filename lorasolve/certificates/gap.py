@@ -23,7 +23,8 @@ from ..low_rank import balanced, factor_svd, numerical_rank
 from ..objectives import changed_data
 from ..objectives.base import allowance
 from ..problem import Problem
-from ..problem.blocks import Pairs, is_of_a_user
+from ..problem.blocks import is_of_a_user
+from ..problem.pairs import Pairs
 from ..result import Result, seen_from
 from .answers import CLOSED_FORM, Case
 from .certificate import Certificate

@@ -14,7 +14,7 @@ import numpy as np
 
 from .._support.validate import Array
 from ..problem import Problem
-from ..problem.blocks import Pairs
+from ..problem.pairs import Pairs
 from ..result import Result
 from .evidence import Product
 

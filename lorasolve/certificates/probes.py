@@ -9,7 +9,8 @@ import numpy as np
 
 from .._support.validate import Array
 from ..objectives import ULPS, falling_length, length_of
-from ..problem.blocks import Matrices, MultiObjective, joint_norm
+from ..problem.blocks import MultiObjective
+from ..problem.pairs import Matrices, joint_norm
 
 
 class Evaluated:

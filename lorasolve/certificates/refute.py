@@ -11,8 +11,9 @@ import numpy as np
 from .._support.validate import Array
 from ..linear_map import LinearMap, outside
 from ..low_rank import Svd, balanced
-from ..problem.blocks import MultiObjective, Pairs
+from ..problem.blocks import MultiObjective
 from ..problem.natural_units import with_needed
+from ..problem.pairs import Pairs
 from ..singular_triplets import top_above
 
 # The longest step, over the curvature, and how many are tried.

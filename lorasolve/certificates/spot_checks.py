@@ -24,16 +24,8 @@ import numpy as np
 from .._support.validate import Array
 from ..multi import Separable
 from ..objectives import difference_step
-from ..problem.blocks import (
-    Matrices,
-    MultiObjective,
-    OneBlock,
-    OnLine,
-    is_of_a_user,
-    joint_inner,
-    joint_norm,
-    speaker,
-)
+from ..problem.blocks import MultiObjective, OneBlock, OnLine, is_of_a_user, speaker
+from ..problem.pairs import Matrices, joint_inner, joint_norm
 from . import _oracles
 from .probes import Evaluated, length_at, lengths_at, natural_length_at, of_length, random_direction, share_lost
 

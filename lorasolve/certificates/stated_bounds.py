@@ -13,7 +13,8 @@ from .._support.validate import Array
 from ..low_rank import factor_svd
 from ..objectives import difference_step
 from ..objectives.base import Rounding, allowance
-from ..problem.blocks import Matrices, MultiObjective, Pairs, joint_inner, joint_norm
+from ..problem.blocks import MultiObjective
+from ..problem.pairs import Matrices, Pairs, joint_inner, joint_norm
 from . import spot_checks
 from .probes import Evaluated, length_at, natural_length_at, random_direction, share_lost
 

@@ -29,7 +29,7 @@ from ..certificates.observed import observed
 from ..engine import compile_seconds
 from ..low_rank import balanced, factor_svd, numerical_rank
 from ..problem import Problem
-from ..problem.blocks import Pairs
+from ..problem.pairs import Pairs
 from ..problem.sdpa import read_sdpa_solution as read_sdpa_solution
 from ..result import Result, seen_from
 from .base import DROPPED, NotFinite, OutOfTime, Solution

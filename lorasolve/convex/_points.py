@@ -13,7 +13,7 @@ from ..certificates.evidence import Estimates, Evidence
 from ..dense import largest_singular_value
 from ..linear_map import LinearMap, Outside, orthogonal
 from ..low_rank import Svd, balanced, factor_svd
-from ..problem.blocks import Pairs
+from ..problem.pairs import Pairs
 from ..singular_triplets import TopSingular
 
 # Escape directions offered per round: this many and, if all of them escape, half the present rank more, so that the

@@ -16,7 +16,7 @@ from .._support.validate import Array
 from ..certificates.duality import SMALLEST
 from ..dense import frobenius_norm
 from ..problem import flat
-from ..problem.blocks import Pairs
+from ..problem.pairs import Pairs
 
 Oracle = Callable[[Pairs, Pairs], float]
 

@@ -12,7 +12,7 @@ from .._support.text import at_most, for_json, number
 from ..certificates import Bound, Certificate
 from ..certificates.evidence import Evidence
 from ..problem import Problem
-from ..problem.blocks import Pairs
+from ..problem.pairs import Pairs
 
 # Singular values below this fraction of the largest are dropped from a solution: unlike those below the tolerance of
 # numerical ranks they do not show in a gap certified to 1e-9.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .._support.validate import Array
 from ..problem import Problem
-from ..problem.blocks import Pairs
+from ..problem.pairs import Pairs
 from .base import ConvexRoute, Report, Solution
 
 

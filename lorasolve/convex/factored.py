@@ -29,10 +29,11 @@ from ..certificates.duality import best_gap, is_formed
 from ..certificates.evidence import Estimates, evidence
 from ..linear_map import LinearMap, outside
 from ..low_rank import Svd, factor_svd, numerical_rank
-from ..objectives import Exact, Nearby
 from ..problem import Problem
-from ..problem.blocks import MultiObjective, Pairs
+from ..problem.blocks import MultiObjective
 from ..problem.natural_units import curvature_at_zero
+from ..problem.nearby import Nearby
+from ..problem.pairs import Pairs
 from ..singular_triplets import TopSingular, top_above
 from ._points import GROWTH, Block, Point, View, factors_of
 from ._scaled import Scaled
@@ -202,7 +203,7 @@ class _Run:
     @property
     def nearby(self) -> Nearby:
         """What answers at points near one another: exactly, once a round was of no use."""
-        return Exact(self.loss) if self.exact else self.losses.nearby
+        return self.loss.exactly() if self.exact else self.losses.nearby
 
     @property
     def noise(self) -> float:

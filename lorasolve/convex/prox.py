@@ -16,8 +16,9 @@ from ..dense import DENSE_LIMIT
 from ..linear_map import LinearMap
 from ..low_rank import Svd, balanced
 from ..problem import Problem
-from ..problem.blocks import Matrices, MultiObjective, joint_inner
+from ..problem.blocks import MultiObjective
 from ..problem.natural_units import curvature_at_zero
+from ..problem.pairs import Matrices, joint_inner
 from ..singular_triplets import top_singular
 from .base import ConvexRoute, Report, Solution
 

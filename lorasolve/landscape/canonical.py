@@ -13,7 +13,7 @@ from ..convex import ConvexResult
 from ..linear_map import LinearMap
 from ..low_rank import balanced, factor_svd
 from ..problem import Problem, flat
-from ..problem.blocks import Pairs
+from ..problem.pairs import Pairs
 from ..result import Result, seen_from
 from ..status import Status
 

@@ -23,7 +23,7 @@ from ..certificates.spot_checks import test_of
 from ..convex import ConvexResult
 from ..dense import frobenius_norm
 from ..problem import Problem, nuclear_norm
-from ..problem.blocks import Pairs
+from ..problem.pairs import Pairs
 from ..result import Result
 from ._krylov import MISSED
 from .canonical import Point, canonical_result

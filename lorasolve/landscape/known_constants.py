@@ -15,7 +15,8 @@ from ..certificates.stated_bounds import contradicted_curvature
 from ..dense import refuse_non_finite
 from ..objectives import length_of
 from ..objectives.base import Objective
-from ..problem.blocks import MultiObjective, OneBlock, Pairs, is_of_a_user, joint_norm, speaker
+from ..problem.blocks import MultiObjective, OneBlock, is_of_a_user, speaker
+from ..problem.pairs import Pairs, joint_norm
 from .constants import Constants, of_curvature
 
 # Up to this many entries of X the Hessian of a quadratic is formed and decomposed.

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..problem.blocks import Pairs
+from ..problem.pairs import Pairs
 from .adapted import AdaptedLayer
 from .tangent import ratio
 

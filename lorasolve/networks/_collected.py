@@ -11,7 +11,7 @@ import numpy as np
 
 from .._support.validate import Array
 from ..objectives import output_losses
-from ..problem.blocks import Pairs, joint_norm
+from ..problem.pairs import Pairs, joint_norm
 from ._torch import backward, require_torch
 from .gradients import Network
 from .losses import NO_LABEL, OutputLoss, as_classified, as_outputs, as_regressed

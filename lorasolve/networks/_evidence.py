@@ -16,7 +16,7 @@ from ..certificates import Certificate, certify
 from ..landscape import SecondOrder, second_order
 from ..multi import MultiProblem
 from ..objectives.base import allowance
-from ..problem.blocks import Pairs, joint_norm
+from ..problem.pairs import Pairs, joint_norm
 from ._passes import with_trials
 from ._torch import REPEATABLE, require_torch
 from .adapted import narrowed

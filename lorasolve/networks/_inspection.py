@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..problem.blocks import Pairs
+from ..problem.pairs import Pairs
 from ._affine import floating_types
 from ._as_read import Reader
 from ._layer import by_name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..problem.blocks import joint_norm
+from ..problem.pairs import joint_norm
 from ._evidence import Evidence
 from ._stored import coarse_factors, rounded_at_random
 from .training_objective import dropout_of, half_frozen

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 
 from .._support.validate import Array
-from ..problem.blocks import Pairs
+from ..problem.pairs import Pairs
 from ._torch import name_of, require_torch
 from .gradients import Network
 

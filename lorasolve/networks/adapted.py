@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._support.validate import as_text
-from ..problem.blocks import Pairs
+from ..problem.pairs import Pairs
 from ._layer import AdaptedLayer
 from ._layer_checks import (
     Owners,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..problem.blocks import Pairs
+from ..problem.pairs import Pairs
 from ._affine import is_affine
 from ._torch import require_torch
 from .gradients import Network

@@ -18,7 +18,8 @@ import numpy as np
 
 from .._support.validate import Array, as_array, as_callable, as_flag, as_iterable, as_number, shown
 from ..objectives.base import Rounding
-from ..problem.blocks import Matrices, MultiObjective, Pairs, as_pairs, joint_norm
+from ..problem.blocks import MultiObjective
+from ..problem.pairs import Matrices, Pairs, as_pairs, joint_norm
 from ._inspection import Inspection
 from ._layer import by_name
 from ._parts import lengths_of

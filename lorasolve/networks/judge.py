@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from .._support.validate import as_choice, as_flag, as_integer, as_iterable, as_number, shown
-from ..problem.blocks import Pairs, as_finite_pairs, as_pairs
+from ..problem.pairs import Pairs, as_finite_pairs, as_pairs
 from ._evidence import Evidence
 from ._torch import differentiating, processes
 from .affine_outputs import outputs_are_affine

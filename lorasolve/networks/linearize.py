@@ -19,7 +19,8 @@ from .._support.validate import Array, as_instance, as_number
 from ..linear_map import LinearMap
 from ..objectives import POWER_STEPS
 from ..objectives.base import Rounding, allowance
-from ..problem.blocks import Matrices, MultiObjective, Pairs, as_finite_pairs, joint_inner, joint_norm
+from ..problem.blocks import MultiObjective
+from ..problem.pairs import Matrices, Pairs, as_finite_pairs, joint_inner, joint_norm
 from ._collected import AGREEMENT, Collected, NoTokenForm, require_agreement
 from ._derivatives import Derivatives, curvature, saved_bytes
 from ._passes import in_turn

@@ -23,7 +23,8 @@ from ..certificates.duality import duality_gap, gradient_norm, product_errors
 from ..linear_map import LinearMap, outside
 from ..low_rank import Svd, factor_svd, numerical_rank
 from ..objectives.base import allowance
-from ..problem.blocks import MultiObjective, Pairs, as_finite_pairs, joint_inner
+from ..problem.blocks import MultiObjective
+from ..problem.pairs import Pairs, as_finite_pairs, joint_inner
 from ..singular_triplets import top_above
 
 # Runs end long before small singular values have vanished; between what decays and what stays there were six decades

@@ -38,7 +38,8 @@ from ..low_rank import RANK_TOL, factor_singular_values
 from ..multi import MultiProblem
 from ..objectives import POWER_STEPS, output_losses
 from ..objectives.base import Rounding, allowance
-from ..problem.blocks import Matrices, MultiObjective, OnLine, Pairs, PairsProduct, as_finite_pairs
+from ..problem.blocks import MultiObjective, OnLine, PairsProduct
+from ..problem.pairs import Matrices, Pairs, as_finite_pairs
 from ._torch import DTYPES
 from .tangent import layer_rank
 

@@ -20,7 +20,7 @@ from .._support.validate import as_flag, as_float_array, as_integer, as_iterable
 from ..engine import solve
 from ..monitor import StoppingRule
 from ..multi import MultiProblem
-from ..problem.blocks import Pairs, unlisted
+from ..problem.pairs import Pairs, unlisted
 from ..result import Result
 from ..status import Status
 from ._torch import differentiating, require_torch

@@ -11,7 +11,7 @@ from .._known import Known
 from .._support.text import at_most, for_json, number
 from ..certificates import Certificate
 from ..landscape import SecondOrder
-from ..problem.blocks import Pairs
+from ..problem.pairs import Pairs
 from .tangent import TangentCertificate, ratio
 from .token_ntk import TangentSolution
 

@@ -26,12 +26,9 @@ from ._differences import length_of as length_of
 from ._differences import natural_length as natural_length
 from ._facts import Facts as Facts
 from ._facts import no_batches as no_batches
+from ._increments import Increments as Increments
 from ._kernels import Kernels as Kernels
 from ._linear_model import LinearModel as LinearModel
-from ._nearby import ByIncrements as ByIncrements
-from ._nearby import Exact as Exact
-from ._nearby import Increments as Increments
-from ._nearby import Nearby as Nearby
 from ._products import complete_products as complete_products
 from ._sketch import changed_data as changed_data
 from ._user import UserObjective as UserObjective

@@ -22,8 +22,8 @@ from ._answers import ShownPrecision, real_value
 from ._description import Description
 from ._differences import difference_product, factored, natural_length
 from ._facts import Facts, no_batches
+from ._increments import Increments
 from ._kernels import Kernels
-from ._nearby import Increments
 from ._products import complete_products
 from ._shapes import check_shapes
 

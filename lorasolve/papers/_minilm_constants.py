@@ -8,7 +8,8 @@ import numpy as np
 
 from .._support.validate import Array, as_integer
 from ..landscape.restricted import unit_rank_one
-from ..problem.blocks import Matrices, MultiObjective, Pairs, joint_inner, joint_norm
+from ..problem.blocks import MultiObjective
+from ..problem.pairs import Matrices, Pairs, joint_inner, joint_norm
 
 
 def sampled(

@@ -37,8 +37,9 @@ from ..objectives import DenseReference, as_objective, real_value
 from ..objectives.base import Objective
 from ..singular_triplets import top_singular
 from . import sdpa
-from .blocks import MultiObjective, OneBlock, Pairs
+from .blocks import MultiObjective, OneBlock
 from .natural_units import Units, gradient_at_zero, units, value_at_zero
+from .pairs import Pairs
 
 
 @names_settings

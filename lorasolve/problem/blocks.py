@@ -7,7 +7,6 @@ block-diagonal matrix is ever formed: memory and time are the sum of the blocks'
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,7 +17,6 @@ from .._support.origin import is_shipped
 from .._support.time_limit import is_over
 from .._support.validate import (
     Array,
-    as_array,
     as_float_array,
     as_instance,
     as_integer,
@@ -29,12 +27,9 @@ from .._support.validate import (
 from ..linear_map import LinearMap
 from ..objectives import (
     POWER_STEPS,
-    ByIncrements,
     DenseReference,
-    Exact,
     Facts,
     Kernels,
-    Nearby,
     ShownPrecision,
     UserObjective,
     checked_curvature,
@@ -49,61 +44,14 @@ from ..objectives import (
     real_value,
 )
 from ..objectives.base import Objective, Rounding, Shifted, Wrapper, allowance
+from .nearby import Nearby, by_increments
+from .pairs import Matrices, Pairs, joint_inner, joint_norm
 
-Matrices = Sequence[Array]
-Pairs = Sequence[tuple[Array, Array]]
-Shapes = Sequence[tuple[int, int]]
 # Multiplies directions (U_l, V_l) by the Hessian of a loss in the factors.
 PairsProduct = Callable[[Pairs], tuple[tuple[Array, Array], ...]]
 
 # Matrices whose sizes differ by no more share the step of a difference: its error grows with the square of the step.
 SPREAD = 10.0
-
-
-def unlisted(given: Any, argument: str) -> Any:
-    """Return a list of pairs ``(A_l, B_l)``, one a matrix, as the tuples of all ``A_l`` and ``B_l``, else ``given``.
-
-    A tuple is ``(A, B)``: of two square matrices of one size and rank nobody could tell which is meant.
-    """
-    if not isinstance(given, (list, tuple)) or not given:
-        return given
-    if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in given):
-        return given
-    if isinstance(given, list):
-        return tuple(zip(*given))
-    if len(given) == 2:
-        return given
-    raise ValueError(f"{argument}: expected pairs (A, B) in a list, got them in a tuple, which is one (A, B)")
-
-
-def as_pairs(value: Any, argument: str, shapes: Shapes | None = None) -> list[tuple[Array, Array]]:
-    """Return ``value`` as pairs ``(A_l, B_l)`` of matrices with as many columns, of updates of the shapes if given."""
-    pairs = []
-    for k, pair in enumerate(as_iterable(value, argument)):
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise TypeError(f"{argument}[{k}]: expected a pair (A, B), got {shown(pair)}")
-        A, B = (as_array(part, f"{argument}[{k}].{name}") for part, name in zip(pair, "AB"))
-        if A.dtype.kind not in "fiu" or B.dtype.kind not in "fiu":
-            raise TypeError(f"{argument}[{k}]: expected real numbers, got arrays of dtype {A.dtype} and {B.dtype}")
-        if A.ndim != 2 or B.ndim != 2 or A.shape[1] != B.shape[1] or 0 in (*A.shape, *B.shape):
-            raise ValueError(f"{argument}[{k}]: expected shapes (m, r) and (n, r), got {A.shape} and {B.shape}")
-        pairs.append((A, B))
-    found = [(len(A), len(B)) for A, B in pairs]
-    if not pairs:
-        raise ValueError(f"{argument}: expected at least one pair (A, B)")
-    if shapes is not None and found != list(shapes):
-        raise ValueError(f"{argument}: expected factors of updates of shapes {list(shapes)}, got {found}")
-    return pairs
-
-
-def as_finite_pairs(value: Any, argument: str, shapes: Shapes | None = None) -> list[tuple[Array, Array]]:
-    """Return ``value`` as float64 pairs like :func:`as_pairs`, all entries finite."""
-
-    def checked(M: Array, name: str) -> Array:
-        return as_float_array(M, name, 2, np.float64)
-
-    pairs = enumerate(as_pairs(value, argument, shapes))
-    return [(checked(A, f"{argument}[{k}].A"), checked(B, f"{argument}[{k}].B")) for k, (A, B) in pairs]
 
 
 class OnLine(NamedTuple):
@@ -348,7 +296,11 @@ class MultiObjective(ShownPrecision):
 
     def nearby(self) -> Nearby:
         """Return what answers one run, whose points are near one another; by default exact answers."""
-        return Exact(self)
+        return self.exactly()
+
+    def exactly(self) -> Nearby:
+        """Return the same where every answer is to be exact."""
+        return Nearby(self.oracle_and_operators, self.factor_value, self.factor_oracle)
 
     def sample_batch(self, index: Array) -> MultiObjective:
         """Return the loss restricted to the samples ``index``."""
@@ -434,7 +386,7 @@ class OneBlock(Wrapper, MultiObjective):
     def nearby(self) -> Nearby:
         """Ask the objective."""
         increments = self.objective.increments()
-        return Exact(self) if increments is None else ByIncrements(increments)
+        return self.exactly() if increments is None else by_increments(increments)
 
     def sampled_smoothness(self, factors: Pairs) -> float:
         """Ask the objective."""
@@ -559,16 +511,6 @@ class PlainBlocks(Wrapper, MultiObjective):
     def metrics(self, X: Matrices) -> dict[str, float]:
         """Return the metrics of the loss."""
         return self.objective.metrics(X)
-
-
-def joint_inner(X: Matrices, Y: Matrices) -> float:
-    """Return ``sum_l <X_l, Y_l>``."""
-    return sum(float(np.vdot(x, y)) for x, y in zip(X, Y))
-
-
-def joint_norm(X: Matrices) -> float:
-    """Return the Frobenius norm of all updates together."""
-    return math.sqrt(joint_inner(X, X))
 
 
 def _of_one_size(sizes: Sequence[float]) -> list[list[int]]:

@@ -32,7 +32,8 @@ from lorasolve.networks import (  # noqa: E402
     linearize,
     solve_tangent,
 )
-from lorasolve.problem.blocks import MultiObjective, joint_inner  # noqa: E402
+from lorasolve.problem.blocks import MultiObjective  # noqa: E402
+from lorasolve.problem.pairs import joint_inner  # noqa: E402
 
 # In the package of networks its function has the name.
 linearize_module = importlib.import_module("lorasolve.networks.linearize")
