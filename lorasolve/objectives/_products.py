@@ -7,9 +7,9 @@ from typing import Any
 
 
 def complete_products(cls: Any, places: int) -> None:
-    """Give a class of losses, of the two that stands later in its inheritance, the one that follows from the other.
+    """Let that of the two methods which a class of losses does not write follow from the one that it writes.
 
-    ``places`` arguments say where, the others along what.
+    Of inherited ones that of the nearer class decides. ``places`` arguments say where, the others along what.
     """
     many, single = (
         next(k for k, owner in enumerate(cls.__mro__) if name in vars(owner)) for name in ("hessian_at", "factor_hvp")
