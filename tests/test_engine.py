@@ -22,7 +22,7 @@ from lorasolve.monitor import STALL_WINDOW, Monitor
 from lorasolve.objectives import Denoising, LinearFineTuning
 from lorasolve.optimizers import GD, Adam, GDBacktracking
 from lorasolve.optimizers import registry as optimizers
-from lorasolve.optimizers.base import Optimizer, State
+from lorasolve.optimizers.base import DrivenOptimizer, Optimizer, State
 from lorasolve.result import Trace
 from lorasolve.status import Status
 
@@ -450,6 +450,25 @@ def test_hessian_products_count_as_oracle_calls():
     result = ls.solve(ls.Problem(objective, 2, 0.1), "trust_ncg")
     assert objective.products > 0
     assert result.nfev >= objective.products + result.nit
+
+
+def test_products_that_a_method_asks_for_are_those_of_the_point_where_it_asks():
+    checked = []
+
+    class Newton(DrivenOptimizer):
+        name = "newton"
+
+        def descend(self, function, z, product, accept):
+            d, h = np.cos(np.arange(z.size)), 1e-5
+            for place in (z, z + 1.0, z + 1.0, z):
+                found = product(place, d)
+                expected = (function(place + h * d)[1] - function(place - h * d)[1]) / (2.0 * h)
+                assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())
+                checked.append(found)
+            return z
+
+    ls.solve(ls.Problem(Denoising(M), 2, 0.1), Newton(), seed=0)
+    assert not np.allclose(checked[0], checked[1], rtol=1e-2)
 
 
 @pytest.mark.parametrize("method", ["gd", "gd:step_size=0.002", "gd_mixed"])
