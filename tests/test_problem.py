@@ -271,6 +271,8 @@ def test_second_order_products_are_refused_where_the_update_is_no_product():
     A, B = draw(problem)
     with pytest.raises(ValueError, match="hvp: needs an adapter with X = s A B"):
         problem.hvp(A, B, A, B)
+    with pytest.raises(ValueError, match="hessian_at: needs an adapter with X = s A B"):
+        problem.hessian_at(problem.join(A, B))
 
 
 @pytest.mark.parametrize(
