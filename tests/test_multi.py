@@ -740,3 +740,29 @@ def test_the_networks_shapes_are_checked():
         TwoLayerPair(W, V, Z, Y[:, :4])
     with pytest.raises(ValueError, match="activation: unknown activation 'sine'"):
         TwoLayerPair(W, V, Z, Y, "sine")
+
+
+@pytest.mark.parametrize("unit", [1e155, 1e200, 1e-170, 1e-200])
+def test_the_curvature_of_several_matrices_is_sampled_in_every_unit(unit):
+    """It was 0 where squares of lengths underflow, and an error where they overflow."""
+
+    class Rounded:
+        """The sum of ``sqrt(M^2 + (X - M)^2)``: a length in its units, so that curvatures are inverse ones."""
+
+        convex = True
+
+        def __init__(self, M):
+            self.M, self.shape = M, M.shape
+
+        def value_and_grad(self, X):
+            E = X - self.M
+            size = np.hypot(self.M, E)
+            return float(size.sum()), E / size
+
+    M = np.random.default_rng(0).standard_normal((4, 3))
+
+    def curvature(u):
+        problem = MultiProblem(Separable([Rounded(u * M), Rounded(u * M[:3])]), 2, 0.5)
+        return problem.loss.sampled_smoothness([(u * M, np.eye(3)), (u * M[:3], np.eye(3))])
+
+    assert unit * curvature(unit) == pytest.approx(curvature(1.0), rel=1e-6)

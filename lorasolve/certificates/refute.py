@@ -11,6 +11,7 @@ import numpy as np
 from .._support.validate import Array
 from ..linear_map import LinearMap, outside
 from ..low_rank import Svd, balanced
+from ..objectives import NoCurvatureError
 from ..problem.blocks import MultiObjective
 from ..problem.natural_units import with_needed
 from ..problem.pairs import Pairs
@@ -44,7 +45,10 @@ def better_point(
     are short beside ``X``, and shares of it are tried.
     """
     spans = [_span(G, svd, lam) for G, svd in zip(loss.gradient_operators(factors), spectra)]
-    found = _by_steps(loss, lam, factors, spans)
+    try:
+        found = _by_steps(loss, lam, factors, spans)
+    except NoCurvatureError:  # of a loss that overflows beside this point, as where a route ran that has no optimum
+        found = (math.inf, 0.0, factors)
     cost = lam * sum(float(s.sum()) for _, s, _ in spectra)
     if sum(float(np.vdot(span.core, span.X)) for span in spans) + cost > UNPAID * cost:
         found = min(found, _by_shares(loss, lam, spectra), key=lambda point: point[0] + lam * point[1])

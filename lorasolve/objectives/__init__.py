@@ -16,6 +16,7 @@ from ._description import Entries as Entries
 from ._description import Matrix as Matrix
 from ._description import Outer as Outer
 from ._differences import POWER_STEPS as POWER_STEPS
+from ._differences import NoCurvatureError as NoCurvatureError
 from ._differences import checked_curvature as checked_curvature
 from ._differences import difference_product as difference_product
 from ._differences import difference_step as difference_step

@@ -124,13 +124,17 @@ def estimate_smoothness(objective: Objective, A: Array, B: Array) -> float:
     return checked_curvature(value, [X])
 
 
+class NoCurvatureError(ValueError):
+    """Gradients next to a point are no finite numbers."""
+
+
 def checked_curvature(value: float, updates: Sequence[Array]) -> float:
     """Return a curvature that differences of gradients show at updates, or say where these are no finite numbers."""
     if math.isfinite(value):
         return value
     size = math.hypot(*map(frobenius_norm, updates))
     where = f"an X of length {size:.3g}" if size else "X = 0"
-    raise ValueError(
+    raise NoCurvatureError(
         f"objective: gradients of f next to {where} have entries that are not finite, or too large to be squared; "
         "ls.check_objective says more"
     )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._support.validate import Array, as_array, as_float_array, as_iterable, shown
+from ..dense import SQUARED, frobenius_norm
 
 Matrices = Sequence[Array]
 Pairs = Sequence[tuple[Array, Array]]
@@ -67,5 +68,6 @@ def joint_inner(X: Matrices, Y: Matrices) -> float:
 
 
 def joint_norm(X: Matrices) -> float:
-    """Return the Frobenius norm of all updates together."""
-    return math.sqrt(joint_inner(X, X))
+    """Return the Frobenius norm of all updates together, also where its square overflows or underflows."""
+    plain = math.sqrt(joint_inner(X, X))
+    return plain if SQUARED[np.dtype(np.float64)] < plain < math.inf else math.hypot(*map(frobenius_norm, X))

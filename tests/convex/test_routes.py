@@ -22,6 +22,7 @@ from lorasolve.convex.cvxpy import Cvxpy
 from lorasolve.convex.factored import Factored
 from lorasolve.convex.prox import Prox
 from lorasolve.low_rank import balanced
+from lorasolve.multi import MultiProblem, Separable
 from lorasolve.objectives import Denoising, Huber, LinearFineTuning, MatrixCompletion, Objective, Softmax, TwoLayer
 from lorasolve.objectives import registry as objective_registry
 
@@ -816,3 +817,31 @@ def test_a_cross_check_has_what_time_is_left(told):
 def test_what_is_no_time_limit_is_named(limit):
     with pytest.raises((ValueError, TypeError), match="time_limit"):
         ls.solve_convex(problem_of(example("huber"), 0.2), time_limit=limit)
+
+
+class Exponentials:
+    """The sum of ``exp <A_i, X>``, or its logarithm, which has no lower bound."""
+
+    convex = True
+
+    def __init__(self, A, logarithm):
+        self.A, self.logarithm, self.shape = A, logarithm, A.shape[1:]
+
+    def value_and_grad(self, X):
+        z = np.tensordot(self.A, X, 2)
+        top = z.max() if self.logarithm else 0.0
+        w = np.exp(z - top)
+        total = float(w.sum())
+        if self.logarithm:
+            return math.log(total) + top, np.tensordot(w / total, self.A, 1)
+        return total, np.tensordot(w, self.A, 1)
+
+
+@pytest.mark.parametrize("seed", [0, 5, 9, 16, 23])
+def test_a_route_far_out_where_a_loss_overflows_beside_its_points_keeps_the_last_one(seed):
+    """One matrix runs away, at whose length steps of the other overflow: the route ended in an error."""
+    A, B = np.random.default_rng(seed).standard_normal((2, 3, 3, 2))
+    problem = MultiProblem(Separable([Exponentials(A, False), Exponentials(B, True)]), 2, 1e-3)
+    with np.errstate(over="ignore"):
+        found = ls.solve_convex(problem, tol=1e-12)
+    assert not found.success and found.fun < -1e6 and found.certificate.is_global is not True
