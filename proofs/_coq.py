@@ -168,9 +168,13 @@ class Lemma:
 
     def matrix(self, shape: Any, polynomial: Any) -> str:
         """Return a matrix in normal form."""
-        parts = [f"{self.polynomial(c)} *: ({self.word(word)})" for word, c in self.by_word(polynomial).items()]
         rows, cols = (self.polynomial_size(dim) for dim in shape)
+        parts = [f"{self.polynomial(c)} *: {self.factor(word, rows)}" for word, c in self.by_word(polynomial).items()]
         return f"({' + '.join(parts) or '0'} : 'M[R]_({rows}, {cols}))"
+
+    def factor(self, word: Any, rows: str) -> str:
+        """Return a word of a long sum, the identity with its size: Coq tells apart what it finds in two ways."""
+        return f"({self.word(word)})" if word else f"(1%:M : 'M[R]_({rows}))"
 
     def polynomial_size(self, polynomial: Any) -> str:
         """Return a size in normal form as a natural number."""
@@ -395,15 +399,15 @@ class Lemma:
         (shape, first), (inner, second) = map(self.normal_matrix, (left, right))
         by, other = self.matrix_equation(right), self.show(right)
         for word in self.by_word(first):
-            start = self.algebra.word(shape[0], word)
+            start, on_left = self.algebra.word(shape[0], word), self.factor(word, self.polynomial_size(shape[0]))
             value = self.algebra.trace(shape[0], self.algebra.product(shape[0], start, second))
             self.show_normal(word + after for after in self.by_word(second))
-            proof = f"transitivity (\\tr (({self.word(word)}) *m {self.matrix(inner, second)})); "
-            proof += f"[exact: (congr1 (fun Z => \\tr (({self.word(word)}) *m Z)) {by}) | ]; "
+            proof = f"transitivity (\\tr ({on_left} *m {self.matrix(inner, second)})); "
+            proof += f"[exact: (congr1 (fun Z => \\tr ({on_left} *m Z)) {by}) | ]; "
             before = self.followed("", word) or "(l_one _ _)"
             proof += f"refine (etrans (trace_sum {self.built_normal(second, before)}) _); listed; CLOSE."
             reduced = self.polynomial(self.algebra.reduced(value))
-            self.step("V", f"\\tr (({self.word(word)}) *m {other}) = {reduced} :> R", proof)
+            self.step("V", f"\\tr ({on_left} *m {other}) = {reduced} :> R", proof)
         start = f"transitivity (\\tr ({self.matrix(shape, first)} *m {other})); "
         start += f"[exact: (congr1 (fun Z => \\tr (Z *m {other})) {self.matrix_equation(left)}) | ]; "
         return f"{start}rows; CLOSE"

@@ -34,6 +34,7 @@ Lemma rows_add m n (A B : 'M[R]_(m, n)) C a b : \tr (A *m C) = a -> \tr (B *m C)
 Proof. by move=> <- <-; rewrite mulmxDl mxtraceD. Qed.
 Lemma rows_scale m n c (A : 'M[R]_(m, n)) C a : \tr (A *m C) = a -> \tr ((c *: A) *m C) = c * a.
 Proof. by move=> <-; rewrite -scalemxAl mxtraceZ. Qed.
+Lemma rows_zero m n (C : 'M[R]_(n, m)) : \tr ((0 : 'M[R]_(m, n)) *m C) = 0. Proof. by rewrite mul0mx mxtrace0. Qed.
 
 (* A trace does not change when its word is turned or transposed. *)
 Lemma turn m n (A : 'M[R]_(m, n)) (B : 'M[R]_(n, m)) V W : A *m B = V -> B *m A = W -> \tr V = \tr W.
@@ -208,6 +209,7 @@ Ltac values := match goal with |- ?x = ?y =>
 Ltac rows_of M C := lazymatch M with
   | GRing.add ?A ?B => let p := rows_of A C in let q := rows_of B C in uconstr:(rows_add p q)
   | GRing.scale ?c ?A => let p := rows_of A C in uconstr:(rows_scale c p)
+  | GRing.zero => uconstr:(rows_zero C)
   | _ => match goal with E : mxtrace (mulmx M C) = _ |- _ => uconstr:(E) end end.
 Ltac rows := match goal with |- mxtrace (mulmx ?M ?C) = _ => let p := rows_of M C in refine (etrans p _) end.
 Ltac entry_by leaf M := lazymatch M with
