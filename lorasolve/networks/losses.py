@@ -150,7 +150,13 @@ def plain_outputs(model: Any, batch: Any) -> Any:
                 f"batches: expected tensors or arrays in each batch, got {got} (the samples of a Dataset? a DataLoader "
                 "makes batches of them)"
             )
-        decodes = getattr(getattr(model, "config", None), "is_encoder_decoder", False) is True
+        config = getattr(model, "config", None)
+        if config is not None and getattr(batch.get("input_ids"), "ndim", 2) < 2:
+            raise ValueError(
+                "batches: expected input_ids with an axis of samples and one of tokens, got "
+                f"{shown(batch['input_ids'])} (a sample of a Dataset? a DataLoader makes batches of them)"
+            )
+        decodes = getattr(config, "is_encoder_decoder", False) is True
         inputs = {key: value for key, value in batch.items() if key != "labels"}
         answer = model(**(batch if decodes and takes_labels(model) else inputs))
     elif isinstance(batch, list | tuple) and len(batch) == 2:

@@ -216,6 +216,14 @@ def test_the_samples_of_a_dataset_are_no_batches():
     batches = [{key: value[0].tolist() for key, value in batch.items()} for batch in sentences()]
     with pytest.raises(TypeError, match=r"batches: expected tensors or arrays in each batch, got input_ids: \[\d+, "):
         judge(Causal(), CrossEntropy(), batches, LAM)
+    # As tensors, of a model of transformers.
+    model = Causal()
+    model.config = types.SimpleNamespace(vocab_size=5)
+    tensors = [{key: value[0] for key, value in batch.items()} for batch in sentences()]
+    with pytest.raises(
+        ValueError, match=r"batches: expected input_ids with an axis of samples .*\(a sample of a Datas"
+    ):
+        judge(model, CrossEntropy(), tensors, LAM)
     (x, y), _ = data()
     loss = CrossEntropy(targets=lambda _: y)
     nested = {"text": ["one"], "inputs": {"x": x}}
