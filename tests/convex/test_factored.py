@@ -312,6 +312,29 @@ def test_descents_by_increments_end_where_exact_ones_do(monkeypatch):
     assert descents[0] and not descents[-1]
 
 
+def test_looks_at_a_loss_with_increments_are_exact(monkeypatch):
+    from lorasolve.objectives import _dense_measurements
+
+    monkeypatch.setattr(_dense_measurements, "DESCENT_FROM", 0)
+    rng = np.random.default_rng(9)
+    M, observed = rng.standard_normal((150, 10, 8)), rng.standard_normal(150)
+    nearby = ls.Problem(MatrixSensing(M, observed), 2, 0.1).loss.nearby()
+    points = [[(rng.standard_normal((10, 2)), rng.standard_normal((8, 2)))] for _ in range(4)]
+    nearby.look(points[0])
+    off = []
+    for ask in (nearby.value, lambda factors: nearby.look(factors)[0]):
+        for factors in points:
+            A, B = factors[0]
+            residual = np.einsum("kij,ij->k", M, A @ B.T) - observed
+            off.append(abs(ask(factors) / (0.5 * np.mean(residual**2)) - 1.0))
+    assert max(off[:4]) > 1e-11 and max(off[4:]) < 1e-13
+    _, [(GB, GtA)], (G,) = nearby.look(points[1])
+    A, B = points[1][0]
+    exact = np.einsum("kij,k->ij", M, np.einsum("kij,ij->k", M, A @ B.T) - observed) / 150
+    np.testing.assert_allclose(G.to_dense(), exact, atol=1e-13 * np.abs(exact).max())
+    np.testing.assert_allclose(np.vstack([GB, GtA]), np.vstack([exact @ B, exact.T @ A]), rtol=1e-11)
+
+
 def test_a_loss_that_rounds_more_than_it_says_is_given_up_soon():
     """Its values are worth seven digits and states sixteen: points of lower value than the best one never end."""
     rng = np.random.default_rng(0)
