@@ -354,6 +354,8 @@ def test_a_form_can_be_given_in_a_counterexample():
         (-x, False),
         (1 / t, False),
         ((x + y) ** 2 - x**2, True),
+        (abs(t) ** 3 + t**3 / 2, True),  # where |t| = -t, by -t >= 0: a known value that falls with t
+        (abs(t) ** 3 + 2 * t**3, False),
     ],
 )
 def test_signs(value, expected):
