@@ -200,7 +200,11 @@ def test_of_several_lines_of_an_entry_the_last_or_the_mean_counts(tmp_path, monk
     out, err = capsys.readouterr()
     assert json.loads(out)["repeated"] == 3 and f"lines beside another of their entry: 3; the {how} counts" in err
     assert main(["recommend", "m.npz", "--without", "r.csv", "--duplicates", how]) == 0
-    assert [line[:4] for line in capsys.readouterr().out.splitlines()[1:]] == ["b,x,"]
+    left = capsys.readouterr()
+    assert [line[:4] for line in left.out.splitlines()[1:]] == ["b,x,"] and "counts" not in left.err
+    # Which value counts says nothing about which entries are there.
+    assert main(["recommend", "m.npz", "--without", "r.csv"]) == 0
+    assert capsys.readouterr() == left
     grid = f'[problem]\nobjective = "completion"\ndata = "r.csv"\nduplicates = "{how}"\n[axes]\nlam = [100.0]\n'
     (tmp_path / "grid.toml").write_text(f'{grid}[run]\nmethod = "lbfgs"\n')
     assert main(["study", "grid.toml", "--store", "runs", "--backend", "serial", "--json", "--quiet"]) == 0
@@ -217,6 +221,16 @@ def test_entries_of_tall_and_wide_files_are_told_apart(tmp_path, labels) -> None
     ratings = read_ratings(tmp_path / "r.csv", TextFormat(duplicates="last"))
     found = zip(ratings.row_labels[ratings.rows].tolist(), ratings.col_labels[ratings.cols].tolist())
     assert dict(zip(found, ratings.values.tolist())) == whole
+
+
+def test_names_that_do_not_say_which_are_meant_are_listed(tmp_path) -> None:
+    """They are what ``--columns`` takes, and a header of a whole matrix has thousands."""
+    known = "their names do not say which are meant: 'client', 'article', 'étoiles', 'jour'"
+    with pytest.raises(ValueError, match=rf"{known}; name those \(columns, or --columns\)"):
+        read_ratings(written(tmp_path, "r.csv", "client;article;étoiles;jour\na;x;3;lundi\n"))
+    wide = ",".join(f"q{k}" for k in range(2000))
+    with pytest.raises(ValueError, match=r"'q8', 'q9' and 1990 others; name"):
+        read_ratings(written(tmp_path, "w.csv", f"{wide}\n{wide}\n"))
 
 
 def test_what_is_no_rule_for_several_lines_of_an_entry(tmp_path) -> None:

@@ -106,11 +106,16 @@ def format_from(args: argparse.Namespace) -> TextFormat:
     return TextFormat(args.delimiter, columns, getattr(args, "skip_missing", False), getattr(args, "duplicates", None))
 
 
-def ratings_from(args: argparse.Namespace, path: str) -> Ratings:
-    """Return the ratings of a file that is written as the arguments say; what of it plays no part is announced."""
+def ratings_from(args: argparse.Namespace, path: str, *, entries_alone: bool = False) -> Ratings:
+    """Return the ratings of a file that is written as the arguments say; what of it plays no part is announced.
+
+    Where the entries alone are asked for, and not their values, several lines of one entry say the same.
+    """
     form = format_from(args)
+    if entries_alone:
+        form = replace(form, duplicates=form.duplicates or "last")
     ratings = read_ratings(path, form)
-    for text in left_aside(path, ratings, form):
+    for text in left_aside(path, replace(ratings, repeated=0) if entries_alone else ratings, form):
         remark(args, text)
     return ratings
 

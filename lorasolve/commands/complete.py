@@ -66,13 +66,16 @@ class CompleteCommand(Command):
         ratings = read["ratings"]
         fitted, chosen = _fit(args, ratings, read.get("held_out"))
         _remark_seen(args, read)
+        _remark_out_of_range(args, ratings)
         model, certificate = fitted.model, fitted.optimum.certificate
         m, n = ratings.shape
+        least, largest = float(ratings.values.min()), float(ratings.values.max())
         rmse = _rmse(model, ratings)
         test = {"entries": len(read["test"].values), **_tested(args, model, read["test"])} if args.test else None
         document = {
             "shape": [m, n],
             "entries": len(ratings.values),
+            "range": [least, largest],
             "skipped": ratings.skipped,
             "repeated": ratings.repeated,
             "lam": model.lam,
@@ -87,7 +90,8 @@ class CompleteCommand(Command):
         }
         text = "" if chosen is None else f"{chosen.table()}\n\n{chosen.conclusion}\n\n"
         text += (
-            f"{m} x {n}, {len(ratings.values)} entries, means {model.means}, lam = {model.lam:.6g}\n"
+            f"{m} x {n}, {len(ratings.values)} entries from {least:g} to {largest:g}, means {model.means}, "
+            f"lam = {model.lam:.6g}\n"
             f"rank {model.rank}, training rmse {rmse:.4g}\n"
         )
         if test is not None:
@@ -133,6 +137,20 @@ def _remark_seen(args: argparse.Namespace, read: dict[str, Ratings]) -> None:
     ):
         if name in read and seen in read and (count := _shared(read[name], read[seen])):
             remark(args, f"{count} of {len(read[name].values)} {told}")
+
+
+def _remark_out_of_range(args: argparse.Namespace, ratings: Ratings) -> None:
+    """Say how many values no prediction may have: codes such as 0 or -1 for what is missing are fitted as values."""
+    if args.clip is None:
+        return
+    low, high = args.clip
+    count = int(((ratings.values < low) | (ratings.values > high)).sum())
+    if count:
+        remark(
+            args,
+            f"{count} of {len(ratings.values)} values are outside of the range of predictions, {low:g} to {high:g}, "
+            "and are fitted as they are: leave such lines out of the file if they are no values",
+        )
 
 
 def _shared(ratings: Ratings, others: Ratings) -> int:

@@ -57,20 +57,20 @@ class RecommendCommand(Command):
         check_out([args.model, *files], args.out)
         model, rows = CompletionModel.load(args.model), args.rows
         with as_options(**FORMAT):
-            read = {path: ratings_from(args, path) for path in files}
+            read = {path: ratings_from(args, path, entries_alone=path != args.new) for path in files}
         if args.new is not None:
             model = _with_rows(args, model, read[args.new])
             rows = read[args.new].row_labels if rows is None else rows
         if args.without is not None:
             _remark_unknown(args, model, read[args.without])
+        with as_options(rows="--rows", count="--count"):
+            found = model.best_columns(model.row_labels if rows is None else rows, args.count, without=_rated(read))
         if model.means in ("columns", "both"):
             remark(
                 args,
                 f"means {model.means}: columns of few ratings may lead by an average of their own; "
                 "a model with --means rows ranks them lower",
             )
-        with as_options(rows="--rows", count="--count"):
-            found = model.best_columns(model.row_labels if rows is None else rows, args.count, without=_rated(read))
         tell(args, "recommend", model.names, list(zip(*(part.tolist() for part in found))))
         return ExitCode.FINE
 

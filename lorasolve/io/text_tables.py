@@ -31,6 +31,8 @@ DUPLICATES = ("last", "mean")
 MISSING = {"", "na", "n/a", "nan", "null", "none"}
 # More fields than row, column, value and a time are not taken by their order alone: they may be a whole matrix.
 _MOST_WITHOUT_NAMES = 4
+# Names of a header that an error lists.
+_MOST_SHOWN = 10
 WHOLE_MATRIX = "; a whole matrix has to be written one entry a line: row label, column label, value"
 
 
@@ -216,8 +218,8 @@ class Table:
             between = header[0] in _NAMES[0] and header[2:] and header[2] in _NAMES[2]
             if sum(map(bool, header)) > len(_NAMES) and not between:
                 raise ValueError(
-                    f"{self._first_line}: has {len(header)} columns, and their names do not say which are meant; name "
-                    f"those (columns, or --columns){WHOLE_MATRIX}"
+                    f"{self._first_line}: has {len(header)} columns, and their names do not say which are meant: "
+                    f"{_some(fields)}; name those (columns, or --columns){WHOLE_MATRIX}"
                 )
             self._refuse_a_time(header, fields)
             return self.places
@@ -290,6 +292,12 @@ class Table:
     def is_missing(self, fields: list[str]) -> bool:
         """Return whether the place of the value says that there is none."""
         return len(fields) > max(self.places) and fields[self.places[2]].strip().lower() in MISSING
+
+
+def _some(names: list[str]) -> str:
+    """Return names as a list in an error: those of a whole matrix may be thousands."""
+    shown = ", ".join(repr(name.strip()[:40]) for name in names[:_MOST_SHOWN])
+    return shown if len(names) <= _MOST_SHOWN else f"{shown} and {len(names) - _MOST_SHOWN} others"
 
 
 def _plain(names: Iterable[str]) -> list[str]:

@@ -207,7 +207,11 @@ def test_the_range_that_is_asked_for_is_that_of_the_model(tmp_path, monkeypatch,
     (tmp_path / "r.csv").write_text("a,p,5\na,q,5\nb,p,5\nb,r,1\nc,q,1\nc,r,1\nc,p,1\na,r,5\n")
     (tmp_path / "all.csv").write_text("".join(f"{i},{j}\n" for i in "abc" for j in "pqr"))
     assert main(["complete", "r.csv", "--lam", "9", "--means", "both", "--clip", "2", "4", "--out", "m"]) == 0
-    capsys.readouterr()
+    told = capsys.readouterr()
+    assert "3 x 3, 8 entries from 1 to 5, " in told.out
+    assert "8 of 8 values are outside of the range of predictions, 2 to 4, and are fitted as they are" in told.err
+    assert main(["complete", "r.csv", "--lam", "9", "--clip", "1", "5"]) == 0
+    assert "outside" not in capsys.readouterr().err
     assert CompletionModel.load("m.npz").clip == (2.0, 4.0)
     assert main(["predict", "m.npz", "all.csv"]) == 0
     found = [float(line.split(",")[2]) for line in capsys.readouterr().out.splitlines()[1:]]
