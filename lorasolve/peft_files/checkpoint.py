@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pathlib
 from dataclasses import dataclass
+from typing import Any
 
 from .._support.files import PathLike
 from .._support.validate import as_path
@@ -35,6 +36,9 @@ class TrainerState:
     non_finite_losses : int
         How many logged losses are not finite, those of evaluations included. The Trainer hides those of training unless
         ``logging_nan_inf_filter`` is off.
+    first_non_finite, last_finite : int, optional
+        Step of the first entry with one of these that is not finite, and of the last entry before it. It may have begun
+        at any step between them.
     optimizer_saved : bool
         Whether the optimizer's state lies beside it, which holds weight decay and smoothed gradients and needs torch.
     """
@@ -46,6 +50,8 @@ class TrainerState:
     zero_gradients: int
     non_finite_gradients: int
     non_finite_losses: int
+    first_non_finite: int | None
+    last_finite: int | None
     optimizer_saved: bool
 
 
@@ -70,18 +76,39 @@ def read_trainer_state(folder: PathLike) -> TrainerState | None:
     def all_logged(key: str) -> list[float]:
         return [float(row[key]) for row in rows if isinstance(row.get(key), float)]
 
-    steps = document.get("global_step")
     losses, norms = logged("loss"), all_logged("grad_norm")
+    last_finite, first_non_finite = _where_it_broke(rows)
     return TrainerState(
-        steps=steps if type(steps) is int and 0 <= steps < 2**63 else 0,
+        steps=_count(document.get("global_step")) or 0,
         largest_step_size=max(logged("learning_rate"), default=None),
         first_loss=losses[0] if losses else None,
         last_loss=losses[-1] if losses else None,
         zero_gradients=sum(value == 0 for value in norms),
         non_finite_gradients=sum(not math.isfinite(value) for value in norms),
         non_finite_losses=sum(not math.isfinite(value) for key in _LOSSES for value in all_logged(key)),
+        first_non_finite=first_non_finite,
+        last_finite=last_finite,
         optimizer_saved=(folder / optimizer_file(folder)).exists(),
     )
+
+
+def _where_it_broke(rows: list[dict[str, Any]]) -> tuple[int | None, int | None]:
+    """Return the steps of the last entry before the first that is not finite, and of that one."""
+    before = None
+    for row in rows:
+        step = _count(row.get("step"))
+        if step is None:
+            continue
+        values = [row[key] for key in ("grad_norm", *_LOSSES) if isinstance(row.get(key), float)]
+        if not all(map(math.isfinite, values)):
+            return before, step
+        before = step if values else before
+    return None, None
+
+
+def _count(value: Any) -> int | None:
+    """Return a number of steps, None for what is none."""
+    return value if type(value) is int and 0 <= value < 2**63 else None
 
 
 def optimizer_file(folder: PathLike) -> str:

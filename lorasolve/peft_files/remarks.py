@@ -155,6 +155,10 @@ def _on_the_log(trainer: TrainerState, decay: Decay) -> list[str]:
         remarks.append(f"trainer's log: {trainer.non_finite_gradients} gradient norms are not finite")
     if trainer.non_finite_losses:
         remarks.append(f"trainer's log: {trainer.non_finite_losses} losses are not finite")
+    if trainer.first_non_finite is not None:
+        last = trainer.last_finite
+        before = "nothing was logged before" if last is None else f"what was logged at step {last} is finite"
+        remarks.append(f"trainer's log: the first that is not finite is of step {trainer.first_non_finite}; {before}")
     if trainer.optimizer_saved and decay.kind == "unknown" and not read:
         remarks.append(
             "the optimizer's state lies beside it and holds the weight decay: --optimizer-state reads it with torch"

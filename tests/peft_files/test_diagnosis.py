@@ -664,6 +664,25 @@ def test_losses_of_a_log_that_are_not_finite_are_counted(tmp_path, make):
     assert "trainer's log: 2 losses are not finite" in diagnose(folder).remarks
 
 
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        ([(5, 0.1), (10, 0.2), (12, None), (15, np.nan), (20, np.nan)], "15; what was logged at step 10 is"),
+        ([(5, float("inf")), (10, 0.2)], "5; nothing was logged before"),
+        ([(None, np.nan), ("x", 0.2)], None),
+        ([(5, 0.1)], None),
+    ],
+)
+def test_where_a_run_broke_is_told(tmp_path, make, log, said):
+    """Checkpoints up to the step before are those to go back to."""
+    folder = make.adapter(tmp_path, model(make, GOOD))
+    rows = [{"step": step} | ({} if norm is None else {"loss": 0.0, "grad_norm": norm}) for step, norm in log]
+    (folder / "trainer_state.json").write_text(json.dumps({"global_step": 20, "log_history": rows}))
+    found = [remark for remark in diagnose(folder).remarks if "the first that is not finite" in remark]
+    assert len(found) == (said is not None)
+    assert not found or found[0].startswith(f"trainer's log: the first that is not finite is of step {said}")
+
+
 # ---------------------------------------------------------------------- reports
 def everything(tmp_path, make):
     tensors = model(make, FULL, {3: lambda down, up: (down, 0 * up)})
