@@ -380,10 +380,7 @@ class CountedOracle:
         return self._known[theta.tobytes()]
 
     def hessian_product(self, theta: Array, direction: Array) -> Array:
-        """Return the Hessian of ``L`` times a direction; frozen parameters are left out.
-
-        ``theta`` is kept, for products that follow at the same place.
-        """
+        """Return the Hessian of ``L`` times a direction; frozen parameters are left out."""
         self.monitor.call()
         problem = self.problem
         if not np.isfinite(direction).all():
@@ -392,7 +389,8 @@ class CountedOracle:
         if problem.trainable is not None:
             direction = np.where(problem.trainable, direction, 0.0)
         if self._curved is None or not np.array_equal(theta, self._curved[0]):
-            self._curved = theta, problem.hessian_at(theta)
+            place = theta.copy()  # a method may move what it gives
+            self._curved = place, problem.hessian_at(place)
         product = self._curved[1](direction)
         return product if problem.trainable is None else np.where(problem.trainable, product, 0.0)
 
