@@ -171,7 +171,7 @@ class LinearizedNetwork(MultiObjective):
 
     def value_and_grad(self, X: Matrices) -> tuple[float, tuple[Array, ...]]:
         """Return ``f`` and its gradient in each update."""
-        return self._pass(X)
+        return self._pass(X)[:2]
 
     def hessian_product(self, X: Matrices, D: Matrices) -> tuple[Array, ...]:
         """Return the Hessian times ``D``: the derivatives of the outputs are constant.
@@ -187,12 +187,11 @@ class LinearizedNetwork(MultiObjective):
 
     def rounding_noise(self, factors: Pairs) -> Rounding:
         """Return the sizes of the rounding errors in ``f``: of its own size, and of losses that cancel in the mean."""
-        value, gradient = super().rounding_noise(factors)
-        if type(self.loss) not in (CrossEntropy, SquareLoss):  # these are >= 0
-            least = min(self._least, 0.0)
-            self._pass([A @ B.T for A, B in factors])
-            value -= 2.0 * allowance(self.precision) * min(self._least, least)
-        return Rounding(value, gradient)
+        if type(self.loss) in (CrossEntropy, SquareLoss):  # losses >= 0
+            return super().rounding_noise(factors)
+        passes = [self._pass([A @ B.T for A, B in pairs]) for pairs in (self.zeros(), factors)]
+        below = max(0.0, *(-least for _, _, least in passes))
+        return Rounding(allowance(self.precision) * (abs(passes[0][0]) + 2.0 * below), 0.0)
 
     def sampled_smoothness(self, factors: Pairs) -> float:
         """Estimate the largest Hessian eigenvalue by power iteration until it hardly grows (SAMPLED: a lower bound)."""
@@ -212,13 +211,13 @@ class LinearizedNetwork(MultiObjective):
             D = H
         return value
 
-    def _pass(self, X: Matrices, along: Sequence[Any] | None = None) -> tuple[float, tuple[Array, ...]]:
-        """Return ``f`` and its gradients, or with steps of the weights its Hessian times these."""
+    def _pass(self, X: Matrices, along: Sequence[Any] | None = None) -> tuple[float, tuple[Array, ...], float]:
+        """Return ``f``, its gradients, or with steps of the weights its Hessian times these, and the least loss."""
         network = self.network
         step = network.steps([x - point for x, point in zip(network.as_updates(X, "X"), self.point)])
         sums = [np.zeros(shape) for shape in self.shapes]
         total = np.zeros(2)
-        self._least = math.inf  # loss of a sample in this pass
+        least = math.inf
         for batch, at in self._derivatives():
             z = (at.z.detach() + at.ahead(step)).requires_grad_()
             targets = self.loss.targets(batch)
@@ -228,12 +227,12 @@ class LinearizedNetwork(MultiObjective):
             else:
                 w = curvature(self.loss, z, targets, at.ahead(along))
             total += float(losses.detach().double().sum()), len(losses)
-            self._least = min(self._least, float(losses.detach().min()) if len(losses) else math.inf)
+            least = min(least, float(losses.detach().min()) if len(losses) else math.inf)
             for layer, part, so_far in zip(network.layers, at.back(w), sums):
                 if part is not None:
                     so_far += layer.as_matrix(part.double().cpu().numpy())
         means = tuple(layer.scale * part / total[1] for layer, part in zip(network.layers, sums))
-        return float(total[0] / total[1]), means
+        return float(total[0] / total[1]), means, least
 
     def _derivatives(self) -> Iterator[tuple[Any, Derivatives]]:
         """Yield each batch with the derivatives of its outputs at the point."""
