@@ -313,9 +313,11 @@ def _momentum(group: dict[str, Any]) -> tuple[float, float] | None:
     if not _is_of(group, _OF_SGD) or not all(map(_is_number, settings)):
         return None
     momentum, dampening = map(float, settings)  # type: ignore[arg-type]
-    if momentum >= 1.0 or dampening > 1.0:
+    if momentum == 0.0:  # SGD keeps no mean of gradients then, and dampens none
+        return momentum, 1.0
+    if momentum >= 1.0 or dampening >= 1.0:  # gradients after the first count for nothing, or are climbed
         return None
-    return momentum, (1.0 - dampening) / (1.0 - momentum) if momentum > 0.0 else 1.0
+    return momentum, (1.0 - dampening) / (1.0 - momentum)
 
 
 def decays_beside_the_gradient(groups: Iterable[dict[str, Any]]) -> bool | None:

@@ -130,8 +130,11 @@ def test_features_make_the_head_of_a_plain_network():
     assert f == pytest.approx(float(torch.nn.functional.cross_entropy(logits, y).detach()), rel=1e-6)
     solved = ls.solve_convex(ls.Problem(head, 3, 0.05))
     assert solved.certificate.is_global
-    with pytest.raises(ValueError, match="one row a sample"):
-        features(model, [(x, y)], embed=lambda net, b: b[0][None])
+    # As many rows as labels in all are still rows of other samples.
+    shifted = [(x[:20], y[:15]), (x[20:], y[15:])]
+    for batches, change in (([(x, y)], lambda rows: rows[None]), (shifted, lambda rows: rows)):
+        with pytest.raises(ValueError, match="one row a sample"):
+            features(model, batches, embed=lambda net, b, change=change: change(b[0]))
 
 
 def test_features_refuse_a_network_whose_own_loss_is_another():

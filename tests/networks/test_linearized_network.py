@@ -298,6 +298,9 @@ def test_a_time_limit_leaves_what_is_known_of_the_tangent_problem():
     assert whole.solved.gap <= at_once.solved.gap and whole.relative_gap <= at_once.relative_gap < np.inf
     with pytest.raises(ValueError, match="time_limit: expected None without tangent_solve=True, got 5"):
         judge(model, CrossEntropy(), rows(), 0.02, time_limit=5)
+    for wrong in (0.0, math.nan):  # no time left, and a limit that never ends anything
+        with pytest.raises(ValueError, match=r"^time_limit: expected"):
+            judge(model, CrossEntropy(), rows(), 0.02, tangent_solve=True, time_limit=wrong)
 
 
 # ---------------------------------------------------------------------- verdicts

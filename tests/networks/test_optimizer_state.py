@@ -193,7 +193,7 @@ def test_a_gradient_descent_that_decouples_its_decay_is_not_taken_for_that_of_to
 
 
 @pytest.mark.parametrize(
-    ("momentum", "dampening", "expected"), [(0.0, 0.0, 5000.0), (0.9, 0.0, 500.0), (0.9, 0.5, 1000.0)]
+    ("momentum", "dampening", "expected"), [(0.0, 2.0, 5000.0), (0.9, 0.0, 500.0), (0.9, 0.5, 1000.0)]
 )
 def test_the_horizon_of_gradient_descent_is_that_of_its_momentum(tmp_path, momentum, dampening, expected):
     """With 0.9 a weight shrinks ten times as fast as ``lr wd`` says: that many steps shrink it by ``e``."""
@@ -211,6 +211,20 @@ def test_the_horizon_of_gradient_descent_is_that_of_its_momentum(tmp_path, momen
             optimizer.step()
         sizes.append(float(parameter[0].detach()))
     assert sizes[1] / sizes[0] == pytest.approx(math.exp(-1.0), rel=0.03)
+
+
+@pytest.mark.parametrize("dampening", [1.0, 2.0])
+def test_of_gradient_descent_that_does_not_follow_its_gradient_no_penalty_is_told(tmp_path, dampening):
+    """At the minimiser of ``|theta - 2|^2/2 + 0.5 |theta|^2`` it does not rest, whichever way it has come there."""
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    optimizer = torch.optim.SGD([parameter], lr=0.1, momentum=0.5, dampening=dampening, weight_decay=1.0)
+    for _ in range(100):
+        parameter.grad = parameter.detach() - 2.0
+        optimizer.step()
+    assert abs(float(parameter[0].detach()) - 1.0) > 0.1
+    torch.save(optimizer.state_dict(), tmp_path / "optimizer.pt")
+    found = read_optimizer_state(tmp_path)
+    assert found.decay_kind == "unknown" and "learning rate is 0" not in str(found)
 
 
 def test_of_a_decay_that_an_optimizer_divides_no_horizon_is_told(tmp_path):

@@ -41,9 +41,10 @@ def test_of_many_frozen_layers_three_are_named():
         fine_tune(model, CrossEntropy(), data(), LAM, max_calls=5)
 
 
-def test_shared_and_frozen_factors_are_refused_by_name_before_anything_is_trained():
+@pytest.mark.parametrize("factor", ["lora_A", "lora_B"])
+def test_shared_and_frozen_factors_are_refused_by_name_before_anything_is_trained(factor):
     model = Net()
-    model.second.lora_A.requires_grad_(False)
+    getattr(model.second, factor).requires_grad_(False)
     before = model.first.lora_B.clone()
     with pytest.raises(ValueError, match=r"model: second: expected factors that are trained .*is_trainable=True"):
         fine_tune(model, CrossEntropy(), data(), LAM, max_calls=5)
