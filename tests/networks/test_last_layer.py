@@ -149,9 +149,14 @@ def test_features_refuse_a_network_whose_own_loss_is_another():
             loss = None if labels is None else torch.nn.functional.cross_entropy(logits, labels, weight)
             return types.SimpleNamespace(loss=loss, logits=logits)
 
+    class PassedOn(Weighted):
+        def forward(self, x, **rest):
+            return super().forward(x, **rest)
+
     batch = {"x": torch.randn(8, 5), "labels": torch.arange(8) % 2}
-    with pytest.raises(ValueError, match="expected the mean of CrossEntropy to be the model's own loss"):
-        features(Weighted(), [batch])
+    for kind in (Weighted, PassedOn):
+        with pytest.raises(ValueError, match="expected the mean of CrossEntropy to be the model's own loss"):
+            features(kind(), [batch])
     one_class = batch | {"labels": torch.zeros(8, dtype=torch.int64)}
     with pytest.raises(ValueError, match="expected the mean of CrossEntropy to be the model's own loss on each batch"):
         features(Weighted(), [one_class, batch])
