@@ -164,22 +164,22 @@ class Entries(torch.nn.Module):
 SIZE, SIGMA = 40, 3.0
 
 
-def entrywise(C):
+def entrywise(C, unit=1.0):
     """A network whose loss is ``sum C (X - T)^2 / (2 SIZE)``, stationary at ``X = SIGMA e_1 e_1^T``.
 
     At this point ``G = -LAM e_1 e_1^T``, and along ``e_1 e_j^T``, reached through ``B``, the objective has curvature
-    ``LAM + SIGMA C[0, j]/SIZE``.
+    ``LAM + SIGMA C[0, j]/SIZE``. In another unit of ``X`` it is ``unit X`` with ``LAM/unit``.
     """
     T = torch.zeros(SIZE, SIZE, dtype=torch.float64)
-    T[0, 0] = SIGMA + SIZE * LAM / C[0, 0]
-    weights = torch.as_tensor(C.T.copy())
+    T[0, 0] = unit * (SIGMA + SIZE * LAM / C[0, 0])
+    weights = torch.as_tensor(C.T / unit**2)
 
     def loss(model, x):
         rows = slice(None) if len(x) == SIZE else slice(0, len(x))
         return 0.5 * (weights[rows] * (model(x) - T.T[rows]) ** 2).sum(1)
 
     A, B = np.zeros((SIZE, 6)), np.zeros((SIZE, 6))
-    A[0, 0] = B[0, 0] = SIGMA**0.5
+    A[0, 0] = B[0, 0] = (unit * SIGMA) ** 0.5
     where = {"layers": "layer", "factors": [(A, B)], "convex_loss": False, "lower_bound": -1e3}
     return Entries(SIZE), loss, [torch.eye(SIZE, dtype=torch.float64)], where
 
@@ -209,6 +209,9 @@ def test_a_saddle_is_exhibited_with_a_direction_whose_curvature_the_values_confi
 
     assert (L(1e-2) - 2 * L(0.0) + L(-1e-2)) / 1e-4 == pytest.approx(second.smallest, rel=1e-3)
     assert min(L(0.1), L(-0.1)) < L(0.0)
+    unit = 1e10
+    model, loss, batches, where = entrywise(C, unit)
+    assert judge(model, loss, batches, LAM / unit, second=True, **where).kind == "saddle"
 
 
 def test_without_negative_curvature_the_verdict_says_with_what_probability_one_was_missed_or_that_it_cannot():

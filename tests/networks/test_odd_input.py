@@ -556,6 +556,7 @@ def test_what_is_no_point_of_another_run_is_refused(given):
     [
         (lambda y: torch.ones(3, len(y)), ValueError, r"labels: .*of shape \(5, 3\), got \(3, 5\)"),
         (lambda y: y, ValueError, r"labels: .*of shape \(5, 3\), got \(5,\)"),
+        (torch.sum, ValueError, r"labels: .*of shape \(5, 3\), got \(\)"),
         (lambda y: torch.ones(len(y), 3) * 1j, TypeError, "labels: .* real numbers, got torch.complex64"),
         (lambda y: [[1.0] * 3] * len(y), TypeError, "labels: expected a tensor of real numbers"),
     ],

@@ -50,6 +50,11 @@ def test_adafactor_decays_beside_the_gradient(tmp_path, settings, horizon):
     assert ("of a size of its own" in str(found)) == math.isinf(horizon) and "learning rate is 0" not in str(found)
 
 
+def test_what_is_no_monitor_is_refused_before_the_run():
+    with pytest.raises(TypeError, match="monitor: expected a LoRAMonitor"):
+        callback(LoRAMonitor)
+
+
 @pytest.mark.parametrize("older", [False, True])
 def test_the_optimizer_of_lora_fa_decays_beside_the_gradient(tmp_path, older):
     """Without any gradient it shrinks lora_B, the factor that it trains, and keeps two moments by names of its own."""
