@@ -337,6 +337,11 @@ def test_what_is_no_matrix_times_inputs_is_refused_by_name(make, words):
         adapted_layers(torch.nn.Sequential(make()))
 
 
+def test_of_plain_layers_too_what_is_no_matrix_times_inputs_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"0 adapts a grouped convolution \(2 groups\)"):
+        adapted_layers(torch.nn.Sequential(torch.nn.Conv2d(4, 4, 3, groups=2)), layers="0")
+
+
 def test_factors_of_other_shapes_are_refused_by_name():
     model = Images()
     model.patches.lora_B = torch.nn.Conv2d(2, 5, 2, bias=False)

@@ -193,7 +193,8 @@ def test_features_refuse_a_network_that_does_not_end_in_its_last_linear_layer():
     x, y = torch.randn(30, 6), torch.randint(0, 4, (30,))
     body = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Tanh())
     pooler = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Tanh(), torch.nn.LayerNorm(8))
-    for model in (Scaled(body, torch.nn.Linear(8, 4)), torch.nn.Sequential(body, Beside()), Unnamed(), pooler):
+    folded = torch.nn.Sequential(body, torch.nn.Linear(8, 4), torch.nn.Unflatten(1, (2, 2)))
+    for model in (Scaled(body, torch.nn.Linear(8, 4)), torch.nn.Sequential(body, Beside()), Unnamed(), pooler, folded):
         with pytest.raises(ValueError, match="its outputs are not those of its last linear layer") as refused:
             features(model, [(x, y)])
         assert ("That is the LoRA layer 1:" in str(refused.value)) == (Beside in map(type, model.children()))

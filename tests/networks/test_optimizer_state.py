@@ -27,7 +27,7 @@ def test_the_optimizers_state_tells_its_decay(tmp_path):
     assert found.horizon == pytest.approx(500_000)
     assert (found.steps, found.adaptive, len(found.smoothed_gradients)) == (5, True, 1)
     assert found.smoothed_gradients[0] == pytest.approx(2.0 * (1 - 0.9**5) * 3**0.5, rel=1e-6)
-    assert "decoupled" in str(found) and json.dumps(found.to_dict())
+    assert "decoupled" in str(found) and "; steps 5;" in str(found) and json.dumps(found.to_dict())
     torch.save(torch.optim.SGD([parameter], lr=0.1).state_dict(), tmp_path / "plain.pt")
     assert "no decay" in str(read_optimizer_state(tmp_path / "plain.pt"))
 
