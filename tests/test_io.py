@@ -591,6 +591,7 @@ def test_what_is_wrong_with_compressed_ratings_names_the_file(tmp_path, content,
     (tmp_path / "r.mtx.gz").write_bytes(content)
     with pytest.raises(ValueError, match=r"r\.mtx\.gz: "):
         read_ratings(tmp_path / "r.mtx.gz")
+    (tmp_path / "r.xml.gz").touch()
     with pytest.raises(ValueError, match=r"kind of ratings file '\.xml\.gz'; accepted: \.csv"):
         read_ratings(tmp_path / "r.xml.gz")
 

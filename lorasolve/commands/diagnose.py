@@ -87,13 +87,15 @@ class DiagnoseCommand(Command):
         count = layers_from(args)
         keep_inputs(_files(args), {"--html": args.html})
         diagnosis = diagnose(args.adapter, base=args.base, decay=_decay(args), frozen=args.frozen)
-        if args.html:
-            page = diagnosis_page(diagnosis, pathlib.Path(args.adapter).resolve().name)
-            write_atomically(args.html, text_writer(page))
-            complain(f"written: {args.html}")
         good = {"low_rank": True, "inconclusive": None}.get(diagnosis.kind, False)
         verdict, newline, rest = diagnosis_text(diagnosis, count, args.sort).partition("\n")
-        emit(args, envelope("diagnose", diagnosis.to_dict()), emphasis(verdict, good) + newline + rest)
+        try:
+            if args.html:
+                page = diagnosis_page(diagnosis, pathlib.Path(args.adapter).resolve().name)
+                write_atomically(args.html, text_writer(page))
+                complain(f"written: {args.html}")
+        finally:  # as write_and_emit does
+            emit(args, envelope("diagnose", diagnosis.to_dict()), emphasis(verdict, good) + newline + rest)
         return _exit_code(diagnosis, args.fail_on)
 
 

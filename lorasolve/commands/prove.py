@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._support.files import require_writable, text_writer, write_atomically
-from .._support.keywords import suggest
+from .._support.keywords import did_you_mean
 from .._support.progress import complain
 from .._support.threads import available_threads
 from .._support.validate import as_path
@@ -227,7 +227,8 @@ def _theorem(name: str, theorems: Mapping[str, Theorem]) -> Theorem:
 
         return load(Path(name))
     if name not in theorems:
-        raise ValueError(f"NAME: unknown theorem {name!r}.{suggest(name, [*theorems, 'FILE.py'])}")
+        near, accepted = did_you_mean(name, theorems), ", ".join([*theorems, "FILE.py"])
+        raise ValueError(f"NAME: unknown theorem {name!r}.{near} Accepted: {accepted}.")
     return theorems[name]
 
 

@@ -69,6 +69,8 @@ def what_else(path: PathLike) -> str | None:
         _check_file(path)  # a pipe would be waited for
         with open(path, "rb") as file:
             return _told(path, file.read(max(map(len, _NO_TEXT))))
+    except FileNotFoundError:  # whose suffix says nothing
+        raise
     except OSError:
         return None
     except ValueError as error:

@@ -184,7 +184,9 @@ RATINGS = ["complete", "r.csv"]
         (["complete", "folder"], "folder: is a folder; expected a file"),
         (["verdict", "folder"], "folder: is a folder; expected a file"),
         (["certify", "m.npz", "--objective", "completion", "r.csv", "--lam", "1"], "m.npz: expected shape (2, 2), got"),
+        (["complete", "ratings"], "ratings: No such file or directory"),
         (["prove", "mine.txt"], "NAME: unknown theorem 'mine.txt'. Accepted: "),
+        (["prove", "nofile"], "NAME: unknown theorem 'nofile'. Accepted: "),  # not: did you mean 'FILE.py'?
         (["reproduce", "lemma1", "--quick", "--out", "r.csv"], "r.csv/lemma1.json: --out: cannot be written: Not a"),
         # What a variable of the shell that is not set leaves.
         (["predict", "m.npz", ""], "argument pairs: expected a path, got ''"),

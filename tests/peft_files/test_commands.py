@@ -1,5 +1,6 @@
 """The commands on adapters: exit codes, documents, and what is loaded on the way."""
 
+import errno
 import json
 import re
 import subprocess
@@ -100,6 +101,18 @@ def test_the_page_is_not_written_over_what_is_read_but_over_an_earlier_page(fold
     assert main(["diagnose", str(folders / "good"), "--html", str(config)]) == 2
     assert "--html: expected another file than" in capsys.readouterr().err and config.read_bytes() == before
     assert [main(["diagnose", str(folders / "good"), "--html", str(page)]) for _ in range(2)] == [3, 3]
+
+
+def test_a_page_for_which_there_is_no_room_takes_no_report_along(folders, monkeypatch, capsys):
+    """Of a large base it may have taken minutes."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "report.html")
+
+    monkeypatch.setattr("lorasolve.commands.diagnose.write_atomically", full)
+    assert main(["diagnose", str(folders / "good"), "--html", str(folders / "report.html")]) == 2
+    told = capsys.readouterr()
+    assert told.out.startswith("verdict: ") and told.err == "lorasolve diagnose: report.html: No space left on device\n"
 
 
 def test_no_heavy_library_is_loaded(folders):
