@@ -45,6 +45,11 @@ DENSE = 100_000
 # Tokens of MiniLM at six lam take 497 oracle calls, as many with 300 for 100, with 50 482; 36 layers of its shapes 412,
 # 420 and 713.
 MAX_DESCENT = 100
+# Every so many rounds a descent may be twice as long, up to 2^3 times: little decay and weights that span decades make
+# problems so ill-conditioned that the pairs of a short one are lost before they serve. Ratings with weights from 1 to
+# 1e4 take 4985 oracle calls to 1e-6 for 9050 at lam = 1e-4 of the critical one, and 26570 at 1e-5 of it, where 200
+# rounds of 100 ended at 2e-2. What is done within ten rounds is not touched.
+ROUNDS_TO_DOUBLE, MOST_DOUBLINGS = 10, 3
 # What a descent leaves of the gap, about: on a trail with new directions, of which half vanish at the next step, which
 # takes a descent much longer; from nothing with new directions, most of which stay; without any. With three hundredths
 # for all, ratings at 20 lam in a row to 1e-4 take 435 oracle calls for 371, at 14 lam from nothing 1162 for 1006.
@@ -234,7 +239,9 @@ class _Run:
             # Neither the point left nor the factors begun with are held while a descent needs the memory.
             moved, point, self.views, self.inverse = [self._adapt_rank(point)], best, None, None
             begun = self.evaluations
-            point = self._judged(self._cleaned(self._look(self._descend(factors_of(moved.pop()), accuracy, loss))))
+            limit = MAX_DESCENT * 2 ** min(k // ROUNDS_TO_DOUBLE, MOST_DOUBLINGS)
+            descended = self._descend(factors_of(moved.pop()), accuracy, loss, limit)
+            point = self._judged(self._cleaned(self._look(descended)))
             # A descent that ended where it began has only evaluated that.
             idle = self.evaluations == begun + 1
             if point.bound.gap < 0.9 * gap or point.value < value - 1e-14 * best.bound.scale:
@@ -417,7 +424,7 @@ class _Run:
         self.beta[point.escapes] = beta
         return moved
 
-    def _descend(self, factors: Pairs, accuracy: float, loss: MultiObjective) -> Pairs:
+    def _descend(self, factors: Pairs, accuracy: float, loss: MultiObjective, limit: int = MAX_DESCENT) -> Pairs:
         """Lower ``L`` at these ranks until the first-order part of the gap is about ``accuracy``.
 
         It runs in the precision of ``loss``, which is the problem's or that in float32.
@@ -442,6 +449,6 @@ class _Run:
         pairs = PAIRS if np.count_nonzero(z) <= MANY else FEW_PAIRS
         # After a descent in float32 one in float64 takes a few steps.
         compiled = loss is self.losses.rough
-        z, evaluations = lbfgs(function, z, MAX_DESCENT, done, NOISE * noise, pairs, compiled)
+        z, evaluations = lbfgs(function, z, limit, done, NOISE * noise, pairs, compiled)
         self.evaluations += evaluations
         return function.factors(z)
