@@ -6,6 +6,7 @@ import pytest
 import lorasolve as ls
 from lorasolve import landscape
 from lorasolve._known import Known
+from lorasolve.landscape import strong_convexity
 from lorasolve.landscape.constants import Constants, Provenance
 from lorasolve.landscape.theorems import approximate_point
 
@@ -106,6 +107,19 @@ def test_constants_that_do_not_reach_the_point_or_are_sampled_decide_nothing():
     assert judged.kind == "inconclusive"
     assert [found.known for found in judged.findings] == [Known.SAMPLED]
     assert judged.findings[0].conclusion == "global"
+
+
+def test_a_gradient_whose_norm_was_searched_for_certifies_no_gap(monkeypatch):
+    _, problem = wavy(1)
+    short = ls.solve(problem, "lbfgs", "gaussian", stop=ls.StoppingRule(max_iter=8))
+    found = []
+    for exact in (True, False):
+        monkeypatch.setattr(
+            strong_convexity, "_norm_above", lambda G, exact=exact: (np.linalg.norm(G.to_dense(), 2), exact)
+        )
+        judged = landscape.verdict(problem, short, constants=Constants.exact(RSC, CURVATURE, 3))
+        found.append(judged.findings[-1].known)
+    assert found == [Known.CERTIFIED, Known.SAMPLED]
 
 
 def test_without_a_bound_on_the_curvature_there_is_a_distance_and_no_gap():
