@@ -182,7 +182,8 @@ def _unlock_blocks() -> None:
     _blocks_lock = threading.Lock()
 
 
-os.register_at_fork(after_in_child=_unlock_blocks)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock_blocks)
 
 
 def _loaded() -> tuple[Any, Any]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._support.files import require_writable, text_writer, write_atomically
 from .._support.keywords import did_you_mean
-from .._support.progress import complain
+from .._support.progress import Progress, complain
 from .._support.threads import available_threads
 from .._support.validate import as_path
 from ..executors.base import Pool, outcomes
@@ -27,6 +27,7 @@ from .base import Command, ExitCode
 
 if TYPE_CHECKING:
     from ..symbolic import Theorem
+    from ..symbolic.export import Exported
     from ..symbolic.report import TheoremReport
 
 MANY = 8  # theorems for which worker processes, which import the package and all proofs, are worth their start
@@ -75,7 +76,7 @@ class ProveCommand(Command):
         pinned = [name for name in chosen if chosen[name] is theorems.get(name)]
         reports = []
         with _Runs(chosen, pinned) as runs:
-            content = document(_with_those_used(chosen, theorems))
+            content = document(_with_those_used(chosen, theorems), runs.exported())
             if args.export:
                 write_atomically(args.export, text_writer(as_json(content)))
             judge = _second_opinion(content, pinned, args.export)
@@ -150,7 +151,7 @@ class _Runs:
 
         self.chosen, self.shown = chosen, Shown()
         self.elsewhere = pinned if len(pinned) >= MANY and available_threads() > 1 else []
-        self.found: dict[str, TheoremReport] = {}
+        self.found: dict[str, tuple[TheoremReport, Exported]] = {}
 
     def __enter__(self) -> _Runs:
         self.pool = Loky().open(_run_by_name, available_threads(), 1) if self.elsewhere else Pool()
@@ -160,26 +161,34 @@ class _Runs:
     def __exit__(self, *error: object) -> None:
         self.pool.close()
 
+    def exported(self) -> dict[str, Exported]:
+        """Wait for the theorems that workers check, and return their checks as data."""
+        line = Progress("prove", bool(self.elsewhere))
+        for outcome in self.outcomes:
+            if not outcome.lost:
+                self.found[self.elsewhere[outcome.task]] = outcome.report
+            line.show(len(self.found) / len(self.elsewhere), f"{len(self.found)} of {len(self.elsewhere)} theorems")
+        line.close()
+        return {name: checks for name, (_, checks) in self.found.items()}
+
     def report(self, name: str) -> TheoremReport:
-        """Return what became of a theorem; one whose worker was lost is checked again here."""
+        """Return what became of a theorem; one that no worker has answered for is checked here."""
         from ..symbolic.report import run
 
-        while name in self.elsewhere and name not in self.found:
-            outcome = next(self.outcomes)
-            checked = self.elsewhere[outcome.task]
-            self.found[checked] = run(checked, self.chosen[checked], self.shown) if outcome.lost else outcome.report
-        return self.found[name] if name in self.found else run(name, self.chosen[name], self.shown)
+        return self.found[name][0] if name in self.found else run(name, self.chosen[name], self.shown)
 
 
-def _run_by_name() -> Callable[[str], TheoremReport]:
-    """Return, in a worker, what checks a theorem of the package by its name."""
+def _run_by_name() -> Callable[[str], tuple[TheoremReport, Exported]]:
+    """Return, in a worker, what checks a theorem of the package by its name, and makes data of its checks."""
     import proofs
 
     from ..symbolic import discover
+    from ..symbolic.export import exported, names_of
     from ..symbolic.report import Shown, run
 
     theorems, shown = discover(proofs), Shown()
-    return lambda name: run(name, theorems[name], shown)
+    names = names_of(theorems)
+    return lambda name: (run(name, theorems[name], shown), exported(name, theorems[name], names))
 
 
 def _third_judge(

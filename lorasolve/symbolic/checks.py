@@ -17,6 +17,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from random import Random
 from typing import Any, ClassVar
 
@@ -167,23 +168,33 @@ class Check(ABC):
         Nothing is, of what is written without meaning or where no values are found at which all of that holds.
         """
         try:
-            fault = self.fault()
+            fault = self.fault
             outcome = self._prove() if fault is None else Outcome(False, fault)
         except EndlessRules as endless:
             return Outcome(False, f"given: {endless}")
-        if outcome.holds and self.taken and self.witness(Random(SEED)) is None:
+        if outcome.holds and self.taken and self.witness is None:
             return Outcome(
                 False, "no witness: no values were found at which it is defined and all that it assumes holds"
             )
         return outcome
 
-    def witness(self, rng: Random) -> Values | None:
-        """Return values at which all that it takes for granted holds and its sides are defined, or None."""
+    @cached_property
+    def witness(self) -> Values | None:
+        """Values at which all that it takes for granted holds and its sides are defined, or None."""
+        return self._witness(Random(SEED))
+
+    @cached_property
+    def fault(self) -> str | None:
+        """What makes the statement or its proof meaningless, or None."""
+        return self._fault()
+
+    def _witness(self, rng: Random) -> Values | None:
+        """Look for such values."""
         return {}
 
     @abstractmethod
-    def fault(self) -> str | None:
-        """Return what makes the statement or its proof meaningless, or None."""
+    def _fault(self) -> str | None:
+        """Return what makes it meaningless, or None."""
 
     @abstractmethod
     def _prove(self) -> Outcome:
@@ -204,8 +215,8 @@ class Check(ABC):
     def refute(self, twin: Mutant, rng: Random) -> Outcome:
         """Show that the mutant is false: its proof must fail and a concrete counterexample must be found."""
         false_twin = self.mutated(twin)
-        fault = false_twin.fault()
-        if fault is not None and twin.of_statement and self.fault() is None:
+        fault = false_twin.fault
+        if fault is not None and twin.of_statement and self.fault is None:
             return Outcome(False, f"the false twin is refused for how it is written, which tries no proof: {fault}")
         if fault is None and false_twin._prove().holds:
             return Outcome(False, "the false twin was proved")

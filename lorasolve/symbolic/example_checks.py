@@ -34,7 +34,7 @@ class Exact(Check):
         for k, case in enumerate(self.cases):
             as_iterable(case, f"cases[{k}]")
 
-    def fault(self) -> str | None:
+    def _fault(self) -> str | None:
         """Refuse a check without cases."""
         return None if self.cases else "no cases are listed"
 
@@ -98,7 +98,7 @@ class Sampled(Check):
         worst = int(np.argmin(margins))
         return margins[worst], worst
 
-    def fault(self) -> str | None:
+    def _fault(self) -> str | None:
         """Refuse a search without draws."""
         return None if self.draws >= 1 else "no examples are drawn"
 

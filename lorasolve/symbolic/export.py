@@ -10,13 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from itertools import count
-from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import sympy
 
 from lorasolve.symbolic import expression as ex
-from lorasolve.symbolic.checks import SEED, Check
+from lorasolve.symbolic.checks import Check
 from lorasolve.symbolic.evaluate import Values, symbols_of
 from lorasolve.symbolic.example_checks import Exact
 from lorasolve.symbolic.matrix_checks import Identity, Inequality
@@ -31,18 +30,41 @@ from lorasolve.symbolic.written import ExportError, text
 SCHEMA = "lorasolve/proofs/1"
 
 
-def document(theorems: Mapping[str, Theorem]) -> dict[str, Any]:
-    """Return all checks of theorems as plain data, and for each one that is left out the reason."""
-    listed = {f"{name}.{check.name}": check for name, theorem in theorems.items() for check in theorem.checks}
-    names = {id(check): name for name, check in listed.items()}
-    facts = {fact.name: fact for check in listed.values() for fact in check.facts}
-    schemas = {name: {schema.name: _schema(schema, names) for schema in fact.schemas} for name, fact in facts.items()}
-    checks, left_out = [], {}
-    for name, check in listed.items():
+class Exported(NamedTuple):
+    """The checks of one theorem as plain data."""
+
+    checks: list[dict[str, Any]]
+    # By its name: why a check is left out, and what it says.
+    left_out: dict[str, tuple[str, dict[str, Any]]]
+
+
+def exported(name: str, theorem: Theorem, names: Mapping[int, str]) -> Exported:
+    """Return the checks of a theorem as plain data; ``names`` are those of all checks, by identity."""
+    found = Exported([], {})
+    for check in theorem.checks:
+        called = f"{name}.{check.name}"
         try:
-            checks.append(_with_witness(record(name, check, names), check))
+            found.checks.append(_with_witness(record(called, check, names), check))
         except (ExportError, ex.ShapeError) as reason:
-            left_out[name] = str(reason)
+            found.left_out[called] = str(reason), _computation(check)
+    return found
+
+
+def names_of(theorems: Mapping[str, Theorem]) -> dict[int, str]:
+    """Return what the checks of theorems are called, by identity."""
+    return {id(check): f"{name}.{check.name}" for name, theorem in theorems.items() for check in theorem.checks}
+
+
+def document(theorems: Mapping[str, Theorem], known: Mapping[str, Exported] | None = None) -> dict[str, Any]:
+    """Return all checks of theorems as plain data, and for each one that is left out the reason.
+
+    ``known`` are those of some of them, by the theorems' names.
+    """
+    names, known = names_of(theorems), known or {}
+    facts = {fact.name: fact for theorem in theorems.values() for check in theorem.checks for fact in check.facts}
+    schemas = {name: {schema.name: _schema(schema, names) for schema in fact.schemas} for name, fact in facts.items()}
+    parts = [known[name] if name in known else exported(name, theorem, names) for name, theorem in theorems.items()]
+    left_out = {name: why for part in parts for name, why in part.left_out.items()}
     return {
         "schema": SCHEMA,
         "facts": {
@@ -50,9 +72,9 @@ def document(theorems: Mapping[str, Theorem]) -> dict[str, Any]:
             for name, fact in sorted(facts.items())
         },
         "theorems": {name: _prose(theorem) for name, theorem in theorems.items()},
-        "checks": checks,
-        "not_exported": left_out,
-        "computations": {name: _computation(listed[name]) for name in left_out},
+        "checks": [check for part in parts for check in part.checks],
+        "not_exported": {name: reason for name, (reason, _) in left_out.items()},
+        "computations": {name: said for name, (_, said) in left_out.items()},
     }
 
 
@@ -154,9 +176,8 @@ def record(name: str, check: Check, names: Mapping[int, str]) -> dict[str, Any]:
     """
     if not isinstance(check, Identity | Inequality | ScalarCheck):
         raise ExportError(f"{check.kind}: {check.known}, a computation and no algebra")
-    fault = check.fault()
-    if fault is not None:
-        raise ExportError(fault)
+    if check.fault is not None:
+        raise ExportError(check.fault)
     given = [] if isinstance(check, ScalarCheck) else check.in_force
     stated = [ex.as_expr(check.lhs), ex.as_expr(check.rhs)]
     stated += [ex.as_expr(side) for assumption in given for pair in assumption.equations for side in pair]
@@ -226,7 +247,7 @@ def _called(value: Any) -> Any:
 
 def _with_witness(content: dict[str, Any], check: Any) -> dict[str, Any]:
     """Add values at which all assumptions and hypotheses of a check hold, if it has any and they can be found."""
-    values = check.witness(Random(SEED)) if content["assumptions"] or content.get("premises") else None
+    values = check.witness if content["assumptions"] or content.get("premises") else None
     return content if values is None else content | {"witness": _witness(values, content)}
 
 

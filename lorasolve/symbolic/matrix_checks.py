@@ -59,7 +59,7 @@ class Identity(TwoSided):
     def _sides(self) -> tuple[ex.Expr, ex.Expr]:
         return ex.as_expr(self.lhs), ex.as_expr(self.rhs)
 
-    def fault(self) -> str | None:
+    def _fault(self) -> str | None:
         """Return what is wrong with the symbols, the numbers or the assumptions, or None."""
         return fault_of_statement(*self._sides(), given=self.given)
 
@@ -76,7 +76,7 @@ class Identity(TwoSided):
                 return Outcome(False, f"fails at {describe(values)}")
         return Outcome(True, f"{EVALUATIONS} random rational examples")
 
-    def witness(self, rng: Random) -> Values | None:
+    def _witness(self, rng: Random) -> Values | None:
         """Return values that satisfy all assumptions, at which the sides are defined, or None if none were found."""
         return find(self._sides(), self.in_force, None, lambda values: _are_defined(self._sides(), values), rng)
 
@@ -198,7 +198,7 @@ class Inequality(TwoSided):
             rest = rest - term.value
         return rest
 
-    def fault(self) -> str | None:
+    def _fault(self) -> str | None:
         """Return what is wrong with the symbols, the numbers, the assumptions or the parts of the proof, or None."""
         exprs = [ex.as_expr(self.lhs), ex.as_expr(self.rhs), *(term.value for term in self.terms)]
         equations = [premise for premise in self.premises if premise.equal and premise.is_hypothesis]
@@ -307,7 +307,7 @@ class Inequality(TwoSided):
         gaps = ((equal, evaluate(gap, values)) for equal, gap in known)
         return all(gap == 0 if equal else gap >= 0 for equal, gap in gaps)
 
-    def witness(self, rng: Random) -> Values | None:
+    def _witness(self, rng: Random) -> Values | None:
         """Return values at which all assumptions and hypotheses hold and all is defined, or None if none were found.
 
         Numbers are also as what is taken over with conclusions says, and not negative where they are sums of squares.
@@ -361,7 +361,7 @@ def idle(check: Check) -> list[str]:
 def _is_shown(check: Check) -> bool:
     """Whether a check is proved; it is not by assumptions that are no rules, or rewrite without end."""
     with suppress(ValueError, RuntimeError):
-        return check._prove().holds and check.fault() is None
+        return check._prove().holds and check.fault is None
     return False
 
 

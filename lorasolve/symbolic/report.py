@@ -209,7 +209,7 @@ def _claim(check: Check) -> str:
 def _counterexample(check: Check) -> str | None:
     """Return where a statement that was not shown fails, if it is well written and the search finds it."""
     try:
-        return None if check.fault() else check.counterexample(None, Random(SEED))
+        return None if check.fault else check.counterexample(None, Random(SEED))
     except Exception:
         return None
 

@@ -57,7 +57,7 @@ class ScalarCheck(TwoSided):
         # Once: SymPy takes seconds for an integral that it does not know.
         return (sympy.sympify(self.rhs) - sympy.sympify(self.lhs)).doit()
 
-    def fault(self) -> str | None:
+    def _fault(self) -> str | None:
         """Return what is wrong with the symbols or the numbers, or None."""
         fault = fault_of_statement(ex.as_expr(self.lhs), ex.as_expr(self.rhs))
         if fault is None and self.relation == "<=":
