@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import re
+import types
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from lorasolve import landscape
 from lorasolve._known import Known
 from lorasolve.landscape import regimes
 from lorasolve.landscape.constants import Constants
-from lorasolve.landscape.known_constants import known_block_constants, known_constants
+from lorasolve.landscape.known_constants import joint_inequality, known_block_constants, known_constants
 from lorasolve.multi import MultiObjective, Separable
 from lorasolve.objectives import as_objective
 
@@ -516,3 +517,13 @@ def test_one_of_two_constants_that_a_coupled_loss_states_is_not_used_alone(state
 
     setattr(Coupled, stated, 1.0)
     assert known_block_constants(Coupled(), (2, 2)) is None
+
+
+def test_one_constant_of_all_matrices_is_a_joint_one_where_it_is_as_large_as_each(monkeypatch):
+    """Along the second matrix alone a loss of curvature 1.5 grows less than its constant of 2 would have it."""
+    loss = types.SimpleNamespace(decoupled=False)
+    monkeypatch.setattr("lorasolve.landscape.known_constants._has_small_hessian", lambda loss: False)
+    for stated, holds in ((1.5, None), (2.0, True)):
+        monkeypatch.setattr("lorasolve.landscape.known_constants._stated", lambda loss, constant, stated=stated: stated)
+        alphas = [Constants.exact(alpha, 3.0, 1) for alpha in (1.0, 2.0)]
+        assert joint_inequality(loss, alphas)[0] is holds

@@ -168,6 +168,7 @@ def test_the_regime_follows_from_the_smoothness_and_not_from_the_curvature_at_on
     columns = [instance.hessian_product(instance.X_star, unit.reshape(2, 2)).ravel() for unit in np.eye(4)]
     low, high = np.linalg.eigvalsh(columns)[[0, -1]]
     assert (instance.constants.rsc_low, instance.constants.rsm_high) == pytest.approx((low, high))
+    assert instance.smoothness == pytest.approx(high)
     assert instance.regime.condition == pytest.approx(high / low)
     along = instance.X_star / np.linalg.norm(instance.X_star)
     assert np.vdot(along, instance.hessian_product(instance.X_star, along)) > 2.0 * low  # Theorem 1 has no premise
