@@ -10,7 +10,8 @@ One outer round, on ``X = A B^T`` of rank k, for ``F(X) = f(X) + lam ||X||_*``:
 
 Steps 1 and 2 alone are a proximal gradient method for the convex problem, so no point of the factored landscape traps
 the rounds, whatever step 3 does (it only lowers ``F``); step 3 makes them few. At a second-order point of the factors
-with surplus rank the gap is zero (main paper, section 2 and 11; proofs/certificate).
+with surplus rank the gap is zero (main paper, section 2 and 11; proofs/certificate). Where twelve rounds are not enough
+by far, as at little decay, optima at larger ``lam`` lead to the one that is asked for.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from .._quasi_newton import lbfgs
 from .._support.time_limit import is_over
 from .._support.validate import Array, as_instance, as_integer
-from ..certificates.duality import best_gap, is_formed
+from ..certificates.duality import Bound, best_gap, is_formed
 from ..certificates.evidence import Estimates, evidence
 from ..linear_map import LinearMap, outside
 from ..low_rank import Svd, factor_svd, numerical_rank
@@ -47,9 +48,15 @@ DENSE = 100_000
 MAX_DESCENT = 100
 # Every so many rounds a descent may be twice as long, up to 2^3 times: little decay and weights that span decades make
 # problems so ill-conditioned that the pairs of a short one are lost before they serve. Ratings with weights from 1 to
-# 1e4 take 4985 oracle calls to 1e-6 for 9050 at lam = 1e-4 of the critical one, and 26570 at 1e-5 of it, where 200
-# rounds of 100 ended at 2e-2. What is done within ten rounds is not touched.
+# 1e4 take 4985 oracle calls to 1e-6 for 9050 at lam = 1e-4 of the critical one. What is done within ten rounds is not
+# touched.
 ROUNDS_TO_DOUBLE, MOST_DOUBLINGS = 10, 3
+# Rounds after which a run whose gap is still such a share begins again at larger lam, and comes down by such a factor:
+# at little decay most of what grows from nothing has to vanish again. Integer ratings 30 x 20 at 1e-6 of the critical
+# lam take 10,007 oracle calls to 1e-6 for 116,162; at 1e-8 of it 11,205, where 200 rounds from nothing left 0.66.
+ALONE, FAR, DOWN = 12, 0.5, 10.0
+# What these optima are solved to, at best: with 1e-9 the one at 1e-8 takes twice as long and is no better.
+LEADING = 1e-6
 # What a descent leaves of the gap, about: on a trail with new directions, of which half vanish at the next step, which
 # takes a descent much longer; from nothing with new directions, most of which stay; without any. With three hundredths
 # for all, ratings at 20 lam in a row to 1e-4 take 435 oracle calls for 371, at 14 lam from nothing 1162 for 1006.
@@ -96,7 +103,8 @@ class Factored(ConvexRoute):
     Parameters
     ----------
     max_rounds : int
-        Limit on outer rounds.
+        Limit on outer rounds at one ``lam``: a run that is far from the optimum after twelve comes down to it from
+        those at larger ``lam``.
     start : sequence of (A_l, B_l), optional
         Factors of the updates to start from, of any rank (see :func:`~lorasolve.solve_convex`); by default, and where
         ``F`` is larger there than at zero, zero.
@@ -136,7 +144,58 @@ class Factored(ConvexRoute):
 
     def run(self, problem: Problem, tol: float, report: Report) -> Solution:
         """Return the point of smallest certified gap."""
-        return _Run(problem, tol, self.trail).solve(self.start, self.max_rounds, report)
+        run = _Run(problem, tol, self.trail)
+
+        def report_of_first(*point: *Reported) -> None:
+            report(*point)
+            solution, _, bound = point
+            if solution.nit == ALONE and FAR < bound.relative < math.inf and _larger(problem):
+                raise _Far(point)
+
+        try:
+            return run.solve(self.start, self.max_rounds, report_of_first)
+        except _Far as far:
+            return self._from_above(run, far.point, report)
+
+    def _from_above(self, first: _Run, best: Reported, report: Report) -> Solution:
+        """Come down to the optimum from those at larger ``lam``, after a first run whose best point was reported."""
+        run, trail = first, Trail()
+        for lam in _larger(first.problem):
+            run = _Run(first.problem.replace(lam=lam), max(first.tol, LEADING), trail, run)
+            run.solve(None, self.max_rounds, lambda *_: report(*best))
+
+        def report_of_last(*point: *Reported) -> None:
+            nonlocal best
+            best = min(best, point, key=lambda reported: reported[2].gap)
+            report(*best)
+
+        run = _Run(first.problem, first.tol, trail, run)
+        found = run.solve(None, self.max_rounds, report_of_last)
+        if self.trail is not None:
+            self.trail.last = run
+        return found if found.evidence is not None else replace(best[0], nit=found.nit, remark=found.remark)
+
+
+# What a run reports: a point, the value F there and its bound.
+Reported: TypeAlias = tuple[Solution, float, Bound]
+
+
+class _Far(Exception):
+    """A run is far from the optimum after as many rounds as others take in all."""
+
+    def __init__(self, point: Reported) -> None:
+        super().__init__()
+        self.point = point
+
+
+def _larger(problem: Problem) -> list[float]:
+    """Return larger ``lam`` to come down from, below that at which the optimum leaves zero, the largest first."""
+    top, found = problem.critical_lam(), []
+    lam = DOWN * problem.lam
+    while 0.0 < lam < top:
+        found.append(lam)
+        lam *= DOWN
+    return found[::-1]
 
 
 class _Losses(NamedTuple):
@@ -160,13 +219,14 @@ class _Run:
     """One run of the factored solver.
 
     On a trail it begins where the run before has ended, if that was on the same objective, and keeps what a next one
-    begins with.
+    begins with. It goes on counting from one that it comes after.
     """
 
-    def __init__(self, problem: Problem, tol: float, trail: Trail | None = None) -> None:
+    def __init__(self, problem: Problem, tol: float, trail: Trail | None = None, after: _Run | None = None) -> None:
         self.problem, self.tol = problem, tol
         self.lam = problem.lam_effective
-        self.evaluations = 0
+        self.rounds: int = 0 if after is None else after.rounds
+        self.evaluations: int = 0 if after is None else after.evaluations
         self.exact = False
         # Whether a certificate has found no bound where an estimate had one.
         self.unbounded = self.problem.loss.facts.lower_bound is None
@@ -223,12 +283,12 @@ class _Run:
         # says has points of lower value without end.
         gap, value, progress, idle = best.bound.gap, best.value, 0, False
         for k in range(max_rounds):
-            report(self._solution(best, k), best.value, best.bound)
+            report(self._solution(best), best.value, best.bound)
             if best.bound.relative <= self.tol:
-                return self._solution(best, k, f"gap reached after {self.evaluations} oracle calls")
+                return self._solution(best, f"gap reached after {self.evaluations} oracle calls")
             if k - progress >= max(PATIENCE, progress // 3):
                 remark = f"no further progress in {k - progress} rounds, the limit of double precision or of that of f"
-                return self._solution(best, k, remark)
+                return self._solution(best, remark)
             # What is left after a descent is a few times its accuracy.
             tried = TRIED_NEARBY if self.trailing else TRIED
             share = tried if point.escapes else REFINED
@@ -248,8 +308,9 @@ class _Run:
                 progress = k + 1
             gap, value = min(gap, point.bound.gap), min(value, point.value)
             best = min(point, best, key=self._merit).settled()
+            self.rounds += 1
         more = f"route='factored:max_rounds={10 * max_rounds}' allows more"
-        return self._solution(best, max_rounds, f"the limit of {max_rounds} rounds was reached, {more}")
+        return self._solution(best, f"the limit of {max_rounds} rounds was reached, {more}")
 
     def _first(self, start: Pairs | None) -> Point:
         """Look at where the run before has ended, at the start, or at zero where that is better."""
@@ -295,8 +356,8 @@ class _Run:
         """Return what makes one point better than another: the gap, or the value where bounds are a matter of luck."""
         return (point.value, point.bound.gap) if self.unbounded else (point.bound.gap, point.value)
 
-    def _solution(self, point: Point, nit: int, remark: str = "") -> Solution:
-        return Solution(*self.problem.unpaired(point.factors), nit, remark, point.evidence)
+    def _solution(self, point: Point, remark: str = "") -> Solution:
+        return Solution(*self.problem.unpaired(point.factors), self.rounds, remark, point.evidence)
 
     def _look(self, factors: Pairs) -> Point:
         """Return the point with its bound and escape directions."""

@@ -9,9 +9,11 @@ import scipy.sparse
 import lorasolve as ls
 from lorasolve.certificates import norms, rigorous
 from lorasolve.convex._points import View, factors_of
+from lorasolve.convex.base import OutOfTime
 from lorasolve.convex.factored import Factored, Trail, _Run
 from lorasolve.landscape.instances import sharp, two_by_two
 from lorasolve.low_rank import factor_svd
+from lorasolve.multi import MultiProblem, Separable
 from lorasolve.objectives import (
     Denoising,
     Huber,
@@ -391,6 +393,59 @@ def test_weights_that_span_decades_are_solved_at_little_decay():
     # No descent at full rank from elsewhere falls below what the proof leaves.
     other = ls.solve(ls.Problem(loss, 16, lam), "lbfgs", seed=0)
     assert other.fun >= found.fun * (1.0 - 1e-6)
+
+
+def nearly_without_decay(share=1e-7):
+    """Integer ratings at a share of the critical lam, where sixty rounds from nothing leave a gap of 0.6."""
+    rng = np.random.default_rng(2)
+    rows, cols = np.nonzero(rng.random((12, 10)) < 0.5)
+    loss = MatrixCompletion(rows, cols, rng.integers(1, 6, rows.size).astype(float), (12, 10))
+    return ls.Problem(loss, 4, share * ls.Problem(loss, 4, 1.0).critical_lam())
+
+
+def test_little_decay_is_solved_from_nothing_and_from_any_start():
+    problem = nearly_without_decay()
+    found = ls.solve_convex(problem, "factored", 1e-6)
+    assert found.success, found.message
+    # F* is concave in lam and not negative, so that F*/lam falls as lam grows.
+    larger = ls.solve_convex(problem.replace(lam=10.0 * problem.lam), "factored", 1e-6)
+    assert larger.fun / 10.0 * (1.0 - 1e-6) <= found.fun <= problem.convex_value(larger.X) * (1.0 + 1e-6)
+    elsewhere = ls.solve_convex(problem, "factored", 1e-6, start=(np.ones((12, 2)), np.ones((10, 2))))
+    assert elsewhere.fun == pytest.approx(found.fun, rel=1e-6)
+
+
+def test_a_path_may_leap_to_little_decay():
+    problem = nearly_without_decay()
+    points = ls.path(problem, [1e6 * problem.lam, problem.lam, 0.5 * problem.lam], 1e-6).points
+    assert all(point.success for point in points)
+    assert points[2].nit <= 12  # from the one before
+
+
+def test_several_matrices_with_little_decay_are_solved():
+    problem = nearly_without_decay()
+    pair = MultiProblem(Separable([problem.objective, problem.objective]), 4, problem.lam)
+    assert ls.solve_convex(pair, "factored", 1e-6).fun == pytest.approx(
+        2.0 * ls.solve_convex(problem, "factored", 1e-6).fun, rel=1e-6
+    )
+
+
+def test_what_ends_a_run_on_its_way_down_from_larger_lam_leaves_the_best_point_of_its_own():
+    problem = nearly_without_decay()
+    told = []
+
+    def report(solution, value, bound):
+        told.append((solution, value, bound.gap))
+        if solution.nit > 12 or len(told) > 40:
+            raise OutOfTime
+
+    with pytest.raises(OutOfTime):
+        Factored().run(problem, 1e-6, report)
+    assert len(told) > 14  # the twelve rounds from nothing, and more
+    for solution, value, _ in told:
+        X = solution.A @ solution.B.T
+        assert problem.convex_value(X) == pytest.approx(value, rel=1e-9)
+    # Of runs at other lam nothing is told but that point.
+    assert {gap for _, _, gap in told[13:]} == {told[12][2]}
 
 
 @pytest.mark.parametrize(("tol", "rank"), [(1e-4, 2), (1e-12, 3)])
