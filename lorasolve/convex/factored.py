@@ -157,23 +157,16 @@ class Factored(ConvexRoute):
         except _Far as far:
             return self._from_above(run, far.point, report)
 
-    def _from_above(self, first: _Run, best: Reported, report: Report) -> Solution:
-        """Come down to the optimum from those at larger ``lam``, after a first run whose best point was reported."""
+    def _from_above(self, first: _Run, reached: Reported, report: Report) -> Solution:
+        """Come down to the optimum from those at larger ``lam``, on whose way the point of a first run is reported."""
         run, trail = first, Trail()
         for lam in _larger(first.problem):
             run = _Run(first.problem.replace(lam=lam), max(first.tol, LEADING), trail, run)
-            run.solve(None, self.max_rounds, lambda *_: report(*best))
-
-        def report_of_last(*point: *Reported) -> None:
-            nonlocal best
-            best = min(best, point, key=lambda reported: reported[2].gap)
-            report(*best)
-
+            run.solve(None, self.max_rounds, lambda *_: report(*reached))
         run = _Run(first.problem, first.tol, trail, run)
-        found = run.solve(None, self.max_rounds, report_of_last)
         if self.trail is not None:
             self.trail.last = run
-        return found if found.evidence is not None else replace(best[0], nit=found.nit, remark=found.remark)
+        return run.solve(None, self.max_rounds, report)
 
 
 # What a run reports: a point, the value F there and its bound.

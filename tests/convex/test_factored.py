@@ -407,6 +407,7 @@ def test_little_decay_is_solved_from_nothing_and_from_any_start():
     problem = nearly_without_decay()
     found = ls.solve_convex(problem, "factored", 1e-6)
     assert found.success, found.message
+    assert found.nit <= 100, found.message
     # F* is concave in lam and not negative, so that F*/lam falls as lam grows.
     larger = ls.solve_convex(problem.replace(lam=10.0 * problem.lam), "factored", 1e-6)
     assert larger.fun / 10.0 * (1.0 - 1e-6) <= found.fun <= problem.convex_value(larger.X) * (1.0 + 1e-6)
