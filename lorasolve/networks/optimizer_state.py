@@ -178,8 +178,9 @@ class OptimizerState:
         decaying = [group for group in self._told if group.weight_decay > 0.0]
         if all(group.decoupled is False and group.momentum is None for group in decaying):
             return "it is a part of the gradient, which this optimizer scales by a size of its own: it has no horizon"
-        factor = "(1 - momentum)" if any(group.momentum for group in decaying) else "1"
-        text = f"decay horizon {factor}/(lr wd) = {self.horizon:.3g} steps at the full lr"
+        with_momentum = any(group.momentum for group in decaying)
+        formula = "(1 - momentum)/((1 - dampening) lr wd)" if with_momentum else "1/(lr wd)"
+        text = f"decay horizon {formula} = {self.horizon:.3g} steps at the full lr"
         if not all(group.decoupled or group.momentum is not None for group in decaying):
             return f"{text} if it is decoupled"
         return text if self.steps is None else f"{text}, at most {self.steps / self.horizon:.2g} of it done"

@@ -203,7 +203,8 @@ def test_the_horizon_of_gradient_descent_is_that_of_its_momentum(tmp_path, momen
     torch.save(optimizer.state_dict(), tmp_path / "optimizer.pt")
     found = read_optimizer_state(tmp_path)
     assert found.horizon == pytest.approx(expected) and found.groups[0].momentum == momentum
-    assert f"{'(1 - momentum)' if momentum else '1'}/(lr wd) = {expected:.3g} steps" in str(found)
+    formula = "(1 - momentum)/((1 - dampening) lr wd)" if momentum else "1/(lr wd)"
+    assert f"{formula} = {expected:.3g} steps" in str(found)
     sizes = []
     for _ in range(2):
         for _ in range(int(expected)):

@@ -617,8 +617,9 @@ def test_what_a_checkpoint_says_without_torch(tmp_path, make, name):
     # Adam divides a decay that is a part of the gradient: 1/(lr wd) is that of gradient descent then.
     of_loss = " ".join(diagnose(folder, decay=Decay("l2", 0.01)).remarks)
     assert "5e+05 steps of gradient descent (Adam has no such horizon) at the largest step size logged" in of_loss
-    # The horizon of SGD with momentum is (1 - momentum)/(lr wd), which its own state tells: one number is enough.
-    saved = f"from {name}: weight decay 0.01; decay horizon (1 - momentum)/(lr wd) = 5e+04 steps at the full lr"
+    # The horizon of SGD with momentum is shorter by 1 - momentum, which its own state tells: one number is enough.
+    formula = "(1 - momentum)/((1 - dampening) lr wd)"
+    saved = f"from {name}: weight decay 0.01; decay horizon {formula} = 5e+04 steps at the full lr"
     assert str(diagnose(folder, decay=Decay("l2", 0.01, saved))).count("decay horizon") == 1
     # Where the decay is known, from there or as given, nobody has to look.
     assert "--optimizer-state" not in text and "--optimizer-state" in " ".join(diagnose(folder).remarks)
