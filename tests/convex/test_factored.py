@@ -419,6 +419,7 @@ def test_a_path_may_leap_to_little_decay():
     problem = nearly_without_decay()
     points = ls.path(problem, [1e6 * problem.lam, problem.lam, 0.5 * problem.lam], 1e-6).points
     assert all(point.success for point in points)
+    assert points[1].nit <= 90  # straight from the first 120
     assert points[2].nit <= 12  # from the one before
 
 

@@ -17,6 +17,9 @@ import sympy
 
 import proofs
 from lorasolve._known import Known
+from lorasolve.cli import main
+from lorasolve.commands import prove
+from lorasolve.executors.base import Outcome
 from lorasolve.symbolic import Identity, Inequality, ScalarCheck, discover, dropped
 from lorasolve.symbolic import expression as ex
 from lorasolve.symbolic.evaluate import evaluate, symbols_of
@@ -339,6 +342,21 @@ def test_a_module_runs_as_a_script(tmp_path):
     script = FOLDER / "magnitude_bound.py"
     done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "PROVED" in done.stdout
+
+
+def test_theorems_whose_workers_are_lost_are_checked_all_the_same(monkeypatch, capsys):
+    cheap = "factor_derivatives nuclear_norm_variational dora_gradient norm_duality random_start von_neumann weyl"
+    names = [*cheap.split(), "eckart_young"]
+    assert len(names) >= prove.MANY
+    monkeypatch.setattr(prove, "available_threads", lambda: 2)
+
+    def told():
+        assert main(["prove", *names, "--brief"]) == 0
+        return re.sub(r"[0-9.]+ CPU s", "", capsys.readouterr().out)
+
+    by_workers = told()
+    monkeypatch.setattr(prove, "outcomes", lambda *_: (Outcome(task, lost=True) for task in range(len(names))))
+    assert told() == by_workers
 
 
 def test_the_package_runs_from_any_folder(tmp_path):
