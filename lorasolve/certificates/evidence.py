@@ -14,6 +14,7 @@ from .._support.validate import Array, as_choice
 from ..linear_map import LinearMap
 from ..low_rank import RANK_TOL, Svd
 from ..problem import Problem
+from ..problem.blocks import MultiObjective
 from ..problem.pairs import Pairs
 from . import spot_checks
 from .duality import DENSE_ENTRIES, DENSE_SIDE, Bound, Norm, Parts, duality_gap, evaluate
@@ -138,12 +139,16 @@ def evidence(
     loss = problem.loss
     nuclear = sum(float(s.sum()) for _, s, _ in svds)
     found = evaluate(loss, problem.lam_effective, factors, [(P, Q) for P, _, Q in cut(svds)], nuclear)
-    assumptions = [spot_checks.assumption(loss)] if spot_checks.needed(loss) else []
-    assumptions += [FLOATING, *([LANCZOS] if found.bound.level is Known.SAMPLED else [])]
+    assumptions = [*_claims(loss), FLOATING, *([LANCZOS] if found.bound.level is Known.SAMPLED else [])]
     about = "f as evaluated"
     return Evidence(
         found.value, found.bound, about, tuple(assumptions), found.parts, svds, None, found.norms, found.oracle
     )
+
+
+def _claims(loss: MultiObjective) -> list[str]:
+    """Return what is taken for granted about a loss whose facts are claims."""
+    return [spot_checks.assumption(loss)] if spot_checks.needed(loss) else []
 
 
 def _with_lower_bound(problem: Problem, proved: Evidence) -> Evidence:
@@ -156,7 +161,8 @@ def _with_lower_bound(problem: Problem, proved: Evidence) -> Evidence:
     bound = duality_gap(problem.loss, 0.0, f, 0.0, 0.0, 0.0, max(parts.f_high - f, f - parts.f_low))
     if proved.bound.gap <= bound.gap:
         return proved
-    return proved._replace(bound=bound, assumptions=(*proved.assumptions, FLOATING), proof=None)
+    claims = _claims(problem.loss)
+    return proved._replace(bound=bound, assumptions=(*proved.assumptions, *claims, FLOATING), proof=None)
 
 
 def from_proof(problem: Problem, proof: Proof, A: Array, B: Array, svd: Svd, products: Pairs | None = None) -> Evidence:

@@ -866,6 +866,22 @@ def test_the_packages_own_losses_are_not_spot_checked_but_a_users_oracle_is():
     assert not any("your f" in text or "check_objective" in text for text in ours.assumptions)
 
 
+def test_a_lower_bound_that_a_user_states_beside_an_oracle_is_named_where_the_answer_rests_on_it():
+    class Stated(Wrong):
+        lower_bound = 0.0
+
+        def value_and_grad(self, X):
+            return 0.5 * float(np.sum((X - self.M) ** 2)), X - self.M
+
+        def ball_oracle(self, A, B, balls):
+            E = balls.residual(A, B.T, self.M)
+            return balls.BallOracle(*balls.half_square(E), E, None, "M")
+
+    best = certify(ls.Problem(Stated(), 5, 0.0), Stated.M)
+    assert best.is_global is True and best.formula == "f above its lower bound"
+    assert any("lower_bound below all its values" in text for text in best.assumptions)
+
+
 def test_a_value_below_the_stated_bound_is_a_contradiction():
     class Facts(Denoising):
         lower_bound = 2.0
