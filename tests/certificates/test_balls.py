@@ -80,6 +80,27 @@ def test_residuals_keep_their_accuracy_where_they_cancel(shape, cancelled, exact
     assert inside(exact, balls.residual(A, B), exact.rational(A) @ exact.rational(B))
 
 
+def test_each_of_the_two_small_products_of_a_residual_has_its_errors(exact):
+    """Where one factor has few bits the other product is all that is left, and its terms cancel."""
+    at = np.zeros(1, int)
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        few, full = rng.integers(-(2**23), 2**23, (1, 64)).astype(float), rng.standard_normal((1, 64))
+        for A, B in ((few, full), (full, few)):
+            A1, B1 = (balls.split(factor, balls.significant_bits(64), 1)[0] for factor in (A, B))
+            Y = A1 @ B1.T
+            true = exact.rational(A) @ exact.rational(B).T - exact.rational(Y)
+            assert inside(exact, balls.residual(A, B.T, Y), true)
+            assert inside(exact, balls.entries(A, B, at, at, Y[0]), true[0])
+
+
+def test_products_that_underflow_add_up(exact):
+    """Each is 0.49 of the smallest number, which rounds to 0, and four of them nearly twice that number."""
+    A = np.full((1, 4), 0.7 * 2.0**-537)
+    true = exact.rational(A) @ exact.rational(A).T
+    assert not (A @ A.T).any() and inside(exact, balls.product(A, A.T), true)
+
+
 @pytest.mark.skipif(not simd.available(), reason="no vector lanes on this processor")
 @pytest.mark.parametrize("N", [1, 6, 7])
 @pytest.mark.parametrize("n", [1, 7, 8, 30, 201])
@@ -240,6 +261,7 @@ def test_scaling_and_half_squares(exact):
     ball = Ball(graded(rng, (4, 3)), 0.5)
     for divisor in (1, 7, 1000):
         quotient = balls.scaled(ball, float(divisor))
+        assert inside(exact, balls.scaled(Ball(ball.mid), float(divisor)), exact.rational(ball.mid) / divisor)
         low, high = balls.half_square(ball, divisor)
         for _ in range(5):
             M = exact.rational(member(rng, ball))
