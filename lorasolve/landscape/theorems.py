@@ -206,7 +206,7 @@ def _one_matrix(s: Spectra, rsc: float, rsm: float, known: Known) -> TheoremFind
     if s.rank < s.r:
         return finding("global", f"rank X = {s.rank} < r = {s.r}: a spurious point has rank exactly r")
     numbers["sigma_r/sigma_r*"] = s.sigma_r / s.sigma_r_star
-    if s.r_star == 0 or _less(s.sigma_r, q * s.sigma_r_star):
+    if _less(s.sigma_r, q * s.sigma_r_star):
         return finding("global", f"sigma_r/sigma_r* = {s.sigma_r / s.sigma_r_star:.6g} < 2 alpha/beta = {q:.6g}")
     bound = _distance_bound(s, q)
     numbers["distance bound"] = bound

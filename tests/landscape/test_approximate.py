@@ -9,6 +9,7 @@ from lorasolve._known import Known
 from lorasolve.landscape import strong_convexity
 from lorasolve.landscape.constants import Constants, Provenance
 from lorasolve.landscape.theorems import approximate_point
+from lorasolve.multi import Separable
 
 from .double_well import DoubleWell, factors_of
 
@@ -93,20 +94,26 @@ def test_a_converged_point_of_a_non_convex_loss_is_global_without_its_minimizer(
 def test_constants_that_do_not_reach_the_point_or_are_sampled_decide_nothing():
     _, problem = wavy(1)
     result = ls.solve(problem, "lbfgs", "gaussian", stop=ls.StoppingRule(grad_tol=1e-11, max_iter=20_000))
-    for constants in (
-        Constants.exact(RSC, CURVATURE, 2),  # of a lower rank
-        Constants.exact(RSC, CURVATURE, 3, radius=5.0),  # about an X* that is not known
-        Constants.exact(-1.0, CURVATURE, 3),
+    for constants, holds in (
+        (Constants.exact(RSC, CURVATURE, 2), True),  # of a lower rank
+        (Constants.exact(RSC, CURVATURE, 3, radius=5.0), True),  # about an X* that is not known
+        (Constants.exact(-1.0, CURVATURE, 3), False),
+        (Constants.exact(0.0, CURVATURE, 3), False),
     ):
         judged = landscape.verdict(problem, result, constants=constants)
         assert judged.kind == "inconclusive"
         assert judged.findings == ()
+        assert [premise.holds for premise in judged.premises if premise.id == "constants"] == [holds]
     how = {"rsc_high": Provenance(Known.SAMPLED, "x")}
     sampled = Constants(-3.0, 0.9, 1.0, 5.0, how, 3, np.inf, False)
     judged = landscape.verdict(problem, result, constants=sampled)
     assert judged.kind == "inconclusive"
     assert [found.known for found in judged.findings] == [Known.SAMPLED]
-    assert judged.findings[0].conclusion == "global"
+    assert [premise.holds for premise in judged.premises if premise.id == "constants"] == [None]
+    (found,) = judged.findings
+    assert found.conclusion == "global"
+    # The curvature that the loss states, not one that is sampled beside sampled constants.
+    assert found.numbers["gap"] == CURVATURE / (2.0 * 0.9) * found.numbers["T"] > 0.0
 
 
 def test_a_gradient_whose_norm_was_searched_for_certifies_no_gap(monkeypatch):
@@ -120,6 +127,21 @@ def test_a_gradient_whose_norm_was_searched_for_certifies_no_gap(monkeypatch):
         judged = landscape.verdict(problem, short, constants=Constants.exact(RSC, CURVATURE, 3))
         found.append(judged.findings[-1].known)
     assert found == [Known.CERTIFIED, Known.SAMPLED]
+
+
+def test_one_gradient_of_two_whose_norm_was_searched_for_certifies_no_gap(monkeypatch):
+    f, _ = wavy(1)
+    pair = ls.MultiProblem(Separable([f, f]), 3, 0.2)
+    A, B = np.random.default_rng(0).standard_normal((6, 3)), np.random.default_rng(1).standard_normal((5, 3))
+    for answers, known in (([True, True], Known.CERTIFIED), ([True, False], Known.SAMPLED)):
+        exact = iter(answers)
+        monkeypatch.setattr(
+            strong_convexity, "_norm_above", lambda G, exact=exact: (np.linalg.norm(G.to_dense(), 2), next(exact))
+        )
+        judged = landscape.verdict(
+            pair, ((A, A), (B, B)), (f.C, f.C), [Constants.exact(RSC, CURVATURE, 3)] * 2, joint=True
+        )
+        assert judged.findings[-1].known is known
 
 
 def test_without_a_bound_on_the_curvature_there_is_a_distance_and_no_gap():

@@ -56,9 +56,17 @@ def test_theorem_1_by_hand():
     assert found.numbers["distance bound"] == pytest.approx(math.sqrt(0.5))
     assert theorem_1(spectra(distance=0.7), 1.0, 8.0, Known.CERTIFIED).conclusion == "inconclusive"
     assert theorem_1(spectra(), 1.0, 1.9, Known.CERTIFIED).conclusion == "inconclusive"
-    # sigma_2/sigma_1 = 0.5 < q = 0.6
-    assert theorem_1(spectra(), 3.0, 10.0, Known.CERTIFIED).conclusion == "inconclusive"
+    # sigma_2/sigma_1 = 0.5 < q = 0.6, whatever the distance
+    found = theorem_1(spectra(), 3.0, 10.0, Known.CERTIFIED)
+    assert found.conclusion == "inconclusive" and "distance bound" not in found.numbers
     assert theorem_1(least(), 1.0, 8.0, Known.CERTIFIED).conclusion == "global"
+    # Of X* = 0 any alpha > 0 makes the only second-order point.
+    zero = spectra(r_star=0, outside=np.zeros(0), norm_star=0.0)
+    assert theorem_1(zero, 1.0, 8.0, Known.CERTIFIED).conclusion == "inconclusive"
+    assert (
+        theorem_1(replace(zero, values=np.zeros(2), distance=0.0, norm=0.0), 1.0, 8.0, Known.CERTIFIED).conclusion
+        == "global"
+    )
 
 
 class OneEntry:
@@ -274,7 +282,8 @@ def test_theorem_3_about_zero_is_a_radius_that_the_best_matrix_of_rank_1_keeps()
     assert math.hypot(0.4, 0.1) <= found.numbers["radius"]
     point = Spectra.of(A, A, np.diag([0.9, 0.4, 0.1]), 0)
     assert theorem_3(point, 1.0, 4.0, Known.CERTIFIED).numbers["radius"] == pytest.approx(2.0 * math.sqrt(0.9 * 1.4))
-    assert theorem_3(point, 1.0, 1.0, Known.CERTIFIED, eps=1.0).vacuous == ("radius",)
+    asked = theorem_3(point, 1.0, 1.0, Known.CERTIFIED, eps=1.0)
+    assert asked.vacuous == ("radius",) and asked.numbers["eps"] == 1.0 and "eps" not in found.numbers
     assert theorem_3(replace(point, distance=1.13), 1.0, 1.0, Known.CERTIFIED).conclusion == "inconclusive"
 
 

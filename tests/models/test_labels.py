@@ -11,7 +11,7 @@ import pytest
 from ratings_to_complete import everything
 
 from lorasolve.cli import main
-from lorasolve.io import Ratings, read_ratings
+from lorasolve.io import Ratings, label_places, labels_like, read_ratings
 from lorasolve.models import CompletionModel, fit_completion
 
 
@@ -99,6 +99,12 @@ def test_labels_of_another_kind_are_converted_or_refused_by_name() -> None:
     for numbers in (small, floats):
         with pytest.raises(TypeError, match="cols: expected labels of the kind in the data"):
             numbers.knows_cols(np.array(days, dtype="datetime64[ns]"))
+    # 0.1 is no number of 32 bits, by value: it may not be added to labels that are.
+    singles = np.array([0.1, 0.5], dtype=np.float32)
+    assert label_places(singles, singles.astype(np.float64), "rows").tolist() == [0, 1]
+    assert labels_like(singles, np.array([0.25]), "rows").dtype == np.float32
+    with pytest.raises(ValueError, match=r"written as those of the data \(float32\), got 0.1"):
+        labels_like(singles, np.array([0.1]), "rows")
     flags = model(np.array([False, True]))
     assert flags.knows_rows([True, False]).all() and flags.knows_rows(np.array([True])).all()
     with pytest.raises(TypeError, match=r"rows: expected labels of the kind in the data \(bool\)"):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 import pathlib
+from dataclasses import replace
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from lorasolve.networks import read_optimizer_state  # noqa: E402
+from lorasolve.networks.optimizer_state import GroupDecay, OptimizerState  # noqa: E402
 from lorasolve.peft_files.decay import OPTIMIZERS, explain_decay  # noqa: E402
 
 torch.set_num_threads(1)
@@ -243,6 +245,26 @@ def test_of_a_decay_that_an_optimizer_divides_no_horizon_is_told(tmp_path):
     torch.save({"param_groups": groups, "state": {}}, tmp_path / "optimizer.pt")
     told = str(read_optimizer_state(tmp_path))
     assert told.endswith("decay horizon 1/(lr wd) = 1e+04 steps at the full lr if it is decoupled")
+
+
+def test_what_is_told_of_several_groups_holds_for_each_of_them():
+    def told(*groups):
+        return str(OptimizerState(groups, 50, False, ()))
+
+    decoupled = GroupDecay(1, 0.1, 0.01, 0.1, 1000.0, decoupled=True, momentum=None)
+    plain = replace(decoupled, decoupled=False, momentum=0.0)
+    heavy = replace(plain, momentum=0.9, horizon=100.0)
+    assert "1/(lr wd) = 1e+03 steps at the full lr, at most 0.05 of it done" in told(decoupled)
+    assert "1/(lr wd) = 1e+03 steps at the full lr, at most 0.05 of it done" in told(plain)
+    # (1 - 0.9)/(lr wd) = 100, and without momentum the same formula is 1/(lr wd).
+    for groups in ((heavy, plain), (plain, heavy)):
+        assert "(1 - momentum)/((1 - dampening) lr wd) = 100 steps at the full lr, at most 0.5" in told(*groups)
+    unknown = told(decoupled, replace(decoupled, decoupled=None))
+    assert unknown.split(";")[2].endswith("if it is decoupled") and "of it done" not in unknown
+    own = replace(decoupled, lr=None, full_lr=None, horizon=math.inf)
+    assert "steps of a size of its own" in told(own, replace(own, weight_decay=0.0))
+    assert "no decay was applied" in told(replace(own, weight_decay=0.0))
+    assert "the learning rate is 0 here" in told(replace(own, lr=0.0))
 
 
 @pytest.mark.parametrize("name", ["RMSprop", "Adagrad", "Adadelta", "Adamax", "ASGD"])
