@@ -897,6 +897,10 @@ def test_a_trace_whose_columns_do_not_fit_is_refused(tmp_path: pathlib.Path, cha
     np.savez(tmp_path / "r.npz", **{key: array for key, array in changed.items() if array is not None})
     with pytest.raises(ValueError, match=f"r.npz: trace: its columns are .*{words}"):
         load_result(tmp_path / "r.npz")
+    tables = {key: array[:, None] if key.startswith("trace.") else array for key, array in arrays.items()}
+    np.savez(tmp_path / "r.npz", **tables)
+    with pytest.raises(ValueError, match=r"r.npz: trace: its columns are .*more than one dimension"):
+        load_result(tmp_path / "r.npz")
 
 
 @pytest.mark.parametrize(

@@ -218,12 +218,11 @@ def _check_entries(found: dict[str, Any], kinds: dict[str, Any], name: str, othe
 
 def _read_trace(columns: dict[str, Array | None]) -> Trace:
     """Return a trace whose columns are equally long."""
-    lengths = {None if column is None else column.shape for column in columns.values()}
-    if len(lengths) != 1 or any(column is None or column.dtype.kind not in "if" for column in columns.values()):
-        raise ValueError("trace: its columns are missing, no numbers, or not equally long")
-    if any(column is None or column.ndim != 1 for column in columns.values()):
-        raise ValueError("trace: its columns have more than one dimension")
-    return Trace(**{key: column.tolist() for key, column in columns.items() if column is not None})
+    found = {key: column for key, column in columns.items() if column is not None and column.dtype.kind in "if"}
+    shapes = {column.shape for column in found.values()}
+    if len(found) < len(columns) or len(shapes) != 1 or len(*shapes) != 1:
+        raise ValueError("trace: its columns are missing, no numbers, not equally long or of more than one dimension")
+    return Trace(**{key: column.tolist() for key, column in found.items()})
 
 
 def _from_version_1(header: dict[str, Any]) -> dict[str, Any]:

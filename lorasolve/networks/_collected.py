@@ -26,14 +26,14 @@ class NoTokenForm(ValueError):
     """A network has no token form, or one that takes more memory than it may."""
 
 
-def _as_matrix(outputs: Any) -> Any:
-    """Return outputs as a matrix, one row a sample."""
+def _as_rows(outputs: Any) -> Any:
+    """Return outputs if they are one number or one row a sample."""
     if as_outputs(outputs).ndim not in (1, 2):
         raise ValueError(
             f"loss: the token form needs outputs (n, K), got shape {tuple(outputs.shape)}; "
             "LinearizedNetwork(network, factors) takes others"
         )
-    return outputs if outputs.ndim == 2 else outputs[:, None]
+    return outputs
 
 
 class Collected:
@@ -56,7 +56,7 @@ class Collected:
     def add(self, batch: Any, loss: OutputLoss, leaves: Sequence[Any]) -> None:
         """Run a batch forwards once, and backwards once for each output and once more."""
         with _seen(self.network) as calls:
-            z = _as_matrix(loss.outputs(self.network.model, batch))
+            z = _as_rows(loss.outputs(self.network.model, batch))
         n = len(z)
         numbers = require_torch().arange(n, device=z.device)
         if loss.kind == "softmax":
