@@ -692,6 +692,9 @@ def test_held_out_samples_without_labels_of_their_own_are_told(tmp_path: pathlib
     np.savez(path, **given, Z_test=rng.standard_normal((5, 20)))
     assert main(["convex", "--objective", "softmax", str(path), "--lam", "0.1"]) == 0
     assert capsys.readouterr().err == f"{path}: the data held out by Z_test share labels with those trained on\n"
+    np.savez(path, **given)
+    assert main(["convex", "--objective", "softmax", str(path), "--lam", "0.1"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_held_out_arrays_that_do_not_fit_are_named(tmp_path: pathlib.Path) -> None:

@@ -157,10 +157,14 @@ def test_features_refuse_a_network_whose_own_loss_is_another():
     for kind in (Weighted, PassedOn):
         with pytest.raises(ValueError, match="expected the mean of CrossEntropy to be the model's own loss"):
             features(kind(), [batch])
+    with pytest.raises(ValueError, match="expected the mean of CrossEntropy to be the model's own loss"):
+        features(Weighted().requires_grad_(False), [batch])
     one_class = batch | {"labels": torch.zeros(8, dtype=torch.int64)}
     with pytest.raises(ValueError, match="expected the mean of CrossEntropy to be the model's own loss on each batch"):
         features(Weighted(), [one_class, batch])
     assert features(Weighted(), [batch], labels=lambda b: b["labels"]).shape == (2, 6)
+    # Of one class the weighted mean is the plain one, also where nothing is to be trained.
+    assert features(Weighted().requires_grad_(False), [one_class]).shape == (2, 6)
 
 
 def test_features_refuse_a_network_that_does_not_end_in_its_last_linear_layer():
