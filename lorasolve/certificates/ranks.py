@@ -91,7 +91,7 @@ def at_least(objective: Objective, A: Array, B: Array, svd: Svd, gap: float) -> 
         Upper bound of ``F(X) - min F``.
     """
     alpha = strong_convexity(objective)
-    if not alpha > 0.0 or not gap < math.inf:
+    if not alpha > 0.0:
         return 0
     distance = mul_up(sqrt_up(up(mul_up(2.0 * SLACK, gap) / alpha)), SLACK)
     if not svd[1].max(initial=0.0) > distance:

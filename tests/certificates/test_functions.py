@@ -1,5 +1,7 @@
 """Exponential, logarithm and mean losses against mpmath."""
 
+import math
+
 import mpmath
 import numpy as np
 import pytest
@@ -79,6 +81,21 @@ def test_losses_are_tight_where_the_data_are_separated(kind, exact):
     loss = getattr(losses, kind)(Ball(s), labels)
     assert 0.0 < loss.high < 1e-16 and loss.high - loss.low < 1e-13 * loss.high
     assert loss.derivative.radius < 1e-13 * np.linalg.norm(loss.derivative.mid)
+
+
+@pytest.mark.parametrize("radius", [0.49, 1.0, 3.0])
+def test_a_tiny_derivative_grows_over_a_ball_as_the_exponential_does(radius, exact):
+    """By e^(sqrt(2) r) for two outputs that approach each other, by e^r for one."""
+    s, label = np.array([[30.0], [0.0]]), np.array([0])
+    low, high, D = stacked_oracles.softmax_losses(stacked_balls.Balls(s[None].copy(), np.array([radius])), label)
+    stacked = losses.Loss(low[0], high[0], Ball(D.mid[0], D.radius[0]))
+    step = radius * (1.0 - 1e-9)
+    with mpmath.workprec(300):
+        nearer = s + step * math.sqrt(0.5) * np.array([[-1.0], [1.0]])
+        f, derivative = exact.softmax_loss(exact.reals(exact.rational(nearer)), label)
+        assert contains(losses.softmax(Ball(s, radius), label), f, derivative) and contains(stacked, f, derivative)
+        f, derivative = exact.logistic_loss(exact.reals(exact.rational(s[:1] - step)), np.ones((1, 1)))
+        assert contains(losses.logistic(Ball(s[:1], radius), np.ones((1, 1))), f, derivative)
 
 
 @pytest.mark.parametrize("kind", ["softmax", "logistic"])

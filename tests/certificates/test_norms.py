@@ -494,6 +494,22 @@ def test_the_distance_from_orthonormal_columns_is_never_too_small():
         assert Fraction(found) ** 2 >= square and found <= 1e-13
 
 
+def test_nuclear_norms_of_balls_hold_for_their_members(exact):
+    rng = np.random.default_rng(9)
+    for radius in (0.1, *[0.0] * 30):
+        # The middle, of length 1 or less, and a member that is shorter by the radius.
+        C, D = (x / (1.000001 * np.linalg.norm(x)) for x in rng.standard_normal((2, 5, 3)))
+        C *= np.sign(np.vdot(C, D))
+        member = exact.dot((1 - Fraction(radius)) * exact.rational(C), exact.rational(D))
+        assert nuclear_norms._paired(Ball(C, radius), Ball(D)) <= member
+        assert nuclear_norms._paired(Ball(C), Ball(D, radius)) <= member
+    # Added to each of three singular values 0.1 is sqrt(3) times that in the Frobenius norm.
+    K = rng.standard_normal((3, 3))
+    P, s, Qt = np.linalg.svd(K)
+    most = nuclear_norms._small_nuclear(Ball(K, 0.1 * math.sqrt(3.0)), P * s, Qt)
+    assert most == pytest.approx(s.sum() + 0.3, rel=1e-12)
+
+
 def test_nuclear_norm_of_nothing_and_of_what_overflows():
     assert nuclear_norms.nuclear_norm(np.zeros((3, 2)), np.ones((4, 2))) == (0.0, 0.0)
     assert nuclear_norms.nuclear_norm(np.full((2, 1), 1e300), np.full((2, 1), 1e300)) == (0.0, math.inf)

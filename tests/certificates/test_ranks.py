@@ -307,6 +307,10 @@ def test_singular_values_of_a_product_are_bounded_from_below(seed):
             assert (least[: true.size] <= true * (1 + 1e-13) + 1e-12).all()
             if K == size == 0.0:
                 assert least[0] >= true[0] * (1 - 1e-12)
+        # Columns that are orthogonal and too short, of either side.
+        for left, right in ((0.9, 1.0), (1.0, 0.9)):
+            share, off = ranks._singular_values_off(left * A, right * B, left * P, s, right * Q)
+            assert (np.sort(share * s - off)[::-1][: true.size] <= 0.9 * true * (1 + 1e-13) + 1e-12).all()
 
 
 def test_columns_that_look_orthonormal_are_not_taken_for_it():
@@ -412,9 +416,18 @@ def test_a_loss_made_of_another_one_has_its_own_convexity():
         def value_and_grad(self, X):
             return 0.005 * float(np.sum((X - self.M) ** 2)), 0.01 * (X - self.M)
 
+    class ScaledLinear(LinearFineTuning):
+        def value_and_grad(self, X):
+            f, G = super().value_and_grad(X)
+            return 0.01 * f, 0.01 * G
+
     M = np.diag([3.0, 2.0, 1.0])
     assert ranks.strong_convexity(Denoising(M)) == 1.0
     assert ranks.strong_convexity(Scaled(M)) <= 0.01
+    # With sqrt(3) I as its samples the Gram matrix is I.
+    data = np.zeros((3, 3)), math.sqrt(3.0) * np.eye(3), math.sqrt(3.0) * M
+    assert ranks.strong_convexity(LinearFineTuning(*data)) >= 0.85
+    assert ranks.strong_convexity(ScaledLinear(*data)) <= 0.01
 
 
 def test_one_gram_matrix_tells_norm_and_rank_of_a_large_optimum():
