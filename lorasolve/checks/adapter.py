@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .._support.stated import as_component
 from .._support.validate import Array, as_generator, require
+from ..adapters import registry
 from ..adapters.base import Adapter, split
 from ..objectives import as_objective
 from ..objectives.base import Objective
@@ -80,13 +80,13 @@ class _Bench:
         return {name: part.ravel() for name, part in zip(("A", "B", "extra"), parts) if part.size}
 
 
-def check_adapter(adapter: Adapter, objective: Any = None, rng: int | np.random.Generator = 0) -> CheckReport:
+def check_adapter(adapter: str | Adapter, objective: Any = None, rng: int | np.random.Generator = 0) -> CheckReport:
     """Test what an adapter states about itself.
 
     Parameters
     ----------
-    adapter : Adapter
-        The adapter, with its settings.
+    adapter : str or Adapter
+        The adapter, with its settings: itself, or its text as everywhere.
     objective : Objective or object, optional
         A loss that it accepts, by default a small softmax regression with a frozen weight. Used in float64.
     rng : int or numpy.random.Generator
@@ -102,7 +102,7 @@ def check_adapter(adapter: Adapter, objective: Any = None, rng: int | np.random.
     TypeError
         If ``adapter`` is no adapter, or another argument of another type than stated.
     ValueError
-        If the adapter refuses the objective.
+        For an unknown name; if the adapter refuses the objective.
 
     Notes
     -----
@@ -124,7 +124,7 @@ def check_adapter(adapter: Adapter, objective: Any = None, rng: int | np.random.
     >>> [check.name for check in check_adapter(Halved()).failures]
     ['derivative in A']
     """
-    as_component(adapter, "adapter", Adapter)
+    adapter = registry.make(adapter, "adapter")
     generator = as_generator(rng, "rng")
     given = Softmax.example(generator) if objective is None else as_objective(objective)
     require(adapter.name, "adapter", adapter.refusal(given))

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._support.stated import as_component
 from .._support.validate import as_generator
-from ..attacks.base import ANSWERS, Attack, Failures, Family, chosen_families, drawn, judged, reproduced
+from ..attacks.base import ANSWERS, Attack, Failures, Family, chosen_families, drawn, judged, parse_target, reproduced
 from .base import Checked, CheckReport, global_state, run_checks
 
 # Instances of each family.
@@ -31,13 +31,13 @@ class _Bench:
         return drawn(family, self.target, np.random.default_rng([self.seed, number]))
 
 
-def check_attack(attack: Attack, rng: int | np.random.Generator = 0) -> CheckReport:
+def check_attack(attack: str | Attack, rng: int | np.random.Generator = 0) -> CheckReport:
     """Test what an attack states about itself, on a few instances of each family.
 
     Parameters
     ----------
-    attack : Attack
-        The attack, with its subject.
+    attack : str or Attack
+        The attack, with its subject: itself, or its text as on the command line.
     rng : int or numpy.random.Generator
         Seed or source of the instances.
 
@@ -59,11 +59,10 @@ def check_attack(attack: Attack, rng: int | np.random.Generator = 0) -> CheckRep
 
     Examples
     --------
-    >>> from lorasolve.attacks import registry
-    >>> check_attack(registry.classes()["objective"]("huber")).ok
+    >>> check_attack("objective:huber").ok
     True
     """
-    as_component(attack, "attack", Attack)
+    attack = parse_target(attack) if isinstance(attack, str) else as_component(attack, "attack", Attack)
     seed = int(as_generator(rng, "rng").integers(2**63))
     bench = _Bench(attack, attack.target(), chosen_families(attack, None), seed)
     return run_checks(type(attack).__name__, bench, _CHECKS)

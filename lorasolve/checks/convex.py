@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._support.stated import as_component
 from .._support.validate import as_generator
-from ..convex import solve_convex
+from ..convex import registry, solve_convex
 from ..convex.base import ConvexRoute
 from ..objectives import as_objective
 from ..objectives.denoising import Denoising
@@ -29,13 +28,13 @@ class _Bench:
     rng: np.random.Generator
 
 
-def check_convex(route: ConvexRoute, rng: int | np.random.Generator = 0) -> CheckReport:
+def check_convex(route: str | ConvexRoute, rng: int | np.random.Generator = 0) -> CheckReport:
     """Test what a convex route states about itself.
 
     Parameters
     ----------
-    route : ConvexRoute
-        The route, with its settings.
+    route : str or ConvexRoute
+        The route, with its settings: itself, or its text as everywhere.
     rng : int or numpy.random.Generator
         Seed or source of the problems' data.
 
@@ -48,6 +47,8 @@ def check_convex(route: ConvexRoute, rng: int | np.random.Generator = 0) -> Chec
     ------
     TypeError
         If ``route`` is no convex route, or ``rng`` neither a seed nor a generator.
+    ValueError
+        For an unknown name.
 
     Notes
     -----
@@ -55,7 +56,7 @@ def check_convex(route: ConvexRoute, rng: int | np.random.Generator = 0) -> Chec
     of linear fine-tuning is certified to the tolerance; two runs agree; a loss that is not known to be convex is
     refused.
     """
-    as_component(route, "route", ConvexRoute)
+    route = registry.make(route, "route")
     return run_checks(type(route).__name__, _Bench(route, as_generator(rng, "rng")), _CHECKS)
 
 

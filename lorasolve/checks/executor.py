@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from .._support.files import is_alive
-from .._support.stated import as_component
 from .._support.validate import as_integer, as_number
+from ..executors import registry
 from ..executors.base import Executor, Outcome, Pool, Watched
 from .base import Checked, CheckReport, run_checks
 
@@ -67,13 +67,13 @@ class _Bench:
         return found
 
 
-def check_executor(executor: Executor, seconds: float = 60.0) -> CheckReport:
+def check_executor(executor: str | Executor, seconds: float = 60.0) -> CheckReport:
     """Test what an executor does with chunks.
 
     Parameters
     ----------
-    executor : Executor
-        The executor, with its settings.
+    executor : str or Executor
+        The executor, with its settings: itself, or its text as everywhere.
     seconds : float
         How long what a pool was given is waited for.
 
@@ -100,7 +100,7 @@ def check_executor(executor: Executor, seconds: float = 60.0) -> CheckReport:
     >>> check_executor(Serial()).ok
     True
     """
-    as_component(executor, "executor", Executor)
+    executor = registry.make(executor, "executor")
     seconds = as_number(seconds, "seconds", 0.0, open_low=True)
     return run_checks(type(executor).__name__, _Bench(executor, seconds), _CHECKS)
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .._support.stated import as_component
 from .._support.validate import Array, as_generator, as_instance, require
 from ..adapters.lora import LoRA
+from ..inits import registry
 from ..inits.base import Init, Start
 from ..objectives import as_objective
 from ..objectives.linear import LinearFineTuning
@@ -35,13 +35,13 @@ class _Bench:
         return self.init.start(self.problem if problem is None else problem, generator)
 
 
-def check_init(init: Init, problem: Problem | None = None, rng: int | np.random.Generator = 0) -> CheckReport:
+def check_init(init: str | Init, problem: Problem | None = None, rng: int | np.random.Generator = 0) -> CheckReport:
     """Test what an init states about itself.
 
     Parameters
     ----------
-    init : Init
-        The init, with its settings.
+    init : str or Init
+        The init, with its settings: itself, or its text as everywhere.
     problem : Problem, optional
         A problem that it accepts, by default a small linear fine-tuning job with a frozen weight.
     rng : int or numpy.random.Generator
@@ -57,7 +57,7 @@ def check_init(init: Init, problem: Problem | None = None, rng: int | np.random.
     TypeError
         If ``init`` is no init, or another argument of another type than stated.
     ValueError
-        If the init refuses the problem; for a problem of several matrices.
+        For an unknown name; if the init refuses the problem; for a problem of several matrices.
 
     Notes
     -----
@@ -76,7 +76,7 @@ def check_init(init: Init, problem: Problem | None = None, rng: int | np.random.
     >>> [check.name for check in check_init(Transposed()).failures][0]
     'factors'
     """
-    as_component(init, "init", Init)
+    init = registry.make(init, "init")
     # A seed, as one draw is repeated.
     seed = int(as_generator(rng, "rng").integers(2**63))
     if problem is not None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from .._support.stated import as_component
 from .._support.validate import Array, as_generator, as_instance, require
 from ..adapters import registry as adapter_registry
 from ..adapters.lora import LoRA
@@ -19,6 +18,7 @@ from ..engine import solve
 from ..monitor import StoppingRule
 from ..objectives.linear import LinearFineTuning
 from ..objectives.softmax import Softmax
+from ..optimizers import registry
 from ..optimizers.base import DrivenOptimizer, Optimizer
 from ..problem import Problem
 from .base import BareLoss, Checked, CheckReport, difference, global_state, refusal_text, run_checks
@@ -61,14 +61,14 @@ def refusal_of(optimizer: Optimizer, problem: Problem) -> str | None:
 
 
 def check_optimizer(
-    optimizer: Optimizer, problem: Problem | None = None, rng: int | np.random.Generator = 0
+    optimizer: str | Optimizer, problem: Problem | None = None, rng: int | np.random.Generator = 0
 ) -> CheckReport:
     """Test what an optimizer states about itself.
 
     Parameters
     ----------
-    optimizer : Optimizer
-        The optimizer, with its settings.
+    optimizer : str or Optimizer
+        The optimizer, with its settings: itself, or its text as everywhere.
     problem : Problem, optional
         A problem that it accepts, by default a small linear fine-tuning job (or the first of a few others).
     rng : int or numpy.random.Generator
@@ -84,7 +84,8 @@ def check_optimizer(
     TypeError
         If ``optimizer`` is no optimizer, or another argument of another type than stated.
     ValueError
-        If the optimizer refuses the problem, or all of the default ones; for a problem of several matrices.
+        For an unknown name; if the optimizer refuses the problem, or all of the default ones; for a problem of several
+        matrices.
 
     Notes
     -----
@@ -106,7 +107,7 @@ def check_optimizer(
     >>> [check.name for check in check_optimizer(Deaf()).failures]
     ['step factor', 'half the factor is half the step']
     """
-    as_component(optimizer, "optimizer", Optimizer)
+    optimizer = registry.make(optimizer, "optimizer")
     generator = as_generator(rng, "rng")
     problem = default_problem(optimizer, generator) if problem is None else as_instance(problem, "problem", Problem)
     problem.require_one_matrix("check_optimizer")

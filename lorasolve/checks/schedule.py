@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._support.stated import as_component
 from .._support.validate import Array, as_generator, as_instance, require
 from ..adapters import registry as adapter_registry
 from ..objectives.linear import LinearFineTuning
 from ..problem import Problem
+from ..schedules import registry
 from ..schedules.base import Schedule, Stage
 from .base import Checked, CheckReport, difference, global_state, refusal_text, run_checks
 
@@ -62,14 +62,14 @@ class _Bench:
 
 
 def check_schedule(
-    schedule: Schedule, problem: Problem | None = None, rng: int | np.random.Generator = 0
+    schedule: str | Schedule, problem: Problem | None = None, rng: int | np.random.Generator = 0
 ) -> CheckReport:
     """Test what a schedule states about itself.
 
     Parameters
     ----------
-    schedule : Schedule
-        The schedule, with its settings.
+    schedule : str or Schedule
+        The schedule, with its settings: itself, or its text as everywhere.
     problem : Problem, optional
         A problem that it accepts, by default a small linear fine-tuning job with the first adapter that it accepts.
     rng : int or numpy.random.Generator
@@ -85,7 +85,8 @@ def check_schedule(
     TypeError
         If ``schedule`` is no schedule, or another argument of another type than stated.
     ValueError
-        If the schedule refuses the problem, or the default one with every adapter; for a problem of several matrices.
+        For an unknown name; if the schedule refuses the problem, or the default one with every adapter; for a problem
+        of several matrices.
 
     Notes
     -----
@@ -104,7 +105,7 @@ def check_schedule(
     >>> [check.name for check in check_schedule(Turning()).failures]
     ['step_factor is finite and >= 0']
     """
-    as_component(schedule, "schedule", Schedule)
+    schedule = registry.make(schedule, "schedule")
     # A seed, as one draw is repeated.
     seed = int(as_generator(rng, "rng").integers(2**63))
     problem = default_problem(schedule, seed) if problem is None else as_instance(problem, "problem", Problem)

@@ -41,6 +41,26 @@ def test_a_part_without_what_makes_it_one_fails_its_check_in_words() -> None:
         ls.solve(ls.Problem(ls.objectives.Denoising(np.eye(3)), 2, 0.1), optimizer)
 
 
+@pytest.mark.parametrize(
+    ("check", "name", "subject"),
+    [
+        (ls.check_optimizer, "gd:step_size=0.01", "GD"),
+        (ls.check_adapter, "lora:alpha=4", "LoRA"),
+        (ls.check_init, "spectral", "Spectral"),
+        (ls.check_schedule, "cosine", "Cosine"),
+        (ls.check_convex, "closed_form", "ClosedForm"),
+        (ls.check_executor, "serial", "Serial"),
+        (ls.check_attack, "objective:huber", "Objective"),
+    ],
+)
+def test_a_component_is_named_as_everywhere_else(check, name, subject) -> None:
+    assert check(name).subject.startswith(subject)
+    with pytest.raises(ValueError, match=r"unknown .* 'nonesuch'"):
+        check("nonesuch")
+    with pytest.raises(TypeError, match=r"^\w+: expected "):
+        check(3)
+
+
 def test_an_exception_is_a_failure_and_what_is_not_implemented_is_not():
     def half(bench):
         yield Checked("first", True, "")
