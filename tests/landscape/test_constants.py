@@ -123,6 +123,27 @@ def test_errors_of_differences_are_no_convexity(smallest, dtype):
                 assert found.rsc_low > 0.15
 
 
+class Entrywise:
+    """``sum c_ij (X_ij - M_ij)^2/2``, whose curvatures are the ``c_ij``."""
+
+    convex, least_squares, lower_bound = True, True, 0.0
+
+    def __init__(self, c, M):
+        self.c, self.M, self.shape = c, M, c.shape
+
+    def value_and_grad(self, X):
+        E = X - self.M
+        return 0.5 * float(np.vdot(self.c * E, E)), self.c * E
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_errors_of_differences_that_leave_the_hessian_symmetric_are_counted(seed):
+    rng = np.random.default_rng(seed)
+    f = Entrywise(np.exp(rng.uniform(-5.0, 1.0, (3, 4))), rng.standard_normal((3, 4)))
+    found = landscape.known_constants.known_constants(as_objective(f), 2)
+    assert f.c.min() - 1e-7 < found.rsc_low <= f.c.min() and f.c.max() <= found.rsm_high < f.c.max() + 1e-7
+
+
 def test_a_gap_without_decay_does_not_rest_on_errors_of_differences():
     """Along the direction of curvature 1e-16 the loss falls from 1/2 to 0; the gradient there is 1e-8."""
     rng = np.random.default_rng(1)

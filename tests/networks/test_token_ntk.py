@@ -330,6 +330,9 @@ def test_the_gap_of_a_network_counts_what_the_solution_may_be_above_the_optimum(
     at_once = solve_tangent(ntk, zero, lam, tol=1e-10, time_limit=1e-6)
     assert sharp.success and not at_once.success and not at_once.interrupted
     assert at_once.value == at_once.F and sharp.F - sharp.value <= at_once.gap < np.inf
+    # Where X = 0 is the optimum, the rounding of its value is beside that of the bound.
+    best = solve_tangent(ntk, zero, 1e4)
+    assert best.value == best.F and best.own_gap * best.F < best.gap < 1e-12 * best.F
 
 
 def test_a_bound_that_rests_on_a_sampled_norm_is_sampled():
