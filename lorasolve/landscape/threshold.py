@@ -319,7 +319,7 @@ class _Program:
             # The Lagrangian contains + lam <C, T>; its least value over the free part of T is minus a nuclear norm.
             value += lam * float(np.vdot(C, self.T_fixed))
             free = self.P_off.T @ C @ self.Q_off
-            value -= lam * float(np.linalg.svd(free, compute_uv=False).sum()) if lam and free.size else 0.0
+            value -= lam * float(np.linalg.svd(free, compute_uv=False).sum())
             cost = eta * self.m * self.n
             best = max(best, (value + cost) / (1.0 + cost))
         return best

@@ -105,6 +105,12 @@ def test_a_bound_along_matrices_of_rank_one_is_enough():
 
     M, lam = with_values(VALUES, (8, 6)), 1.0
     assert certify(ls.Problem(OfRankOne(M), 6, lam), optimum(M, lam)).rank_at_most == 3
+    # Also where a distance three times smaller would count fewer values, and no smoothness tells that distance.
+    P, _, Qt = np.linalg.svd(M)
+    near = optimum(M, lam) + 0.1 * np.outer(P[:, 0], Qt[0])
+    found, values = certify(ls.Problem(OfRankOne(M), 6, lam), near, tol=0.9), np.linalg.svd(M - near, compute_uv=False)
+    counts = [np.count_nonzero(values >= lam - share * np.sqrt(2.0 * found.gap)) for share in (1.0, 1.0 / 3.0)]
+    assert counts == [5, 4] and found.rank_at_most == 5
     far = optimum(M, lam) + 0.1 * np.random.default_rng(0).standard_normal((8, 6))
     assert certify(ls.Problem(OfRankOne(M), 6, lam), far, tol=0.9).rank_at_most is None
 

@@ -32,6 +32,16 @@ def test_values_slopes_curvature_and_the_cvxpy_expression_are_of_one_function(in
     assert ahead - 2.0 * value + behind == pytest.approx(np.vdot(D, instance.hessian_product(X, D)), rel=1e-10)
 
 
+@pytest.mark.parametrize("instance", list(instances()), ids=lambda instance: instance.name)
+def test_the_lower_bound_is_the_value_where_the_gradient_vanishes(instance):
+    zero = np.zeros(instance.shape)
+    units = np.eye(zero.size).reshape(-1, *instance.shape)
+    H = np.array([instance.hessian_product(zero, unit).ravel() for unit in units])
+    lowest = np.linalg.lstsq(H, -instance.value_and_grad(zero)[1].ravel())[0].reshape(instance.shape)
+    assert np.abs(instance.value_and_grad(lowest)[1]).max() < 1e-9
+    assert instance.value_and_grad(lowest)[0] == pytest.approx(instance.lower_bound, rel=1e-9, abs=1e-12)
+
+
 def test_the_boundary_of_the_sharp_instance_is_its_default():
     """``kappa = 1 + 2 sqrt(r/r*)``."""
     assert landscape.instances.sharp(4, 1, 6, 6).kappa == 5.0

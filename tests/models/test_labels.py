@@ -193,6 +193,9 @@ def test_a_header_among_the_pairs_is_told(tmp_path, capsys) -> None:
     assert "if that is a header, --columns client article says so" in capsys.readouterr().err
     assert main(["predict", model, str(tmp_path / "p.csv"), "--columns", "client", "article"]) == 0
     assert capsys.readouterr().err == ""
+    (tmp_path / "p.csv").write_text("client,article\nnew,other\n")
+    assert main(["predict", model, str(tmp_path / "p.csv"), "--columns", "client", "article"]) == 0
+    assert "header" not in capsys.readouterr().err
     for beginning in ("known.csv", "half.csv"):
         assert main(["predict", model, str(tmp_path / beginning)]) == 0
         assert "header" not in capsys.readouterr().err
@@ -221,7 +224,8 @@ def test_names_are_no_pair_of_numbers(tmp_path, capsys, film) -> None:
     assert text.splitlines() == ["Kundin,Film,prediction", *capsys.readouterr().out.splitlines()[1:]]
     for beginning in ("unknown.csv", "half.csv"):  # a pair, in whose row nobody or a known one is
         assert main(["predict", model, str(tmp_path / beginning)]) == 0
-        assert len(capsys.readouterr().out.splitlines()) == 4
+        text, remarks = capsys.readouterr()
+        assert len(text.splitlines()) == 4 and "header" not in remarks
     assert main(["predict", model, str(tmp_path / "names.csv")]) == 2
     assert "names.csv: holds no pairs but the names 'Kundin' and 'Film'" in capsys.readouterr().err
 
@@ -241,7 +245,8 @@ def test_rows_in_the_place_of_columns_are_told(tmp_path, monkeypatch, capsys) ->
     ):
         capsys.readouterr()
         assert main(["predict", "m.npz", pairs]) == 0
-        assert [line for line in capsys.readouterr().err.splitlines() if "header" not in line] == remarks
+        found = capsys.readouterr().err.splitlines()
+        assert found == remarks or (pairs == "some.csv" and found[:1] == remarks and "if that is a header" in found[1])
     assert main(["recommend", "m.npz", "--without", "turned.csv"]) == 0
     assert told.replace("bernd", "anna") in capsys.readouterr().err
     assert main(["complete", "r.csv", "--lam", "0.1", "--test", "turned.csv"]) == 0
