@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lorasolve._support.text import counted
 from proofs import _coq
 from proofs._coq_reader import differences
 
@@ -70,10 +71,16 @@ def _read_back(check: Mapping[str, Any]) -> str:
     return text
 
 
+def _by_hand(found: Mapping[str, str]) -> list[Path]:
+    """Return the files written by hand: what every lemma needs, then those that are named as theorems of the lemmas."""
+    theorems = {_theorem(name) for name in found}
+    return [BY_HAND / "Base.v", *(path for path in sorted(BY_HAND.glob("*.v")) if path.stem in theorems)]
+
+
 def write(found: Mapping[str, str], folder: Path) -> None:
     """Write the lemmas, one file a theorem, beside the files written by hand."""
     folder.mkdir(parents=True, exist_ok=True)
-    for path in BY_HAND.glob("*.v"):
+    for path in _by_hand(found):
         shutil.copy(path, folder / path.name)
     files = {name: re.sub(r"\W", "_", _theorem(name)) for name in found}
     for file in dict.fromkeys(files.values()):
@@ -90,7 +97,7 @@ def refuse_without_coq() -> None:
 def judged(found: Mapping[str, str], folder: Path) -> Iterator[tuple[str, LemmaVerdict]]:
     """Yield what the kernel says of each file written by hand and of each lemma."""
     write(found, folder)
-    for path in sorted(BY_HAND.glob("*.v"), key=lambda path: (path.stem != "Base", path.stem)):
+    for path in _by_hand(found):
         yield path.name, _compiled(folder / path.name)
     waiting: queue.Queue[tuple[str, str]] = queue.Queue()
     answers: queue.Queue[tuple[str, LemmaVerdict] | None] = queue.Queue()
@@ -106,8 +113,9 @@ def judged(found: Mapping[str, str], folder: Path) -> Iterator[tuple[str, LemmaV
         finally:
             answers.put(None)
 
+    workers = min(WORKERS, len(found))  # a session loads MathComp for seconds before it judges
     with ThreadPoolExecutor(WORKERS) as pool:
-        working = [pool.submit(work) for _ in range(WORKERS)]
+        working = [pool.submit(work) for _ in range(workers)]
         for _ in working:
             yield from iter(answers.get, None)
         for worker in working:
@@ -124,7 +132,7 @@ def total(verdicts: Mapping[str, LemmaVerdict], left_out: Mapping[str, str]) -> 
     lines += [f"{len(refused)} refused: {', '.join(refused)}"] * bool(refused)
     lines += [f"{len(late)} resist, not within {SECONDS:.0f} s of CPU time: {', '.join(late)}"] * bool(late)
     reasons = "; ".join(f"{n} {kind}" for kind, n in kinds.most_common())
-    lines += [f"{len(left_out)} checks not exported{': ' * bool(reasons)}{reasons}"]
+    lines += [f"{counted(len(left_out), 'check')} not exported: {reasons}"] * bool(left_out)
     return "\n".join(lines)
 
 

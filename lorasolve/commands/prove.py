@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .._support.files import require_writable, text_writer, write_atomically
 from .._support.keywords import did_you_mean
 from .._support.progress import Progress, complain
+from .._support.text import counted
 from .._support.threads import available_threads
 from .._support.validate import as_path
 from ..executors.base import Pool, outcomes
@@ -198,14 +199,14 @@ def _third_judge(
 
     It is ``ok`` where the kernel refuses none.
     """
-    from proofs._coq_run import WORKERS, judged, lemmas, total, write
+    from proofs._coq_run import judged, lemmas, total, write
 
     found, left_out = lemmas(content, names)
     if args.coq:
         write(found, Path(as_path(args.coq, "--coq")))
-    tell(f"{len(found)} checks are lemmas of Coq, {len(left_out)} are not{':' if left_out else ''}")
+    tell(f"lemmas of Coq: {counted(len(found), 'check')}; not exported: {len(left_out)}{':' if left_out else ''}")
     for name, reason in left_out.items():
-        tell(f"  {name}: not exported: {reason}")
+        tell(f"  {name}: {reason}")
     document = {"ok": True, "lemmas": list(found), "not_exported": left_out, "judged": None}
     if not args.coq_check:
         return document
@@ -217,7 +218,7 @@ def _third_judge(
     after = os.times()
     tell(total(verdicts, left_out))
     used = after.children_user + after.children_system - before.children_user - before.children_system
-    tell(f"CPU time of Coq: {used:.0f} s, by the clock {after.elapsed - before.elapsed:.0f} s with {WORKERS} sessions")
+    tell(f"CPU time of Coq: {used:.0f} s, by the clock {after.elapsed - before.elapsed:.0f} s")
     ok = all(verdict.accepted for verdict in verdicts.values() if verdict.judged)
     return document | {"ok": ok, "judged": {name: asdict(verdict) for name, verdict in verdicts.items()}}
 

@@ -35,7 +35,7 @@ PREAMBLE = r"""\documentclass{article}
 \usepackage[T1]{fontenc}
 \usepackage{amsmath,amssymb}
 \usepackage[margin=2cm]{geometry}
-\title{Theorems about low-rank adaptation, checked by machine}
+\title{Theorems, checked by machine}
 \date{}
 \begin{document}
 \maketitle

@@ -119,10 +119,13 @@ class Theorem:
         actual = {check.name: check.strength for check in self.checks}
         if len(actual) != len(self.checks):
             found.append("two checks have the same name")
-        if documented != actual:
-            for name in sorted(documented.keys() | actual.keys()):
-                if documented.get(name) != actual.get(name):
-                    found.append(f"check {name}: documented {documented.get(name)!r}, is {actual.get(name)!r}")
+        for name in sorted(documented.keys() | actual.keys()):
+            if name not in actual:
+                found.append(f"check {name}: documented under Checks, and no check has this name")
+            elif name not in documented:
+                found.append(f"check {name}: a line under Checks is missing, {name} : {actual[name]}")
+            elif documented[name] != actual[name]:
+                found.append(f"check {name}: documented {documented[name]!r}, is {actual[name]!r}")
         if not self.checks:
             found.append("the theorem has no checks")
         for says, beside in (self.prose or {}).items():

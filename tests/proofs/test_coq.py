@@ -126,7 +126,15 @@ def test_lemmas_are_written_to_a_folder(tmp_path, capsys):
     assert main(["prove", "corollary1", "--brief", "--coq", str(tmp_path)]) == 0
     assert "Lemma premise" in (tmp_path / "corollary1_checks.v").read_text()
     assert (tmp_path / "Base.v").exists()
-    assert "checks are lemmas of Coq, 0 are not\n" in capsys.readouterr().out
+    assert " checks; not exported: 0\n" in capsys.readouterr().out
+
+
+def test_a_file_by_hand_is_compiled_with_the_theorem_that_it_is_about(tmp_path, exported):
+    """A lemma of one's own waited for that of Theorem A, 30 s of CPU time."""
+    for name, by_hand in (("theorem_a", {"Base.v", "theorem_a.v"}), ("weyl", {"Base.v"})):
+        found = {check: lemma for check, lemma in exported[0].items() if check.startswith(f"{name}.")}
+        _coq_run.write(found, tmp_path / name)
+        assert found and {path.name for path in (tmp_path / name).iterdir()} == by_hand | {f"{name}_checks.v"}
 
 
 def test_without_coq_the_command_says_how_to_get_it(monkeypatch, capsys):
@@ -159,7 +167,7 @@ def test_one_document_has_what_both_judges_say(check, tmp_path, monkeypatch, cap
     code = main(["prove", "corollary1", "--json", "--coq", str(written), *check])
     shown, errors = capsys.readouterr()
     document = json.loads(shown)
-    assert "checks are lemmas of Coq, 0 are not" in errors
+    assert " checks; not exported: 0\n" in errors
     lemmas = re.findall(r"^Lemma (\w+)", (written / "corollary1_checks.v").read_text(), flags=re.M)
     assert [name.rpartition(".")[2] for name in document["coq"]["lemmas"]] == lemmas
     assert document["coq"]["not_exported"] == {} and all(theorem["ok"] for theorem in document["theorems"])

@@ -108,7 +108,9 @@ def test_a_documented_strength_that_is_not_the_real_one_is_an_error():
 
 
 def test_an_undocumented_check_is_an_error():
-    assert not run("double", theorem(DOC.replace("double : PROVED", "other : PROVED"))).ok
+    report = run("double", theorem(DOC.replace("double : PROVED", "other : PROVED")))
+    missing = "check double: a line under Checks is missing, double : PROVED"
+    assert report.inconsistencies == [missing, "check other: documented under Checks, and no check has this name"]
 
 
 def test_two_mutants_of_one_kind_are_not_enough():
