@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import types
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from lorasolve.adapters import LoRA
 from lorasolve.checks import readiness
 from lorasolve.multi import Separable
 from lorasolve.objectives import Denoising, registry
+from lorasolve.problem.natural_units import with_needed
 
 OBJECTIVES = [name for name, cls in registry.classes().items() if readiness(cls).ok]
 # Scalings whose values are known by hand; every adapter of the folder is checked in tests/checks/test_registries.py.
@@ -331,3 +333,18 @@ def test_replace_checks_again_and_derives_again():
 def test_two_problems_are_equal_only_if_they_are_one():
     problem = make("denoising", 0.5)
     assert problem != problem.replace() and len({problem, problem.replace(), problem}) == 2
+
+
+@pytest.mark.parametrize("least", [None, 0.0, -3.0])
+def test_a_curvature_that_is_needed_is_one_below_which_the_loss_would_fall_below_its_least_value(least):
+    """``f(X - t G) <= f(X) - t ||G||^2 + t^2 c ||G||^2/2`` is least at ``t = 1/c``, by ``||G||^2/(2 c)``."""
+    loss = types.SimpleNamespace(facts=types.SimpleNamespace(lower_bound=least))
+    value, square = 2.0, 8.0
+    needed = square / (2.0 * (value - (least or 0.0)))
+    assert with_needed(0.0, loss, square, value) == needed
+    assert with_needed(2.0 * needed, loss, square, value) == 2.0 * needed
+    # What is sampled is believed where no least value contradicts it.
+    assert with_needed(0.5 * needed, loss, square, value) == (0.5 if least is None else 1.0) * needed
+    # Nothing is known at the least value itself, nor from what overflows.
+    for odd in ((square, least or 0.0), (math.inf, value), (square, math.inf)):
+        assert with_needed(0.25, loss, *odd) == 0.25 and with_needed(0.0, loss, *odd) == 1.0

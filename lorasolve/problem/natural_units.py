@@ -83,7 +83,7 @@ def units(problem: Problem, at_zero: tuple[LinearMap, ...] | None = None) -> Uni
         return Units(slope, 0.0, False, slopes)
     vanishes, floor = _is_minimum(problem, at_zero, found), 0.0
     share = problem.scale * found / slope if vanishes else 0.0
-    if problem.several and problem.loss.decoupled:
+    if problem.loss.decoupled:
         if min(norms) <= problem.lam:
             each = [part.units for part in problem.summands]
             floor = max(own.slope * own.floor for own in each) / slope
