@@ -549,7 +549,7 @@ def by_hand(m: int, form: dict[str, Any], shift: float, A: np.ndarray, b: float,
 
 
 def maps() -> dict[str, tuple[dict[str, Any], int, int, list[list[tuple[int, Fraction]]]]]:
-    """Maps of 2000 numbers to one output and of one number to 2000 of them: form, shape, and rows in fractions."""
+    """Maps of 2000 numbers to one or two outputs and back the other way: form, shape, and rows in fractions."""
     N = 2000
     v = np.random.default_rng(5).random(N)
     c, one = [Fraction(x) for x in v.tolist()], np.ones((1, 1))
@@ -565,6 +565,12 @@ def maps() -> dict[str, tuple[dict[str, Any], int, int, list[list[tuple[int, Fra
             entries | {"outputs": 1, "output": first, "entry": every}, N, 1, [list(enumerate(c))]),
         "entries, from one": (
             entries | {"outputs": N, "output": every, "entry": first}, 1, 1, [[(0, x)] for x in c]),
+        "entries, unevenly to two": (
+            entries | {"outputs": 2, "output": [*first[1:], 1], "entry": every}, N, 1,
+            [list(enumerate(c[:-1])), [(N - 1, c[-1])]]),
+        "entries, unevenly from two": (
+            entries | {"outputs": N, "output": every, "entry": [*first[1:], 1]}, 2, 1,
+            [*([(0, x)] for x in c[:-1]), [(1, c[-1])]]),
     }  # fmt: skip
 
 

@@ -59,7 +59,12 @@ def test_help_names_every_default(name) -> None:
     """The start, the adapter, the backend and the order of the layers were chosen and not told."""
     for action in registry.classes()[name]().parser()._actions:
         if action.default not in (None, False, argparse.SUPPRESS) or type(action.default) in (int, float):
-            assert "default" in action.help, action.option_strings
+            told = re.search(r"(?:default:? ([^);,]+)|(\S+) \(default\))", action.help)
+            text = told[1] or told[2]
+            if isinstance(action.default, (int, float)):
+                assert float(text) == action.default
+            else:
+                assert text.split() == (action.default if isinstance(action.default, list) else [action.default])
 
 
 def test_help_of_the_verdict_says_how_it_ends_for_each(capsys) -> None:
