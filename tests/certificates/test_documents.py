@@ -29,7 +29,7 @@ import scipy.sparse
 import lorasolve as ls
 from lorasolve import certificates
 from lorasolve.adapters import LoRA
-from lorasolve.certificates import check_certificate
+from lorasolve.certificates import check_certificate, documents
 from lorasolve.certificates.check_certificate import Refused, check, proved
 from lorasolve.certificates.floating import encoded
 from lorasolve.objectives import (
@@ -521,6 +521,14 @@ def test_what_is_taken_on_trust_is_printed(tmp_path: pathlib.Path) -> None:
     certificates.write(path, problem("softmax"), np.zeros((3, 2)))
     trusted = run_checker(path)[1].split("; on trust: ")[1]
     assert all(word in trusted for word in ("nearest", "products of matrices", "Cholesky", "exp", "log"))
+
+
+def test_what_the_checker_refuses_is_not_written(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = certificates.document(problem("denoising"), np.zeros((3, 2)))
+    monkeypatch.setattr(documents, "document", lambda *args, **kwargs: made | {"gap": "0"})
+    with pytest.raises(Refused, match="a gap of 0 is claimed"):
+        certificates.write(tmp_path / "proof.json", problem("denoising"), np.zeros((3, 2)))
+    assert not (tmp_path / "proof.json").exists()
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])

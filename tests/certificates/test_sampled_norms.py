@@ -1,6 +1,7 @@
 """Certificates that were false once: norms sampled from starts that an adversary knows."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import lorasolve as ls
 from lorasolve import singular_triplets
 from lorasolve._known import Known
 from lorasolve.certificates import certify, duality, evidence
-from lorasolve.certificates._lanczos import MOST_BLOCKS, sampled_norm
+from lorasolve.certificates._lanczos import MOST_BLOCKS, _apart, sampled_norm
 from lorasolve.linear_map import LinearMap
 from lorasolve.objectives import (
     Denoising,
@@ -53,6 +54,21 @@ def test_a_known_start_vector_hides_nothing(make, sampled, monkeypatch):
         assert found.success and found.rank == 1
         assert found.fun == pytest.approx(best, rel=1e-9)
         assert (found.certificate.failure_probability > 0.0) == sampled
+
+
+def test_what_is_outside_of_a_closed_space_is_looked_at_from_fresh_starts(monkeypatch):
+    """The first starts miss the top, and ``S^T S`` maps what they span to itself."""
+    make = np.random.default_rng
+    rngs = iter([SimpleNamespace(standard_normal=lambda size: np.eye(*size, k=-1))])
+    monkeypatch.setattr(np.random, "default_rng", lambda *seed: next(rngs, None) or make(*seed))
+    found = sampled_norm(LinearMap.from_dense(np.diag([10.0, *[1.0] * 39])), 0.0)
+    assert next(rngs, None) is None and found.least == pytest.approx(1.0) and found.most >= 10.0
+
+
+def test_what_is_left_beside_known_directions_is_bounded_and_not_only_attained():
+    """Of a matrix of norm 10 one block of products attains less."""
+    S = LinearMap.from_dense(np.diag(np.linspace(1.0, 10.0, 40)))
+    assert sampled_norm(S, 0.0, most_blocks=1).least < 10.0 <= _apart(S, np.eye(40, 1), 1.0, 1e-12, 1)
 
 
 def test_equal_runs_of_the_convex_routes_are_equal_until_a_certificate_refutes_them():
