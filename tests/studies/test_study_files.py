@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 import lorasolve as ls
 from lorasolve.cli import main
+from lorasolve.commands._study_file import _span_length
 from lorasolve.io import read_arrays, write_arrays
 from lorasolve.objectives import LinearFineTuning, MatrixCompletion
 
@@ -85,6 +87,11 @@ def test_spans_of_integers_are_integers_as_ranks_have_to_be(tmp_path, capsys, sp
     ranks = ("1", "3", "9") if "geom" in span else ("1", "4", "7")
     assert [line[:3] for line in lines] == [[rank, "1", "0"] for rank in ranks]
     assert heads[:3] == ["rank", "runs", "failed"]
+
+
+@pytest.mark.parametrize("arguments", [[7], [5_000_000, 5_000_003], [1e9, 1e9 + 5.0, 2.5], [10, 0, -4], [2, 7, 2]])
+def test_a_span_is_taken_for_as_long_as_it_is_before_it_is_made(arguments):
+    assert math.ceil(_span_length("range", arguments)) == len(np.arange(*arguments))
 
 
 def test_the_home_directory_may_be_written_as_in_shells(tmp_path, monkeypatch):
