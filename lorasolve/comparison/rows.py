@@ -12,6 +12,7 @@ import numpy as np
 from .._known import weakest
 from ..certificates import Certificate, certify
 from ..certificates.answers import DENIED
+from ..certificates.duality import scale_of
 from ..convex import ConvexResult
 from ..low_rank import factor_singular_values, numerical_rank
 from ..method import Method
@@ -48,12 +49,13 @@ class Row:
         was merged, to ``reference`` that is missing: 0 at the optimum, 1 at the frozen weight, infinite for a diverged
         run. Where the frozen weight is within ``tol`` of the optimum, what is missing relative to ``reference``.
     gap : float or None
-        Bound on ``(F(X) - min F) / |F(X)|`` for the problem's own ``F``, without decay relative to ``|f(0)|`` where
-        that is larger: the largest of all starts, None where one has none.
+        Bound on ``(F(X) - min F) / |F(X)|`` for the problem's own ``F``, by the run's own certificate, or where that
+        leaves the answer open by the number below the optimum that the reference's knows; without decay relative to
+        ``|f(0)|`` where that is larger. The largest of all starts, None where one has none.
     level : str
         How the gap is known: the weakest level of all starts; empty where there is no gap.
     is_global : bool or None
-        The certificate's answer for all starts: True if each is global, False if one is refuted. An update is not
+        The answer for all starts: True if each is global, False if one is refuted. An update is not
         enough where ``L`` is minimised: False too where balanced factors of it are better by more than the tolerance.
     denied : str
         What was seen to contradict what the loss states, where one of the runs ended; empty where nothing was.
@@ -143,12 +145,16 @@ def row_of(
     optimum: float | None,
     tol: float,
     held_out: Objective | None,
+    below: Certificate | None = None,
 ) -> Row:
-    """Return the line of a method from its runs, one a start; ``optimum`` is the least value of its target."""
+    """Return the line of a method from its runs, one a start; ``optimum`` is the least value of its target.
+
+    ``below`` is a certificate of another point of the problem, whose number below the optimum holds for all.
+    """
     middle = median_run(ended)
     shown = ended[middle]
     finite = shown.status is not Status.DIVERGED
-    certificates = _certificates(problem, ended, tol)
+    certificates = [informed(own, below) for own in _certificates(problem, ended, tol)]
     certificate = certificates[middle] if certificates else None
     gap, level = _worst(certificates)
     values = np.asarray(singular_values(shown)) if finite else None
@@ -205,6 +211,27 @@ def _certificates(problem: Problem, ended: list[Result], tol: float) -> list[Cer
     if not problem.adapter.low_rank:
         return []
     return [None if r.status is Status.DIVERGED else certify(problem, r, tol=tol) for r in ended]
+
+
+def informed(own: Certificate | None, below: Certificate | None) -> Certificate | None:
+    """Return a certificate that leaves the answer open with the gap above another point's number below the optimum.
+
+    Near an optimum the gap of a point falls with its distance, while its value is above the optimum by the square.
+    """
+    if own is None or own.is_global is not None or below is None or own.parts is None or not own.problem.lam > 0.0:
+        return own
+    if own.reason.startswith(DENIED):
+        return own
+    lam = own.problem.lam_effective
+    terms = (own.parts.f_high, lam * own.parts.nuclear_high, -below.dual_value)
+    gap = max(sum(terms), 0.0) + 4.0 * float(np.finfo(np.float64).eps) * sum(map(abs, terms))
+    if not gap < own.gap:
+        return own
+    penalty = lam * own.nuclear_norm
+    relative = gap / scale_of(abs(own.value - penalty) + penalty, own.problem.loss.facts.lower_bound)
+    answer = True if relative <= own.tol else None
+    level = weakest((own.level, below.level))
+    return replace(own, gap=gap, relative_gap=relative, dual_value=below.dual_value, level=level, is_global=answer)
 
 
 def _worst(certificates: list[Certificate | None]) -> tuple[float | None, str]:

@@ -16,6 +16,7 @@ from .._support.files import PathLike
 from .._support.interruptions import patience
 from .._support.keywords import names_keywords
 from .._support.validate import as_flag, as_instance, as_integer, as_iterable, as_number, as_path, require
+from ..certificates import Certificate, certify
 from ..convex import ConvexResult, solve_convex
 from ..engine import method_and_start
 from ..executors import Executor
@@ -138,12 +139,17 @@ def compare(
     else:
         Store.begun(as_path(store, "store"), executor.require)
     optima = Optima(problem)
+    below: Certificate | None = None
     runs: list[list[Result]] = []
     rows: list[Row] = []
     try:
         with patience():
             if reference is None and has_convex_counterpart(problem):
                 reference = solve_convex(problem, progress=progress)
+                below = reference.certificate
+            elif reference is not None:
+                # One that is given may be about data that differ by rounding.
+                below = certify(problem, reference, tol=tol)
             interrupted = reference is not None and reference.interrupted
             if reference is not None:
                 _learn(optima, problem, reference)
@@ -157,7 +163,8 @@ def compare(
                     ended = kept.ends(names, numbers, tune)
                 for tuned, results in ended:
                     target = _target(tuned.method, problem, init)
-                    rows.append(row_of(problem, tuned, results, target, optima.of(target, results), tol, held_out))
+                    least = optima.of(target, results)
+                    rows.append(row_of(problem, tuned, results, target, least, tol, held_out, below))
                     runs.append(results)
                 interrupted = kept.interrupted
     except KeyboardInterrupt:
