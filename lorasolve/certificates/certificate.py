@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from .._known import Known
+from .._support.equality import ComparedByValue
 from .._support.files import PathLike
 from .._support.text import at_most, for_json, number
 from .._support.truth import MoreThanYesOrNo
@@ -16,9 +17,9 @@ from .documents import BITS, Arithmetic, write
 from .duality import Parts
 
 
-@dataclass(frozen=True, repr=False)
-class Certificate(MoreThanYesOrNo):
-    """What is known about the global optimality of a point.
+@dataclass(frozen=True, repr=False, eq=False)
+class Certificate(ComparedByValue, MoreThanYesOrNo):
+    """What is known about the global optimality of a point; compared by value, but for the problem and the point.
 
     Attributes
     ----------

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._known import Known
+from .._support.equality import ComparedByValue
 from .._support.validate import Array
 from ..dense import DENSE_LIMIT, largest_singular_value
 from ..linear_map import LinearMap, outside
@@ -52,8 +53,8 @@ WORTH, GAINED = 1e-9, 0.5
 COUPLING_LIMIT = 1e-2
 
 
-@dataclass(frozen=True)
-class Parts:
+@dataclass(frozen=True, eq=False)
+class Parts(ComparedByValue):
     """The numbers that a bound is made of; ``low`` and ``high`` are bounds, no estimates.
 
     Attributes

@@ -1,6 +1,8 @@
 """The certificate against true gaps: closed forms, brute force in one dimension, optima by another route."""
 
+import copy
 import math
+import pickle
 from fractions import Fraction
 
 import numpy as np
@@ -259,3 +261,17 @@ def test_beside_an_optimum_of_rank_one_the_gap_is_of_second_order(short, copies,
         problem, point = MultiProblem(Separable([loss, loss]), 2, 1.0), ([A, A], [B, B])
     true = copies * 0.5 * (2.0 * short) ** 2
     assert true - 1e-14 <= certify(problem, point, rigorous=rigorous).gap <= 1.33 * true + 2e-12
+
+
+@pytest.mark.parametrize("adapter", ["lora", "dora"])
+@pytest.mark.parametrize("rigorous", [True, False])
+def test_certificates_are_compared_by_value(adapter, rigorous):
+    rng = np.random.default_rng(0)
+    W0, Z = rng.standard_normal((4, 3)), rng.standard_normal((3, 9))
+    objective = LinearFineTuning(W0, Z, rng.standard_normal((4, 9)))
+    problem = ls.Problem(objective, 2, 0.1, adapter)
+    X, other = rng.standard_normal((2, 4, 3))
+    found = certify(problem, X, rigorous=rigorous)
+    for same in (pickle.loads(pickle.dumps(found)), copy.deepcopy(found)):
+        assert same == found and same.parts == found.parts
+    assert found != certify(problem, other, rigorous=rigorous) and found != found.value
