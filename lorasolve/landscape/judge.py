@@ -107,14 +107,15 @@ def verdict(
 
     Notes
     -----
-    The order of decision: a certificate of optimality; stationarity; curvature (negative beyond ``0.1 tol`` of the
-    largest, or worth more than the tolerance in values on the line along its direction, where the value is lower by
-    as much); the comparison with ``X*``, if its rank is above ``r`` with the matrix of rank ``r`` nearest to it; the
-    search for a better point, whose value must be lower by more than the tolerance and the rounding noise of both
-    values. Where a user's Hessian products contradict the gradients, nothing is concluded from curvature. A point is
-    not converged, instead of spurious, where ``||grad L||`` times the length of the way to the better one is as much as
-    it is above that, and instead of global where ``L - F`` at its factors is above the tolerance. The theorems are
-    evaluated beside it with the certified ends of the constants, and a contradiction is reported as such.
+    The order of decision: a certificate of optimality, unless relative to ``F(X)`` it refutes a point that is not
+    stationary; stationarity; curvature (negative beyond ``0.1 tol`` of the largest, or worth more than the tolerance in
+    values on the line along its direction, where the value is lower by as much); the comparison with ``X*``, if its
+    rank is above ``r`` with the matrix of rank ``r`` nearest to it; the search for a better point, whose value must be
+    lower by more than the tolerance and the rounding noise of both values. Where a user's Hessian products contradict
+    the gradients, nothing is concluded from curvature. A point is not converged, instead of spurious, where ``||grad
+    L||`` times the length of the way to the better one is as much as it is above that, and instead of global where ``L
+    - F`` at its factors is above the tolerance. The theorems are evaluated beside it with the certified ends of the
+    constants, and a contradiction is reported as such.
     Source: main paper, Theorems 1, 2 and 3, Corollary 1 (proofs/theorem1, proofs/theorem2, proofs/theorem3,
     proofs/corollary1); Theorems A and B (proofs/theorem_a, proofs/theorem_b), for several matrices with joint constants
     (proofs/theorem2_joint). All are statements about second-order points, degenerate ones included: where a condition
@@ -265,12 +266,16 @@ class _Judge:
             return "inconclusive", self.out_of_range, "nothing"
         gap = min(self.certificate.gap, self.convexity.gap_without_decay(self.certificate, self.star))
         excess = max(self.certificate.factor_gap, 0.0)
-        if gap + excess <= self.tolerance:
+        # Beside f(0) a small F(X) is nothing, and much worse points than this one are within the tolerance.
+        refuted = self.certificate.is_global is False
+        if gap + excess <= self.tolerance and not (refuted and not self.first.is_fosp):
             known = self.certificate.level if gap == self.certificate.gap else Known.CERTIFIED
             # Without decay what is known may be the least value of the rank, which is no optimum of F = f.
             closed = gap == self.certificate.gap and self.certificate.formula.startswith(CLOSED_FORM)
             optimum = self.certificate.formula if closed else "the optimum of F"
             text = f"{known}: {self._within(gap + excess)} of {optimum}"
+            if refuted:
+                text += f", though relative to F(X) {self.certificate.reason}"
             return "global", text + as_zero_is(self.problem.loss, self.value, self.tolerance), "certificate"
         near = self.approximate
         if near and near.known is Known.CERTIFIED and near.conclusion == "global" and not self.star.is_lower:

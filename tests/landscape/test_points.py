@@ -649,6 +649,21 @@ def test_unfinished_runs_are_not_converged():
     assert landscape.verdict(problem, result).kind == "not_converged"
 
 
+@pytest.mark.parametrize(("moved", "kind"), [(1e-3, "not_converged"), (3e-6, "global")])
+def test_what_is_little_beside_the_value_at_zero_may_be_much_beside_a_small_optimum(moved, kind):
+    """Soft-thresholded at lam = 1e-7 of the largest, one singular value moved, which costs ``moved^2 / 2``."""
+    lam, s = 3e-7, np.array([3.0, 2.0, 1.0])
+    problem = ls.Problem(ls.objectives.Denoising(np.diag(s)), 3, lam)
+    least = float(np.sum(lam * (s - lam / 2)))
+    above = moved**2 / 2
+    assert 1e-6 * least < above < 1e-6 * np.sum(s**2) / 2
+    root = np.diag(np.sqrt(s - lam + np.array([moved, 0.0, 0.0])))
+    found = landscape.verdict(problem, (root, root))
+    assert found.certificate.is_global is False
+    assert found.kind == kind and (kind == "global") == found.stationarity.is_fosp
+    assert (kind == "global") == (", though relative to F(X) a point better by " in found.reason)
+
+
 def test_unbalanced_factors_without_decay_are_judged_by_their_product():
     problem, U, s, V = denoising(lam=0.0)
     A, B = point_of(U, s, V, (0, 1, 2), 0.0, 3)
