@@ -480,6 +480,11 @@ def test_what_a_user_states_about_the_whole_weight_is_moved_with_a_merged_update
         point = np.array([[size], [0.0], [0.0]]), np.array([[1.0], [0.0]])
         bound = rigorous_bound(problem, point)
         assert bound.value == pytest.approx(-3.0 + 0.8 * size) and bound.gap >= 0.8 * size * (1.0 - 1e-14)
+    # A weight of rank two, at which <E, .> is -6.
+    tilt, weight = 0.3 * np.eye(3, 2), -10.0 * np.eye(3, 2)
+    f = float(np.vdot(tilt, weight))
+    stated = BallOracle(f, f, Ball(tilt), 0.0, "E", lower_slope=0.3)
+    assert _oracles._at_offset(stated, weight).lower_bound <= f == pytest.approx(-6.0)
 
 
 @pytest.mark.parametrize(
