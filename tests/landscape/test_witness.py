@@ -9,6 +9,8 @@ import lorasolve as ls
 from lorasolve import landscape
 from lorasolve.cli import main
 from lorasolve.io import save_result
+from lorasolve.landscape import witness
+from lorasolve.linear_map import LinearMap
 from lorasolve.multi import MultiObjective, Separable
 
 from .double_well import DoubleWell, factors_of
@@ -207,3 +209,15 @@ def test_the_command_line_searches_when_asked(tmp_path, capsys):
     witness = json.loads(capsys.readouterr().out)["verdict"]["witness"]
     X = np.array(witness["A"]) @ np.array(witness["B"]).T
     assert np.sum((root @ (X - instance.X_star).ravel()) ** 2) / 12 == pytest.approx(witness["value"], abs=1e-12)
+
+
+def test_a_step_of_factors_is_the_best_of_its_rank_where_nothing_is_formed():
+    """Beyond the size that is decomposed as a whole, products from both sides have to be those of one matrix."""
+    rng = np.random.default_rng(0)
+    G = rng.standard_normal((260, 300)) / 50.0 + 3.0 * np.outer(
+        *(rng.standard_normal(n) / np.sqrt(n) for n in (260, 300))
+    )
+    A, B = rng.standard_normal((260, 2)) / 16.0, rng.standard_normal((300, 2)) / 16.0
+    found, other = witness._step(LinearMap.from_dense(G), (A, B), 0.5, 0.2)
+    P, s, Qt = np.linalg.svd(A @ B.T - 0.5 * G, full_matrices=False)
+    np.testing.assert_allclose(found @ other.T, (P[:, :2] * (s[:2] - 0.1)) @ Qt[:2], atol=1e-6)
