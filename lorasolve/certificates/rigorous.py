@@ -303,9 +303,13 @@ def given_factors(problem: Problem, point: Any, argument: str = "point") -> tupl
 def balanced_columns(A: Array, B: Array) -> tuple[Array, Array]:
     """Scale columns by powers of two, so that those of both factors have about the same size, where that is exact.
 
-    ``A`` (m, r) and ``B`` (n, r), or a stack of each, of which every pair is scaled where that is exact for it.
+    ``A`` (m, r) and ``B`` (n, r), or a stack of each, of which every pair is scaled where that is exact for it. What is
+    multiplied by zeros becomes zero: bounds of rounding errors grow with the lengths of both factors.
     """
     a, b = (np.abs(factor).max(axis=-2, keepdims=True) for factor in (A, B))
+    zeros = (np.minimum(a, b) == 0.0) & (np.maximum(a, b) < math.inf)
+    if zeros.any():
+        A, B = np.where(zeros, 0.0, A), np.where(zeros, 0.0, B)
     power = (np.frexp(b)[1] - np.frexp(a)[1]) // 2
     if not power.any():
         return A, B

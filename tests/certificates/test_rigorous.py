@@ -369,6 +369,20 @@ def test_a_bound_does_not_depend_on_units(scale):
     assert rigorous_bound(ls.Problem(Denoising(M), 2, 0.7), (scale * A, B / scale)).gap == plain.gap
 
 
+@pytest.mark.parametrize("unit", [2.0**-20, 2.0**-100, 2.0**-300, 2.0**40])
+def test_columns_that_are_multiplied_by_zeros_cost_nothing_in_any_units(unit):
+    """The update that soft-thresholding makes of ``diag(1, 0, 0)`` has zero columns, and is given as ``X I``."""
+    M = unit * np.diag([1.0, 0.0, 0.0])
+    problem = ls.Problem(Denoising(M), rank=3, lam=0.75 * unit)
+    X = 0.25 * M
+    beside = np.ones((3, 1)), np.zeros((3, 1))
+    factors = np.hstack([X, beside[0], beside[1]]), np.hstack([np.eye(3), beside[1], beside[0]])
+    for point in (X, factors):
+        assert rigorous_bound(problem, point).relative_gap < 1e-13
+        (stacked,) = ls.certify_batch(problem, [point], rigorous=True)
+        assert stacked.relative_gap < 1e-13
+
+
 def test_the_trust_in_lapack_changes_nothing_but_what_is_assumed():
     rng = np.random.default_rng(6)
     problem = ls.Problem(Denoising(rng.standard_normal((40, 30))), 30, 2.0)
