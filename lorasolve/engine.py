@@ -182,14 +182,19 @@ def first_stage(problem: Problem, method: Method, given: GivenStart | None, rng:
         return method.start(problem, rng)
     if not isinstance(given, Result):
         return method.start(problem, rng, Stage(problem, problem.join(*given)))
-    expected, got = _parameters(problem), _parameters(given.problem)
-    if got != expected:
-        raise ValueError(f"init: expected a result of a problem with {expected}, got one with {got}")
+    refuse_other_parameters(problem, given)
     merged = seen_from(problem, given).merged
     if merged is not None:
         merged = merged.astype(problem.dtype)
         problem = own_problem(problem.replace(objective=problem.objective.merged(merged)), method, given)
     return method.start(problem, rng, Stage(problem, given.theta.astype(problem.dtype), merged))
+
+
+def refuse_other_parameters(problem: Problem, given: Result) -> None:
+    """Refuse to go on from a result whose parameters are not those of a problem."""
+    expected, got = _parameters(problem), _parameters(given.problem)
+    if got != expected:
+        raise ValueError(f"init: expected a result of a problem with {expected}, got one with {got}")
 
 
 def _parameters(problem: Problem) -> str:

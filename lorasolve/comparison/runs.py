@@ -18,7 +18,7 @@ from .._support.keywords import names_keywords
 from .._support.validate import as_flag, as_instance, as_integer, as_iterable, as_number, as_path, require
 from ..certificates import Certificate, certify
 from ..convex import ConvexResult, solve_convex
-from ..engine import method_and_start
+from ..engine import method_and_start, own_problem, refuse_other_parameters
 from ..executors import Executor
 from ..executors import registry as executors
 from ..inits import Init
@@ -121,7 +121,7 @@ def compare(
     problem.require_one_matrix("compare")
     chosen = _methods(problem, methods)
     _refuse_twice(chosen)
-    _refuse_start(problem, chosen[0], init)
+    _refuse_start(problem, chosen, init)
     numbers = _seeds(seeds)
     budget = None if budget is None else as_integer(budget, "budget", 2)
     rule = _within(budget, rule_of(stop))
@@ -253,11 +253,14 @@ def _same(method: Method, other: Method) -> bool:
         return method is other
 
 
-def _refuse_start(problem: Problem, method: Method, init: str | Init | tuple[Any, Any] | Result | None) -> None:
-    """Refuse what is no start, before the optimum is computed."""
-    _, given = method_and_start(method, init)
+def _refuse_start(problem: Problem, methods: list[Method], init: str | Init | tuple[Any, Any] | Result | None) -> None:
+    """Refuse what is no start, before the optimum is computed; a result has to be one for every method's adapter."""
+    _, given = method_and_start(methods[0], init)
     if isinstance(given, tuple):
         problem.checked_factors(*given)
+    if isinstance(given, Result):
+        for method in methods:
+            refuse_other_parameters(own_problem(problem, method, given), given)
 
 
 def _within(budget: int | None, rule: StoppingRule) -> StoppingRule:

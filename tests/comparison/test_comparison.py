@@ -560,7 +560,9 @@ def test_what_is_no_start_or_store_is_refused_before_anything_is_computed(tmp_pa
             raise AssertionError("asked for a value")
 
     wrong = (np.ones((4, 3)), np.ones((3, 2)))
+    other = ls.solve(ls.Problem(ls.objectives.Denoising(np.eye(4, 3)), 1, 0.1), stop=ls.StoppingRule(max_iter=2))
     for init, words in (
+        (other, r"^init: expected a result of a problem with 4 x 3 at rank 2, .* got one with 4 x 3 at rank 1"),
         ("gausian", "^init: unknown init 'gausian'. Did you mean 'gaussian'"),
         (3, "^init: expected"),
         (wrong, r"^A: expected shape \(4, 2\), got \(4, 3\)"),
