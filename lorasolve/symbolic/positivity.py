@@ -186,10 +186,10 @@ def _in_case(
 ) -> tuple[Any, tuple[Known, ...]]:
     """Return what a value is in a case of a function, and what is known there."""
     at = dict(zip((_u, _v), function.args))
-    here, bound = case.xreplace(at), BOUNDS[type(function)][words].xreplace(at)
-    # The bound says that the function is this, plus or minus the number.
-    without, sign = bound.xreplace({_s: sympy.Integer(0)}), bound.coeff(_s)
-    new = Known(_gap(words, function.args), words, function.args, sign * (here - without))
+    bound = BOUNDS[type(function)][words]
+    # The bound says that the function is this, plus or minus the number, as which a symbol of the value may be called.
+    here, without = case.xreplace(at), bound.xreplace({_s: sympy.Integer(0)}).xreplace(at)
+    new = Known(_gap(words, function.args), words, function.args, bound.coeff(_s) * (here - without))
     return value.xreplace({function: here}), (*(other.put({function: here}) for other in known), new)
 
 

@@ -128,6 +128,8 @@ def test_measurements_in_one_pass(N, n, cancelled, exact):
     error = float(np.linalg.norm(moved - x)) * (1 + 1e-12)
     there = exact.rational(M) @ (exact.rational(moved) + exact.rational(low)) - exact.rational(y)
     assert inside(exact, _oracle_measurements.measured_in_one_pass(M, y, x, low, error), there)
+    twice = [np.stack([column, column], 1) for column in (x, low)]
+    assert inside(exact, _oracle_measurements.measured(Ball(M), y, *twice, error), np.stack([there, there], 1))
     r, G = _oracle_measurements.combined_in_one_pass(M, y, x, low, error)
     assert inside(exact, r, there) and inside(exact, G, exact.rational(M).T @ there)
     x[0] = math.inf
@@ -172,6 +174,12 @@ def test_sums_in_one_pass_that_lose_all_that_is_small(exact):
     true = exact.rational(ones) @ exact.rational(low)
     assert inside(exact, r, true)
     assert float(true.item() - Fraction(r.mid.item())) >= 30 * 2.0**-53
+    # Entries of the second part of a row, whose first part y takes away.
+    row = np.array([[1.0, 2.0**-27, *[2.0**-27 * tiny] * 399]])
+    r = _oracle_measurements.measured_in_one_pass(row, np.ones(1), np.ones(401), np.zeros(401), 0.0)
+    true = exact.rational(row) @ exact.rational(np.ones(401)) - 1
+    assert inside(exact, r, true)
+    assert float(true.item() - Fraction(r.mid.item())) >= 30 * 2.0**-80
 
 
 @pytest.mark.skipif(not simd.available(), reason="no vector lanes on this processor")

@@ -356,6 +356,12 @@ def test_a_form_can_be_given_in_a_counterexample():
         ((x + y) ** 2 - x**2, True),
         (abs(t) ** 3 + t**3 / 2, True),  # where |t| = -t, by -t >= 0: a known value that falls with t
         (abs(t) ** 3 + 2 * t**3, False),
+        (m**2 - m, True),
+        (m**2 - 2 * m, False),  # -1 where m is 1
+        (t + s - 2 * sympy.Min(t, s), True),
+        (2 * sympy.Min(t, s) - t - s, False),
+        (t * (sympy.Max(t, s) - s) ** 2, False),  # negative where s < t < 0
+        (sympy.Derivative(-sympy.exp(t), t), False),  # the exponential in it is no number
     ],
 )
 def test_signs(value, expected):
