@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .._support.files import PathLike, text_writer, write_atomically
+from .._support.text import at_most
 from .._support.validate import Array, as_choice, as_instance, as_integer, as_path, require
 from .._version import __version__
 from ..linear_map import LinearMap
@@ -40,6 +41,15 @@ EXACT_COEFFICIENTS = 200_000
 # Bits of the point's rounded factors, and of c, in exact certificates.
 BITS = 48
 SCALING_BITS = 60
+
+
+class Document(dict[str, Any]):
+    """A certificate that travels; it prints as what it claims, not as its data."""
+
+    def __repr__(self) -> str:
+        m, n = self["problem"]["shape"]
+        gap = at_most(float(Fraction(self["gap"])), ".3g")
+        return f"<certificate of a {m} x {n} point: F(X) - inf F <= {gap}, in {self['arithmetic']} arithmetic>"
 
 
 def document(problem: Problem, point: Any, *, arithmetic: Arithmetic = "auto", bits: int = BITS) -> dict[str, Any]:
@@ -164,7 +174,7 @@ def _rounded_down(c: Fraction) -> Fraction:
     return Fraction(math.floor(c * 2**SCALING_BITS), 2**SCALING_BITS)
 
 
-def _with_claim(made: dict[str, Any], lam: Fraction, G: Array) -> dict[str, Any]:
+def _with_claim(made: dict[str, Any], lam: Fraction, G: Array) -> Document:
     """Add the first ``c`` that the checker accepts, and the gap that it proves with it, rounded up."""
     reason = "the gap is infinite"
     try:
@@ -174,7 +184,7 @@ def _with_claim(made: dict[str, Any], lam: Fraction, G: Array) -> dict[str, Any]
                 with contextlib.suppress(Refused):
                     gap = fraction_up(proved(claimed)[0])
                     if gap < math.inf:
-                        return claimed | {"gap": str(Fraction(gap))}
+                        return Document(claimed | {"gap": str(Fraction(gap))})
     except (ValueError, OverflowError) as error:
         reason = str(error)
     arithmetic = made["arithmetic"]

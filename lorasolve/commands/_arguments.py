@@ -161,6 +161,11 @@ def add_answer_arguments(group: Any) -> None:
     )
 
 
+def add_write_argument(group: Any) -> None:
+    """Declare where the certificate that travels is written."""
+    group.add_argument("--write", metavar="FILE", help="write the certificate with its data, for check_certificate.py")
+
+
 def add_json_argument(group: Any, instead_of: str = "text") -> None:
     """Declare that one document may take the place of what is printed."""
     group.add_argument("--json", action="store_true", help=f"print one JSON document instead of {instead_of}")

@@ -125,6 +125,16 @@ def write_and_emit(args: argparse.Namespace, document: dict[str, Any], text: str
         emit(args, document, text)
 
 
+def write_certificate(args: argparse.Namespace, certificate: Certificate) -> dict[str, Any]:
+    """Write the certificate that travels where ``--write`` says, and return what a document says of it."""
+    try:
+        written = certificate.save(args.write)
+    except NotImplementedError as error:
+        raise ValueError(f"--write: {error}") from None
+    remark(args, f"written: {args.write}, in {written['arithmetic']} arithmetic, for check_certificate.py")
+    return {"file": args.write, "arithmetic": written["arithmetic"], "gap": written["gap"]}
+
+
 def show(text: str, flush: bool = False) -> None:
     """Print a text that may hold a user's characters, which the encoding of stdout may lack."""
     try:

@@ -8,8 +8,17 @@ from typing import Any
 
 from ..io import envelope, is_result, load_result, read_arrays
 from ..problem import Problem
-from ._arguments import FORMAT, add_answer_arguments, add_data_arguments, as_file, as_options, problem_from, task_from
-from ._output import certificate_text, certified, emit, keep_inputs, problem_line, remark
+from ._arguments import (
+    FORMAT,
+    add_answer_arguments,
+    add_data_arguments,
+    add_write_argument,
+    as_file,
+    as_options,
+    problem_from,
+    task_from,
+)
+from ._output import certificate_text, certified, emit, keep_inputs, problem_line, write_certificate
 from .base import Command
 
 
@@ -32,9 +41,7 @@ class CertifyCommand(Command):
         )
         parser.add_argument("--tol", type=float, default=1e-6, help="relative accuracy of 'global' (default 1e-6)")
         group = parser.add_argument_group("output")
-        group.add_argument(
-            "--write", metavar="FILE", help="write the certificate with its data, for check_certificate.py"
-        )
+        add_write_argument(group)
         add_answer_arguments(group)
 
     def run(self, args: argparse.Namespace) -> int:
@@ -52,12 +59,7 @@ class CertifyCommand(Command):
             "certificate": certificate.to_dict(),
         }
         if args.write is not None:
-            try:
-                written = certificate.save(args.write)
-            except NotImplementedError as error:
-                raise ValueError(f"--write: {error}") from None
-            document["written"] = {"file": args.write, "arithmetic": written["arithmetic"], "gap": written["gap"]}
-            remark(args, f"written: {args.write}, in {written['arithmetic']} arithmetic, for check_certificate.py")
+            document["written"] = write_certificate(args, certificate)
         text = f"{title}\n{problem_line(problem)}\n\n{certificate_text(certificate)}"
         emit(args, envelope("certify", document), text)
         return certified(certificate.is_global, certificate.gap, args.require_certificate)
@@ -79,6 +81,11 @@ def _problem_and_point(args: argparse.Namespace) -> tuple[str, Problem, Any]:
         problem, result = load_result(args.file)
         return f"result in {pathlib.Path(args.file).name}", problem, result
     arrays = read_arrays(args.file)
+    if "row_effects" in arrays:
+        raise ValueError(
+            f"{args.file}: is a model of 'lorasolve complete', with means beside its factors and without the ratings; "
+            "'lorasolve complete RATINGS --write FILE' writes its certificate"
+        )
     task = task_from(args)
     if task.lam is None and args.lam is None:
         # Whether a point is the optimum is another question for every lam, and none of them is the point's own.

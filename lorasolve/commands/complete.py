@@ -10,8 +10,26 @@ import numpy as np
 
 from .._means import MEANS
 from ..io import Ratings, envelope, label_places
-from ._arguments import FORMAT, add_answer_arguments, add_format_arguments, as_file, as_options, ratings_from
-from ._output import certificate_text, certified, emit, keep_inputs, named_file, refuse_inputs, remark, without_suffix
+from ._arguments import (
+    FORMAT,
+    add_answer_arguments,
+    add_format_arguments,
+    add_write_argument,
+    as_file,
+    as_options,
+    ratings_from,
+)
+from ._output import (
+    certificate_text,
+    certified,
+    emit,
+    keep_inputs,
+    named_file,
+    refuse_inputs,
+    remark,
+    without_suffix,
+    write_certificate,
+)
 from ._predictions import remark_exchanged, remark_otherwise_written
 from .base import Command, ExitCode
 
@@ -53,6 +71,7 @@ class CompleteCommand(Command):
         add_format_arguments(parser.add_argument_group("format of the files"))
         group = parser.add_argument_group("output")
         group.add_argument("--out", metavar="NAME", help="write the model to NAME.npz, for 'lorasolve predict'")
+        add_write_argument(group)
         add_answer_arguments(group)
 
     def run(self, args: argparse.Namespace) -> int:
@@ -61,6 +80,7 @@ class CompleteCommand(Command):
         paths = {"ratings": args.file, "held_out": args.held_out, "test": args.test}
         paths = {name: path for name, path in paths.items() if path is not None}
         out = None if args.out is None else _named_archive(args.out, list(paths.values()))
+        keep_inputs(list(paths.values()), {"--out": out, "--write": args.write})
         with as_options(**FORMAT):
             read = {name: ratings_from(args, path) for name, path in paths.items()}
         ratings = read["ratings"]
@@ -72,7 +92,7 @@ class CompleteCommand(Command):
         least, largest = float(ratings.values.min()), float(ratings.values.max())
         rmse = _rmse(model, ratings)
         test = {"entries": len(read["test"].values), **_tested(args, model, read["test"])} if args.test else None
-        document = {
+        document: dict[str, Any] = {
             "shape": [m, n],
             "entries": len(ratings.values),
             "range": [least, largest],
@@ -104,6 +124,8 @@ class CompleteCommand(Command):
             if out is not None:
                 model.save(out)
                 remark(args, f"written: {out}")
+            if args.write is not None:
+                document["written"] = write_certificate(args, certificate)
         finally:  # as write_and_emit does
             emit(args, envelope("complete", document), text)
         if fitted.optimum.interrupted:

@@ -10,6 +10,7 @@ import functools
 import json
 import os
 import pathlib
+import re
 import resource
 import shutil
 import struct
@@ -404,6 +405,15 @@ def test_a_file_whose_numbers_overflow_is_refused_in_one_line(tmp_path: pathlib.
     code, text = run_checker(path)
     assert (code, text.count("\n"), text[:9]) == (1, 1, "refused: ")
     assert ("overflow" in text) == (power == 299)
+
+
+def test_a_document_is_shown_as_its_claim(tmp_path: pathlib.Path) -> None:
+    """A line that wrote a certificate in a notebook printed all its data."""
+    found = ls.certify(ls.Problem(ls.objectives.Denoising(np.eye(3, 2)), 2, 0.25), np.eye(3, 2) * 0.75)
+    made = found.save(tmp_path / "proof.json", arithmetic="binary64")
+    shown = re.fullmatch(r"<certificate of a 3 x 2 point: F\(X\) - inf F <= (\S+), in binary64 arithmetic>", repr(made))
+    assert shown and float(Fraction(made["gap"])) <= float(shown[1]) < 1e-12
+    assert json.loads((tmp_path / "proof.json").read_text()) == made
 
 
 # ---------------------------------------------------------------------- the checker alone

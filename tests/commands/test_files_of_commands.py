@@ -77,6 +77,7 @@ def test_completion_from_a_ratings_file(capsys) -> None:
             "--write",
         ),
         (["complete", "ratings.csv", "--out", "ratings.csv"], "--out"),
+        (["complete", "ratings.csv", "--write", "ratings.csv"], "--write"),
         (["predict", "model.npz", "pairs.csv", "--out", "pairs.csv"], "--out"),
         (["predict", "model.npz", "pairs.csv", "--out", "linked.npz"], "--out"),
         (["study", "grid.toml", "--store", "runs", "--latex", "grid.toml"], "--latex"),

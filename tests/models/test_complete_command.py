@@ -9,11 +9,13 @@ import os
 import re
 import subprocess
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from ratings_to_complete import later_ratings
 
+from lorasolve.certificates import check_certificate
 from lorasolve.cli import main
 from lorasolve.io import Ratings
 from lorasolve.models import CompletionModel, choose_completion, fit_completion
@@ -121,6 +123,29 @@ def test_command_line_from_ratings_to_predictions(tmp_path, monkeypatch, capsys)
         assert re.search("--folds K (or --held-out FILE choose|chooses)", capsys.readouterr().err)
     assert main(["predict", "ratings.csv", "pairs.csv"]) == 2
     assert main(["predict", "model.npz", "model.npz"]) == 2
+
+
+def test_the_certificate_of_a_completion_travels(tmp_path, monkeypatch, capsys) -> None:
+    """It was in the library alone: certify refuses the model, which has means and not the ratings."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(5)
+    values = {(i, j): float(v) for (i, j), v in np.ndenumerate(rng.normal(3.0, 1.0, (9, 7))) if rng.random() < 0.7}
+    (tmp_path / "ratings.csv").write_text("".join(f"u{i},{j},{value!r}\n" for (i, j), value in values.items()))
+    command = ["complete", "ratings.csv", "--means", "both", "--lam", "0.5", "--out", "model", "--json"]
+    assert main([*command, "--write", "proof.json"]) == 0
+    shown, remarks = capsys.readouterr()
+    assert "written: proof.json, in exact arithmetic, for check_certificate.py\n" in remarks
+    told, document = json.loads(shown), json.loads((tmp_path / "proof.json").read_text())
+    assert told["written"] == {"file": "proof.json", "arithmetic": "exact", "gap": document["gap"]}
+    run = [sys.executable, "-I", "-S", check_certificate.__file__, "proof.json"]
+    checked = subprocess.run(run, capture_output=True, text=True)
+    assert (checked.returncode, checked.stdout[:25]) == (0, "accepted: F(X) - inf F <=")
+    # What is proved is about the ratings less their means, which the model has beside its factors.
+    problem = document["problem"]
+    assert (problem["lam"], problem["shape"], len(problem["targets"])) == ("1/2", [9, 7], len(values))
+    assert float(Fraction(document["gap"])) <= 2e-4 * told["certificate"]["value"]
+    assert main(["certify", "model.npz", "--lam", "0.5"]) == 2
+    assert "'lorasolve complete RATINGS --write FILE' writes its certificate" in capsys.readouterr().err
 
 
 def test_a_format_without_its_file_is_refused(tmp_path, monkeypatch, capsys) -> None:
