@@ -122,7 +122,7 @@ def test_certify_takes_no_other_problem_than_that_of_a_saved_result(capsys, data
     "command",
     [
         ["solve", "--max-iter", "200"],
-        ["compare", "--methods", "gd", "--max-iter", "200"],
+        ["compare", "--methods", "gd", "--max-iter", "100"],
         ["certify", "run.npz", "--tol", "0"],
         ["convex", "--route", "prox", "--tol", "1e-17"],
         ["path", "--lam", "0.5", "--tol", "1e-17"],
