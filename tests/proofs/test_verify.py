@@ -25,7 +25,7 @@ from proofs import verify
 FOLDER = Path(next(iter(proofs.__path__)))
 CHECKER, DATA = FOLDER / "verify.py", FOLDER / "proofs.json"
 THEOREMS = discover(proofs)
-CORRUPTIONS = 1000
+CORRUPTIONS = 500
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ from lorasolve.symbolic import (
 )
 from lorasolve.symbolic import expression as ex
 from lorasolve.symbolic.evaluate import evaluate
-from lorasolve.symbolic.normal import Rules, is_zero, normal_form
+from lorasolve.symbolic.normal import Rules, is_zero, lowest_terms, normal_form
 
 m, n, r = dims("m n r")
 A, B, G = matrix("A", m, r), matrix("B", n, r), matrix("G", m, n)
@@ -163,6 +163,31 @@ def test_columns_of_different_symbols_are_orthogonal():
     for i, left in enumerate(frame):
         for j, right in enumerate(frame):
             assert equal(left.T @ right, eye(left.cols) if i == j else zeros(left.cols, right.cols), given)
+
+
+x, y = scalars("x y", positive=True)
+
+
+@pytest.mark.parametrize("extra", [0, sympy.sqrt(2), sympy.sqrt(x), sympy.exp(x), x**n])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ((x**2 - y**2) / (x - y), x + y),
+        (1 / (x * y + x), 1 / x / (1 + y)),
+        (x / (x + y) + y / (x + y), sympy.Integer(1)),
+        ((x - y) / (2 * y - 2 * x), -sympy.Rational(1, 2)),
+        (1 / (1 / x + 1 / y), x * y / (x + y)),
+    ],
+)
+def test_the_difference_of_equal_quotients_is_0_and_of_others_is_not(first, second, extra):
+    """Also beside what is no rational function; what is one has one form."""
+    assert lowest_terms(first) == lowest_terms(second)
+    left, right = first * (1 + extra), second * (1 + extra)
+    assert lowest_terms(left - right) == 0 != lowest_terms(left - right - extra / (x + 1) - 1 / (x + 2))
+
+
+def test_a_quotient_by_what_vanishes_identically_is_no_number():
+    assert lowest_terms(1 / ((x + y) ** 2 - x**2 - 2 * x * y - y**2)) is sympy.zoo
 
 
 def test_inverse_cancels_from_both_sides():
