@@ -9,6 +9,8 @@ from typing import Any
 from ._layer import AdaptedLayer, is_linear
 from ._torch import held, is_sharded, refuse_scaled, require_torch
 
+# What to do about codes, said of a model that is judged and of a monitor's base.
+PLAIN_COPY = "networks.dequantize(model) makes a copy to judge, and for a monitor's base"
 # With these an embedding shortens rows as it reads them, or its gradient is scaled, or no array.
 _ODD_LOOKUPS = ("max_norm", "scale_grad_by_freq", "sparse")
 
@@ -56,15 +58,11 @@ def check_weight(layer: AdaptedLayer) -> None:
     weight = layer.module.weight
     if not weight.is_floating_point():
         raise ValueError(
-            f"model: {layer.name} has a quantised weight ({weight.dtype}), which has no gradient; networks.dequantize("
-            "model) makes a copy to judge"
+            f"model: {layer.name} has a quantised weight ({weight.dtype}), which has no gradient; {PLAIN_COPY}"
         )
     if type(weight.data) is not require_torch().Tensor and not is_sharded(weight):
         kind = type(weight.data).__name__
-        raise ValueError(
-            f"model: {layer.name} has a weight that is no plain tensor ({kind}; quantised?); networks.dequantize("
-            "model) makes a copy to judge"
-        )
+        raise ValueError(f"model: {layer.name} has a weight that is no plain tensor ({kind}; quantised?); {PLAIN_COPY}")
     refuse_scaled(layer.module, layer.name)
     if layer.lora_A is not None:
         (m, n), A, B = layer.shape, tuple(layer.lora_A.shape), tuple(layer.lora_B.shape)

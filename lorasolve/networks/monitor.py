@@ -91,8 +91,8 @@ class LoRAMonitor:
     base : torch.nn.Module, optional
         The model that :meth:`step` is given, for ``||W_l||_2`` of its frozen weights: a layer whose update grows beyond
         ``ratio`` times it stops the run as loud. There is no such stop, as ``warnings`` says, where PEFT's
-        initialization changed the weight (PiSSA, OLoRA, ...), or it is zero. A model with quantised weights is watched
-        without it.
+        initialization changed the weight (PiSSA, OLoRA, ...), or it is zero. Of a model with quantised weights give
+        ``dequantize(model)``, or none.
     ratio : float
         See ``base``.
     full_batch : bool

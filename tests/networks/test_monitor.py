@@ -65,6 +65,8 @@ def test_layers_over_quantised_and_tied_weights_are_watched():
     model.other.weight = model.first.linear.weight
     with pytest.raises(ValueError, match="second has a quantised weight"):
         adapted_layers(model)
+    with pytest.raises(ValueError, match=r"second has a quantised weight .* for a monitor's base"):
+        LoRAMonitor(lam=LAM, base=model)
     with pytest.raises(ValueError, match=r"the weight of other is tied .*: the update has no layer"):
         adapted_layers(model, "other")
     assert monitors[1].step(model) is None
