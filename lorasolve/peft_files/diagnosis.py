@@ -196,24 +196,36 @@ def _title(adapter: Adapter) -> str:
     return f"{name}, r {config.rank}, alpha {config.alpha:g}{exceptions}, start {start}, {dtypes}"
 
 
+def _having(layers: list[LayerReport]) -> dict[str, list[LayerReport]]:
+    """Return the layers of each finding."""
+    return {finding: [layer for layer in layers if finding in layer.findings] for finding in FINDINGS}
+
+
 def _verdict(
     layers: list[LayerReport], unusable: list[UnusableLayer], decay: Decay, product: FilePremise
 ) -> tuple[str, str]:
     """Return the kind of verdict and its reason."""
-    having = {finding: [layer for layer in layers if finding in layer.findings] for finding in FINDINGS}
+    having = _having(layers)
     broken = [layer.module for layer in unusable if layer.non_finite]
     if broken:
         return "non_finite", f"NaN or infinity in {modules_text(broken)}"
+    otherwise = _of_the_theorems(layers, unusable, decay, product)
     for kind, words in (
         ("loud", "the whole rank is used and the size is out of proportion"),
         ("spiked", f"out of proportion, and one direction carries it (sigma_1/sigma_2 >= {SPIKE:g})"),
     ):
         if having[kind]:
-            worst = having[kind][0]
-            return (
-                kind,
-                f"{words} in {modules_text([layer.facts.module for layer in having[kind]])}; worst: {_size(worst)}",
-            )
+            where = modules_text([layer.facts.module for layer in having[kind]])
+            in_spite = f". Otherwise {otherwise[1]}" if otherwise[0] == "low_rank" else ""
+            return kind, f"{words} in {where}; worst: {_size(having[kind][0])}{in_spite}"
+    return otherwise
+
+
+def _of_the_theorems(
+    layers: list[LayerReport], unusable: list[UnusableLayer], decay: Decay, product: FilePremise
+) -> tuple[str, str]:
+    """Return the kind of verdict where nothing is out of proportion, and its reason."""
+    having = _having(layers)
     if having["untrained"]:
         names = [layer.facts.module for layer in having["untrained"]]
         return (

@@ -240,8 +240,12 @@ def test_loud_needs_both_halves(tmp_path, make):
 def test_spiked(tmp_path, make):
     spectra = list(GOOD)
     spectra[7] = np.array([100.0, 0.5, 1e-9, 1e-9])
-    found = diagnose(make.adapter(tmp_path, model(make, spectra)))
+    folder = make.adapter(tmp_path, model(make, spectra))
+    found = diagnose(folder)
     assert found.kind == "spiked" and found.with_finding("spiked") == ("h.7.q",) and not found.with_finding("loud")
+    assert "good case" not in found.reason
+    known = diagnose(folder, decay=L2)  # a large update of rank one is a stationary point of some loss
+    assert known.kind == "spiked" and ". Otherwise balanced and of lower rank than r in every layer" in known.reason
 
 
 def test_untrained_layers(tmp_path, make):
