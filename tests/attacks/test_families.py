@@ -151,4 +151,4 @@ def test_attacks_of_the_package_pass(target: str) -> None:
 
 def test_what_is_no_attack_is_refused() -> None:
     with pytest.raises(TypeError, match=r"^attack: "):
-        check_attack("certify")  # type: ignore[arg-type]
+        check_attack(3)  # type: ignore[arg-type]

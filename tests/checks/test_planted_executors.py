@@ -179,6 +179,6 @@ def test_a_number_of_workers_that_is_none_is_caught(number: Any) -> None:
 
 def test_what_is_no_executor_is_refused() -> None:
     with pytest.raises(TypeError, match=r"^executor: "):
-        check_executor("serial")  # type: ignore[arg-type]
+        check_executor(3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"^seconds: "):
         check_executor(executor(Here), 0.0)
