@@ -569,7 +569,7 @@ def by_hand(m: int, form: dict[str, Any], shift: float, A: np.ndarray, b: float,
 def maps() -> dict[str, tuple[dict[str, Any], int, int, list[list[tuple[int, Fraction]]]]]:
     """Maps of 2000 numbers to one or two outputs and back the other way: form, shape, and rows in fractions."""
     N = 2000
-    v = np.random.default_rng(5).random(N)
+    v = np.random.default_rng(5).uniform(-8.0, 8.0, N)
     c, one = [Fraction(x) for x in v.tolist()], np.ones((1, 1))
     every, first = list(range(N)), [0] * N
     entries = {"kind": "entries", "values": encoded(v)}
@@ -604,6 +604,13 @@ def test_rounding_in_a_map_and_its_adjoint_is_bounded_by_the_length_of_its_own_s
     for weight, row in zip(D, rows):
         for k, v in row:
             back[k] += weight * v
+    # Of one row or column, or of disjoint ones, the largest length.
+    columns: dict[int, Fraction] = {}
+    for row in rows:
+        for k, v in row:
+            columns[k] = columns.get(k, Fraction(0)) + v * v
+    longest = max(columns.values()) if len(rows) > 2 else max(sum(v * v for _, v in row) for row in rows)
+    assert Fraction(norm) ** 2 >= longest
     for found, exact, given, length in ((measure(W), true, X, terms[0]), (adjoint(d).ravel(), back, D, terms[1])):
         error = sum((Fraction(x) - y) ** 2 for x, y in zip(found.tolist(), exact))
         bound = (length + 1) * Fraction(2) ** -53 * Fraction(norm)
