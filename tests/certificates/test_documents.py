@@ -579,6 +579,7 @@ def maps() -> dict[str, tuple[dict[str, Any], int, int, list[list[tuple[int, Fra
         "outer, to one": ({"kind": "outer", "a": encoded(v[None]), "b": encoded(one)}, N, 1, [list(enumerate(c))]),
         "outer, from one": (
             {"kind": "outer", "a": encoded(v[:, None]), "b": encoded(np.ones((N, 1)))}, 1, 1, [[(0, x)] for x in c]),
+        "outer, along a row": ({"kind": "outer", "a": encoded(one), "b": encoded(v[None])}, 1, N, [list(enumerate(c))]),
         "entries, to one": (
             entries | {"outputs": 1, "output": first, "entry": every}, N, 1, [list(enumerate(c))]),
         "entries, from one": (
@@ -616,7 +617,7 @@ def test_rounding_in_a_map_and_its_adjoint_is_bounded_by_the_length_of_its_own_s
         bound = (length + 1) * Fraction(2) ** -53 * Fraction(norm)
         assert 0 < error <= bound**2 * sum(x * x for x in given)
         # Short sums are not charged for the long ones of the other direction.
-        assert length <= 5 or len(given) == 2000
+        assert length >= 1 and (length <= 5 or len(given) == 2000)
 
 
 @pytest.mark.parametrize("form", ["matrix", "outer", "entries"])
@@ -683,6 +684,65 @@ def test_probabilities_are_bounded_for_exponentials_as_inaccurate_as_those_on_tr
         true = [w / mp.fsum(weights) - (k == 0) for k, w in enumerate(weights)]
         off = mp.sqrt(mp.fsum((mp.mpf(float(d)) - t) ** 2 for d, t in zip(found, true)))
         assert 6 * mp.mpf(2) ** -53 < off <= mp.mpf(wrong)
+
+
+def test_probabilities_are_bounded_where_many_classes_are_lost_in_their_sum() -> None:
+    """Added up one by one, 4999 exponentials of ``2^-54`` each leave 1 as it is, twice."""
+    check_certificate.np = np
+    K, unlikely = 5000, -54.5 * np.log(2.0)
+    assert np.exp([[0.0, 0.0], *[[unlikely, unlikely]] * (K - 1)]).sum(axis=0)[0] == 1.0
+    _, found, wrong = check_certificate.loss(
+        {"kind": "softmax", "labels": [0, 0]}, np.array([0.0, 0.0, *[unlikely] * (2 * K - 2)]), 0.0
+    )
+    with mp.workdps(40):
+        weight = mp.exp(mp.mpf(float(unlikely)))
+        likely, other = 1 / (1 + (K - 1) * weight) - 1, weight / (1 + (K - 1) * weight)
+        off = mp.mpf(float(found[0])) - likely, mp.mpf(float(found[-1])) - other
+        assert 500 * mp.mpf(2) ** -53 < abs(off[0])
+        assert 2 * (off[0] ** 2 + (K - 1) * off[1] ** 2) <= mp.mpf(wrong) ** 2
+
+
+def test_a_product_of_factors_that_cancels_is_not_taken_as_it_is_rounded() -> None:
+    """``(1 - 2^-60) - (1 - 2^-62)`` is 0 as it is added up, or one of its halves where products are not rounded."""
+    form = {"kind": "entries", "outputs": 1, "output": [0], "entry": [0], "values": encoded(np.ones(1))}
+    document = by_hand(1, form, 0.0, np.zeros((1, 1)), 0.0)
+    for d, e in permutations([2.0**-30, 2.0**-31]):
+        A, B = np.array([[1.0 + d, -(1.0 + e)]]), np.array([[1.0 - d, 1.0 - e]])
+        X = sum(Fraction(a) * Fraction(b) for a, b in zip(A[0].tolist(), B[0].tolist()))
+        document["point"] = {"A": encoded(A), "B": encoded(B)}
+        assert X != 0 and proved(document)[0] >= X * X / 2
+
+
+def test_a_norm_whose_squares_are_lost_in_a_sum_is_no_smaller_one() -> None:
+    """Of a gradient of one column, ``2^20`` and then many ``2^-7``, each of whose squares is half a unit of the sum."""
+    m = 300_000
+    G = np.full(m, 2.0**-7)
+    G[0] = 2.0**20
+    document = by_hand(m, {"kind": "matrix", "Z": encoded(np.ones((1, 1)))}, 0.0, np.zeros((m, 1)), 0.0)
+    square = Fraction(2) ** 40 + (m - 1) * Fraction(2) ** -14
+    for units, proof in ((100, False), (-(10**6), True)):
+        lam = Fraction(2) ** 20 * (1 + (m // 4 - units) * Fraction(2) ** -53)
+        assert (lam**2 >= square) == proof
+        document["problem"] |= {"lam": str(lam), "shifts": [encoded(G)]}
+        if proof:
+            assert proved(document | {"c": "1"})[0] >= 0
+        else:
+            with pytest.raises(Refused, match="is not proved"):
+                proved(document | {"c": "1"})
+
+
+def test_an_inner_product_that_is_lost_in_a_sum_is_no_smaller_one() -> None:
+    """Where ``G = X``, a row of ``2^20`` and then many ``2^-7``: ``<G, X>`` and ``f`` are of its squares."""
+    n = 300_000
+    B = np.full((n, 1), 2.0**-27)
+    B[0] = 1.0
+    document = by_hand(1, {"kind": "matrix", "Z": encoded(np.eye(1))}, 0.0, np.full((1, 1), 2.0**20), 0.0)
+    task = document["problem"] | {"shape": [1, n], "map": {"kind": "entries", "outputs": n}, "shifts": []}
+    task["map"] |= {"output": list(range(n)), "entry": list(range(n)), "values": encoded(np.ones(n))}
+    point = document["point"] | {"B": encoded(B)}
+    f, _, inner = check_certificate.binary64(task, point, Fraction(0), Fraction(0))
+    square = Fraction(2) ** 40 + (n - 1) * Fraction(2) ** -14
+    assert f >= square / 2 and square <= inner <= square * (1 + Fraction(n, 2**51))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
