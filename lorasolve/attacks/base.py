@@ -220,7 +220,7 @@ def attack(
     seconds = as_number(seconds, "seconds", 0.0, open_low=True)
     seed = as_integer(seed, "seed", 0)
     trials = as_integer(trials, "trials", 1)
-    attacker = parse_target(target)
+    attacker = parse_target(target, "target")
     chosen = chosen_families(attacker, families)
     search = _Search(attacker, target, seconds, seed, [family.name for family in chosen])
     try:
@@ -231,14 +231,14 @@ def attack(
     return search.report()
 
 
-def parse_target(text: str) -> Attack:
-    """Return the attack that ``KIND`` or ``KIND:SUBJECT`` stands for."""
+def parse_target(text: str, name: str) -> Attack:
+    """Return the attack that ``KIND`` or ``KIND:SUBJECT`` stands for, given for the argument ``name``."""
     if not isinstance(text, str):
-        raise TypeError(f"target: expected a text such as 'certify' or 'optimizer:gd', got {type(text).__name__}")
+        raise TypeError(f"{name}: expected a text such as 'certify' or 'optimizer:gd', got {type(text).__name__}")
     kind, colon, subject = text.partition(":")
     known = registry.classes()
     if kind not in known:
-        raise ValueError(f"target: unknown target {kind!r}.{suggest(kind, list(known))}")
+        raise ValueError(f"{name}: unknown target {kind!r}.{suggest(kind, list(known))}")
     return known[kind](subject.strip()) if colon else known[kind]()
 
 

@@ -62,7 +62,7 @@ def check_attack(attack: str | Attack, rng: int | np.random.Generator = 0) -> Ch
     >>> check_attack("objective:huber").ok
     True
     """
-    attack = parse_target(attack) if isinstance(attack, str) else as_component(attack, "attack", Attack)
+    attack = parse_target(attack, "attack") if isinstance(attack, str) else as_component(attack, "attack", Attack)
     seed = int(as_generator(rng, "rng").integers(2**63))
     bench = _Bench(attack, attack.target(), chosen_families(attack, None), seed)
     return run_checks(type(attack).__name__, bench, _CHECKS)

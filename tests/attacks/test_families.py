@@ -145,10 +145,12 @@ def test_each_fault_is_caught_by_its_check(settings: Any, wrong: set[str], own: 
     "target", ["certify_claims", "step", "objective:huber", "optimizer:gd", "optimizer:sgd", "optimizer:gd+cola"]
 )
 def test_attacks_of_the_package_pass(target: str) -> None:
-    report = check_attack(parse_target(target))
+    report = check_attack(parse_target(target, "target"))
     assert report.ok, str(report)
 
 
 def test_what_is_no_attack_is_refused() -> None:
     with pytest.raises(TypeError, match=r"^attack: "):
         check_attack(3)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^attack: unknown target 'certfy'. Did you mean 'certify'"):
+        check_attack("certfy")
