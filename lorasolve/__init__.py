@@ -137,7 +137,10 @@ if not TYPE_CHECKING:  # type checkers read the imports above, and tell a name t
             return getattr(importlib.import_module(_ATTRIBUTES[name], __name__), name)
         if name in _MODULES:
             return importlib.import_module(f".{name}", __name__)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from ._support.keywords import did_you_mean
+
+        hint = "" if name.startswith("_") else did_you_mean(name, __all__)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}.{hint}")
 
     def __dir__() -> list[str]:
         return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])

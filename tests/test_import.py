@@ -43,3 +43,5 @@ def test_every_public_name_resolves_and_stays_what_it_is() -> None:
     assert first == {name: getattr(ls, name) for name in ls.__all__}
     with pytest.raises(AttributeError, match="no_such_name"):
         ls.no_such_name  # noqa: B018
+    with pytest.raises(AttributeError, match=r"'lorasolve' has no attribute 'solv'\. Did you mean 'solve'\?$"):
+        ls.solv  # noqa: B018

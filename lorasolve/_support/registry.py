@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from .keywords import names_settings, suggest
+from .keywords import did_you_mean, names_settings, suggest
 from .stated import as_component
 from .text import marked_parts, parse_value
 from .validate import as_plain, shown
@@ -199,6 +199,7 @@ class Registry(Generic[T]):
 
     def attribute(self, name: str) -> Any:
         """Resolve ``package.ClassName`` (used as the package's module-level ``__getattr__``)."""
+        hint = ""
         if not name.startswith("_"):
             # A built-in class is found without importing plug-ins: one of them may be asking.
             if not self._classes:
@@ -206,7 +207,8 @@ class Registry(Generic[T]):
             cls = _called(name, self._classes) or _called(name, self.classes())
             if cls is not None:
                 return cls
-        raise AttributeError(f"module {self.package!r} has no attribute {name!r}")
+            hint = did_you_mean(name, (known.__name__ for known in self.classes().values()))
+        raise AttributeError(f"module {self.package!r} has no attribute {name!r}.{hint}")
 
     def listing(self, names: dict[str, Any]) -> list[str]:
         """Return what ``dir`` of the package shows: its public names and its classes (used as ``__dir__``)."""

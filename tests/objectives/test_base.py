@@ -528,8 +528,11 @@ def test_the_registry_finds_the_folder_and_suggests_the_near_miss():
     assert "" not in classes
     with pytest.raises(ValueError, match=r"unknown objective 'sofmax'\. Did you mean 'softmax'\? Accepted: "):
         objectives.registry.make("sofmax", "objective")
-    with pytest.raises(AttributeError, match="no attribute 'Sofmax'"):
-        _ = objectives.Sofmax
+    for given, nearest in (("Sofmax", "Softmax"), ("Completion", "MatrixCompletion")):
+        with pytest.raises(AttributeError, match=rf"no attribute '{given}'\. Did you mean '{nearest}'\?$"):
+            getattr(objectives, given)
+    with pytest.raises(AttributeError, match=r"no attribute '_softmax'\.$"):
+        _ = objectives._softmax
 
 
 @pytest.mark.parametrize("route", ["factored", "prox"])
