@@ -188,7 +188,7 @@ def text(items: list[Item], found: dict[str, dict[str, Row]]) -> str:
         for row in filter(measured, rows.values()):
             made.setdefault(f"{row['machine']}. Versions: {row['versions']}.", set()).add(row["date"])
     parts = [HEAD]
-    parts += [f"{' and '.join(sorted(dates))}: {what}\n" for what, dates in made.items()]
+    parts += [f"{', '.join(sorted(dates))}: {what}\n" for what, dates in made.items()]
     missing = [key for key, rows in found.items() if not any(map(measured, rows.values()))]
     if missing:
         parts.append(f"Not measured: {', '.join(missing)}.\n")
