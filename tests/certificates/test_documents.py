@@ -687,7 +687,7 @@ def test_probabilities_are_bounded_for_exponentials_as_inaccurate_as_those_on_tr
 
 
 def test_probabilities_are_bounded_where_many_classes_are_lost_in_their_sum() -> None:
-    """Added up one by one, 4999 exponentials of ``2^-54`` each leave 1 as it is, twice."""
+    """Added up one by one, 4999 exponentials of ``2^-54.5`` each leave 1 as it is; of two samples."""
     check_certificate.np = np
     K, unlikely = 5000, -54.5 * np.log(2.0)
     assert np.exp([[0.0, 0.0], *[[unlikely, unlikely]] * (K - 1)]).sum(axis=0)[0] == 1.0
