@@ -1008,7 +1008,8 @@ def test_what_cannot_be_saved_or_loaded(tmp_path: pathlib.Path) -> None:
 
     problem = ls.Problem(Mine(), 1, 0.1)
     result = ls.solve(problem, stop=ls.StoppingRule(max_iter=2))
-    with pytest.raises(TypeError, match=r"only objectives of lorasolve\.objectives can be saved"):
+    words = r"problem: only objectives of lorasolve\.objectives can be saved with .*, got one of Mine; numpy\.savez"
+    with pytest.raises(TypeError, match=words):
         save_result(tmp_path / "r.npz", problem, result, {})
 
     class Own(ls.optimizers.GD):

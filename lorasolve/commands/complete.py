@@ -225,7 +225,8 @@ def _fit(
             return choose_completion(ratings, args.lams or 20, folds=args.folds, **settings)
         fitted = fit_completion(ratings, args.lam, **settings)
     if args.lam is None:
-        if fitted.optimum.fun > 0.0:
+        # 1 stands for a tenth of nothing; a value of 0 alone may be that of small entries, whose squares underflow.
+        if fitted.optimum.fun > 0.0 or fitted.model.lam != 1.0:
             why = "a tenth of the least one for which X = 0 is optimal; --folds chooses by cross-validation"
         else:
             why = "and X = 0 is optimal at every one, as the means fit all entries"

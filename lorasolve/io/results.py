@@ -91,7 +91,8 @@ def result_writer(problem: Problem, result: Result, arguments: dict[str, Any], r
     kind = type(problem.objective)
     if objective_registry.classes().get(kind.name) is not kind:
         raise TypeError(
-            f"objective: only objectives of lorasolve.objectives can be saved with their data, got {kind.__name__}"
+            "problem: only objectives of lorasolve.objectives can be saved with their data, got one of "
+            f"{problem.objective.label}; numpy.savez(path, A=result.A, B=result.B) keeps the factors"
         )
     if result.problem.rank != problem.rank:
         raise ValueError(f"result: expected one of rank {problem.rank}, as problem has, got rank {result.problem.rank}")

@@ -198,8 +198,11 @@ class LowRankCompletion(TransformerMixin, BaseEstimator):
 
     def _predicted(self, rows: Any, cols: Any) -> Array:
         """Return the predicted values of entries, and say so where most of them are means alone."""
+        names = ("rows", "cols") if self.entries is None else tuple(f"X[{name!r}]" for name in self.entries[:2])
+        known_row = label_places(self.model_.row_labels, rows, names[0]) >= 0
+        known_col = label_places(self.model_.col_labels, cols, names[1]) >= 0
         values = self.model_.predict(rows, cols)
-        unknown = int((~(self.model_.knows_rows(rows) & self.model_.knows_cols(cols))).sum())
+        unknown = int((~(known_row & known_col)).sum())
         if unknown > len(values) / 2:
             warnings.warn(
                 f"X: {unknown} of {len(values)} entries have a row or column label that was not in the data: the means "

@@ -111,6 +111,11 @@ def test_command_line_from_ratings_to_predictions(tmp_path, monkeypatch, capsys)
     (tmp_path / "same.csv").write_text("a,x,5\na,y,5\nb,x,5\n")
     assert main(["complete", "same.csv"]) == 0
     assert "--lam not given: 1, and X = 0 is optimal at every one, as the means fit" in capsys.readouterr().err
+    # Their mean, 4e-200, leaves 1e-200 and its negative in one row: of norm sqrt(2) 1e-200, with squares below float64.
+    (tmp_path / "tiny.csv").write_text("a,x,5e-200\nb,y,4e-200\na,y,3e-200\n")
+    main(["complete", "tiny.csv"])
+    remarks = capsys.readouterr().err
+    assert "--lam not given: 1.414e-201, a tenth of the least one" in remarks and "the means fit all" not in remarks
     # As the help says: 20 values below the critical one, from all folds and from ratings that are held out.
     (tmp_path / "first.csv").write_text("".join((tmp_path / "ratings.csv").read_text().splitlines(True)[:-9]))
     for choice in (["--folds", "2"], ["--held-out", "ratings.csv"]):

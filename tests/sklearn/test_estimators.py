@@ -395,6 +395,16 @@ def test_labels_that_are_objects_are_found_again(holes, form) -> None:
     assert long.score(frame) == pytest.approx(plain.score((rows, cols, X[seen])), abs=1e-4)
 
 
+def test_labels_of_another_kind_are_refused_by_the_name_of_their_column() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"user": ["a", "a", "b"], "item": [1, 2, 1], "stars": [5.0, 4.0, 3.0]})
+    model = LowRankCompletion(entries=("user", "item", "stars")).fit(frame)
+    when = frame.assign(item=pandas.to_datetime("2020-01-01"))
+    for asked in (model.predict, model.score):
+        with pytest.raises(TypeError, match=r"X\['item'\]: expected labels of the kind in the data \(int64\)"):
+            asked(when)
+
+
 class City(str, enum.Enum):  # noqa: UP042  (as in programs older than enum.StrEnum)
     """Python says ``City.BONN`` where it is asked for the text, of which NumPy kept the first four letters."""
 
