@@ -89,14 +89,15 @@ def test_samples_that_are_changed_in_place_after_the_objective_was_made_are_refu
         "logistic": lambda: ls.objectives.Logistic(W0, Z, np.sign(Y)),
     }
     problem = ls.Problem(made[loss](), 3, 0.01)
-    result = ls.solve(problem, "lbfgs")
+    stop = ls.StoppingRule(grad_tol=1e-10)
+    result = ls.solve(problem, "lbfgs", stop=stop)
     assert ls.certify(problem, result).is_global is True
     change(Z)
     for judge in (ls.certify, ls.landscape.verdict):
         with pytest.raises(ValueError, match="changed in place after it was made"):
             judge(problem, result)
     if loss == "linear":  # made of Gram matrices alone, of which this is an optimum
-        result = ls.solve(problem, "lbfgs")
+        result = ls.solve(problem, "lbfgs", stop=stop)
         assert ls.certify(problem, result, rigorous=False).is_global
         with pytest.raises(ValueError, match="changed in place after it was made"):
             ls.certify(problem, result)
@@ -109,4 +110,4 @@ def test_samples_that_are_changed_in_place_after_the_objective_was_made_are_refu
         with pytest.raises(ValueError, match="changed in place after it was made"):
             ls.solve_batch(problem, "gd")
     again = ls.Problem(made[loss](), 3, 0.01)
-    assert ls.certify(again, ls.solve(again, "lbfgs")).is_global is True
+    assert ls.certify(again, ls.solve(again, "lbfgs", stop=stop)).is_global is True

@@ -972,4 +972,5 @@ def test_checkers_that_check_less_are_caught(mutant: str) -> None:
     assert text.count(old) == 1
     module: dict[str, Any] = {"__name__": "mutant"}
     exec(text.replace(old, new), module)
-    assert judge(400, 0, SimpleNamespace(**module))[1] > 0
+    # The documents are those of optima as a processor rounds them, so no one seed finds the same everywhere.
+    assert any(judge(400, seed, SimpleNamespace(**module))[1] > 0 for seed in range(10))
