@@ -791,7 +791,8 @@ def test_a_matrix_that_tends_to_zero_is_held_against_a_length_of_its_own(matrice
     for k in silent:
         parts[k].smoothness = None
     problem = MultiProblem(Separable(parts), [2, 2], lam)
-    result = ls.solve(problem, method, stop=ls.StoppingRule(max_iter=1000))
+    # By how a processor rounds, the fourth takes L-BFGS 600 to 1,100 iterations.
+    result = ls.solve(problem, method, stop=ls.StoppingRule(max_iter=4000))
     missing = _missing(problem, matrices, result)
     assert not result.success or max(missing) < 1e-6
     # What L-BFGS cannot improve any more is an end, not a stall.
