@@ -21,6 +21,10 @@ from .known_constants import CHANGED, DENSE_ENTRIES, changes_linearly, spectrum_
 # The least distance from X* at which matrices are drawn, as a share of the largest.
 NEAR = 1e-3
 
+# The most rounds of the augmented Lagrangian, and of iterations of L-BFGS in each. They tend to a bound that is by a
+# share INSIDE less than the radius, since what lies beyond that does not count.
+ROUNDS, ITERATIONS, INSIDE = 12, 60, 1e-7
+
 
 def restricted_constants(
     objective: Any,
@@ -126,7 +130,7 @@ def _quadratic(
 ) -> Constants:
     m, n = objective.shape
     how: dict[str, Provenance] = {
-        "rsc_high": Provenance(Known.ATTAINED, "alternating minimisation over rank <= r within the radius"),
+        "rsc_high": Provenance(Known.ATTAINED, "minimisation over rank <= r within the radius"),
         "rsm_low": Provenance(Known.ATTAINED, "alternating maximisation over the restricted directions"),
     }
     if m * n <= DENSE_ENTRIES:
@@ -176,7 +180,13 @@ class _Form:
 
     def quotient(self, E: Array) -> float:
         """Return ``<E, H E>/||E||^2``."""
-        return float(np.vdot(E, self.objective.hessian_product(self.zero, E)) / np.vdot(E, E))
+        return self.quotient_and_slope(E)[0]
+
+    def quotient_and_slope(self, E: Array) -> tuple[float, Array]:
+        """Return the quotient and its gradient in ``E``."""
+        image, size = self.objective.hessian_product(self.zero, E), np.vdot(E, E)
+        value = np.vdot(E, image) / size
+        return float(value), 2.0 * (image - value * E) / size
 
     def extreme(self, span: list[Array], largest: bool) -> tuple[Array, Array]:
         """Return the matrix of the span with the extreme quotient, of norm one, and its coefficients."""
@@ -207,7 +217,8 @@ def _attained_alpha(form: _Form, X_star: Array, r: int, D: float, rng: np.random
     Near ``X*`` the admissible ``E`` tend to ``P C^T + R Q^T + W`` with ``W`` of rank ``<= r - r*``; away from it they
     are ``A B^T - X*`` within the ball.
     """
-    in_ball = _attained_alpha_in_ball(form, X_star, r, D, rng)
+    factors = _alternating_in_ball(form, X_star, *_random_factors(X_star, r, D, rng), D)
+    in_ball = _least_quotient_in_ball(form, X_star, *factors, D)
     P, Q = _singular_spaces(X_star)
     return in_ball if P.shape[1] > r else min(in_ball, _attained_alpha_near(form, P, Q, r - P.shape[1], rng))
 
@@ -238,10 +249,10 @@ def _attained_alpha_near(form: _Form, P: Array, Q: Array, extra: int, rng: np.ra
     return best
 
 
-def _attained_alpha_in_ball(form: _Form, X_star: Array, r: int, D: float, rng: np.random.Generator) -> float:
+def _alternating_in_ball(form: _Form, X_star: Array, A: Array, B: Array, D: float) -> tuple[Array, Array]:
     """Minimise over ``A B^T - X*`` by alternating over ``(A, tau)`` and ``(B, tau)`` in ``A B^T - tau X*``."""
     m, n = form.objective.shape
-    A, B = _random_factors(X_star, r, D, rng)
+    r = A.shape[1]
     X = A @ B.T
     best = form.quotient(X - X_star)
     length = float(np.linalg.norm(X_star)) or 1.0
@@ -254,12 +265,59 @@ def _attained_alpha_in_ball(form: _Form, X_star: Array, r: int, D: float, rng: n
         # Walk towards the optimum of this half step only as far as the ball allows; the segment keeps its rank.
         X = _clip_to_ball(X, X_star + length / tau * E, X_star, D)
         value = form.quotient(X - X_star)
-        if value >= best - 1e-9 * abs(best):
+        if value >= best - 1e-9 * abs(best) or float(np.linalg.norm(X - X_star)) < _nearest(X_star, D):
             break
         best = value
         U, s, Vt = np.linalg.svd(X, full_matrices=False)
-        A, B = U[:, :r] * s[:r], Vt[:r].T
+        A, B = U[:, :r] * np.sqrt(s[:r]), Vt[:r].T * np.sqrt(s[:r])
+    return A, B
+
+
+def _least_quotient_in_ball(form: _Form, X_star: Array, A: Array, B: Array, D: float) -> float:
+    """Return the least quotient over ``A B^T - X*`` that is found from factors on.
+
+    By the augmented Lagrangian of ``||A B^T - X*||_F <= D``: one factor alone cannot follow the edge of the ball.
+    """
+    from scipy.optimize import minimize  # its import takes 0.1 s
+
+    m, r = A.shape
+    radius, nearest = D * (1.0 - INSIDE), _nearest(X_star, D)
+    best = form.quotient(A @ B.T - X_star)
+    # L-BFGS is given numbers without units.
+    theta = np.concatenate([A.ravel(), B.ravel()])
+    scale, unit = abs(best) or 1.0, float(np.linalg.norm(theta)) or 1.0
+    weight, multiplier = 1.0, 0.0
+
+    def difference(theta: Array) -> tuple[Array, Array, Array, float]:
+        A, B = unit * theta[: m * r].reshape(m, r), unit * theta[m * r :].reshape(-1, r)
+        E = A @ B.T - X_star
+        return A, B, E, float(np.linalg.norm(E))
+
+    def augmented(theta: Array) -> tuple[float, Array]:
+        nonlocal best
+        A, B, E, distance = difference(theta)
+        value, slope = form.quotient_and_slope(E)
+        if nearest <= distance <= D and value < best:
+            best = value
+        force = max(0.0, multiplier + weight * ((distance / radius) ** 2 - 1.0))
+        slope = unit * (slope / scale + 2.0 * force * (E / radius) / radius)
+        return value / scale + 0.5 * force**2 / weight, np.concatenate([(slope @ B).ravel(), (slope.T @ A).ravel()])
+
+    theta /= unit
+    with np.errstate(all="ignore"):  # at X* itself
+        for _ in range(ROUNDS):
+            theta = minimize(augmented, theta, jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS}).x
+            excess = (difference(theta)[3] / radius) ** 2 - 1.0
+            moved = max(0.0, multiplier + weight * excess)
+            if abs(moved - multiplier) <= INSIDE * max(1.0, moved):
+                break
+            multiplier, weight = moved, 4.0 * weight
     return best
+
+
+def _nearest(X_star: Array, D: float) -> float:
+    """Return the distance from ``X*`` within which the difference of two matrices is too much of rounding."""
+    return NEAR * min(D, float(np.linalg.norm(X_star)))
 
 
 def _clip_to_ball(start: Array, end: Array, centre: Array, D: float) -> Array:
