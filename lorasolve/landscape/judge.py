@@ -317,11 +317,12 @@ class _Judge:
         second = self.second
         if second is None or self.contradiction is not None:
             return None
+        negative = LowestCurvature(self.point, second, self.tolerance).is_negative()
         if self.escapes:
-            return False
+            return False if negative else None
         # A search too short to exclude negative curvature establishes nothing, nor do differences that see some.
         known = second.failure_probability <= MISSED and second.is_sosp
-        return True if known and not LowestCurvature(self.point, second, self.tolerance).is_negative() else None
+        return True if known and not negative else None
 
     def _negative_curvature(self, lowest: LowestCurvature) -> tuple[Kind, str, str]:
         second = lowest.second

@@ -507,6 +507,22 @@ def test_a_zero_column_is_a_saddle_however_large_other_curvatures_are(large, tol
     assert problem.convex_value(left.X) == pytest.approx(0.5 * 2.0 * lam**2 + lam * (1.0 - 2.0 * lam), abs=1e-6)
 
 
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize(("off", "kind"), [(0.0, "saddle"), (3e-7, "not_converged")])
+def test_a_curvature_that_the_remaining_gradient_may_explain_is_no_strict_saddle(unit, off, kind):
+    """In closed form the curvature along the second singular vectors is lam less that singular value."""
+    problem = ls.Problem(ls.objectives.Denoising(unit * np.diag([1000.0, 1.5])), 2, unit)
+    A = np.diag([np.sqrt(999.0 * unit) * (1.0 + off), 0.0])
+    judged = landscape.verdict(problem, (A, A.copy()))
+    assert judged.kind == kind and judged.stationarity.is_fosp
+    assert judged.second_order.smallest == pytest.approx(-0.5 * unit, rel=1e-9)
+    assert next(p.holds for p in judged.premises if p.id == "second_order") is (None if off else False)
+    said = "within what rounding and the remaining gradient" in judged.reason and judged.reason.endswith(
+        "continue the run"
+    )
+    assert said == bool(off)
+
+
 def test_a_saddle_that_is_lower_than_tol_only_by_several_directions_is_called_neither_spurious_nor_a_saddle():
     """The value is 1/3, of which each column of zeros is worth 1/6, and at ``X = 0`` it is 1/2: tol is half of it."""
     problem, A = two_features(1e4, 0.0, 3)
