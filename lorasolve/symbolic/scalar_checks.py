@@ -84,7 +84,9 @@ class ScalarCheck(TwoSided):
         return bool(abs(value) > sympy.Float("1e-25") if self.relation == "==" else value < -sympy.Float("1e-25"))
 
     def test(self, rng: Random) -> Outcome:
-        """Evaluate the difference with 40 digits at random points."""
+        """Evaluate the difference with 40 digits at random points, where it has values."""
+        if self.fault is not None:
+            return Outcome(False, self.fault)
         for _ in range(EVALUATIONS):
             point, value = self._at(rng)
             if self._fails(value):

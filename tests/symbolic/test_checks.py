@@ -693,3 +693,23 @@ def test_what_a_used_check_assumes_of_numbers_holds_together_with_what_is_assume
     proof = [source.conclusion(), here]
     user = Inequality("user", "", 0, square(B) + above.gap + here.gap, proof=proof, under=[source])
     assert source.prove().holds and user.prove().holds is holds
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        lambda f, x, a, i: sympy.Integral(f(a), (a, 1, 0)),
+        lambda f, x, a, i: sympy.Derivative(f(x), x),
+        lambda f, x, a, i: sympy.Sum(i, (i, -5, -3)),
+    ],
+)
+def test_what_has_no_values_at_numbers_is_refused_by_the_test_too(of):
+    f = sympy.Function("f", nonnegative=True)
+    x, a, i = (
+        sympy.Symbol("x", real=True),
+        sympy.Symbol("a", nonnegative=True),
+        sympy.Symbol("i", positive=True, integer=True),
+    )
+    check = ScalarCheck("check", "No statement.", 0, of(f, x, a, i), relation="<=")
+    proved, tested = check.prove(), check.test(Random(0))
+    assert not proved.holds and not tested.holds and tested.detail == proved.detail != ""
