@@ -50,7 +50,7 @@ WIDTH = 16
 @cache
 def available() -> bool:
     """Return whether this processor has registers of 256 bits at least, and fused multiply-adds."""
-    return bool(FEATURES.get("avx512f", False) or (FEATURES.get("avx2", False) and FEATURES.get("fma", False)))
+    return "avx512f" in FEATURES or {"avx2", "fma"} <= FEATURES
 
 
 @register_jitable

@@ -11,13 +11,22 @@ from typing import Any
 
 from llvmlite import binding, ir
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, config
 from numba.extending import intrinsic as numba_intrinsic
 from numba.extending import models, register_model
 
-FEATURES = binding.get_host_cpu_features()
+
+def _features() -> frozenset[str]:
+    """Return what kernels are compiled for: the features of this processor, or those of NUMBA_CPU_FEATURES."""
+    stated = config.CPU_FEATURES  # type: ignore[attr-defined]  # which Numba sets as it is imported
+    if stated is None:
+        return frozenset(name for name, has in binding.get_host_cpu_features().items() if has)
+    return frozenset(word[1:] for word in stated.split(",") if word.startswith("+"))
+
+
+FEATURES = _features()
 CACHE_LINE = 64
-REGISTER_BYTES = 64 if FEATURES.get("avx512f", False) else 32
+REGISTER_BYTES = 64 if "avx512f" in FEATURES else 32
 I32 = ir.IntType(32)
 
 # The decorated functions take one argument less than they are written with.

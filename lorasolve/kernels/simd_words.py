@@ -26,7 +26,7 @@ _PRODUCTS, _FEATURE = (
 @cache
 def available() -> bool:
     """Return whether this processor adds products of 16-bit integers in pairs."""
-    return bool(FEATURES.get(_FEATURE, False))
+    return _FEATURE in FEATURES
 
 
 def _gathering(lanes: Lanes, places: list[int]) -> tuple[Any, Any]:
