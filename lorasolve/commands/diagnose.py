@@ -43,7 +43,10 @@ class DiagnoseCommand(Command):
             help="frozen weights: a safetensors file, or a folder with model.safetensors or its index",
         )
         parser.add_argument(
-            "--lam", type=float, help="weight decay of the run; l2 unless --weight-decay-kind says otherwise"
+            "--lam",
+            type=float,
+            help="weight decay of the run, l2 unless --weight-decay-kind says otherwise; l2 decay alone bounds how far "
+            "L is above its minimum, the size of a decoupled one plays no part",
         )
         parser.add_argument(
             "--weight-decay-kind",

@@ -143,6 +143,10 @@ class AdapterConfig:
         value = self._value_of(self.rank_pattern, module, self.rank)
         return _rank(value, f"rank_pattern for {printable(module)}")
 
+    def states_rank_of(self, module: str) -> bool:
+        """Return whether the rank of a module's factors is stated, by ``r`` or a pattern, and not PEFT's default."""
+        return "r" in self.document or self._value_of(self.rank_pattern, module, None) is not None
+
     def scale_of(self, module: str) -> float:
         """Return ``s`` in ``W = W0 + s A B^T``: ``alpha/r``, or ``alpha/sqrt(r)`` for rsLoRA."""
         rank = self.rank_of(module)
@@ -226,12 +230,14 @@ def _checked(kind: str, document: dict[str, Any]) -> AdapterConfig:
         remarks.append("initialization mica: lora_B was not trained, so factors need not be balanced anywhere")
     if "lora_alpha" not in document:
         remarks.append(f"lora_alpha is not in {CONFIG}: PEFT's default {_ALPHA:g} is taken")
+    rank_key, default_rank = ("init_r", _INITIAL_RANK) if adaptive else ("r", _RANK)
+    if rank_key not in document:
+        remarks.append(f"{rank_key} is not in {CONFIG}: PEFT's default {default_rank} is taken")
     known = _WITHOUT_EFFECT | set(_REMARKS) | set(_OTHER_UPDATE)
     # In AdaLoRA's file the pattern lists which of the initial directions are kept.
-    rank = document.get("init_r", _INITIAL_RANK) if adaptive else document.get("r", _RANK)
     return AdapterConfig(
         peft_type=kind,
-        rank=_rank(rank, "init_r" if adaptive else "r"),
+        rank=_rank(document.get(rank_key, default_rank), rank_key),
         alpha=_alpha(document.get("lora_alpha", _ALPHA), "lora_alpha"),
         use_rslora=_flag(document, "use_rslora"),
         use_dora=_flag(document, "use_dora"),

@@ -381,7 +381,8 @@ class Adapter:
         parameters = config.names_of(module) != (module,)
         if parameters and inner % rank == 0:
             return inner // rank, scale
-        raise UnreadableError(f"the factors have rank {inner}, the configuration says {rank}")
+        told = "says" if config.states_rank_of(module) else "names no r, for which PEFT's default is"
+        raise UnreadableError(f"the factors have rank {inner}, the configuration {told} {rank}")
 
     def _stored_scale(self, entry: LayerTensors, inner: int) -> float:
         """Return the scaling ``alpha/r`` of kohya and diffusers, 1 where no alpha is stored."""

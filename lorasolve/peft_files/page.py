@@ -24,8 +24,9 @@ _COLUMNS_SAY = (
     "X = s A B^T is the update of a layer. rank: singular values above rounding; eff.: exponential of the spectrum's "
     "entropy; s1/s2: large for a spike; sr/s1: above 0.001 the whole rank is used; imbal.: how far A^T A is from "
     "B^T B, 0 at every stationary point under l2 decay; z: distance of ||X||_2 from the median of the family in robust "
-    "standard deviations, out of proportion above 6, for families of 8 layers and more; /||W||: ||X||_2 over the base "
-    "weight's, with --base; wasted: share of the penalty that balanced factors would save. A family has medians."
+    "standard deviations, out of proportion above 6, for families of 8 layers with an update and more; /||W||: "
+    "||X||_2 over the base weight's, with --base; wasted: share of the penalty that balanced factors would save. "
+    "A family has medians."
 )
 
 _STYLE = """

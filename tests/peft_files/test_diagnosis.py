@@ -776,7 +776,12 @@ def test_the_page_says_what_each_column_is(tmp_path, make):
 
 def test_a_decay_that_is_given_is_not_said_to_be_in_no_file(tmp_path, make):
     folder = make.adapter(tmp_path, make.linear("fc", *make.pair(0)))
-    given = {Decay("l2", 0.01): "holds (lam = 0.01, as given)", Decay("none"): "fails (none, as given)"}
+    given = {
+        Decay("l2", 0.01): "holds (lam = 0.01, as given)",
+        Decay("none"): "fails (none, as given)",
+        Decay("decoupled"): "fails (decoupled, as given)",
+        Decay("decoupled", 0.01): "fails (decoupled, as given; its size 0.01 plays no part)",
+    }
     for decay, words in given.items():
         assert f"premise l2 decay of the factors: {words}" in str(diagnose(folder, decay=decay))
     assert "premise l2 decay of the factors: not known (these files do not say)" in str(diagnose(folder))

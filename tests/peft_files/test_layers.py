@@ -374,7 +374,29 @@ def test_defaults_of_peft(tmp_path, make):
     make.adapter(tmp_path, make.linear("a.q", down, up))
     (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     adapter = read(tmp_path)
-    assert only(adapter).scale == 1.0 and "lora_alpha is not in" in adapter.config.remarks[0]
+    assert only(adapter).scale == 1.0
+    assert ["r is not in" in said or "lora_alpha is not in" in said for said in adapter.config.remarks] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({}, "names no r, for which PEFT's default is 8"),
+        ({"r": 8}, "says 8"),
+        ({"rank_pattern": {"q": 8}}, "says 8"),
+        ({"peft_type": "ADALORA"}, None),
+    ],
+)
+def test_a_default_of_peft_is_not_said_to_be_in_the_configuration(tmp_path, make, settings, told):
+    """A configuration without ``r`` says nothing of a rank: 8 is what PEFT takes, and 12 as ``init_r`` of AdaLoRA."""
+    make.adapter(tmp_path, make.linear("a.q", *make.pair(0, r=4)))
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "lora_alpha": 8} | settings))
+    adapter = read(tmp_path)
+    if told is None:
+        assert adapter.config.remarks == ("init_r is not in adapter_config.json: PEFT's default 12 is taken",)
+        return
+    (layer,) = adapter.layers()
+    assert layer.reason == f"the factors have rank 4, the configuration {told}"
 
 
 # ---------------------------------------------------------------------- configurations
