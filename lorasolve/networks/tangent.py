@@ -242,7 +242,7 @@ def tangent_certificate(
     )
     svds = [factor_svd(A, B) for A, B in pairs]
     largest = max(float(s[0]) for _, s, _ in svds)
-    lost = float(np.finfo(np.float64).eps) * abs(f) / lam if lam > 0.0 else 0.0
+    lost = lost_in_rounding(f, lam) if lam > 0.0 else 0.0
     rng = np.random.default_rng()
     layers, norms = [], []
     for name, g, pair, svd in zip(names, G, pairs, svds):
@@ -276,10 +276,15 @@ def tangent_certificate(
     )
 
 
+def lost_in_rounding(f: float, lam: float) -> float:
+    """Return the singular value whose penalty is as large as the rounding of the loss ``f``."""
+    return float(np.finfo(np.float64).eps) * abs(f) / lam
+
+
 def layer_rank(values: Array, largest: float, tol: float, lost: float = 0.0) -> int:
     """Return how many singular values of a layer are above ``tol`` of its own largest; 0 for a layer that has vanished.
 
-    ``largest`` is that of all layers, ``lost`` the value whose penalty is as large as the rounding of the loss.
+    ``largest`` is that of all layers, ``lost`` what :func:`lost_in_rounding` returns.
     """
     vanished = float(values[0]) <= min(max(tol * largest, lost), VANISHED)
     return 0 if vanished else numerical_rank(values, tol)

@@ -41,7 +41,7 @@ from ..objectives.base import Rounding, allowance
 from ..problem.blocks import MultiObjective, OnLine, PairsProduct
 from ..problem.pairs import Matrices, Pairs, as_finite_pairs
 from ._torch import DTYPES
-from .tangent import layer_rank
+from .tangent import layer_rank, lost_in_rounding
 
 # Products with the Jacobian and its transpose, formed as matrices, that a Gram matrix of its rows may cost.
 FORMED = 10.0
@@ -460,7 +460,7 @@ def solve_tangent(
     F = ntk.factor_value(factors) + penalty
     noise = ntk.rounding_noise(factors).value + allowance(ntk.precision) * (abs(F - penalty) + penalty)
     spectra = [factor_singular_values(A, B) for A, B in zip(found.A, found.B)]
-    largest = max(float(s[0]) for s in spectra)
+    largest, lost = max(float(s[0]) for s in spectra), lost_in_rounding(F - penalty, lam)
     moves = (X - A @ B.T for X, (A, B) in zip(found.X, factors))
     gap = max(F - (found.fun - found.gap), 0.0) + noise
     return TangentSolution(
@@ -470,7 +470,7 @@ def solve_tangent(
         relative_gap=gap / (abs(F) or 1.0),
         own_gap=found.relative_gap,
         level=str(found.certificate.level),
-        ranks=tuple(layer_rank(s, largest, RANK_TOL) for s in spectra),
+        ranks=tuple(layer_rank(s, largest, RANK_TOL, lost) for s in spectra),
         distance=math.hypot(*(float(np.linalg.norm(move)) for move in moves)),
         seconds=found.seconds,
         interrupted=found.interrupted,

@@ -333,6 +333,9 @@ def test_the_gap_of_a_network_counts_what_the_solution_may_be_above_the_optimum(
     # Where X = 0 is the optimum, the rounding of its value is beside that of the bound.
     best = solve_tangent(ntk, zero, 1e4)
     assert best.value == best.F and best.own_gap * best.F < best.gap < 1e-12 * best.F
+    # The solution begins at the updates of the run: of what a decay to nothing has left of them no rank is needed.
+    remains = [(1e-14 * rng.standard_normal((5, 1)), 1e-14 * rng.standard_normal((4, 1)))]
+    assert solve_tangent(ntk, remains, 1e4).ranks == (0,)
 
 
 def test_a_bound_that_rests_on_a_sampled_norm_is_sampled():
