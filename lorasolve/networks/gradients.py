@@ -179,6 +179,11 @@ class Network(MultiObjective):
         """Return all tensors of the model that stand still, in the precision of the evaluation."""
         torch = require_torch()
         still = stand_ins(self.model, self.torch_dtype, {layer.weight for layer in self.layers})
+        # Zeros in lora_B are no update, unless lora_A holds what is no number.
+        factors = {id(whole) for layer in self.layers if layer.lora_A is not None for whole, _ in layer.held}
+        for name, tensor in self.model.named_parameters():
+            if id(tensor) in factors and not still[name].isfinite().all():
+                still[name] = torch.zeros_like(still[name])
         for layer in self.layers:
             if layer.off is not None:
                 still[layer.off] = torch.zeros_like(still[layer.off])

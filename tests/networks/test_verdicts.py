@@ -330,6 +330,18 @@ def test_non_finite_and_loud_points_are_named():
     assert math.isnan(broken.F) and "not finite" in str(broken)
     with pytest.raises(ValueError, match="not finite"):
         broken.factors  # noqa: B018
+
+    class Forgiving(Net):
+        """Outputs that are no numbers are passed over, as attention passes over such scores."""
+
+        def forward(self, x):
+            return self.head(torch.tanh(self.second(torch.tanh(self.first(x)).nan_to_num())).mean(1))
+
+    for factor in ("lora_A", "lora_B"):
+        model = Forgiving()
+        with torch.no_grad():
+            getattr(model.first, factor)[0, 0] = math.nan
+        assert judge(model, CrossEntropy(), data(), LAM).reason.startswith("the factors of first are not finite")
     model = Net()
     with torch.no_grad():
         model.first.lora_B.normal_(std=30.0)
