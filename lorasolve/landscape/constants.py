@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .._known import Known
-from .._support.text import for_json
+from .._support.text import at_least, at_most, for_json
 from .._support.validate import as_flag, as_integer, as_number, as_text
 from .regimes import ROUNDING, curvature_bounds, require_ordered
 
@@ -106,8 +106,18 @@ class Constants:
 
     def __str__(self) -> str:
         ends = [("alpha", self.rsc_low, self.rsc_high), ("beta", self.rsm_low, self.rsm_high)]
-        lines = [f"{name} in [{low:.6g}, {high:.6g}]" for name, low, high in ends]
+        lines = [f"{name} in [{_low_text(low)}, {_high_text(high)}]" for name, low, high in ends]
         return ", ".join(lines) + f" for rank <= {self.r} within distance {self.radius:g} of X*"
+
+
+def _low_text(end: float) -> str:
+    """Return a lower end, rounded down but for what quotients of constants are not compared to."""
+    return at_least(end * (1.0 + math.copysign(ROUNDING, end)), ".6g")
+
+
+def _high_text(end: float) -> str:
+    """Return an upper end, rounded up in the same way."""
+    return at_most(end * (1.0 - math.copysign(ROUNDING, end)), ".6g")
 
 
 def of_curvature(low: float, high: float, r: int, source: str) -> Constants:

@@ -18,6 +18,7 @@ from ..objectives.base import Objective
 from ..problem.blocks import MultiObjective, OneBlock, is_of_a_user, speaker
 from ..problem.pairs import Pairs, joint_norm
 from .constants import Constants, of_curvature
+from .regimes import ROUNDING
 
 # Up to this many entries of X the Hessian of a quadratic is formed and decomposed.
 DENSE_ENTRIES = 1024
@@ -184,12 +185,19 @@ def _rounding(values: Array) -> float:
 def spectrum_ends(loss: MultiObjective) -> tuple[float, float, float]:
     """Return bounds of the eigenvalues of the constant Hessian, and how far they may be from the extreme ones.
 
-    The lower one is zero where the smallest is zero to its errors: these are never reported as convexity.
+    The lower one is zero where the smallest is zero to its errors: these are never reported as convexity. Errors of a
+    share that quotients of constants are not compared to are left out.
     """
     H, errors = _joint_hessian(loss)
     values = np.linalg.eigvalsh(H)
     low, high = float(values[0]), float(values[-1])
-    return (0.0 if abs(low) <= errors + _rounding(values) else low - errors), high + errors, 2.0 * errors
+    rounding = _rounding(values)
+    if abs(low) <= errors + rounding:
+        low = 0.0
+    elif errors + rounding > ROUNDING * abs(low):
+        errors += rounding
+        low -= errors
+    return low, high + errors, 2.0 * errors
 
 
 def _of_spectrum(loss: MultiObjective, r: int, source: str) -> Constants:

@@ -11,15 +11,21 @@ from numpy.typing import ArrayLike
 
 from .._known import Known
 from .._support.validate import MOST_DRAWS, Array, as_choice, as_float_array, as_integer, as_number, as_shape
-from ..low_rank import numerical_rank
+from ..dense import frobenius_norm
+from ..low_rank import RANK_TOL, numerical_rank
 from ..objectives import as_objective
 from ..objectives.base import Objective, allowance
 from ..problem.blocks import OneBlock
 from .constants import UNKNOWN, Constants, Provenance, curvature_everywhere
 from .known_constants import CHANGED, DENSE_ENTRIES, changes_linearly, spectrum_ends
+from .regimes import ROUNDING
 
 # The least distance from X* at which matrices are drawn, as a share of the largest.
 NEAR = 1e-3
+# Nearer to X*, as a share of its length, the difference of two matrices has no rank that rounding leaves.
+ROUNDED = 1e-8
+# Beyond so many lengths of X* nothing changes but the unit.
+FAR = 1e6
 
 # The most rounds of the augmented Lagrangian, and of iterations of L-BFGS in each. They tend to a bound that is by a
 # share INSIDE less than the radius, since what lies beyond that does not count.
@@ -117,7 +123,8 @@ def _refuse_contradicted(objective: Objective, X_star: Array, found: Constants) 
     share = CHANGED * float(np.finfo(objective.precision).eps) ** (2 / 3)
     slack = share * max(abs(found.rsc_high), abs(found.rsm_low))
     # What rounding makes of a quotient of the difference of two gradients over the least distance that is drawn.
-    length = float(np.linalg.norm(objective.value_and_grad(X_star)[1]))
+    with np.errstate(over="ignore"):  # in the value, which is not asked for
+        length = frobenius_norm(objective.value_and_grad(X_star)[1])
     slack += allowance(objective.precision) * length / (NEAR * _reach(X_star, found.radius))
     if found.rsc_high < low - slack or found.rsm_low > high + slack:
         stated = f"expected all curvature from {low:.6g} to {high:.6g}, as its convex and smoothness state"
@@ -140,8 +147,9 @@ def _quadratic(
     else:
         rsc_low, rsm_high = _stated_ends(objective, how)
     form = _Form(objective)
-    rsc_high = min(_attained_alpha(form, X_star, r, D, rng) for _ in range(starts))
-    rsm_low = max(_attained_beta(form, X_star, r, D, rng) for _ in range(starts))
+    centre, reach = _without_units(X_star, D)
+    rsc_high = min(_attained_alpha(form, centre, r, reach, rng) for _ in range(starts))
+    rsm_low = max(_attained_beta(form, centre, r, reach, rng) for _ in range(starts))
     low, high = min(rsc_low, rsc_high), max(rsm_high, rsm_low)
     return Constants(
         rsc_low=low,
@@ -154,6 +162,15 @@ def _quadratic(
         whole_space=True,
         curvature=curvature_everywhere(low, high),
     )
+
+
+def _without_units(X_star: Array, D: float) -> tuple[Array, float]:
+    """Return ``X*`` and the radius in units of their size: quotients of a quadratic form have none.
+
+    A radius that is beyond ``FAR`` is cut: what is attained in a smaller ball is attained in the larger one.
+    """
+    unit = frobenius_norm(X_star) or (D if math.isfinite(D) else 1.0)
+    return X_star / unit, min(D / unit, FAR) if math.isfinite(D) else D
 
 
 def _stated_ends(objective: Objective, how: dict[str, Provenance]) -> tuple[float, float]:
@@ -217,16 +234,23 @@ def _attained_alpha(form: _Form, X_star: Array, r: int, D: float, rng: np.random
     Near ``X*`` the admissible ``E`` tend to ``P C^T + R Q^T + W`` with ``W`` of rank ``<= r - r*``; away from it they
     are ``A B^T - X*`` within the ball.
     """
-    factors = _alternating_in_ball(form, X_star, *_random_factors(X_star, r, D, rng), D)
-    in_ball = _least_quotient_in_ball(form, X_star, *factors, D)
-    P, Q = _singular_spaces(X_star)
+    A, B = _random_factors(X_star, r, D, rng)
+    in_ball = math.inf
+    if _nearest(X_star, D) < D:
+        in_ball = _least_quotient_in_ball(form, X_star, *_alternating_in_ball(form, X_star, A, B, D), D)
+    P, Q = _spaces_of_minimizer(X_star)
     return in_ball if P.shape[1] > r else min(in_ball, _attained_alpha_near(form, P, Q, r - P.shape[1], rng))
 
 
-def _singular_spaces(X: Array) -> tuple[Array, Array]:
+def _singular_spaces(X: Array, tol: float = RANK_TOL) -> tuple[Array, Array]:
     P, s, Qt = np.linalg.svd(X, full_matrices=False)
-    k = numerical_rank(s)
+    k = numerical_rank(s, tol)
     return P[:, :k], Qt[:k].T
+
+
+def _spaces_of_minimizer(X_star: Array) -> tuple[Array, Array]:
+    """Return its singular spaces, small singular values included: they may be more than the radius."""
+    return _singular_spaces(X_star, max(X_star.shape) * float(np.finfo(np.float64).eps))
 
 
 def _attained_alpha_near(form: _Form, P: Array, Q: Array, extra: int, rng: np.random.Generator) -> float:
@@ -282,10 +306,12 @@ def _least_quotient_in_ball(form: _Form, X_star: Array, A: Array, B: Array, D: f
 
     m, r = A.shape
     radius, nearest = D * (1.0 - INSIDE), _nearest(X_star, D)
-    best = form.quotient(A @ B.T - X_star)
+    start = A @ B.T - X_star
+    value = form.quotient(start)
+    best = value if nearest <= float(np.linalg.norm(start)) <= D * (1.0 + ROUNDING) else math.inf
     # L-BFGS is given numbers without units.
     theta = np.concatenate([A.ravel(), B.ravel()])
-    scale, unit = abs(best) or 1.0, float(np.linalg.norm(theta)) or 1.0
+    scale, unit = abs(value) or 1.0, float(np.linalg.norm(theta)) or 1.0
     weight, multiplier = 1.0, 0.0
 
     def difference(theta: Array) -> tuple[Array, Array, Array, float]:
@@ -317,7 +343,8 @@ def _least_quotient_in_ball(form: _Form, X_star: Array, A: Array, B: Array, D: f
 
 def _nearest(X_star: Array, D: float) -> float:
     """Return the distance from ``X*`` within which the difference of two matrices is too much of rounding."""
-    return NEAR * min(D, float(np.linalg.norm(X_star)))
+    length = float(np.linalg.norm(X_star))
+    return max(NEAR * min(D, length), ROUNDED * length)
 
 
 def _clip_to_ball(start: Array, end: Array, centre: Array, D: float) -> Array:
@@ -336,7 +363,7 @@ def _attained_beta(form: _Form, X_star: Array, r: int, D: float, rng: np.random.
     ``X`` is kept at the admissible matrix nearest to ``X*``, with ``a`` in its row space and ``b`` in its column space.
     """
     m, n = form.objective.shape
-    P, Q = (space[:, :r] for space in _singular_spaces(X_star))
+    P, Q = (space[:, :r] for space in _spaces_of_minimizer(X_star))
     free = r > P.shape[1] or float(np.linalg.norm(X_star)) <= D
     rows, columns = (np.eye(n), np.eye(m)) if free else (Q, P)
     a, b = rows @ rng.standard_normal(rows.shape[1]), columns @ rng.standard_normal(columns.shape[1])
@@ -378,7 +405,7 @@ def _random_factors(X_star: Array, r: int, D: float, rng: np.random.Generator) -
     def distance(t: float) -> float:
         return float(np.linalg.norm((A0 + t * U) @ (B0 + t * V).T - X_star))
 
-    low, high = 0.0, 1.0
+    low, high = 0.0, math.sqrt(target)
     while distance(high) < target:
         high *= 2.0
     for _ in range(60):

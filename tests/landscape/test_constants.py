@@ -5,6 +5,7 @@ import json
 import math
 import re
 import types
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -289,6 +290,83 @@ def test_alpha_of_a_quadratic_is_attained_at_the_edge_of_the_ball(radius):
     alpha = ((1.0 - e) / radius) ** 2
     # The search follows the edge of the ball, and does not stop there.
     assert alpha * (1.0 - 1e-9) <= found.rsc_high <= alpha * (1.0 + 1e-4)
+
+
+def is_positive_semidefinite(H):
+    """Whether a symmetric matrix of fractions is, by elimination."""
+    H = [row[:] for row in H]
+    while H:
+        k = next((i for i in range(len(H)) if H[i][i] > 0), None)
+        if k is None:
+            return all(x == 0 for row in H for x in row)
+        pivot = H[k]
+        rest = [i for i in range(len(H)) if i != k]
+        H = [[H[i][j] - H[i][k] * pivot[j] / pivot[k] for j in rest] for i in rest]
+        if any(H[i][i] < 0 for i in range(len(H))):
+            return False
+    return True
+
+
+def test_no_rounding_error_of_an_ill_conditioned_hessian_is_certified_as_convexity():
+    # Integers: the Hessian, the mean of w w^T, is one of fractions, and f - low ||X||^2/2 is convex or not exactly.
+    rng = np.random.default_rng(2)
+    for _ in range(25):
+        w = rng.integers(-9, 10, (5, 4)) * np.array([2**21, 1, 1, 1, 1])[:, None]
+        H = [[Fraction(int(w[:, i] @ w[:, j]), 5) for j in range(4)] for i in range(4)]
+        f = ls.objectives.MatrixSensing(w.reshape(5, 2, 2).astype(float), np.zeros(5))
+        low = Fraction(known_constants(f, 1).rsc_low)
+        lowered = [[entry - low * (i == j) for j, entry in enumerate(row)] for i, row in enumerate(H)]
+        assert low >= 0 and is_positive_semidefinite(lowered)
+
+
+def weighted(*weights):
+    """``sum_ij w_ij X_ij^2 / 2`` of square matrices."""
+    order = math.isqrt(len(weights))
+    rows = np.diag(np.sqrt(len(weights) * np.array(weights))).reshape(-1, order, order)
+    return ls.objectives.MatrixSensing(rows, np.zeros(len(weights)))
+
+
+def test_a_small_singular_value_of_the_minimizer_that_is_most_of_the_radius_counts():
+    # X* = diag(1, t), f = (||X||^2 + 9 x_22^2)/2. Of rank 1 and within D is x_22 at most D^2/(1 - D), so that x_22 - t
+    # is nearly all of X - X*.
+    t, D = 1e-7, 1.2e-7
+    found = landscape.restricted_constants(weighted(1, 1, 1, 10), np.diag([1.0, t]), 1, D)
+    assert found.rsc_high >= (1.0 + 9.0 * (t - D**2 / (1.0 - D)) ** 2 / D**2) * (1.0 - 1e-7)
+    # X* = diag(1, t, s): unit vectors of the column space of a matrix of rank 2 within D have a third entry of at most
+    # (s + D)/(t - D), those of the row space too, and the square of U X + X V's is at most the sum of their squares.
+    s, D = 1e-9, 1.1e-9
+    found = landscape.restricted_constants(weighted(*8 * [1], 10), np.diag([1.0, t, s]), 2, D)
+    assert found.rsm_low <= 1.0 + 9.0 * 2.0 * ((s + D) / (t - D)) ** 2
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("spectrum", "radius"), [((0.0, 0.0), 1.0), ((0.0, 0.0), math.inf), ((2.0, 0.5), 1.0)])
+@pytest.mark.parametrize("unit", [1e-200, 1e-160, 1e-60, 1e150])
+def test_alpha_of_a_quadratic_has_no_unit_of_length(unit, spectrum, radius):
+    found = landscape.restricted_constants(weighted(3, 3, 3, 3), unit * np.diag(spectrum), 1, unit * radius, starts=1)
+    assert found.rsc_high == pytest.approx(3.0, rel=1e-12) and found.rsm_low == pytest.approx(3.0, rel=1e-12)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("radius", [1e-15, 1e-12, 1e-9])
+def test_what_rounding_leaves_of_a_difference_is_no_direction(radius):
+    # Tangent to the matrices of rank 1 at X* all curvature is 2; the remaining direction, of curvature 1, is none.
+    Q = np.array([[0.6, 0.8], [-0.8, 0.6]])
+    normal = np.outer(Q[1], Q[1]).ravel()
+    roots = np.sqrt(2.0) * np.eye(4) + (1.0 - np.sqrt(2.0)) * np.outer(normal, normal)
+    f = ls.objectives.MatrixSensing(2.0 * roots.reshape(4, 2, 2), np.zeros(4))
+    found = landscape.restricted_constants(f, np.outer(Q[0], Q[0]), 1, radius)
+    assert found.rsc_high == pytest.approx(2.0, rel=1e-9)
+
+
+def test_the_ends_of_an_interval_are_printed_rounded_outwards():
+    text = str(Constants.exact(1.0 / 3.0 + 4e-7, 2.0 / 3.0 - 4e-7, 1))
+    ends = [Fraction(end) for end in re.findall(r"\d\.\d+", text)[:4]]
+    rsc, rsm = Fraction(1.0 / 3.0 + 4e-7), Fraction(2.0 / 3.0 - 4e-7)
+    assert ends[0] <= rsc <= ends[1] and ends[2] <= rsm <= ends[3]
+    # Not by what rounding alone makes of a number.
+    assert str(Constants.exact(1.0 - 1e-15, 2.0 + 1e-15, 1)).startswith("alpha in [1, 1], beta in [2, 2]")
+    assert str(Constants.exact(-math.inf, math.inf, 1)).startswith("alpha in [-inf, -inf], beta in [inf, inf]")
 
 
 class Asked(LogCosh):
