@@ -10,7 +10,7 @@ import numpy as np
 
 from .._known import Known
 from .._support.progress import Progress
-from .._support.text import for_json
+from .._support.text import at_least, for_json
 from .._support.threads import judge_pools
 from .._support.validate import Array, as_flag, as_instance, as_integer, as_number
 from ..dense import refuse_non_finite
@@ -87,7 +87,8 @@ class SecondOrder:
         """How well it is known that there is no curvature below the tolerance, in words."""
         if self.eigensolver == "dense" or not self.is_sosp:
             return self.eigensolver
-        known = f"lanczos, {Known.SAMPLED}: below {self.at_least:.1e} missed with probability <= {MISSED:.0e}"
+        least = at_least(self.at_least, ".1e")
+        known = f"lanczos, {Known.SAMPLED}: below {least} missed with probability <= {MISSED:.0e}"
         if self.failure_probability <= MISSED:
             return known
         return f"{known}; inconclusive from there to -{self.tol * max(0.0, self.largest):.1e}"

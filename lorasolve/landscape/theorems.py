@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .._known import Known
-from .._support.text import at_most, for_json
+from .._support.text import at_least, at_most, for_json
 from .._support.validate import Array
 from ..low_rank import RANK_TOL, numerical_rank, truncated_svd
 from .regimes import THEOREM_1, THEOREM_A, regime, two_constant_threshold
@@ -233,7 +233,7 @@ def corollary_1(s: Spectra, rsc: float, rsm: float, known: Known) -> TheoremFind
     numbers["norm bound"] = bound
     if _less(s.norm, bound):
         return finding("global", f"(ii) ||X||_F = {s.norm:.6g} < {bound:.6g}, the least norm of a spurious point")
-    text = f"(ii) ||X||_F = {s.norm:.6g} >= {bound:.6g}, the least norm of a spurious point"
+    text = f"(ii) ||X||_F = {s.norm:.6g} >= {at_least(bound, '.6g')}, the least norm of a spurious point"
     return finding("not excluded", text, *(["norm bound"] if bound <= 0.0 else []))
 
 
@@ -383,7 +383,7 @@ def theorem_3(s: Spectra, rsc: float, rsm: float, known: Known, eps: float | Non
         numbers["radius"] = radius
         if _less(radius, s.distance):
             return contradicted(f"{why}, radius {radius:.6g}")
-        within = f"{why}: within {radius:.3g} of an exact minimizer"
+        within = f"{why}: within {at_most(radius, '.3g')} of an exact minimizer"
         if eps is None or radius <= eps:
             return finding("eps-global", within)
         return finding("not excluded", f"{within}, not within eps = {eps:.3g}", "radius")
@@ -406,7 +406,8 @@ def theorem_3(s: Spectra, rsc: float, rsm: float, known: Known, eps: float | Non
         return finding("not excluded", f"c = {c:.6g} <= 1: the lower bound on the distance is empty", "distance bound")
     bound = constant / (s.delta + math.sqrt(root))
     numbers["distance bound"] = bound
-    text = f"c = {c:.6g} < 1: a point that is not global is at least {bound:.6g} from X*, this one {s.distance:.6g}"
+    apart = f"a point that is not global is at least {at_least(bound, '.6g')} from X*"
+    text = f"c = {c:.6g} < 1: {apart}, this one {s.distance:.6g}"
     return finding("not excluded", text)
 
 
