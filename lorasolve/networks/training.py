@@ -289,7 +289,10 @@ def _resumed(path: pathlib.Path, problem: MultiProblem) -> tuple[Any, Any]:
             theta, lam, shapes, ranks = (stored[key] for key in ("theta", "lam", "shapes", "ranks"))
     # A TypeError where the file is a single array.
     except (OSError, TypeError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"checkpoint: {path} cannot be read: {error}") from None
+        # NumPy takes anything else for a pickle, and says how to trust it.
+        known = isinstance(error, OSError) or zipfile.is_zipfile(path)
+        why = error if known else "it is no .npz archive, as fine_tune writes it"
+        raise ValueError(f"checkpoint: {path} cannot be read: {why}") from None
     same = shapes.tolist() == [list(s) for s in problem.shapes] and ranks.tolist() == list(problem.ranks)
     if not same or lam.tolist() != problem.lam or theta.shape != (problem.size,):
         raise ValueError(f"checkpoint: {path} is of another problem (shapes, ranks or lam differ)")
