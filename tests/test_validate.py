@@ -89,10 +89,17 @@ def test_what_was_given_is_shown_in_a_few_lines_however_much_it_is() -> None:
         and len(str(caught.value)) < 400
     )
     assert v.shown([1.0, "a"]) == "[1.0, 'a']"
+    # A loss may state its shape wrongly, and modules have functions of that name.
+    for shape, words in (((2, 30), "a Long of shape (2, 30)"), (6, "tensor([1.0"), (np.shape, "tensor([1.0")):
+        given = Long()
+        given.shape = shape
+        assert v.shown(given).startswith(words)
 
 
 class Long:
     """Shows itself in many numbers, as a tensor does."""
+
+    shape: object = None
 
     def __repr__(self) -> str:
         return f"tensor({[1.0] * 60})"

@@ -44,7 +44,7 @@ def shown(value: object) -> str:
         return f"an object of type {type(value).__name__}"
     # Of a table, or another array, numbers say less than its shape; a long text has lost its line ends.
     shape = getattr(value, "shape", None)
-    if shape and ("\n" in text or _short.fillvalue in text):
+    if isinstance(shape, Iterable) and ("\n" in text or _short.fillvalue in text):
         return f"{_article(type(value).__name__)} of shape {tuple(shape)}"
     line = " ".join(text.split()) if "\n" in text else text
     return line if len(line) <= MOST_SHOWN else f"{line[:MOST_SHOWN]} {_short.fillvalue}"

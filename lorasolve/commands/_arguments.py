@@ -249,13 +249,22 @@ def stopping_from(args: argparse.Namespace, optimizer: Optimizer | type[Optimize
         return replace(rule_of(None, optimizer), **{key: value for key, value in given.items() if value is not None})
 
 
+def _method_from(text: str, own: OwnPython) -> Method:
+    """Return the method that a text stands for."""
+    if is_name_in_file(text):
+        return Method.of(own.find(text, "method"), f"method {text!r}")
+    if ".py" in text:
+        raise ValueError(
+            f"method {text!r}: expected FILE.py:NAME and nothing else; with a schedule, an adapter or a start NAME is a "
+            "method of that file, such as lorasolve.Method(MyOptimizer(), 'cosine')"
+        )
+    return Method.parse(text)
+
+
 def methods_from(args: argparse.Namespace, texts: Sequence[str]) -> list[Method]:
     """Return the methods that texts stand for; ``--init`` is the start of those that do not set their own."""
     own = OwnPython(pathlib.Path())
-    methods = [
-        Method.of(own.find(text, "method"), f"method {text!r}") if is_name_in_file(text) else Method.parse(text)
-        for text in texts
-    ]
+    methods = [_method_from(text, own) for text in texts]
     if args.init is None:
         return methods
     init = init_registry.make(own.named(args.init, "--init"), "--init")

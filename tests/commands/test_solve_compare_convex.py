@@ -274,5 +274,8 @@ def test_methods_and_starts_of_files_run_beside_those_of_the_package(tmp_path, m
     assert "own.py defines no 'plan'. Did you mean 'plain'?" in capsys.readouterr().err
     assert main([*run, "own.py:Plain"]) == 2
     assert "method 'own.py:Plain': expected a Method, an Optimizer" in capsys.readouterr().err
+    for text in ("own.py:plain+cosine", "own.py"):
+        assert main([*run, text]) == 2
+        assert f"method {text!r}: expected FILE.py:NAME and nothing else; with a schedule" in capsys.readouterr().err
     assert main([*run, "own.py:failing"]) == 2
     assert "own.py, line 14, in Plain.update: ZeroDivisionError" in capsys.readouterr().err
