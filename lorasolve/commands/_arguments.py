@@ -255,8 +255,8 @@ def _method_from(text: str, own: OwnPython) -> Method:
         return Method.of(own.find(text, "method"), f"method {text!r}")
     if ".py" in text:
         raise ValueError(
-            f"method {text!r}: expected FILE.py:NAME and nothing else; with a schedule, an adapter or a start NAME is a "
-            "method of that file, such as lorasolve.Method(MyOptimizer(), 'cosine')"
+            f"method {text!r}: expected FILE.py:NAME and nothing else; with a schedule, an adapter or a start NAME is "
+            "a method of that file, such as lorasolve.Method(MyOptimizer(), 'cosine')"
         )
     return Method.parse(text)
 
