@@ -111,6 +111,10 @@ def _checked(rows: Any, labels: Any, before: list[Array]) -> tuple[Any, Any]:
     if before and rows.shape[1] != before[0].shape[1]:
         widths = f"{before[0].shape[1]} in each batch, as in the first, got {rows.shape[1]}"
         raise ValueError(f"features: expected {widths}")
+    broken = (~rows.isfinite().all(1)).nonzero()
+    if len(broken):
+        sample = sum(map(len, before)) + int(broken[0])
+        raise ValueError(f"features: expected finite numbers, got NaN or infinity, first of sample {sample} (from 0)")
     return rows, labels
 
 

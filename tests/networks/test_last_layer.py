@@ -135,6 +135,10 @@ def test_features_make_the_head_of_a_plain_network():
     for batches, change in (([(x, y)], lambda rows: rows[None]), (shifted, lambda rows: rows)):
         with pytest.raises(ValueError, match="one row a sample"):
             features(model, batches, embed=lambda net, b, change=change: change(b[0]))
+    # The answers of such samples do not say that the last linear layer is not the head.
+    x[23, 2] = torch.nan
+    with pytest.raises(ValueError, match=r"features: expected finite numbers, .* of sample 23 \(from 0\)"):
+        features(model, [(x[:20], y[:20]), (x[20:], y[20:])])
 
 
 def test_features_refuse_a_network_whose_own_loss_is_another():
