@@ -69,7 +69,8 @@ def test_the_rounding_errors_that_end_a_run_are_not_in_the_rates(method) -> None
     row, step = found.rows[0], np.median(found.results[0].trace.step)
     assert row.status == "stalled"
     assert row.predicted_rate == pytest.approx(1 - step * (LAM - 0.3), abs=2e-6)
-    assert row.measured_rate == pytest.approx(row.predicted_rate, rel=1e-3)
+    # A little faster while other modes die out, by how many iterations rounding leaves; steps in vain are far slower.
+    assert row.predicted_rate - 2e-3 < row.measured_rate < row.predicted_rate + 2e-4
 
 
 @pytest.mark.parametrize("scale", [1.0, 4.0])
