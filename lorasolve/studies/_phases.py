@@ -98,7 +98,8 @@ def phase(
     """
     value, combine, title = measure_of(measure, "phase")
     spots: dict[tuple[Any, Any], list[Spot]] = {}
-    labels: dict[Any, Any] = {}
+    x_labels: dict[Any, Any] = {}
+    y_labels: dict[Any, Any] = {}
     columns: set[str] = set()
     ends: set[str] = set()
     column = title.removeprefix("share of ")
@@ -109,7 +110,7 @@ def phase(
         columns |= set(row)
         number = value(record)
         place = order(cell[x]), order(cell[y])
-        labels |= {place[0]: cell[x], place[1]: cell[y]}
+        x_labels[place[0]], y_labels[place[1]] = cell[x], cell[y]
         number, error = math.nan if number is None else _as_number(number, title), result.get("error")
         came = any(column.startswith(f"{name}.") for name in measured(result))
         asked = error is None or column in row or came
@@ -127,7 +128,7 @@ def phase(
             numbers += [0.0 for spot in those if math.isnan(spot.number) and spot.asked]
         if numbers:
             found[up.index(b), across.index(a)] = combine(numbers)
-    xs, ys = [labels[a] for a in across], [labels[b] for b in up]
+    xs, ys = [x_labels[a] for a in across], [y_labels[b] for b in up]
     if np.isnan(found).all():
         is_end = column in ends | _STATUSES
         hint = f" ('share of {column} ends' is that of the runs that end so)" if is_end else ""

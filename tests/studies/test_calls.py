@@ -62,6 +62,14 @@ def test_the_seconds_of_calls_are_those_that_they_take(tmp_path):
     assert min(seconds) >= 0.02 and sum(seconds) <= whole
 
 
+def test_axes_of_a_phase_diagram_have_their_own_labels_where_they_share_numbers(tmp_path):
+    cells = [{"lam": lam, "rank": rank} for lam in (0.5, 1.0, 2.0) for rank in (1, 2)]
+    runs = Calls("products", lambda cell: cell["lam"] * cell["rank"], cells).run(tmp_path, "serial")
+    xs, ys, found = runs.phase("lam", "rank", "mean of found")
+    assert (repr(xs), repr(ys)) == ("[0.5, 1.0, 2.0]", "[1, 2]")
+    assert np.array_equal(found, np.outer(ys, xs))
+
+
 def test_tables_and_phase_diagrams_of_calls_show_what_they_found(tmp_path):
     """They had said that none had converged, and nothing of what was found."""
 
