@@ -135,7 +135,11 @@ class LoRAMonitor:
         self.full_batch = as_flag(full_batch, "full_batch")
         self.adapter = None if adapter is None else as_text(adapter, "adapter")
         base = None if base is None else as_instance(base, "base", torch.nn.Module)
-        layers = () if base is None else watched_layers(base, adapter, weights=True)
+        try:
+            layers = () if base is None else watched_layers(base, adapter, weights=True)
+        except (ValueError, TypeError) as error:
+            # Layers say "model" of what they are read off, which is the base here.
+            raise type(error)(f"base: {str(error).removeprefix('model: ')}") from None
         self.base_norms = {layer.name: layer.base_norm for layer in layers}
         self.steps = 0
         self.history: list[tuple[int, dict[str, LayerReading]]] = []

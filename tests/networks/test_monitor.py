@@ -352,6 +352,8 @@ def test_a_wrapper_does_not_hide_a_loud_layer(wrapped):
 
 
 def test_a_base_without_the_layers_is_refused():
+    with pytest.raises(ValueError, match=r"^base: has no LoRA layers"):
+        LoRAMonitor(base=torch.nn.Linear(3, 2))
     model = loud()
     outer = torch.nn.Sequential(model)
     for base, given in ((model, outer), (outer, model)):
