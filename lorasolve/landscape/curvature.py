@@ -295,9 +295,10 @@ def _search(apply: Operator, symmetry: Symmetry, tol: float, longest: int = LONG
 def _within(apply: Operator, symmetry: Symmetry, tol: float, max_products: int) -> _Ends:
     """Return what :func:`_lanczos` does, of the search alone, which leaves two products for its lowest vector."""
     searched = _search(apply, symmetry, tol, min(MAX_STEPS, (max_products - 2) // STARTS))
-    value = float(searched.vector @ _outside(apply, symmetry)(searched.vector))
+    vector = _unit_outside(symmetry, searched.vector)
+    value = float(vector @ _outside(apply, symmetry)(vector))
     at_least = min(searched.at_least, value)
-    return _Ends(value, searched.largest, searched.vector, searched.failure_probability, at_least)
+    return _Ends(value, searched.largest, vector, searched.failure_probability, at_least)
 
 
 def _lanczos(apply: Operator, symmetry: Symmetry, tol: float, candidates: Sequence[Array]) -> _Ends:
@@ -320,7 +321,7 @@ def _lanczos(apply: Operator, symmetry: Symmetry, tol: float, candidates: Sequen
         inside = symmetry.inside(vector)
         return symmetry.outside(apply(vector - inside)) + shift * inside
 
-    tried = [searched.vector, *(_unit(symmetry.outside(candidate)) for candidate in candidates)]
+    tried = [_unit_outside(symmetry, vector) for vector in (searched.vector, *candidates)]
     values = [float(vector @ outside(vector)) for vector in tried]
     best = int(np.argmin(values))
     start = tried[best] + _unit(np.random.default_rng().standard_normal(size))
@@ -337,11 +338,20 @@ def _lanczos(apply: Operator, symmetry: Symmetry, tol: float, candidates: Sequen
     except sla.ArpackNoConvergence as failed:
         vectors = failed.eigenvectors
     if vectors.size:
-        tried.append(_unit(symmetry.outside(vectors[:, 0])))
+        tried.append(_unit_outside(symmetry, vectors[:, 0]))
         values.append(float(tried[-1] @ outside(tried[-1])))
         best = int(np.argmin(values))
     at_least = min(searched.at_least, values[best])
     return _Ends(values[best], largest, tried[best], searched.failure_probability, at_least)
+
+
+def _unit_outside(symmetry: Symmetry, vector: Array) -> Array:
+    """Return the part of a vector outside of the symmetry directions, of length one.
+
+    Where a Krylov space is exhausted, what rounding adds to it lies among them. Projected twice: of a vector within
+    them the first leaves what rounding does, of which most is inside again.
+    """
+    return _unit(symmetry.outside(_unit(symmetry.outside(vector))))
 
 
 def _unit(vector: Array) -> Array:

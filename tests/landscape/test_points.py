@@ -1034,3 +1034,15 @@ def test_curvature_of_what_is_no_problem_is_refused_by_name(given):
     """It ended in an AttributeError."""
     with pytest.raises(TypeError, match="problem: expected a Problem, got "):
         landscape.second_order(given, np.ones((2, 1)), np.ones((2, 1)))
+
+
+@pytest.mark.parametrize("budget", [None, 300])
+def test_an_exhausted_search_does_not_end_among_the_symmetry_directions(budget):
+    # At A = B = sqrt(1/2) I, the optimum of denoising I with lam = 1/2, the Hessian is |U + V^T|^2/2 + |U - V|^2/2: off
+    # the symmetry directions, U = V skew, its eigenvalues are 1 and 2.
+    problem = ls.Problem(ls.objectives.Denoising(np.eye(15)), rank=15, lam=0.5)
+    A = np.sqrt(0.5) * np.eye(15)
+    found = landscape.second_order(problem, A, A, max_products=budget)
+    assert found.eigensolver == "lanczos" and found.smallest >= 1.0 - 1e-9
+    inside = A.T @ (found.direction[0] + found.direction[1])
+    assert np.linalg.norm(inside - inside.T) < 1e-9
