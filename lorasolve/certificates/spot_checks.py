@@ -175,7 +175,10 @@ class _Claims:
         noise = self._noise(there.f, joint_norm(there.G), joint_norm(D))
         wrong = _fenchel(self.loss, there, noise)
         if wrong is not None:
-            return f"states a conjugate that violates f(Y) + f*(G) = <G, Y> at Y = {name} by {wrong:.2g}"
+            return (
+                f"states a conjugate that violates f(Y) + f*(G) = <G, Y> at Y = {name} by {wrong:.2g}, or its values "
+                "are rounded more than its rounding_noise says"
+            )
         return self._unlike_convex(name, there.X, there.f, joint_inner(self.here.G, D), joint_inner(there.G, D), noise)
 
     def on_line(self, name: str, D: Sequence[Array], length: float, steps: Sequence[float] = STEPS) -> str | None:
@@ -405,6 +408,11 @@ def _fenchel(loss: MultiObjective, at: Evaluated, noise: float) -> float | None:
     inner = joint_inner(at.G, at.X)
     off = abs(at.f + dual - inner)
     rounding = share_lost(loss) * (abs(dual) + abs(inner))
+    if off <= noise + rounding:
+        return None
+    # Only asked for where it matters, as it may take evaluations of the loss.
+    of_terms = loss.rounding_noise([(x, np.eye(x.shape[1])) for x in at.X])
+    rounding += of_terms.value + of_terms.gradient * joint_norm(at.X)
     return None if off <= noise + rounding else off
 
 

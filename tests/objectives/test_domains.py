@@ -123,6 +123,22 @@ def test_a_wrong_conjugate_is_refuted_and_voids_the_certificate(off) -> None:
     assert "states a conjugate that violates" in certificate.reason
 
 
+def test_a_conjugate_holds_up_to_the_rounding_that_the_loss_states() -> None:
+    """Of ``-log det (I + S)`` the optimum is 0 from ``lam = ||I||_2 = 1`` on: values near it are rounded as 1 is."""
+
+    class Rounded(LogDet):
+        def conjugate(self, Y):
+            return super().conjugate(Y) + 1e-13
+
+    class Stated(Rounded):
+        def rounding_noise(self, A, B):
+            return 2e-13, 2e-13
+
+    unstated, stated = (ls.certify(ls.Problem(loss, 4, 1.5), np.zeros((4, 4))) for loss in (Rounded(), Stated()))
+    assert unstated.is_global is None and "or its values are rounded more than its rounding_noise" in unstated.reason
+    assert stated.is_global is True
+
+
 def test_what_a_domain_and_a_conjugate_must_be() -> None:
     class Text(LogDet):
         domain = "positive definite"
