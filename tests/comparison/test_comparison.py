@@ -250,7 +250,7 @@ def test_what_is_not_certified_is_not_said_to_have_missed_the_optimum(ill_condit
     assert "the nearest is trust_ncg, " in text and "above the convex optimum, certified only to a relative" in text
     assert "did not reach" not in text and "No method reached" not in text
 
-    stop = ls.StoppingRule(max_iter=60, grad_tol=1e-9)
+    stop = ls.StoppingRule(max_iter=60, grad_tol=1e-11)
     for extra in ([], [f"sgd:batch_size={size}" for size in range(1, 7)]):
         methods = ["als", "lbfgs", "gd", *extra]
         text = ls.compare(problem, methods, 2, reference=rough, stop=stop, tol=1e-8).conclusion()
