@@ -110,11 +110,14 @@ def joint_inequality(loss: MultiObjective, constants: Sequence[Constants]) -> tu
     if _has_small_hessian(loss):
         weights = np.concatenate([np.full(m * n, a) for (m, n), a in zip(loss.shapes, least)])
         H, errors = _joint_hessian(loss)
-        values = np.linalg.eigvalsh(H - np.diag(weights))
-        low = float(values[0]) - errors
+        # In units in which each entry has the curvature 1: the rounding of large ones is much beside small ones.
+        units = np.sqrt(np.where(np.diag(H) > 0.0, np.diag(H), 1.0))
+        values = np.linalg.eigvalsh((H - np.diag(weights)) / np.outer(units, units))
+        low = float(values[0]) - errors / float(np.min(units)) ** 2
         if low >= -_rounding(values):
             return True, f"{Known.CERTIFIED}: the joint Hessian is at least diag(alpha_l)"
-        return None, f"not given, and not certified: the joint Hessian falls below diag(alpha_l) by {-low:.3g}"
+        missing = f"falls below diag(alpha_l) by {-low:.3g} of its diagonal"
+        return None, f"not given, and not certified: the joint Hessian {missing}"
     return None, "not given, and f states no joint constant; constants of each matrix alone do not imply it"
 
 

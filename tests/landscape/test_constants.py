@@ -626,3 +626,29 @@ def test_one_constant_of_all_matrices_is_a_joint_one_where_it_is_as_large_as_eac
         monkeypatch.setattr("lorasolve.landscape.known_constants._stated", lambda loss, constant, stated=stated: stated)
         alphas = [Constants.exact(alpha, 3.0, 1) for alpha in (1.0, 2.0)]
         assert joint_inequality(loss, alphas)[0] is holds
+
+
+@pytest.mark.parametrize("coupling", [0.0, 1e-3, 0.1])
+@pytest.mark.parametrize("large", [1.0, 1e9, 1e15, 1e100])
+def test_a_coupling_does_not_vanish_beside_the_curvature_of_another_matrix(coupling, large):
+    """Of two numbers of curvature 1 that are coupled by c the least curvature is 1 - c, whatever a third one has."""
+    H = np.diag([1.0, 1.0, large])
+    H[0, 1] = H[1, 0] = coupling
+
+    class Coupled(MultiObjective):
+        shapes, convex, least_squares = ((1, 1),) * 3, True, True
+
+        def value_and_grad(self, X):
+            x = np.ravel(X)
+            return 0.5 * float(x @ H @ x), tuple((H @ x).reshape(3, 1, 1))
+
+        def hessian_product(self, X, D):
+            return tuple((H @ np.ravel(D)).reshape(3, 1, 1))
+
+    for alpha, holds in ((1.0, None if coupling else True), (0.8, True)):
+        alphas = [
+            Constants.exact(alpha, 1.0, 1),
+            Constants.exact(alpha, 1.0, 1),
+            Constants.exact(0.5 * large, large, 1),
+        ]
+        assert joint_inequality(Coupled(), alphas)[0] is holds
