@@ -108,8 +108,10 @@ def test_a_weight_of_a_quantised_type_of_its_own_is_refused_by_name_and_watched(
     model = Net()
     CrossEntropy()(model, data()[0]).mean().backward()
     model.second.linear.weight = torch.nn.Parameter(Packed(model.second.linear.weight), requires_grad=False)
-    for ask in (lambda: judge(model, CrossEntropy(), data(), LAM), lambda: LoRAMonitor(base=model)):
-        with pytest.raises(ValueError, match=r"model: second has a weight that is no plain tensor \(Packed; quantised"):
+    asked = {"model": lambda: judge(model, CrossEntropy(), data(), LAM), "base": lambda: LoRAMonitor(base=model)}
+    for argument, ask in asked.items():
+        words = rf"{argument}: second has a weight that is no plain tensor \(Packed; quantised"
+        with pytest.raises(ValueError, match=words):
             ask()
     monitor = LoRAMonitor(LAM)
     assert monitor.step(model) is None and monitor.warnings == []
@@ -181,7 +183,7 @@ def test_a_weight_that_means_something_with_its_scale_alone_is_refused_wherever_
             ask()
     assert LoRAMonitor(LAM).step(model) is None  # factors and gradients alone
     if name != "head":
-        with pytest.raises(ValueError, match=f"model: first {words}"):
+        with pytest.raises(ValueError, match=f"base: first {words}"):
             LoRAMonitor(base=model)
 
 
