@@ -48,7 +48,8 @@ def test_rows_at_the_floor_stand_beside_the_legend(comparison) -> None:
     table = ls.compare(comparison.problem, ["gd", "lbfgs"], seeds=2)
     table = replace(table, rows=[replace(row, missing=[0.0, 0.0]) for row in table.rows])
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", "Attempting to set identical")
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", ".* deprecated")  # names that matplotlib uses of a newer pyparsing
         ax = plot_missing(table, figure.subplots())
         figure.savefig(io.BytesIO(), format="png")
     left, right = ax.get_xlim()

@@ -274,7 +274,10 @@ def _attained_alpha_near(form: _Form, P: Array, Q: Array, extra: int, rng: np.ra
 
 
 def _alternating_in_ball(form: _Form, X_star: Array, A: Array, B: Array, D: float) -> tuple[Array, Array]:
-    """Minimise over ``A B^T - X*`` by alternating over ``(A, tau)`` and ``(B, tau)`` in ``A B^T - tau X*``."""
+    """Return factors of a small quotient over ``A B^T - X*``, found from these on.
+
+    By alternating over ``(A, tau)`` and ``(B, tau)`` in ``A B^T - tau X*``.
+    """
     m, n = form.objective.shape
     r = A.shape[1]
     X = A @ B.T

@@ -285,7 +285,7 @@ def _premises(layers: list[LayerReport], decay: Decay, product: FilePremise) -> 
     l2 = {"l2": True, "unknown": None}.get(decay.kind, False)
     because = {
         "l2": f"lam = {decay.lam:g}, {decay.source}" if decay.lam else decay.source,
-        "decoupled": f"decoupled, {decay.source}{_without_a_part(decay)}",
+        "decoupled": f"decoupled, {decay.source}{_unused_size(decay)}",
         "none": f"none, {decay.source}",
         "unknown": decay.source,
     }[decay.kind]
@@ -298,7 +298,7 @@ def _premises(layers: list[LayerReport], decay: Decay, product: FilePremise) -> 
     return FilePremise("l2 decay of the factors", l2, because), _balance(layers, product), low
 
 
-def _without_a_part(decay: Decay) -> str:
+def _unused_size(decay: Decay) -> str:
     """Return that the size of a decoupled decay, where one is given, enters nothing here."""
     return f"; its size {decay.lam:g} plays no part" if decay.lam else ""
 
