@@ -65,15 +65,16 @@ def _order(steps: Array, remainders: Array, noise: Array, term: Array, tol: floa
     """Return the order in which a Taylor remainder vanishes; inf if it is lost in rounding or in ``tol`` of a term.
 
     The largest of the last three local slopes clear of rounding, because a remainder that changes sign between two
-    steps has a local slope of its own. Where the last term (the one with the derivative under test) is confirmed
-    to ``tol`` at some step no slope is needed; a piecewise smooth loss has none.
+    steps has a local slope of its own, and of the least slope with which the next one is lost in rounding: past the
+    last kink at which the derivative jumps it is steep, of a wrong derivative 1. Where the last term (the one with the
+    derivative under test) is confirmed to ``tol`` at some step no slope is needed; a piecewise smooth loss has none.
     """
     usable = np.flatnonzero(remainders > noise)
     confirmed = bool(np.any(remainders + noise <= tol * term))
     if confirmed or len(usable) == 0 or usable[-1] == 0:
         return math.inf
-    last = slice(max(usable[-1] - 3, 0), usable[-1] + 1)
-    local = np.diff(np.log(remainders[last] + 1e-300)) / np.diff(np.log(steps[last]))
+    last = slice(max(usable[-1] - 3, 0), usable[-1] + 2)
+    local = np.diff(np.log(np.maximum(remainders, noise)[last] + 1e-300)) / np.diff(np.log(steps[last]))
     return float(local.max())
 
 

@@ -572,6 +572,30 @@ def test_many_kinks_of_the_gradient_do_not_spoil_a_right_hessian(scale):
     assert row(Huber(M), "hessian", scale=scale).holds is True
 
 
+class AbsoluteSum:
+    """Piecewise linear: its Hessian is 0 wherever there is one, and its gradient jumps at the kinks."""
+
+    shape = (6, 5)
+    convex, lower_bound, curvature = True, 0.0, 0.0
+
+    def value_and_grad(self, X):
+        return float(np.abs(X - 0.3).sum()), np.sign(X - 0.3)
+
+    def hessian_product(self, X, D):
+        return self.curvature * D
+
+
+def test_jumps_of_the_gradient_are_not_a_wrong_hessian():
+    assert check_objective(AbsoluteSum()).ok
+
+
+@pytest.mark.parametrize("curvature", [1.0, 1e-4])
+def test_jumps_of_the_gradient_do_not_excuse_a_wrong_hessian(curvature):
+    wrong = AbsoluteSum()
+    wrong.curvature = curvature
+    assert row(wrong, "hessian").holds is False
+
+
 def test_what_is_not_stated_is_neither_right_nor_wrong():
     class Plain:
         shape = (3, 2)
