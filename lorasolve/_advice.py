@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ._support.hints import MANY_STARTS, OTHER_START
+from ._support.text import counted
 from .dense import frobenius_norm
 from .method import Method
 from .optimizers import Optimizer
@@ -55,7 +56,7 @@ def end_message(
     if nit < 0:
         own = ", or run check_objective" if is_of_a_user(start.problem.loss) else ""
         return f"{text} at the start; give the data other units, or start elsewhere{own}"
-    text += f" after {nit} iterations"
+    text += f" after {counted(nit, 'iteration')}"
     if math.isfinite(step):
         suggestion = min(optimizer.constant_step(start.problem, start.theta), step / 2)
         text += f" with step {step:.3g}; try a step size of at most {suggestion:.3g}"

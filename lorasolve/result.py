@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ._support.digest import digest
-from ._support.text import for_json, number
+from ._support.text import counted, for_json, number
 from ._support.validate import Array
 from .method import Method
 from .objectives import DenseReference
@@ -51,7 +51,7 @@ class Trace:
         if not self.iteration:
             return "Trace(empty)"
         ends = f"iterations {self.iteration[0]} to {self.iteration[-1]}, L {self.value[0]:.6g} to {self.value[-1]:.6g}"
-        return f"Trace({len(self)} points, {ends})"
+        return f"Trace({counted(len(self), 'point')}, {ends})"
 
     def record(
         self, iteration: int, value: float, grad_norm: float, seconds: float, step: float, force: bool = False
@@ -170,7 +170,7 @@ class Result:
     def __repr__(self) -> str:
         return (
             f"Result({self.status.label}: L = {number(self.fun, '.10g')}, ||grad L|| = {self.grad_norm:.3g}, "
-            f"{self.nit} iterations of {self.method or 'an unknown method'})"
+            f"{counted(self.nit, 'iteration')} of {self.method or 'an unknown method'})"
         )
 
     @property

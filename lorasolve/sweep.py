@@ -14,6 +14,7 @@ import numpy as np
 from ._advice import end_message
 from ._support.keywords import names_keywords
 from ._support.progress import Progress
+from ._support.text import counted
 from ._support.threads import get_threads, kernel_threads
 from ._support.validate import Array, as_flag, as_instance, as_integer, as_number, shown
 from .dense import SQUARED
@@ -70,7 +71,7 @@ class BatchResult(Tabular):
     def __repr__(self) -> str:
         ends = Counter(status.label for status in self.status)
         told = ", ".join(f"{count} {label}" for label, count in ends.most_common())
-        return f"BatchResult({len(self)} runs: {told}; {self.seconds:.3g} s)"
+        return f"BatchResult({counted(len(self), 'run')}: {told}; {self.seconds:.3g} s)"
 
     def records(self) -> list[Record]:
         """Return a row for each run: what it was and how it ended."""

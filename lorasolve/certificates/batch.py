@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._support.keywords import names_keywords
+from .._support.text import counted
 from .._support.threads import judge_pools
 from .._support.validate import Array, as_choice, as_instance, as_number, shown
 from ..low_rank import balanced, factor_svd
@@ -63,7 +64,7 @@ class CertificateBatch(Tabular):
     def __repr__(self) -> str:
         answers = Counter({True: "global", False: "not global", None: "unknown"}[c.is_global] for c in self)
         told = ", ".join(f"{count} {answer}" for answer, count in answers.most_common())
-        return f"CertificateBatch({len(self)} points: {told}; {self.seconds:.3g} s)"
+        return f"CertificateBatch({counted(len(self), 'point')}: {told}; {self.seconds:.3g} s)"
 
     @property
     def gap(self) -> Array:

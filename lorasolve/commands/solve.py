@@ -7,7 +7,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from .._support.hints import on_the_command_line
-from .._support.text import number
+from .._support.text import counted, number
 from ..adapters import LoRA
 from ..adapters import registry as adapter_registry
 from ..io import envelope, json_writer, result_writer
@@ -102,7 +102,7 @@ def _text(
         problem_line(problem),
         "",
         on_the_command_line(result.message),
-        f"  L = {number(result.fun, '.12g')}, ||grad L|| = {result.grad_norm:.3g}, {result.nit} iterations, "
+        f"  L = {number(result.fun, '.12g')}, ||grad L|| = {result.grad_norm:.3g}, {counted(result.nit, 'iteration')}, "
         f"{result.nfev} oracle calls, {result.seconds:.2f} s + {result.compile_seconds:.2f} s compilation",
     ]
     if certificate is not None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from .._support.files import text_writer
 from .._support.progress import complain
-from .._support.text import for_json
+from .._support.text import counted, for_json
 from .._support.threads import get_threads, set_threads
 from ..io import envelope
 from ..status import Status
@@ -183,7 +183,8 @@ def _repeat(args: argparse.Namespace, study: Study) -> int:
     with as_options(cell="--repeat"), _threads_of(kept):
         result = study.repeat(**cell)
     problem = study.problem_of(study.axes.values(study.axes.positions(index)))
-    text = f"{result.message}\n  L = {result.fun!r}, ||grad L|| = {result.grad_norm:.3g}, {result.nit} iterations"
+    iterations = counted(result.nit, "iteration")
+    text = f"{result.message}\n  L = {result.fun!r}, ||grad L|| = {result.grad_norm:.3g}, {iterations}"
     if problem.adapter.low_rank and np.isfinite(result.fun):
         from ..certificates import certify
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._support.keywords import names_keywords
+from .._support.text import counted
 from .._support.validate import MOST_DRAWS, as_choice, as_integer, as_iterable, as_number
 from ..engine import StoppingRule, solve
 from ..method import Method
@@ -90,7 +91,8 @@ class Census:
     def __repr__(self) -> str:
         totals = {kind: sum(counts[kind] for counts in self.counts.values()) for kind in [*KINDS, DIVERGED]}
         ends = ", ".join(f"{count} {kind}" for kind, count in totals.items() if count)
-        return f"Census({self.starts * len(self.counts)} runs, {len(self.points)} distinct points: {ends})"
+        runs = counted(self.starts * len(self.counts), "run")
+        return f"Census({runs}, {counted(len(self.points), 'distinct point')}: {ends})"
 
     def __str__(self) -> str:
         kinds = [*KINDS, DIVERGED]
@@ -101,7 +103,7 @@ class Census:
         for point in self.points:
             lines.append(
                 f"  {point.kind:<13} L = {point.value:.9g}, rank {point.rank}, ||X||_F = {point.norm:.4g}, "
-                f"{point.count} runs"
+                f"{counted(point.count, 'run')}"
             )
         return "\n".join(lines)
 

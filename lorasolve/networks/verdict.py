@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .._known import Known
-from .._support.text import at_most, for_json, number
+from .._support.text import at_most, counted, for_json, number
 from ..certificates import Certificate
 from ..landscape import SecondOrder
 from ..problem.pairs import Pairs
@@ -101,7 +101,7 @@ class NetworkVerdict:
         layers = 0 if self.certificate is None else len(self.certificate.layers)
         return (
             f"NetworkVerdict({self.kind}: F = {number(self.F, '.10g')}, tangent gap <= "
-            f"{at_most(self.relative_gap, '.2g')} of F, {layers} layers)"
+            f"{at_most(self.relative_gap, '.2g')} of F, {counted(layers, 'layer')})"
         )
 
     def __str__(self) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .._support.files import PathLike
+from .._support.text import counted
 from .._support.validate import Array, as_instance, as_path
 from .config import CONFIG, AdapterConfig, read_config
 from .diffusers import configs_in, in_one_word, is_of_diffusers
@@ -185,7 +186,8 @@ class Adapter:
             raise UnreadableError(f"{file.path}: holds no pair of LoRA factors{found}")
 
     def __repr__(self) -> str:
-        return f"Adapter({str(self.file.path)!r}: {len(self.entries)} layers, {len(self.skipped)} other tensors)"
+        others = counted(len(self.skipped), "other tensor")
+        return f"Adapter({str(self.file.path)!r}: {counted(len(self.entries), 'layer')}, {others})"
 
     def config_of(self, module: str) -> tuple[AdapterConfig | None, str]:
         """Return the configuration that is a module's, None where there is none, and what it calls the module."""

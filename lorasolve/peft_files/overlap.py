@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._support.files import PathLike
-from .._support.text import for_json
+from .._support.text import counted, for_json
 from .._support.threads import blas_threads
 from .._support.validate import Array, as_iterable, as_path
 from ..low_rank import RANK_TOL, factor_singular_values, truncated_svd
@@ -94,7 +94,7 @@ class Interference:
 
     def __repr__(self) -> str:
         largest = f", largest cosine {self.modules[0].largest_cosine:.3g}" if self.modules else ""
-        return f"Interference({len(self.names)} adapters: {len(self.modules)} shared modules{largest})"
+        return f"Interference({len(self.names)} adapters: {counted(len(self.modules), 'shared module')}{largest})"
 
     def to_dict(self) -> dict[str, object]:
         """Return all numbers as plain values."""

@@ -149,7 +149,7 @@ class Diagnosis:
     trainer: TrainerState | None
 
     def __repr__(self) -> str:
-        return f"Diagnosis({self.kind}: {self.reason}; {self.title}, {len(self.layers)} layers)"
+        return f"Diagnosis({self.kind}: {self.reason}; {self.title}, {counted(len(self.layers), 'layer')})"
 
     def with_finding(self, finding: str) -> tuple[str, ...]:
         """Return the modules that have a finding."""

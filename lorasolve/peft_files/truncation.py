@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .._support.files import PathLike, Write, write_together
-from .._support.text import for_json
+from .._support.text import counted, for_json
 from .._support.threads import blas_threads
 from .._support.validate import Array, as_integer, as_number, as_path
 from ..io import to_json
@@ -76,8 +76,8 @@ class Truncation:
 
     def __repr__(self) -> str:
         return (
-            f"Truncation({str(self.out)!r}: {len(self.layers)} layers, ||X - X'||_F = {self.frobenius_loss:.5g}, "
-            f"{self.bytes_before} -> {self.bytes_after} bytes)"
+            f"Truncation({str(self.out)!r}: {counted(len(self.layers), 'layer')}, "
+            f"||X - X'||_F = {self.frobenius_loss:.5g}, {self.bytes_before} -> {self.bytes_after} bytes)"
         )
 
     @property

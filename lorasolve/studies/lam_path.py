@@ -10,7 +10,7 @@ import numpy as np
 
 from .._support.keywords import names_keywords
 from .._support.progress import Progress
-from .._support.text import for_json, gap_text
+from .._support.text import counted, for_json, gap_text
 from .._support.validate import as_flag, as_instance, as_integer, as_iterable, as_number
 from ..convex import ConvexResult, formula, require_solvable, solve_convex
 from ..convex.factored import Factored, Trail
@@ -95,7 +95,7 @@ class Path(Tabular):
     def __repr__(self) -> str:
         certified = sum(point.success for point in self.points)
         span = f", lam from {self.lams[0]:g} to {self.lams[-1]:g}" if self.lams else ""
-        return f"Path({len(self.lams)} points{span}: {certified} certified to {self.tol:g})"
+        return f"Path({counted(len(self.lams), 'point')}{span}: {certified} certified to {self.tol:g})"
 
 
 @names_keywords

@@ -14,6 +14,7 @@ from typing import Any
 from .._support.digest import code_mark, digest
 from .._support.files import PathLike
 from .._support.keywords import names_settings, suggest
+from .._support.text import counted
 from .._support.validate import as_flag, as_integer, as_path, shown
 from .._version import __version__
 from ..executors import Executor
@@ -146,7 +147,7 @@ class Study(Work):
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name} {len(labels)}" for name, labels in self.axes.labels.items())
-        return f"Study({len(self)} runs: {sizes}; measures: {', '.join(self.measures) or 'none'})"
+        return f"Study({counted(len(self), 'run')}: {sizes}; measures: {', '.join(self.measures) or 'none'})"
 
     # ------------------------------------------------------------------ what cells mean
     def _replaced(self, problem: Problem) -> list[str]:

@@ -462,7 +462,7 @@ def test_a_census_starts_where_its_seed_and_scales_say():
     (point,) = found.points
     assert (point.kind, point.count, point.rank) == ("global", 4, 1)
     assert point.norm == pytest.approx(math.sqrt(6.0) - 0.1, rel=1e-6)
-    assert repr(found).startswith("Census(4 runs, 1 distinct points: 4 global")
+    assert repr(found).startswith("Census(4 runs, 1 distinct point: 4 global")
 
 
 @pytest.mark.parametrize("unit", [1e-8, 1e8])
