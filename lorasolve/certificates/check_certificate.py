@@ -197,4 +197,4 @@ if __name__ == "__main__":
             print("accepted:", check(json.load(file, object_pairs_hook=once)))
     except Exception as error:
         refused = isinstance(error, (Refused, OverflowError))
-        sys.exit(print("refused:" if refused else "no certificate:", error or type(error).__name__) or 2 - refused)
+        sys.exit(print("refused:" if refused else "no certificate:", str(error) or type(error).__name__) or 2 - refused)

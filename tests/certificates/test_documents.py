@@ -7,11 +7,13 @@ import base64
 import contextlib
 import copy
 import functools
+import io
 import json
 import os
 import pathlib
 import re
 import resource
+import runpy
 import shutil
 import struct
 import subprocess
@@ -548,6 +550,22 @@ def test_a_path_that_cannot_be_printed_is_no_certificate(tmp_path: pathlib.Path,
     environment = os.environ | {"PYTHONIOENCODING": encoding}
     run = subprocess.run([sys.executable, CHECKER, missing], capture_output=True, env=environment)
     assert (run.returncode, run.stderr) == (2, b"") and run.stdout.startswith(b"no certificate: ")
+
+
+def test_a_file_larger_than_the_memory_is_told_as_that(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's ``MemoryError`` has no words of its own: nothing came after "no certificate:"."""
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise MemoryError
+
+    path = tmp_path / "proof.json"
+    path.write_text("{}")
+    monkeypatch.setattr(json, "load", full)
+    monkeypatch.setattr(sys, "argv", [str(CHECKER), str(path)])
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out := io.BytesIO(), write_through=True))
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(CHECKER), run_name="__main__")
+    assert (ended.value.code, out.getvalue()) == (2, b"no certificate: MemoryError\n")
 
 
 def test_without_numpy_binary64_is_no_certificate(tmp_path: pathlib.Path) -> None:
