@@ -190,7 +190,7 @@ class Algebra:
         moves = {name: times(unknown(*step), self.scalar(by, self.shapes[name])) for name, by in along.items()}
         self.moved = before | {name: plus(move, before.get(name, {})) for name, move in moves.items()}
         (shape, value), self.moved = self.value(tree), before
-        for factor in range(2, int(order) + 1): value = plus({}, value, factor)
+        for factor in range(2, order.numerator + 1): value = plus({}, value, factor)
         return shape, added(rest for exponent, rest in split(value, step) if exponent == order)
     def gradient(self, tree, name):  # return the Y whose product tr(E^T Y) with any E is the derivative along E
         require(not self.matrices[name][2:], "a gradient in a symmetric matrix")
@@ -268,8 +268,8 @@ def shown(check):  # require that a check follows from its own assumptions and p
     algebra.nonzero = algebra.divided  # the proof divides by what the statement divides by, and by what never vanishes
     if check["kind"] == "scalar" and relation == "<=":
         gaps = {gap: put(read(bound), dict(zip("uv", map(read, of)))) for gap, (bound, *of) in check["bounds"].items()}
-        others = {of[0] for of in check["bounds"].values()} - BOUNDS | gaps.keys() & {*FUNCTIONS, *algebra.signs}
-        require(not others, "that is no bound, or its name is taken")
+        other, taken = {of[0] for of in check["bounds"].values()} - BOUNDS, {*FUNCTIONS}.union(*map(check.get, SYMBOLS))
+        require(not other | gaps.keys() & taken, "that is no bound, or its name is taken")
         algebra.signs = {**algebra.signs, **dict.fromkeys(gaps, "nonnegative")}
         ways = cases(("", rest, *gaps.values()), check["sign"])  # a gap is what its bound is in each case
         rests = [("-", claim, put(sign, dict(zip(gaps, at)))) for (_, claim, *at), sign in ways]

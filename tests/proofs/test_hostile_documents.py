@@ -64,6 +64,9 @@ ALONE = {
     "the second derivative, which is 2 tr(E^T F)": check(
         "diff(diff(tr(X^T*X), 1, X, E), 1, X, F)", "==", "0", scalars=SIZES, matrices=XEF
     ),
+    "the order of a derivative is a name, which no exponent is": check(
+        "diff(tr(X^T*X), 0_1, X, E)", "==", "0", scalars=SIZES, matrices=XEF
+    ),
     "one symbol in two directions": check(
         "diff(tr(X^T*X), 1, X, E, X, F)", "==", "2*tr(X^T*F)", scalars=SIZES, matrices=XEF
     ),
@@ -147,6 +150,16 @@ BOUNDED = {
     "the larger of one": bounded("x", "Max(x)", "g", {"g": ["Max(u,v)-u", "x"]}, NUMBERS),
     "what is left has the name of a number": bounded("0", "x", "x", {"x": ["Abs(u)", "y"]}, NUMBERS),
     "what is left has the name of a function": bounded("0", "Abs(x)", "Abs", {"Abs": ["Abs(u)", "x"]}, NUMBERS),
+    "what is left has the name of a matrix, and numbers commute": check(
+        "tr(X*E*F)",
+        "<=",
+        "tr(E*X*F)",
+        kind="scalar",
+        scalars={"m": "dimension", "y": "real"},
+        matrices=SQUARE,
+        sign="0",
+        bounds={"X": ["Abs(u)", "y"]},
+    ),
     "a function without a bound": bounded("0", "sin(x)", "sin(x)", {}, NUMBERS),
     "no bounds": {k: v for k, v in bounded("0", "1", "1", {}, NUMBERS).items() if k != "bounds"},
     "a function of a trace that moves": check(
