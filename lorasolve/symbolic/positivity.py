@@ -275,11 +275,8 @@ def forms(value: Any) -> Iterator[Any]:
     yield sympy.factor(value)
     yield sympy.cancel(sympy.together(value))
     rooted = {part.base for part in value.atoms(sympy.Pow) if part.exp.is_Rational and part.exp.q == 2}
-    roots = {
-        base: sympy.Dummy(str(base), positive=base.is_positive, nonnegative=base.is_nonnegative)
-        for base in rooted
-        if base.is_Symbol and base.is_nonnegative
-    }
+    bare = (base for base in rooted if base.is_Symbol and base.is_nonnegative)
+    roots = {base: sympy.Dummy(str(base), nonnegative=True) for base in bare}
     if roots:
         whole = sympy.factor(value.xreplace({base: root**2 for base, root in roots.items()}))
         yield whole.xreplace({root: sympy.sqrt(base) for base, root in roots.items()})

@@ -209,13 +209,12 @@ def _fault_of_signs(put: Mapping[Any, Any]) -> str | None:
 
 def _has_sign(symbol: Any, value: Any) -> bool:
     if isinstance(value, ex.Expr):
-        declared = symbol.is_positive or symbol.is_integer or symbol.is_nonzero
-        return not declared and (not symbol.is_nonnegative or is_sum_of_squares(value))
+        return not (symbol.is_integer or symbol.is_nonzero) and (not symbol.is_nonnegative or is_sum_of_squares(value))
     value = sympy.sympify(value)
+    if symbol.is_integer and not value.is_integer:
+        return False
     if symbol.is_nonzero and not symbol.is_positive:
         return bool(value.is_nonzero)
     if symbol.is_positive and not any(form.is_positive for form in (value, sympy.factor(value), sympy.expand(value))):
         return False
-    if symbol.is_nonnegative and not provably_nonnegative(value):
-        return False
-    return not symbol.is_integer or bool(value.is_integer)
+    return not symbol.is_nonnegative or provably_nonnegative(value)

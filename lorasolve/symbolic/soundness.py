@@ -94,9 +94,14 @@ def _named(exprs: Iterable[ex.Expr]) -> Iterator[tuple[Any, str]]:
                 yield ("form", node.form.rows, node.form.cols), node.form.name
 
 
-@cache
 def fault_of_value(value: Any) -> str | None:
     """Refuse a SymPy expression that is not exact or not real."""
+    return _fault_over(value, frozenset(value.atoms(sympy.Symbol)))
+
+
+@cache
+def _fault_over(value: Any, symbols: frozenset[Any]) -> str | None:
+    """Do so once for each choice of symbols: two of SymPy's Subs are equal whatever is declared of what they put."""
     if value.has(sympy.Float):
         return f"{value} contains a floating point number"
     if value.has(*INFINITE):

@@ -38,7 +38,7 @@ def fault_of_statement(
     fault = fault_of_symbols(parts) or fault_of_motion(parts, (*pairs, *equal)) or fault_of_directions(parts)
     for pair in pairs:
         fault = fault or fault_of_named_sign(*pair)
-    for value in dict.fromkeys(values_in(parts)):
+    for value in values_in(parts):
         fault = fault or fault_of_value(value)
     claimed = {as_written(left), as_written(right)}
     if fault is None and len(claimed) == 1:

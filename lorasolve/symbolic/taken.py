@@ -162,7 +162,7 @@ def told_as(value: Any) -> str:
     """Return how the proof of a fact reads a symbol: an expression, and what is declared of the symbols in it."""
     matrices, numbers, _ = symbols_of(ex.as_expr(value))
     said = {name: "symmetric" for name, symbol in matrices.items() if symbol.symmetric}
-    said |= {str(number): sign_of(number) for number in numbers}
+    said |= {str(number): _declared_in_words(number) for number in numbers}
     here = sorted(symbols_in([value]) & said.keys())
     return as_written(value) + "".join(f", {name} {said[name]}" for name in here)
 
@@ -296,6 +296,13 @@ def sign_of(symbol: Any) -> str:
     return "positive" if symbol.is_positive else "nonnegative" if symbol.is_nonnegative else "real"
 
 
+def _declared_in_words(symbol: Any) -> str:
+    """Return all that a number declares."""
+    sign = sign_of(symbol)
+    more = {"nonzero": sign == "real" and symbol.is_nonzero, "whole": sign != "dimension" and symbol.is_integer}
+    return " and ".join([sign, *(word for word, is_so in more.items() if is_so)])
+
+
 def _sign_in_words(symbol: Any) -> str:
     sign = "> 0" if symbol.is_positive else ">= 0" if symbol.is_nonnegative else "!= 0" if symbol.is_nonzero else ""
     return f"{'whole' * bool(symbol.is_integer)} {sign}".strip()
@@ -359,7 +366,8 @@ def renamed(checks: Iterable[Any], suffix: str, but: Mapping[Any, Any] | None = 
 
 def _declared(symbol: Any) -> dict[str, bool]:
     """Return the sign that a number was declared with."""
-    return next(({sign: True} for sign in ("positive", "nonnegative", "real") if symbol.assumptions0.get(sign)), {}) | (
+    signs = ("positive", "nonnegative", "nonzero", "real")
+    return next(({sign: True} for sign in signs if symbol.assumptions0.get(sign)), {}) | (
         {"integer": True} if symbol.is_integer else {}
     )
 

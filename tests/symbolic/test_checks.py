@@ -38,6 +38,7 @@ from lorasolve.symbolic import (
     named,
     orthonormal,
     positivity,
+    scalar,
     scalars,
     square,
     tr,
@@ -135,6 +136,14 @@ def test_equations_may_be_multiplied_by_anything():
     same = equation("t = s", t, s)
     assert Inequality("equal", "", t**3, t**2 * s, proof=[t**2 * same]).prove().holds
     assert Inequality("equal", "", t**2 * s, t**3, proof=[-(t**2) * same]).prove().holds
+
+
+@pytest.mark.parametrize("factor", [t, t - 1, -x])
+def test_an_inequality_is_multiplied_by_nothing_that_may_be_negative(factor):
+    """From x <= y follows neither y <= x nor t x <= t y: 1 <= 2, and t may be -1."""
+    ordered = hypothesis("x <= y", x, y)
+    wrong = Inequality("wrong", "", factor * x, factor * y, proof=[factor * ordered])
+    assert "is not provably non-negative" in wrong.prove().detail
 
 
 def test_assumptions_are_used_and_can_be_dropped():
@@ -290,10 +299,22 @@ def test_each_of_several_intervals_is_held_against_quadrature(made, monkeypatch)
     assert not outcome.holds and "and quadrature gives" in outcome.detail
 
 
-@pytest.mark.parametrize("number", [sympy.Integral(sympy.Abs(x), (x, -1, 1)), sympy.Subs(sympy.Abs(x), x, -1)])
-def test_a_bound_symbol_declares_no_sign(number):
-    """SymPy takes |x| for x: 0 for the integral of |x| over [-1, 1], which is 1, and -1 for |-1|."""
-    assert "runs over values of x" in ScalarCheck("name", "", number, number.doit()).prove().detail
+@pytest.mark.parametrize("u", [x, scalars("u", nonnegative=True)])
+@pytest.mark.parametrize("motion", [lambda u: sympy.Integral(abs(u), (u, -1, 1)), lambda u: sympy.Subs(abs(u), u, -1)])
+def test_a_bound_symbol_declares_no_sign(u, motion):
+    """SymPy takes |u| for u: 0 for the integral of |u| over [-1, 1], which is 1, and -1 for |-1|."""
+    number = motion(u)
+    assert f"runs over values of {u}" in ScalarCheck("name", "", number, number.doit()).prove().detail
+
+
+def test_what_is_put_declares_no_sign_beside_what_is_put_for_a_real_number_either():
+    """To SymPy both are equal: -1, which is t there, and |-1|, which it takes for x."""
+    at, wrong = sympy.Subs(t, t, -1), sympy.Subs(abs(x), x, -1)
+    assert at == wrong
+    assert ScalarCheck("right", "", at, -1).prove().holds
+    assert "runs over values of x" in ScalarCheck("wrong", "", wrong, -1).prove().detail
+    both = Identity("both", "", at * square(A), scalar(wrong) * tr(A @ A.T))
+    assert "runs over values of x" in both.prove().detail
 
 
 @pytest.mark.parametrize("limits", [[], [(t, 0, 1)]], ids=["one", "two"])
@@ -358,6 +379,8 @@ def test_a_form_can_be_given_in_a_counterexample():
         (abs(t) ** 3 + 2 * t**3, False),
         (m**2 - m, True),
         (m**2 - 2 * m, False),  # -1 where m is 1
+        (sympy.Symbol("count", integer=True, nonnegative=True) - 1, False),  # -1 where it is 0
+        (sympy.Symbol("whole", integer=True, real=True) - 1, False),
         (t + s - 2 * sympy.Min(t, s), True),
         (2 * sympy.Min(t, s) - t - s, False),
         (t * (sympy.Max(t, s) - s) ** 2, False),  # negative where s < t < 0
@@ -476,6 +499,25 @@ def test_a_trace_is_put_for_a_number_whose_sign_it_has(least, number, value, hol
     assert known.prove().holds
     put = Inequality("put", "", least, value, proof=[known.conclusion(put={number: value})])
     assert put.prove().holds is holds
+
+
+WHOLE = sympy.Symbol("w", integer=True, nonzero=True)
+
+
+@pytest.mark.parametrize(
+    ("number", "least", "real"),
+    [(k, k, x), (WHOLE, 1, x), (WHOLE, 1, sympy.Symbol("u", nonzero=True))],  # 1/4 is less than 1/2 and than 1
+)
+def test_what_is_put_for_a_whole_number_is_whole(number, least, real):
+    known = ScalarCheck("known", "", least, number**2, relation="<=")
+    assert known.prove().holds
+
+    def at(value):
+        low = sympy.sympify(least).subs(number, value)
+        return Inequality("put", "", low, value**2, proof=[known.conclusion(put={number: value})]).prove()
+
+    assert at(m * n).holds
+    assert f"{real} is not shown to have the sign that {number} declares" in at(real).detail
 
 
 def test_a_counterexample_has_the_signs_that_are_declared():
@@ -713,3 +755,30 @@ def test_what_has_no_values_at_numbers_is_refused_by_the_test_too(of):
     check = ScalarCheck("check", "No statement.", 0, of(f, x, a, i), relation="<=")
     proved, tested = check.prove(), check.test(Random(0))
     assert not proved.holds and not tested.holds and tested.detail == proved.detail != ""
+
+
+@pytest.mark.parametrize("negative", [-x, -(x**2), -x * y])
+def test_no_trace_is_named_by_what_is_declared_negative(negative):
+    """It would show that the trace of every matrix is negative."""
+    W = matrix("W", m, m)
+    wrong = Inequality("wrong", "", tr(W), 0, proof=[-negative], given=(assume("named", (tr(W), negative)),))
+    assert f"the sign that {negative} declares is a hypothesis" in wrong.prove().detail
+
+
+@pytest.mark.parametrize(
+    "sides", [(square(A), t), (t, square(A)), (0, square(A) - t), (square(A) - t, 0), (1, square(A) - t + 1)]
+)
+def test_an_equation_ties_what_is_on_both_of_its_sides(sides):
+    """The gradient of t in A is 2 A where t = |A|^2: that |2 A|^2 <= 0 is false where A is 1."""
+    wrong = Inequality("wrong", "", square(gradient(t + 0 * square(A), A)), 0, proof=[1 * equation("tied", *sides)])
+    assert "would hold t fixed" in wrong.prove().detail
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_each_inequality_of_a_proof_is_held_against_its_source(turned):
+    """2 |A|^2 <= |A|^2 is false where A is 1."""
+    longer = SumOfSquares("longer", "", square(A), square(A) + square(B), proof=[1 * Square(B)])
+    parts = [1 * hypothesis("x <= y", x, y), 1 * replace(longer.conclusion(), lhs=2 * square(A))]
+    proof = parts[::-1] if turned else parts
+    wrong = Inequality("wrong", "", x + 2 * square(A), y + square(A) + square(B), proof=proof)
+    assert "is not what check longer concludes" in wrong.prove().detail

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import pytest
+import sympy
 
 from lorasolve.symbolic import (
     Fact,
     Form,
     Inequality,
     Property,
+    ScalarCheck,
     Schema,
     Square,
+    SumOfSquares,
     dims,
     eye,
     inner,
@@ -23,6 +26,7 @@ from lorasolve.symbolic.checks import Outcome
 from lorasolve.symbolic.normal import Rules, is_zero, normal_form
 from lorasolve.symbolic.restated import fault_of_schema
 from lorasolve.symbolic.substitution import substituted
+from lorasolve.symbolic.taken import told_as
 from proofs.facts import DUAL_NORM, FACTS, NUCLEAR, OPERATOR_NORM, SPECTRAL
 
 m, n, p = dims("m n p")
@@ -115,6 +119,33 @@ def test_a_vector_in_a_schema_stands_for_vectors():
     assert "Z has other sizes than w" in outcome(Z).detail
 
 
+def test_a_size_of_a_schema_stands_for_one_size():
+    """(tr Z)^2 <= n |Z|^2 for n rows; with the size of another, 1, it says 4 <= 2 of two rows."""
+    Y, Z, D, E, F = (matrix(name, rows, rows) for name, rows in zip("YZDEF", (n, n, m, m, p)))
+    schema = Schema("traced", tr(Z) ** 2, n * square(Z), {IS(Y): (), IS(Z): ()})
+    fact = Fact("a trace", "(tr Z)^2 <= n |Z|^2", "nowhere", schemas=(schema,))
+
+    def outcome(value):
+        return proof_by(fact.instance("traced", IS(D), IS(value)), tr(value) ** 2, m * square(value))
+
+    assert outcome(E).holds
+    assert "F has other sizes than Z" in outcome(F).detail
+
+
+def test_what_is_shown_of_vectors_is_no_schema_about_matrices():
+    """|w|^4 = |w w^T|^2 for vectors, and for the identity of two rows it says 4 = 2."""
+    w = matrix("w", m, 1)
+    of_vectors = SumOfSquares("shown", "", square(w) ** 2, square(w @ w.T) + v**2, proof=[Square(v)])
+
+    def fault(Y):
+        above = square(Y @ Y.T) + v**2
+        schema = Schema("outer", square(Y) ** 2, above, {IS(Y): (), IS(v): ()}, of_vectors, {Y: w})
+        return fault_of_schema(schema, proved=True)
+
+    assert fault(matrix("y", n, 1)) is None
+    assert fault(matrix("Y", n, p)) == "outer: Y has other sizes than w"
+
+
 def test_a_matrix_of_a_schema_is_known_by_its_name():
     """||Y||^2 <= t + v^2 where ||Y||^2 <= t: that ||A||^2 <= t says nothing of B, however often Y was made."""
     Y, again, small = matrix("Y", m, n), matrix("Y", m, n), Property("||{}||^2 <= {}")
@@ -144,6 +175,16 @@ def test_what_the_proof_declares_of_a_reading_is_told():
     premise = Fact("sums", "0 <= v", "nowhere", "here", (schema,)).instance("sum", IS(v))
     check = Inequality("check", "", 0, 2 * v, proof=[2 * premise])
     assert check.assumed[1:] == ("v is read as a + b, a positive, b positive [sums]",)
+
+
+def test_whole_numbers_and_those_that_are_not_zero_are_told_in_a_reading():
+    """1 <= w^2 for every whole number but 0, and 1/4 is a square too."""
+    w, q = sympy.Symbol("w", integer=True, nonzero=True), sympy.Symbol("q", nonzero=True)
+    shown = ScalarCheck("shown", "", 1, w**2, relation="<=")
+    premise = Fact("squares", "1 <= v", "nowhere", "here", (Schema("one", 1, v, {IS(v): ()}, shown, {v: w**2}),))
+    check = Inequality("check", "", 2, 2 * t, proof=[2 * premise.instance("one", IS(t))])
+    assert check.prove().holds and check.assumed[1:] == ("t is read as w^2, w real and nonzero and whole [squares]",)
+    assert told_as(m * q + p) == "m*q + p, m dimension, p dimension, q real and nonzero"
 
 
 def test_a_form_is_part_of_no_side_condition():

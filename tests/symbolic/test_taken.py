@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pathlib
+from dataclasses import replace
 
 import pytest
 import sympy
@@ -161,6 +162,37 @@ def test_a_transpose_is_put_into_a_transpose_in_brackets():
     assert of_assumption(define(D, H.T @ P)).put({H: L.T}).texts == ("D", "(L^T)^T*P")
 
 
+def test_a_sum_is_put_into_a_product_in_brackets():
+    """Where 2 a + b <= c nothing is said of 2 (a + b), which is 2 where a is 0 and b and c are 1."""
+    a, b, c = scalars("a b c", real=True)
+    source = Inequality("source", "", 2 * x, c + y**2, proof=[1 * hypothesis("twice", 2 * x, c), Square(y)])
+    above = 1 * hypothesis("above", 2 * a + b, c)
+    used = source.conclusion(put={x: a + b})
+    user = Inequality("user", "", 4 * a + 3 * b, 2 * c + y**2, proof=[used, above])
+    assert source.prove().holds
+    assert "check source assumes twice (a + b for x)" in user.prove().detail
+
+
+def test_an_assumption_is_made_when_all_of_its_equations_are():
+    """|A - B|^2 + |C - D|^2 <= 0 where A = B and C = D, and where A = B it is false of other C and D."""
+    C, D = matrix("C", m, n), matrix("D", m, n)
+    lhs = square(A - B) + square(C - D)
+    source = Inequality("source", "", lhs, square(W), proof=[1 * Square(W)], given=[assume("two", (A, B), (C, D))])
+    user = Inequality("user", "", lhs, square(W), proof=[source.conclusion()], given=[define(A, B)])
+    assert source.prove().holds
+    assert "check source assumes two" in user.prove().detail
+    assert replace(user, given=[define(A, B), define(C, D)]).prove().holds
+
+
+def test_sides_that_are_given_are_those_of_the_conclusion():
+    """Also with what is put: 4 for x in x <= x + y^2, in numbers."""
+    source = SumOfSquares("source", "", x, x + y**2, proof=[1 * Square(y)])
+    low, high = sympy.Integer(4), 3 + y**2 + 1
+    premise = source.conclusion(low, high, put={x: low})
+    assert (premise.lhs, premise.rhs) == (low, high)
+    assert (source.conclusion(low, put={x: low}).rhs.value, source.conclusion(rhs=high).lhs) == (4 + y**2, x)
+
+
 def test_rules_of_a_check_do_not_apply_to_what_is_put_into_its_conclusion():
     """Z is A there; the Z that is put in the place of Y is another one."""
     Y, Z = matrix("Y", m, n), matrix("Z", m, n)
@@ -181,6 +213,16 @@ def test_renamed_symbols_keep_signs_shapes_and_symmetry():
     assert put["d"].is_nonnegative and not put["d"].is_positive and str(put["d"]) == "d_2"
     assert put["T"].symmetric and put["P"].rows == 3 and put["P"].cols == put["T"].rows == put["k"]
     assert (put["H"].name, put["H"].rows) == ("H_2", 3) and put["k"].is_integer
+
+
+@pytest.mark.parametrize("declared", [{}, {"integer": True}])
+def test_what_is_not_zero_is_renamed_to_what_is_not_zero(declared):
+    q = sympy.Symbol("q", nonzero=True, **declared)
+    check = SumOfSquares("quotient", "", 2, q**2 + 1 / q**2, proof=[Square(q - 1 / q)])
+    put = renamed((check,), "_2")
+    other = put[q]
+    again = Inequality("again", "", 2, other**2 + 1 / other**2, proof=[check.conclusion(put=put)])
+    assert check.prove().holds and again.prove().holds
 
 
 def test_the_second_checker_compares_shapes_with_what_is_put_into_sizes():
