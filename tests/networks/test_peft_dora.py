@@ -186,3 +186,16 @@ def test_the_tangent_problem_of_dora_is_solved_by_its_derivatives():
     X = [A @ B.T for A, B in network.point]
     for ours, theirs in zip(tangent.value_and_grad(X)[1], network.value_and_grad(X)[1]):
         np.testing.assert_allclose(ours, theirs, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_dora_of_one_input_has_nothing_to_gain_but_its_penalty(dtype):
+    """The rows are their lengths then, whatever the update; derivatives that are rounding were called contradictory."""
+    torch.manual_seed(0)
+    plain = torch.nn.Sequential(torch.nn.Linear(1, 4), torch.nn.Tanh(), torch.nn.Linear(4, 3))
+    model = moved(peft.get_peft_model(plain, peft.LoraConfig(r=2, use_dora=True, target_modules=["0"]))).double()
+    batch = torch.randn(9, 1, dtype=torch.float64), torch.randint(0, 3, (9,))
+    verdict = judge(model, CrossEntropy(), [batch], LAM, tangent_solve=True, dtype=dtype)
+    ((A, B),) = verdict.factors
+    penalty = LAM * np.linalg.norm(A @ B.T)  # of rank one
+    assert verdict.solved.gap == pytest.approx(penalty, rel=1e-6 if dtype == "float64" else 1e-3)
