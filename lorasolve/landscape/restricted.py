@@ -14,6 +14,7 @@ from .._support.validate import MOST_DRAWS, Array, as_choice, as_float_array, as
 from ..dense import frobenius_norm
 from ..low_rank import RANK_TOL, numerical_rank
 from ..objectives import as_objective
+from ..objectives._differences import factored
 from ..objectives.base import Objective, allowance
 from ..problem.blocks import OneBlock
 from .constants import UNKNOWN, Constants, Provenance, curvature_everywhere
@@ -113,19 +114,15 @@ def restricted_constants(
         found = _sampled(objective, X_star, r, D, samples, rng)
         if by == "searched":
             found = _searched(objective, X_star, found, starts, rng)
-    _refuse_contradicted(objective, X_star, found)
+    _refuse_contradicted(objective, found)
     return found
 
 
-def _refuse_contradicted(objective: Objective, X_star: Array, found: Constants) -> None:
+def _refuse_contradicted(objective: Objective, found: Constants) -> None:
     """Refuse a loss that states less curvature than was found, or that it is convex where it was found not to be."""
     low, high = _stated_ends(objective, {})
     share = CHANGED * float(np.finfo(objective.precision).eps) ** (2 / 3)
     slack = share * max(abs(found.rsc_high), abs(found.rsm_low))
-    # What rounding makes of a quotient of the difference of two gradients over the least distance that is drawn.
-    with np.errstate(over="ignore"):  # in the value, which is not asked for
-        length = frobenius_norm(objective.value_and_grad(X_star)[1])
-    slack += allowance(objective.precision) * length / (NEAR * _reach(X_star, found.radius))
     if found.rsc_high < low - slack or found.rsm_low > high + slack:
         stated = f"expected all curvature from {low:.6g} to {high:.6g}, as its convex and smoothness state"
         got = f"got {found.rsc_high:.6g} and {found.rsm_low:.6g}"
@@ -427,16 +424,14 @@ def _sampled(
         ),
     }
     rsc_low, rsm_high = _stated_ends(objective, how)
-    G_star = objective.value_and_grad(X_star)[1]
+    secant = _Secant(objective, X_star)
     m, n = objective.shape
     rsc, rsm = math.inf, -math.inf
     for _ in range(samples):
         A, B = _random_factors(X_star, r, D, rng)
         X = A @ B.T
-        E = X - X_star
-        size = float(np.vdot(E, E))
-        if size > 0.0:
-            rsc = min(rsc, float(np.vdot(objective.value_and_grad(X)[1] - G_star, E)) / size)
+        if np.vdot(X - X_star, X - X_star) > 0.0:
+            rsc = min(rsc, secant(X)[0])
         direction = unit_rank_one(m, rng) @ X + X @ unit_rank_one(n, rng)
         square = float(np.vdot(direction, direction))
         if square > 0.0:  # U X and X V may cancel, and do so in every other draw of 1 x 1 matrices
@@ -485,16 +480,33 @@ def _searched(
     )
 
 
+class _Secant:
+    """The quotient ``<G(X) - G(X*), E>/||E||^2``, ``E = X - X*``, and what rounding may hide of it.
+
+    A gradient is taken to be that of a matrix which is off by rounding, up to what its loss states beside that.
+    """
+
+    def __init__(self, objective: Objective, X_star: Array) -> None:
+        self.objective, self.X_star = objective, X_star
+        with np.errstate(over="ignore"):  # in the value, which is not asked for
+            self.G_star = objective.value_and_grad(X_star)[1]
+        self.unit = allowance(objective.precision)
+        self.moved = self.unit * frobenius_norm(X_star)
+        stated = objective.rounding_noise(*factored(X_star)).gradient
+        self.noise = 2.0 * (self.unit * frobenius_norm(self.G_star) + stated)
+
+    def __call__(self, X: Array) -> tuple[float, Array, Array, float]:
+        """Return the quotient from above, ``E``, the change of the gradient and ``||E||^2``."""
+        E = X - self.X_star
+        change = self.objective.value_and_grad(X)[1] - self.G_star
+        size = float(np.vdot(E, E))
+        value = float(np.vdot(change, E)) / size
+        return value + (self.noise + self.moved * abs(value)) / math.sqrt(size), E, change, size
+
+
 def _descend_quotient(objective: Objective, X_star: Array, A: Array, B: Array, D: float) -> float:
     """Return the smallest ``<G(X) - G(X*), E>/||E||^2``, ``E = X - X*``, along a descent within the ball."""
-    G_star = objective.value_and_grad(X_star)[1]
-
-    def quotient(X: Array) -> tuple[float, Array, Array, float]:
-        E = X - X_star
-        change = objective.value_and_grad(X)[1] - G_star
-        size = float(np.vdot(E, E))
-        return float(np.vdot(change, E)) / size, E, change, size
-
+    quotient = _Secant(objective, X_star)
     best, E, change, size = quotient(A @ B.T)
     # Much nearer to X* the change of the gradient is rounding.
     step, nearest = 1.0, 1e-3 * math.sqrt(size)
