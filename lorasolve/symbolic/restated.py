@@ -57,11 +57,14 @@ def fault_of_instance(premise: Premise, rules: Rules) -> str | None:
 def _fault_of_sizes(put: Mapping[Any, Any]) -> str | None:
     """Refuse matrices whose sizes are not those of one choice of the sizes of a schema."""
     sizes = {symbol: value for symbol, value in put.items() if getattr(symbol, "is_integer", False)}
-    for symbol, value in put.items():
-        if isinstance(symbol, ex.Symbol):
-            for size, actual in ((symbol.rows, value.rows), (symbol.cols, value.cols)):
-                if sizes.setdefault(size, actual) != actual if size.is_Symbol else size != actual:
-                    return f"{as_written(value)} has other sizes than {symbol.name}"
+    matrices = [(symbol, value) for symbol, value in put.items() if isinstance(symbol, ex.Symbol)]
+    pairs = [(s, v, ((s.rows, v.rows), (s.cols, v.cols))) for s, v in matrices]
+    for size, actual in (pair for *_, both in pairs for pair in both):
+        if size.is_Symbol:
+            sizes.setdefault(size, actual)
+    for symbol, value, both in pairs:
+        if any(sympy.expand(size.subs(sizes, simultaneous=True) - actual) != 0 for size, actual in both):
+            return f"{as_written(value)} has other sizes than {symbol.name}"
     return None
 
 

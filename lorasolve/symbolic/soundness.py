@@ -106,7 +106,8 @@ def _fault_over(value: Any, symbols: frozenset[Any]) -> str | None:
         return f"{value} contains a floating point number"
     if value.has(*INFINITE):
         return f"{value} is not a number"
-    for node in sympy.preorder_traversal(value):
+    # From the inside: the sign of what is around it is looked for at numbers; SymPy compares none that are not real.
+    for node in sympy.postorder_traversal(value):
         if node is sympy.I or node.is_imaginary:
             return f"{value} is not real"
         if node.is_Pow and not node.exp.is_integer and not provably_nonnegative(node.base):
@@ -194,8 +195,12 @@ def fault_of_motion(
     The gradient of ``||A||^2`` in ``T`` where ``A = P T`` is one. An integral of ``x y`` over ``x`` where ``y = x``
     means a fixed ``y``, which SymPy would take for the variable as soon as it is put there.
     """
+    exprs = list(exprs)
     ties = [_tie(ex.as_expr(left), ex.as_expr(right)) for left, right in equations]
     ties += [(names, names) for group in groups for names in [set().union(*(_names(ex.as_expr(e)) for e in group))]]
+    # A size stays what it is, whatever moves.
+    sizes = {str(symbol) for expr in exprs for size in _sizes(expr) for symbol in size.free_symbols}
+    ties = [(before - sizes, after - sizes) for before, after in ties]
     for moving, names in (motion for expr in exprs for motion in _motions(expr)):
         held = sorted(names & _tied(moving, ties) - moving)
         if held:
@@ -243,9 +248,9 @@ def _tied(moving: set[str], ties: list[tuple[set[str], set[str]]]) -> set[str]:
 
 
 def _names(expr: ex.Expr) -> set[str]:
-    """Return the names of the matrices, the forms and the numbers of an expression, but not of sizes."""
+    """Return the names of the matrices, the forms and the numbers of an expression."""
     values = [node.value for node in expr.walk() if isinstance(node, ex.Constant)]
-    numbers = {str(symbol) for value in values for symbol in value.free_symbols if not symbol.is_integer}
+    numbers = {str(symbol) for value in values for symbol in value.free_symbols}
     return numbers | {name for _, name in _named([expr])}
 
 

@@ -265,7 +265,11 @@ def test_losses_with_logarithms_and_hinges_can_be_said(lhs, rhs, relation, holds
 
 
 @pytest.mark.parametrize(
-    "value", [sympy.log(t), sympy.log(t**2), sympy.log(1 - x), sympy.Integral(sympy.log(t), (t, 0, 1))]
+    "value",
+    [
+        *(sympy.log(t), sympy.log(t**2), sympy.log(1 - x), sympy.Integral(sympy.log(t), (t, 0, 1))),
+        sympy.sqrt(sympy.Max(sympy.log(t), t)),  # a complex number is larger than none, nor smaller
+    ],
 )
 def test_the_logarithm_of_what_may_be_zero_or_negative_is_refused(value):
     assert "is not provably positive" in ScalarCheck("name", "", value, value + x, relation="<=").prove().detail
@@ -772,6 +776,23 @@ def test_an_equation_ties_what_is_on_both_of_its_sides(sides):
     """The gradient of t in A is 2 A where t = |A|^2: that |2 A|^2 <= 0 is false where A is 1."""
     wrong = Inequality("wrong", "", square(gradient(t + 0 * square(A), A)), 0, proof=[1 * equation("tied", *sides)])
     assert "would hold t fixed" in wrong.prove().detail
+
+
+@pytest.mark.parametrize("c", [t, sympy.Symbol("c", integer=True), k])
+def test_a_whole_number_that_is_no_size_is_tied_too(c):
+    """Where c = |A|^2 the gradient of c <A, A> in A is 4 |A|^2 A: where A = 1, B = 0 it would say 16 + 1 <= 4 + 1."""
+    of_product = square(gradient(c * inner(A, A), A)) + c
+    above = 4 * c**2 * square(A) + square(A) + square(B)
+    proof = [1 * equation("tied", c, square(A)), Square(B)]
+    assert f"would hold {c} fixed" in Inequality("wrong", "", of_product, above, proof=proof).prove().detail
+
+
+def test_a_size_is_held_fixed_by_every_derivative():
+    """The gradient of m <A, B> in A is m B, also at a matrix of which |A|^2 = m."""
+    of_product = square(gradient(m * inner(A, B), A)) + m
+    proof = [1 * equation("as long", m, square(A)), Square(B)]
+    at_length = Inequality("at length", "", of_product, m**2 * square(B) + square(A) + square(B), proof=proof)
+    assert at_length.prove().holds
 
 
 @pytest.mark.parametrize("turned", [False, True])

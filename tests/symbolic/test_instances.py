@@ -132,6 +132,19 @@ def test_a_size_of_a_schema_stands_for_one_size():
     assert "F has other sizes than Z" in outcome(F).detail
 
 
+def test_a_size_of_a_schema_is_the_same_in_a_multiple_of_it():
+    """(tr Z)^2 <= 2 n |Z|^2 for 2 n rows, and with 1 for the n in 2 n alone it says 16 <= 8 of the identity of four."""
+    Y, Z, D, E, F = (matrix(name, rows, rows) for name, rows in zip("YZDEF", (n, 2 * n, m, 2 * m, 2 * n)))
+    schema = Schema("traced", tr(Z) ** 2, 2 * n * square(Z), {IS(Y): (), IS(Z): ()})
+    fact = Fact("a trace", "(tr Z)^2 <= 2 n |Z|^2", "nowhere", schemas=(schema,))
+
+    def outcome(value):
+        return proof_by(fact.instance("traced", IS(D), IS(value)), tr(value) ** 2, 2 * m * square(value))
+
+    assert outcome(E).holds
+    assert "F has other sizes than Z" in outcome(F).detail
+
+
 def test_what_is_shown_of_vectors_is_no_schema_about_matrices():
     """|w|^4 = |w w^T|^2 for vectors, and for the identity of two rows it says 4 = 2."""
     w = matrix("w", m, 1)
