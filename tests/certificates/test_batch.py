@@ -237,6 +237,15 @@ def test_columns_are_balanced_only_where_no_bit_is_lost():
     assert np.abs(new_A[0]).max() < 2.0**10 and np.array_equal(new_A[1], A[1]) and np.array_equal(new_B[1], B[1])
 
 
+def test_what_is_multiplied_by_zeros_on_either_side_becomes_zero():
+    """A bound of what it rounds to would grow with its length; nothing is times infinity."""
+    A, B = np.array([[0.0, 3.0, math.inf, 1.0], [0.0, 4.0, 1.0, 1.0]]), np.array([[2.0**90, 0.0, 0.0, 1.0]] * 3)
+    for left, right in ((A, B), (B, A)):
+        new_left, new_right = rigorous.balanced_columns(left, right)
+        assert not new_left[:, :2].any() and not new_right[:, :2].any()
+        assert np.isinf([new_left, new_right][left is B][0, 2]) and (new_left[:, 3] == 1.0).all()
+
+
 def sensing_numbers_are_right(exact, objective, A, B):
     """Whether what a stack says of the values and gradients of dense sensing holds in exact rationals."""
     low, high, G = stacked_oracles._sensing(objective, A, B)

@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 
 import lorasolve as ls
 from lorasolve._known import Known
-from lorasolve.certificates import certify
+from lorasolve.certificates import certify, stated_bounds
 from lorasolve.multi import MultiProblem, Separable
 from lorasolve.objectives import (
     NTK,
@@ -382,3 +382,14 @@ def test_a_value_is_the_one_evaluated_where_its_bounds_hold_0():
     assert certify(problem, x).parts.f_low <= 0.0
     assert certify(problem, x).value == pytest.approx(true, rel=1e-12, abs=0.0)
     assert ls.certify_batch(problem, [x])[0].value == pytest.approx(true, rel=1e-12, abs=0.0)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_term_that_is_subtracted_rounds_as_much_as_one_that_is_added(sign):
+    """Of f - (c/2) ||X||^2 the curvature c may be negative; what two terms lose depends on their sizes alone."""
+    rng = np.random.default_rng(4)
+    loss = Separable([Denoising(rng.standard_normal((4, 3)))])
+    factors = [(rng.standard_normal((4, 2)), rng.standard_normal((3, 2)))]
+    of_none, up, down = (stated_bounds._Bent(loss, sign, c).rounding_noise(factors) for c in (0.0, 1e6, -1e6))
+    assert (up.value, up.gradient) == (down.value, down.gradient)
+    assert up.value > 2.0 * of_none.value and up.gradient > 2.0 * of_none.gradient
