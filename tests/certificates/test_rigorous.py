@@ -602,6 +602,14 @@ def test_nothing_is_better_than_itself_by_rounding():
     assert -1e-12 < better_by(problem, X, X) <= 0.0
 
 
+def test_nothing_is_proved_to_be_better_under_a_loss_that_no_proof_is_about():
+    """One of the two points of a network of two layers is better, and neither is proved to be."""
+    problem = ls.Problem(TwoLayer.example(np.random.default_rng(0)), 2, 0.1)
+    rng = np.random.default_rng(1)
+    points = [tuple(rng.standard_normal((size, 2)) for size in problem.shape) for _ in range(2)]
+    assert better_by(problem, *points) == better_by(problem, *points[::-1]) == -math.inf
+
+
 @pytest.mark.parametrize("scale", [1.0, 40.0])
 def test_outputs_are_as_accurate_as_the_loss_needs(scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ordinary samples need one product; samples that are fitted almost exactly need twice the precision."""
