@@ -14,7 +14,6 @@ from .._support.validate import MOST_DRAWS, Array, as_choice, as_float_array, as
 from ..dense import frobenius_norm
 from ..low_rank import RANK_TOL, numerical_rank
 from ..objectives import as_objective
-from ..objectives._differences import factored
 from ..objectives.base import Objective, allowance
 from ..problem.blocks import OneBlock
 from .constants import UNKNOWN, Constants, Provenance, curvature_everywhere
@@ -492,7 +491,7 @@ class _Secant:
             self.G_star = objective.value_and_grad(X_star)[1]
         self.unit = allowance(objective.precision)
         self.moved = self.unit * frobenius_norm(X_star)
-        stated = objective.rounding_noise(*factored(X_star)).gradient
+        stated = objective.rounding_noise(X_star, np.eye(X_star.shape[1])).gradient
         self.noise = 2.0 * (self.unit * frobenius_norm(self.G_star) + stated)
 
     def __call__(self, X: Array) -> tuple[float, Array, Array, float]:
