@@ -535,3 +535,23 @@ def test_rounding_that_a_loss_states_tells_no_values_apart(seed):
         assert ls.verdict(problem, point, X_star=X_star).kind == "global"
     far = ls.verdict(problem, point, X_star=M + 1e-2 * move, tol=tol)
     assert far.kind == "inconclusive" and "X_star is not a minimizer" in far.reason
+
+
+@pytest.mark.parametrize(("noise", "kind"), [(1e-14, "global"), (1e-4, "inconclusive"), (1.0, "inconclusive")])
+def test_a_point_is_not_global_by_values_that_are_rounded_by_more_than_the_tolerance(noise, kind):
+    """The values of the point and of X* are equal, and neither says which is lower by more than its rounding."""
+    M = np.diag([3.0, 2.0, 0.0])
+
+    class Rough:
+        shape = M.shape
+
+        def value_and_grad(self, X):
+            return 0.5 * float(np.sum((X - M) ** 2)), X - M
+
+        def rounding_noise(self, A, B):
+            return noise, 0.0
+
+    X_star = np.diag([2.5, 1.5, 0.0])  # the singular values less lam
+    factor = np.sqrt(X_star)[:, :2]
+    problem = ls.Problem(Rough(), rank=2, lam=0.5)
+    assert ls.landscape.verdict(problem, (factor, factor), X_star=X_star).kind == kind
