@@ -29,6 +29,7 @@ Import GRing.Theory Num.Theory Order.Theory.
 Local Open Scope ring_scope.
 """
 
+NAME = re.compile(r"(?!abs_)\w+|\|\w+\|", re.ASCII)  # of a symbol that has one in Coq, and no two have the same one
 AT_ONCE = 12  # words into which a trace is expanded in one step
 
 Word = tuple[tuple[str, bool], ...]
@@ -44,13 +45,21 @@ def lemma(check: Mapping[str, Any]) -> str:
 
 
 def without_roots(check: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a check in which each root is a symbol whose square is defined to be what it is the root of."""
+    """Return a check in which each root is a symbol whose square is defined to be what it is the root of.
+
+    The root of a size is a number and no size, which would say that the size is a square; a root is no other symbol.
+    """
     written = json.dumps(check, ensure_ascii=False)
+    taken = {*check["scalars"], *check["matrices"], *check["forms"]}
     for name in sorted(set(re.findall(r"sqrt\((\w+)\)", written)) & check["scalars"].keys()):
-        written = written.replace(f"sqrt({name})", f"root_{name}")
+        root = f"root_{name}"
+        while root in taken:
+            root += "_"
+        written = written.replace(f"sqrt({name})", root)
         result = json.loads(written)
-        result["scalars"][f"root_{name}"] = result["scalars"][name]
-        result["assumptions"].append({"name": f"root of {name}", "equations": [[name, f"root_{name}^2"]]})
+        sign = result["scalars"][name]
+        result["scalars"][root] = "positive" if sign == "dimension" else sign
+        result["assumptions"].append({"name": f"root of {name}", "equations": [[name, f"{root}^2"]]})
         written = json.dumps(result, ensure_ascii=False)
     return json.loads(written)
 
@@ -74,6 +83,9 @@ class Lemma:
     """One check on its way to a lemma: its trees, what they mean, and the equations shown so far."""
 
     def __init__(self, check: dict[str, Any]) -> None:
+        odd = sorted(name for kind in verify.SYMBOLS for name in check[kind] if not NAME.fullmatch(name))
+        if odd:
+            raise CoqError(f"the name {odd[0]}")
         self.check = check
         self.algebra: Any = verify.Algebra(check)
         self.equations = [[verify.read(side) for side in pair] for a in check["assumptions"] for pair in a["equations"]]
@@ -524,8 +536,9 @@ class Lemma:
         self.assume()
         proof = self.equal(*trees) if check["relation"] == "==" else self.bounded(*trees)
         script = self.finished("\n".join([*self.steps, proof]))
-        says = re.sub(r'[*"()]', " ", check["says"])
-        return f"(* {says} *)\nLemma {check['id'].rpartition('.')[2]} {statement}.\nProof.\n{script}\nQed.\n"
+        says = re.sub(r'[*"()\n]', " ", check["says"])
+        name = re.sub(r"\W", "_", check["id"].rpartition(".")[2])
+        return f"(* {says} *)\nLemma {name} {statement}.\nProof.\n{script}\nQed.\n"
 
     def statement(self) -> str:
         """Return what the lemma is about, what it assumes and what it concludes."""

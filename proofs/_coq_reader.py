@@ -36,7 +36,7 @@ class Statement:
         elif kind.startswith("'M[R]_("):
             self.matrices |= {_plain(name): [_size(part) for part in kind[7:-1].split(", ")] for name in names}
         elif names[0][:2] == "z_":
-            positive = re.fullmatch(r"0 (<=?) s_(\w+)", kind)
+            positive = re.fullmatch(rf"0 (<=?) s_{re.escape(names[0][2:])}", kind)
             if positive:
                 self.scalars[_plain(names[0])] = SIGNS[f"0 {positive[1]}"]
             elif kind != f"(0 < d_{names[0][2:]})%N":

@@ -63,6 +63,11 @@ def _theorem(check: str) -> str:
     return check.rpartition(".")[0]
 
 
+def _own_name(check: str) -> str:
+    """Return the name under which a check is judged, which no other has: the kernel would tell of that one."""
+    return "of_" + re.sub(r"[\W_]", lambda sign: f"_{ord(sign[0])}_", check, flags=re.ASCII)
+
+
 def _read_back(check: Mapping[str, Any]) -> str:
     plain, text = _coq.without_roots(check), _coq.lemma(check)
     wrong = differences(text.split("\nLemma ", 1)[1].split(" ", 1)[1].split(".\nProof.", 1)[0], plain)
@@ -181,7 +186,7 @@ class Session:
 
     def judge(self, name: str, lemma: str) -> LemmaVerdict:
         """Return whether a lemma is closed: no axiom, nothing admitted."""
-        own = name.replace(".", "__")
+        own = _own_name(name)
         text = re.sub(r"\nLemma \w+", f"\nLemma {own}", lemma, count=1)
         (self.folder / f"{own}.v").write_text(text, encoding="utf-8")
         before = _cpu_seconds(self.process.pid)

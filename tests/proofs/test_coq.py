@@ -15,7 +15,7 @@ import sympy
 
 import proofs
 from lorasolve.cli import main
-from lorasolve.symbolic import ScalarCheck, scalars
+from lorasolve.symbolic import Identity, ScalarCheck, dims, matrix, scalars, square
 from lorasolve.symbolic.export import record
 from proofs import _coq, _coq_run, verify
 from proofs._coq_reader import differences
@@ -51,6 +51,52 @@ def test_an_inequality_by_a_bound_or_a_case_of_a_function_has_no_lemma():
         assert lemmas({"checks": [check], "not_exported": {}}, ["t"]) == ({}, left_out)
 
 
+def lemma_of(check, name="t.c"):
+    """What becomes of a check in Coq: its lemma, or why it has none."""
+    found, left_out = lemmas({"checks": [record(name, check, {})], "not_exported": {}}, ["t"])
+    return (found or left_out)[name]
+
+
+@pytest.mark.parametrize("name", ["x'", "x:R", "A[1]", "é", "abs_x", "x|"])
+def test_a_symbol_whose_name_is_none_in_coq_is_left_out(name):
+    """These ended the command, and of a size the text was no Coq."""
+    t, size = sympy.Symbol("t", real=True), sympy.Symbol(name, integer=True, positive=True)
+    odd = sympy.Symbol(name, real=True)
+    assert lemma_of(ScalarCheck("c", "", (odd + t) ** 2, odd**2 + 2 * odd * t + t**2)) == f"the name {name}"
+    B = matrix("B", size, 1)
+    assert lemma_of(Identity("c", "", square(B + B), 4 * square(B))) == f"the name {name}"
+
+
+def test_a_root_is_no_other_symbol_of_the_check():
+    """With one called root_p the lemma said root_p = root_p of a check that said sqrt(p) = root_p."""
+    p, root = scalars("p"), scalars("root_p", real=True)
+    square_of_sum = p + 2 * root * sympy.sqrt(p) + root**2
+    said = statement(lemma_of(ScalarCheck("c", "", (sympy.sqrt(p) + root) ** 2, square_of_sum)))
+    assert "(s_p s_root_p s_root_p_ : R)" in said and "(H0 : s_p = (s_root_p_ ^+ 2) :> R)" in said
+
+
+def test_a_size_whose_root_occurs_is_any_size():
+    """Its root was a size too: the lemma was about sizes that are squares."""
+    m = dims("m")
+    said = statement(lemma_of(ScalarCheck("c", "", (sympy.sqrt(m) + 1) ** 2, m + 2 * sympy.sqrt(m) + 1)))
+    assert "(d_m : nat)" in said and "(s_root_m : R)" in said and "(z_root_m : 0 < s_root_m)" in said
+
+
+def test_what_a_check_says_in_words_is_no_lemma():
+    """A line of them that begins like a lemma was read back in the place of the lemma."""
+    x = scalars("x", real=True)
+    says = "a\nLemma c (R : realFieldType) (s_x : R) :\n  s_x = s_x.\nProof."
+    text = lemma_of(ScalarCheck("c 1", says, (x + 1) ** 2, x**2 + 2 * x + 1), "t.c 1")
+    assert len(text.splitlines()[0]) > len(says) and text.splitlines()[1] == "Lemma c_1 (R : realFieldType)"
+
+
+def test_no_two_lemmas_are_judged_under_one_name():
+    """Both were a__b__c: the kernel told of the first when it had refused the second."""
+    names = ["a.b__c", "a__b.c", "a_.b_c", "a-b.c", "a_b.c", "1/a.c", "a_46_.b", "a..b"]
+    own = {_coq_run._own_name(name) for name in names}
+    assert len(own) == len(names) and all(re.fullmatch("[a-z][a-z0-9_]*", name) for name in own)
+
+
 def test_nothing_is_admitted_or_assumed_as_an_axiom(exported):
     by_hand = [path.read_text(encoding="utf-8") for path in (Path(next(iter(proofs.__path__))) / "coq").glob("*.v")]
     for text in [*exported[0].values(), *by_hand]:
@@ -71,6 +117,16 @@ def test_a_changed_statement_is_noticed_when_it_is_read_back(exported):
                     except ValueError:
                         continue  # shapes that do not fit, or a sign that is not read
     assert changed > 500
+
+
+def test_a_sign_is_read_back_of_the_symbol_that_has_it():
+    """The second sign was read as one of q, of which nothing is said."""
+    p, q = scalars("p q")
+    check = record("t.c", ScalarCheck("c", "", (p + q) ** 2, p**2 + 2 * p * q + q**2), {})
+    said = statement(_coq.lemma(check))
+    assert differences(said, check) == []
+    with pytest.raises(ValueError, match="a sign"):
+        differences(said.replace("(z_q : 0 < s_q)", "(z_q : 0 < s_p)"), check)
 
 
 def false_twin(check, rng):
@@ -182,10 +238,10 @@ def test_one_document_has_what_both_judges_say(check, tmp_path, monkeypatch, cap
 SLOW_COQ = """#!/usr/bin/env python3
 import re, sys
 for line in sys.stdin:
-    if 'Load "t__slow"' in line:
+    if 'Load "of_t_46_slow"' in line:
         while True:
             pass
-    print("Closed under the global context" if "Print" in line and "t__refused" not in line else "")
+    print("Closed under the global context" if "Print" in line and "of_t_46_refused" not in line else "")
     for mark in re.findall("@@[a-z]+", line):
         print(mark, flush=True)
 """
@@ -202,7 +258,7 @@ def test_a_lemma_that_takes_too_long_resists_and_those_after_it_are_judged(tmp_p
     judged = [(verdict.accepted, verdict.judged) for verdict in said.values()]
     assert judged == [(True, True), (False, False), (False, True), (True, True)]
     assert str(said["t.slow"]) == "resists: not within 0.5 s of CPU time"
-    assert (tmp_path / "t__last.v").read_text() == "\nLemma t__last : True.\nProof. by []. Qed.\n"
+    assert (tmp_path / "of_t_46_last.v").read_text() == "\nLemma of_t_46_last : True.\nProof. by []. Qed.\n"
     lines = total(said, {"t.sine": "contains sin(theta)", "t.cosine": "contains cos(theta)"}).splitlines()
     assert lines[0] == "2 of 4 accepted by the kernel of Coq, none of them with an axiom"
     assert lines[1:3] == ["1 refused: t.refused", f"1 resist, not within {SECONDS:.0f} s of CPU time: t.slow"]
