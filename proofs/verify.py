@@ -190,7 +190,7 @@ class Algebra:
         moves = {name: times(unknown(*step), self.scalar(by, self.shapes[name])) for name, by in along.items()}
         self.moved = before | {name: plus(move, before.get(name, {})) for name, move in moves.items()}
         (shape, value), self.moved = self.value(tree), before
-        for factor in range(2, order.numerator + 1): value = plus({}, value, factor)
+        for factor in range(2, order.numerator + 1): value = plus({}, value, factor)  # a name has no numerator
         return shape, added(rest for exponent, rest in split(value, step) if exponent == order)
     def gradient(self, tree, name):  # return the Y whose product tr(E^T Y) with any E is the derivative along E
         require(not self.matrices[name][2:], "a gradient in a symmetric matrix")

@@ -390,23 +390,37 @@ def test_matrices_are_drawn_within_the_radius_and_of_the_rank(by):
     assert max(np.linalg.svd(X, compute_uv=False)[2] for X in drawn) < 1e-12
 
 
+class Rotated:
+    """||K X - M||^2/2, K orthogonal: its Hessian is the identity, and K X and M cancel at the minimizer K^T M."""
+
+    def __init__(self, rng):
+        self.K = np.linalg.qr(rng.standard_normal((6, 6)))[0]
+        self.M = rng.standard_normal((6, 2)) @ rng.standard_normal((2, 5))
+        self.shape = self.M.shape
+
+    def value_and_grad(self, X):
+        R = self.K @ X - self.M
+        return 0.5 * float(np.vdot(R, R)), self.K.T @ R
+
+
+@pytest.mark.parametrize("share", [1.0, 1e-6], ids=["large terms", "large gradient"])
 @pytest.mark.parametrize("by", ["sampled", "searched"])
 @pytest.mark.parametrize("D", [1e-2, 1e-6, 1e-9, 1e-12])
-def test_rounding_of_gradients_near_the_minimizer_is_no_curvature(D, by):
-    rng = np.random.default_rng(0)
-    K, M = np.linalg.qr(rng.standard_normal((6, 6)))[0], rng.standard_normal((6, 2)) @ rng.standard_normal((2, 5))
-
-    class Rotated:
-        """||K X - M||^2/2 with an orthogonal K: its Hessian is the identity, and K X and M cancel at the minimizer."""
-
-        shape = M.shape
-
-        def value_and_grad(self, X):
-            R = K @ X - M
-            return 0.5 * float(np.vdot(R, R)), K.T @ R
-
-    found = landscape.restricted_constants(Rotated(), K.T @ M, 3, D, by=by, samples=100)
+def test_rounding_of_gradients_near_the_minimizer_is_no_curvature(D, by, share):
+    f = Rotated(np.random.default_rng(0))
+    found = landscape.restricted_constants(f, share * f.K.T @ f.M, 3, D, by=by, samples=100)
     assert 1.0 - 1e-15 <= found.rsc_high <= 1.0 + 1e-13 / D
+
+
+@pytest.mark.parametrize("by", ["sampled", "searched"])
+def test_curvature_near_the_minimizer_is_known_as_far_as_a_loss_states_its_rounding(by):
+    class Rough(Rotated):
+        def rounding_noise(self, A, B):
+            return 0.0, 1e-4
+
+    f = Rough(np.random.default_rng(0))
+    found = landscape.restricted_constants(f, f.K.T @ f.M, 3, 1e-3, by=by, samples=20)
+    assert 1.2 <= found.rsc_high <= 2.0  # two gradients, each off by 1e-4, at up to 1e-3 from one another
 
 
 @pytest.mark.parametrize("radius", [1.0, 1.05, 1.2, 1.4])
