@@ -84,10 +84,9 @@ class Algebra:
         said = {"s": self.signs.get(what[1]), "more": "nonnegative", "f": what[1]}.get(what[0])
         pos = said in ("positive", "dimension", "exp") or (what[0] == "inv" and self.sign(self.quotients[what[1]]) == 1)
         return 1 if pos else 0 if (said == "nonnegative" and exponent > 0) or exponent % 2 == 0 else -9
-    def sign(self, polynomial):
-        signs = [min([1 if value > 0 else -9, *(self.sign_of(*p) for p in key)]) for key, value in polynomial.items()]
-        if -9 not in signs: return max(signs, default=0)
-        return self.sign(counted) if (counted := self.from_one(polynomial)) != polynomial else -9
+    def sign(self, p):
+        signs = [min([1 if value > 0 else -9, *(self.sign_of(*u) for u in key)]) for key, value in p.items()]
+        return max(signs, default=0) if -9 not in signs else self.sign(q) if (q := self.from_one(p)) != p else -9
     def from_one(self, p):  # put 1 + what is not negative in the place of each size
         for size in [("s", name) for name, sign in self.signs.items() if sign == "dimension"]:
             if not any(e % 1 for e, _ in split(p, size)): p = self.put(p, size, plus(ONE, unknown("more", *size)), 1)
@@ -241,11 +240,9 @@ class Algebra:
         if what[0] == "tr": return sum(row[i] for i, row in enumerate(self.multiplied(what[1], values)))
         a, b = (self.multiplied(word, values) for word in what[2:])
         return sum(weight * inner(m, a) * inner(m, b) for weight, m in values[what[1]])
-    def at(self, polynomial, values):
-        if len(polynomial) != 1: return sum(self.at({key: value}, values) for key, value in polynomial.items())
-        ((key, value),) = polynomial.items()
-        for what, exponent in key: value *= power(self.number(what, values), exponent)
-        return value
+    def at(self, polynomial, values): return sum(self.term_at(*term, values) for term in polynomial.items())
+    def term_at(self, key, value, values):
+        return self.term_at(key[1:], value * power(self.number(key[0][0], values), key[0][1]), values) if key else value
     def witness(self, values, premises):  # require that declarations, assumptions and hypotheses hold at given values
         for n, s in self.signs.items(): require(SIGNS[s](values[n]) and self.at(self.scalar(n), values) == values[n], n)
         for name, shape in self.matrices.items():
@@ -290,8 +287,12 @@ def shown(check):  # require that a check follows from its own assumptions and p
         algebra.witness({n: exact(v) for n, v in (check.get("witness") or require(0, "no witness")).items()}, premises)
 def entry(part, puts=()):  # return what an entry of `assumed` says after {symbol: text}, and what its name contains
     kind, by = "{} is {}" if "meaning" in part else part["kind"], {key: read(text) for key, text in dict(puts).items()}
-    name = kind.format(*part["texts"]) if "{" in kind else part["name"].split(" (")[0]
+    name = filled(kind, *part["texts"]) if "{" in kind else part["name"].split(" (")[0]
     return (part["kind"], *(put(read(text), by) for text in part["texts"])), "" if by and "{" in kind else name
+def filled(kind, *texts):  # words with texts in the places of {}, and brackets around a sum that would come apart
+    ends = [piece.strip() for piece in f"|{kind}|".split("{}")]
+    held = [kind == "{} is {}" or (a[-1:] in {*"|(<>=,"} and b[:1] in {*"|)<>=,"}) for a, b in zip(ends, ends[1:])]
+    return kind.format(*(t if h or not {"+", "-"} & {*t.split()} else f"({t})" for t, h in zip(texts, held)))
 def relations(what): return set() if "{" in what[0] else set(zip(what[1::2], what[0].split(), what[2::2]))
 def put(e, by): return by[e] if e in by else (e[0], *(put(t, by) for t in e[1:])) if isinstance(e, tuple) else e
 def cases(claim, sign):  # return what a claim is with each of the two in the place of a function that is one, and signs
@@ -315,8 +316,8 @@ def says(p, own, source, known, reason):  # require that p after `where` is its 
         for name, shape in {**part["matrices"], **part["forms"]}.items():
             there = algebra.shapes.get(by.get(name, name)) or algebra.value(by[name])[0]
             require(there == tuple(algebra.scalar(put(read(d), by)) for d in shape[:2]), f"{name} has another shape")
-    divided = {*source.get("nonzero", [])} - {*(own.get("nonzero", []) if not puts else [])}
-    require(not divided, f"it rests on more: {divided}")
+    more = {*source.get("nonzero", [])}.difference([] if puts else own.get("nonzero", []))
+    require(not more, f"it rests on more: {more}")
     same = all(algebra.vanishes(("-", put(a, where), put(b, puts))) for a, b in zip(sides(p), sides(source)))
     require(same and p["relation"] == source["relation"], reason)
 def instance(p, check, schema, judge):  # require that p is an instance of a schema; yield its side conditions
@@ -332,7 +333,6 @@ def sourced(check, checks, judge, facts):  # require that what it takes from oth
     stated = ((a["name"], a["equations"]) for a in check["assumptions"])
     own = [{"name": name, "kind": " ".join("==" for _ in pairs), "texts": sum(pairs, [])} for name, pairs in stated]
     for name, p in premises.items():
-        used += p["facts"]
         own += [{"kind": "==", "texts": pair, "meaning": True} for pair in p.get("where", {}).items()]
         if p["source"]:
             source = require(not judge(p["source"]), f"{p['source']}, which it uses, is refused") or checks[p["source"]]
@@ -356,7 +356,7 @@ def sourced(check, checks, judge, facts):  # require that what it takes from oth
     require(said.keys() == printed.keys(), f"what it assumes is not what it prints: {said.keys() ^ printed.keys()}")
     right = {p["name"] for p in check["assumed"] if all(names[entry(p)[0]] in p["name"] for names in (said, printed))}
     require(len(right) == len(said), "an assumption is renamed, or two have one name")
-    require({*used} == {*check["facts"]}, "the label is not what is used")
+    require({*sum((p["facts"] for p in premises.values()), used)} == {*check["facts"]}, "the label is not what is used")
 def verdicts(document):  # return for each exported check None if it is accepted, the reason if it is refused
     checks, facts, found, proofs = {check["id"]: check for check in document["checks"]}, document["facts"], {}, {}
     require(len(checks) == len(document["checks"]), "two checks have one name")

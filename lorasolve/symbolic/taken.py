@@ -22,7 +22,7 @@ from lorasolve.symbolic.normal import KEPT, Rules, is_zero, normal_form
 from lorasolve.symbolic.soundness import is_sum_of_squares
 from lorasolve.symbolic.substitution import substituted
 from lorasolve.symbolic.terms import Premise, Side, is_symbol, placed, read_off
-from lorasolve.symbolic.written import as_written
+from lorasolve.symbolic.written import MEANING, as_written, filled
 
 from .._support.validate import as_instance, as_iterable, as_text, shown
 
@@ -30,8 +30,6 @@ from .._support.validate import as_instance, as_iterable, as_text, shown
 Relation = tuple[Any, str, Any]
 # The same as texts.
 Key = tuple[str, ...]
-# How the name of what a number stands for is written.
-MEANING = "{} is {}"
 # How a fact's proof reads a matrix: as one that has a decomposition, say.
 READING = "{{}} is read as {}"
 # A symbol in a text; what follows ^ is none, in A^T neither.
@@ -111,7 +109,7 @@ class Taken:
         if self.is_property:
             name = _property_name(self.kind, texts, self.by, self.fact)
         elif self.is_meaning:
-            name = MEANING.format(*texts)
+            name = filled(MEANING, texts)
         else:
             said = _said(written)
             name = f"{self.name} ({said})" if said else self.name
@@ -137,7 +135,7 @@ def of_side(side: Side, fact: str) -> Taken:
 def of_meaning(number: Any, value: Any) -> Taken:
     """Return that a number stands for an expression."""
     texts = as_written(number), as_written(value)
-    return Taken(MEANING.format(*texts), "==", (number, value), texts, is_meaning=True)
+    return Taken(filled(MEANING, texts), "==", (number, value), texts, is_meaning=True)
 
 
 def _stated(name: str, relations: Sequence[Relation]) -> Taken:
@@ -146,7 +144,7 @@ def _stated(name: str, relations: Sequence[Relation]) -> Taken:
 
 
 def _property_name(template: str, texts: Sequence[str], by: Sequence[Any], fact: str) -> str:
-    return f"{template.format(*texts)}{read_off(by)} [{fact}]"
+    return f"{filled(template, texts)}{read_off(by)} [{fact}]"
 
 
 def of_reading(given: Any, read_as: Any, fact: str) -> Taken:
@@ -155,7 +153,7 @@ def of_reading(given: Any, read_as: Any, fact: str) -> Taken:
     The symbols of that proof are none of those here.
     """
     kind, texts = READING.format(told_as(read_as)), (as_written(given),)
-    return Taken(f"{kind.format(*texts)} [{fact}]", kind, (given,), texts, fact)
+    return Taken(f"{filled(kind, texts)} [{fact}]", kind, (given,), texts, fact)
 
 
 def told_as(value: Any) -> str:

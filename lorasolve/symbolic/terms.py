@@ -12,7 +12,7 @@ from lorasolve.symbolic import expression as ex
 from lorasolve.symbolic.normal import Rules, normal_form
 from lorasolve.symbolic.positivity import provably_nonnegative
 from lorasolve.symbolic.substitution import substituted
-from lorasolve.symbolic.written import as_written
+from lorasolve.symbolic.written import as_written, filled
 
 from .._support.validate import as_flag, as_text
 
@@ -188,7 +188,7 @@ def is_symbol(part: Any) -> bool:
 
 def written(side: Side) -> str:
     """Return a side condition in words, with the checks that it is read off."""
-    return side.template.format(*map(as_written, side.parts)) + read_off(side.by)
+    return filled(side.template, [*map(as_written, side.parts)]) + read_off(side.by)
 
 
 def read_off(by: Sequence[Any]) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import sympy
@@ -12,6 +13,10 @@ from lorasolve.symbolic import expression as ex
 
 SUM, PRODUCT, ATOM = range(3)
 KEPT = 50_000  # numbers whose text is remembered
+# How the name of what a number stands for is written.
+MEANING = "{} is {}"
+# What holds a sum together that stands between: on the left and on the right of it.
+LEFT, RIGHT = frozenset("|(<>=,"), frozenset("|)<>=,")
 
 
 class ExportError(Exception):
@@ -36,6 +41,18 @@ def text(expression: Any) -> str:
 def as_written(expression: Any) -> str:
     """Return an expression as text, with numbers as SymPy prints them where plain data cannot express them."""
     return _written(expression, _printed)[0]
+
+
+def filled(template: str, texts: Sequence[str]) -> str:
+    """Return words with texts in the place of ``{}``, and brackets around sums that come apart: ``||A - (B - C)||``."""
+    around = pairwise(piece.strip() for piece in f"|{template}|".split("{}"))
+    held = [template == MEANING or (before[-1:] in LEFT and after[:1] in RIGHT) for before, after in around]
+    parts = zip(texts, held, strict=True)
+    return template.format(*(part if is_held or not _has_sum(part) else f"({part})" for part, is_held in parts))
+
+
+def _has_sum(written: str) -> bool:
+    return " + " in written or " - " in written
 
 
 def _written(e: Any, number: Callable[[Any], Bound]) -> Bound:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import sympy
 
@@ -14,6 +16,7 @@ from lorasolve.symbolic import (
     Schema,
     Square,
     SumOfSquares,
+    Theorem,
     dims,
     eye,
     inner,
@@ -23,11 +26,24 @@ from lorasolve.symbolic import (
     tr,
 )
 from lorasolve.symbolic.checks import Outcome
+from lorasolve.symbolic.export import document
 from lorasolve.symbolic.normal import Rules, is_zero, normal_form
 from lorasolve.symbolic.restated import fault_of_schema
 from lorasolve.symbolic.substitution import substituted
 from lorasolve.symbolic.taken import told_as
-from proofs.facts import DUAL_NORM, FACTS, NUCLEAR, OPERATOR_NORM, SPECTRAL
+from lorasolve.symbolic.written import filled
+from proofs.facts import (
+    DISTANCE,
+    DUAL_NORM,
+    FACTS,
+    NUCLEAR,
+    OPERATOR_NORM,
+    SPECTRAL,
+    VALUE_AT_LEAST,
+    VALUE_AT_MOST,
+    WEYL,
+)
+from proofs.verify import verdicts
 
 m, n, p = dims("m n p")
 A, B, G, X, W = matrix("A", m, n), matrix("B", m, n), matrix("G", m, n), matrix("X", m, n), matrix("W", n, p)
@@ -60,6 +76,44 @@ def test_side_conditions_are_printed_as_assumptions():
     premise = OPERATOR_NORM.instance("product", SPECTRAL(G, s), W=W)
     check = Inequality("product", "", square(G @ W), s**2 * square(W), proof=[premise])
     assert check.prove().holds and check.assumed == ("||G||_2 <= s [operator norm]",)
+
+
+def test_a_difference_in_a_side_condition_is_printed_as_one():
+    """sigma_1(A) >= 2, sigma_1(B - C) <= 0, |A - B - C| <= 0 hold at the numbers 2, 1 and 1, and 2 <= 0 does not."""
+    a = scalars("a")
+    b, d = scalars("b d", nonnegative=True)
+    C = matrix("C", m, n)
+    premise = WEYL.instance("moved", VALUE_AT_LEAST(1, A, a), VALUE_AT_MOST(1, B - C, b), DISTANCE(A, B - C, d))
+    check = Inequality("moved", "", a, b + d, proof=[premise])
+    assert check.prove().holds
+    (distance,) = (re.match(r"\|\|(.*)\|\|_2 <= d ", part)[1] for part in check.assumed if "<= d" in part)
+    assert abs(eval(distance, {"A": 2, "B": 1, "C": 1})) > 0  # so that it is not assumed there that it is 0
+
+
+@pytest.mark.parametrize(
+    ("template", "texts", "words"),
+    [
+        ("||{} - {}||_2 <= {}", ("A - B", "C + D", "x + y"), "||(A - B) - (C + D)||_2 <= x + y"),
+        ("rank {} <= {}", ("A + B", "k - 1"), "rank (A + B) <= k - 1"),
+        ("sigma_{}({}) >= {}", ("r + 1", "A - B", "-x"), "sigma_(r + 1)(A - B) >= -x"),
+        ("{}^2 <= {}{}", ("x + y", "z - x", "a*b"), "(x + y)^2 <= (z - x)a*b"),
+        ("{} is near {}", ("A*B^T", "C - D"), "A*B^T is near (C - D)"),
+    ],
+)
+def test_a_sum_among_words_stands_in_brackets(template, texts, words):
+    assert filled(template, texts) == words
+
+
+def test_the_second_checker_asks_for_the_brackets_too():
+    near = Property("|{} - {}| <= {}")
+    fact = Fact("near", "t <= s", "nowhere", schemas=(Schema("near", t, s, {near(X, G, s): (), IS(t): ()}),))
+    premise = fact.instance("near", near(A, B - X, s), IS(t))
+    check = Inequality("near", "", t, s, proof=[premise])
+    content = document({"own": Theorem("", (check,))})
+    assert verdicts(content) == {"own.near": None}
+    said = content["checks"][0]["assumed"][0]
+    said["name"] = said["name"].replace("(B - X)", "B - X")
+    assert "renamed" in verdicts(content)["own.near"]
 
 
 @pytest.mark.parametrize(
