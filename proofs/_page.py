@@ -71,9 +71,10 @@ them. A check is PROVED when all facts it names are proved, and PROVED UNDER the
 
 The witness of a check satisfies its own assumptions and hypotheses. `lorasolve prove` looks for one at which that holds
 too what is taken over with conclusions of others as far as it is about the numbers of the check, and at which a number
-is not negative that stands for a sum of squares. No values are looked for at which all holds that is taken over, side
-conditions of facts, and that numbers are what they stand for: whether all of an *assuming* line can hold at once is for
-the reader. So is whether what a check says in words is its *claim*, the line below them.
+is not negative that stands for a sum of squares; it refuses equations of which one is false by the others. No values
+are looked for at which all holds that is taken over, side conditions of facts, and that numbers are what they stand
+for: whether all of an *assuming* line can hold at once is for the reader. So is whether what a check says in words is
+its *claim*, the line below them.
 
 ## The third judge
 
@@ -133,13 +134,13 @@ prose={{"what": ("check", ...)}})`, each with the checks beside which it stands;
 
 A mutant is `mutant(kind, change, field=value)` or `dropped(assumption)`; one mutant of each check edits only the
 statement, so that its counterexample shows that the hypotheses can hold. An assumption in `given` that no step of the
-proof needs has to be left out. What symbols declare is printed in the *where* line, signs above all: in `tr X = x` with
-`x > 0` it is a hypothesis about X. Symbols are real, numbers exact, nothing in a proof may be divided by what can
-vanish, no derivative or integral may run over a kink (`|x|` at 0), what SymPy makes of an integral is held against
-quadrature, and no derivative may hold fixed what the assumptions tie to a symbol that moves (`A` where `A = P T` and
-`T` moves):
-otherwise the check is refused, with the reason. If the random search finds no counterexample, give one as a
-dictionary from symbols to values; it is verified exactly.
+proof needs has to be left out. What symbols declare is printed in the *where* line, sizes and signs above all: `tr A B
+= tr A tr B` holds for matrices of one entry, and in `tr X = x` with `x > 0` the sign is a hypothesis about X. Symbols
+are real, numbers exact, nothing in a proof may be divided by what can vanish, no derivative or integral may run over a
+kink (`|x|` at 0), what SymPy makes of an integral is held against quadrature, and no derivative may hold fixed what the
+assumptions tie to a symbol that moves (`A` where `A = P T` and `T` moves): otherwise the check is refused, with the
+reason. If the random search finds no counterexample, give one as a dictionary from symbols to values; it is verified
+exactly.
 """
 
 

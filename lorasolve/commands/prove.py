@@ -275,6 +275,6 @@ def _second_opinion(
     said = verdicts(content)
 
     def judge(report: TheoremReport) -> TheoremReport:
-        return judged(report, said, content["not_exported"], changes if report.name in pinned else {})
+        return judged(report, said, content, changes if report.name in pinned else {})
 
     return judge

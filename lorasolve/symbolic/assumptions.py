@@ -46,9 +46,27 @@ class Assumption:
     equations: tuple[tuple[Any, Any], ...]
     impose: Callable[[Values, Random], None]
 
+    def __post_init__(self) -> None:
+        """Refuse equations between what is not of one shape; a product of one entry may be a number."""
+        as_text(self.name, "name")
+        for k, pair in enumerate(self.equations):
+            _refuse_other_shapes(pair, f"equations[{k}]")
+        as_callable(self.impose, "impose")
+
     def holds(self, values: Values) -> bool:
         """Whether every equation holds exactly at `values`."""
         return all(_value(left, values) == _value(right, values) for left, right in self.equations)
+
+
+def _refuse_other_shapes(pair: Any, argument: str) -> None:
+    if not isinstance(pair, tuple) or len(pair) != 2:
+        raise TypeError(f"{argument}: expected a pair (left, right), got {shown(pair)}")
+    left, right = (ex.shape_of(ex.as_expr(side, argument)) for side in pair)
+    if isinstance(pair[0], sympy.Basic) and isinstance(pair[1], ex.ScalarExpr):
+        raise TypeError(f"{argument}: the number {pair[0]} stands for a SymPy expression; a trace stands on the left")
+    if not (ex.is_of_shape(left, right) or (ex.is_of_shape(left, (1, 1)) and right is None)):
+        told = (ex.shape_in_words(shape) for shape in (left, right))
+        raise ex.ShapeError(f"{argument}: expected two sides of one shape, got {' and '.join(told)}")
 
 
 def _nothing(values: Values, rng: Random) -> None:
@@ -57,12 +75,7 @@ def _nothing(values: Values, rng: Random) -> None:
 
 def assume(name: str, *equations: tuple[Any, Any], impose: Callable[[Values, Random], None] = _nothing) -> Assumption:
     """Return an assumption with an own way of satisfying it; by default it must follow from those before it."""
-    for k, pair in enumerate(equations):
-        if not isinstance(pair, tuple) or len(pair) != 2:
-            raise TypeError(f"equations[{k}]: expected a pair (left, right), got {shown(pair)}")
-        for side in pair:
-            ex.as_expr(side, f"equations[{k}]")
-    return Assumption(as_text(name, "name"), equations, as_callable(impose, "impose"))
+    return Assumption(name, equations, impose)
 
 
 def named(symbol: Any, by: ex.ScalarExpr) -> Assumption:

@@ -27,8 +27,8 @@ from lorasolve.symbolic.evaluate import Values
 from lorasolve.symbolic.mutants import Mutant
 from lorasolve.symbolic.normal import EndlessRules
 from lorasolve.symbolic.substitution import substituted
-from lorasolve.symbolic.taken import Taken
-from lorasolve.symbolic.terms import Fact, Premise
+from lorasolve.symbolic.taken import Taken, fault_of_put
+from lorasolve.symbolic.terms import Fact, Premise, as_put
 from lorasolve.symbolic.written import as_written
 
 from .._support.validate import as_instance, as_iterable, as_text
@@ -143,14 +143,15 @@ class Check(ABC):
         Raises
         ------
         TypeError
-            If the check has no sides.
+            If the check has no sides, and for what is put in the place of a symbol of another kind.
+        ShapeError
+            If what is put in the place of symbols does not fit together.
         """
         if not isinstance(self, TwoSided):
             raise TypeError(f"check {self.name}: a conclusion has two sides, which {type(self).__name__} has not")
-        put = as_instance(put or {}, "put", Mapping)
-        where = as_instance(where or {}, "where", Mapping)
-        left = substituted(self.lhs, put) if lhs is None and put else self.lhs if lhs is None else lhs
-        right = substituted(self.rhs, put) if rhs is None and put else self.rhs if rhs is None else rhs
+        put, where = as_put(put or {}, "put"), as_put(where or {}, "where")
+        left = _with(put, self, self.lhs) if lhs is None else lhs
+        right = _with(put, self, self.rhs) if rhs is None else rhs
         name = f"check {self.name}" + (f" in {', '.join(map(as_written, where))}" if where else "")
         at = list(map(as_written, put.values()))
         name += f" at {', '.join(at if len(at) <= MANY else [*at[:MANY], '...'])}" if put else ""
@@ -246,6 +247,14 @@ class TwoSided(Check):
     @abstractmethod
     def relation(self) -> str:
         """How the left side compares with the right one: ``==`` or ``<=``."""
+
+
+def _with(put: Mapping[Any, Any], check: TwoSided, side: Any) -> Any:
+    """Return a side of a check with what is put in the place of its symbols."""
+    try:
+        return substituted(side, put) if put else side
+    except ex.ShapeError as error:
+        raise ex.ShapeError(f"put: {fault_of_put(check, put) or error}") from error
 
 
 def fault_of_sources(

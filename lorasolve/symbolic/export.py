@@ -46,7 +46,7 @@ def exported(name: str, theorem: Theorem, names: Mapping[int, str]) -> Exported:
         try:
             found.checks.append(_with_witness(record(called, check, names), check))
         except (ExportError, ex.ShapeError) as reason:
-            found.left_out[called] = str(reason), _computation(check)
+            found.left_out[called] = str(reason), _computation(check, names)
     return found
 
 
@@ -88,9 +88,14 @@ def _prose(theorem: Theorem) -> dict[str, Any]:
     return said | {"checks": [check.name for check in theorem.checks]}
 
 
-def _computation(check: Check) -> dict[str, Any]:
-    """Return what a check says that is no algebra, its sides as SymPy prints them, and the cases that are computed."""
+def _computation(check: Check, names: Mapping[int, str]) -> dict[str, Any]:
+    """Return what a check says that is no algebra, its sides as SymPy prints them, and the cases that are computed.
+
+    With the checks that it rests on, if there are any.
+    """
     content: dict[str, Any] = {"says": check.says, "kind": check.kind, "strength": check.strength}
+    behind = [source for source in (*check.sources, *check.shown_by) if isinstance(source, Check)]
+    content |= {"rests_on": [_source(source, names) for source in behind]} if behind else {}
     if isinstance(check, ScalarCheck):
         content |= {"lhs": str(check.lhs), "relation": check.relation, "rhs": str(check.rhs)}
     return content | ({"cases": [str(case) for case in check.cases]} if isinstance(check, Exact) else {})

@@ -349,6 +349,23 @@ def as_scalar(value: ScalarLike, argument: str) -> ScalarExpr:
         raise TypeError(f"{argument}: expected a number or a scalar expression, got {shown(value)}") from error
 
 
+def shape_of(part: Any) -> tuple[Dim, Dim] | None:
+    """Return the numbers of rows and columns of a matrix or of what a form takes, and None for a number."""
+    return (part.rows, part.cols) if isinstance(part, MatrixExpr | Form) else None
+
+
+def is_of_shape(shape: tuple[Dim, Dim] | None, other: tuple[Dim, Dim] | None) -> bool:
+    """Whether two shapes are equal, however their sizes are written."""
+    if shape is None or other is None:
+        return shape is other
+    return all(sympy.expand(size - wanted) == 0 for size, wanted in zip(shape, other, strict=True))
+
+
+def shape_in_words(shape: tuple[Dim, Dim] | None) -> str:
+    """Return a shape as a text: ``m x n``, or that it is a number."""
+    return "a number" if shape is None else f"{shape[0]} x {shape[1]}"
+
+
 def tr(of: MatrixExpr) -> ScalarExpr:
     """Return the trace."""
     return ScalarTrace(as_instance(of, "of", MatrixExpr))

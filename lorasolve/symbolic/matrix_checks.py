@@ -46,6 +46,13 @@ class Identity(TwoSided):
     several: ClassVar[tuple[str, ...]] = (*Check.several, "given")
     relation: ClassVar[str] = "=="
 
+    def __post_init__(self) -> None:
+        """Refuse sides that are not of one shape."""
+        super().__post_init__()
+        shapes = [ex.shape_of(side) for side in self._sides()]
+        if not ex.is_of_shape(*shapes):
+            raise ex.ShapeError(f"lhs, rhs: expected one shape, got {' and '.join(map(ex.shape_in_words, shapes))}")
+
     @property
     def taken(self) -> tuple[Taken, ...]:
         """The assumptions."""
@@ -225,6 +232,7 @@ class Inequality(TwoSided):
                     return f"two inequalities are named {factor.name}"
         faults = (self._fault_of_premise(premise) for premise in names.values())
         fault = next((fault for fault in faults if fault), None) or taken.fault_of(self.taken, _rules(self.in_force))
+        fault = fault or taken.contradiction(self.taken)
         if fault is not None:
             return fault
         # What is made here is told by its text from what is inherited: it has to be about the same symbols.

@@ -217,7 +217,7 @@ def _counterexample(check: Check) -> str | None:
 def judged(
     report: TheoremReport,
     verdicts: Mapping[str, str | None],
-    left_out: Mapping[str, str],
+    content: Mapping[str, Any],
     changes: Mapping[str, list[str]],
 ) -> TheoremReport:
     """Return a report with the opinion of a second checker on each check.
@@ -228,16 +228,19 @@ def judged(
         What became of the theorem.
     verdicts
         For each check ``theorem.name`` that the second checker was given, why it refuses, or None.
-    left_out
-        Why the other checks were not given to it.
+    content
+        The document that it was given, which says why the other checks are not in it, and what they rest on.
     changes
         How theorems and checks differ from the pinned document.
     """
-    checks = []
+    checks, left_out = [], content["not_exported"]
     for check in report.checks:
         name = f"{report.name}.{check.name}"
         if name in left_out:
-            checks.append(replace(check, second=f"not asked: {left_out[name]}"))
+            second = f"not asked: {left_out[name]}"
+            objection = _objection_behind(name, verdicts, content["computations"])
+            second += f"; {objection}" if objection else ""
+            checks.append(replace(check, second=second, objection=objection))
         else:
             said = "agrees" if verdicts[name] is None else f"REFUSES: {verdicts[name]}"
             checks.append(replace(check, second=said, objection=verdicts[name]))
@@ -245,6 +248,20 @@ def judged(
     found += [f"{name}: {part}" for name, parts in changes.items() if name.startswith("fact ") for part in parts]
     found += [f"check {c.name}: {part}" for c in checks for part in changes.get(f"{report.name}.{c.name}", [])]
     return replace(report, checks=checks, inconsistencies=[*report.inconsistencies, *found])
+
+
+def _objection_behind(
+    name: str, verdicts: Mapping[str, str | None], left_out: Mapping[str, Any], users: tuple[str, ...] = ()
+) -> str | None:
+    """Return which check is refused that one rests on about which the second checker was not asked, or None."""
+    for source in left_out[name].get("rests_on", ()):
+        if verdicts.get(source) is not None:
+            return f"it REFUSES {source}, on which this rests"
+        if source in left_out and source not in users:
+            objection = _objection_behind(source, verdicts, left_out, (*users, name))
+            if objection is not None:
+                return objection
+    return None
 
 
 def _run_mutant(check: Check, twin: Mutant) -> MutantReport:
@@ -272,7 +289,8 @@ def as_text(report: TheoremReport, verbose: bool = True) -> str:
         lines.extend(f"      {'' if k else 'assuming':8} {part}" for k, part in enumerate(check.assumed))
         if check.second is not None:
             lines.append(f"      second checker: {check.second}")
-        if not check.holds:
+        # The cases and the draws are all that is known of what is not proved.
+        if not check.holds or check.known is not Known.PROVED:
             lines.append(f"      {_short(check.detail, 600)}")
         if check.counterexample is not None:
             lines.append(f"      counterexample: {_short(check.counterexample, 600)}")

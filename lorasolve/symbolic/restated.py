@@ -45,7 +45,7 @@ def fault_of_instance(premise: Premise, rules: Rules) -> str | None:
     loose = {as_written(symbol) for symbol in unplaced}
     if loose:
         return f"no side condition of {fact.name}, {instance.schema.name}, speaks of {', '.join(sorted(loose))}"
-    fault = _fault_of_signs(put) or _fault_of_signs(premise.where) or _fault_of_sizes(put)
+    fault = _fault_of_signs(put) or _fault_of_where(premise.where) or _fault_of_sizes(put)
     if fault:
         return f"{premise.name}: {fault}"
     for side, stated in ((premise.lhs, instance.schema.lhs), (premise.rhs, instance.schema.rhs)):
@@ -160,7 +160,7 @@ def fault_of_restatement(premise: Premise, rules: Rules) -> str | None:
     rules
         The assumptions of that check, unless something is put into it: what is put there may use its symbols anew.
     """
-    fault = _fault_of_signs(premise.where) or _fault_of_signs(premise.put)
+    fault = _fault_of_where(premise.where) or _fault_of_signs(premise.put)
     fault = fault or (fault_of_put(premise.source, premise.put) if premise.put else None)
     if fault:
         return f"{premise.name}: {fault}"
@@ -190,6 +190,16 @@ def _symbols(schema: Schema) -> list[Any]:
 def _same(symbol: Any, other: Any) -> bool:
     both = isinstance(symbol, ex.Symbol) and isinstance(other, ex.Symbol)
     return symbol.name == other.name if both else bool(symbol is other or symbol == other)
+
+
+def _fault_of_where(where: Mapping[Any, Any]) -> str | None:
+    """Refuse that a symbol stands for what is of another shape, or of another sign than it declares."""
+    for symbol, value in where.items():
+        shape, other = ex.shape_of(symbol), ex.shape_of(value)
+        if not ex.is_of_shape(shape, other):
+            told = f"{ex.shape_in_words(shape)}, and {as_written(value)} is {ex.shape_in_words(other)}"
+            return f"where: {as_written(symbol)} is {told}: it stands for what is of its shape"
+    return _fault_of_signs(where)
 
 
 def _fault_of_signs(put: Mapping[Any, Any]) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -18,7 +19,7 @@ import sympy
 from lorasolve.symbolic import expression as ex
 from lorasolve.symbolic.assumptions import Assumption
 from lorasolve.symbolic.evaluate import symbols_of
-from lorasolve.symbolic.normal import KEPT, Rules, is_zero, normal_form
+from lorasolve.symbolic.normal import KEPT, EndlessRules, Rules, is_zero, normal_form, rules_of
 from lorasolve.symbolic.soundness import is_sum_of_squares
 from lorasolve.symbolic.substitution import substituted
 from lorasolve.symbolic.terms import Premise, Side, is_symbol, placed, read_off
@@ -183,7 +184,7 @@ def left_over(inherited: Iterable[Taken], given: Sequence[Assumption], premises:
     made |= {key for premise in premises if premise.source is None for key in of_hypothesis(premise).keys}
     made |= {key for premise in premises for part in _properties(premise) for key in part.keys}
     made |= {key for premise in premises for pair in premise.where.items() for key in of_meaning(*pair).keys}
-    return [t for t in inherited if not all(key in made or _is_trivial(key) for key in t.keys)]
+    return [t for t in inherited if not all(key in made or (t.relations and _is_trivial(key)) for key in t.keys)]
 
 
 def fault_of_put(check: Any, put: Mapping[Any, Any]) -> str | None:
@@ -205,9 +206,9 @@ def fault_of_put(check: Any, put: Mapping[Any, Any]) -> str | None:
             return f"{as_written(symbol)} is another symbol in check {check.name}"
     for name, symbol in (matrices | forms).items():
         value = placed_at.get(name, symbol)
-        shape = tuple(sympy.sympify(size).subs(sizes, simultaneous=True) for size in (symbol.rows, symbol.cols))
-        if any(sympy.expand(size - other) != 0 for size, other in zip(shape, (value.rows, value.cols))):
-            return f"{as_written(value)} is not {shape[0]} x {shape[1]}, as {name} is in check {check.name}"
+        rows, cols = (sympy.sympify(size).subs(sizes, simultaneous=True) for size in (symbol.rows, symbol.cols))
+        if not ex.is_of_shape(ex.shape_of(value), (rows, cols)):
+            return f"{as_written(value)} is not {rows} x {cols}, as {name} is in check {check.name}"
         if getattr(symbol, "symmetric", False) and not getattr(value, "symmetric", False):
             return f"{name} is symmetric: nothing but a symmetric symbol may stand in its place"
     return None
@@ -267,10 +268,11 @@ def _is_number(expr: ex.Expr) -> bool:
 
 
 def declared(check: Any) -> str:
-    """Return in words what the symbols of a check declare: signs, symmetry, forms, whole numbers that are no sizes.
+    """Return in words what the symbols of a check declare: sizes, signs, symmetry, forms, other whole numbers.
 
-    An equation may make a hypothesis of it: ``tr X = x`` with ``x > 0`` is one about X. Nothing is said of a check
-    without sides, and of one that is refused since a name in it is that of two symbols.
+    It is part of what is claimed: ``tr A B = tr A tr B`` holds where A and B have one row and one column. An equation
+    may make a hypothesis of it: ``tr X = x`` with ``x > 0`` is one about X. Nothing is said of a check without sides,
+    and of one that is refused since a name in it is that of two symbols.
     """
     sides = [getattr(check, side) for side in ("lhs", "rhs") if hasattr(check, side)]
     parts = [*sides, *(part for each in check.taken for part in each.expressions)]
@@ -280,7 +282,8 @@ def declared(check: Any) -> str:
     except ex.ShapeError:
         return ""
     sizes = set().union(*(sympy.sympify(d).free_symbols for s in matrices.values() for d in (s.rows, s.cols)))
-    said = [(str(number), _sign_in_words(number)) for number in sorted(numbers - sizes, key=str)]
+    said = [(name, ex.shape_in_words(ex.shape_of(symbol))) for name, symbol in matrices.items()]
+    said += [(str(number), _sign_in_words(number)) for number in sorted(numbers - sizes, key=str)]
     said += [(name, "symmetric") for name, symbol in matrices.items() if symbol.symmetric]
     said += [(name, "symmetric bilinear") for name in forms]
     alike = {words: ", ".join(name for name, other in said if other == words) for _, words in said if words}
@@ -307,14 +310,42 @@ def _sign_in_words(symbol: Any) -> str:
 
 
 def _gap(left: Any, right: Any) -> Any:
-    return left - right if isinstance(left, ex.MatrixExpr) else ex.scalar(left) - ex.scalar(right)
+    """Return a difference; what has one entry may be compared with a number."""
+    if isinstance(left, ex.MatrixExpr) and isinstance(right, ex.MatrixExpr):
+        return left - right
+    return _as_number(left) - _as_number(right)
+
+
+def _as_number(part: Any) -> ex.ScalarExpr:
+    return ex.tr(part) if isinstance(part, ex.MatrixExpr) else ex.scalar(part)
+
+
+def contradiction(taken: Sequence[Taken]) -> str | None:
+    """Return what its own equations contradict, of all that is taken for granted with conclusions too, or None.
+
+    Each source has a witness of its own assumptions; X^T X = I here and X = 0 there have none together.
+    """
+    relations = [(part, relation) for part in taken for relation in part.relations]
+    equations = [(left, right) for _, (left, sign, right) in relations if sign == "=="]
+    rules = rules_of(tuple(pair for pair in equations if _is_rule(*pair)))
+    with suppress(EndlessRules):
+        for part, relation in relations:
+            if _is_absurd(*relation, rules):
+                return f"{part.in_full}: the equations that are assumed contradict that"
+    return None
+
+
+def _is_rule(left: Any, right: Any) -> bool:
+    with suppress(ValueError):
+        return bool(rules_of(((left, right),)))
+    return False
 
 
 @lru_cache(KEPT)
 def _is_absurd(left: Any, relation: str, right: Any, rules: Rules) -> bool:
     """Whether a relation is one between numbers that is false."""
     gap = _gap(right, left)
-    terms = normal_form(ex.square(gap) if isinstance(left, ex.MatrixExpr) else gap, rules).terms
+    terms = normal_form(ex.square(gap) if isinstance(gap, ex.MatrixExpr) else gap, rules).terms
     if set(terms) != {()}:
         return False
     number = sympy.factor(terms[()])
@@ -397,8 +428,9 @@ def _said(by: Mapping[str, str]) -> str:
     return ", ".join(told + [f"{suffix} at other symbols"] * short)
 
 
-def _is_trivial(key: Key) -> bool:
-    return key[1:2] == ("==",) and key[0] == key[2]
+def _is_trivial(relation: Key) -> bool:
+    left, sign, right = relation
+    return sign == "==" and left == right
 
 
 def _properties(premise: Premise) -> list[Taken]:

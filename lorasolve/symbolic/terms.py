@@ -14,7 +14,7 @@ from lorasolve.symbolic.positivity import provably_nonnegative
 from lorasolve.symbolic.substitution import substituted
 from lorasolve.symbolic.written import as_written, filled
 
-from .._support.validate import as_flag, as_text
+from .._support.validate import as_flag, as_instance, as_iterable, as_text, shown
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,11 @@ class Property:
 
     template: str
 
+    def __post_init__(self) -> None:
+        """Refuse what marks no place."""
+        if set(as_text(self.template, "template").replace("{}", "")) & {"{", "}"}:
+            raise ValueError(f"template: expected words with {{}} for each part, got {self.template!r}")
+
     def __call__(self, *parts: Any, by: tuple[Any, ...] = ()) -> Side:
         """Return the side condition for given matrices and numbers, which is read off the checks `by` if there are any.
 
@@ -58,7 +63,12 @@ class Property:
         form = next((part.name for part in parts if isinstance(part, ex.Form)), None)
         if form is not None:
             raise TypeError(f"parts: expected matrices and numbers, got the form {form}: what it does is a hypothesis")
-        return Side(self.template, parts, by)
+        for part in parts:
+            ex.as_expr(part, "parts")
+        for check in as_iterable(by, "by"):
+            if not hasattr(check, "taken"):
+                raise TypeError(f"by: expected checks, got {shown(check)}")
+        return Side(self.template, parts, tuple(by))
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +111,11 @@ class Fact:
     proved_by: str = ""
     schemas: tuple[Schema, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Refuse a fact without a name, by which what rests on it is told."""
+        if not as_text(self.name, "name").strip():
+            raise ValueError(f"name: expected the name of a fact, got {self.name!r}")
+
     def instance(
         self,
         name: str,
@@ -129,14 +144,24 @@ class Fact:
         ------
         ValueError
             If the fact has no such schema, or the side conditions are not those of the schema.
+        TypeError
+            If something of another kind stands for a matrix or a number.
+        ShapeError
+            If what stands for its matrices does not fit together.
         """
+        for side in sides:
+            as_instance(side, "sides", Side)
         schema = next((schema for schema in self.schemas if schema.name == name), None)
         if schema is None:
             raise ValueError(f"name: {self.name} has the schemas {[s.name for s in self.schemas]}, got {name!r}")
         instance = Instance(schema, sides, free)
         put = placed(instance)
-        left = substituted(schema.lhs, put) if lhs is None else lhs
-        right = substituted(schema.rhs, put) if rhs is None else rhs
+        try:
+            left = substituted(schema.lhs, put) if lhs is None else lhs
+            right = substituted(schema.rhs, put) if rhs is None else rhs
+        except ex.ShapeError as error:
+            what = ", ".join(f"{as_written(value)} for {as_written(symbol)}" for symbol, value in put.items())
+            raise ex.ShapeError(f"sides: {self.name}, {name}, does not fit with {what}: {error}") from error
         title = f"{self.name}, {name}: " + " and ".join(map(written, sides))
         title += f", at {', '.join(map(as_written, free.values()))}" if free else ""
         title += f", in {', '.join(map(as_written, where))}" if where else ""
@@ -164,6 +189,7 @@ def placed(instance: Instance) -> dict[Any, Any]:
             known = put.setdefault(symbol, part) if is_symbol(symbol) else symbol
             if known is not part and as_written(known) != as_written(part):
                 raise ValueError(f"sides: {as_written(symbol)} is {as_written(known)} and {as_written(part)}")
+    as_put(put, "sides")
     for symbol, value in [pair for pair in put.items() if isinstance(pair[0], ex.Symbol)]:
         for size, actual in ((symbol.rows, value.rows), (symbol.cols, value.cols)):
             if size.is_Symbol:
@@ -178,7 +204,20 @@ def _free(instance: Instance) -> Iterator[tuple[Any, Any]]:
         symbol = next((n for n in nodes if isinstance(n, ex.Symbol) and n.name == name), None)
         if symbol is None:
             raise ValueError(f"free: the schema {instance.schema.name} has no matrix {name}")
-        yield symbol, value
+        yield symbol, as_instance(value, f"free[{name}]", ex.MatrixExpr)
+
+
+def as_put(by: Any, argument: str) -> Mapping[Any, Any]:
+    """Return what stands for symbols if it is of their kinds: a matrix for a matrix, a form for a form, a number."""
+    for symbol, value in as_instance(by, argument, Mapping).items():  # type: ignore[type-abstract]
+        if not is_symbol(symbol):
+            raise TypeError(f"{argument}: expected symbols that something stands for, got {shown(symbol)}")
+        called = f"{argument}[{as_written(symbol)}]"
+        if isinstance(symbol, sympy.Symbol):
+            ex.as_scalar(value, called)
+        else:
+            as_instance(value, called, ex.Form if isinstance(symbol, ex.Form) else ex.MatrixExpr)
+    return dict(by)
 
 
 def is_symbol(part: Any) -> bool:
@@ -243,9 +282,7 @@ class Premise(_Factor):
         ex.as_scalar(self.lhs, "lhs")
         ex.as_scalar(self.rhs, "rhs")
         for name in ("where", "put"):
-            for symbol, value in getattr(self, name).items():
-                if not isinstance(value, ex.Form):
-                    ex.as_expr(value, f"{name}[{symbol}]")
+            as_put(getattr(self, name), name)
 
     @property
     def is_hypothesis(self) -> bool:

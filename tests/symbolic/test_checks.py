@@ -45,6 +45,7 @@ from lorasolve.symbolic import (
 )
 from lorasolve.symbolic.assumptions import Sampler
 from lorasolve.symbolic.evaluate import Irrational
+from lorasolve.symbolic.export import document
 from lorasolve.symbolic.matrix_checks import idle
 from lorasolve.symbolic.positivity import BOUNDS, CASES, provably_nonnegative
 from lorasolve.symbolic.rational import Unfit
@@ -675,6 +676,21 @@ def test_parts_of_another_kind_are_refused_as_a_check_is_made(wrong, message):
         Sampled(**{"name": "a", "says": "b", "margin": lambda rng: 1.0} | wrong)
 
 
+@pytest.mark.parametrize("name", ["A B", "A^T", "3A", "==", "A<B", "{}", "?", "\u03c3", "\u0410"])
+def test_what_no_text_tells_apart_is_no_name(name):
+    """The last is a Cyrillic letter that looks like A."""
+    named = matrix(name, m, n)
+    outcome = Identity("a", "b", square(named + B), square(named) + 2 * inner(named, B) + square(B)).prove()
+    assert not outcome.holds and f"the symbol {name!r} is not called by a name" in outcome.detail
+
+
+@pytest.mark.parametrize("name", ["A'", "A_1", "x[1]", "m.n", "T", "end", "u:v"])
+def test_names_with_signs_are_names_to_both_checkers(name):
+    named = matrix(name, m, n)
+    check = Identity("a", "b", square(named + B), square(named) + 2 * inner(named, B) + square(B))
+    assert check.prove().holds and verify.verdicts(document({"t": Theorem("", (check,))})) == {"t.a": None}
+
+
 @pytest.mark.parametrize(
     ("made", "message"),
     [
@@ -693,6 +709,22 @@ def test_parts_of_another_kind_are_refused_as_a_check_is_made(wrong, message):
         (lambda: assume("a", (A, None)), r"equations\[0\]: expected a number or a scalar expression, got None"),
         (lambda: assume("a", A), r"equations\[0\]: expected a pair \(left, right\), got"),
         (lambda: define(A, x), "by: expected a MatrixExpr, got x"),
+        (lambda: define(A, B.T), r"equations\[0\]: expected two sides of one shape, got m x n and n x m"),
+        (
+            lambda: assume("a", (x, y), (A, 1)),
+            r"equations\[1\]: expected .* one shape, got m x n and a number",
+        ),
+        (
+            lambda: assume("a", (square(A), A)),
+            r"equations\[0\]: expected .* one shape, got a number and m x n",
+        ),
+        (lambda: assume("a", (x, square(A))), r"equations\[0\]: the number x stands for a SymPy expression"),
+        (lambda: Identity("a", "b", A, B.T), "lhs, rhs: expected one shape, got m x n and n x m"),
+        (lambda: cauchy().conclusion(put={A: x}), r"put\[A\]: expected a MatrixExpr, got x"),
+        (lambda: cauchy().conclusion(put={"A": B}), "put: expected symbols that something stands for, got 'A'"),
+        (lambda: cauchy().conclusion(put={A: B.T}), r"put: B\^T is not m x n, as A is in check cauchy"),
+        (lambda: cauchy().conclusion(where={A: 3}), r"where\[A\]: expected a MatrixExpr, got 3"),
+        (lambda: Premise("h", x, x, where={x: A}), r"where\[x\]: expected a number or a scalar expression"),
         (lambda: orthonormal(A @ B.T), "symbols: expected a Symbol, got"),
         (lambda: Exact("a", "b", 3, ((1,),)), "run: expected a function, got 3"),
         (lambda: Exact("a", "b", divmod, (1,)), r"cases\[0\]: expected a list of one value or several, got 1"),

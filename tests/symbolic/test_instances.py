@@ -130,6 +130,26 @@ def test_what_is_no_instance_is_refused_by_name(name, sides, free, reason):
         DUAL_NORM.instance(name, *sides, **free)
 
 
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda: OPERATOR_NORM.instance("product", SPECTRAL(3, s), W=W), r"sides\[X\]: expected a MatrixExpr, got 3"),
+        (lambda: OPERATOR_NORM.instance("product", SPECTRAL(G, A), W=W), r"sides\[s\]: expected a number or a scalar"),
+        (lambda: OPERATOR_NORM.instance("product", SPECTRAL(G, s), W=3), r"free\[W\]: expected a MatrixExpr, got 3"),
+        (lambda: OPERATOR_NORM.instance("product", SPECTRAL(G, s), W=A), "sides: operator norm, product, does not fit"),
+        (lambda: OPERATOR_NORM.instance("product", "G <= s", W=W), "sides: expected a Side, got 'G <= s'"),
+        (lambda: SPECTRAL(G, None), "parts: expected a number or a scalar expression, got None"),
+        (lambda: SPECTRAL(G, s, by=("one",)), "by: expected checks, got 'one'"),
+        (lambda: Property("rank {0} <= {1}"), "template: expected words with {} for each part"),
+        (lambda: Fact(" ", "0 <= 1", "nowhere"), "name: expected the name of a fact, got ' '"),
+    ],
+)
+def test_parts_of_an_instance_of_another_kind_are_refused_by_their_names(made, message):
+    """Most of them ended in an error about an attribute, where the proof was made or tried."""
+    with pytest.raises((TypeError, ValueError), match=message):
+        made()
+
+
 def test_a_property_of_the_wrong_number_of_parts_is_refused():
     with pytest.raises(ValueError, match="speaks of 2, got 1"):
         SPECTRAL(G)

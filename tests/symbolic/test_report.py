@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+from math import isqrt
 
 import pytest
 
@@ -12,12 +13,15 @@ from lorasolve._known import Known
 from lorasolve.cli import main
 from lorasolve.io import SCHEMA_VERSION
 from lorasolve.symbolic import (
+    Exact,
     Fact,
     Identity,
     Inequality,
     Property,
     Sampled,
     Schema,
+    Square,
+    SumOfSquares,
     Theorem,
     dims,
     discover,
@@ -26,8 +30,10 @@ from lorasolve.symbolic import (
     run_module,
     scalars,
     square,
+    tr,
 )
-from lorasolve.symbolic.report import as_text, run, strengths, summary
+from lorasolve.symbolic.export import document
+from lorasolve.symbolic.report import as_text, judged, run, strengths, summary
 from lorasolve.symbolic.theorem import SECTIONS, DocumentationError
 
 m, n = dims("m n")
@@ -131,6 +137,38 @@ def test_a_check_that_holds_by_sampling_is_never_called_proved():
     (check,) = run("sampled", Theorem(DOC, (search,))).checks
     record = check.to_dict()
     assert record["holds"] is True and record["known"] == "SAMPLED" and "proved" not in record
+
+
+def test_the_sizes_for_which_a_claim_is_made_stand_below_it():
+    """tr A B = tr A tr B is false but for matrices of one entry, of which the words of the claim say nothing."""
+    one, other = matrix("A", 1, 1), matrix("B", 1, 1)
+    text = as_text(run("one", Theorem("A title.", (Identity("one", "", tr(one @ other), tr(one) * tr(other)),))))
+    assert "one (identity): PROVED" in text and "      where    A, B 1 x 1\n" in text
+
+
+def test_the_cases_that_were_computed_stand_below_what_is_verified():
+    """That 7 k + 1 is a square holds for k = 0, 5, 9, and for no other of the first ten numbers."""
+
+    def is_square(k):
+        return isqrt(7 * k + 1) ** 2 == 7 * k + 1, ""
+
+    squares = Exact("squares", "7 k + 1 is a square", is_square, [(0,), (5,), (9,)])
+    assert "\n      exact at (0,), (5,), (9,)\n" in as_text(run("squares", Theorem("A title.", (squares,)))) + "\n"
+
+
+def test_what_rests_on_a_check_that_the_second_checker_refuses_is_not_shown():
+    """The second checker is asked about neither of the two that contain an absolute value."""
+    below = SumOfSquares("below", "", 0, square(A), proof=[1 * Square(A)])
+    size = abs(scalars("x", real=True))
+    first = Inequality("first", "", 0, size * square(A), proof=[size * below.conclusion()])
+    last = Inequality("last", "", 0, 2 * size * square(A), proof=[2 * first.conclusion()])
+    whole = Theorem("A title.", (below, first, last))
+    content = document({"whole": whole})
+    assert list(content["not_exported"]) == ["whole.first", "whole.last"]
+    for refused, verdict in ((None, "PROVED"), ("one reason or other", "NOT SHOWN")):
+        report = judged(run("whole", whole), {"whole.below": refused}, content, {})
+        assert [check.verdict for check in report.checks] == [verdict] * 3
+    assert "it REFUSES whole.below, on which this rests" in as_text(report)
 
 
 def test_facts_stand_beside_how_a_check_is_known():

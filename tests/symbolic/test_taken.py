@@ -37,7 +37,7 @@ from lorasolve.symbolic import (
 )
 from lorasolve.symbolic.export import differences, document
 from lorasolve.symbolic.report import as_text, run
-from lorasolve.symbolic.taken import declared, of_assumption
+from lorasolve.symbolic.taken import Taken, declared, left_over, of_assumption
 from proofs import descent_lemma, operator_norm, theorem1
 from proofs.facts import OPERATOR_NORM, ROOTS_IS, ROTFELD, SPECTRAL, TERMS_IS
 from proofs.verify import verdicts
@@ -59,6 +59,30 @@ def second_opinions(*checks):
     """Return the document of checks, and what the second checker says of the last one."""
     content = document({"made": Theorem("", checks)})
     return content, verdicts(content)[f"made.{checks[-1].name}"]
+
+
+def test_a_matrix_stands_for_one_of_its_shape():
+    """|W|^2 >= 0, said of A, would be assumed of matrices of two shapes to be one."""
+    source = SumOfSquares("source", "", 0, square(W), proof=[1 * Square(W)])
+    premise = source.conclusion(0, square(A), where={A: W})
+    outcome = Inequality("check", "", 0, square(A), proof=[premise], under=(source,)).prove()
+    assert not outcome.holds and "where: A is m x n, and W is n x k" in outcome.detail
+
+
+def test_a_product_of_one_entry_may_be_called_by_a_number():
+    u, v = vector("u", n), vector("v", n)
+    twice = Inequality(
+        "twice", "", 2 * x, square(u) + square(v), proof=[1 * Square(u - v)], given=[assume("u^T v is x", (u.T @ v, x))]
+    )
+    assert twice.prove().holds and second_opinions(twice)[1] is None
+    wrong = replace(twice, lhs=3 * x, proof=[1 * Square(u - v)])
+    assert not wrong.prove().holds
+
+
+def test_no_property_is_taken_for_an_equation():
+    """A template that is its own part says no equation of that part with itself."""
+    said = Taken("F", "{} {}", (A, B), ("==", "{} {}"), fact="F")
+    assert left_over([said], (), ()) == [said]
 
 
 def test_what_is_put_into_a_conclusion_is_put_into_its_hypotheses():
@@ -309,6 +333,9 @@ def test_vectors_are_renamed_with_their_sizes():
     assert new.cols == 1 and str(new.rows) == "m_2"
 
 
+one = matrix("one", 1, 1)
+
+
 def sign_of_trace(value):
     """Return a claim that a trace has a sign, which is shown by what the value that it is given declares."""
     known = equation("tr H is known", tr(hermitian), value)
@@ -318,14 +345,18 @@ def sign_of_trace(value):
 @pytest.mark.parametrize(
     ("check", "where"),
     [
-        (sign_of_trace(beta), "beta > 0; hermitian symmetric"),
-        (sign_of_trace(1 + beta), "beta > 0; hermitian symmetric"),
-        (Inequality("", "", -1, inner(A, B), proof=[beta], given=[assume("", (inner(A, B), beta - 1))]), "beta > 0"),
+        (sign_of_trace(beta), "hermitian m x m; beta > 0; hermitian symmetric"),
+        (sign_of_trace(1 + beta), "hermitian m x m; beta > 0; hermitian symmetric"),
+        (
+            Inequality("", "", -1, inner(A, B), proof=[beta], given=[assume("", (inner(A, B), beta - 1))]),
+            "A, B m x n; beta > 0",
+        ),
         (Inequality("", "", -1, x, proof=[beta], given=[define(x, beta - 1)]), "beta > 0"),
-        (Identity("", "", A, W, given=[define(signed, x - y)]), "signed > 0"),
+        (Identity("", "", A @ W, P, given=[define(signed, x - y)]), "A m x n; W n x k; P m x k; signed > 0"),
         (ScalarCheck("", "", beta, beta + k, relation="<="), "beta > 0; k whole > 0"),
-        (Identity("", "", Form("hess", m, n)(A, B), Form("hess", m, n)(B, A)), "hess symmetric bilinear"),
-        (Identity("", "", x * square(A), square(A) * y), ""),
+        (Identity("", "", Form("hess", m, n)(A, B), Form("hess", m, n)(B, A)), "A, B m x n; hess symmetric bilinear"),
+        (Identity("", "", tr(one), square(A) * y), "one 1 x 1; A m x n"),
+        (ScalarCheck("", "", x, y), ""),
     ],
 )
 def test_what_symbols_declare_is_told_since_an_equation_makes_a_hypothesis_of_it(check, where):
