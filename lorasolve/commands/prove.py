@@ -130,10 +130,20 @@ def _refuse_unwritable(args: argparse.Namespace, chosen: Mapping[str, Theorem]) 
             _ = theorem.sections
         except ValueError as error:
             raise ValueError(f"--latex: {name}: {error}") from error
+        _refuse_alike(name, theorem)
     written = {"--latex": args.latex, "--page": args.page, "--export": args.export}
     keep_inputs([name for name in args.names if name.endswith(".py")], written)
     if args.coq:
         require_writable(Path(as_path(args.coq, "--coq")) / "NAME.v", "--coq")
+
+
+def _refuse_alike(name: str, theorem: Theorem) -> None:
+    from ..symbolic.latex import printed_alike
+
+    for check in theorem.checks:
+        alike = printed_alike(check)
+        if alike is not None:
+            raise ValueError(f"--latex: {name}, check {check.name}: {' and '.join(alike)} would be printed alike")
 
 
 class _Runs:

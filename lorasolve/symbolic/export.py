@@ -51,7 +51,18 @@ def exported(name: str, theorem: Theorem, names: Mapping[int, str]) -> Exported:
 
 
 def names_of(theorems: Mapping[str, Theorem]) -> dict[int, str]:
-    """Return what the checks of theorems are called, by identity."""
+    """Return what the checks of theorems are called, by identity.
+
+    Raises
+    ------
+    ValueError
+        If two checks of a theorem have one name: what is said of one would be taken for what is said of the other.
+    """
+    for name, theorem in theorems.items():
+        called = [check.name for check in theorem.checks]
+        twice = next((one for one in called if called.count(one) > 1), None)
+        if twice is not None:
+            raise ValueError(f"{name}: checks: expected a name of its own for each, got two called {twice!r}")
     return {id(check): f"{name}.{check.name}" for name, theorem in theorems.items() for check in theorem.checks}
 
 

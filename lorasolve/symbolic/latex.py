@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import sympy
 
 from lorasolve.symbolic import expression as ex
 from lorasolve.symbolic.checks import Check, TwoSided
+from lorasolve.symbolic.evaluate import symbols_of
 from lorasolve.symbolic.matrix_checks import Inequality
 from lorasolve.symbolic.taken import declared
 from lorasolve.symbolic.terms import Premise, Square, Term
@@ -16,6 +18,8 @@ from lorasolve.symbolic.theorem import Theorem
 
 LINE_WIDTH = 110
 LEQ = r"\leq"
+# What of a formula leaves no trace on paper.
+UNSEEN = re.compile(r"[{}\s]")
 ESCAPES = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -52,6 +56,24 @@ def statement(check: Check) -> str:
     if isinstance(check, TwoSided):
         return _display(check.lhs, "=" if check.relation == "==" else LEQ, check.rhs)
     return ""
+
+
+def printed_alike(check: Check) -> tuple[str, str] | None:
+    """Return two symbols of a check that LaTeX prints alike, as ``X1`` and ``X_1``, if there are any."""
+    if not isinstance(check, TwoSided):
+        return None
+    proof = [term.value for term in check.terms] if isinstance(check, Inequality) else []
+    parts = [check.lhs, check.rhs, *proof, *(part for each in check.taken for part in each.expressions)]
+    try:
+        names = sorted({name for kind in symbols_of(*map(ex.as_expr, parts)) for name in map(str, kind)})
+    except ex.ShapeError:  # two symbols of one name, for which the check is refused
+        return None
+    owners: dict[str, str] = {}
+    for name in names:
+        owner = owners.setdefault(UNSEEN.sub("", _name(name)), name)
+        if owner != name:
+            return owner, name
+    return None
 
 
 def steps(check: Check) -> list[str]:
@@ -201,8 +223,13 @@ def _times(factor: Any, of: Any) -> str:
 
 def _bracket(expr: Any) -> str:
     shown = mathematics(expr)
-    is_sum = isinstance(expr, ex.Sum | ex.ScalarSum) or (isinstance(expr, ex.Constant) and expr.value.is_Add)
-    return rf"\left({shown}\right)" if is_sum or shown.startswith("-") else shown
+    is_loose = isinstance(expr, ex.Sum | ex.ScalarSum) or (isinstance(expr, ex.Constant) and _is_loose(expr.value))
+    return rf"\left({shown}\right)" if is_loose or shown.startswith("-") else shown
+
+
+def _is_loose(value: Any) -> bool:
+    """Whether what is written behind a number would be read as a part of it."""
+    return bool(value.is_Add or value.has(sympy.Derivative))
 
 
 def _name(name: str) -> str:

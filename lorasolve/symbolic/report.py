@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from random import Random
@@ -12,6 +12,7 @@ from typing import Any
 
 from lorasolve._known import Known
 from lorasolve.symbolic.checks import Check, Outcome, TwoSided, fault_of_sources, in_words
+from lorasolve.symbolic.matrix_checks import Inequality
 from lorasolve.symbolic.mutants import Mutant
 from lorasolve.symbolic.taken import declared
 from lorasolve.symbolic.theorem import KINDS, Theorem, foreign
@@ -39,6 +40,7 @@ class StatementReport:
 
     `claim` is what is checked, of which `says` tells in words; `where` tells what its symbols declare. `holds` is the
     outcome; `known` and `facts` say what that is worth: a search that found no counterexample holds, and is SAMPLED.
+    `under` tells the inequalities that are taken from facts which nothing here proves.
     `counterexample` is where a statement that does not hold fails. `second` is what a second checker said, if one was
     asked, and `objection` why it refuses.
     """
@@ -57,6 +59,7 @@ class StatementReport:
     tested: str
     seconds: float
     mutants: list[MutantReport]
+    under: list[str] = field(default_factory=list)
     counterexample: str | None = None
     second: str | None = None
     objection: str | None = None
@@ -189,6 +192,7 @@ def _run_check(check: Check, listed: Sequence[Check], shown: Shown) -> Statement
         claim=_claim(check),
         where=declared(check),
         assumed=[part.in_full for part in check.taken],
+        under=list(dict.fromkeys(_under(check))),
         holds=holds,
         detail=f"proved, and not seen at examples: {test.detail}" if proof.holds and not test.holds else proof.detail,
         tested=test.detail,
@@ -204,6 +208,18 @@ def _claim(check: Check) -> str:
         with suppress(ExportError):
             return f"{as_written(check.lhs)} {check.relation} {as_written(check.rhs)}"
     return ""
+
+
+def _under(check: Check, users: tuple[Check, ...] = ()) -> Iterator[str]:
+    """Yield the inequalities that are taken from facts which nothing here proves, those behind conclusions too."""
+    where = f", in check {check.name}" if users else ""
+    for premise in check.premises if isinstance(check, Inequality) else ():
+        for fact in premise.facts if premise.instance is not None else ():
+            if not fact.proved_by:
+                yield f"{fact.name}: {as_written(premise.lhs)} <= {as_written(premise.rhs)}{where}"
+    for source in check.sources:
+        if isinstance(source, Check) and not any(source is user for user in users):
+            yield from _under(source, (*users, check))
 
 
 def _counterexample(check: Check) -> str | None:
@@ -286,7 +302,8 @@ def as_text(report: TheoremReport, verbose: bool = True) -> str:
         lines.append(f"      {check.says}")
         lines.extend([f"      claim    {_short(check.claim, 600)}"] * bool(check.claim))
         lines.extend([f"      where    {check.where}"] * bool(check.where))
-        lines.extend(f"      {'' if k else 'assuming':8} {part}" for k, part in enumerate(check.assumed))
+        for title, parts in (("assuming", check.assumed), ("under", check.under)):
+            lines.extend(f"      {'' if k else title:8} {part}" for k, part in enumerate(parts))
         if check.second is not None:
             lines.append(f"      second checker: {check.second}")
         # The cases and the draws are all that is known of what is not proved.

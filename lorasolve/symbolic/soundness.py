@@ -18,8 +18,8 @@ from lorasolve.symbolic import expression as ex
 from lorasolve.symbolic.normal import is_zero, normal_form
 from lorasolve.symbolic.positivity import from_one, provably_nonnegative
 
-# What texts of expressions can be told apart by; what begins with a digit is read as a number.
-NAME = re.compile(r"(?!\d)(?:(?![()*+\-/^,=<>{}?])[!-~])+")
+# What texts of expressions can be told apart by, in words and formulas too; what begins with a digit is a number there.
+NAME = re.compile(r"(?!\d)[\w'.:\[\]]+|\|(?!\d)\w+\|", re.ASCII)
 SIGNS = frozenset({"real", "positive", "nonnegative", "nonzero", "integer"})
 # What a SymPy expression may be made of. Sums and products with a symbol for an end are not: where nothing is left to
 # add, SymPy takes terms away, which no example shows.
@@ -58,8 +58,8 @@ def fault_of_symbols(exprs: Iterable[ex.Expr]) -> str | None:
     for symbol, name in [*_named(exprs), *((symbol, str(symbol)) for symbol in numbers)]:
         if not NAME.fullmatch(name):
             return (
-                f"the symbol {name!r} is not called by a name: letters, digits and signs of ASCII but "
-                "( ) { } * + - / ^ , = < > and ?, and no digit at the front"
+                f"the symbol {name!r} is not called by a name: letters of ASCII, digits and _ ' . : [ ], "
+                "no digit at the front, or one in bars as |a|"
             )
         if name in FUNCTIONS:
             return f"the symbol {name} is called like a function"

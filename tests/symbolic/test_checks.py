@@ -676,7 +676,7 @@ def test_parts_of_another_kind_are_refused_as_a_check_is_made(wrong, message):
         Sampled(**{"name": "a", "says": "b", "margin": lambda rng: 1.0} | wrong)
 
 
-@pytest.mark.parametrize("name", ["A B", "A^T", "3A", "==", "A<B", "{}", "?", "\u03c3", "\u0410"])
+@pytest.mark.parametrize("name", ["A B", "A^T", "3A", "==", "A<B", "{}", "?", "A%", "A||_2", "\u03c3", "\u0410"])
 def test_what_no_text_tells_apart_is_no_name(name):
     """The last is a Cyrillic letter that looks like A."""
     named = matrix(name, m, n)
@@ -684,7 +684,7 @@ def test_what_no_text_tells_apart_is_no_name(name):
     assert not outcome.holds and f"the symbol {name!r} is not called by a name" in outcome.detail
 
 
-@pytest.mark.parametrize("name", ["A'", "A_1", "x[1]", "m.n", "T", "end", "u:v"])
+@pytest.mark.parametrize("name", ["A'", "A_1", "x[1]", "m.n", "T", "end", "u:v", "|a|"])
 def test_names_with_signs_are_names_to_both_checkers(name):
     named = matrix(name, m, n)
     check = Identity("a", "b", square(named + B), square(named) + 2 * inner(named, B) + square(B))

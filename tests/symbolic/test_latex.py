@@ -10,8 +10,8 @@ import pytest
 import sympy
 
 import proofs
-from lorasolve.symbolic import Form, dims, discover, gradient, inner, matrix, scalars, square, tr
-from lorasolve.symbolic.latex import document, mathematics, text
+from lorasolve.symbolic import Form, Identity, dims, discover, gradient, inner, matrix, scalar, scalars, square, tr
+from lorasolve.symbolic.latex import document, mathematics, printed_alike, text
 
 m, n = dims("m n")
 A, B = matrix("A", m, n), matrix("B_1", m, n)
@@ -28,10 +28,24 @@ lam = scalars("lambda")
         (tr(A @ B.T), r"\operatorname{tr}\left(A B_{1}^{\top}\right)"),
         ((A + B) @ A.T, r"\left(A + B_{1}\right) A^{\top}"),
         (Form("H", m, n)(A, B), r"H\left[A, B_{1}\right]"),
+        (
+            scalar(sympy.Derivative(lam, lam)) * square(A),
+            r"\left(\frac{d}{d \lambda} \lambda\right)\, \left\| A \right\|_F^2",
+        ),
     ],
 )
 def test_expressions(expr, expected):
     assert mathematics(expr) == expected
+
+
+def test_symbols_that_are_printed_alike_are_found():
+    """LaTeX prints 2 <X1, X_1> <= |X1|^2 as 2 |X_1|^2 <= |X_1|^2, and other names as one with a prime or with 12."""
+    for pair in (("X1", "X_1"), ("X'", "Xprime"), ("X12", "X_1_2")):
+        first, second = (matrix(name, m, n) for name in pair)
+        assert printed_alike(Identity("a", "", inner(first, second), square(first))) == pair
+    for pair in (("X1", "X_2"), ("lambda", "Lambda"), ("X", "Xbar")):
+        first, second = (matrix(name, m, n) for name in pair)
+        assert printed_alike(Identity("a", "", inner(first, second), square(first))) is None
 
 
 def test_gradients_name_their_symbol():

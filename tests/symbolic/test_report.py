@@ -35,6 +35,7 @@ from lorasolve.symbolic import (
 from lorasolve.symbolic.export import document
 from lorasolve.symbolic.report import as_text, judged, run, strengths, summary
 from lorasolve.symbolic.theorem import SECTIONS, DocumentationError
+from proofs.facts import OPERATOR_NORM, SPECTRAL
 
 m, n = dims("m n")
 A, B = matrix("A", m, n), matrix("B", m, n)
@@ -146,6 +147,31 @@ def test_the_sizes_for_which_a_claim_is_made_stand_below_it():
     assert "one (identity): PROVED" in text and "      where    A, B 1 x 1\n" in text
 
 
+def test_what_is_taken_from_a_fact_without_a_proof_is_printed():
+    """The words of the fact are true and its schema says more, which is seen, also where a conclusion rests on it."""
+    x, y, u, v = scalars("x y u v", real=True)
+    given = Property("{} is a number")
+    schema = Schema("products", 3 * u * v, u**2 + v**2, {given(u): (), given(v): ()})
+    fact = Fact("of means", "2 u v <= u^2 + v^2", "nowhere", schemas=(schema,))
+    first = Inequality("first", "", 3 * x * y, x**2 + y**2, proof=[fact.instance("products", given(x), given(y))])
+    last = Inequality("last", "", 6 * x * y, 2 * x**2 + 2 * y**2, proof=[2 * first.conclusion()], under=(first,))
+    bound, size = scalars("s", nonnegative=True), matrix("W", n, m)
+    premise = OPERATOR_NORM.instance("product", SPECTRAL(A, bound), W=size)
+    proved = Inequality("proved", "", square(A @ size), bound**2 * square(size), proof=[premise])
+    report = run("means", Theorem("A title.", (first, last, proved)))
+    said = "of means: 3*x*y <= x^2 + y^2"
+    assert [check.under for check in report.checks] == [[said], [f"{said}, in check first"], []]
+    assert "PROVED UNDER of means" in as_text(report) and f"      under    {said}\n" in as_text(report)
+
+
+def test_checks_of_one_name_are_refused():
+    """What the second checker says of one would be taken for what it says of the other."""
+    below = SumOfSquares("below", "", 0, square(A), proof=[1 * Square(A)])
+    other = Inequality("below", "", 0, abs(scalars("x", real=True)) * square(A), proof=[1 * Square(A)])
+    with pytest.raises(ValueError, match="own: checks: expected a name of its own for each, got two called 'below'"):
+        document({"own": Theorem("A title.", (below, other))})
+
+
 def test_the_cases_that_were_computed_stand_below_what_is_verified():
     """That 7 k + 1 is a square holds for k = 0, 5, 9, and for no other of the first ten numbers."""
 
@@ -240,6 +266,17 @@ def test_a_page_of_a_theorem_that_does_not_say_what_is_prose_is_refused_before_t
     out, errors = capsys.readouterr()
     assert out == ""
     assert errors.startswith("lorasolve prove: --page: mine: Theorem(..., prose=...) has to say")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.py"]
+
+
+def test_symbols_that_a_document_would_print_alike_are_refused_before_the_work(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = (pathlib.Path(proofs.__path__[0]) / "_template.py").read_text()
+    pathlib.Path("mine.py").write_text(text.replace('matrix("A"', 'matrix("X1"').replace('matrix("P"', 'matrix("X_1"'))
+    assert main(["prove", "mine.py", "--latex", "mine.tex"]) == 2
+    out, errors = capsys.readouterr()
+    assert out == ""
+    assert errors == "lorasolve prove: --latex: mine, check projection: X1 and X_1 would be printed alike\n"
     assert [path.name for path in tmp_path.iterdir()] == ["mine.py"]
 
 
