@@ -14,33 +14,33 @@ FUNCTIONS = {**NUMBERS, "tr": 1, "id": 1, "zero": 2, "sqrt": 1, "grad": 2, "diff
 BOUNDS = {"exp(u)", "exp(u)-1-u", "u-1-log(u)", "log(u)-1+1/u", "Abs(u)", "Abs(u)-u", "Abs(u)+u", "cos(u)-1+u^2/2"}
 BOUNDS |= {"1-cos(u)", "1+cos(u)", "1-sin(u)", "1+sin(u)", "Max(u,v)-u", "Max(u,v)-v", "u-Min(u,v)", "v-Min(u,v)"}
 SIGNS = {"positive": lambda x: x > 0, "nonnegative": lambda x: x >= 0, "real": lambda x: True}
-SIGNS["dimension"] = lambda x: x >= 1 and x % 1 == 0
+SIGNS["dimension"], SEEN = lambda x: x >= 1 and x % 1 == 0, {"exact": "VERIFIED", "numeric": "SAMPLED"}
 KINDS = {"identity": ("==",), "scalar": ("==", "<="), "implies": ("<=",), "sos": ("<=",)}
 SYMBOLS, ONE, CASES = ("scalars", "matrices", "forms"), {(): 1}, {"Abs": "u -u", "Max": "u v", "Min": "u v"}
 def require(condition, reason):
     if not condition: raise ValueError(reason)
 def read(text):  # read ``a*(b + 1/2)^2 - tr(A^T*B)``; a tree is a Fraction, a name, or (operation, part, ...)
-    for sign in "()*+-/^,": text = text.replace(sign, f" {sign} ")
-    left = [*text.split(), "end"]
+    left = [*"".join(f" {letter} " if letter in "()*+-/^," else letter for letter in text).split(), ""]
+    def fail(): raise ValueError(f"cannot read {text!r} at {left[0]!r}")
     def take(*wanted): return left.pop(0) if left[0] in wanted else None
     def chain(signs, part):
         tree = part()
         while sign := take(*signs): tree = (sign, tree, part())
         return tree
+    def digits(): return int(left.pop(0)) if left[0].isdigit() else fail()
+    def listed(): return [chain("+-", product), *(listed() if take(",") else [])]
     def product(): return ("*", Fraction(-1), product()) if take("-") else chain("*/", power)
     def power():
+        if not left[0].isdigit() and left[0][:1] in ")*+-/^,.0123456789": fail()
         tree = Fraction(token) if (token := left.pop(0)).isdigit() else token
         if token == "(" or take("("):
-            parts = [chain("+-", product)]
-            while take(","): parts.append(chain("+-", product))
-            require(take(")"), f"a bracket is open in {text!r}")
-            tree = ("call", token, *parts) if token != "(" else parts[0]
-        while take("^"): tree = ("T", tree) if take("T") else ("^", tree, (-1 if take("-") else 1) * int(left.pop(0)))
+            tree = ("call", token, *listed()) if token != "(" else chain("+-", product)
+            if not take(")"): fail()
+        while take("^"): tree = ("T", tree) if take("T") else ("^", tree, -digits() if take("-") else digits())
         return tree
-    tree = chain("+-", product)
-    return tree if left == ["end"] and text.isascii() else require(False, f"cannot read {text!r} at {left[0]!r}")
+    return (chain("+-", product), (left == [""] and text.isascii() and text.isprintable()) or fail())[0]
 def names_in(e): return {e} if isinstance(e, str) else set().union(*map(names_in, e[1:] if type(e) is tuple else ()))
-def powered(tree): return tree[1:] if isinstance(tree, tuple) and tree[0] == "^" else (tree, 1)  # (base, exponent)
+def powered(tree): return tree[1:] if type(tree) is tuple and tree[0] == "^" and tree[2] > 0 else (tree, 1)
 def sides(part): return read(part["lhs"]), read(part["rhs"])
 # Polynomials: {monomial: int or Fraction}; a monomial is a sorted tuple of (unknown, exponent). In a matrix each has
 # one unknown ("word", letters), a letter being (name, transposed); the others commute with it. An int divides no int.
@@ -61,9 +61,9 @@ def words(matrix):  # yield (word, coefficient) for each term of a matrix
 class Algebra:
     """The symbols of one check, their signs, shapes and assumptions, and how to calculate with them."""
     def __init__(self, check):
-        self.signs, self.matrices, self.forms = parts = [check[kind] for kind in SYMBOLS]
+        self.signs, self.matrices, self.forms = parts = [{**check[kind]} for kind in SYMBOLS]
         require(len({*FUNCTIONS}.union(*parts)) == sum(map(len, (FUNCTIONS, *parts))), "a name has two meanings")
-        require(all(sign in SIGNS for sign in self.signs.values()), f"signs are {', '.join(SIGNS)}")
+        fit = all(read(n) == n for part in parts for n in part) and {*self.signs.values()} <= {*SIGNS}
         equations = [[read(side) for side in pair] for a in check["assumptions"] for pair in a["equations"]]
         self.quotients, self.divided, self.nonzero, self.rules, self.gaps = [], [], [], [], []
         self.known, self.moved, self.steps, said = {}, {}, 0, [entry(part)[0] for part in check.get("assumed", ())]
@@ -73,8 +73,8 @@ class Algebra:
         require(names_in(("", *self.meaning.values())) <= {*self.signs, "sqrt"}, "a scalar is defined by a matrix")
         spaces = [*self.matrices.items(), *self.forms.items()]
         self.shapes = {name: tuple(self.scalar(read(d)) for d in shape[:2]) for name, shape in spaces}
-        fit = all(s[2:] in ([], ["symmetric"] * (s[0] == s[1])) for _, s in spaces)
-        require(fit and all(self.is_size(read(d)) for _, s in spaces for d in s[:2]), "a shape is made of dimensions")
+        fit &= all(s[2:] in ([], ["symmetric"] * (s[0] == s[1])) for _, s in spaces)
+        require(fit and all(self.is_size(read(d)) for _, s in spaces for d in s[:2]), "no name, sign or shape of sizes")
         self.nonzero = [self.scalar(powered(read(text))[0]) for text in check["nonzero"]]
         for a, b in (e for e in equations if e[0] not in self.signs): self.assume(*self.value(a), *self.value(b))
     def is_size(self, tree):  # whether a tree is made of dimensions and positive integers, by sums and products
@@ -99,10 +99,10 @@ class Algebra:
         p = self.reduced(self.scalar(tree))
         return self.sign(self.cleared(p) if all(self.sign(q) == 1 for q in self.quotients) else p) >= 0
     def fits(self, tree, sign):  # whether what stands in the place of a symbol is what that is declared to be
-        if sign == "symmetric": return bool(self.matrices.get(tree, "")[2:]) if isinstance(tree, str) else False
+        if type(sign) is list: return not sign[2:] or (isinstance(tree, str) and bool(self.matrices.get(tree, "")[2:]))
         v, at = self.reduced(self.scalar(tree)), lambda u, e: e > 0 == e % 1 and self.signs.get(u[1]) == "dimension"
-        whole = all(c % 1 == 0 and all(at(*power) for power in key) for key, c in v.items())
-        return self.nonnegative(tree) if sign == "nonnegative" else self.sign(v) == 1 and whole | (sign != "dimension")
+        whole = sign != "dimension" or all(c % 1 == 0 and all(at(*power) for power in key) for key, c in v.items())
+        return {"real": True, "nonnegative": self.nonnegative(tree)}.get(sign, whole and self.sign(v) == 1)
     def inverse(self, polynomial):
         require(all(u[0] in ("s", "inv", "f") for key in polynomial for u, _ in key), "a trace in a denominator")
         parts = [{((u, 1),): 1} for key in polynomial for u, _ in key] if len(polynomial) == 1 else [polynomial]
@@ -113,9 +113,8 @@ class Algebra:
             return {tuple((u, -e) for u, e in key): Fraction(1) / value for key, value in polynomial.items()}
         if polynomial not in self.quotients: self.quotients.append(polynomial)
         return unknown("inv", self.quotients.index(polynomial))
-    def raised(self, polynomial, exponent):
-        if exponent < 0: polynomial, exponent = self.inverse(polynomial), -exponent
-        return times(polynomial, self.raised(polynomial, exponent - 1)) if exponent else ONE
+    def raised(self, p, e):
+        return self.raised(self.inverse(p), -e) if e < 0 else times(p, self.raised(p, e - 1)) if e else ONE
     def put(self, polynomial, what, by, power):  # put by^power for an unknown, and multiply by what that divides by
         parts = [(power * exponent, rest) for exponent, rest in split(polynomial, what)]
         least = min([0, *(exponent for exponent, _ in parts)])
@@ -153,14 +152,13 @@ class Algebra:
             return self.call(*tree[1:]) if tree[0] == "call" else (None, self.raised(self.scalar(tree[1]), tree[2]))
         shape, a = self.value(tree[1])
         if tree[0] == "T": return shape[::-1], self.transposed(a)
-        of, exponent = powered(tree[2])
-        if tree[0] == "/": return shape, times(a, self.raised(self.scalar(of), -exponent))
+        if tree[0] == "/": return shape, times(a, self.raised(self.scalar(powered(tree[2])[0]), -powered(tree[2])[1]))
         other, b = self.value(tree[2])
         require(tree[0] == "*" or shape == other, "a sum of different shapes")
         if tree[0] != "*": return shape, plus(a, b, 1 if tree[0] == "+" else -1)
-        require(not shape or not other or shape[1] == other[0], "a product whose shapes do not fit")
-        if shape and other: return (shape[0], other[1]), self.product(shape[0], a, b)
-        return shape or other, times(a, b)
+        if not shape or not other: return shape or other, times(a, b)
+        require(shape[1] == other[0], "a product whose shapes do not fit")
+        return (shape[0], other[1]), self.product(shape[0], a, b)
     def call(self, name, *parts):
         require(FUNCTIONS.get(name) in (None, len(parts)), f"{name} has {len(parts)} arguments")
         if name == "sqrt":
@@ -177,8 +175,9 @@ class Algebra:
         require(name in ("id", "zero") and all(map(self.is_size, parts)), f"{name} is no function of these")
         return (values[0], values[-1]), self.word(values[0], ()) if name == "id" else {}
     def tied(self, moving):  # what moves and what the assumptions tie to it: a definition only the name that it defines
+        sizes = {u[1] for shape in self.shapes.values() for dim in shape for key in dim for u, _ in key}
         for a, *_, b in self.ties * len(self.ties):
-            names = {n for n in names_in(("", a, b)) - FUNCTIONS.keys() if self.signs.get(n) != "dimension"}
+            names = names_in(("", a, b)) - FUNCTIONS.keys() - sizes
             if names - {a} & moving: moving = moving | (names & {a} or names)
         return moving
     def derivative(self, tree, order, *pairs):  # return order! times the part of step^order after X -> X + step E
@@ -187,13 +186,13 @@ class Algebra:
         require(2 * len(along) == len(pairs) > 0 and along.keys() <= self.matrices.keys(), "only matrices move, once")
         require(not self.tied({*along}) & names_in(tree) - along.keys(), "a derivative holds fixed what moves with it")
         moves = {name: times(unknown(*step), self.scalar(by, self.shapes[name])) for name, by in along.items()}
+        require(all(self.transposed(by) == by for n, by in moves.items() if self.matrices[n][2:]), "no symmetric step")
         self.moved = before | {name: plus(move, before.get(name, {})) for name, move in moves.items()}
         (shape, value), self.moved = self.value(tree), before
         for factor in range(2, order.numerator + 1): value = plus({}, value, factor)  # a name has no numerator
         return shape, added(rest for exponent, rest in split(value, step) if exponent == order)
     def gradient(self, tree, name):  # return the Y whose product tr(E^T Y) with any E is the derivative along E
-        require(not self.matrices[name][2:], "a gradient in a symmetric matrix")
-        self.matrices["?"], self.shapes["?"], result = self.matrices[name], self.shapes[name], {}
+        self.matrices["?"], self.shapes["?"], result = self.matrices[name][:2], self.shapes[name], {}
         for key, value in self.scalar(("call", "diff", tree, 1, name, "?")).items():
             (what,) = [u for u, _ in key if u[0] == "tr" and "?" in dict(u[1])]
             (turned,) = {w for w in self.turns(what[1]) if w[0] == ("?", True)}
@@ -246,7 +245,7 @@ class Algebra:
     def witness(self, values, premises):  # require that declarations, assumptions and hypotheses hold at given values
         for n, s in self.signs.items(): require(SIGNS[s](values[n]) and self.at(self.scalar(n), values) == values[n], n)
         for name, shape in self.matrices.items():
-            flipped = [list(column) for column in zip(*values[name])]
+            flipped = [list(column) for column in zip(*values[name], strict=True)]
             fits = [len(flipped[0]), len(flipped)] == [self.at(dim, values) for dim in self.shapes[name]]
             require(fits and (not shape[2:] or flipped == values[name]), f"the witness of {name} has another shape")
         require(not any(self.at(gap, values) for gap in self.gaps), "an assumption fails at the witness")
@@ -271,9 +270,8 @@ def shown(check):  # require that a check follows from its own assumptions and p
         ways = cases(("", rest, *gaps.values()), check["sign"])  # a gap is what its bound is in each case
         rests = [("-", claim, put(sign, dict(zip(gaps, at)))) for (_, claim, *at), sign in ways]
         require(all(algebra.nonnegative(sign) for _, sign in ways), "no provable sign")
-    for name, p in premises.items():
-        same = all(algebra.vanishes(("-", *pair)) for pair in zip(sides(p), sides(check)))
-        require(p["source"] or p["facts"] or not same, f"the hypothesis {name} is the conclusion")
+    said = [zip(sides(p), sides(check)) for p in premises.values() if not p["source"] and not p["facts"]]
+    require(not any(all(algebra.vanishes(("-", *pair)) for pair in two) for two in said), "a hypothesis is the claim")
     for term in check.get("proof", []) if relation == "<=" else ():
         tree, used = read(term["coefficient"]), [premises[f["premise"]] for f in term["factors"] if "premise" in f]
         require(check["kind"] != "sos" or not used, "not only squares")
@@ -304,15 +302,15 @@ def whole(part): return {**part, **{kind: {**part.get("symbols", part)[kind], **
 def says(p, own, source, known, reason):  # require that p after `where` is its source after `put`, as `known` assumes
     where, puts = ({name: read(text) for name, text in p.get(key, {}).items()} for key in ("where", "put"))
     declared, source = {kind: {} for kind in SYMBOLS}, whole(source)
-    for part, gone in ((own, where), (source, puts), (p.get("symbols", {}), {})):
+    for part, gone in ((own, ()), (source, puts), (p.get("symbols", {}), {})):
         for kind, name in ((k, name) for k in declared for name in part.get(k, {}).keys() - gone):
             require(declared[kind].setdefault(name, part[kind][name]) == part[kind][name], f"{name} is another symbol")
     algebra = Algebra({**declared, **{key: known.get(key, []) for key in ("assumptions", "nonzero")}})
     for part, by, stated in (way for way in ((own, where, p), (source, puts, source)) if way[1]):
-        require(not names_in(("", *sides(stated))) & {"grad", "diff"}, "nothing is put into a derivative")
+        taken = [tree for a in stated.get("assumed", ()) for tree in entry(a)[0][1:] if names_in(tree) & by.keys()]
+        require(not names_in(("", *sides(stated), *taken)) & {"grad", "diff"}, "nothing is put into a derivative")
         for name, said in ((n, {**part["forms"], **part["matrices"], **part["scalars"]}[n]) for n in by):
-            sign = said if isinstance(said, str) else "symmetric" if said[2:] else "real"
-            require(sign == "real" or algebra.fits(by[name], sign), f"{by[name]} is not as {name} is declared")
+            require(algebra.fits(by[name], said), f"{by[name]} is not as {name} is declared")
         for name, shape in {**part["matrices"], **part["forms"]}.items():
             there = algebra.shapes.get(by.get(name, name)) or algebra.value(by[name])[0]
             require(there == tuple(algebra.scalar(put(read(d), by)) for d in shape[:2]), f"{name} has another shape")
@@ -374,7 +372,7 @@ def verdicts(document):  # return for each exported check None if it is accepted
             told = {(g, t + "".join(say[n] for n in sorted(names_in(read(t)) & {*say}))) for g, t in where.items()}
             mute = {a["name"] for a in check["assumed"]} - {*sum(part["said"], [])} | told - part["read"].items()
             require(not mute and check["strength"] == "PROVED", f"{check['strength']}, and nobody says {mute}")
-        return proofs.setdefault(fact, bool(facts[fact][2]))
+        return proofs.setdefault(fact, bool(facts[fact][2] and facts[fact][3]))
     def judge(name):
         if name not in found:
             found[name] = "the proof goes in a circle"
@@ -382,19 +380,21 @@ def verdicts(document):  # return for each exported check None if it is accepted
                 left = [fact for fact in checks[name]["facts"] if not proved(fact)]
                 require(checks[name]["strength"] == "PROVED" + f" UNDER {', '.join(left)}" * bool(left), "the label")
                 found[name] = shown(checks[name]) or sourced(checks[name], checks, judge, facts)
-            except Exception as error: found[name] = f"{type(error).__name__}: {error}"
+            except Exception as error: found[name] = told(error)
         return found[name]
     return {name: judge(name) for name in checks}
+def told(error): return str(error) if isinstance(error, ValueError | OSError) else f"it is malformed: {error!r}"
 def once(pairs): return dict(pairs) if len(dict(pairs)) == len(pairs) else require(False, f"{pairs} has a field twice")
 def main(*paths):
     require(len(paths) == 1, f"expected one file, got {len(paths)}")
-    with open(paths[0], encoding="utf-8") as file: found = verdicts(document := json.load(file, object_pairs_hook=once))
-    listed = {f"{name}.{check}" for name, theorem in document["theorems"].items() for check in theorem["checks"]}
-    found |= dict.fromkeys(listed ^ {*found, *document["not_exported"]}, "not both in the list of a theorem and there")
-    refused = [f"REFUSED {name}: {reason}" for name, reason in found.items() if reason]
-    print(*refused, f"{len(found) - len(refused)} of {len(found)} checks accepted", sep="\n")
+    with open(paths[0], encoding="utf-8") as file: found = verdicts(data := json.load(file, object_pairs_hook=once))
+    listed = {f"{name}.{check}" for name, theorem in data["theorems"].items() for check in theorem["checks"]}
+    found |= {n: "the label" for n, c in data["computations"].items() if c["strength"] != SEEN.get(c["kind"], "PROVED")}
+    found |= dict.fromkeys(listed ^ {*found, *data["not_exported"]}, "not both in the list of a theorem and there")
+    refused = [ascii(f"REFUSED {name}: {reason}")[1:-1] for name, reason in found.items() if reason]
+    judged = f"{len(found) - len(refused)} of {len(found)} checks accepted, {len(data['not_exported'])} not judged"
+    print(*refused, judged, sep="\n")
     return int(bool(refused) or not found)
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try: sys.exit(main(*sys.argv[1:] or [__file__.replace("verify.py", "proofs.json")]))
-    except Exception as error: sys.exit(print(f"no document of theorems: {type(error).__name__}: {error}") or 2)
+    except Exception as error: sys.exit(print("no document of theorems:", ascii(told(error))[1:-1]) or 2)

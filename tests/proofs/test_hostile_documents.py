@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -57,6 +59,9 @@ ALONE = {
     "a product of which one factor may vanish": check(
         "x*y/(x*y)", "==", "1", scalars={"x": "real", "y": "real"}, nonzero=["x"]
     ),
+    "x = 0, and x^0 is 1 there": check("x/x", "==", "1", scalars={"x": "real"}, nonzero=["x^0"]),
+    "1/x^-1 is not defined at x = 0": check("1/x^-1", "==", "x", scalars={"x": "real"}),
+    "two numbers in the brackets of one": check("x", "<=", "(x + 1, x - 1)", proof=square("1"), scalars={"x": "real"}),
     "a trace of what is not square": check("tr(X)", "==", "tr(X^T)", scalars=SIZES, matrices=XEF),
     "a trace of two matrices": check(
         "tr(X, E)", "==", "tr(X)", scalars=SIZES, matrices={"X": ["m"] * 2, "E": ["m"] * 2}
@@ -66,6 +71,19 @@ ALONE = {
     ),
     "the order of a derivative is a name, which no exponent is": check(
         "diff(tr(X^T*X), 0_1, X, E)", "==", "0", scalars=SIZES, matrices=XEF
+    ),
+    "a symmetric matrix in a direction that is not: one side is the derivative of 0": check(
+        "diff(tr(X*E) - tr(X^T*E), 1, X, F)",
+        "==",
+        "tr(F*E) - tr(F^T*E)",
+        scalars=SIZES,
+        matrices={**SQUARE, "X": ["m", "m", "symmetric"]},
+    ),
+    "the gradient in a symmetric matrix": check(
+        "grad(tr(X*E), X)", "==", "E^T", scalars=SIZES, matrices={**SQUARE, "X": ["m", "m", "symmetric"]}
+    ),
+    "a whole number that is no size moves with what it is": check(
+        "diff(n*tr(X), 1, X, E)", "==", "n*tr(E)", **tied([["tr(X^T*X)", "n"]], scalars=SIZES, matrices=SQUARE)
     ),
     "one symbol in two directions": check(
         "diff(tr(X^T*X), 1, X, E, X, F)", "==", "2*tr(X^T*F)", scalars=SIZES, matrices=XEF
@@ -176,6 +194,26 @@ def test_a_bound_is_one_of_those_known_and_of_what_it_says(false):
 @pytest.mark.parametrize("false", ALONE.values(), ids=list(ALONE))
 def test_what_is_false_or_unreadable_is_refused(false):
     assert reason(false)
+
+
+@pytest.mark.parametrize("text", ["x^0_2", "x^2^", "x^y", "0_1", "1e3", "0.5", ".5", "1/2x", "+x", "x +", "x*)", "x y"])
+def test_what_is_no_number_and_no_name_is_not_read(text):
+    """Python reads 0_2 as 2; and no name is declared that is a number or an operation for those who read it."""
+    with pytest.raises(ValueError, match="cannot read"):
+        verify.read(text)
+    named = check("x", "==", "x + 0", scalars={"x": "real", text: "real"})
+    assert "cannot read" in reason(named)
+
+
+@pytest.mark.parametrize("text", ["\u0661", "x\u00b2", "\uff11", "x\u200b", "x\x08"])
+def test_letters_and_digits_are_those_that_can_be_told_apart(text):
+    with pytest.raises(ValueError, match=r"read|literal"):
+        verify.read(text)
+
+
+@pytest.mark.parametrize("name", ["X^T", "(x)", " x", "x + y", "7", ""])
+def test_a_declared_name_is_one_name_where_it_is_read(name):
+    assert reason(check("x", "==", "x + 0", scalars={"x": "real", name: "positive"}))
 
 
 @pytest.mark.parametrize(("relation", "holds"), [("<=", True), (">=", False), ("<", False), ("!=", False)])
@@ -328,6 +366,62 @@ def test_a_name_stays_what_it_is_where_a_matrix_moves():
     assert "derivative" in reason(first, second)  # E = -X
 
 
+def test_a_matrix_does_not_stand_for_a_number():
+    """x E F is E x F, and X E F is not E X F; so with a number c that X is written for."""
+    own = {"scalars": {"m": "dimension"}, "matrices": SQUARE, "witness": {"m": "1", **{name: [["1"]] for name in XEF}}}
+    first = check("tr(x*E*F)", "==", "tr(E*x*F)", scalars={"x": "real", "m": "dimension"}, matrices=SQUARE)
+    part = premise("tr(X*E*F)", "==", "tr(E*X*F)", "a.first", put={"x": "X"}, symbols={**EMPTY, **own})
+    second = check("tr(X*E*F)", "<=", "tr(E*X*F)", id="a.second", premises={"p": part}, proof=used("1", "p"), **own)
+    assert reason(first) is None
+    assert "where a scalar is" in reason(first, second)
+    left = "tr({0}*E*F) - tr(E*{0}*F)"
+    first = check(left.format("X"), "<=", left.format("X") + " + tr(E)^2", proof=square("tr(E)"), **own)
+    part = premise(left.format("c"), "<=", left.format("c") + " + tr(E)^2", "a.first", where={"c": "X"})
+    part["symbols"] = {**EMPTY, **own}
+    second = check("0", "<=", "2*tr(E)^2", id="a.second", premises={"p": part}, proof=used("2", "p"), **own)
+    second["scalars"] = {**own["scalars"], "c": "real"}
+    second["witness"] = {**own["witness"], "c": "1"}
+    second["assumed"] = [{"name": "c is X", "kind": "==", "texts": ["c", "X"], "meaning": True}]
+    assert reason(first) is None
+    assert "where a scalar is" in reason(first, second)
+
+
+def test_a_name_for_something_is_none_that_the_source_has_for_something_else():
+    """0 <= x t gives 0 <= t for x > 0, and not for an x that stands for y: x = y = t = -1."""
+    first, second, _ = chain(**declaring(x="positive"))
+    named = {**second["premises"]["c"], "where": {"x": "y"}, **declaring(y="real")}
+    second |= {"scalars": {"t": "real", "x": "real", "y": "real"}, "symbols": EMPTY, "premises": {"c": named}}
+    second["assumed"] = [H, {"name": "x is y", "kind": "==", "texts": ["x", "y"], "meaning": True}]
+    second["witness"] = {"t": "1", "x": "1", "y": "1"}
+    assert "x is another symbol" in reason(first, second)
+
+
+def test_nothing_is_put_into_a_derivative_that_is_assumed():
+    """With c = <E, F> as the derivative of <X, F>, put X for F: that of <X, X> is 2 <E, X>."""
+    own = {"scalars": {**SIZES, "c": "real"}, "matrices": XEF}
+    own["witness"] = {"m": "1", "n": "1", "c": "0", **{name: [["0"]] for name in XEF}}
+    h = {"name": "h", "kind": "==", "texts": ["c", "diff(tr(X^T*F), 1, X, E)"]}
+    first = check("2*c", "<=", "2*tr(E^T*F)", premises={"h": premise("c", "==", h["texts"][1])}, assumed=[h], **own)
+    first["proof"] = used("2", "h")
+    part = premise("2*c", "<=", "2*tr(E^T*X)", "a.first", put={"F": "X"}, symbols={**EMPTY, "matrices": XEF})
+    second = check("4*c", "<=", "4*tr(E^T*X)", id="a.second", under=["a.first"], premises={"p": part}, **own)
+    second |= {"proof": used("2", "p"), "assumed": [{**h, "texts": ["c", "diff(tr(X^T*X), 1, X, E)"]}]}
+    assert reason(first) is None
+    assert "put into a derivative" in reason(first, second)
+
+
+def test_the_rows_of_a_witness_are_of_one_length():
+    """X = 0 and F(X, X) >= 1 hold for no X, and for none with an entry that no product sees."""
+    zero = {"name": "X = 0", "equations": [["X", "zero(2, 1)"]]}
+    printed = {"name": "X = 0", "kind": "==", "texts": ["X", "zero(2, 1)"]}
+    never = check("0", "<=", "-1", matrices={"X": ["2", "1"]}, forms={"F": ["2", "1"]}, proof=used("1", "h"))
+    never |= {"assumptions": [zero], "premises": {"h": premise("1", "<=", "F(X, X)")}}
+    never["assumed"] = [printed, {"name": "h", "kind": "<=", "texts": ["1", "F(X, X)"]}]
+    for last_row in (["0"], ["0", "1"]):
+        never["witness"] = {"X": [["0"], last_row], "F": [["1", [["0", "0"], ["0", "1"]]]]}
+        assert reason(never)
+
+
 SQUARES = {"s": "tr(X^T*X)", "c": "tr(X^T*X)"}
 MOVED = {"scalars": {**SIZES, "s": "real", "c": "real"}, "matrices": XEF}
 MOVED["witness"] = {"m": "1", "n": "1", "s": "1", "c": "1"}
@@ -425,6 +519,15 @@ def test_a_side_condition_says_each_assumption_behind_a_fact():
     assert reason(SHOWN, doubled([]), facts=fact()) is None
     assert "nobody says {'t <= 0'}" in reason(SHOWN, doubled([]), facts=fact(said=[[]]))
     assert "nobody says {'t <= 0'}" in reason(SHOWN, doubled(), facts=fact(sides=[], said=[]))
+
+
+def test_a_fact_of_which_no_part_is_shown_does_not_count_as_proved():
+    named = {**chain()[1], "id": "b.second", "facts": ["F"], "symbols": EMPTY, "assumed": [], "under": []}
+    named["premises"] = {"c": {**premise("0", "<=", "2*t*t", "a.first"), "facts": ["F"]}}
+    named |= {"rhs": "2*(2*t*t)", "witness": {"t": "1"}}
+    first = check("0", "<=", "2*t*t", scalars={"t": "real"}, proof=[{"coefficient": "2", "factors": [{"square": "t"}]}])
+    assert reason(first, named, facts={"F": ["", "", "a", {}]}) == "the label"
+    assert reason(first, {**named, "strength": "PROVED UNDER F"}, facts={"F": ["", "", "a", {}]}) is None
 
 
 def test_a_fact_shown_under_another_fact_does_not_count_as_proved():
@@ -574,8 +677,50 @@ def run(tmp_path, text):
     return verify.main(str(path))
 
 
+def document(*checks):
+    listed = {"a": {"checks": [check["id"].removeprefix("a.") for check in checks]}}
+    return {"checks": [*checks], "facts": {}, "theorems": listed, "not_exported": {}, "computations": {}}
+
+
+@pytest.mark.parametrize(("kind", "strength"), [("exact", "VERIFIED"), ("numeric", "SAMPLED"), ("scalar", "PROVED")])
+@pytest.mark.parametrize("said", ["PROVED", "VERIFIED", "SAMPLED"])
+def test_what_was_computed_or_sampled_is_not_called_proved(tmp_path, capsys, kind, strength, said):
+    content = document(LENGTH)
+    content["theorems"]["a"]["checks"].append("computed")
+    content["not_exported"] = {"a.computed": "a computation"}
+    content["computations"] = {"a.computed": {"says": "2 + 2 = 5", "kind": kind, "strength": said}}
+    assert run(tmp_path, json.dumps(content)) == (said != strength)
+    shown = capsys.readouterr().out
+    assert ("REFUSED a.computed: the label" in shown) is (said != strength) and "1 not judged" in shown
+
+
+@pytest.mark.parametrize(
+    "text", ['{"checks": [{}]}', '{"checks": [1]}', '{"checks": [], "facts": {}, "theorems": [], "not_exported": {}}']
+)
+def test_what_is_malformed_is_told_in_words(tmp_path, text):
+    path = tmp_path / "proofs.json"
+    path.write_text(text, encoding="utf-8")
+    done = subprocess.run([sys.executable, "-S", verify.__file__, path], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, "")
+    assert done.stdout.startswith("no document of theorems: it is malformed: ")
+
+
+@pytest.mark.parametrize("field", ["lhs", "nonzero", "scalars", "assumptions", "relation", "kind", "strength", "facts"])
+@pytest.mark.parametrize("other", [None, 1, [[]], {"x": 1}, "no"])
+def test_a_field_of_another_kind_or_none_is_refused(field, other):
+    assert reason({**LENGTH, field: other})
+    fewer = {key: value for key, value in LENGTH.items() if key != field}
+    assert "it is malformed: KeyError" in reason(fewer)
+
+
+def test_what_is_refused_is_told_in_one_line(tmp_path, capsys):
+    forged = {**LENGTH, "id": "a.x\n9 of 9 checks accepted", "lhs": "X"}
+    assert run(tmp_path, json.dumps(document(forged))) == 1
+    assert capsys.readouterr().out.count("\n") == 2
+
+
 def test_a_check_that_was_taken_out_or_put_in_is_missed(tmp_path, capsys):
-    content = {"checks": [LENGTH], "facts": {}, "theorems": {"a": {"checks": ["first"]}}, "not_exported": {}}
+    content = document(LENGTH)
     assert run(tmp_path, json.dumps(content)) == 0
     assert run(tmp_path, json.dumps({**content, "checks": []})) == 1
     assert run(tmp_path, json.dumps({**content, "theorems": {"a": {"checks": []}}})) == 1
