@@ -165,8 +165,7 @@ def binary64(problem: Any, point: Any, lam: Fraction, c: Fraction) -> tuple[Frac
         inner = Fraction(up((n + 4) * U * up(size(G) * ab), radius * ab)) + Fraction(math.fsum((G @ B * A).ravel()))
         return Fraction(f) / D, Fraction(up(*(A * A).ravel(), *(B * B).ravel())) / 2, inner
 
-def proved(document: Any) -> tuple[Fraction, Fraction]:
-    """Return the bound of ``F(X) - inf F`` that a certificate proves, and one of ``F(X)``."""
+def proved(document: Any) -> tuple[Fraction, Fraction]:  # bounds of ``F(X) - inf F`` and of ``F(X)``
     problem, c, lam = document["problem"], number(document["c"]), number(document["problem"]["lam"])
     fits = all(type(k) is int and k > 0 for k in [*problem["shape"], problem["divide_by"]])
     require(fits and len(problem["shape"]) == 2 and lam >= 0, "shape, divide_by or lam make no sense")
@@ -197,4 +196,5 @@ if __name__ == "__main__":
             print("accepted:", check(json.load(file, object_pairs_hook=once)))
     except Exception as error:
         refused = isinstance(error, (Refused, OverflowError))
-        sys.exit(print("refused:" if refused else "no certificate:", str(error) or type(error).__name__) or 2 - refused)
+        said = f"malformed, by {error!r}" if isinstance(error, (LookupError, TypeError, AttributeError)) else str(error)
+        sys.exit(print("refused:" if refused else "no certificate:", said or type(error).__name__) or 2 - refused)

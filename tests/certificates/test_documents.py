@@ -447,13 +447,17 @@ def test_exit_codes_without_the_package(tmp_path: pathlib.Path, arithmetic: Any)
         ({"inequality": "convex", "c": "2"}, 1, "refused: the inequality"),
         ({"inequality": "none"}, 1, "refused: the inequality"),
         ({"schema_version": 2}, 2, "no certificate: expected lorasolve/certificate, version 1"),
-        ({"arithmetic": "decimal"}, 2, "no certificate"),
+        ({"arithmetic": "decimal"}, 2, "no certificate: malformed, by KeyError('decimal')"),
+        ({"problem": {"lam": "1"}}, 2, "no certificate: malformed, by KeyError('shape')"),
+        ({"problem": None}, 2, "no certificate: malformed, by TypeError("),
         ({"gap": "1e9"}, 2, "no certificate: expected a fraction"),
         ({"gap": 1.0}, 2, "no certificate: expected a fraction"),
     ):
         path.write_text(json.dumps(document | change))
         assert run_checker(path)[0] == code
         assert run_checker(path)[1].startswith(word)
+    path.write_text("[]")
+    assert run_checker(path)[1].startswith("no certificate: malformed, by AttributeError(")
     path.write_text("{")
     assert run_checker(path)[0] == 2
     assert run_checker(tmp_path / "missing.json")[0] == 2
