@@ -71,10 +71,10 @@ them. A check is PROVED when all facts it names are proved, and PROVED UNDER the
 
 The witness of a check satisfies its own assumptions and hypotheses. `lorasolve prove` looks for one at which that holds
 too what is taken over with conclusions of others as far as it is about the numbers of the check, and at which a number
-is not negative that stands for a sum of squares; it refuses equations of which one is false by the others. No values
-are looked for at which all holds that is taken over, side conditions of facts, and that numbers are what they stand
-for: whether all of an *assuming* line can hold at once is for the reader. So is whether what a check says in words is
-its *claim*, the line below them.
+is not negative that stands for a sum of squares; what is false by the equations or by one inequality among it is
+refused. No values are looked for at which all holds that is taken over, side conditions of facts, and that numbers are
+what they stand for: whether all of an *assuming* line can hold at once is for the reader. So is whether what a check
+says in words is its *claim*, the line below them.
 
 ## The third judge
 

@@ -232,7 +232,8 @@ class Inequality(TwoSided):
                     return f"two inequalities are named {factor.name}"
         faults = (self._fault_of_premise(premise) for premise in names.values())
         fault = next((fault for fault in faults if fault), None) or taken.fault_of(self.taken, _rules(self.in_force))
-        fault = fault or taken.contradiction(self.taken)
+        if self.sources:  # all of its own holds at its witness
+            fault = fault or taken.contradiction(self.taken)
         if fault is not None:
             return fault
         # What is made here is told by its text from what is inherited: it has to be about the same symbols.

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import combinations
 from typing import Any
 
 import sympy
@@ -321,9 +322,10 @@ def _as_number(part: Any) -> ex.ScalarExpr:
 
 
 def contradiction(taken: Sequence[Taken]) -> str | None:
-    """Return what its own equations contradict, of all that is taken for granted with conclusions too, or None.
+    """Return what contradicts the equations among it or one other part, of all that is taken for granted, or None.
 
-    Each source has a witness of its own assumptions; X^T X = I here and X = 0 there have none together.
+    Each source has a witness of its own assumptions; X^T X = I here and X = 0 there have none together, nor have z <= 0
+    and 1 <= z.
     """
     relations = [(part, relation) for part in taken for relation in part.relations]
     equations = [(left, right) for _, (left, sign, right) in relations if sign == "=="]
@@ -332,7 +334,24 @@ def contradiction(taken: Sequence[Taken]) -> str | None:
         for part, relation in relations:
             if _is_absurd(*relation, rules):
                 return f"{part.in_full}: the equations that are assumed contradict that"
+        for (part, gap), (other, another) in combinations(_gaps(relations, rules), 2):
+            # What is at least 0 is so in sum.
+            if {*gap.terms, ()} == {*another.terms, ()} and _is_negative((gap + another).simplified()):
+                return f"{part.in_full} and {other.in_full} contradict each other"
     return None
+
+
+def _gaps(relations: Iterable[tuple[Taken, Relation]], rules: Rules) -> Iterator[tuple[Taken, Any]]:
+    """Yield by the rules what is at least 0: of an equation both differences."""
+    for part, (left, sign, right) in relations:
+        if not isinstance(left, ex.MatrixExpr):
+            yield part, normal_form(_gap(right, left), rules)
+            if sign == "==":
+                yield part, normal_form(_gap(left, right), rules)
+
+
+def _is_negative(gap: Any) -> bool:
+    return set(gap.terms) == {()} and bool(gap.terms[()].is_negative)
 
 
 def _is_rule(left: Any, right: Any) -> bool:
