@@ -27,7 +27,7 @@ def read(text):  # read ``a*(b + 1/2)^2 - tr(A^T*B)``; a tree is a Fraction, a n
         tree = part()
         while sign := take(*signs): tree = (sign, tree, part())
         return tree
-    def digits(): return int(left.pop(0)) if left[0].isdigit() else fail()
+    def digits(): return int(left.pop(0)) if left[0].isdigit() and left[1] != "^" else fail()
     def listed(): return [chain("+-", product), *(listed() if take(",") else [])]
     def product(): return ("*", Fraction(-1), product()) if take("-") else chain("*/", power)
     def power():
@@ -56,8 +56,7 @@ def unknown(*what, exponent=1): return {((what, exponent),): 1} if exponent else
 def split(p, what): return ((dict(k).get(what, 0), {tuple(u for u in k if u[0] != what): v}) for k, v in p.items())
 def words(matrix):  # yield (word, coefficient) for each term of a matrix
     for key, value in matrix.items():
-        ((word,),) = [u[1:] for u, _ in key if u[0] == "word"]
-        yield word, {tuple(p for p in key if p[0][0] != "word"): value}
+        yield next(u[1] for u, _ in key if u[0] == "word"), {tuple(p for p in key if p[0][0] != "word"): value}
 class Algebra:
     """The symbols of one check, their signs, shapes and assumptions, and how to calculate with them."""
     def __init__(self, check):
@@ -366,8 +365,9 @@ def verdicts(document):  # return for each exported check None if it is accepted
             where = {g: text for g, text in part["where"].items() if text not in back}
             says({**part, "symbols": {}, "where": where, "put": back}, own, check, {} if back else check, "says less")
             names = [part["where"].get(g, g) for kind in SYMBOLS for g in own[kind]]
+            held = [back.get(name, name) for kind in SYMBOLS for name in check[kind]]
             tied = {n for text in where.values() for n in names_in(read(text)) if own["scalars"].get(n) != "dimension"}
-            require(len({*names}) == len(names) and not tied & {*names}, "two symbols of a schema are one, or tied")
+            require(not tied & {*names} and all(len({*n}) == len(n) for n in (names, held)), "symbols are one or tied")
             say = {n: f", {n} {w}" for k in SYMBOLS for n, s in check[k].items() for w in ([s], s[2:])[type(s) is list]}
             told = {(g, t + "".join(say[n] for n in sorted(names_in(read(t)) & {*say}))) for g, t in where.items()}
             mute = {a["name"] for a in check["assumed"]} - {*sum(part["said"], [])} | told - part["read"].items()

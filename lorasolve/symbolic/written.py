@@ -121,7 +121,8 @@ def _number(value: Any) -> Bound:
     if value.is_Pow and value.exp.is_Rational and value.exp < 0:
         return f"1/{_in(1 / value, ATOM)}", PRODUCT
     if value.is_Pow and value.exp.is_Integer:
-        return f"{_in(value.base, ATOM)}^{value.exp}", ATOM
+        base = f"({_number(value.base)[0]})" if value.base.is_Pow else _in(value.base, ATOM)
+        return f"{base}^{value.exp}", ATOM
     if value.is_Pow and (2 * value.exp).is_Integer and value.base.is_Symbol:
         root = f"sqrt({value.base})"
         return (root if value.exp * 2 == 1 else f"{root}^{2 * value.exp}"), ATOM

@@ -196,7 +196,9 @@ def test_what_is_false_or_unreadable_is_refused(false):
     assert reason(false)
 
 
-@pytest.mark.parametrize("text", ["x^0_2", "x^2^", "x^y", "0_1", "1e3", "0.5", ".5", "1/2x", "+x", "x +", "x*)", "x y"])
+@pytest.mark.parametrize(
+    "text", ["x^0_2", "x^2^3", "x^2^", "x^y", "0_1", "1e3", "0.5", ".5", "1/2x", "+x", "x +", "x*)", "x y"]
+)
 def test_what_is_no_number_and_no_name_is_not_read(text):
     """Python reads 0_2 as 2; and no name is declared that is a number or an operation for those who read it."""
     with pytest.raises(ValueError, match="cannot read"):
@@ -590,8 +592,8 @@ def test_what_stands_for_a_dimension_is_an_integer(size, holds):
     ("symbols", "where", "said_of", "objection"),
     [
         (["s"], {"s": "t"}, "s", None),
-        (["s", "x"], {"x": "t", "s": "t"}, "x", "two symbols of a schema are one"),
-        (["s", "t"], {"s": "t"}, "t", "two symbols of a schema are one"),
+        (["s", "x"], {"x": "t", "s": "t"}, "x", "symbols are one"),
+        (["s", "t"], {"s": "t"}, "t", "symbols are one"),
         (["s"], {"s": "t", "x": "t"}, "s", "x is not declared"),
     ],
 )
@@ -603,6 +605,18 @@ def test_symbols_of_a_schema_are_renamed_one_by_one(symbols, where, said_of, obj
     uses["premises"]["p"]["put"] = dict.fromkeys(symbols, "t")
     found = reason(SHOWN, uses, facts={"F": ["", "", "a", {"t <= 0": {**schema("a.first"), **said}}]})
     assert found is None if objection is None else objection in found
+
+
+def test_two_symbols_of_a_proof_are_not_one_of_the_schema():
+    """t <= -K gives 2 t + 2 K <= 0. There is such a K for every t, and 4 t <= 0 only if it is t itself."""
+    shown = check("2*t + 2*K", "<=", "0", scalars={"t": "real", "K": "real"}, proof=used("2", "t <= 0"))
+    shown |= {"premises": {"t <= 0": premise("t + K", "<=", "0")}, "witness": {"t": "-1", "K": "1"}}
+    shown["assumed"] = [{"name": "t <= 0", "kind": "<=", "texts": ["t + K", "0"]}]
+    uses = doubled([]) | {"lhs": "4*t"}
+    uses["premises"]["p"]["lhs"] = "4*t"
+    said = {**schema("a.first", where={"t": "K"}), "lhs": "4*t"}
+    assert reason(shown) is None
+    assert "symbols are one" in reason(shown, uses, facts={"F": ["", "", "a", {"t <= 0": said}]})
 
 
 def test_a_schema_declares_what_its_proof_declares():
@@ -647,7 +661,7 @@ def test_a_symbol_of_a_schema_is_not_read_as_what_another_one_stands_for():
     uses |= {**two, "symbols": EMPTY, "proof": used("1", "p")}
     uses["witness"] = {"m": "1", "n": "1", "X": [["1"]], "E": [["1"]]}
     assert reason(shown) is None
-    assert "one, or tied" in reason(shown, uses, facts={"F": ["", "", "a", {"s": said}]})
+    assert "one or tied" in reason(shown, uses, facts={"F": ["", "", "a", {"s": said}]})
 
 
 @pytest.mark.parametrize("side", [[ODD, "2*t"], [ODD, "t + s"]])

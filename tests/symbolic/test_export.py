@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import sympy
 
 from lorasolve.symbolic import (
     Identity,
@@ -39,9 +40,13 @@ def test_expressions_are_written_as_people_read_them(expression, written):
     assert text(expression) == written
 
 
-def test_what_cannot_be_written_is_named():
-    import sympy
+def test_a_power_of_a_power_has_brackets():
+    """x^2^3 is x^8 to those who read it, as x**2**3 is to Python."""
+    power = sympy.Pow(x**2, 3, evaluate=False)
+    assert sympy.sympify(text(power).replace("^", "**"), locals={"x": x}) == x**6
 
+
+def test_what_cannot_be_written_is_named():
     with pytest.raises(ExportError, match="contains exp"):
         record("t.c", ScalarCheck("c", "", sympy.exp(x), sympy.exp(x) + x, relation="<="), {})
     with pytest.raises(ExportError, match="numeric: SAMPLED"):
