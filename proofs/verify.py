@@ -388,7 +388,7 @@ def once(pairs): return dict(pairs) if len(dict(pairs)) == len(pairs) else requi
 def main(*paths):
     require(len(paths) == 1, f"expected one file, got {len(paths)}")
     with open(paths[0], encoding="utf-8") as file: found = verdicts(data := json.load(file, object_pairs_hook=once))
-    listed = {f"{name}.{check}" for name, theorem in data["theorems"].items() for check in theorem["checks"]}
+    listed = {f"{name}.{check}" for name, theorem in data["theorems"].items() for check in theorem["checks"] or [""]}
     found |= {n: "the label" for n, c in data["computations"].items() if c["strength"] != SEEN.get(c["kind"], "PROVED")}
     found |= dict.fromkeys(listed ^ {*found, *data["not_exported"]}, "not both in the list of a theorem and there")
     refused = [ascii(f"REFUSED {name}: {reason}")[1:-1] for name, reason in found.items() if reason]

@@ -742,6 +742,13 @@ def test_a_check_that_was_taken_out_or_put_in_is_missed(tmp_path, capsys):
     assert run(tmp_path, json.dumps({**content, "checks": [], "theorems": {}})) == 1
 
 
+def test_a_theorem_without_a_check_is_not_shown(tmp_path, capsys):
+    content = document(LENGTH)
+    content["theorems"]["b"] = {"statement": ["2 + 2 = 5"], "checks": []}
+    assert run(tmp_path, json.dumps(content)) == 1
+    assert "REFUSED b.: not both in the list of a theorem and there" in capsys.readouterr().out
+
+
 def test_a_field_that_is_written_twice_is_refused(tmp_path):
     with pytest.raises(ValueError, match="twice"):
         run(tmp_path, '{"checks": [], "checks": []}')
