@@ -57,7 +57,7 @@ def lemma_of(check, name="t.c"):
     return (found or left_out)[name]
 
 
-@pytest.mark.parametrize("name", ["x'", "x:R", "A[1]", "é", "abs_x", "x|"])
+@pytest.mark.parametrize("name", ["x'", "x:R", "A[1]", "abs_x"])
 def test_a_symbol_whose_name_is_none_in_coq_is_left_out(name):
     """These ended the command, and of a size the text was no Coq."""
     t, size = sympy.Symbol("t", real=True), sympy.Symbol(name, integer=True, positive=True)
