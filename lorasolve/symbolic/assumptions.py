@@ -49,7 +49,7 @@ class Assumption:
     def __post_init__(self) -> None:
         """Refuse equations between what is not of one shape; a product of one entry may be a number."""
         as_text(self.name, "name")
-        for k, pair in enumerate(self.equations):
+        for k, pair in enumerate(as_instance(self.equations, "equations", tuple)):
             _refuse_other_shapes(pair, f"equations[{k}]")
         as_callable(self.impose, "impose")
 

@@ -112,9 +112,13 @@ class Fact:
     schemas: tuple[Schema, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse a fact without a name, by which what rests on it is told."""
+        """Refuse a fact without a name, by which what rests on it is told, and parts of other kinds."""
         if not as_text(self.name, "name").strip():
             raise ValueError(f"name: expected the name of a fact, got {self.name!r}")
+        for argument in ("statement", "reference", "proved_by"):
+            as_text(getattr(self, argument), argument)
+        for k, schema in enumerate(as_instance(self.schemas, "schemas", tuple)):
+            as_instance(schema, f"schemas[{k}]", Schema)
 
     def instance(
         self,

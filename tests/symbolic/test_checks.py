@@ -11,6 +11,7 @@ import pytest
 import sympy
 
 from lorasolve.symbolic import (
+    Assumption,
     Exact,
     Fact,
     Form,
@@ -708,6 +709,8 @@ def test_names_with_signs_are_names_to_both_checkers(name):
         (lambda: Premise(None, x, x), "name: expected a text, got None"),
         (lambda: assume("a", (A, None)), r"equations\[0\]: expected a number or a scalar expression, got None"),
         (lambda: assume("a", A), r"equations\[0\]: expected a pair \(left, right\), got"),
+        (lambda: Assumption("a", 0.5, print), "equations: expected a tuple, got 0.5"),
+        (lambda: Assumption("a", [(A, B)], print), "equations: expected a tuple, got"),
         (lambda: define(A, x), "by: expected a MatrixExpr, got x"),
         (lambda: define(A, B.T), r"equations\[0\]: expected two sides of one shape, got m x n and n x m"),
         (

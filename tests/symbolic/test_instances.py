@@ -142,6 +142,10 @@ def test_what_is_no_instance_is_refused_by_name(name, sides, free, reason):
         (lambda: SPECTRAL(G, s, by=("one",)), "by: expected checks, got 'one'"),
         (lambda: Property("rank {0} <= {1}"), "template: expected words with {} for each part"),
         (lambda: Fact(" ", "0 <= 1", "nowhere"), "name: expected the name of a fact, got ' '"),
+        (lambda: Fact("f", None, "nowhere"), "statement: expected a text, got None"),
+        (lambda: Fact("f", "0 <= 1", ["nowhere"]), "reference: expected a text, got"),
+        (lambda: Fact("f", "0 <= 1", "nowhere", schemas=[]), "schemas: expected a tuple, got"),
+        (lambda: Fact("f", "0 <= 1", "nowhere", schemas=(3,)), r"schemas\[0\]: expected a Schema, got 3"),
     ],
 )
 def test_parts_of_an_instance_of_another_kind_are_refused_by_their_names(made, message):
