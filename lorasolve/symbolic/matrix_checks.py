@@ -47,8 +47,9 @@ class Identity(TwoSided):
     relation: ClassVar[str] = "=="
 
     def __post_init__(self) -> None:
-        """Refuse sides that are not of one shape."""
+        """Refuse sides that are not of one shape, and to assume what is no assumption."""
         super().__post_init__()
+        _refuse_other_than_assumptions(self.given)
         shapes = [ex.shape_of(side) for side in self._sides()]
         if not ex.is_of_shape(*shapes):
             raise ex.ShapeError(f"lhs, rhs: expected one shape, got {' and '.join(map(ex.shape_in_words, shapes))}")
@@ -126,8 +127,9 @@ class Inequality(TwoSided):
     relation: ClassVar[str] = "<="
 
     def __post_init__(self) -> None:
-        """Refuse to rest on what is no check, and sides and parts of a proof that are no numbers."""
+        """Refuse to rest on what is no check or no assumption, and sides and parts of a proof that are no numbers."""
         super().__post_init__()
+        _refuse_other_than_assumptions(self.given)
         ex.as_scalar(self.lhs, "lhs")
         ex.as_scalar(self.rhs, "rhs")
         for k, check in enumerate(self.under):
@@ -372,6 +374,16 @@ def _is_shown(check: Check) -> bool:
     with suppress(ValueError, RuntimeError):
         return check._prove().holds and check.fault is None
     return False
+
+
+def _refuse_other_than_assumptions(given: Sequence[Any]) -> None:
+    """Say of a named inequality where it is used: it has no equations that rules could be read off."""
+    for k, part in enumerate(given):
+        if isinstance(part, Premise):
+            raise TypeError(
+                f"given[{k}]: expected an Assumption, got {part.name!r}, a part for the proof of an inequality"
+            )
+        as_instance(part, f"given[{k}]", Assumption)
 
 
 def _rules(assumptions: Sequence[Assumption]) -> Rules:

@@ -71,17 +71,18 @@ def fault_of_symbols(exprs: Iterable[ex.Expr]) -> str | None:
             return f"symbol {symbol} is not declared real"
         if declared - SIGNS or any(value is False for value in symbol._assumptions_orig.values()):
             return f"symbol {symbol} declares {symbol._assumptions_orig}; accepted: {', '.join(sorted(SIGNS))}"
-    sizes = {size for expr in exprs for size in _sizes(expr)}
-    odd = sorted(str(size) for size in sizes if not (size.is_integer and size.is_positive))
+    odd = sorted(str(size) for size in _sizes(exprs) if not (size.is_integer and size.is_positive))
     return f"the size {odd[0]} is not shown to be a positive integer" if odd else None
 
 
-def _sizes(expr: ex.Expr) -> Iterator[Any]:
-    """Yield the numbers of rows and columns that occur in an expression."""
-    for node in expr.walk():
+def _sizes(exprs: Iterable[ex.Expr]) -> set[Any]:
+    """Return the numbers of rows and columns that occur in expressions."""
+    found = set()
+    for node in (node for expr in exprs for node in expr.walk()):
         sized = node.form if isinstance(node, ex.FormValue) else node
         if isinstance(sized, ex.MatrixExpr | ex.Form):
-            yield from map(sympy.sympify, (sized.rows, sized.cols))
+            found |= {sized.rows, sized.cols}
+    return {sympy.sympify(size) for size in found}
 
 
 def _named(exprs: Iterable[ex.Expr]) -> Iterator[tuple[Any, str]]:
@@ -196,12 +197,15 @@ def fault_of_motion(
     means a fixed ``y``, which SymPy would take for the variable as soon as it is put there.
     """
     exprs = list(exprs)
+    motions = [motion for expr in exprs for motion in _motions(expr)]
+    if not motions:
+        return None
     ties = [_tie(ex.as_expr(left), ex.as_expr(right)) for left, right in equations]
     ties += [(names, names) for group in groups for names in [set().union(*(_names(ex.as_expr(e)) for e in group))]]
     # A size stays what it is, whatever moves.
-    sizes = {str(symbol) for expr in exprs for size in _sizes(expr) for symbol in size.free_symbols}
+    sizes = {str(symbol) for size in _sizes(exprs) for symbol in size.free_symbols}
     ties = [(before - sizes, after - sizes) for before, after in ties]
-    for moving, names in (motion for expr in exprs for motion in _motions(expr)):
+    for moving, names in motions:
         held = sorted(names & _tied(moving, ties) - moving)
         if held:
             return (

@@ -701,6 +701,15 @@ def test_names_with_signs_are_names_to_both_checkers(name):
         (lambda: Inequality("a", "b", A, 2 * A, proof=[x]), "lhs: expected a number or a scalar expression, got"),
         (lambda: cauchy(proof=[None]), r"proof\[0\]: expected a number or a scalar expression, got None"),
         (lambda: cauchy(mutants=(3,)), r"mutants\[0\]: expected a Mutant, got 3"),
+        (lambda: cauchy(given=(3,)), r"given\[0\]: expected an Assumption, got 3"),
+        (
+            lambda: cauchy(given=(P_ORTH, hypothesis("x <= y", x, y))),
+            r"given\[1\]: expected an Assumption, got 'x <= y', a part for the proof of an inequality",
+        ),
+        (
+            lambda: Identity("a", "b", x, y, given=[equation("x = y", x, y)]),
+            r"given\[0\]: expected an Assumption, got 'x = y', a part",
+        ),
         (lambda: cauchy(under=(3,)), r"under\[0\]: expected a Check, got 3"),
         (lambda: cauchy().conclusion(put=3), "put: expected a Mapping, got 3"),
         (lambda: cauchy().conclusion(where={x: None}), r"where\[x\]: expected a number or a scalar expression"),
