@@ -1,9 +1,10 @@
-"""One thread for the tests: their matrices are small, and idle workers of several pools spin against each other."""
+"""How the tests run: on how many threads, how often they look for garbage, and in which order."""
 
 import gc
 import os
 from collections import Counter
 
+# Their matrices are small, and idle workers of several pools spin against each other.
 for name in ("LORASOLVE_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
