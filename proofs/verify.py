@@ -244,9 +244,9 @@ class Algebra:
     def witness(self, values, premises):  # require that declarations, assumptions and hypotheses hold at given values
         for n, s in self.signs.items(): require(SIGNS[s](values[n]) and self.at(self.scalar(n), values) == values[n], n)
         for name, shape in self.matrices.items():
-            flipped = [list(column) for column in zip(*values[name], strict=True)]
-            fits = [len(flipped[0]), len(flipped)] == [self.at(dim, values) for dim in self.shapes[name]]
-            require(fits and (not shape[2:] or flipped == values[name]), f"the witness of {name} has another shape")
+            rows, flipped = values[name], [list(column) for column in zip(*values[name])]
+            fits = [len(rows), *{*map(len, rows)}] == [self.at(dim, values) for dim in self.shapes[name]]
+            require(fits and (not shape[2:] or flipped == rows), f"the witness of {name} has another shape")
         require(not any(self.at(gap, values) for gap in self.gaps), "an assumption fails at the witness")
         require(all(self.at(divisor, values) for divisor in self.nonzero), "a denominator vanishes at the witness")
         gaps = [(p["relation"], self.at(self.scalar(("-", *sides(p)[::-1])), values)) for p in premises.values()]

@@ -385,6 +385,33 @@ def test_an_instance_says_how_its_symbols_are_read_and_of_what_size_they_are(pin
     assert "L*R^T" in verify.verdicts(content)["theorem1.best_approximation"]
 
 
+def without_a_row(rows):
+    return rows[:-1]
+
+
+def with_a_short_row(rows):
+    return [*rows[:-1], rows[-1][:-1]]
+
+
+def without_symmetry(rows):
+    return [[*row[:-1], f"{place}"] for place, row in enumerate(rows, start=7)]
+
+
+def symmetric_witnesses(check):
+    given = check.get("witness") or {}
+    return [name for name, shape in check["matrices"].items() if shape[2:] and len(given.get(name, [])) > 1]
+
+
+@pytest.mark.parametrize("change", [without_a_row, with_a_short_row, without_symmetry])
+def test_a_matrix_of_a_witness_has_the_shape_that_is_declared(pinned, change):
+    check = copy.deepcopy(next(check for check in pinned["checks"] if symmetric_witnesses(check)))
+    verify.shown(check)
+    name = symmetric_witnesses(check)[0]
+    check["witness"][name] = change(check["witness"][name])
+    with pytest.raises(ValueError, match=f"^the witness of {name} has another shape$"):
+        verify.shown(check)
+
+
 # Corruptions: an edit of one token of one field.
 NUMBER, NAME = re.compile(r"\d+"), re.compile(r"[A-Za-z_]\w*")
 SIGNS = ["real", "nonnegative", "positive", "dimension"]
